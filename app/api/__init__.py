@@ -1,0 +1,1 @@
+"""The HTTP API: what callers send, read into values, and what they are answered."""

@@ -1,0 +1,79 @@
+"""How a caller meets an operation: its natural answer when it ends in time, 202 when it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fastapi import Response
+from fastapi.responses import JSONResponse
+
+from app.api.preferences import Wait
+from app.api.problems import problems
+from app.api.schemas.operations import Operation as OperationSchema
+from app.api.schemas.operations import operation_document
+from app.errors import BrokerError, OperationCancelled, revive
+from app.operations.states import State
+from app.services.operations import Operations
+from app.store.operations import Operation
+
+Json = dict[str, Any]
+
+
+def json_answer(
+    status: int, headers: Callable[[Json], Mapping[str, str]] | None = None
+) -> Callable[[Json], Response]:
+    """The natural answer that is the operation's result."""
+
+    def render(result: Json) -> Response:
+        return JSONResponse(result, status, dict(headers(result)) if headers else None)
+
+    return render
+
+
+async def answer(
+    operations: Operations, accepted: Operation, wait: Wait, render: Callable[[Json], Response]
+) -> Response:
+    """Wait as the caller asked; raises the problem of an operation that failed."""
+    operation = accepted
+    if not operation.state.ended and wait.seconds > 0:
+        operation = await operations.wait(accepted.project_id, accepted.id, wait.seconds)
+    response = _ended(operation, render) if operation.state.ended else _accepted(operation)
+    if wait.applied is not None:
+        response.headers["Preference-Applied"] = wait.applied
+    return response
+
+
+def answers(
+    status: int, model: type, description: str, *failures: type[BrokerError], example: Json | None = None
+) -> dict[int | str, Json]:
+    """The OpenAPI responses of a route that starts an operation."""
+    content = {"application/json": {"example": example}} if example is not None else {}
+    return {
+        status: {"model": model, "description": description, **({"content": content} if content else {})},
+        202: {
+            "model": OperationSchema,
+            "description": "Not ended yet: follow the operation at `Location`.",
+            "headers": {"Location": {"schema": {"type": "string"}, "description": "The operation."}},
+        },
+        **problems(*failures),
+    }
+
+
+def operation_path(operation_id: object) -> str:
+    return f"/v1/operations/{operation_id}"
+
+
+def _accepted(operation: Operation) -> Response:
+    headers = {"Location": operation_path(operation.id), "Retry-After": "1"}
+    return JSONResponse(operation_document(operation), 202, headers)
+
+
+def _ended(operation: Operation, render: Callable[[Json], Response]) -> Response:
+    if operation.state is State.SUCCEEDED and operation.result is not None:
+        return render(operation.result)
+    if operation.state is State.CANCELLED:
+        raise OperationCancelled("The operation was cancelled", operation_id=str(operation.id))
+    error = revive(operation.problem or {})
+    error.members["operation_id"] = str(operation.id)
+    raise error

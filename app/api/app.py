@@ -1,0 +1,52 @@
+"""The ASGI application, put together from its routes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from asgi_correlation_id import CorrelationIdMiddleware
+from fastapi import FastAPI
+
+from app.api import problems
+from app.api.context import Services
+from app.api.hardening import Hardening
+from app.api.metrics import Metrics
+from app.api.routes import entries, health, inspections, lists, operations, pushes, tokens
+
+DESCRIPTION = """\
+`docker manifest` as a service: create multi-arch images from images, annotate their platforms, push them at once
+and
+whole, inspect and remove them. Calls that reach a registry are operations: they are answered in their natural form if
+they end in time, else with `202` and the operation to follow.
+"""
+
+Running = Callable[[], AbstractAsyncContextManager[Services]]
+
+
+def create_app(running: Running, *, version: str, max_body_bytes: int) -> FastAPI:
+    """`running` gives the services for as long as the application runs."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with running() as services:
+            app.state.services = services
+            yield
+
+    app = FastAPI(
+        title="Manifest Broker",
+        version=version,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+        max_body_size=max_body_bytes,
+    )
+    for resource in (lists, entries, pushes, inspections, operations, tokens, health):
+        app.include_router(resource.router)
+    problems.install(app)
+    app.add_middleware(Hardening)
+    app.add_middleware(Metrics)
+    app.add_middleware(CorrelationIdMiddleware, header_name="X-Request-ID")
+    return app

@@ -1,0 +1,101 @@
+"""Examples of each request body, for the OpenAPI document; a test sends every one of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Json = dict[str, Any]
+DIGEST = "sha256:" + "4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945"
+
+CREATE_LIST: Any = {
+    "create": {
+        "summary": "docker manifest create",
+        "value": {
+            "reference": "registry.example.com/team/app:1.2.3",
+            "sources": [
+                "registry.example.com/team/app-amd64:1.2.3",
+                {
+                    "reference": f"registry.example.com/team/app@{DIGEST}",
+                    "platform": "linux/arm64/v8",
+                },
+            ],
+        },
+    },
+    "fan-in": {
+        "summary": "One leg of a matrix build hands in its image; the last one publishes",
+        "value": {
+            "reference": "registry.example.com/team/app:1.2.3",
+            "sources": ["registry.example.com/team/app-amd64:1.2.3"],
+            "amend": True,
+            "session": "run-4711",
+            "expected_platforms": ["linux/amd64", "linux/arm64"],
+            "push_when_complete": True,
+            "tags": ["latest"],
+            "labels": {"commit": "0f3c2a1"},
+            "expires_in": 86400,
+        },
+    },
+}
+UPDATE_LIST: Any = {
+    "options": {
+        "summary": "Change options; null clears",
+        "value": {"tags": ["latest", "1.2"], "annotations": None, "expires_in": 3600},
+    }
+}
+ADD_ENTRIES: Any = {
+    "add": {
+        "summary": "Add one image",
+        "value": {"sources": ["registry.example.com/team/app-s390x:1.2.3"], "insecure": False},
+    }
+}
+ANNOTATE_ENTRY: Any = {
+    "annotate": {
+        "summary": "docker manifest annotate; null clears",
+        "value": {
+            "platform": {"os": "linux", "architecture": "arm", "variant": "v7", "os_version": None},
+            "annotations": {"org.opencontainers.image.title": "app"},
+        },
+    }
+}
+PUSH_LIST: Any = {
+    "push": {"summary": "docker manifest push --purge", "value": {"purge": True, "insecure": False}},
+    "targets": {
+        "summary": "To another registry as well, only if the tag is not there yet",
+        "value": {"targets": ["other.example.com/team/app:1.2.3"], "if_absent": True},
+    },
+}
+DELETE_LISTS: Any = {
+    "delete": {
+        "summary": "docker manifest rm, of several",
+        "value": {
+            "references": ["registry.example.com/team/app:1.2.3", "registry.example.com/team/app:1.2.2"]
+        },
+    }
+}
+INSPECT_IMAGES: Any = {
+    "inspect": {
+        "summary": "Two references at once",
+        "value": {
+            "references": [
+                "registry.example.com/team/app:1.2.3",
+                {"reference": "registry.example.com/team/app:1.2.2", "verbose": True},
+            ]
+        },
+    }
+}
+CREATE_PROJECT: Any = {"create": {"summary": "A project for one team", "value": {"name": "team"}}}
+CREATE_TOKEN: Any = {
+    "create": {"summary": "A token for its CI", "value": {"name": "ci", "project": "default"}}
+}
+INSPECTION: Json = {
+    "reference": "registry.example.com/team/app:1.2.3",
+    "from": "registry",
+    "digest": DIGEST,
+    "media_type": "application/vnd.oci.image.index.v1+json",
+    "manifest": {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [],
+    },
+    "raw": "e30=",
+}

@@ -1,0 +1,64 @@
+"""Pages by opaque cursors, with RFC 8288 links."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from fastapi import Query, Request
+from fastapi.responses import JSONResponse
+
+from app.errors import FieldError, InvalidCursor
+
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 200
+
+Position = tuple[datetime, UUID]
+
+LimitQuery = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Items a page.")]
+CursorQuery = Annotated[str | None, Query(description="`next_cursor` of the page before.", max_length=512)]
+
+
+def encode_cursor(position: Position) -> str:
+    moment, identity = position
+    raw = json.dumps([moment.isoformat(), str(identity)]).encode()
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def parse_cursor(text: str | None) -> Position | None:
+    if text is None:
+        return None
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        moment, identity = json.loads(raw)
+        position = datetime.fromisoformat(moment), UUID(identity)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        # binascii.Error and JSONDecodeError are ValueErrors.
+        position = None
+    if position is None or position[0].tzinfo is None:
+        detail = "Take the cursor from next_cursor of the page before, unchanged"
+        raise InvalidCursor(detail, errors=[FieldError("query:cursor", detail)])
+    return position
+
+
+def page_response(
+    request: Request, items: Sequence[dict[str, Any]], limit: int, last: Position | None
+) -> JSONResponse:
+    """A page of at most `limit` of the items, of which one more was looked for to know whether there are more.
+
+    `last` is the place of the last item on this page.
+    """
+    more = len(items) > limit
+    cursor = encode_cursor(last) if more and last is not None else None
+    headers = {}
+    if cursor is not None:
+        # Relative, so that it holds behind any proxy (RFC 8288 §3.1).
+        kept = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
+        query = urlencode([*kept, ("cursor", cursor)])
+        headers["Link"] = f'<{request.scope["path"]}?{query}>; rel="next"'
+    return JSONResponse({"items": list(items[:limit]), "next_cursor": cursor}, headers=headers)

@@ -1,0 +1,56 @@
+"""Errors as problem documents (RFC 9457): the one place that maps their few bases to statuses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from app import errors
+from app.errors import BrokerError
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:manifest-broker:problem:"
+
+# The most derived class that stands here decides.
+_STATUS: Mapping[type[BrokerError], int] = {
+    BrokerError: 500,
+    errors.InvalidInput: 422,
+    errors.MalformedBody: 400,
+    errors.BodyTooLarge: 413,
+    errors.UnsupportedBody: 415,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.RevisionChanged: 412,
+    errors.Unavailable: 503,
+    errors.AttemptsExhausted: 503,
+    errors.RegistryError: 502,
+    errors.SourceNotFound: 404,
+    errors.RegistryDenied: 403,
+    errors.RateLimited: 429,
+    errors.RegistryTimeout: 504,
+    errors.RegistryRejected: 422,
+    errors.TagImmutable: 409,
+    errors.RegistryForbidden: 403,
+    errors.SourceUnusable: 422,
+}
+
+
+def status_of(kind: type[BrokerError]) -> int:
+    return next(_STATUS[base] for base in kind.__mro__ if base in _STATUS)
+
+
+def document_of(error: BrokerError, instance: str | None = None) -> dict[str, Any]:
+    """The problem document (RFC 9457 §3) of an error."""
+    facts = error.document()
+    code = facts.pop("code")
+    document = {"type": TYPE_PREFIX + code, "title": facts.pop("title"), "status": status_of(type(error))}
+    if instance is not None:
+        document["instance"] = instance
+    return {**document, **facts}
+
+
+def problem_of(stored: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The problem document of an error that was kept with an operation."""
+    return document_of(errors.revive(stored)) if stored is not None else None

@@ -1,0 +1,31 @@
+"""References as they stand in queries and bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from app.errors import InvalidReference
+from app.lists.source import located
+from app.oci.reference import Reference, parse_reference
+
+
+def parse_at(text: str, pointer: str) -> Reference:
+    """The reference; the error says where it stood."""
+    try:
+        return parse_reference(text)
+    except InvalidReference as error:
+        raise located(error, pointer) from None
+
+
+def canonical_query(reference: str | None) -> str | None:
+    """What a listing's filter `reference` looks for."""
+    return str(parse_at(reference, "query:reference")) if reference is not None else None
+
+
+def source_registries(sources: Iterable[Any]) -> set[str]:
+    """The registries of sources as a body has them."""
+    return {
+        parse_at(source if isinstance(source, str) else source["reference"], f"/sources/{position}").registry
+        for position, source in enumerate(sources)
+    }

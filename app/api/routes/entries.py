@@ -1,0 +1,124 @@
+"""Entries of a list: `docker manifest annotate`, `create --amend`, and `inspect LIST MANIFEST`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Body, Response
+from fastapi.responses import JSONResponse
+
+from app import errors
+from app.api import examples
+from app.api.answers import answer, answers, json_answer
+from app.api.context import CallerDep, IncomingDep, ServicesDep
+from app.api.preconditions import IfMatchDep, etag
+from app.api.problems import BODY, REGISTRY, SOURCES, problems
+from app.api.references import source_registries
+from app.api.routes.lists import WaitDep, list_response
+from app.api.schemas.common import platform_input
+from app.api.schemas.lists import (
+    AddEntries,
+    AnnotateEntry,
+    DraftList,
+    EntryInspection,
+    source_documents,
+)
+from app.lists.source import located, parse_override
+from app.oci.annotations import parse_annotations
+from app.services.documents import entry_inspection
+from app.services.lists import find_entry
+
+router = APIRouter(prefix="/v1/lists/{list_id}/entries", tags=["entries"])
+
+ENTRY = (errors.ListNotFound, errors.EntryNotFound)
+
+
+@router.post(
+    "",
+    operation_id="add_entries",
+    responses=answers(
+        200, DraftList, "The list.", *BODY, *SOURCES, *REGISTRY, errors.ListNotFound, errors.DuplicatePlatform
+    ),
+)
+async def add_entries(
+    list_id: UUID,
+    body: Annotated[AddEntries, Body(openapi_examples=examples.ADD_ENTRIES)],
+    incoming: IncomingDep,
+    wait: WaitDep,
+    services: ServicesDep,
+) -> Response:
+    """Add sources to a list, all or none; a reference that is in it already is resolved again."""
+    sources = source_documents(body.sources)
+    call = incoming.call(source_registries(sources))
+    operation = await services.lists.add(call, list_id, sources, insecure=body.insecure)
+    render = json_answer(200, lambda result: {"ETag": etag(result["revision"])})
+    return await answer(services.operations, operation, wait, render)
+
+
+@router.get(
+    "/{entry_id}",
+    operation_id="get_entry",
+    response_model=EntryInspection,
+    responses=problems(*ENTRY),
+)
+async def get_entry(list_id: UUID, entry_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
+    """One entry with its exact manifest, plain and as `docker manifest inspect -v LIST MANIFEST` prints it."""
+    draft = await services.lists.get(caller.project_id, list_id)
+    entry = find_entry(draft, entry_id)
+    manifests = await services.lists.manifests(caller.project_id, [entry.digest])
+    headers = {"ETag": etag(draft.revision)}
+    return JSONResponse(entry_inspection(entry, manifests[entry.digest]), headers=headers)
+
+
+@router.patch(
+    "/{entry_id}",
+    operation_id="annotate_entry",
+    response_model=DraftList,
+    responses=problems(
+        *BODY,
+        *ENTRY,
+        errors.InvalidPlatform,
+        errors.UnsupportedPlatform,
+        errors.InvalidAnnotation,
+        errors.DuplicatePlatform,
+        errors.RevisionChanged,
+    ),
+)
+async def annotate_entry(
+    list_id: UUID,
+    entry_id: UUID,
+    body: Annotated[AnnotateEntry, Body(openapi_examples=examples.ANNOTATE_ENTRY)],
+    incoming: IncomingDep,
+    revision: IfMatchDep,
+    services: ServicesDep,
+) -> Response:
+    """Say what an image runs on where its config does not, or add annotations (null clears)."""
+    annotations = body.annotations or {}
+    try:
+        override = parse_override(platform_input(body.platform)) if body.platform is not None else None
+    except errors.InvalidPlatform as error:
+        raise located(error, "/platform") from None
+    try:
+        parse_annotations({name: text for name, text in annotations.items() if text is not None})
+    except errors.InvalidAnnotation as error:
+        raise located(error, "/annotations") from None
+    draft = await services.lists.annotate(
+        incoming.call(), list_id, entry_id, override, annotations, revision=revision
+    )
+    return list_response(draft)
+
+
+@router.delete(
+    "/{entry_id}",
+    operation_id="remove_entry",
+    response_model=DraftList,
+    responses=problems(*ENTRY, errors.RevisionChanged),
+)
+async def remove_entry(
+    list_id: UUID, entry_id: UUID, incoming: IncomingDep, revision: IfMatchDep, services: ServicesDep
+) -> Response:
+    """Take one image out, with the attestations that are its own."""
+    return list_response(
+        await services.lists.remove_entry(incoming.call(), list_id, entry_id, revision=revision)
+    )

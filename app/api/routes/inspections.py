@@ -1,0 +1,116 @@
+"""Inspections: `docker manifest inspect`."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, Depends, Query, Response
+from fastapi.responses import JSONResponse
+
+from app import errors
+from app.api import examples
+from app.api.answers import answer, answers, json_answer
+from app.api.context import IncomingDep, ServicesDep
+from app.api.preferences import DEFAULT_SECONDS, Wait, waits
+from app.api.problems import BODY, REGISTRY
+from app.api.references import parse_at
+from app.api.schemas.inspections import InspectImage, InspectImages, Inspection, InspectionOutcomes
+from app.api.schemas.operations import inspections_document
+from app.services.inspections import InspectRequest
+from app.services.lists import no_such_list
+
+router = APIRouter(prefix="/v1", tags=["inspections"])
+
+WaitDep = Annotated[Wait, Depends(waits(DEFAULT_SECONDS))]
+SOURCE = (
+    errors.InvalidReference,
+    errors.SourceUnsupported,
+    errors.SourceInvalid,
+    errors.SourceTooLarge,
+    errors.DigestMismatch,
+)
+
+
+@router.get(
+    "/inspect",
+    operation_id="inspect_image",
+    responses=answers(
+        200,
+        Inspection,
+        "What was found.",
+        *SOURCE,
+        *REGISTRY,
+        errors.ListNotFound,
+        example=examples.INSPECTION,
+    ),
+)
+async def inspect_image(
+    incoming: IncomingDep,
+    wait: WaitDep,
+    services: ServicesDep,
+    reference: Annotated[str, Query(description="Read as Docker reads it.")],
+    verbose: Annotated[
+        bool, Query(description="Each image of it as well, as `inspect -v` prints them.")
+    ] = False,
+    raw: Annotated[bool, Query(description="Answer the exact bytes, under their own media type.")] = False,
+    insecure: bool = False,
+    source: Annotated[
+        Literal["auto", "list", "registry"],
+        Query(description="`auto`: a list of that name before the registry."),
+    ] = "auto",
+    session: Annotated[str, Query(description="Of the list.")] = "",
+) -> Response:
+    """What stands behind a reference: a list of that name first, as for Docker, then its registry."""
+    parsed = parse_at(reference, "query:reference")
+    if source != "registry":
+        found = await services.inspections.find_list(
+            incoming.caller.project_id, parsed, session, verbose=verbose
+        )
+        if found is not None:
+            return _render(found, raw=raw)
+        if source == "list":
+            raise no_such_list(parsed)
+    wanted = InspectRequest(str(parsed), verbose=verbose, insecure=insecure)
+    operation = await services.inspections.request(incoming.call([parsed.registry]), wanted)
+    return await answer(services.operations, operation, wait, lambda result: _render(result, raw=raw))
+
+
+@router.post(
+    "/inspections",
+    operation_id="inspect_images",
+    responses=answers(200, InspectionOutcomes, "Each outcome, in the order asked.", *BODY, *REGISTRY),
+)
+async def inspect_images(
+    body: Annotated[InspectImages, Body(openapi_examples=examples.INSPECT_IMAGES)],
+    incoming: IncomingDep,
+    wait: WaitDep,
+    services: ServicesDep,
+) -> Response:
+    """Inspect many references at their registries, side by side; each gets its own result or problem."""
+    wanted = [_request(body, each, position) for position, each in enumerate(body.references)]
+    registries = {parse_at(each.reference, "/references").registry for each in wanted}
+    operation = await services.inspections.request_many(incoming.call(registries), wanted)
+    render = json_answer(200)
+    return await answer(
+        services.operations, operation, wait, lambda result: render(inspections_document(result))
+    )
+
+
+def _request(body: InspectImages, each: str | InspectImage, position: int) -> InspectRequest:
+    one = (
+        InspectImage(reference=each, verbose=body.verbose, insecure=body.insecure)
+        if isinstance(each, str)
+        else each
+    )
+    reference = parse_at(one.reference, f"/references/{position}")
+    return InspectRequest(str(reference), verbose=one.verbose, insecure=one.insecure)
+
+
+def _render(result: dict[str, Any], *, raw: bool) -> Response:
+    if not raw:
+        return JSONResponse(result)
+    content = base64.b64decode(result["raw"])
+    return Response(
+        content, media_type=result["media_type"], headers={"Docker-Content-Digest": result["digest"]}
+    )

@@ -1,0 +1,293 @@
+"""Lists: `docker manifest create`, `rm`, and what Docker has no command for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Body, Depends, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from app import errors
+from app.api import examples
+from app.api.answers import answer, answers, json_answer
+from app.api.context import CallerDep, Incoming, IncomingDep, Services, ServicesDep
+from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
+from app.api.preconditions import IfMatchDep, etag
+from app.api.preferences import DEFAULT_SECONDS, PUSH_SECONDS, Wait, waits
+from app.api.problem_documents import document_of
+from app.api.problems import BODY, REGISTRY, SOURCES, problems
+from app.api.references import canonical_query, parse_at, source_registries
+from app.api.schemas.lists import (
+    CreateList,
+    DeleteLists,
+    Deletions,
+    DraftList,
+    DraftListPage,
+    ListOptions,
+)
+from app.api.schemas.pushes import Push, PushList
+from app.errors import FieldError, InvalidInput, ListNotPushable
+from app.lists.draft import Draft, ListState
+from app.lists.push_plan import Conditions, build_draft_index
+from app.lists.source import located
+from app.oci.digest import parse_digest
+from app.services.callers import Call
+from app.services.documents import list_document
+from app.services.lists import Deletion
+from app.services.pushes import PushRequest
+from app.services.saving import is_pushable
+from app.store.lists import ListFilter
+
+router = APIRouter(prefix="/v1/lists", tags=["lists"])
+
+WaitDep = Annotated[Wait, Depends(waits(DEFAULT_SECONDS))]
+PushWaitDep = Annotated[Wait, Depends(waits(PUSH_SECONDS))]
+OPTIONS = (errors.InvalidPlatform, errors.InvalidAnnotation)
+CHANGES = (errors.ListNotFound, errors.RevisionChanged)
+
+
+@router.post(
+    "",
+    operation_id="create_list",
+    status_code=201,
+    responses=answers(
+        201, DraftList, "The list.", *BODY, *SOURCES, *REGISTRY, errors.ListExists, errors.DuplicatePlatform
+    ),
+)
+async def create_list(
+    body: Annotated[CreateList, Body(openapi_examples=examples.CREATE_LIST)],
+    incoming: IncomingDep,
+    wait: WaitDep,
+    services: ServicesDep,
+) -> Response:
+    """Create a list from sources, or with `amend` create it or add to it in one call.
+
+    All or nothing: if one source can't be used, nothing is created, and the problem names each that failed.
+    """
+    request = body.request(_changes(body))
+    call = incoming.call(source_registries(request.sources))
+    operation = await services.lists.create(call, request)
+    return await answer(services.operations, operation, wait, json_answer(201, _location))
+
+
+@router.get(
+    "",
+    operation_id="list_lists",
+    response_model=DraftListPage,
+    responses=problems(errors.InvalidCursor, errors.InvalidReference),
+)
+async def list_lists(
+    request: Request,
+    caller: CallerDep,
+    services: ServicesDep,
+    reference: Annotated[str | None, Query(description="Read as Docker reads it.")] = None,
+    registry: str | None = None,
+    repository: Annotated[str | None, Query(description="The path, without the registry.")] = None,
+    session: str | None = None,
+    state: ListState | None = None,
+    label: Annotated[
+        list[str] | None, Query(description="`name=value`; all that are given must match.")
+    ] = None,
+    limit: LimitQuery = DEFAULT_LIMIT,
+    cursor: CursorQuery = None,
+) -> Response:
+    """Page through lists, newest first."""
+    wanted = ListFilter(
+        reference=canonical_query(reference),
+        registry=registry,
+        repository=repository,
+        session=session,
+        state=state,
+        labels=dict(_parse_label(text) for text in label or ()),
+    )
+    before = parse_cursor(cursor)
+    found = await services.lists.page(caller.project_id, wanted, before=before, limit=limit + 1)
+    shown = found[:limit]
+    last = (shown[-1].created_at, shown[-1].id) if shown else None
+    return page_response(request, [list_document(draft) for draft in found], limit, last)
+
+
+@router.get(
+    "/{list_id}",
+    operation_id="get_list",
+    response_model=DraftList,
+    responses=problems(errors.ListNotFound),
+)
+async def get_list(list_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
+    """One list: its entries, what is missing, and the digest that a push would give."""
+    return list_response(await services.lists.get(caller.project_id, list_id))
+
+
+@router.patch(
+    "/{list_id}",
+    operation_id="update_list",
+    response_model=DraftList,
+    responses=problems(*BODY, *OPTIONS, *CHANGES),
+)
+async def update_list(
+    list_id: UUID,
+    body: Annotated[ListOptions, Body(openapi_examples=examples.UPDATE_LIST)],
+    incoming: IncomingDep,
+    revision: IfMatchDep,
+    services: ServicesDep,
+) -> Response:
+    """Change what a list says of itself (JSON Merge Patch, RFC 7396: null clears)."""
+    changes = _changes(body)
+    return list_response(await services.lists.update(incoming.call(), list_id, changes, revision=revision))
+
+
+@router.delete(
+    "/{list_id}",
+    operation_id="delete_list",
+    status_code=204,
+    responses=problems(*CHANGES),
+    response_class=Response,
+)
+async def delete_list(
+    list_id: UUID, caller: CallerDep, revision: IfMatchDep, services: ServicesDep
+) -> Response:
+    """Remove the draft; never touches a registry."""
+    await services.lists.delete(caller.project_id, list_id, revision=revision)
+    return Response(status_code=204)
+
+
+@router.post("/delete", operation_id="delete_lists", response_model=Deletions, responses=problems(*BODY))
+async def delete_lists(
+    body: Annotated[DeleteLists, Body(openapi_examples=examples.DELETE_LISTS)],
+    caller: CallerDep,
+    services: ServicesDep,
+) -> Response:
+    """Remove many; each target gets its own outcome, and those that fail don't hold up the rest."""
+    ids = [_parse_id(text, position) for position, text in enumerate(body.ids)]
+    outcomes = await services.lists.delete_many(caller.project_id, body.references, ids, body.session)
+    return JSONResponse(
+        {"results": [_outcome(outcome, len(body.references), at) for at, outcome in enumerate(outcomes)]}
+    )
+
+
+@router.get(
+    "/{list_id}/index",
+    operation_id="get_index",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The index's exact bytes.",
+            "content": {
+                "application/vnd.oci.image.index.v1+json": {"schema": {"type": "string", "format": "binary"}},
+                "application/vnd.docker.distribution.manifest.list.v2+json": {
+                    "schema": {"type": "string", "format": "binary"}
+                },
+            },
+            "headers": {"Docker-Content-Digest": {"schema": {"type": "string"}}},
+        },
+        **problems(errors.ListNotFound, errors.ListNotPushable),
+    },
+)
+async def get_index(list_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
+    """The exact bytes that a push would put; nothing is sent."""
+    draft = await services.lists.get(caller.project_id, list_id)
+    if not is_pushable(draft):
+        raise ListNotPushable("The list has no index yet: its findings say why", list_id=str(draft.id))
+    index = build_draft_index(draft)
+    headers = {"Docker-Content-Digest": str(index.digest), "ETag": etag(draft.revision)}
+    return Response(index.raw, headers=headers, media_type=index.media_type)
+
+
+@router.post(
+    "/{list_id}/push",
+    operation_id="push_list",
+    responses=answers(
+        200,
+        Push,
+        "The push.",
+        *BODY,
+        *REGISTRY,
+        errors.InvalidDigest,
+        errors.ListNotFound,
+        errors.ListNotPushable,
+        errors.TagMoved,
+        errors.TagImmutable,
+        errors.RegistryRejected,
+        errors.PushNotVerified,
+        errors.DigestMismatch,
+    ),
+)
+async def push_list(
+    list_id: UUID,
+    incoming: IncomingDep,
+    wait: PushWaitDep,
+    services: ServicesDep,
+    body: Annotated[PushList | None, Body(openapi_examples=examples.PUSH_LIST)] = None,
+) -> Response:
+    """Push the list: every manifest by digest, then the index under its tags, last; then read back."""
+    body = body or PushList()
+    call = await _push_call(incoming, services, list_id)
+    wanted = PushRequest(
+        purge=body.purge,
+        insecure=body.insecure,
+        targets=tuple(parse_at(text, f"/targets/{position}") for position, text in enumerate(body.targets)),
+        conditions=_conditions(body),
+    )
+    operation = await services.pushes.request(call, list_id, wanted)
+    return await answer(services.operations, operation, wait, json_answer(200))
+
+
+def list_response(draft: Draft) -> JSONResponse:
+    return JSONResponse(list_document(draft), headers={"ETag": etag(draft.revision)})
+
+
+async def _push_call(incoming: Incoming, services: Services, list_id: UUID) -> Call:
+    if incoming.registry_auth is None:
+        return incoming.call()
+    draft = await services.lists.get(incoming.caller.project_id, list_id)
+    return incoming.call([draft.reference.registry])
+
+
+def _location(result: dict[str, Any]) -> dict[str, str]:
+    return {"Location": f"/v1/lists/{result['id']}", "ETag": etag(result["revision"])}
+
+
+def _changes(body: ListOptions) -> dict[str, Any]:
+    """The options that were given; a time to live becomes the moment when it ends."""
+    changes = body.changes()
+    if "expires_in" in body.model_fields_set:
+        ends = datetime.now(UTC) + timedelta(seconds=body.expires_in) if body.expires_in else None
+        changes["expires_at"] = ends.isoformat() if ends else None
+    return changes
+
+
+def _parse_label(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name or "\0" in text:
+        detail = "A label filter is name=value"
+        raise InvalidInput(detail, errors=[FieldError("query:label", detail)])
+    return name, value
+
+
+def _parse_id(text: str, position: int) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        detail = "Not the id of a list"
+        raise InvalidInput(detail, errors=[FieldError(f"/ids/{position}", detail)]) from None
+
+
+def _conditions(body: PushList) -> Conditions:
+    if body.if_absent and body.if_digest is not None:
+        detail = "A tag can't be absent and hold a digest: give if_absent or if_digest"
+        raise InvalidInput(detail, errors=[FieldError("/if_absent", detail)])
+    try:
+        wanted = parse_digest(body.if_digest) if body.if_digest is not None else None
+    except errors.InvalidDigest as error:
+        raise located(error, "/if_digest") from None
+    return Conditions(if_absent=body.if_absent, if_digest=wanted)
+
+
+def _outcome(outcome: Deletion, references: int, position: int) -> dict[str, Any]:
+    named = "reference" if position < references else "id"
+    document: dict[str, Any] = {named: outcome.target, "deleted": outcome.problem is None}
+    if outcome.problem is not None:
+        document["problem"] = document_of(outcome.problem)
+    return document

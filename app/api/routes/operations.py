@@ -1,0 +1,128 @@
+"""Operations: long work, followed, streamed and cancelled."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Request, Response
+from fastapi.responses import JSONResponse
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from app import errors
+from app.api.context import CallerDep, Services, ServicesDep
+from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
+from app.api.problem_documents import problem_of
+from app.api.problems import problems
+from app.api.schemas.operations import Operation, OperationPage, operation_document
+from app.errors import FieldError, InvalidHeader
+from app.operations.states import Kind, State
+from app.services.documents import instant
+
+router = APIRouter(prefix="/v1/operations", tags=["operations"])
+
+_EVENT_ID = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+
+@router.get(
+    "", operation_id="list_operations", response_model=OperationPage, responses=problems(errors.InvalidCursor)
+)
+async def list_operations(
+    request: Request,
+    caller: CallerDep,
+    services: ServicesDep,
+    state: State | None = None,
+    kind: Kind | None = None,
+    list_id: UUID | None = None,
+    limit: LimitQuery = DEFAULT_LIMIT,
+    cursor: CursorQuery = None,
+) -> Response:
+    """Page through operations, newest first."""
+    found = await services.operations.page(
+        caller.project_id,
+        state=state,
+        kind=kind,
+        list_id=list_id,
+        before=parse_cursor(cursor),
+        limit=limit + 1,
+    )
+    shown = found[:limit]
+    last = (shown[-1].created_at, shown[-1].id) if shown else None
+    return page_response(request, [operation_document(each) for each in found], limit, last)
+
+
+@router.get(
+    "/{operation_id}",
+    operation_id="get_operation",
+    response_model=Operation,
+    responses=problems(errors.OperationNotFound),
+)
+async def get_operation(operation_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
+    """Its state, progress, and what came of it."""
+    operation = await services.operations.get(caller.project_id, operation_id)
+    headers = {} if operation.state.ended else {"Retry-After": "1"}
+    return JSONResponse(operation_document(operation), headers=headers)
+
+
+@router.get(
+    "/{operation_id}/events",
+    operation_id="stream_operation",
+    response_class=EventSourceResponse,
+    responses={
+        200: {
+            "description": (
+                "Server-Sent Events: `queued`, `running`, `progress`, `retrying`, `cancel_requested`, and last "
+                "`succeeded`, `failed` or `cancelled`; each with an id to resume after."
+            ),
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+        **problems(errors.OperationNotFound),
+    },
+)
+async def stream_operation(
+    operation_id: UUID,
+    caller: CallerDep,
+    services: ServicesDep,
+    last_event_id: Annotated[
+        str | None, Header(alias="Last-Event-ID", description="Resume after this event.")
+    ] = None,
+) -> Response:
+    """Everything that happens to it, from the first event or after `Last-Event-ID`, until it ends."""
+    after = _parse_event_id(last_event_id)
+    # Asked before the stream begins, so that an unknown operation is a problem and no empty stream.
+    await services.operations.get(caller.project_id, operation_id)
+    return EventSourceResponse(_events(services, caller.project_id, operation_id, after), sep="\n")
+
+
+@router.post(
+    "/{operation_id}/cancel",
+    operation_id="cancel_operation",
+    response_model=Operation,
+    responses=problems(errors.OperationNotFound, errors.OperationEnded),
+)
+async def cancel_operation(operation_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
+    """Ask it to stop: what is queued is cancelled at once, what runs as soon as its worker hears of it."""
+    operation = await services.operations.cancel(caller.project_id, operation_id)
+    return JSONResponse(operation_document(operation))
+
+
+async def _events(
+    services: Services, project_id: UUID, operation_id: UUID, after: int
+) -> AsyncIterator[ServerSentEvent]:
+    async for event in services.operations.stream(project_id, operation_id, after):
+        data = {**event.data, "operation_id": str(operation_id), "at": instant(event.created_at)}
+        if data.get("problem") is not None:
+            data["problem"] = problem_of(data["problem"])
+        yield ServerSentEvent(json.dumps(data), event=event.kind, id=str(event.id))
+
+
+def _parse_event_id(text: str | None) -> int:
+    if text is None:
+        return 0
+    if not _EVENT_ID.fullmatch(text):
+        detail = "Last-Event-ID is the id of an event of this operation"
+        raise InvalidHeader(detail, errors=[FieldError("header:Last-Event-ID", detail)])
+    return int(text)

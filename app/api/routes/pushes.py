@@ -1,0 +1,64 @@
+"""The history of pushes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from app import errors
+from app.api.context import CallerDep, ServicesDep
+from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
+from app.api.problems import problems
+from app.api.references import canonical_query
+from app.api.schemas.pushes import Push, PushPage
+from app.services.documents import push_document
+from app.store.pushes import PushFilter, PushState
+
+router = APIRouter(prefix="/v1/pushes", tags=["pushes"])
+
+
+@router.get(
+    "",
+    operation_id="list_pushes",
+    response_model=PushPage,
+    responses=problems(errors.InvalidCursor, errors.InvalidReference),
+)
+async def list_pushes(
+    request: Request,
+    caller: CallerDep,
+    services: ServicesDep,
+    reference: Annotated[str | None, Query(description="Read as Docker reads it.")] = None,
+    registry: str | None = None,
+    repository: Annotated[str | None, Query(description="The path, without the registry.")] = None,
+    session: str | None = None,
+    list_id: UUID | None = None,
+    state: PushState | None = None,
+    limit: LimitQuery = DEFAULT_LIMIT,
+    cursor: CursorQuery = None,
+) -> Response:
+    """Page through pushes, newest first."""
+    wanted = PushFilter(
+        reference=canonical_query(reference),
+        registry=registry,
+        repository=repository,
+        session=session,
+        list_id=list_id,
+        state=state,
+    )
+    before = parse_cursor(cursor)
+    found = await services.pushes.page(caller.project_id, wanted, before=before, limit=limit + 1)
+    places = [(push.created_at, push.id) for push in found[:limit] if push.created_at is not None]
+    return page_response(
+        request, [push_document(push) for push in found], limit, places[-1] if places else None
+    )
+
+
+@router.get(
+    "/{push_id}", operation_id="get_push", response_model=Push, responses=problems(errors.PushNotFound)
+)
+async def get_push(push_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
+    """What went where, when, by whom, replacing what."""
+    return JSONResponse(push_document(await services.pushes.get(caller.project_id, push_id)))

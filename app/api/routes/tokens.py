@@ -1,0 +1,111 @@
+"""Projects and the tokens that act in them; for admins."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Body, Response
+from fastapi.responses import JSONResponse
+
+from app import errors
+from app.api import examples
+from app.api.context import CallerDep, ServicesDep
+from app.api.problems import BODY, problems
+from app.api.schemas.tokens import (
+    CreateProject,
+    CreateToken,
+    NewToken,
+    Project,
+    ProjectPage,
+    TokenPage,
+)
+from app.services.documents import instant
+from app.services.tokens import require_admin
+from app.store import tokens as stored
+
+router = APIRouter(prefix="/v1", tags=["tokens"])
+
+
+@router.post(
+    "/projects",
+    operation_id="create_project",
+    status_code=201,
+    response_model=Project,
+    responses=problems(*BODY, errors.Forbidden, errors.NameTaken),
+)
+async def create_project(
+    body: Annotated[CreateProject, Body(openapi_examples=examples.CREATE_PROJECT)],
+    caller: CallerDep,
+    services: ServicesDep,
+) -> Response:
+    """Make a project."""
+    require_admin(caller)
+    return JSONResponse(_project(await services.tokens.create_project(body.name)), 201)
+
+
+@router.get(
+    "/projects",
+    operation_id="list_projects",
+    response_model=ProjectPage,
+    responses=problems(errors.Forbidden),
+)
+async def list_projects(caller: CallerDep, services: ServicesDep) -> Response:
+    """All projects, by name."""
+    require_admin(caller)
+    return JSONResponse({"items": [_project(project) for project in await services.tokens.projects()]})
+
+
+@router.post(
+    "/tokens",
+    operation_id="create_token",
+    status_code=201,
+    response_model=NewToken,
+    responses=problems(*BODY, errors.Forbidden, errors.ProjectNotFound, errors.NameTaken),
+)
+async def create_token(
+    body: Annotated[CreateToken, Body(openapi_examples=examples.CREATE_TOKEN)],
+    caller: CallerDep,
+    services: ServicesDep,
+) -> Response:
+    """Make a token; its text is shown this once."""
+    require_admin(caller)
+    token, text = await services.tokens.create(body.project, body.name, admin=body.admin)
+    return JSONResponse({**_token(token), "token": text}, 201, {"Cache-Control": "no-store"})
+
+
+@router.get(
+    "/tokens", operation_id="list_tokens", response_model=TokenPage, responses=problems(errors.Forbidden)
+)
+async def list_tokens(caller: CallerDep, services: ServicesDep) -> Response:
+    """The live tokens of all projects, without their texts."""
+    require_admin(caller)
+    return JSONResponse({"items": [_token(token) for token in await services.tokens.live()]})
+
+
+@router.delete(
+    "/tokens/{token_id}",
+    operation_id="revoke_token",
+    status_code=204,
+    response_class=Response,
+    responses=problems(errors.Forbidden, errors.TokenNotFound),
+)
+async def revoke_token(token_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
+    """Make a token worthless, at once and for good."""
+    require_admin(caller)
+    await services.tokens.revoke(token_id)
+    return Response(status_code=204)
+
+
+def _project(project: stored.Project) -> dict[str, Any]:
+    return {"id": str(project.id), "name": project.name, "created_at": instant(project.created_at)}
+
+
+def _token(token: stored.Token) -> dict[str, Any]:
+    return {
+        "id": str(token.id),
+        "name": token.name,
+        "project": token.project,
+        "admin": token.admin,
+        "created_at": instant(token.created_at),
+    }

@@ -1,0 +1,1 @@
+"""The bodies of the API, as callers and the OpenAPI document see them."""

@@ -1,0 +1,52 @@
+"""Inspections."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from app.api.schemas.common import Body, Document, Text
+from app.api.schemas.lists import VerboseImage
+from app.api.schemas.problem import Problem
+
+
+class Inspection(Document):
+    """What `docker manifest inspect` prints, as data."""
+
+    reference: str
+    from_: Literal["list", "registry"] = Field(alias="from", description="Which of the two had it.")
+    digest: str
+    media_type: str
+    manifest: dict[str, Any]
+    raw: str = Field(description="The manifest's exact bytes, in base64.")
+    images: list[VerboseImage] | None = Field(None, description="With `verbose`: each image of it.")
+    list_id: str | None = None
+
+
+class InspectImage(Body):
+    """One reference of many."""
+
+    reference: Text
+    verbose: bool = False
+    insecure: bool = False
+
+
+class InspectImages(Body):
+    """References to inspect side by side at their registries."""
+
+    references: Annotated[list[Text | InspectImage], Field(min_length=1, max_length=256)]
+    verbose: bool = False
+    insecure: bool = False
+
+
+class InspectionOutcome(Document):
+    """The result for one reference, or its problem."""
+
+    reference: str
+    result: Inspection | None = None
+    problem: Problem | None = None
+
+
+class InspectionOutcomes(Document):
+    results: list[InspectionOutcome]

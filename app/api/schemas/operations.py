@@ -1,0 +1,86 @@
+"""Operations: long work, and how to follow it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from app.api.problem_documents import problem_of
+from app.api.schemas.common import Document
+from app.api.schemas.problem import Problem
+from app.operations.states import Kind, State
+from app.services.documents import instant
+from app.store.operations import Operation as StoredOperation
+
+
+class OperationStep(Document):
+    """One part of the work."""
+
+    name: str
+    done: int
+    total: int
+
+
+class OperationProgress(Document):
+    """How far it is."""
+
+    steps: list[OperationStep] = Field(default_factory=list)
+    bytes_done: int = 0
+    bytes_total: int = 0
+
+
+class Operation(Document):
+    """Long work (AIP-151): it ends exactly once, in succeeded, failed or cancelled."""
+
+    id: str
+    kind: Kind
+    state: State
+    progress: OperationProgress
+    attempts: int
+    cancel_requested: bool
+    result: dict[str, Any] | None = Field(None, description="What the call would have answered.")
+    problem: Problem | None = None
+    list_id: str | None = None
+    push_id: str | None = None
+    created_by: str
+    created_at: str
+    started_at: str | None = None
+    ended_at: str | None = None
+
+
+class OperationPage(Document):
+    items: list[Operation]
+    next_cursor: str | None = None
+
+
+def operation_document(operation: StoredOperation) -> dict[str, Any]:
+    result = operation.result
+    if operation.kind is Kind.INSPECT_IMAGES and result is not None:
+        result = inspections_document(result)
+    return {
+        "id": str(operation.id),
+        "kind": operation.kind.value,
+        "state": operation.state.value,
+        "progress": {"steps": [], "bytes_done": 0, "bytes_total": 0, **operation.progress},
+        "attempts": operation.attempt,
+        "cancel_requested": operation.cancel_requested,
+        "result": result,
+        "problem": problem_of(operation.problem),
+        "list_id": str(operation.list_id) if operation.list_id else None,
+        "push_id": str(operation.push_id) if operation.push_id else None,
+        "created_by": operation.created_by,
+        "created_at": instant(operation.created_at),
+        "started_at": instant(operation.started_at),
+        "ended_at": instant(operation.ended_at),
+    }
+
+
+def inspections_document(result: dict[str, Any]) -> dict[str, Any]:
+    """Problems are kept without HTTP; callers read them as problem documents."""
+    return {
+        "results": [
+            {**each, "problem": problem_of(each["problem"])} if "problem" in each else each
+            for each in result["results"]
+        ]
+    }

@@ -1,0 +1,43 @@
+"""Problem documents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from app.api.schemas.common import Document
+
+
+class ProblemField(Document):
+    """One thing wrong with what was sent, or one source that failed."""
+
+    pointer: str = Field(
+        description="JSON pointer into the body (RFC 6901), or `query:name`, `header:Name`, `path:name`."
+    )
+    detail: str
+    code: str | None = Field(None, description="For a source that failed: the code of its own problem.")
+    reference: str | None = None
+
+
+class Problem(Document):
+    """What went wrong (RFC 9457). `type` is stable; decide by it, not by the texts."""
+
+    type: str = Field(examples=["urn:manifest-broker:problem:list-exists"])
+    title: str
+    status: int
+    detail: str
+    instance: str | None = Field(None, description="The path that was called.")
+    errors: list[ProblemField] | None = None
+    reference: str | None = Field(None, description="The image reference that it is about.")
+    registry: str | None = Field(None, description="The registry that it is about.")
+    upstream_status: int | None = Field(None, description="The registry's HTTP status.")
+    upstream_code: str | None = Field(
+        None, description="The registry's error code, such as MANIFEST_UNKNOWN."
+    )
+    retry_after: float | None = Field(None, description="Seconds.")
+    list_id: str | None = None
+    operation_id: str | None = None
+    targets: list[dict[str, Any]] | None = Field(
+        None, description="Of a push that failed: what had been put where by then."
+    )

@@ -1,0 +1,76 @@
+"""Pushes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from app.api.schemas.common import Body, Document, ShortText, Text
+
+PushStateName = Literal["queued", "succeeded", "failed", "cancelled"]
+
+
+class PushList(Body):
+    """How to push a list."""
+
+    purge: bool = Field(False, description="Remove the list after full success.")
+    insecure: bool = Field(
+        False, description="Try unverified TLS and plain HTTP where the operator allows it for that registry."
+    )
+    targets: Annotated[list[Text], Field(max_length=64)] = Field(
+        default_factory=list, description="References to push to besides the list's own, on any registry."
+    )
+    if_absent: bool = Field(False, description="Only if none of the tags is there yet.")
+    if_digest: ShortText | None = Field(None, description="Only if every tag holds this digest now.")
+
+
+class PushedManifest(Document):
+    """One manifest that the index lists."""
+
+    reference: str
+    digest: str
+    action: Literal["put", "present"]
+
+
+class PushedBlobs(Document):
+    """What became of the blobs that the manifests need."""
+
+    mounted: int
+    copied: int
+    skipped: int = Field(description="Already there.")
+    bytes_copied: int
+
+
+class PushedTarget(Document):
+    """What a push did for one tag."""
+
+    reference: str
+    digest: str
+    previous_digest: str | None = Field(None, description="What the tag held before.")
+    manifests: list[PushedManifest]
+    blobs: PushedBlobs
+
+
+class Push(Document):
+    """One push of one list; it outlives the list."""
+
+    id: str
+    operation_id: str
+    list_id: str | None = None
+    reference: str
+    session: str
+    state: PushStateName
+    digest: str
+    media_type: str
+    targets: list[PushedTarget]
+    lines: list[str] = Field(description="What `docker manifest push` would have printed.")
+    labels: dict[str, str]
+    created_by: str
+    created_at: str
+    ended_at: str | None = None
+
+
+class PushPage(Document):
+    items: list[Push]
+    next_cursor: str | None = None

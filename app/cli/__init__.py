@@ -1,0 +1,46 @@
+"""The command manifest-broker: serve, worker, migrate, token and openapi."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from pydantic import ValidationError
+
+from app.cli import document, processes, tokens
+from app.cli.options import describe
+from app.errors import BrokerError
+from app.store.embedded import EmbeddedPostgresError
+
+__all__ = ["main"]
+
+WRONG_USAGE = 2
+
+cli = typer.Typer(
+    name="manifest-broker",
+    help="docker manifest as a service. Settings are environment variables named BROKER_…, and DATABASE_URL.",
+    no_args_is_help=True,
+    add_completion=False,
+    # A pretty traceback prints local variables, and with them secrets.
+    pretty_exceptions_enable=False,
+)
+cli.command()(processes.serve)
+cli.command()(processes.worker)
+cli.command()(processes.migrate)
+cli.command()(document.openapi)
+cli.add_typer(tokens.cli, name="token")
+
+
+def main() -> None:
+    """Run the command; what the operator can put right ends with a sentence, not with a traceback."""
+    try:
+        cli()
+    except ValidationError as error:
+        _fail(describe(error), WRONG_USAGE)
+    except (BrokerError, EmbeddedPostgresError) as error:
+        _fail(str(error), 1)
+
+
+def _fail(text: str, status: int) -> None:
+    typer.echo(f"manifest-broker: {text}", err=True)
+    sys.exit(status)

@@ -1,0 +1,1 @@
+"""The draft of a multi-arch image, and every rule about it that needs no database and no registry."""

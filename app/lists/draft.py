@@ -1,0 +1,244 @@
+"""The draft itself: a list, its entries, and what adding and annotating do to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from app.errors import DuplicatePlatform, FieldError
+from app.lists.overrides import PlatformOverride, check_known
+from app.oci.annotations import REFERENCE_DIGEST
+from app.oci.descriptor import Descriptor
+from app.oci.digest import Digest
+from app.oci.index import Format
+from app.oci.platform import Platform
+from app.oci.reference import Reference
+
+
+class ListState(StrEnum):
+    """`pushed`: the list as it stands is what its last push put; any later change opens it again."""
+
+    OPEN = "open"
+    PUSHED = "pushed"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What an image's config says of its origin; each may be unknown."""
+
+    created: str | None = None
+    revision: str | None = None
+    source: str | None = None
+    version: str | None = None
+
+    def document(self) -> dict[str, str]:
+        facts = {
+            "created": self.created,
+            "revision": self.revision,
+            "source": self.source,
+            "version": self.version,
+        }
+        return {name: value for name, value in facts.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One image of a list. `reference` is canonical and unique in the list: it is what Docker knows it by."""
+
+    id: UUID
+    reference: Reference
+    media_type: str
+    digest: Digest
+    size: int
+    resolved_platform: Platform
+    override: PlatformOverride
+    annotations: Mapping[str, str]
+    image: ImageFacts
+    added_by: str
+    added_at: datetime
+    artifact_type: str | None = None
+
+    @property
+    def platform(self) -> Platform:
+        return self.override.over(self.resolved_platform)
+
+    @property
+    def attests(self) -> str | None:
+        """The digest of the image whose attestation this is (BuildKit's convention), if it is one."""
+        if (self.platform.os, self.platform.architecture) != ("unknown", "unknown"):
+            return None
+        return self.annotations.get(REFERENCE_DIGEST)
+
+    @property
+    def descriptor(self) -> Descriptor:
+        return Descriptor(
+            self.media_type,
+            self.digest,
+            self.size,
+            platform=self.platform,
+            annotations=self.annotations,
+            artifact_type=self.artifact_type,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a list says of itself, besides its entries."""
+
+    format: Format = Format.AUTO
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    artifact_type: str | None = None
+    subject: Descriptor | None = None
+    tags: tuple[str, ...] = ()
+    targets: tuple[Reference, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    expected_platforms: tuple[Platform, ...] = ()
+    push_when_complete: bool = False
+    allow_duplicate_platforms: bool = False
+    insecure: bool = False
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A list at one revision."""
+
+    id: UUID
+    reference: Reference
+    session: str
+    revision: int
+    state: ListState
+    options: Options
+    entries: tuple[Entry, ...]
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+    push_operation_id: UUID | None = None
+    last_push_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Amended:
+    """What adding did; `replaced` has, by an added entry's id, the digest of the entry whose place it took."""
+
+    entries: tuple[Entry, ...]
+    added: tuple[Entry, ...]
+    removed: tuple[UUID, ...]
+    replaced: Mapping[UUID, Digest]
+
+
+def amend(entries: Sequence[Entry], incoming: Sequence[Entry], *, allow_duplicate_platforms: bool) -> Amended:
+    """Add entries: the same reference is renewed and keeps its annotations, the same platform is replaced.
+
+    Images replaced leave with their attestations. Raises DuplicatePlatform when the incoming ones collide
+    among themselves: which of them was meant can't be told.
+    """
+    renewed = {entry.reference: entry for entry in entries}
+    # The same source named twice is one entry, as for Docker.
+    distinct = {entry.reference: entry for entry in incoming}.values()
+    fresh = tuple(_renew(renewed.get(entry.reference), entry) for entry in distinct)
+    if not allow_duplicate_platforms:
+        _refuse_collisions(fresh)
+    replaced: dict[UUID, Digest] = {}
+    leaving: dict[UUID, Entry] = {}
+    for entry in fresh:
+        for old in entries:
+            if old.reference == entry.reference or (
+                not allow_duplicate_platforms and _share_platform(old, entry)
+            ):
+                leaving[old.id] = old
+                if old.digest != entry.digest:
+                    replaced[entry.id] = old.digest
+    kept = _without_orphans([entry for entry in entries if entry.id not in leaving], leaving.values(), fresh)
+    remaining = {entry.id for entry in (*kept, *fresh)}
+    removed = tuple(entry.id for entry in entries if entry.id not in remaining)
+    return Amended((*kept, *fresh), fresh, removed, replaced)
+
+
+def remove(entries: Sequence[Entry], leaving: Entry) -> tuple[Entry, ...]:
+    """The entries without one image, and without the attestations that were its own."""
+    rest = [entry for entry in entries if entry.id != leaving.id]
+    return tuple(_without_orphans(rest, [leaving], rest))
+
+
+def annotate(
+    entries: Sequence[Entry],
+    target: Entry,
+    override: PlatformOverride | None,
+    annotations: Mapping[str, str | None],
+    *,
+    allow_duplicate_platforms: bool,
+) -> tuple[Entry, ...]:
+    """The entries with one annotated; an annotation of None is cleared.
+
+    Raises UnsupportedPlatform when a platform was given and the effective one is unknown, DuplicatePlatform
+    when another entry has it.
+    """
+    changed = replace(target, annotations=merged(target.annotations, annotations))
+    if override is not None:
+        changed = replace(changed, override=target.override.updated(override))
+        check_known(changed.platform)
+        _refuse_taken(entries, changed, allow_duplicate_platforms=allow_duplicate_platforms)
+    return tuple(changed if entry.id == target.id else entry for entry in entries)
+
+
+def merged(present: Mapping[str, str], patch: Mapping[str, str | None]) -> dict[str, str]:
+    """JSON Merge Patch (RFC 7396) of one flat object."""
+    result = {**present, **patch}
+    return {name: value for name, value in result.items() if value is not None}
+
+
+def _renew(old: Entry | None, entry: Entry) -> Entry:
+    if old is None:
+        return entry
+    return replace(
+        entry,
+        id=old.id,
+        override=old.override.updated(entry.override),
+        annotations={**old.annotations, **entry.annotations},
+    )
+
+
+def _share_platform(one: Entry, other: Entry) -> bool:
+    # Entries without a platform, and attestations, are told apart by their reference alone.
+    platform = one.platform
+    if not platform.os or not platform.architecture or platform.os == "unknown":
+        return False
+    return platform.key == other.platform.key
+
+
+def _refuse_collisions(fresh: Sequence[Entry]) -> None:
+    for position, entry in enumerate(fresh):
+        for earlier in fresh[:position]:
+            if earlier.reference != entry.reference and _share_platform(earlier, entry):
+                raise DuplicatePlatform(
+                    f"{earlier.reference} and {entry.reference} are both {entry.platform}; leave one out, "
+                    "give one another platform, or set allow_duplicate_platforms",
+                    platform=str(entry.platform),
+                    errors=[
+                        FieldError("/sources", str(entry.reference), {"reference": str(entry.reference)})
+                    ],
+                )
+
+
+def _refuse_taken(entries: Sequence[Entry], changed: Entry, *, allow_duplicate_platforms: bool) -> None:
+    for other in entries:
+        if allow_duplicate_platforms or other.id == changed.id or not _share_platform(other, changed):
+            continue
+        raise DuplicatePlatform(
+            f"{other.reference} is {changed.platform} already; annotate or remove that entry, or set "
+            "allow_duplicate_platforms on the list",
+            platform=str(changed.platform),
+            errors=[FieldError("/platform", "another entry has this platform")],
+        )
+
+
+def _without_orphans(
+    rest: Sequence[Entry], leaving: Iterable[Entry], staying: Iterable[Entry]
+) -> list[Entry]:
+    present = {str(entry.digest) for entry in (*rest, *staying)}
+    gone = {str(entry.digest) for entry in leaving} - present
+    return [entry for entry in rest if entry.attests not in gone]

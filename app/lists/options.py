@@ -1,0 +1,82 @@
+"""Changes to what a list says of itself, by the rules of JSON Merge Patch (RFC 7396)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from app.errors import BrokerError, FieldError, InvalidInput
+from app.lists.draft import Options, merged
+from app.lists.source import located, parse_any_platform
+from app.oci.annotations import parse_annotations
+from app.oci.descriptor import parse_descriptor
+from app.oci.index import Format
+from app.oci.platform import Platform
+from app.oci.reference import Reference, parse_reference, parse_tag
+
+
+def apply_changes(options: Options, changes: Mapping[str, Any]) -> Options:
+    """The options with `changes` made: null puts a member back to its default, objects are merged by key.
+
+    Raises the error of the first member that can't be read, with its pointer.
+    """
+    values: dict[str, Any] = {}
+    for name, value in changes.items():
+        try:
+            values[name] = _changed(options, name, value)
+        except BrokerError as error:
+            raise located(error, f"/{name}") from None
+    changed = replace(options, **values)
+    _refuse_contradictions(changed)
+    return changed
+
+
+def _changed(options: Options, name: str, value: Any) -> Any:
+    if name == "annotations":
+        # Null entries clear, so only the rest is checked.
+        parse_annotations({key: text for key, text in (value or {}).items() if text is not None})
+    if name in {"annotations", "labels"}:
+        return merged(getattr(options, name), value) if value is not None else {}
+    if value is None:
+        return getattr(_DEFAULTS, name)
+    parse = _PARSERS.get(name)
+    return parse(value) if parse is not None else value
+
+
+def _parse_tags(values: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(parse_tag(value) for value in values))
+
+
+def _parse_targets(values: Sequence[str]) -> tuple[Reference, ...]:
+    return tuple(dict.fromkeys(parse_reference(value) for value in values))
+
+
+def _parse_platforms(values: Sequence[str | Mapping[str, Any]]) -> tuple[Platform, ...]:
+    return tuple(dict.fromkeys(parse_any_platform(value) for value in values))
+
+
+_DEFAULTS = Options()
+_PARSERS: Mapping[str, Callable[[Any], Any]] = {
+    "format": Format,
+    "tags": _parse_tags,
+    "targets": _parse_targets,
+    "expected_platforms": _parse_platforms,
+    "subject": parse_descriptor,
+    "expires_at": datetime.fromisoformat,
+}
+
+
+def _refuse_contradictions(options: Options) -> None:
+    if options.push_when_complete and not options.expected_platforms:
+        raise _invalid("/push_when_complete", "push_when_complete needs expected_platforms to tell when")
+    if options.format is Format.DOCKER and (options.annotations or options.artifact_type or options.subject):
+        raise _invalid(
+            "/format",
+            "A Docker list has no annotations, artifact_type or subject: leave those out, or choose oci or auto",
+        )
+
+
+def _invalid(pointer: str, detail: str) -> InvalidInput:
+    return InvalidInput(detail, errors=[FieldError(pointer, detail)])

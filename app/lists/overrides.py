@@ -1,0 +1,83 @@
+"""What callers say of a platform, laid over what the image's config says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from app.errors import UnsupportedPlatform
+from app.oci import platform as platforms
+from app.oci.platform import Platform
+
+Override = str | tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformOverride:
+    """The members of a platform that a caller has set; None clears one, an absent one is the image's own.
+
+    Member names are those of `Platform`. os_features replace the image's as a whole.
+    """
+
+    members: Mapping[str, Override] = field(default_factory=dict)
+
+    def over(self, resolved: Platform) -> Platform:
+        """The effective platform."""
+        texts = {name: self._text(name, getattr(resolved, name)) for name in _TEXTS}
+        features = self.members.get("os_features", resolved.os_features)
+        return replace(resolved, **texts, os_features=features if isinstance(features, tuple) else ())
+
+    def updated(self, newer: PlatformOverride) -> PlatformOverride:
+        """This override with the newer one's members on top, as `docker manifest annotate` repeated."""
+        return PlatformOverride({**self.members, **newer.members})
+
+    def _text(self, name: str, resolved: str) -> str:
+        value = self.members.get(name, resolved)
+        return value if isinstance(value, str) else ""
+
+
+_TEXTS = ("os", "architecture", "variant", "os_version")
+
+
+def build_override(
+    *,
+    os: str | None,
+    architecture: str | None,
+    variant: str | None,
+    rest: Mapping[str, Override],
+    given: frozenset[str],
+) -> PlatformOverride:
+    """An override from the members that a caller has `given`, with common aliases normalised.
+
+    An alias that implies a variant (armhf is arm/v7) sets it, unless the caller gave a variant too.
+    """
+    members: dict[str, Override] = {name: value for name, value in rest.items() if name in given}
+    normal_os, normal_architecture, implied = platforms.normalize(os or "", architecture or "", variant or "")
+    if "os" in given:
+        members["os"] = normal_os or None
+    if "architecture" in given:
+        members["architecture"] = normal_architecture or None
+    if "variant" in given or (implied and implied != (variant or "")):
+        members["variant"] = implied or None
+    return PlatformOverride(members)
+
+
+def whole(platform: Platform) -> PlatformOverride:
+    """An override that states every member, as an index does for its manifests."""
+    return PlatformOverride(
+        {**{name: getattr(platform, name) or None for name in _TEXTS}, "os_features": platform.os_features}
+    )
+
+
+def check_known(platform: Platform) -> None:
+    """Refuse a combination that no build of anything has, as `docker manifest annotate` does.
+
+    Docker's own table lacks platforms that exist (windows/arm64, linux/loong64); ours is complete.
+    """
+    if not platforms.is_known(platform.os, platform.architecture):
+        raise UnsupportedPlatform(
+            f"{platform.os or '(none)'}/{platform.architecture or '(none)'} is not a known combination of "
+            "operating system and architecture",
+            os=platform.os,
+            architecture=platform.architecture,
+        )

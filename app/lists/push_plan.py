@@ -1,0 +1,206 @@
+"""What a push will do, decided before it does it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from app.errors import FieldError, ListNotPushable, TagMoved
+from app.lists.draft import Draft, Entry
+from app.oci.digest import Digest, parse_digest
+from app.oci.index import IndexEntry, build_index, sort_key
+from app.oci.manifest import Manifest
+from app.oci.reference import Reference, Repository, parse_reference
+
+
+@dataclass(frozen=True, slots=True)
+class PushChild:
+    """One manifest that must be there before the index: where it is now, and its exact identity."""
+
+    reference: Reference
+    digest: Digest
+    media_type: str
+    size: int
+
+    @property
+    def repository(self) -> Repository:
+        return self.reference.repository
+
+    def document(self) -> dict[str, object]:
+        return {
+            "reference": str(self.reference),
+            "digest": str(self.digest),
+            "media_type": self.media_type,
+            "size": self.size,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PushTarget:
+    """One repository and the tags there that the index goes under; without a tag it goes by digest alone."""
+
+    repository: Repository
+    tags: tuple[str, ...]
+
+    def references(self, digest: Digest) -> tuple[str, ...]:
+        """What a reader would ask for, tag by tag."""
+        if not self.tags:
+            return (f"{self.repository}@{digest}",)
+        return tuple(f"{self.repository}:{tag}" for tag in self.tags)
+
+    def document(self) -> dict[str, object]:
+        return {"repository": str(self.repository), "tags": list(self.tags)}
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What every tag must hold when it is moved; the default is no condition.
+
+    Not more than one of the two is set.
+    """
+
+    if_absent: bool = False
+    if_digest: Digest | None = None
+
+    def check(self, reference: str, held: Digest | None) -> None:
+        """Raises TagMoved when the tag does not hold what was expected."""
+        if self.if_absent and held is not None:
+            raise TagMoved(f"{reference} is there already, and holds {held}", reference=reference)
+        if self.if_digest is not None and held != self.if_digest:
+            raise TagMoved(
+                f"{reference} holds {held or 'nothing'}, not {self.if_digest}", reference=reference
+            )
+
+    def document(self) -> dict[str, object]:
+        return {"if_absent": self.if_absent, "if_digest": str(self.if_digest) if self.if_digest else None}
+
+
+ALWAYS = Conditions()
+
+
+@dataclass(frozen=True, slots=True)
+class PushPlan:
+    """The index's bytes, the manifests it lists in their order, and where all of it goes."""
+
+    index: Manifest
+    children: tuple[PushChild, ...]
+    targets: tuple[PushTarget, ...]
+    conditions: Conditions = ALWAYS
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What no other push may move at the same time."""
+        return tuple(
+            f"push:{name}" for target in self.targets for name in target.references(self.index.digest)
+        )
+
+    def document(self) -> dict[str, object]:
+        """The plan without the index's bytes, which are stored beside it."""
+        return {
+            "children": [child.document() for child in self.children],
+            "targets": [target.document() for target in self.targets],
+            "conditions": self.conditions.document(),
+        }
+
+
+def build_draft_index(draft: Draft) -> Manifest:
+    """The index that the list stands for: its bytes depend on what is listed, never on who came first."""
+    options = draft.options
+    return build_index(
+        [IndexEntry(str(entry.reference), entry.descriptor) for entry in draft.entries],
+        format=options.format,
+        annotations=options.annotations,
+        artifact_type=options.artifact_type,
+        subject=options.subject,
+    )
+
+
+def plan_push(
+    draft: Draft, *, targets: Sequence[Reference] = (), conditions: Conditions = ALWAYS
+) -> PushPlan:
+    """Decide a push of the list to its own reference, its tags and targets, and the further `targets`.
+
+    Raises ListNotPushable naming each entry without a platform, or that there are none.
+    """
+    _refuse_unpushable(draft)
+    references = (
+        draft.reference,
+        *(draft.reference.tagged(tag) for tag in draft.options.tags),
+        *draft.options.targets,
+        *targets,
+    )
+    ordered = sorted(draft.entries, key=lambda entry: sort_key(str(entry.reference)))
+    return PushPlan(
+        index=build_draft_index(draft),
+        children=tuple(
+            PushChild(entry.reference, entry.digest, entry.media_type, entry.size) for entry in ordered
+        ),
+        targets=_by_repository(references),
+        conditions=conditions,
+    )
+
+
+def parse_plan(index: Manifest, document: dict[str, object]) -> PushPlan:
+    """The plan that `PushPlan.document` was taken from."""
+    children, targets, conditions = (document[name] for name in ("children", "targets", "conditions"))
+    assert isinstance(children, list)  # noqa: S101 - our own document, written by `document`
+    assert isinstance(targets, list)  # noqa: S101
+    assert isinstance(conditions, dict)  # noqa: S101
+    return PushPlan(
+        index=index,
+        children=tuple(
+            PushChild(
+                parse_reference(child["reference"]),
+                parse_digest(child["digest"]),
+                child["media_type"],
+                child["size"],
+            )
+            for child in children
+        ),
+        targets=tuple(
+            PushTarget(_parse_repository(target["repository"]), tuple(target["tags"])) for target in targets
+        ),
+        conditions=Conditions(
+            conditions["if_absent"],
+            parse_digest(conditions["if_digest"]) if conditions["if_digest"] else None,
+        ),
+    )
+
+
+def _parse_repository(text: str) -> Repository:
+    return parse_reference(text).repository
+
+
+def _by_repository(references: Iterable[Reference]) -> tuple[PushTarget, ...]:
+    tags: dict[Repository, list[str]] = {}
+    for reference in references:
+        known = tags.setdefault(reference.repository, [])
+        if reference.tag is not None and reference.tag not in known:
+            known.append(reference.tag)
+    return tuple(PushTarget(repository, tuple(names)) for repository, names in tags.items())
+
+
+def _refuse_unpushable(draft: Draft) -> None:
+    if not draft.entries:
+        raise ListNotPushable(f"{draft.reference} has no entries: add one first", list_id=str(draft.id))
+    lacking = [entry for entry in draft.entries if not _has_platform(entry)]
+    if not lacking:
+        return
+    raise ListNotPushable(
+        f"manifest {lacking[0].reference} must have an OS and Architecture to be pushed to a registry: "
+        "annotate the entry",
+        list_id=str(draft.id),
+        errors=[
+            FieldError(
+                f"/entries/{position}",
+                f"{entry.reference} has no operating system or architecture",
+                {"entry_id": str(entry.id), "reference": str(entry.reference)},
+            )
+            for position, entry in enumerate(draft.entries)
+            if entry in lacking
+        ],
+    )
+
+
+def _has_platform(entry: Entry) -> bool:
+    return bool(entry.platform.os and entry.platform.architecture)

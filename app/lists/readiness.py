@@ -1,0 +1,125 @@
+"""What a list still lacks, and what is odd about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from app.lists.draft import Draft, Entry
+from app.oci import platform as platforms
+from app.oci.platform import Platform
+
+
+class Severity(StrEnum):
+    """`error` keeps the list from being pushed; `warning` is for people to judge."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something about a list that its owner should know."""
+
+    code: str
+    severity: Severity
+    detail: str
+    entry_id: UUID | None = None
+
+    def document(self) -> dict[str, str | None]:
+        return {
+            "code": self.code,
+            "severity": self.severity.value,
+            "detail": self.detail,
+            "entry_id": str(self.entry_id) if self.entry_id else None,
+        }
+
+
+def missing_platforms(draft: Draft) -> tuple[Platform, ...]:
+    """The expected platforms that no entry has yet, in the order they were given."""
+    return tuple(
+        expected
+        for expected in draft.options.expected_platforms
+        if not any(satisfies(entry.platform, expected) for entry in draft.entries)
+    )
+
+
+def is_complete(draft: Draft) -> bool:
+    """Whether the list has an entry at all and every expected platform."""
+    return bool(draft.entries) and not missing_platforms(draft)
+
+
+def satisfies(actual: Platform, expected: Platform) -> bool:
+    """Whether an image for `actual` is what was expected; what `expected` leaves out, any image may have.
+
+    An image that names no variant has its architecture's usual one: arm64 is arm64/v8.
+    """
+    if (actual.os, actual.architecture) != (expected.os, expected.architecture):
+        return False
+    if expected.variant and _variant(actual) != expected.variant:
+        return False
+    if expected.os_version and actual.os_version != expected.os_version:
+        return False
+    return set(expected.os_features) <= set(actual.os_features)
+
+
+_USUAL_VARIANT = {"amd64": "v1", "arm": "v7", "arm64": "v8"}
+
+
+def _variant(platform: Platform) -> str:
+    return platform.variant or _USUAL_VARIANT.get(platform.architecture, "")
+
+
+def find_findings(draft: Draft) -> tuple[Finding, ...]:
+    """Everything worth saying of the list, what keeps it from being pushed first."""
+    found = [finding for entry in draft.entries for finding in _of_entry(entry)]
+    if not draft.entries:
+        found.append(Finding("no-entries", Severity.ERROR, "The list has no entries: add one"))
+    found += _shared_platforms(draft.entries)
+    found += _mixed_types(draft.entries)
+    return tuple(sorted(found, key=lambda finding: finding.severity is not Severity.ERROR))
+
+
+def _of_entry(entry: Entry) -> list[Finding]:
+    platform = entry.platform
+    if not platform.os or not platform.architecture:
+        return [
+            Finding(
+                "platform-missing",
+                Severity.ERROR,
+                f"{entry.reference} has no operating system or architecture: annotate it",
+                entry.id,
+            )
+        ]
+    found = []
+    if not platforms.is_known(platform.os, platform.architecture):
+        detail = f"{entry.reference} is for {platform}, which is not a known platform"
+        found.append(Finding("unknown-platform", Severity.WARNING, detail, entry.id))
+    elif concern := platforms.check_variant(platform):
+        found.append(Finding("unknown-variant", Severity.WARNING, f"{entry.reference}: {concern}", entry.id))
+    return found
+
+
+def _shared_platforms(entries: Sequence[Entry]) -> list[Finding]:
+    first: dict[object, Entry] = {}
+    found = []
+    for entry in entries:
+        if not entry.platform.os or entry.platform.os == "unknown":
+            continue
+        earlier = first.setdefault(entry.platform.key, entry)
+        if earlier is not entry:
+            detail = (
+                f"{earlier.reference} and {entry.reference} are both {entry.platform}; "
+                "a runtime takes the first that it finds"
+            )
+            found.append(Finding("shared-platform", Severity.WARNING, detail, entry.id))
+    return found
+
+
+def _mixed_types(entries: Sequence[Entry]) -> list[Finding]:
+    if len({entry.media_type for entry in entries}) <= 1:
+        return []
+    detail = "Docker and OCI manifests are in one list; some registries refuse that"
+    return [Finding("mixed-media-types", Severity.WARNING, detail)]

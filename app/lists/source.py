@@ -1,0 +1,82 @@
+"""A source as callers name it: an image, or an index of which to take some."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.errors import BrokerError, FieldError
+from app.lists.overrides import Override, PlatformOverride, build_override
+from app.oci.annotations import parse_annotations
+from app.oci.platform import Platform, parse_platform
+from app.oci.reference import Reference, parse_reference
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What to resolve, and what to say of it.
+
+    `platforms` selects from a source that is an index; none takes all.
+    """
+
+    reference: Reference
+    override: PlatformOverride = field(default_factory=PlatformOverride)
+    platforms: tuple[Platform, ...] = ()
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+def parse_sources(documents: Sequence[Any], pointer: str = "/sources") -> tuple[Source, ...]:
+    """All sources; the error names the position of the one that can't be read."""
+    found = []
+    for position, document in enumerate(documents):
+        try:
+            found.append(_parse_source(document))
+        except BrokerError as error:
+            raise located(error, f"{pointer}/{position}") from None
+    return tuple(found)
+
+
+def parse_any_platform(document: str | Mapping[str, Any]) -> Platform:
+    """A platform as callers write it: os/arch/variant, or an object with those members and the os's own."""
+    if isinstance(document, str):
+        return parse_platform(document)
+    return parse_override(document).over(Platform())
+
+
+def parse_override(document: str | Mapping[str, Any]) -> PlatformOverride:
+    """What a caller says of a platform; of an object, members left out stay the image's own."""
+    if isinstance(document, str):
+        platform = parse_platform(document)
+        members = {"os": platform.os, "architecture": platform.architecture, "variant": platform.variant}
+        document = {name: value for name, value in members.items() if value}
+    rest: dict[str, Override] = {
+        "os_version": document.get("os_version") or None,
+        # A set in the order given: Docker too keeps the first of equals.
+        "os_features": tuple(dict.fromkeys(document.get("os_features") or ())),
+    }
+    return build_override(
+        os=document.get("os"),
+        architecture=document.get("architecture"),
+        variant=document.get("variant"),
+        rest=rest,
+        given=frozenset(document),
+    )
+
+
+def located(error: BrokerError, pointer: str) -> BrokerError:
+    """The same error, saying which field it is about."""
+    if error.errors:
+        return error
+    return type(error)(error.detail, errors=[FieldError(pointer, error.detail)], **error.members)
+
+
+def _parse_source(document: str | Mapping[str, Any]) -> Source:
+    if isinstance(document, str):
+        return Source(parse_reference(document))
+    return Source(
+        reference=parse_reference(document["reference"]),
+        override=parse_override(document["platform"]) if document.get("platform") else PlatformOverride(),
+        platforms=tuple(parse_any_platform(platform) for platform in document.get("platforms") or ()),
+        annotations=parse_annotations(document.get("annotations") or {}),
+    )

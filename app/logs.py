@@ -1,0 +1,62 @@
+"""Log lines: one JSON object each, or for people a readable form."""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import sys
+
+import structlog
+from asgi_correlation_id import correlation_id
+
+# A field that strangers can fill must not fill the log.
+_LONGEST = 2048
+
+
+def configure_logging(level: str, form: str) -> None:
+    """Everything that is logged, by us and by libraries, leaves through one handler on standard error."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_request_id,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.format_exc_info,
+        _tame,
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer(colors=False)
+        if form == "console"
+        else structlog.processors.JSONRenderer()
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    for chatty in ("aiohttp", "httpx2", "sqlalchemy", "asyncio", "alembic"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+
+
+def _add_request_id(
+    _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    if (request_id := correlation_id.get()) is not None:
+        event["request_id"] = request_id
+    return event
+
+
+def _tame(
+    _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """No control or direction characters, no endless fields: logs are read in terminals."""
+    return {name: _clean(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _clean(text: str) -> str:
+    cut = text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+    return "".join(char if char.isprintable() or char in "\n\t " else repr(char)[1:-1] for char in cut)

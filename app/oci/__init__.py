@@ -1,0 +1,1 @@
+"""The pure rules of references, digests, platforms, manifests and indexes."""

@@ -1,0 +1,99 @@
+"""Descriptors: what content is called, typed and sized where it is referred to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from app.errors import InvalidDigest, SourceInvalid
+from app.oci import members
+from app.oci.digest import Digest, parse_digest
+from app.oci.platform import Platform
+from app.oci.strict_json import Json
+
+KEYS = ("mediaType", "digest", "size", "urls", "annotations", "data", "platform", "artifactType")
+PLATFORM_KEYS = ("architecture", "os", "os.version", "os.features", "variant", "features")
+# Beyond this, readers of JSON numbers disagree (RFC 8259 §6).
+MAX_SIZE = 2**53 - 1
+
+_MEDIA_TYPE = re.compile(r"[!-~]+(?: *; *[!-~]+)*")
+_MAX_MEDIA_TYPE = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    media_type: str
+    digest: Digest
+    size: int
+    platform: Platform | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    artifact_type: str | None = None
+    urls: tuple[str, ...] = ()
+
+    def document(self) -> dict[str, Json]:
+        """In OCI's names and in the order of image-spec's Go structure, which `inspect -v` prints."""
+        document: dict[str, Json] = {
+            "mediaType": self.media_type,
+            "digest": str(self.digest),
+            "size": self.size,
+        }
+        if self.urls:
+            document["urls"] = list(self.urls)
+        if self.annotations:
+            document["annotations"] = dict(sorted(self.annotations.items()))
+        if self.platform is not None:
+            document["platform"] = self.platform.document()
+        if self.artifact_type:
+            document["artifactType"] = self.artifact_type
+        return document
+
+
+def parse_descriptor(document: Json, *, what: str = "the descriptor") -> Descriptor:
+    """Raises SourceInvalid; `what` names the descriptor in the detail."""
+    owner = members.owner(document, KEYS, what=what)
+    platform = owner.get("platform")
+    return Descriptor(
+        media_type=_media_type(owner, what),
+        digest=_digest(owner, what),
+        size=_size(owner, what),
+        platform=None
+        if platform is None
+        else parse_platform_object(platform, what=f"the platform of {what}"),
+        annotations=members.texts_by_key(owner, "annotations", what=what),
+        artifact_type=members.text(owner, "artifactType", what=what) or None,
+        urls=members.texts(owner, "urls", what=what),
+    )
+
+
+def parse_platform_object(document: Json, *, what: str) -> Platform:
+    """A descriptor's platform; missing members are empty, as they are for Docker."""
+    owner = members.owner(document, PLATFORM_KEYS, what=what)
+    return Platform(
+        os=members.text(owner, "os", what=what),
+        architecture=members.text(owner, "architecture", what=what),
+        variant=members.text(owner, "variant", what=what),
+        os_version=members.text(owner, "os.version", what=what),
+        os_features=members.texts(owner, "os.features", what=what),
+    )
+
+
+def _media_type(owner: Mapping[str, Json], what: str) -> str:
+    media_type = members.text(owner, "mediaType", what=what)
+    if len(media_type) > _MAX_MEDIA_TYPE or not _MEDIA_TYPE.fullmatch(media_type):
+        raise SourceInvalid(f"{what} has no valid mediaType")
+    return media_type
+
+
+def _digest(owner: Mapping[str, Json], what: str) -> Digest:
+    try:
+        return parse_digest(members.text(owner, "digest", what=what))
+    except InvalidDigest as error:
+        raise SourceInvalid(f"the digest of {what} is not valid: {error.detail}") from None
+
+
+def _size(owner: Mapping[str, Json], what: str) -> int:
+    size = owner.get("size")
+    if type(size) is not int or not 0 <= size <= MAX_SIZE:
+        raise SourceInvalid(f"the size of {what} is not a whole number from 0 to 2^53-1")
+    return size

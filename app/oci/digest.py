@@ -1,0 +1,61 @@
+"""Digests: the names that content has because of its bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from app.errors import InvalidDigest
+from app.oci.text import shown
+
+# Length of the hex part; the algorithms that docker/cli links in (go-digest algorithm.go).
+HEX_LENGTH = {"sha256": 64, "sha384": 96, "sha512": 128}
+
+INVALID_FORMAT = "invalid checksum digest format"
+INVALID_LENGTH = "invalid checksum digest length"
+UNSUPPORTED = "unsupported digest algorithm"
+
+_LOWER_HEX = re.compile(r"[a-f0-9]*")
+# go-digest's DigestRegexp: tells a digest of an unknown algorithm from text that is no digest at all.
+_ANY_DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Digest:
+    algorithm: str
+    hex: str
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.hex}"
+
+    def matches(self, data: bytes) -> bool:
+        """Whether these bytes are the ones that the digest names."""
+        return hashlib.new(self.algorithm, data).hexdigest() == self.hex
+
+
+def digest_of(data: bytes) -> Digest:
+    """The sha256 digest, the one that all we create is named by."""
+    return Digest("sha256", hashlib.sha256(data).hexdigest())
+
+
+def parse_digest(text: str) -> Digest:
+    """Raises InvalidDigest with the text that Docker would print."""
+    problem = find_problem(text)
+    if problem is not None:
+        raise InvalidDigest(problem, digest=shown(text))
+    algorithm, _, encoded = text.partition(":")
+    return Digest(algorithm, encoded)
+
+
+def find_problem(text: str) -> str | None:
+    """What go-digest's Validate says of this text, in its order of checks."""
+    algorithm, _, encoded = text.partition(":")
+    if not algorithm or not encoded:
+        return INVALID_FORMAT
+    length = HEX_LENGTH.get(algorithm)
+    if length is None:
+        return UNSUPPORTED if _ANY_DIGEST.fullmatch(text) else INVALID_FORMAT
+    if len(encoded) != length:
+        return INVALID_LENGTH
+    return None if _LOWER_HEX.fullmatch(encoded) else INVALID_FORMAT

@@ -1,0 +1,106 @@
+"""Indexes as `docker manifest push` would serialise them, to the byte."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import assert_never
+
+from app.errors import InvalidInput
+from app.oci import gojson, media_types
+from app.oci.descriptor import Descriptor
+from app.oci.manifest import Manifest
+from app.oci.platform import Platform
+from app.oci.strict_json import Json
+
+_INDENT = "   "
+
+
+class Format(StrEnum):
+    AUTO = "auto"
+    DOCKER = "docker"
+    OCI = "oci"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    """One image of the index; `reference` is the canonical text under which it was added."""
+
+    reference: str
+    descriptor: Descriptor
+
+
+def sort_key(reference: str) -> tuple[bytes, bytes]:
+    """Docker orders entries by the name of each one's file; two with one file name order by reference."""
+    file_name = reference.replace(":", "-").replace("/", "_")
+    return file_name.encode(), reference.encode()
+
+
+def build_index(
+    entries: Sequence[IndexEntry],
+    *,
+    format: Format = Format.AUTO,  # noqa: A002
+    annotations: Mapping[str, str] | None = None,
+    artifact_type: str | None = None,
+    subject: Descriptor | None = None,
+) -> Manifest:
+    """The index of these entries: a pure function of what is listed, whatever the order it comes in.
+
+    Without annotations, artifact type and subject these are Docker's bytes. With them the document is an OCI
+    index that extends the same serialisation in image-spec's order: artifactType after mediaType, subject and
+    annotations after manifests, and in an entry annotations and artifactType after platform.
+    """
+    ordered = sorted(entries, key=lambda entry: sort_key(entry.reference))
+    descriptors = [entry.descriptor for entry in ordered]
+    extended = bool(annotations or artifact_type or subject) or any(map(_is_extended, descriptors))
+    media_type = _media_type(format, descriptors, extended=extended)
+    document: dict[str, Json] = {"schemaVersion": 2, "mediaType": media_type}
+    if artifact_type:
+        document["artifactType"] = artifact_type
+    document["manifests"] = [_entry(descriptor) for descriptor in descriptors]
+    if subject is not None:
+        document["subject"] = _reference_to(subject)
+    if annotations:
+        document["annotations"] = dict(sorted(annotations.items()))
+    return Manifest.of(media_type, gojson.marshal(document, _INDENT))
+
+
+def _media_type(wanted: Format, descriptors: Sequence[Descriptor], *, extended: bool) -> str:
+    match wanted:
+        case Format.DOCKER:
+            if extended:
+                raise InvalidInput(
+                    "Docker's manifest list has no annotations, artifact type or subject; use format oci"
+                )
+            return media_types.DOCKER_LIST
+        case Format.OCI:
+            return media_types.OCI_INDEX
+        case Format.AUTO:
+            first_is_oci = bool(descriptors) and descriptors[0].media_type == media_types.OCI_MANIFEST
+            return media_types.OCI_INDEX if extended or first_is_oci else media_types.DOCKER_LIST
+        case _:
+            assert_never(wanted)
+
+
+def _is_extended(descriptor: Descriptor) -> bool:
+    return bool(descriptor.annotations or descriptor.artifact_type)
+
+
+def _entry(descriptor: Descriptor) -> dict[str, Json]:
+    platform = descriptor.platform if descriptor.platform is not None else Platform()
+    document = _reference_to(descriptor) | {"platform": platform.document()}
+    if descriptor.annotations:
+        document["annotations"] = dict(sorted(descriptor.annotations.items()))
+    if descriptor.artifact_type:
+        document["artifactType"] = descriptor.artifact_type
+    return document
+
+
+def _reference_to(descriptor: Descriptor) -> dict[str, Json]:
+    """Size before digest, as Docker's structure has it, in an OCI index too."""
+    document: dict[str, Json] = {"mediaType": descriptor.media_type}
+    if descriptor.size:
+        document["size"] = descriptor.size
+    document["digest"] = str(descriptor.digest)
+    return document

@@ -1,0 +1,204 @@
+"""Manifests as registries hold them: exact bytes first, what they say second."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from app.errors import SourceInvalid, SourceUnsupported
+from app.oci import media_types, members, strict_json
+from app.oci.descriptor import Descriptor, parse_descriptor
+from app.oci.digest import Digest, digest_of
+from app.oci.strict_json import Json
+from app.oci.text import shown
+
+MAX_LAYERS = 512
+MAX_MANIFESTS = 1024
+
+KEYS = (
+    "schemaVersion",
+    "mediaType",
+    "artifactType",
+    "config",
+    "layers",
+    "manifests",
+    "fsLayers",
+    "subject",
+    "annotations",
+)
+# A document with members of two kinds is a different image to different readers (CVE-2021-41190).
+_FOREIGN_TO_IMAGE = ("manifests", "fsLayers")
+_FOREIGN_TO_INDEX = ("config", "layers", "fsLayers")
+_WHAT = "the manifest"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    media_type: str
+    raw: bytes = field(repr=False)
+    digest: Digest
+
+    @classmethod
+    def of(cls, media_type: str, raw: bytes) -> Manifest:
+        return cls(media_type, raw, digest_of(raw))
+
+    @property
+    def size(self) -> int:
+        return len(self.raw)
+
+    @property
+    def descriptor(self) -> Descriptor:
+        return Descriptor(self.media_type, self.digest, self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageManifest:
+    manifest: Manifest
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    subject: Descriptor | None = None
+    artifact_type: str | None = None
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """Config, then layers, each digest once."""
+        return _distinct((self.config, *self.layers))
+
+    @property
+    def copyable_blobs(self) -> tuple[Descriptor, ...]:
+        """Without foreign layers: those stay where their owner serves them."""
+        blobs = (self.config, *self.layers)
+        return _distinct(blob for blob in blobs if not media_types.is_foreign_layer(blob.media_type))
+
+    @property
+    def is_artifact(self) -> bool:
+        """Something else in an image's manifest (image-spec manifest.md, Guidelines for Artifact Usage)."""
+        return self.artifact_type is not None or not self._has_image_config
+
+    @property
+    def is_attestation(self) -> bool:
+        """What BuildKit says about an image: in-toto statements as the layers of an image or an artifact."""
+        return self.artifact_type == media_types.BUILDKIT_ATTESTATION or (
+            bool(self.layers) and all(layer.media_type == media_types.IN_TOTO for layer in self.layers)
+        )
+
+    @property
+    def _has_image_config(self) -> bool:
+        known = media_types.IMAGE_CONFIG_TYPES
+        if self.manifest.media_type == media_types.DOCKER_MANIFEST:
+            known |= media_types.LEGACY_CONFIG_TYPES
+        return self.config.media_type in known
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    manifest: Manifest
+    manifests: tuple[Descriptor, ...]
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    subject: Descriptor | None = None
+    artifact_type: str | None = None
+
+
+def parse_manifest(raw: bytes, content_type: str | None) -> ImageManifest | Index:
+    """Raises SourceUnsupported for what we don't take, SourceInvalid for what is not what it says."""
+    claimed = media_types.bare(content_type)
+    told = claimed not in {"", media_types.OCTET_STREAM}
+    if told:
+        _check_supported(claimed)
+    owner = members.owner(strict_json.loads(raw, what=_WHAT), KEYS, what=_WHAT)
+    stated = members.text(owner, "mediaType", what=_WHAT)
+    media_type = claimed if told else _stated_type(owner, stated)
+    _check_header(owner, stated, media_type)
+    manifest = Manifest.of(media_type, raw)
+    if media_types.is_index(media_type):
+        return _parse_index(manifest, owner)
+    return _parse_image(manifest, owner)
+
+
+def _parse_image(manifest: Manifest, owner: Mapping[str, Json]) -> ImageManifest:
+    _check_kind(owner, _FOREIGN_TO_IMAGE, manifest.media_type)
+    if owner.get("config") is None:
+        raise SourceInvalid("the manifest has no config", media_type=manifest.media_type)
+    return ImageManifest(
+        manifest,
+        config=parse_descriptor(owner["config"], what="the manifest's config"),
+        layers=_descriptors(owner, "layers", MAX_LAYERS),
+        annotations=members.texts_by_key(owner, "annotations", what=_WHAT),
+        subject=_subject(owner),
+        artifact_type=members.text(owner, "artifactType", what=_WHAT) or None,
+    )
+
+
+def _parse_index(manifest: Manifest, owner: Mapping[str, Json]) -> Index:
+    _check_kind(owner, _FOREIGN_TO_INDEX, manifest.media_type)
+    if "manifests" not in owner:
+        raise SourceInvalid("the index has no manifests member", media_type=manifest.media_type)
+    return Index(
+        manifest,
+        manifests=_descriptors(owner, "manifests", MAX_MANIFESTS),
+        annotations=members.texts_by_key(owner, "annotations", what=_WHAT),
+        subject=_subject(owner),
+        artifact_type=members.text(owner, "artifactType", what=_WHAT) or None,
+    )
+
+
+def _stated_type(owner: Mapping[str, Json], stated: str) -> str:
+    if not stated and _version(owner) == 1:
+        stated = media_types.DOCKER_SCHEMA1
+    _check_supported(stated)
+    return stated
+
+
+def _check_supported(media_type: str) -> None:
+    if media_type in media_types.MANIFEST_TYPES:
+        return
+    if not media_type:
+        raise SourceUnsupported("neither the registry nor the manifest says what media type it has")
+    name = shown(media_type)
+    if media_type in media_types.SCHEMA1_TYPES:
+        detail = (
+            f"the manifest is of Docker's retired schema 1 ({name}); push the image again with a current tool"
+        )
+        raise SourceUnsupported(detail, media_type=name)
+    raise SourceUnsupported(f'the media type "{name}" is not an image or an index', media_type=name)
+
+
+def _check_header(owner: Mapping[str, Json], stated: str, media_type: str) -> None:
+    """image-spec lets a manifest leave out its media type, Docker's does not; contradicting is for none."""
+    if stated != media_type and (stated or media_type in media_types.DOCKER_TYPES):
+        detail = f'the manifest was served as {media_type}, but its mediaType is "{shown(stated)}"'
+        raise SourceInvalid(detail, media_type=media_type)
+    if _version(owner) != 2:  # noqa: PLR2004
+        raise SourceInvalid("the manifest's schemaVersion is not 2", media_type=media_type)
+
+
+def _version(owner: Mapping[str, Json]) -> int | None:
+    version = owner.get("schemaVersion")
+    return version if type(version) is int else None
+
+
+def _check_kind(owner: Mapping[str, Json], foreign: Iterable[str], media_type: str) -> None:
+    for key in foreign:
+        if key in owner:
+            detail = f"the manifest was served as {media_type}, but has the member {key} of another kind"
+            raise SourceInvalid(detail, media_type=media_type)
+
+
+def _descriptors(owner: Mapping[str, Json], key: str, limit: int) -> tuple[Descriptor, ...]:
+    values = members.items(owner, key, what=_WHAT)
+    if len(values) > limit:
+        raise SourceInvalid(f"the manifest has {len(values)} {key}; at most {limit} are accepted")
+    return tuple(parse_descriptor(value, what=f"{key}[{place}]") for place, value in enumerate(values))
+
+
+def _subject(owner: Mapping[str, Json]) -> Descriptor | None:
+    subject = owner.get("subject")
+    return None if subject is None else parse_descriptor(subject, what="the manifest's subject")
+
+
+def _distinct(descriptors: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
+    first: dict[Digest, Descriptor] = {}
+    for descriptor in descriptors:
+        first.setdefault(descriptor.digest, descriptor)
+    return tuple(first.values())

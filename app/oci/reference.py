@@ -1,0 +1,155 @@
+"""Image references, normalised and refused exactly as Docker does."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from functools import total_ordering
+
+from app.errors import InvalidReference
+from app.oci.digest import Digest, find_problem, parse_digest
+from app.oci.text import shown
+
+DEFAULT_REGISTRY = "docker.io"
+DEFAULT_TAG = "latest"
+# No tag (128) and digest (135) leave room for a valid name in a reference longer than this.
+MAX_LENGTH = 4096
+MAX_PATH = 255
+
+INVALID_FORMAT = "invalid reference format"
+INVALID_TAG = "invalid tag format"
+MUST_BE_LOWER = "repository name must be lowercase"
+TOO_LONG = f"repository name must not be more than {MAX_PATH} characters"
+
+_LEGACY_REGISTRY = "index.docker.io"
+_OFFICIAL = "library/"
+
+# The grammar of distribution/reference (regexp.go). All classes are ASCII; `fullmatch` anchors both ends.
+_DOMAIN_COMPONENT = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
+_DOMAIN_NAME = rf"{_DOMAIN_COMPONENT}(?:\.{_DOMAIN_COMPONENT})*"
+_DOMAIN = re.compile(rf"(?:{_DOMAIN_NAME}|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
+_PATH_COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_PATH = rf"{_PATH_COMPONENT}(?:/{_PATH_COMPONENT})*"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+_DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}"
+_REMAINDER = re.compile(rf"(?P<path>{_PATH})(?::(?P<tag>{_TAG}))?(?:@(?P<digest>{_DIGEST}))?")
+_PATH_ONLY = re.compile(_PATH)
+_TAG_ONLY = re.compile(_TAG)
+_IDENTIFIER = re.compile(r"[a-f0-9]{64}")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Repository:
+    registry: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.registry}/{self.path}"
+
+    def tagged(self, tag: str) -> Reference:
+        return Reference(self, parse_tag(tag), None)
+
+    def at(self, digest: Digest) -> Reference:
+        return Reference(self, None, digest)
+
+
+@total_ordering
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A repository with a tag, a digest or both; references order as their canonical text does."""
+
+    repository: Repository
+    tag: str | None
+    digest: Digest | None
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag is not None else ""
+        digest = f"@{self.digest}" if self.digest is not None else ""
+        return f"{self.repository}{tag}{digest}"
+
+    def __lt__(self, other: Reference) -> bool:
+        return str(self) < str(other)
+
+    @property
+    def registry(self) -> str:
+        return self.repository.registry
+
+    @property
+    def target(self) -> str:
+        """What a registry is asked for: the digest if there is one, since a tag may move."""
+        return str(self.digest) if self.digest is not None else self.tag or DEFAULT_TAG
+
+    def at(self, digest: Digest) -> Reference:
+        return replace(self, digest=digest)
+
+    def tagged(self, tag: str) -> Reference:
+        return self.repository.tagged(tag)
+
+
+def parse_reference(text: str) -> Reference:
+    """Raises InvalidReference; its detail is Docker's own text."""
+    problem = _find_problem_of_text(text)
+    registry, remainder = _split(text)
+    match = _REMAINDER.fullmatch(remainder) if problem is None else None
+    problem = problem or _find_problem(registry, remainder, match)
+    if problem is not None or match is None:
+        raise InvalidReference(problem or INVALID_FORMAT, reference=shown(text))
+    digest = parse_digest(match["digest"]) if match["digest"] else None
+    tag = match["tag"] or (None if digest is not None else DEFAULT_TAG)
+    return Reference(Repository(registry, match["path"]), tag, digest)
+
+
+def parse_tag(text: str) -> str:
+    if not _TAG_ONLY.fullmatch(text):
+        raise InvalidReference(INVALID_TAG, tag=shown(text))
+    return text
+
+
+def _find_problem_of_text(text: str) -> str | None:
+    if len(text) > MAX_LENGTH:
+        return TOO_LONG
+    if not text.isprintable():  # our detail repeats the name, and must be safe to log and to store
+        return INVALID_FORMAT
+    if _IDENTIFIER.fullmatch(text):
+        return f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings"
+    return None
+
+
+def _find_problem(registry: str, remainder: str, match: re.Match[str] | None) -> str | None:
+    """The checks of ParseNormalizedNamed and Parse (normalize.go, reference.go), in their order."""
+    name = remainder.partition(":")[0]
+    if name != name.lower():
+        return f"invalid reference format: repository name ({name}) must be lowercase"
+    if match is None:
+        return INVALID_FORMAT
+    if not _DOMAIN.fullmatch(registry):
+        return _find_problem_of_domain(registry)
+    if len(match["path"]) > MAX_PATH:
+        return TOO_LONG
+    return find_problem(match["digest"]) if match["digest"] else None
+
+
+def _find_problem_of_domain(registry: str) -> str:
+    """Go's Parse lower-cases what does not match and looks again; a name with `_` is a path, never a host.
+
+    Docker takes `my_host.example/app` for a name without any registry, and can't fetch it; we say so at once.
+    """
+    lowered = registry.lower()
+    return MUST_BE_LOWER if lowered != registry and _PATH_ONLY.fullmatch(lowered) else INVALID_FORMAT
+
+
+def _split(text: str) -> tuple[str, str]:
+    """splitDockerDomain of normalize.go."""
+    first, slash, rest = text.partition("/")
+    if not slash:
+        return DEFAULT_REGISTRY, _OFFICIAL + text
+    registry, remainder = (first, rest) if _names_registry(first) else (DEFAULT_REGISTRY, text)
+    if registry == _LEGACY_REGISTRY:
+        registry = DEFAULT_REGISTRY
+    if registry == DEFAULT_REGISTRY and "/" not in remainder:
+        remainder = _OFFICIAL + remainder
+    return registry, remainder
+
+
+def _names_registry(first: str) -> bool:
+    return first == "localhost" or "." in first or ":" in first or first != first.lower()

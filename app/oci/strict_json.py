@@ -1,0 +1,115 @@
+"""JSON from strangers: one meaning for every reader, or none."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from typing import NoReturn, TypeAlias
+
+from app.errors import SourceInvalid
+from app.oci.text import shown
+
+Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
+
+MAX_DEPTH = 32
+# Brackets and commas: far above what 1,024 manifests or 512 layers need. Bounds the work a body can cause.
+MAX_STRUCTURE = 200_000
+# As long as a finite float can be when it is written out.
+MAX_DIGITS = 309
+
+# An unclosed string matches to the end and so does the whole, so that no text makes the search start over.
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'
+_PLAIN = rb'[^"\[\]{},]*+'
+_NEXT = re.compile(_PLAIN + rb"(?:" + _STRING + _PLAIN + rb")*+(?:([\[{])|([\]}])|,|\Z)", re.DOTALL)
+_OPENS, _CLOSES = 1, 2
+_ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+class _Refused(ValueError):
+    """JSON that we do not take, said after the name of the document."""
+
+
+def loads(raw: bytes, *, what: str) -> Json:
+    """The document, or SourceInvalid; `what` names it at the start of the detail.
+
+    Refused beside what is no JSON: a key twice (readers differ on which counts), NaN and infinities, text
+    that is not Unicode, NUL (Postgres can't keep it), and nesting, breadth or numbers that only cost time.
+    """
+    try:
+        return _load(raw)
+    except _Refused as error:
+        raise SourceInvalid(f"{what} {error}") from None
+    except RecursionError:
+        raise SourceInvalid(f"{what} is nested too deeply") from None
+    except UnicodeError:
+        raise SourceInvalid(f"{what} is not Unicode text in UTF-8") from None
+    except json.JSONDecodeError as error:
+        reason = f"{error.msg}, at line {error.lineno} column {error.colno}"
+        raise SourceInvalid(f"{what} is not valid JSON: {reason}") from None
+
+
+def _load(raw: bytes) -> Json:
+    _check_shape(raw)
+    document: Json = json.loads(
+        raw.decode("utf-8"),
+        object_pairs_hook=_object,
+        parse_constant=_constant,
+        parse_float=_float,
+        parse_int=_int,
+    )
+    _check_strings(raw, document)
+    return document
+
+
+def _check_shape(raw: bytes) -> None:
+    """Depth and breadth before anything is built; a small document is done after three counts in C."""
+    brackets = raw.count(b"[") + raw.count(b"{")
+    if brackets <= MAX_DEPTH and raw.count(b",") <= MAX_STRUCTURE:
+        return
+    depth = 0
+    for place, token in enumerate(_NEXT.finditer(raw)):
+        if token.lastindex == _OPENS:
+            depth += 1
+        elif token.lastindex == _CLOSES:
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise _Refused(f"is nested more than {MAX_DEPTH} levels deep")
+        if place > MAX_STRUCTURE:
+            raise _Refused("has too many members")
+
+
+def _check_strings(raw: bytes, document: Json) -> None:
+    """What only an escape can bring in: NUL, and half of a surrogate pair."""
+    if b"\\u0000" in raw and _ESCAPED_NUL.search(raw):
+        raise _Refused("contains the character U+0000")
+    if _ESCAPED_SURROGATE.search(raw):
+        json.dumps(document, ensure_ascii=False).encode("utf-8")
+
+
+def _object(pairs: Iterable[tuple[str, Json]]) -> dict[str, Json]:
+    members: dict[str, Json] = {}
+    for key, value in pairs:
+        if key in members:
+            raise _Refused(f'has the key "{shown(key, 64)}" twice in one object')
+        members[key] = value
+    return members
+
+
+def _constant(name: str) -> NoReturn:
+    raise _Refused(f"has {name} for a number, which is not JSON")
+
+
+def _int(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise _Refused("has a number that is too large")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise _Refused("has a number that is too large")
+    return number

@@ -1,0 +1,180 @@
+"""Answers challenges: Basic, a registry's own token, and tokens fetched once and used until they age."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from app import errors
+from app.oci import strict_json
+from app.registry.access import Access
+from app.registry.challenge import Challenge
+from app.registry.credentials import Credential
+from app.registry.endpoints import Endpoint
+from app.registry.errors import Subject, refusal
+from app.registry.limits import Limits
+from app.registry.policy import AccessPolicy
+from app.registry.realms import Realm, plan_realm
+from app.registry.scope import Scopes, in_order
+from app.registry.singleflight import SingleFlight
+from app.registry.transport import Answer, Door, Request
+from app.registry.urls import with_query
+
+__all__ = ["Authorizer"]
+
+Json = Any
+
+_CLIENT = "manifest-broker"
+_USED_LIFE = 0.8
+# Docker's token specification: "expires_in ... if omitted, this defaults to 60 seconds".
+_DEFAULT_LIFE = 60.0
+_TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+_MANY_TOKENS = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """Whose token it is, from whom and for what: nothing less tells two tokens apart (T25 of the threats)."""
+
+    tenant: str
+    credential: Credential
+    realm: str
+    service: str
+    scopes: Scopes
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    header: str = field(repr=False)
+    until: float
+
+
+class Authorizer:
+    """Gives the Authorization for a request, and remembers tokens for 80 % of their life by its own clock."""
+
+    def __init__(self, door: Door, policy: AccessPolicy, limits: Limits, now: Callable[[], float]) -> None:
+        self._door = door
+        self._policy = policy
+        self._limits = limits
+        self._now = now
+        self._tokens: dict[_Key, _Token] = {}
+        self._flights: SingleFlight[_Key, _Token] = SingleFlight()
+
+    async def authorize(
+        self,
+        endpoint: Endpoint,
+        access: Access,
+        scopes: Scopes,
+        *,
+        challenge: Challenge | None,
+        refused: str | None = None,
+    ) -> str | None:
+        """The value of Authorization; `refused` is one that the registry no longer takes."""
+        credential = await access.keychain.find(endpoint.registry)
+        if credential.registry_token:
+            return f"Bearer {credential.registry_token}"
+        if challenge is None:
+            return None
+        if challenge.scheme == "basic":
+            return credential.basic
+        realm = plan_realm(
+            challenge.parameters["realm"],
+            registry=endpoint.registry,
+            base=endpoint.base,
+            base_verify=endpoint.verify,
+            policy=self._policy,
+            has_secret=not credential.is_anonymous,
+        )
+        service = challenge.parameters.get("service", "")
+        key = _Key(access.tenant, credential, str(realm.url), service, scopes)
+        token = self._tokens.get(key)
+        if token is None or token.header == refused or self._now() >= token.until:
+            subject = Subject(endpoint.registry)
+            token = await self._flights.run(key, lambda: self._renew(key, realm, subject))
+        return token.header
+
+    async def _renew(self, key: _Key, realm: Realm, subject: Subject) -> _Token:
+        asked = self._now()
+        try:
+            answer = await self._door.call(self._token_request(key, realm, subject))
+        except errors.SourceUnusable as error:
+            raise _no_token(subject) from error
+        if answer.status != 200:  # noqa: PLR2004
+            raise _token_refusal(answer, subject)
+        text, life = _parse_token(answer.body, subject)
+        token = _Token(f"Bearer {text}", asked + life * _USED_LIFE)
+        self._forget_old()
+        self._tokens[key] = token
+        return token
+
+    def _token_request(self, key: _Key, realm: Realm, subject: Subject) -> Request:
+        """GET with Basic, or OAuth2's POST for an identity token (Docker's token specifications)."""
+        service = [("service", key.service)] if key.service else []
+        scopes = in_order(key.scopes)
+        if key.credential.identity_token:
+            form = [
+                ("grant_type", "refresh_token"),
+                ("refresh_token", key.credential.identity_token),
+                ("client_id", _CLIENT),
+                ("scope", " ".join(scopes)),
+                *service,
+            ]
+            return Request(
+                method="POST",
+                url=realm.url,
+                subject=subject,
+                verify=realm.verify,
+                headers={"Content-Type": "application/x-www-form-urlencoded"},
+                content=urlencode(form).encode(),
+                limit=self._limits.token_bytes,
+            )
+        account = [("account", key.credential.username)] if key.credential.username else []
+        query = [*service, *(("scope", scope) for scope in scopes), *account]
+        return Request(
+            method="GET",
+            url=with_query(realm.url, query) if query else realm.url,
+            subject=subject,
+            verify=realm.verify,
+            authorization=key.credential.basic,
+            limit=self._limits.token_bytes,
+        )
+
+    def _forget_old(self) -> None:
+        now = self._now()
+        if len(self._tokens) >= _MANY_TOKENS:
+            self._tokens = {key: token for key, token in self._tokens.items() if token.until > now}
+        if len(self._tokens) >= _MANY_TOKENS:
+            self._tokens.clear()
+
+
+def _token_refusal(answer: Answer, subject: Subject) -> errors.BrokerError:
+    error = refusal(answer.status, answer.headers, answer.body, subject, doing="the request for a token")
+    if isinstance(error, errors.SourceNotFound | errors.RegistryRejected):
+        return errors.RegistryDenied(error.detail, **error.members)
+    return error
+
+
+def _parse_token(body: bytes, subject: Subject) -> tuple[str, float]:
+    """The token and its life in seconds; registries name it `token`, `access_token` or both."""
+    try:
+        document: Json = strict_json.loads(body, what="the token service's answer")
+    except errors.SourceInvalid:
+        document = None
+    if not isinstance(document, dict):
+        raise _no_token(subject)
+    text = document.get("token") or document.get("access_token")
+    if not isinstance(text, str) or not _TOKEN68.fullmatch(text):
+        raise _no_token(subject)
+    life: Json = document.get("expires_in")
+    # bool is an int to Python, and a life of none or less is no answer either.
+    return text, float(life) if type(life) in {int, float} and life > 0 else _DEFAULT_LIFE
+
+
+def _no_token(subject: Subject) -> errors.NotARegistry:
+    return errors.NotARegistry(
+        f"the token service of {subject.registry} answered with something else than a token",
+        **subject.members,
+    )

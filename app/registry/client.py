@@ -1,0 +1,101 @@
+"""The registry client: one per process, with its connections and what it has learnt of registries."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from app.oci.descriptor import Descriptor
+from app.oci.manifest import Manifest
+from app.oci.reference import Reference, Repository
+from app.registry import blobs, manifests
+from app.registry.access import Access
+from app.registry.auth import Authorizer
+from app.registry.credentials import ANONYMOUS, Credential, Keychain, parse_registry_auth
+from app.registry.endpoints import Endpoints
+from app.registry.limits import Limits
+from app.registry.manifests import FetchedManifest
+from app.registry.mounts import MountMemory
+from app.registry.policy import AccessPolicy
+from app.registry.repository import Remote, Services
+from app.registry.transport import Door
+
+__all__ = [
+    "ANONYMOUS",
+    "Access",
+    "AccessPolicy",
+    "Credential",
+    "FetchedManifest",
+    "Keychain",
+    "Limits",
+    "RegistryClient",
+    "parse_registry_auth",
+]
+
+
+class RegistryClient:
+    """Talks to all registries for all callers; who a caller is, its `Access` says each time.
+
+    `tls` replaces the machine's certificate authorities, `now` the clock by which tokens age.
+    """
+
+    def __init__(
+        self,
+        policy: AccessPolicy,
+        *,
+        limits: Limits | None = None,
+        tls: ssl.SSLContext | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.policy = policy
+        self.limits = limits or Limits()
+        self._tls = tls
+        self._now = now
+        self._services: Services | None = None
+
+    async def __aenter__(self) -> Self:
+        door = Door(self.policy, self.limits, tls=self._tls, now=self._now)
+        self._services = Services(
+            door=door,
+            endpoints=Endpoints(door, self.policy, self.limits, self._now),
+            authorizer=Authorizer(door, self.policy, self.limits, self._now),
+            limits=self.limits,
+            policy=self.policy,
+            mounts=MountMemory(self.limits.remembered_seconds, self._now),
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._services is not None:
+            services, self._services = self._services, None
+            await services.door.close()
+
+    def remote(self, repository: Repository, access: Access) -> Remote:
+        """A repository as this caller may use it."""
+        if self._services is None:
+            raise RuntimeError("a RegistryClient is used inside `async with`")
+        return Remote(self._services, repository, access)
+
+    async def fetch_manifest(self, reference: Reference, access: Access) -> FetchedManifest:
+        """The manifest of a reference, its bytes verified; a digest counts where there is a tag too."""
+        return await manifests.fetch_manifest(self.remote(reference.repository, access), reference)
+
+    async def head_manifest(self, reference: Reference, access: Access) -> Descriptor | None:
+        """What a reference leads to; None only when the registry says that there is nothing."""
+        return await manifests.head_manifest(self.remote(reference.repository, access), reference)
+
+    async def fetch_config(self, repository: Repository, descriptor: Descriptor, access: Access) -> bytes:
+        """An image's config, its size and digest verified."""
+        remote = self.remote(repository, access)
+        return await blobs.fetch_blob(remote, descriptor, limit=self.limits.config_bytes)
+
+    async def put_manifest(
+        self, repository: Repository, target: str, manifest: Manifest, access: Access
+    ) -> None:
+        """Puts exact bytes under a tag or a digest."""
+        await manifests.put_manifest(self.remote(repository, access), target, manifest)

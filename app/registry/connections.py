@@ -1,0 +1,149 @@
+"""Connections to checked addresses only, kept alive and pooled: one pool with verified TLS, one without."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+import aiohttp
+import httpx2
+from aiohttp.abc import AbstractResolver, ResolveResult
+from httpx_aiohttp.httpx2 import AiohttpTransport
+from multidict import CIMultiDict
+from yarl import URL
+
+from app.registry.limits import Limits
+from app.registry.policy import AccessPolicy
+from app.registry.urls import Url
+
+__all__ = ["CheckedResolver", "Opened", "Pool", "unverified_tls", "verified_tls"]
+
+_HEADERS = {"User-Agent": "manifest-broker", "Accept-Encoding": "identity"}
+_MAX_HEADERS = 64
+_MAX_HEADER_BYTES = 8190
+_DNS_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An answer whose body is still to come, as the wire has it."""
+
+    status: int
+    headers: CIMultiDict[str]
+    chunks: AsyncIterator[bytes]
+
+
+class CheckedResolver(AbstractResolver):
+    """Gives a name's addresses only if the policy lets all of them be reached.
+
+    What is checked is what is connected to: the connector uses these answers, and asks nobody again.
+    """
+
+    def __init__(self, policy: AccessPolicy) -> None:
+        self._policy = policy
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        loop = asyncio.get_running_loop()
+        answers = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
+        found = [str(sockaddr[0]) for *_, sockaddr in answers]
+        for address in found:
+            self._policy.check_address(ip_address(address), registry=host)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=answer[0],
+                proto=answer[2],
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for address, answer in zip(found, answers, strict=True)
+        ]
+
+    async def close(self) -> None:
+        return None
+
+
+class Pool:
+    """Connections with one kind of TLS, spoken to through httpx2 or directly."""
+
+    def __init__(self, policy: AccessPolicy, limits: Limits, tls: ssl.SSLContext) -> None:
+        self._limits = limits
+        connector = aiohttp.TCPConnector(
+            resolver=CheckedResolver(policy), ssl=tls, limit=0, limit_per_host=0, ttl_dns_cache=_DNS_SECONDS
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=_HEADERS,
+            skip_auto_headers=["Content-Type"],
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_seconds),
+            auto_decompress=False,
+            trust_env=False,
+            max_headers=_MAX_HEADERS,
+            max_field_size=_MAX_HEADER_BYTES,
+            max_line_size=_MAX_HEADER_BYTES,
+        )
+        self._transport = AiohttpTransport(client=self._session, verify=tls, trust_env=False)
+
+    @asynccontextmanager
+    async def call(
+        self, method: str, url: Url, headers: Mapping[str, str], content: bytes | None
+    ) -> AsyncIterator[Opened]:
+        """A request with a small body, to an address that we made."""
+        request = httpx2.Request(
+            method,
+            str(url),
+            headers=headers,
+            content=content,
+            extensions={"timeout": {"connect": self._limits.connect_seconds}},
+        )
+        response = await self._transport.handle_async_request(request)
+        try:
+            yield Opened(
+                response.status_code, CIMultiDict(response.headers.multi_items()), response.aiter_raw()
+            )
+        finally:
+            await response.aclose()
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        url: Url,
+        headers: Mapping[str, str],
+        body: AsyncIterator[bytes] | bytes | None = None,
+    ) -> AsyncIterator[Opened]:
+        """A request for or with a blob.
+
+        Addresses that a registry gave go out byte for byte; httpx2's transport would quote them anew.
+        """
+        async with self._session.request(
+            method, URL(str(url), encoded=True), headers=headers, data=body, allow_redirects=False
+        ) as response:
+            yield Opened(response.status, CIMultiDict(response.headers), response.content.iter_any())
+
+    async def close(self) -> None:
+        await self._session.close()
+
+
+def verified_tls() -> ssl.SSLContext:
+    """The machine's certificate authorities; HTTP/1.1 only."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def unverified_tls() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["http/1.1"])
+    return context

@@ -1,0 +1,122 @@
+"""Finds out how a registry is spoken to: scheme, TLS and challenge, learnt from `GET /v2/` and remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from app import errors
+from app.registry.challenge import Challenge, choose_challenge, parse_challenges
+from app.registry.errors import Subject, answered_in_plain_http, is_html, refusal, was_refused
+from app.registry.limits import Limits
+from app.registry.policy import AccessPolicy
+from app.registry.singleflight import SingleFlight
+from app.registry.transport import Answer, Door, Request
+from app.registry.urls import Url, api_host, parse_url
+
+__all__ = ["Endpoint", "Endpoints", "challenge_of"]
+
+_PLAIN_PORT = 80
+_SERVER_ERROR = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A registry as it can be reached: where, with verified TLS or not, and what it asks of who comes."""
+
+    registry: str
+    base: Url
+    verify: bool
+    challenge: Challenge | None = None
+
+
+class Endpoints:
+    """Endpoints by registry and whether insecure ways were asked for, each found once for all who need it."""
+
+    def __init__(self, door: Door, policy: AccessPolicy, limits: Limits, now: Callable[[], float]) -> None:
+        self._door = door
+        self._policy = policy
+        self._limits = limits
+        self._now = now
+        self._known: dict[tuple[str, bool], tuple[float, Endpoint]] = {}
+        self._flights: SingleFlight[tuple[str, bool], Endpoint] = SingleFlight()
+
+    async def find(self, registry: str, *, insecure: bool) -> Endpoint:
+        host = api_host(registry)
+        if insecure and not self._policy.may_be_insecure(host):
+            raise errors.InsecureForbidden(
+                f"insecure access to {registry} was asked for, but the operator does not allow it; "
+                f"{registry} must be listed as an insecure registry",
+                registry=registry,
+            )
+        key = (registry, insecure)
+        until, endpoint = self._known.get(key, (0.0, None))
+        if endpoint is not None and self._now() < until:
+            return endpoint
+        return await self._flights.run(key, lambda: self._learn(registry, insecure))
+
+    async def _learn(self, registry: str, insecure: bool) -> Endpoint:
+        endpoint = await (self._discover_insecure(registry) if insecure else self._discover(registry))
+        self._forget_old()
+        self._known[registry, insecure] = (self._now() + self._limits.remembered_seconds, endpoint)
+        return endpoint
+
+    async def _discover(self, registry: str) -> Endpoint:
+        return await self._ping(Endpoint(registry, _base("https", registry), verify=True))
+
+    async def _discover_insecure(self, registry: str) -> Endpoint:
+        """Unverified TLS; where HTTP answers instead, plain HTTP on that port, or on 80 if 443 is closed."""
+        guarded = Endpoint(registry, _base("https", registry), verify=False)
+        try:
+            return await self._ping(guarded)
+        except errors.RegistryTlsFailed as error:
+            if not answered_in_plain_http(error):
+                raise
+            plain = replace(guarded.base, scheme="http")
+        except errors.RegistryUnreachable as error:
+            plain = _base("http", registry)
+            if not was_refused(error) or plain.port != _PLAIN_PORT:
+                raise
+        return await self._ping(replace(guarded, base=plain))
+
+    async def _ping(self, endpoint: Endpoint) -> Endpoint:
+        subject = Subject(endpoint.registry)
+        answer = await self._door.call(
+            Request(method="GET", url=endpoint.base.at("/v2/"), subject=subject, verify=endpoint.verify)
+        )
+        challenge = challenge_of(answer)
+        if challenge is None and _is_no_registry(answer):
+            raise refusal(
+                answer.status,
+                answer.headers,
+                answer.body,
+                subject,
+                doing="the question whether it is a registry",
+            )
+        return replace(endpoint, challenge=challenge)
+
+    def _forget_old(self) -> None:
+        now = self._now()
+        for key in [key for key, (until, _) in self._known.items() if until <= now]:
+            del self._known[key]
+
+
+def challenge_of(answer: Answer) -> Challenge | None:
+    """What an answer asks of who comes, if it is a 401 that says so."""
+    if answer.status != 401:  # noqa: PLR2004
+        return None
+    return choose_challenge(parse_challenges(answer.headers.getall("WWW-Authenticate", [])))
+
+
+def _is_no_registry(answer: Answer) -> bool:
+    """A page, a redirect or trouble; other refusals are left to the request that follows, which says more."""
+    if is_html(answer.headers.get("Content-Type"), answer.body):
+        return True
+    return answer.status >= _SERVER_ERROR or answer.status == 429 or 300 <= answer.status < 400  # noqa: PLR2004
+
+
+def _base(scheme: str, registry: str) -> Url:
+    base = parse_url(f"{scheme}://{api_host(registry)}")
+    if base is None:
+        raise errors.RegistryForbidden(f"{registry} is not a host that can be asked", registry=registry)
+    return base

@@ -1,0 +1,36 @@
+"""How much the client takes, how long it waits and how often it tries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Limits"]
+
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes are in bytes, times in seconds."""
+
+    concurrency: int = 32
+    """Requests to one host at the same time."""
+    downloads: int = 8
+    """Blobs read from one host at the same time, apart from its requests."""
+    manifest_bytes: int = 4 * _MIB
+    config_bytes: int = 4 * _MIB
+    token_bytes: int = 64 * 1024
+    error_bytes: int = 64 * 1024
+    connect_seconds: float = 10.0
+    call_seconds: float = 60.0
+    """For one call with its retries and the waits between them, but not the queue before it."""
+    stall_seconds: float = 30.0
+    stall_bytes: int = 480 * 1024
+    """A blob must move at least so many bytes in each stall time, or end."""
+    attempts: int = 4
+    backoff_seconds: float = 0.25
+    longest_backoff_seconds: float = 5.0
+    redirects: int = 3
+    helper_seconds: float = 10.0
+    remembered_seconds: float = 600.0
+    """How long it is remembered how a registry is spoken to, and whether it mounts."""

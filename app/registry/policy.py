@@ -1,0 +1,135 @@
+"""What the operator lets the client reach, and how: addresses, insecure registries, origins of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_network
+from urllib.parse import urlsplit
+
+from app import errors
+from app.registry import addresses
+from app.registry.addresses import Address, Network
+from app.registry.urls import canonical_registry, origin_of, split_host
+
+__all__ = ["AccessPolicy"]
+
+# Registries whose documented token service has another host than they have themselves.
+_KNOWN_TOKEN_ORIGINS: Mapping[str, frozenset[str]] = {
+    "docker.io": frozenset({"https://auth.docker.io"}),
+    "registry.gitlab.com": frozenset({"https://gitlab.com"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AccessPolicy:
+    """Public addresses over verified TLS are always allowed; everything else is named here.
+
+    `allowed_networks` may be reached although they are not public. `insecure_registries` are `host`,
+    `host:port`, `*.suffix` or a CIDR of literal addresses; a pattern without a port covers all ports.
+    `token_origins` maps a registry to the origins, such as `https://auth.example.com`, that may be given its
+    credentials.
+    """
+
+    allowed_networks: tuple[Network, ...] = ()
+    insecure_registries: tuple[str, ...] = ()
+    allow_loopback: bool = False
+    token_origins: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    @classmethod
+    def parse(
+        cls,
+        *,
+        allowed_networks: Iterable[str] = (),
+        insecure_registries: Iterable[str] = (),
+        allow_loopback: bool = False,
+        token_origins: Mapping[str, Iterable[str]] | None = None,
+    ) -> AccessPolicy:
+        """The policy from an operator's texts; raises ValueError for what is not a network or an origin."""
+        return cls(
+            allowed_networks=tuple(ip_network(text, strict=False) for text in allowed_networks),
+            insecure_registries=tuple(pattern.strip().lower() for pattern in insecure_registries),
+            allow_loopback=allow_loopback,
+            token_origins={
+                canonical_registry(host): frozenset(_parse_origin(text) for text in origins)
+                for host, origins in (token_origins or {}).items()
+            },
+        )
+
+    def check_address(self, address: Address, *, registry: str = "") -> None:
+        """Refuse an address that is neither public nor allowed."""
+        if self._is_allowed(address):
+            return
+        reason = addresses.why_not_public(address)
+        if reason is None:
+            return
+        name = registry or str(address)
+        raise errors.RegistryForbidden(
+            f"{name} has an address that is not public ({reason}); "
+            "the operator must allow its network before the broker may reach it",
+            registry=registry or None,
+        )
+
+    def check_host(self, host: str, *, registry: str = "") -> None:
+        """Refuse a host that is itself a forbidden address, or a number that resolvers take for one."""
+        name, _ = split_host(host)
+        literal = addresses.parse_literal(name)
+        if literal is not None:
+            self.check_address(literal, registry=registry or host)
+        elif _ends_in_a_number(name):
+            raise errors.RegistryForbidden(
+                f"{registry or host} is neither a name nor an address in its usual form",
+                registry=registry or host,
+            )
+
+    def may_be_insecure(self, host: str) -> bool:
+        """Whether unverified TLS and plain HTTP may be tried with this host when a caller asks for it."""
+        if self.allow_loopback and is_loopback_host(host):
+            return True
+        return any(_covers(pattern, host.lower()) for pattern in self.insecure_registries)
+
+    def trusts_token_origin(self, registry: str, origin: str) -> bool:
+        """Whether the operator, or the built-in table, lets this origin have the registry's credentials."""
+        host = canonical_registry(registry)
+        listed = self.token_origins.get(host, frozenset())
+        return origin in listed or origin in _KNOWN_TOKEN_ORIGINS.get(host, frozenset())
+
+    def _is_allowed(self, address: Address) -> bool:
+        inner = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+        reached = inner or address
+        if self.allow_loopback and reached.is_loopback:
+            return True
+        return any(reached in network for network in self.allowed_networks)
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether a host, by its name alone, is this machine."""
+    name, _ = split_host(host)
+    literal = addresses.parse_literal(name)
+    if literal is not None:
+        return addresses.is_loopback(literal)
+    return name.lower() == "localhost"
+
+
+def _covers(pattern: str, host: str) -> bool:
+    name, port = split_host(host)
+    if "/" in pattern:
+        literal = addresses.parse_literal(name)
+        return literal is not None and literal in ip_network(pattern, strict=False)
+    wanted, wanted_port = split_host(pattern)
+    if wanted_port is not None and wanted_port != port:
+        return False
+    return name.endswith(wanted[1:]) if wanted.startswith("*.") else name == wanted
+
+
+def _ends_in_a_number(name: str) -> bool:
+    # getaddrinfo reads 127.1, 0x7f000001 and 2130706433 as addresses.
+    last = name.rstrip(".").rpartition(".")[2].lower()
+    return last.isdigit() or (last.startswith("0x") and all(c in "0123456789abcdef" for c in last[2:]))
+
+
+def _parse_origin(text: str) -> str:
+    parts = urlsplit(text.strip() if "://" in text else f"https://{text.strip()}")
+    if parts.scheme != "https":
+        raise ValueError(f"{text!r} is not an origin such as https://auth.example.com")
+    return origin_of(parts.geturl())

@@ -1,0 +1,109 @@
+"""A repository as one operation may use it: every request authorised, and once more after a 401."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from app.oci.reference import Repository
+from app.registry.access import Access
+from app.registry.auth import Authorizer
+from app.registry.endpoints import Endpoint, Endpoints, challenge_of
+from app.registry.errors import Subject
+from app.registry.limits import Limits
+from app.registry.mounts import MountMemory
+from app.registry.policy import AccessPolicy
+from app.registry.scope import Scopes
+from app.registry.transport import Answer, Door, Request
+from app.registry.urls import Url
+
+__all__ = ["Remote", "Services"]
+
+_UNAUTHORIZED = 401
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What all repositories of one client share."""
+
+    door: Door
+    endpoints: Endpoints
+    authorizer: Authorizer
+    limits: Limits
+    policy: AccessPolicy
+    mounts: MountMemory
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A repository on its registry, reached as `access` says."""
+
+    services: Services
+    repository: Repository
+    access: Access
+
+    @property
+    def path(self) -> str:
+        return self.repository.path
+
+    @property
+    def registry(self) -> str:
+        return self.repository.registry
+
+    def subject(self, reference: object = None) -> Subject:
+        return Subject(self.registry, str(reference or self.repository))
+
+    async def endpoint(self) -> Endpoint:
+        return await self.services.endpoints.find(self.registry, insecure=self.access.insecure)
+
+    async def prepare(
+        self,
+        method: str,
+        target: str | Url,
+        scopes: Scopes,
+        *,
+        query: str | None = None,
+        subject: Subject | None = None,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        limit: int | None = None,
+        is_raw: bool = False,
+    ) -> Request:
+        """An authorised request to a path, or to an address on the registry's own origin."""
+        endpoint = await self.endpoint()
+        authorization = await self.services.authorizer.authorize(
+            endpoint, self.access, scopes, challenge=endpoint.challenge
+        )
+        return Request(
+            method=method,
+            url=endpoint.base.at(target, query) if isinstance(target, str) else target,
+            subject=subject or self.subject(),
+            verify=endpoint.verify,
+            headers=headers or {},
+            authorization=authorization,
+            content=content,
+            limit=limit if limit is not None else self.services.limits.error_bytes,
+            is_raw=is_raw,
+        )
+
+    async def call(self, request: Request, scopes: Scopes) -> Answer:
+        """The answer to a prepared request; a 401 is met once with a fresh token."""
+        answer = await self.services.door.call(request)
+        if answer.status != _UNAUTHORIZED:
+            return answer
+        renewed = await self.renew(request, scopes, answer)
+        return answer if renewed is None else await self.services.door.call(renewed)
+
+    async def renew(self, request: Request, scopes: Scopes, answer: Answer) -> Request | None:
+        """The request with another Authorization than the refused one, if there is another."""
+        endpoint = await self.endpoint()
+        authorization = await self.services.authorizer.authorize(
+            endpoint,
+            self.access,
+            scopes,
+            challenge=challenge_of(answer) or endpoint.challenge,
+            refused=request.authorization,
+        )
+        if authorization is None or authorization == request.authorization:
+            return None
+        return replace(request, authorization=authorization)

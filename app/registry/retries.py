@@ -1,0 +1,82 @@
+"""Decides whether a failed request is made again, and when; knows no clock and no network."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from app.registry.limits import Limits
+
+__all__ = ["Outcome", "is_passing", "parse_retry_after", "plan_retry"]
+
+# 408 and 425 ask for it, 429 and 503 say when, 499 and 522 come from proxies; a 500 is given its chances too.
+_PASSING = frozenset({408, 425, 429, 499, 500, 502, 503, 504, 522})
+_LONGEST_WAIT = 300.0
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
+_SECONDS = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s|m)?\s*", re.ASCII)
+_IN_TEXT = re.compile(
+    r"retry[-_ ]?after[\"']?\s*[:=]?\s*[\"']?([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s|m)?(?![0-9A-Za-z])",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is known of one failed attempt."""
+
+    may_pass: bool
+    retry_after: float | None = None
+
+
+def is_passing(status: int) -> bool:
+    """Whether the same request may be answered differently later."""
+    return status in _PASSING
+
+
+def plan_retry(
+    outcome: Outcome, *, attempt: int, spent: float, jitter: float, limits: Limits
+) -> float | None:
+    """Seconds to wait before the next attempt, or None to give up.
+
+    `attempt` counts from 1 and is the one that failed; `jitter` is random in [0, 1). Giving up at once is
+    right when the registry asks for more patience than the call has: its caller can wait better.
+    """
+    if not outcome.may_pass or attempt >= limits.attempts:
+        return None
+    backoff = min(limits.backoff_seconds * 2 ** (attempt - 1), limits.longest_backoff_seconds)
+    # Half is fixed so that a crowd spreads out but nobody comes back at once.
+    wait = max(backoff * (0.5 + jitter / 2), outcome.retry_after or 0.0)
+    return wait if spent + wait < limits.call_seconds else None
+
+
+def parse_retry_after(header: str | None, text: str = "", *, now: datetime | None = None) -> float | None:
+    """Seconds that an answer asks to wait: from Retry-After as number or date, or from its message."""
+    if header is not None:
+        seconds = _parse_seconds(header)
+        if seconds is None:
+            seconds = _parse_date(header, now or datetime.now(UTC))
+        if seconds is not None:
+            return min(seconds, _LONGEST_WAIT)
+    found = _IN_TEXT.search(text)
+    return None if found is None else min(_scale(found[1], found[2]), _LONGEST_WAIT)
+
+
+def _parse_seconds(text: str) -> float | None:
+    found = _SECONDS.fullmatch(text)
+    return None if found is None else _scale(found[1], found[2])
+
+
+def _scale(number: str, unit: str | None) -> float:
+    return float(number) * _UNITS[(unit or "s").lower()]
+
+
+def _parse_date(text: str, now: datetime) -> float | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - now).total_seconds())

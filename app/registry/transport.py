@@ -1,0 +1,233 @@
+"""The one door out: every request to a registry, a token service or a redirect's target passes here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
+
+from multidict import CIMultiDict
+
+from app import errors
+from app.registry.connections import Opened, Pool, unverified_tls, verified_tls
+from app.registry.errors import FAILURES, Subject, is_rate_limit, translate
+from app.registry.limits import Limits
+from app.registry.policy import AccessPolicy
+from app.registry.retries import Outcome, is_passing, parse_retry_after, plan_retry
+from app.registry.urls import Url
+
+__all__ = ["Answer", "Door", "Request", "read_start"]
+
+_log = logging.getLogger(__name__)
+
+_MAX_HEADER_BYTES = 32 * 1024
+_SUCCESSES = range(200, 300)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What goes out; `limit` bounds the body of a success, `is_raw` keeps the address byte for byte."""
+
+    method: str
+    url: Url
+    subject: Subject
+    verify: bool = True
+    headers: Mapping[str, str] = field(default_factory=dict)
+    authorization: str | None = field(default=None, repr=False)
+    content: bytes | None = field(default=None, repr=False)
+    limit: int = 64 * 1024
+    is_raw: bool = False
+
+    @property
+    def all_headers(self) -> dict[str, str]:
+        if self.authorization is None:
+            return dict(self.headers)
+        return {**self.headers, "Authorization": self.authorization}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back, read to its end or, where it is no success, as far as errors are read."""
+
+    status: int
+    headers: CIMultiDict[str]
+    body: bytes = field(repr=False)
+
+    @property
+    def is_success(self) -> bool:
+        return self.status in _SUCCESSES
+
+
+class Door:
+    """Decides on addresses, TLS, limits, retries and requests per host, for all of the client."""
+
+    def __init__(
+        self,
+        policy: AccessPolicy,
+        limits: Limits,
+        *,
+        tls: ssl.SSLContext | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._policy = policy
+        self._limits = limits
+        self._now = now
+        self._pools = {
+            True: Pool(policy, limits, tls or verified_tls()),
+            False: Pool(policy, limits, unverified_tls()),
+        }
+        self._requests = _Gates(limits.concurrency)
+        self._downloads = _Gates(limits.downloads)
+
+    async def close(self) -> None:
+        for pool in self._pools.values():
+            await pool.close()
+
+    async def call(self, request: Request) -> Answer:
+        """A request that may be made again: the answer, whatever its status, or an error of the way there."""
+        attempt, spent = 1, 0.0
+        while True:
+            async with self._requests.of(request.url.authority):
+                began = self._now()
+                result = await self._try(request, self._limits.call_seconds - spent)
+                spent += self._now() - began
+            wait = plan_retry(
+                _outcome(result),
+                attempt=attempt,
+                spent=spent,
+                jitter=random.random(),  # noqa: S311 - spreads retries, protects nothing
+                limits=self._limits,
+            )
+            if wait is None:
+                return _settle(result)
+            await asyncio.sleep(wait)
+            attempt, spent = attempt + 1, spent + wait
+
+    async def send(self, request: Request, body: AsyncIterator[bytes]) -> Answer:
+        """A request with a streamed body, made once; how long it may take is its caller's to watch."""
+        self._admit(request)
+        async with self._requests.of(request.url.authority):
+            with _translated(request):
+                pool = self._pools[request.verify]
+                async with pool.stream(request.method, request.url, request.all_headers, body) as opened:
+                    return await self._read(opened, request)
+
+    @asynccontextmanager
+    async def open(self, request: Request) -> AsyncIterator[Opened]:
+        """An answer whose body is read by the caller, as it comes; made once."""
+        self._admit(request)
+        async with self._downloads.of(request.url.authority):
+            with _translated(request):
+                async with asyncio.timeout(self._limits.call_seconds) as deadline:
+                    pool = self._pools[request.verify]
+                    async with pool.stream(request.method, request.url, request.all_headers) as opened:
+                        _check_headers(opened, request)
+                        deadline.reschedule(None)
+                        yield opened
+
+    async def _try(self, request: Request, seconds: float) -> Answer | errors.RegistryUnreachable:
+        self._admit(request)
+        try:
+            with _translated(request):
+                async with asyncio.timeout(seconds):
+                    return await self._exchange(request)
+        except errors.RegistryUnreachable as error:
+            return error
+
+    async def _exchange(self, request: Request) -> Answer:
+        pool = self._pools[request.verify]
+        engine = pool.stream if request.is_raw else pool.call
+        async with engine(request.method, request.url, request.all_headers, request.content) as opened:
+            return await self._read(opened, request)
+
+    def _admit(self, request: Request) -> None:
+        self._policy.check_host(request.url.authority, registry=request.subject.registry)
+        _log.debug("%s %s", request.method, request.url.printable)
+
+    async def _read(self, opened: Opened, request: Request) -> Answer:
+        _check_headers(opened, request)
+        if opened.status in _SUCCESSES:
+            body = await _read_whole(opened, request)
+        else:
+            body = await read_start(opened, self._limits.error_bytes)
+        return Answer(opened.status, opened.headers, body)
+
+
+class _Gates:
+    """A gate per host for single requests; a gate lasts as long as someone is at it."""
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._gates: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    def of(self, host: str) -> asyncio.Semaphore:
+        gate = self._gates.get(host)
+        if gate is None:
+            gate = self._gates[host] = asyncio.Semaphore(self._width)
+        return gate
+
+
+@contextmanager
+def _translated(request: Request) -> Iterator[None]:
+    try:
+        yield
+    except FAILURES as error:
+        raise translate(error, request.subject) from error
+
+
+def _outcome(result: Answer | errors.RegistryUnreachable) -> Outcome:
+    if isinstance(result, errors.RegistryUnreachable):
+        return Outcome(may_pass=True)
+    if is_passing(result.status) or is_rate_limit(result.status, result.body):
+        text = result.body[:4096].decode(errors="replace")
+        return Outcome(may_pass=True, retry_after=parse_retry_after(result.headers.get("Retry-After"), text))
+    return Outcome(may_pass=False)
+
+
+def _settle(result: Answer | errors.RegistryUnreachable) -> Answer:
+    if isinstance(result, errors.RegistryUnreachable):
+        raise result
+    return result
+
+
+def _check_headers(opened: Opened, request: Request) -> None:
+    if sum(len(name) + len(value) for name, value in opened.headers.items()) > _MAX_HEADER_BYTES:
+        raise errors.NotARegistry(
+            f"{request.subject.registry} answers with too many headers", **request.subject.members
+        )
+
+
+async def _read_whole(opened: Opened, request: Request) -> bytes:
+    encoding = opened.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in {"", "identity"} and request.method != "HEAD":
+        raise errors.SourceInvalid(
+            f"{request.subject.registry} sent {request.subject} compressed, although none was accepted",
+            **request.subject.members,
+        )
+    parts, size = [], 0
+    async for chunk in opened.chunks:
+        size += len(chunk)
+        if size > request.limit:
+            raise errors.SourceTooLarge(
+                f"what {request.subject.registry} sent for {request.subject} is larger than "
+                f"{request.limit} bytes, the most that is read",
+                **request.subject.members,
+            )
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+async def read_start(opened: Opened, limit: int) -> bytes:
+    """As much of a body as errors are read for."""
+    start = bytearray()
+    async for chunk in opened.chunks:
+        start += chunk
+        if len(start) >= limit:
+            break
+    return bytes(start[:limit])

@@ -1,0 +1,1 @@
+"""Takes operations from the queue, keeps their leases, and stops gracefully."""

@@ -1,0 +1,162 @@
+"""Carries out one operation and records what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import assert_never
+
+from app.errors import BrokerError, DeadlineExceeded, Unavailable
+from app.operations.retries import GiveUp, RetryAt, RetryPolicy, decide
+from app.operations.states import Kind
+from app.runner.lease import Lease, Stop
+from app.services.attempts import Attempt, Handler, conclude
+from app.store import queue
+from app.store.database import Database, Transaction
+from app.store.operations import LostLease, Operation
+
+logger = logging.getLogger(__name__)
+
+RECORD_AGAIN_SECONDS = 0.5
+AT_ONCE = timedelta(0)
+
+Write = Callable[[Transaction], Awaitable[Operation]]
+
+
+class Execution:
+    """How the operations that a runner holds are carried out."""
+
+    def __init__(self, database: Database, handlers: Mapping[Kind, Handler], policy: RetryPolicy) -> None:
+        self._database = database
+        self._handlers = handlers
+        self._policy = policy
+
+    async def carry_out(self, lease: Lease) -> None:
+        """Ends the operation or gives it back; a cancellation from outside gives it back, too."""
+        attempt = Attempt(self._database, lease.claimed.operation, lease.claimed.secret)
+        try:
+            failure = await self._work(lease, attempt)
+        except asyncio.CancelledError:
+            lease.stop(Stop.SHUTDOWN)
+            await self._record(lease, attempt, _stopped(lease, Stop.SHUTDOWN))
+            raise
+        if lease.stopped is not None:
+            await self._record(lease, attempt, _stopped(lease, lease.stopped))
+        elif failure is not None:
+            await self._record(lease, attempt, self._failed(lease, failure))
+
+    async def _work(self, lease: Lease, attempt: Attempt) -> Exception | None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_report(attempt, lease))
+                work = group.create_task(self._perform(attempt))
+                lease.guard(work)
+                await asyncio.wait([work])
+                attempt.close()
+        finally:
+            lease.release()
+        if work.cancelled():
+            return Unavailable("The work was interrupted.")
+        return work.result()
+
+    async def _perform(self, attempt: Attempt) -> Exception | None:
+        # A failure is a value from here on: raised, it would cancel what runs beside it.
+        try:
+            await self._handlers[attempt.operation.kind].perform(attempt)
+        except Exception as failure:  # noqa: BLE001
+            return failure
+        if not attempt.succeeded:
+            return RuntimeError("The handler returned without having recorded its success")
+        return None
+
+    def _failed(self, lease: Lease, failure: Exception) -> Write:
+        cause = self._cause(lease, failure)
+        now = datetime.now(UTC)
+        decision = decide(
+            cause,
+            attempt=lease.claimed.counted,
+            now=now,
+            deadline=now + lease.time_left,
+            policy=self._policy,
+            random=random.random,
+        )
+        match decision:
+            case RetryAt(delay, excused):
+                return lambda tx: queue.give_back(
+                    tx, lease.id, lease.attempt, delay, excused=excused, problem=cause.document()
+                )
+            case GiveUp():
+                return lambda tx: queue.fail(tx, lease.id, lease.attempt, cause.document())
+            case _:
+                assert_never(decision)
+
+    def _cause(self, lease: Lease, failure: Exception) -> BrokerError:
+        cause = _unwrapped(failure)
+        if isinstance(cause, BrokerError):
+            return cause
+        if not isinstance(cause, LostLease):
+            logger.error("Operation %s failed unexpectedly", lease.id, exc_info=failure)
+        return BrokerError("Something failed inside the broker; its log has the details.")
+
+    async def _record(self, lease: Lease, attempt: Attempt, write: Write) -> None:
+        # As long as the lease is ours it is worth waiting for the database: the outcome is known.
+        while not await self._recorded(lease, attempt, write):
+            if lease.lapsed:
+                return
+            await asyncio.sleep(RECORD_AGAIN_SECONDS)
+
+    async def _recorded(self, lease: Lease, attempt: Attempt, write: Write) -> bool:
+        """Whether there is nothing left to try."""
+        try:
+            async with self._database.transaction() as tx:
+                await attempt.flush(tx)
+                operation = await write(tx)
+                if operation.state.ended:
+                    await conclude(tx, self._handlers, operation)
+        except LostLease:
+            logger.info("Attempt %d of operation %s ended without its lease", lease.attempt, lease.id)
+        except Unavailable:
+            logger.warning("The outcome of operation %s could not be recorded", lease.id)
+            return False
+        except Exception:
+            # Without an outcome the lease runs out, and the operation is tried again or ends as poisoned.
+            logger.exception("The outcome of operation %s can't be recorded", lease.id)
+        return True
+
+
+async def _report(attempt: Attempt, lease: Lease) -> None:
+    try:
+        await attempt.report()
+    except LostLease:
+        lease.stop(Stop.LOST)
+    except Exception:
+        logger.exception("The progress of operation %s can't be recorded", lease.id)
+
+
+def _stopped(lease: Lease, reason: Stop) -> Write:
+    match reason:
+        case Stop.CANCELLED:
+            return lambda tx: queue.cancelled(tx, lease.id, lease.attempt)
+        case Stop.LATE:
+            problem = DeadlineExceeded("The operation's deadline passed while it was running.").document()
+            return lambda tx: queue.fail(tx, lease.id, lease.attempt, problem)
+        case Stop.LOST | Stop.SHUTDOWN:
+            excused = reason is Stop.SHUTDOWN
+            return lambda tx: queue.give_back(tx, lease.id, lease.attempt, AT_ONCE, excused=excused)
+        case _:
+            assert_never(reason)
+
+
+def _unwrapped(failure: Exception) -> Exception:
+    """What a task group raised, as one failure: a final one rather than one that may pass."""
+    if not isinstance(failure, ExceptionGroup):
+        return failure
+    causes = [_unwrapped(cause) for cause in failure.exceptions]
+    return min(causes, key=_may_pass)
+
+
+def _may_pass(failure: Exception) -> bool:
+    return isinstance(failure, BrokerError) and failure.retryable

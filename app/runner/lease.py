@@ -1,0 +1,83 @@
+"""An operation that this process holds: its lease as far as is known here, and why its work is to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from enum import Enum, auto
+from uuid import UUID
+
+from app.store.queue import Claimed
+
+
+class Stop(Enum):
+    """Why work ends before it is done."""
+
+    CANCELLED = auto()
+    LOST = auto()
+    LATE = auto()
+    SHUTDOWN = auto()
+
+
+class Lease:
+    """Times are the loop's, whose clock runs on while the process is stopped.
+
+    The lease is counted from before it was asked for, so it ends here no later than in the database. Then the
+    work stops by itself, even if the database can't be reached to tell.
+    """
+
+    def __init__(self, claimed: Claimed, until: float) -> None:
+        self.claimed = claimed
+        self.stopped: Stop | None = None
+        self._loop = asyncio.get_running_loop()
+        self._until = until
+        self._deadline = self._loop.time() + claimed.time_left.total_seconds()
+        self._work: asyncio.Task[object] | None = None
+        self._alarms: list[asyncio.TimerHandle] = []
+
+    @property
+    def id(self) -> UUID:
+        return self.claimed.operation.id
+
+    @property
+    def attempt(self) -> int:
+        return self.claimed.operation.attempt
+
+    @property
+    def lapsed(self) -> bool:
+        return self._loop.time() >= self._until
+
+    @property
+    def time_left(self) -> timedelta:
+        """How long until the operation's deadline."""
+        return timedelta(seconds=self._deadline - self._loop.time())
+
+    def guard(self, work: asyncio.Task[object]) -> None:
+        """From now on the work ends with the lease or the deadline."""
+        self._work = work
+        if self.stopped is not None:
+            work.cancel()
+        self._set_alarms()
+
+    def renew(self, until: float) -> None:
+        self._until = until
+        self._set_alarms()
+
+    def release(self) -> None:
+        """The work is done, and nothing stops it any more."""
+        self._work = None
+        self._set_alarms()
+
+    def stop(self, reason: Stop) -> None:
+        """The first reason counts."""
+        if self.stopped is None:
+            self.stopped = reason
+            if self._work is not None:
+                self._work.cancel()
+
+    def _set_alarms(self) -> None:
+        while self._alarms:
+            self._alarms.pop().cancel()
+        if self._work is not None:
+            self._alarms.append(self._loop.call_at(self._until, self.stop, Stop.LOST))
+            self._alarms.append(self._loop.call_at(self._deadline, self.stop, Stop.LATE))

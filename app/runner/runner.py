@@ -1,0 +1,180 @@
+"""Takes operations from the queue, keeps their leases while they are carried out, and stops gracefully."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Mapping
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from app.errors import Unavailable
+from app.operations.retries import RetryPolicy
+from app.operations.states import Kind
+from app.runner.execution import Execution
+from app.runner.lease import Lease, Stop
+from app.services.attempts import Handler, conclude
+from app.store import queue
+from app.store.database import Database
+from app.store.notifications import CANCEL_REQUESTED, OPERATION_QUEUED, Notifications, Subscription
+
+logger = logging.getLogger(__name__)
+
+LEASE = timedelta(seconds=15)
+BEAT = timedelta(seconds=5)
+POLL = timedelta(seconds=5)
+GRACE = timedelta(seconds=20)
+
+
+class Runner:
+    """One per process; as many processes as wanted share the queue.
+
+    `concurrency` operations run at once. A stop lets them finish for `grace`, and then gives them back.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        notifications: Notifications,
+        handlers: Mapping[Kind, Handler],
+        *,
+        concurrency: int = 8,
+        lease: timedelta = LEASE,
+        beat: timedelta = BEAT,
+        poll: timedelta = POLL,
+        grace: timedelta = GRACE,
+        policy: RetryPolicy | None = None,
+        worker: str | None = None,
+    ) -> None:
+        self._database = database
+        self._notifications = notifications
+        self._handlers = handlers
+        self._concurrency = concurrency
+        self._lease = lease
+        self._beat = beat
+        self._poll = poll
+        self._grace = grace
+        self._policy = policy or RetryPolicy()
+        self._worker = worker or f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+        self._execution = Execution(database, handlers, self._policy)
+        self._held: dict[UUID, Lease] = {}
+        self._stopping = False
+        self._calls = Subscription()
+        self._buried_at = float("-inf")
+
+    def stop(self) -> None:
+        """Takes no more; `run` returns when all that is held has ended or been given back."""
+        self._stopping = True
+        self._calls.wake()
+
+    async def run(self) -> None:
+        """Until `stop`; cancelled, it gives back what it holds."""
+        async with (
+            self._notifications.subscribe(OPERATION_QUEUED) as self._calls,
+            self._notifications.subscribe(CANCEL_REQUESTED) as cancels,
+            asyncio.TaskGroup() as group,
+        ):
+            beats = group.create_task(self._keep_leases(cancels))
+            try:
+                while not self._stopping:
+                    await self._calls.wait(await self._take(group))
+                await self._drain()
+            finally:
+                beats.cancel()
+
+    async def _take(self, group: asyncio.TaskGroup) -> float:
+        """Starts what may run; the answer is how many seconds to wait until there may be more."""
+        free = self._concurrency - len(self._held)
+        if free == 0:
+            return self._poll.total_seconds()
+        until = asyncio.get_running_loop().time() + self._lease.total_seconds()
+        try:
+            claimed, due = await self._claim(free)
+        except Unavailable as failure:
+            logger.warning("Operations can't be claimed: %s", failure)
+            return min(failure.retry_after or 1.0, self._poll.total_seconds())
+        for each in claimed:
+            lease = self._held[each.operation.id] = Lease(each, until)
+            group.create_task(self._hold(lease))
+        return due
+
+    async def _claim(self, free: int) -> tuple[list[queue.Claimed], float]:
+        poll = self._poll.total_seconds()
+        await self._bury()
+        async with self._database.transaction() as tx:
+            claimed = await queue.claim(
+                tx,
+                worker=self._worker,
+                limit=free,
+                lease=self._lease,
+                kinds=list(self._handlers),
+                max_attempts=self._policy.max_attempts,
+            )
+            due = await queue.next_due(tx) if len(claimed) < free else None
+        return claimed, poll if due is None else min(poll, max(0.0, due.total_seconds()))
+
+    async def _bury(self) -> None:
+        # Not at each claim: nobody waits for these as for what is new.
+        now = asyncio.get_running_loop().time()
+        if now < self._buried_at + self._beat.total_seconds():
+            return
+        async with self._database.transaction() as tx:
+            for operation in await queue.bury(
+                tx, kinds=list(self._handlers), max_attempts=self._policy.max_attempts
+            ):
+                await conclude(tx, self._handlers, operation)
+        self._buried_at = now
+
+    async def _hold(self, lease: Lease) -> None:
+        try:
+            await self._execution.carry_out(lease)
+        finally:
+            del self._held[lease.id]
+            self._calls.wake()
+
+    async def _keep_leases(self, cancels: Subscription) -> None:
+        while True:
+            await cancels.wait(self._beat.total_seconds())
+            if self._held:
+                try:
+                    await self._renew()
+                except (Unavailable, TimeoutError):
+                    # A lease that can't be renewed ends the work by itself.
+                    logger.warning("The leases of %d operations could not be renewed", len(self._held))
+
+    async def _renew(self) -> None:
+        held = list(self._held.values())
+        until = asyncio.get_running_loop().time() + self._lease.total_seconds()
+        async with asyncio.timeout(self._beat.total_seconds()), self._database.transaction() as tx:
+            beats = {
+                beat.id: beat
+                for beat in await queue.beat(tx, ((lease.id, lease.attempt) for lease in held), self._lease)
+            }
+        for lease in held:
+            _apply(lease, beats.get(lease.id), until)
+
+    async def _drain(self) -> None:
+        """Lets what is held finish for the grace period, then gives it back."""
+        try:
+            async with asyncio.timeout(self._grace.total_seconds()):
+                await self._until_free()
+        except TimeoutError:
+            logger.info("The grace period is over; giving back %d operations", len(self._held))
+            for lease in self._held.values():
+                lease.stop(Stop.SHUTDOWN)
+            await self._until_free()
+
+    async def _until_free(self) -> None:
+        while self._held:
+            await self._calls.wait(self._poll.total_seconds())
+
+
+def _apply(lease: Lease, beat: queue.Beat | None, until: float) -> None:
+    if beat is None:
+        lease.stop(Stop.LOST)
+    elif beat.cancel_requested:
+        lease.stop(Stop.CANCELLED)
+    else:
+        lease.renew(until)

@@ -1,0 +1,1 @@
+"""One verb per method; transactions begin and end here."""

@@ -1,0 +1,118 @@
+"""What carries out an operation: its handler, and the attempt that the handler is given."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from app.errors import Unavailable
+from app.operations.progress import Progress
+from app.operations.states import Kind, State
+from app.store import queue
+from app.store.database import Database, Transaction
+from app.store.operations import LostLease, Operation
+
+logger = logging.getLogger(__name__)
+
+PROGRESS_SECONDS = 0.2
+
+
+class Attempt:
+    """One try at an operation, which ends with `succeed`, or with what the handler raises."""
+
+    def __init__(self, database: Database, operation: Operation, secret: bytes | None = None) -> None:
+        self.operation = operation
+        self.secret = secret
+        self._database = database
+        self.succeeded = False
+        self._latest: Progress | None = None
+        self._news = asyncio.Event()
+        self._closed = asyncio.Event()
+
+    def progress(self, progress: Progress) -> None:
+        """Kept at once, written soon; what is overtaken before that is never written."""
+        self._latest = progress
+        self._news.set()
+
+    async def succeed(self, tx: Transaction, result: dict[str, Any]) -> None:
+        """The outcome, in the transaction that holds its effects; `LostLease` if another attempt owns it now.
+
+        Called first in that transaction, it holds the operation's row before any other, as all others do.
+        """
+        self.succeeded = True
+        await self.flush(tx)
+        await queue.succeed(tx, self.operation.id, self.operation.attempt, result)
+
+    async def flush(self, tx: Transaction) -> None:
+        """Writes the progress that is not written yet."""
+        latest, self._latest = self._latest, None
+        if latest is not None:
+            await queue.record_progress(tx, self.operation.id, self.operation.attempt, latest)
+
+    def close(self) -> None:
+        """Lets `report` finish what it is writing, and end."""
+        self._closed.set()
+        self._news.set()
+
+    async def report(self) -> None:
+        """Writes progress as it comes, until closed; raises `LostLease` when it is ours no more."""
+        while not self._closed.is_set():
+            await self._news.wait()
+            self._news.clear()
+            await self._write()
+            # So many writes a second at most, but the end waits for none.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PROGRESS_SECONDS):
+                    await self._closed.wait()
+
+    async def _write(self) -> None:
+        latest = self._latest
+        if latest is None:
+            return
+        try:
+            async with self._database.transaction() as tx:
+                await self.flush(tx)
+        except Unavailable:
+            # Progress is worth no attempt: the next write tells more.
+            logger.warning("The progress of operation %s could not be written", self.operation.id)
+            self._latest = self._latest or latest
+        except LostLease:
+            if not self.succeeded:
+                raise
+
+
+Perform = Callable[[Attempt], Awaitable[None]]
+Ended = Callable[[Transaction, Operation, State], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """How operations of one kind are carried out.
+
+    `perform` may be called again after any failure, and calls `Attempt.succeed` before it returns. `ended` is
+    called in the transaction that records a failure or a cancellation.
+    """
+
+    perform: Perform
+    ended: Ended | None = None
+
+
+async def conclude(tx: Transaction, handlers: Mapping[Kind, Handler], operation: Operation) -> None:
+    """Tells the handler of an operation that did not succeed.
+
+    A handler that fails here keeps nothing from being recorded: an operation ends whatever its handler does.
+    """
+    handler = handlers.get(operation.kind)
+    if handler is None or handler.ended is None:
+        return
+    try:
+        async with tx.begin_nested():
+            await handler.ended(tx, operation, operation.state)
+    except Unavailable:
+        raise
+    except Exception:
+        logger.exception("What follows the end of operation %s failed", operation.id)

@@ -1,0 +1,128 @@
+"""The work behind create and add: sources resolved side by side, then added at once and whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from app.errors import Unavailable
+from app.lists import draft as drafts
+from app.lists.draft import Draft, ListState, Options
+from app.lists.options import apply_changes
+from app.lists.source import parse_sources
+from app.oci.reference import parse_reference
+from app.operations.progress import Progress, ProgressStep
+from app.registry.client import RegistryClient
+from app.services.attempts import Attempt
+from app.services.callers import Call
+from app.services.credentials import Credentials
+from app.services.documents import list_document
+from app.services.lists import ListRequest, list_exists
+from app.services.pushes import Pushes
+from app.services.resolving import Resolved, Resolver
+from app.services.saving import save_changed
+from app.store import lists as stored
+from app.store.database import Database, Transaction
+from app.store.manifests import keep_manifests
+
+
+class Composer:
+    """Performs the operations that `Lists` accepts."""
+
+    def __init__(
+        self, database: Database, client: RegistryClient, credentials: Credentials, pushes: Pushes
+    ) -> None:
+        self._database = database
+        self._client = client
+        self._credentials = credentials
+        self._pushes = pushes
+
+    async def perform_create(self, attempt: Attempt) -> None:
+        """All or nothing: one source that fails leaves everything as it was."""
+        request = ListRequest(**attempt.operation.request)
+        call = self._call(attempt)
+        resolved = await self._resolve(attempt, call, request.sources, insecure=request.insecure)
+        async with self._database.transaction() as tx:
+            before = await _open_or_create(tx, call, request)
+            after = replace(before, options=apply_changes(before.options, request.options))
+            await self._add(tx, attempt, call, before=before, after=after, resolved=resolved)
+
+    async def perform_add(self, attempt: Attempt) -> None:
+        request = attempt.operation.request
+        call = self._call(attempt)
+        resolved = await self._resolve(attempt, call, request["sources"], insecure=request["insecure"])
+        async with self._database.transaction() as tx:
+            draft = await stored.get_list(tx, call.project_id, UUID(request["list_id"]), lock=True)
+            await self._add(tx, attempt, call, before=draft, after=draft, resolved=resolved)
+
+    async def _resolve(
+        self, attempt: Attempt, call: Call, documents: Sequence[Any], *, insecure: bool
+    ) -> list[Resolved]:
+        sources = parse_sources(documents)
+        access = self._credentials.access(call.project_id, call.credentials, insecure=insecure)
+        done = 0
+
+        def on_done() -> None:
+            nonlocal done
+            done += 1
+            attempt.progress(Progress((ProgressStep("sources", done, len(sources)),)))
+
+        attempt.progress(Progress((ProgressStep("sources", 0, len(sources)),)))
+        return await Resolver(self._client, access, call.by).resolve(sources, on_done)
+
+    async def _add(
+        self,
+        tx: Transaction,
+        attempt: Attempt,
+        call: Call,
+        *,
+        before: Draft,
+        after: Draft,
+        resolved: Sequence[Resolved],
+    ) -> None:
+        await keep_manifests(tx, call.project_id, [each.manifest for each in resolved])
+        amended = drafts.amend(
+            after.entries,
+            [each.entry for each in resolved],
+            allow_duplicate_platforms=after.options.allow_duplicate_platforms,
+        )
+        after = replace(after, entries=amended.entries)
+        saved = await save_changed(tx, self._pushes, call, before, after, removed=amended.removed)
+        await attempt.succeed(tx, list_document(saved, amended.replaced))
+
+    def _call(self, attempt: Attempt) -> Call:
+        operation = attempt.operation
+        own = self._credentials.open(operation.id, attempt.secret)
+        return Call(operation.project_id, operation.created_by, credentials=own)
+
+
+async def _open_or_create(tx: Transaction, call: Call, request: ListRequest) -> Draft:
+    reference = parse_reference(request.reference)
+    present = await stored.find_list(tx, call.project_id, reference, request.session, lock=True)
+    if present is None:
+        now = datetime.now(UTC)
+        fresh = Draft(
+            id=uuid4(),
+            reference=reference,
+            session=request.session,
+            # Its first revision is the one that this operation saves.
+            revision=0,
+            state=ListState.OPEN,
+            options=Options(insecure=request.insecure),
+            entries=(),
+            created_by=call.by,
+            created_at=now,
+            updated_at=now,
+        )
+        if await stored.insert_list(tx, call.project_id, fresh):
+            return fresh
+        present = await stored.find_list(tx, call.project_id, reference, request.session, lock=True)
+    if present is None:
+        # Created and removed by others between the two looks.
+        raise Unavailable("The list changed too fast; try again", retry_after=1)
+    if not request.amend:
+        raise list_exists(present)
+    return present

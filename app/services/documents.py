@@ -1,0 +1,141 @@
+"""Lists, entries and pushes as callers read them; an operation keeps one of these as its result."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from app.errors import BrokerError
+from app.lists.draft import Draft, Entry
+from app.lists.push_plan import build_draft_index
+from app.lists.readiness import find_findings, is_complete, missing_platforms
+from app.oci.digest import Digest
+from app.oci.index import sort_key
+from app.oci.inspect import verbose_document
+from app.oci.manifest import Manifest
+from app.oci.platform import Platform
+from app.oci.strict_json import loads
+from app.store.pushes import Push
+
+
+def list_document(draft: Draft, replaced: Mapping[UUID, Digest] | None = None) -> dict[str, Any]:
+    """The list with its entries in the order of its index; `replaced` as `Amended` has it."""
+    options = draft.options
+    return {
+        "id": str(draft.id),
+        "reference": str(draft.reference),
+        "session": draft.session,
+        "revision": draft.revision,
+        "state": draft.state.value,
+        "complete": is_complete(draft),
+        "expected_platforms": [str(platform) for platform in options.expected_platforms],
+        "missing_platforms": [str(platform) for platform in missing_platforms(draft)],
+        "push_when_complete": options.push_when_complete,
+        "allow_duplicate_platforms": options.allow_duplicate_platforms,
+        "insecure": options.insecure,
+        "format": options.format.value,
+        "annotations": dict(options.annotations),
+        "artifact_type": options.artifact_type,
+        "subject": options.subject.document() if options.subject else None,
+        "tags": list(options.tags),
+        "targets": [str(target) for target in options.targets],
+        "labels": dict(options.labels),
+        "entries": [entry_document(entry, (replaced or {}).get(entry.id)) for entry in ordered(draft)],
+        **_index_facts(draft),
+        "findings": [finding.document() for finding in find_findings(draft)],
+        "push_operation_id": _text(draft.push_operation_id),
+        "last_push_id": _text(draft.last_push_id),
+        "created_by": draft.created_by,
+        "created_at": instant(draft.created_at),
+        "updated_at": instant(draft.updated_at),
+        "expires_at": instant(options.expires_at),
+    }
+
+
+def ordered(draft: Draft) -> list[Entry]:
+    """The entries in Docker's order, which is the index's."""
+    return sorted(draft.entries, key=lambda entry: sort_key(str(entry.reference)))
+
+
+def entry_document(entry: Entry, replaced: Digest | None = None) -> dict[str, Any]:
+    return {
+        "id": str(entry.id),
+        "reference": str(entry.reference),
+        "descriptor": entry.descriptor.document(),
+        "platform": platform_document(entry.platform),
+        "resolved_platform": platform_document(entry.resolved_platform),
+        "annotations": dict(entry.annotations),
+        "image": entry.image.document(),
+        "replaced": _text(replaced),
+        "added_by": entry.added_by,
+        "added_at": instant(entry.added_at),
+    }
+
+
+def entry_inspection(entry: Entry, manifest: Manifest) -> dict[str, Any]:
+    """One entry with its exact manifest: `docker manifest inspect LIST MANIFEST`, plain and -v."""
+    return {
+        **entry_document(entry),
+        "manifest": loads(manifest.raw, what=str(entry.reference)),
+        "raw": base64.b64encode(manifest.raw).decode(),
+        "inspection": verbose_entry(entry, manifest),
+    }
+
+
+def verbose_entry(entry: Entry, manifest: Manifest) -> dict[str, Any]:
+    return verbose_document(str(entry.reference), entry.descriptor, manifest)
+
+
+def platform_document(platform: Platform) -> dict[str, Any]:
+    """Every member, null where the platform does not have it."""
+    return {
+        "os": platform.os or None,
+        "architecture": platform.architecture or None,
+        "variant": platform.variant or None,
+        "os_version": platform.os_version or None,
+        "os_features": list(platform.os_features),
+    }
+
+
+def push_document(push: Push) -> dict[str, Any]:
+    """A push, with its result once it has ended well."""
+    result = push.result or {}
+    return {
+        "id": str(push.id),
+        "operation_id": str(push.operation_id),
+        "list_id": _text(push.list_id),
+        "reference": push.reference,
+        "session": push.session,
+        "state": push.state.value,
+        "digest": str(push.plan.index.digest),
+        "media_type": push.plan.index.media_type,
+        "targets": result.get("targets", []),
+        "lines": result.get("lines", []),
+        "labels": dict(push.labels),
+        "created_by": push.created_by,
+        "created_at": instant(push.created_at),
+        "ended_at": instant(push.ended_at),
+    }
+
+
+def instant(moment: datetime | None) -> str | None:
+    """RFC 3339 in UTC."""
+    return moment.isoformat().replace("+00:00", "Z") if moment is not None else None
+
+
+def _index_facts(draft: Draft) -> dict[str, str | None]:
+    # Without entries, or with a platform missing, there is no index yet: `findings` say so.
+    if not draft.entries or any(not e.platform.os or not e.platform.architecture for e in draft.entries):
+        return {"digest": None, "media_type": None}
+    try:
+        index = build_draft_index(draft)
+    except BrokerError:
+        return {"digest": None, "media_type": None}
+    return {"digest": str(index.digest), "media_type": index.media_type}
+
+
+def _text(value: object | None) -> str | None:
+    return str(value) if value is not None else None

@@ -1,0 +1,219 @@
+"""Lists: created, amended, annotated, read and removed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID, uuid4
+
+from app.errors import BrokerError, EntryNotFound, InvalidReference, ListExists, ListNotFound, RevisionChanged
+from app.lists import draft as drafts
+from app.lists.draft import Draft, Entry, Options
+from app.lists.options import apply_changes
+from app.lists.overrides import PlatformOverride
+from app.lists.source import parse_sources
+from app.oci.digest import Digest
+from app.oci.manifest import Manifest
+from app.oci.reference import Reference, parse_reference
+from app.operations.states import Kind
+from app.services.callers import Call
+from app.services.intake import Intake
+from app.services.pushes import Pushes
+from app.services.saving import save_changed
+from app.store import lists as stored
+from app.store.database import Database, Transaction
+from app.store.lists import ListFilter, Position
+from app.store.manifests import load_manifests
+from app.store.operations import Operation
+
+
+@dataclass(frozen=True, slots=True)
+class ListRequest:
+    """What create was asked for, as JSON that a worker reads again; parsed once before it is accepted."""
+
+    reference: str
+    sources: Sequence[Any]
+    session: str = ""
+    amend: bool = False
+    insecure: bool = False
+    # Members of `Options` that were given, by their names in the API.
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "reference": self.reference,
+            "sources": list(self.sources),
+            "session": self.session,
+            "amend": self.amend,
+            "insecure": self.insecure,
+            "options": dict(self.options),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """One target of a removal of many: what it was called, and why it could not be removed."""
+
+    target: str
+    problem: BrokerError | None = None
+
+
+class Lists:
+    """Everything about lists that needs no registry; what does is accepted here, and performed by `Composer`."""
+
+    def __init__(self, database: Database, intake: Intake, pushes: Pushes) -> None:
+        self._database = database
+        self._intake = intake
+        self._pushes = pushes
+
+    async def create(self, call: Call, request: ListRequest) -> Operation:
+        """Accept a creation; everything that can be refused without a registry is refused here."""
+        reference = parse_reference(request.reference)
+        parse_sources(request.sources)
+        apply_changes(Options(), request.options)
+        operation_id = uuid4()
+        async with self._database.transaction() as tx:
+            if earlier := await self._intake.find_earlier(tx, call, operation_id):
+                return earlier
+            present = await stored.find_list(tx, call.project_id, reference, request.session)
+            if present is not None and not request.amend:
+                raise list_exists(present)
+            return await self._intake.accept(
+                tx,
+                call,
+                operation_id,
+                Kind.CREATE_LIST,
+                request.document(),
+                list_id=present.id if present else None,
+            )
+
+    async def add(self, call: Call, list_id: UUID, sources: Sequence[Any], *, insecure: bool) -> Operation:
+        """Accept sources for a list that is there."""
+        parse_sources(sources)
+        operation_id = uuid4()
+        async with self._database.transaction() as tx:
+            if earlier := await self._intake.find_earlier(tx, call, operation_id):
+                return earlier
+            await stored.get_list(tx, call.project_id, list_id)
+            request = {"list_id": str(list_id), "sources": list(sources), "insecure": insecure}
+            return await self._intake.accept(
+                tx, call, operation_id, Kind.ADD_ENTRIES, request, list_id=list_id
+            )
+
+    async def get(self, project_id: UUID, list_id: UUID) -> Draft:
+        async with self._database.transaction() as tx:
+            return await stored.get_list(tx, project_id, list_id)
+
+    async def find(self, project_id: UUID, reference: Reference, session: str) -> Draft | None:
+        async with self._database.transaction() as tx:
+            return await stored.find_list(tx, project_id, reference, session)
+
+    async def page(
+        self, project_id: UUID, wanted: ListFilter, *, before: Position | None, limit: int
+    ) -> list[Draft]:
+        async with self._database.transaction() as tx:
+            return await stored.page_lists(tx, project_id, wanted, before=before, limit=limit)
+
+    async def update(
+        self, call: Call, list_id: UUID, changes: Mapping[str, Any], *, revision: int | None
+    ) -> Draft:
+        """Change what a list says of itself; a list that becomes complete by it is pushed if it says so."""
+        async with self._database.transaction() as tx:
+            draft = await _open(tx, call.project_id, list_id, revision)
+            changed = replace(draft, options=apply_changes(draft.options, changes))
+            return await save_changed(tx, self._pushes, call, draft, changed)
+
+    async def annotate(
+        self,
+        call: Call,
+        list_id: UUID,
+        entry_id: UUID,
+        override: PlatformOverride | None,
+        annotations: Mapping[str, str | None],
+        *,
+        revision: int | None,
+    ) -> Draft:
+        async with self._database.transaction() as tx:
+            draft = await _open(tx, call.project_id, list_id, revision)
+            entries = drafts.annotate(
+                draft.entries,
+                find_entry(draft, entry_id),
+                override,
+                annotations,
+                allow_duplicate_platforms=draft.options.allow_duplicate_platforms,
+            )
+            return await save_changed(tx, self._pushes, call, draft, replace(draft, entries=entries))
+
+    async def remove_entry(self, call: Call, list_id: UUID, entry_id: UUID, *, revision: int | None) -> Draft:
+        async with self._database.transaction() as tx:
+            draft = await _open(tx, call.project_id, list_id, revision)
+            entries = drafts.remove(draft.entries, find_entry(draft, entry_id))
+            leaving = {entry.id for entry in draft.entries} - {entry.id for entry in entries}
+            changed = replace(draft, entries=entries)
+            return await save_changed(tx, self._pushes, call, draft, changed, removed=leaving)
+
+    async def delete(self, project_id: UUID, list_id: UUID, *, revision: int | None) -> None:
+        async with self._database.transaction() as tx:
+            await _open(tx, project_id, list_id, revision)
+            await stored.delete_list(tx, project_id, list_id)
+
+    async def delete_many(
+        self, project_id: UUID, references: Sequence[str], ids: Sequence[UUID], session: str
+    ) -> list[Deletion]:
+        """Each target by itself, as `docker manifest rm` does: those that can't go don't hold up the rest."""
+        outcomes = [await self._delete_one(project_id, text, session) for text in references]
+        for list_id in ids:
+            try:
+                await self.delete(project_id, list_id, revision=None)
+            except ListNotFound as problem:
+                outcomes.append(Deletion(str(list_id), problem))
+            else:
+                outcomes.append(Deletion(str(list_id)))
+        return outcomes
+
+    async def manifests(self, project_id: UUID, digests: Sequence[Digest]) -> Mapping[Digest, Manifest]:
+        """The exact manifests of entries, by digest."""
+        async with self._database.transaction() as tx:
+            return await load_manifests(tx, project_id, digests)
+
+    async def _delete_one(self, project_id: UUID, text: str, session: str) -> Deletion:
+        try:
+            reference = parse_reference(text)
+        except InvalidReference as problem:
+            return Deletion(text, problem)
+        async with self._database.transaction() as tx:
+            draft = await stored.find_list(tx, project_id, reference, session, lock=True)
+            if draft is None or not await stored.delete_list(tx, project_id, draft.id):
+                return Deletion(text, no_such_list(reference))
+        return Deletion(text)
+
+
+def find_entry(draft: Draft, entry_id: UUID) -> Entry:
+    for entry in draft.entries:
+        if entry.id == entry_id:
+            return entry
+    raise EntryNotFound(f"The list {draft.reference} has no entry {entry_id}", list_id=str(draft.id))
+
+
+def no_such_list(reference: Reference) -> ListNotFound:
+    return ListNotFound(f"No such manifest: {reference}", reference=str(reference))
+
+
+def list_exists(present: Draft) -> ListExists:
+    return ListExists(
+        f"There is a list {present.reference} already: say amend to add to it, name a session, or remove it",
+        list_id=str(present.id),
+        reference=str(present.reference),
+    )
+
+
+async def _open(tx: Transaction, project_id: UUID, list_id: UUID, revision: int | None) -> Draft:
+    """The list, for a change by someone who may have said which revision they saw."""
+    draft = await stored.get_list(tx, project_id, list_id, lock=True)
+    if revision is not None and draft.revision != revision:
+        raise RevisionChanged(
+            f"The list is at revision {draft.revision}: read it again, then repeat the change",
+            list_id=str(draft.id),
+        )
+    return draft

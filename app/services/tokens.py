@@ -1,0 +1,98 @@
+"""Projects and the tokens that may act in them."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from uuid import UUID
+
+from app.errors import Forbidden, Unauthenticated
+from app.services.callers import Caller
+from app.store import tokens as stored
+from app.store.database import Database, Transaction
+from app.store.tokens import Project, Token
+
+PREFIX = "mbt_"
+DEFAULT_PROJECT = "default"
+
+
+class Tokens:
+    """Tokens have 256 random bits; only their hash is kept, so that they are shown once, when made."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def identify(self, text: str) -> Caller:
+        """Who the token belongs to; Unauthenticated alike for unknown and revoked ones."""
+        async with self._database.transaction() as tx:
+            token = await stored.find_token(tx, _hash(text))
+        if token is None:
+            raise Unauthenticated("The token is not known, or was revoked")
+        return Caller(token.project_id, token.project, token.name, token.admin)
+
+    async def bootstrap(self, text: str | None) -> str | None:
+        """Make sure that someone may call: the operator's own admin token, else one made at the first start.
+
+        Returns the text of a token made here, which is the only time that it can be known.
+        """
+        async with self._database.transaction() as tx:
+            project = await stored.ensure_project(tx, DEFAULT_PROJECT)
+            if text is not None:
+                if await stored.find_token(tx, _hash(text)) is None:
+                    await self._replace_operators(tx, project, text)
+                return None
+            if await stored.has_tokens(tx):
+                return None
+            made = _make()
+            await stored.insert_token(tx, project, name="admin", admin=True, hashed=_hash(made))
+            return made
+
+    async def create(self, project_name: str, name: str, *, admin: bool) -> tuple[Token, str]:
+        """A new token of a project that exists, and its text."""
+        text = _make()
+        async with self._database.transaction() as tx:
+            project = await stored.get_project(tx, project_name)
+            token = await stored.insert_token(tx, project, name=name, admin=admin, hashed=_hash(text))
+        return token, text
+
+    async def live(self) -> list[Token]:
+        async with self._database.transaction() as tx:
+            return await stored.live_tokens(tx)
+
+    async def revoke(self, token_id: UUID) -> None:
+        async with self._database.transaction() as tx:
+            await stored.revoke_token(tx, token_id)
+
+    async def create_project(self, name: str) -> Project:
+        async with self._database.transaction() as tx:
+            return await stored.insert_project(tx, name)
+
+    async def ensure_project(self, name: str) -> Project:
+        async with self._database.transaction() as tx:
+            return await stored.ensure_project(tx, name)
+
+    async def projects(self) -> list[Project]:
+        async with self._database.transaction() as tx:
+            return await stored.all_projects(tx)
+
+    async def _replace_operators(self, tx: Transaction, project: Project, text: str) -> None:
+        # BROKER_ADMIN_TOKEN was set or changed: its predecessor must not live on.
+        name = "operator"
+        for token in await stored.live_tokens(tx, project.id):
+            if token.name == name:
+                await stored.revoke_token(tx, token.id)
+        await stored.insert_token(tx, project, name=name, admin=True, hashed=_hash(text))
+
+
+def require_admin(caller: Caller) -> None:
+    if not caller.admin:
+        raise Forbidden("This needs an admin token")
+
+
+def _make() -> str:
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def _hash(text: str) -> bytes:
+    # Plain SHA-256 is enough for 256 random bits; a password would need a slow hash.
+    return hashlib.sha256(text.encode()).digest()

@@ -1,0 +1,1 @@
+"""Everything the broker keeps, in Postgres; rows never leave this package."""

@@ -1,0 +1,171 @@
+"""The connection pool, and transactions that end before the reply."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from sqlalchemy import URL, Engine, NullPool, event, make_url
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from app.errors import Unavailable
+
+Transaction = AsyncConnection
+
+CONNECT_SECONDS = 10
+POOL_WAIT_SECONDS = 5
+RETRY_AFTER_SECONDS = 2
+
+SERVER_SETTINGS = {
+    "application_name": "manifest-broker",
+    "timezone": "UTC",
+    "statement_timeout": "30s",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "60s",
+    # Compiling a plan takes longer than any statement of ours runs.
+    "jit": "off",
+}
+# A little above statement_timeout: it is for servers that have gone silent.
+COMMAND_SECONDS = 40
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html: lost connections, a server that stops or
+# starts, too many connections or a full disk, a serialization failure or a deadlock, a lock or a statement
+# that took too long, a session that idled too long, and a standby that can't write yet.
+_PASSING_CLASSES = frozenset({"08", "53", "40"})
+_PASSING_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "57014", "55P03", "55000", "25P03", "25006"})
+
+# Parameters of libpq's URLs that asyncpg takes under another name or as a setting of the server.
+_LIBPQ_TLS = "sslmode"
+_LIBPQ_SETTINGS = frozenset({"application_name", "search_path", "timezone"})
+
+
+def dump_json(value: object) -> str:
+    """JSON that Postgres takes: U+0000 and lone surrogates, which it can't hold, become U+FFFD."""
+    text = json.dumps(value, ensure_ascii=False)
+    if "\\u0000" not in text and _encodable(text):
+        return text
+    return json.dumps(_storable(value), ensure_ascii=False)
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _storable(value: Any) -> Any:
+    match value:
+        case str():
+            replaced = value.replace("\0", "\ufffd")
+            return replaced.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        case Mapping():
+            return {_storable(key): _storable(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_storable(item) for item in value]
+        case _:
+            return value
+
+
+def create_engine(
+    url: str,
+    *,
+    pool_size: int | None = None,
+    pool_wait: float = POOL_WAIT_SECONDS,
+    autocommit: bool = False,
+    patient: bool = False,
+) -> AsyncEngine:
+    """An engine on `postgresql://…` in libpq's spelling; without a pool size each connection is its own.
+
+    A patient one lets statements take their time, as migrations do.
+    """
+    address, arguments = _address(url)
+    if patient:
+        arguments["server_settings"] |= dict.fromkeys(("statement_timeout", "lock_timeout"), "0")
+        arguments["command_timeout"] = None
+    options: dict[str, Any] = (
+        {"poolclass": NullPool}
+        if pool_size is None
+        else {
+            "pool_size": pool_size,
+            "max_overflow": 0,
+            "pool_timeout": pool_wait,
+            "pool_use_lifo": True,
+        }
+    )
+    if autocommit:
+        options["isolation_level"] = "AUTOCOMMIT"
+    return create_async_engine(address, connect_args=arguments, json_serializer=dump_json, **options)
+
+
+def _address(url: str) -> tuple[URL, dict[str, Any]]:
+    address = make_url(url.replace("postgres://", "postgresql://", 1)).set(drivername="postgresql+asyncpg")
+    settings = dict(SERVER_SETTINGS)
+    settings |= {name: str(value) for name, value in address.query.items() if name in _LIBPQ_SETTINGS}
+    arguments: dict[str, Any] = {
+        "server_settings": settings,
+        "timeout": CONNECT_SECONDS,
+        "command_timeout": COMMAND_SECONDS,
+    }
+    if _LIBPQ_TLS in address.query:
+        arguments["ssl"] = address.query[_LIBPQ_TLS]
+    return address.difference_update_query([_LIBPQ_TLS, *_LIBPQ_SETTINGS]), arguments
+
+
+class Database:
+    """One pool; statements run in `transaction()` only."""
+
+    def __init__(self, url: str, *, pool_size: int = 10, pool_wait: float = POOL_WAIT_SECONDS) -> None:
+        self._engine = create_engine(url, pool_size=pool_size, pool_wait=pool_wait)
+        _forget_closed_connections(self._engine.sync_engine)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """Commits when the block ends, rolls back when it raises; `Unavailable` if the database is away."""
+        async with AsyncExitStack() as stack:
+            connection = await self._connect(stack)
+            try:
+                async with connection.begin():
+                    yield connection
+            except DBAPIError as failure:
+                if _passes(failure):
+                    raise _unavailable() from failure
+                raise
+
+    async def _connect(self, stack: AsyncExitStack) -> AsyncConnection:
+        try:
+            return await stack.enter_async_context(self._engine.connect())
+        except PoolTimeout as failure:
+            raise Unavailable("Too many requests are waiting for the database.", retry_after=1) from failure
+        except (OSError, DBAPIError) as failure:
+            raise _unavailable() from failure
+
+    async def dispose(self) -> None:
+        await self._engine.dispose()
+
+
+def _forget_closed_connections(engine: Engine) -> None:
+    @event.listens_for(engine, "checkout")
+    def checkout(connection: Any, _record: object, _proxy: object) -> None:
+        # The driver sees the server's goodbye without asking, so that a restart costs no caller an error
+        # and no checkout a round trip.
+        if connection.driver_connection.is_closed():
+            raise InvalidatePoolError
+
+
+def _passes(failure: DBAPIError) -> bool:
+    state = getattr(failure.orig, "sqlstate", None)
+    if failure.connection_invalidated or state is None:
+        return failure.connection_invalidated
+    return state in _PASSING_STATES or state[:2] in _PASSING_CLASSES
+
+
+def _unavailable() -> Unavailable:
+    return Unavailable(
+        "The broker's database can't be reached at the moment.", retry_after=RETRY_AFTER_SECONDS
+    )

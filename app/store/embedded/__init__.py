@@ -1,0 +1,8 @@
+"""A Postgres of the broker's own, for one machine that has none."""
+
+from __future__ import annotations
+
+from app.store.embedded.failure import EmbeddedPostgresError
+from app.store.embedded.launcher import EmbeddedPostgres, postgres_on
+
+__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError", "postgres_on"]

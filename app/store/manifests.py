@@ -1,0 +1,46 @@
+"""Manifests as they were fetched, byte for byte, kept once per project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from app.errors import NotFound
+from app.oci.digest import Digest, parse_digest
+from app.oci.manifest import Manifest
+from app.store.database import Transaction
+from app.store.tables import manifests
+
+
+async def keep_manifests(tx: Transaction, project_id: UUID, found: Iterable[Manifest]) -> None:
+    """Store those that are not there yet."""
+    # In one order everywhere, so that transactions with the same ones never wait for each other in a ring.
+    distinct = sorted({str(manifest.digest): manifest for manifest in found}.items())
+    if not distinct:
+        return
+    rows = [
+        {"project_id": project_id, "digest": digest, "media_type": manifest.media_type, "raw": manifest.raw}
+        for digest, manifest in distinct
+    ]
+    await tx.execute(upsert(manifests).values(rows).on_conflict_do_nothing())
+
+
+async def load_manifests(
+    tx: Transaction, project_id: UUID, digests: Iterable[Digest]
+) -> Mapping[Digest, Manifest]:
+    """All of them by digest; NotFound names the first that is missing."""
+    wanted = set(digests)
+    query = select(manifests.c.digest, manifests.c.media_type, manifests.c.raw).where(
+        manifests.c.project_id == project_id, manifests.c.digest.in_([str(digest) for digest in wanted])
+    )
+    found = {
+        digest: Manifest(row.media_type, bytes(row.raw), digest)
+        for row in await tx.execute(query)
+        for digest in [parse_digest(row.digest)]
+    }
+    for digest in wanted - found.keys():
+        raise NotFound(f"The manifest {digest} is not kept any more")
+    return found

@@ -1,0 +1,51 @@
+"""Brings a database to the newest schema, and tells whether it is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import BigInteger, Connection, bindparam, func, select
+
+import app
+from app.store.database import Transaction, create_engine
+
+# Any number that no one else takes as an advisory lock in this database.
+MIGRATION_LOCK = 0x6D62_0002
+
+MIGRATIONS = Path(app.__file__).resolve().parents[1] / "migrations"
+
+
+def configuration() -> Config:
+    """Alembic's configuration without its file, which an installed package does not have."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+async def upgrade(url: str) -> None:
+    """All that is missing, in one transaction; processes that start together take turns."""
+    engine = create_engine(url, patient=True)
+    async with engine.begin() as tx:
+        await tx.execute(select(func.pg_advisory_xact_lock(bindparam(None, MIGRATION_LOCK, BigInteger))))
+        await tx.run_sync(_upgrade)
+
+
+def _upgrade(connection: Connection) -> None:
+    config = configuration()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+async def is_current(tx: Transaction) -> bool:
+    """Whether the database has the schema that this code was written for."""
+    return await tx.run_sync(_is_current)
+
+
+def _is_current(connection: Connection) -> bool:
+    newest = set(ScriptDirectory.from_config(configuration()).get_heads())
+    return set(MigrationContext.configure(connection).get_current_heads()) == newest

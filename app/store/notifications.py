@@ -1,0 +1,128 @@
+"""What Postgres tells those who wait: a wake-up for each committed change, with a poll behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Protocol, cast
+
+from sqlalchemy import func, select
+
+from app.store.database import Transaction, create_engine
+
+logger = logging.getLogger(__name__)
+
+OPERATION_QUEUED = "operation_queued"
+OPERATION_CHANGED = "operation_changed"
+CANCEL_REQUESTED = "operation_cancel_requested"
+CHANNELS = (OPERATION_QUEUED, OPERATION_CHANGED, CANCEL_REQUESTED)
+
+FIRST_BACKOFF = 0.1
+LONGEST_BACKOFF = 5.0
+KEEPALIVE_SECONDS = 10.0
+
+
+class _Listener(Protocol):
+    """What is used of asyncpg's connection, which SQLAlchemy hands out untyped."""
+
+    async def add_listener(self, channel: str, callback: Callable[[object, int, str, str], None]) -> None: ...
+    def add_termination_listener(self, callback: Callable[[object], None]) -> None: ...
+    async def execute(self, query: str, *, timeout: float) -> str: ...
+
+
+class Subscription:
+    """A wake-up that is remembered until it is waited for, so that none falls between a read and the wait."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def wake(self) -> None:
+        self._event.set()
+
+    async def wait(self, timeout: float) -> bool:
+        """Whether a notification came within `timeout` seconds, or had come before."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        self._event.clear()
+        return True
+
+
+async def notify(tx: Transaction, channel: str, payload: str = "") -> None:
+    """Sent when the transaction commits, and not otherwise."""
+    await tx.execute(select(func.pg_notify(channel, payload)))
+
+
+class Notifications:
+    """One connection of its own that listens; `run` keeps it up."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._subscriptions: dict[tuple[str, str | None], set[Subscription]] = defaultdict(set)
+
+    @property
+    def subscribers(self) -> int:
+        """How many wait, for the operator to see."""
+        return sum(len(subscriptions) for subscriptions in self._subscriptions.values())
+
+    @asynccontextmanager
+    async def subscribe(self, channel: str, payload: str | None = None) -> AsyncIterator[Subscription]:
+        """Woken by notifications of the channel; with a payload, by those that carry it."""
+        subscription, key = Subscription(), (channel, payload)
+        self._subscriptions[key].add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._subscriptions[key].discard(subscription)
+            if not self._subscriptions[key]:
+                del self._subscriptions[key]
+
+    async def run(self) -> None:
+        """Listens until cancelled, through every outage."""
+        backoff = FIRST_BACKOFF
+        while True:
+            listening = asyncio.Event()
+            try:
+                await self._listen(listening)
+            except Exception:
+                logger.warning("The connection that listens for notifications failed", exc_info=True)
+            backoff = FIRST_BACKOFF if listening.is_set() else min(backoff * 2, LONGEST_BACKOFF)
+            await asyncio.sleep(backoff)
+
+    async def _listen(self, listening: asyncio.Event) -> None:
+        engine = create_engine(self._url, autocommit=True)
+        async with engine.connect() as connection:
+            driver = cast("_Listener", (await connection.get_raw_connection()).driver_connection)
+            lost = asyncio.Event()
+            driver.add_termination_listener(lambda _: lost.set())
+            for channel in CHANNELS:
+                await driver.add_listener(channel, self._hear)
+            listening.set()
+            self._wake_all()
+            await _until(lost, driver)
+
+    def _hear(self, _connection: object, _pid: int, channel: str, payload: str) -> None:
+        for key in {(channel, None), (channel, payload)}:
+            for subscription in self._subscriptions.get(key, ()):
+                subscription.wake()
+
+    def _wake_all(self) -> None:
+        # Notifications sent while nobody listened are gone: everyone looks for themselves.
+        for subscriptions in self._subscriptions.values():
+            for subscription in subscriptions:
+                subscription.wake()
+
+
+async def _until(lost: asyncio.Event, driver: _Listener) -> None:
+    while not lost.is_set():
+        try:
+            async with asyncio.timeout(KEEPALIVE_SECONDS):
+                await lost.wait()
+        except TimeoutError:
+            # A network that drops packets silently is noticed by asking.
+            await driver.execute("SELECT 1", timeout=KEEPALIVE_SECONDS)

@@ -1,0 +1,257 @@
+"""Operations as callers meet them: accepted, looked up, cancelled, followed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Row, func, insert, select, tuple_, update
+
+from app.errors import OperationEnded, OperationNotFound
+from app.operations.states import Kind, State
+from app.store.database import Transaction
+from app.store.notifications import CANCEL_REQUESTED, OPERATION_CHANGED, OPERATION_QUEUED, notify
+from app.store.tables import operation_events, operations
+
+Json = dict[str, Any]
+CLOCK = func.clock_timestamp()
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    id: UUID
+    project_id: UUID
+    kind: Kind
+    state: State
+    list_id: UUID | None
+    push_id: UUID | None
+    request: Json
+    progress: Json
+    attempt: int
+    result: Json | None
+    problem: Json | None
+    created_by: str
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    run_at: datetime
+    deadline_at: datetime
+    cancel_requested: bool
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewOperation:
+    """`keys` name what the operation has to itself while it runs; those who share one run in order.
+
+    A lower `priority` runs first. `secret` is stored as it comes, so it comes encrypted.
+    """
+
+    project_id: UUID
+    kind: Kind
+    request: Json
+    created_by: str
+    deadline_in: timedelta
+    keys: tuple[str, ...] = ()
+    list_id: UUID | None = None
+    push_id: UUID | None = None
+    secret: bytes | None = None
+    priority: int = 0
+    id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OperationEvent:
+    """One step of an operation's life; `kind` is a state, or "progress", "retrying", "cancel_requested"."""
+
+    id: int
+    kind: str
+    data: Json
+    created_at: datetime
+
+
+def view(row: Row[Any]) -> Operation:
+    return Operation(
+        id=row.id,
+        project_id=row.project_id,
+        kind=Kind(row.kind),
+        state=State(row.state),
+        list_id=row.list_id,
+        push_id=row.push_id,
+        request=row.request,
+        progress=row.progress,
+        attempt=row.attempt,
+        result=row.result,
+        problem=row.problem,
+        created_by=row.created_by,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        run_at=row.run_at,
+        deadline_at=row.deadline_at,
+        cancel_requested=row.cancel_requested,
+        keys=tuple(row.keys),
+    )
+
+
+async def enqueue(tx: Transaction, new: NewOperation) -> Operation:
+    """Accepted once the caller's transaction commits."""
+    statement = (
+        insert(operations)
+        .values(
+            id=new.id or uuid4(),
+            project_id=new.project_id,
+            kind=new.kind,
+            keys=list(new.keys),
+            priority=new.priority,
+            request=new.request,
+            secret=new.secret,
+            list_id=new.list_id,
+            push_id=new.push_id,
+            deadline_at=CLOCK + new.deadline_in,
+            run_at=CLOCK,
+            created_by=new.created_by,
+        )
+        .returning(operations)
+    )
+    operation = view((await tx.execute(statement)).one())
+    await record_event(tx, operation, State.QUEUED)
+    await notify(tx, OPERATION_QUEUED)
+    return operation
+
+
+async def get(tx: Transaction, project_id: UUID, operation_id: UUID) -> Operation:
+    statement = select(operations).where(
+        operations.c.id == operation_id, operations.c.project_id == project_id
+    )
+    row = (await tx.execute(statement)).one_or_none()
+    if row is None:
+        raise OperationNotFound(f"There is no operation {operation_id}.")
+    return view(row)
+
+
+async def page(
+    tx: Transaction,
+    project_id: UUID,
+    *,
+    state: State | None = None,
+    kind: Kind | None = None,
+    list_id: UUID | None = None,
+    before: tuple[datetime, UUID] | None = None,
+    limit: int,
+) -> list[Operation]:
+    """Newest first; `before` is the `created_at` and `id` of the last one seen."""
+    place = tuple_(operations.c.created_at, operations.c.id)
+    statement = select(operations).where(operations.c.project_id == project_id)
+    for column, wanted in (
+        (operations.c.state, state),
+        (operations.c.kind, kind),
+        (operations.c.list_id, list_id),
+    ):
+        if wanted is not None:
+            statement = statement.where(column == wanted)
+    if before is not None:
+        statement = statement.where(place < before)
+    statement = statement.order_by(operations.c.created_at.desc(), operations.c.id.desc()).limit(limit)
+    return [view(row) for row in await tx.execute(statement)]
+
+
+async def request_cancel(tx: Transaction, project_id: UUID, operation_id: UUID) -> Operation:
+    """What is queued is cancelled at once; the worker of what runs is told to stop."""
+    operation = await get(tx, project_id, operation_id)
+    await tx.execute(select(operations.c.id).where(operations.c.id == operation_id).with_for_update())
+    operation = await get(tx, project_id, operation_id)
+    if operation.state is State.QUEUED:
+        return await end(tx, operation_id, operation.attempt, State.QUEUED, State.CANCELLED)
+    if operation.state.ended:
+        raise OperationEnded(f"Operation {operation_id} has {operation.state} already.")
+    if not operation.cancel_requested:
+        operation = await _tell_worker(tx, operation)
+    return operation
+
+
+async def _tell_worker(tx: Transaction, operation: Operation) -> Operation:
+    statement = (
+        update(operations)
+        .where(operations.c.id == operation.id)
+        .values(cancel_requested=True)
+        .returning(operations)
+    )
+    operation = view((await tx.execute(statement)).one())
+    await record_event(tx, operation, "cancel_requested")
+    await notify(tx, CANCEL_REQUESTED, str(operation.id))
+    return operation
+
+
+class LostLease(Exception):
+    """The attempt no longer owns the operation, and must not write or do anything more for it."""
+
+
+async def end(
+    tx: Transaction,
+    operation_id: UUID,
+    attempt: int,
+    was: State,
+    state: State,
+    *,
+    result: Json | None = None,
+    problem: Json | None = None,
+) -> Operation:
+    """The one way into a final state: only from the state and the attempt that the caller knows."""
+    statement = (
+        update(operations)
+        .where(operations.c.id == operation_id, operations.c.attempt == attempt, operations.c.state == was)
+        .values(
+            state=state,
+            result=result,
+            problem=problem,
+            secret=None,
+            worker=None,
+            lease_until=None,
+            ended_at=CLOCK,
+        )
+        .returning(operations)
+    )
+    row = (await tx.execute(statement)).one_or_none()
+    if row is None:
+        raise LostLease(f"Attempt {attempt} of operation {operation_id} has no lease.")
+    operation = view(row)
+    await record_event(tx, operation, state)
+    if operation.keys:
+        await notify(tx, OPERATION_QUEUED)
+    return operation
+
+
+async def record_event(tx: Transaction, operation: Operation, kind: str, **facts: object) -> None:
+    """Written while the operation's row is locked: so its events' ids grow in the order of their commits."""
+    data = {"state": operation.state, "attempt": operation.attempt, "progress": operation.progress, **facts}
+    if operation.problem is not None:
+        data["problem"] = operation.problem
+    # The notification goes along with the insert, which saves its round trip.
+    await tx.execute(
+        insert(operation_events)
+        .values(operation_id=operation.id, kind=kind, data=data)
+        .returning(func.pg_notify(OPERATION_CHANGED, str(operation.id)))
+    )
+
+
+async def events_after(
+    tx: Transaction, project_id: UUID, operation_id: UUID, last_id: int, limit: int
+) -> list[OperationEvent]:
+    statement = (
+        select(operation_events)
+        .join(operations, operations.c.id == operation_events.c.operation_id)
+        .where(
+            operation_events.c.operation_id == operation_id,
+            operations.c.project_id == project_id,
+            operation_events.c.id > last_id,
+        )
+        .order_by(operation_events.c.id)
+        .limit(limit)
+    )
+    return [
+        OperationEvent(id=row.id, kind=row.kind, data=row.data, created_at=row.created_at)
+        for row in await tx.execute(statement)
+    ]

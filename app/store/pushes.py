@@ -1,0 +1,145 @@
+"""Pushes: what was to go where, decided and stored before the first request, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, func, insert, select, tuple_, update
+
+from app.errors import PushNotFound
+from app.lists.push_plan import PushPlan, parse_plan
+from app.oci.digest import parse_digest
+from app.oci.manifest import Manifest
+from app.store.database import Transaction
+from app.store.lists import Position
+from app.store.tables import pushes
+
+
+class PushState(StrEnum):
+    QUEUED = "queued"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """One push of one list, under way or ended; it outlives the list."""
+
+    id: UUID
+    operation_id: UUID
+    list_id: UUID | None
+    reference: str
+    registry: str
+    repository: str
+    session: str
+    labels: Mapping[str, str]
+    plan: PushPlan
+    created_by: str
+    state: PushState = PushState.QUEUED
+    result: Mapping[str, Any] | None = None
+    created_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PushFilter:
+    """What a listing is narrowed to; None takes all."""
+
+    reference: str | None = None
+    registry: str | None = None
+    repository: str | None = None
+    session: str | None = None
+    list_id: UUID | None = None
+    state: PushState | None = None
+
+
+async def insert_push(tx: Transaction, project_id: UUID, push: Push) -> None:
+    index = push.plan.index
+    await tx.execute(
+        insert(pushes).values(
+            id=push.id,
+            project_id=project_id,
+            operation_id=push.operation_id,
+            list_id=push.list_id,
+            reference=push.reference,
+            registry=push.registry,
+            repository=push.repository,
+            session=push.session,
+            labels=dict(push.labels),
+            digest=str(index.digest),
+            media_type=index.media_type,
+            raw=index.raw,
+            plan=push.plan.document(),
+            created_by=push.created_by,
+        )
+    )
+
+
+async def end_push(
+    tx: Transaction,
+    project_id: UUID,
+    push_id: UUID,
+    state: PushState,
+    result: Mapping[str, Any] | None = None,
+) -> None:
+    await tx.execute(
+        update(pushes)
+        .where(pushes.c.id == push_id, pushes.c.project_id == project_id)
+        .values(state=state, result=result, ended_at=func.now())
+    )
+
+
+async def get_push(tx: Transaction, project_id: UUID, push_id: UUID) -> Push:
+    query = select(pushes).where(pushes.c.id == push_id, pushes.c.project_id == project_id)
+    row = (await tx.execute(query)).first()
+    if row is None:
+        raise PushNotFound(f"There is no push {push_id} in this project")
+    return _read(row)
+
+
+async def page_pushes(
+    tx: Transaction, project_id: UUID, wanted: PushFilter, *, before: Position | None, limit: int
+) -> list[Push]:
+    """Newest first; `before` is the place of the last one seen."""
+    exact = {
+        pushes.c.reference: wanted.reference,
+        pushes.c.registry: wanted.registry,
+        pushes.c.repository: wanted.repository,
+        pushes.c.session: wanted.session,
+        pushes.c.list_id: wanted.list_id,
+        pushes.c.state: wanted.state,
+    }
+    query = select(pushes).where(
+        pushes.c.project_id == project_id,
+        *(column == value for column, value in exact.items() if value is not None),
+    )
+    if before is not None:
+        query = query.where(tuple_(pushes.c.created_at, pushes.c.id) < before)
+    query = query.order_by(pushes.c.created_at.desc(), pushes.c.id.desc()).limit(limit)
+    return [_read(row) for row in await tx.execute(query)]
+
+
+def _read(row: Row[Any]) -> Push:
+    index = Manifest(row.media_type, bytes(row.raw), parse_digest(row.digest))
+    return Push(
+        id=row.id,
+        operation_id=row.operation_id,
+        list_id=row.list_id,
+        reference=row.reference,
+        registry=row.registry,
+        repository=row.repository,
+        session=row.session,
+        labels=row.labels,
+        plan=parse_plan(index, row.plan),
+        created_by=row.created_by,
+        state=PushState(row.state),
+        result=row.result,
+        created_at=row.created_at,
+        ended_at=row.ended_at,
+    )

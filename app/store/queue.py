@@ -1,0 +1,234 @@
+"""The operations table as a queue: claims, leases, and outcomes that only the owning attempt writes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, BigInteger, Integer, Text, Uuid, bindparam, delete, exists, select, text, update
+from sqlalchemy import func as sql
+
+from app.errors import AttemptsExhausted, BrokerError, DeadlineExceeded
+from app.operations.progress import Progress
+from app.operations.states import Kind, State
+from app.store.database import Transaction
+from app.store.notifications import OPERATION_QUEUED, notify
+from app.store.operations import CLOCK, Json, LostLease, Operation, end, record_event, view
+from app.store.tables import operation_events, operations
+
+# Any number that no one else takes as an advisory lock in this database.
+CLAIM_LOCK = 0x6D62_0001
+BURIED_AT_ONCE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An operation that is ours until the lease ends; `counted` attempts count against the limit."""
+
+    operation: Operation
+    secret: bytes | None
+    counted: int
+    time_left: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """An operation whose lease was renewed."""
+
+    id: UUID
+    cancel_requested: bool
+
+
+# statement_timestamp(), because now() may lie before the wait for the lock, and because it is stable, so that
+# indexes serve. States are literals: a parameter would keep the planner from the partial indexes.
+#
+# Who lost a lease had the keys to itself, and goes on before anything else. What is queued waits for all that
+# run under one of its keys, and for all that were accepted earlier, even if those are waiting to be retried.
+_CLAIM = text("""
+    WITH lost AS (
+        SELECT id FROM operations
+        WHERE state = 'running' AND lease_until < statement_timestamp() AND NOT cancel_requested
+          AND attempt - excused < :max_attempts AND deadline_at > statement_timestamp() AND kind = ANY(:kinds)
+        ORDER BY priority, sequence LIMIT :limit
+        FOR UPDATE SKIP LOCKED
+    ), fresh AS (
+        SELECT id FROM operations AS mine
+        WHERE state = 'queued' AND run_at <= statement_timestamp()
+          AND deadline_at > statement_timestamp() AND kind = ANY(:kinds)
+          AND NOT EXISTS (
+              SELECT FROM operations AS other
+              WHERE other.state IN ('queued', 'running') AND other.keys && mine.keys AND other.id <> mine.id
+                AND (other.state = 'running' OR other.sequence < mine.sequence)
+          )
+        ORDER BY priority, sequence LIMIT :limit
+        FOR UPDATE SKIP LOCKED
+    ), taken AS (
+        SELECT id FROM lost UNION ALL SELECT id FROM fresh LIMIT :limit
+    )
+    UPDATE operations
+    SET state = 'running', attempt = attempt + 1, worker = :worker,
+        lease_until = clock_timestamp() + :lease, started_at = coalesce(started_at, clock_timestamp())
+    FROM taken WHERE operations.id = taken.id
+    RETURNING operations.*, attempt - excused AS counted, deadline_at - clock_timestamp() AS time_left
+""").bindparams(bindparam("kinds", type_=ARRAY(Text)))
+
+_BEYOND_HELP = text("""
+    SELECT id, attempt, state, cancel_requested, deadline_at <= statement_timestamp() AS late FROM operations
+    WHERE kind = ANY(:kinds) AND (
+        state = 'queued' AND deadline_at <= statement_timestamp()
+        OR state = 'running' AND lease_until < statement_timestamp() AND (
+            cancel_requested OR attempt - excused >= :max_attempts OR deadline_at <= statement_timestamp()
+        )
+    )
+    LIMIT :limit FOR UPDATE SKIP LOCKED
+""").bindparams(bindparam("kinds", type_=ARRAY(Text)))
+
+_NEXT_DUE = text("""
+    SELECT min(due) - statement_timestamp() FROM (
+        SELECT min(run_at) AS due FROM operations WHERE state = 'queued' AND run_at > statement_timestamp()
+        UNION ALL
+        SELECT min(lease_until) FROM operations
+        WHERE state = 'running' AND lease_until > statement_timestamp()
+    ) AS coming
+""")
+
+_BEAT = text("""
+    UPDATE operations SET lease_until = clock_timestamp() + :lease
+    FROM unnest(:ids, :attempts) AS held (id, attempt)
+    WHERE operations.id = held.id AND operations.attempt = held.attempt AND operations.state = 'running'
+    RETURNING operations.id, operations.cancel_requested
+""").bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("attempts", type_=ARRAY(Integer)))
+
+
+async def claim(
+    tx: Transaction,
+    *,
+    worker: str,
+    limit: int,
+    lease: timedelta,
+    kinds: Collection[Kind] = tuple(Kind),
+    max_attempts: int = 5,
+) -> list[Claimed]:
+    """What may run now, oldest first, ours for the length of the lease."""
+    # One claim at a time: two that can't see each other's rows yet could take two operations of one key.
+    await tx.execute(select(sql.pg_advisory_xact_lock(bindparam(None, CLAIM_LOCK, BigInteger))))
+    values = {
+        "worker": worker,
+        "limit": limit,
+        "lease": lease,
+        "kinds": list(kinds),
+        "max_attempts": max_attempts,
+    }
+    rows = (await tx.execute(_CLAIM, values)).all()
+    claimed = []
+    for row in sorted(rows, key=lambda row: (row.priority, row.sequence)):
+        operation = view(row)
+        await record_event(tx, operation, State.RUNNING)
+        claimed.append(Claimed(operation, row.secret, row.counted, row.time_left))
+    return claimed
+
+
+async def next_due(tx: Transaction) -> timedelta | None:
+    """How long until an operation's time comes, or a lease runs out."""
+    due: timedelta | None = (await tx.execute(_NEXT_DUE)).scalar_one()
+    return due
+
+
+async def bury(
+    tx: Transaction, *, kinds: Collection[Kind] = tuple(Kind), max_attempts: int = 5
+) -> list[Operation]:
+    """Ends what nobody holds and nobody may take: cancelled, tried too often, or past its deadline."""
+    values = {"kinds": list(kinds), "max_attempts": max_attempts, "limit": BURIED_AT_ONCE}
+    rows = (await tx.execute(_BEYOND_HELP, values)).all()
+    return [await _bury(tx, row) for row in rows]
+
+
+async def _bury(tx: Transaction, row: Any) -> Operation:
+    was = State(row.state)
+    if row.cancel_requested:
+        return await end(tx, row.id, row.attempt, was, State.CANCELLED)
+    failure: BrokerError
+    if row.late:
+        failure = DeadlineExceeded("The operation's deadline passed before it could be done.")
+    else:
+        failure = AttemptsExhausted(f"Each of {row.attempt} attempts was lost with the worker that made it.")
+    return await end(tx, row.id, row.attempt, was, State.FAILED, problem=failure.document())
+
+
+async def beat(tx: Transaction, held: Iterable[tuple[UUID, int]], lease: timedelta) -> list[Beat]:
+    """Renews the leases of those `(id, attempt)` that are still ours; the others are not in the answer."""
+    pairs = sorted(held)
+    values = {"ids": [pair[0] for pair in pairs], "attempts": [pair[1] for pair in pairs], "lease": lease}
+    return [Beat(row.id, row.cancel_requested) for row in await tx.execute(_BEAT, values)]
+
+
+async def _write(tx: Transaction, operation_id: UUID, attempt: int, values: Json) -> Operation:
+    """Any write of an attempt to its operation: without the lease nothing is written."""
+    statement = (
+        update(operations)
+        .where(
+            operations.c.id == operation_id,
+            operations.c.attempt == attempt,
+            operations.c.state == State.RUNNING,
+        )
+        .values(values)
+        .returning(operations)
+    )
+    row = (await tx.execute(statement)).one_or_none()
+    if row is None:
+        raise LostLease(f"Attempt {attempt} of operation {operation_id} has no lease.")
+    return view(row)
+
+
+async def record_progress(tx: Transaction, operation_id: UUID, attempt: int, progress: Progress) -> None:
+    operation = await _write(tx, operation_id, attempt, {"progress": progress.document()})
+    await record_event(tx, operation, "progress")
+
+
+async def succeed(tx: Transaction, operation_id: UUID, attempt: int, result: Json) -> Operation:
+    return await end(tx, operation_id, attempt, State.RUNNING, State.SUCCEEDED, result=result)
+
+
+async def fail(tx: Transaction, operation_id: UUID, attempt: int, problem: Json) -> Operation:
+    return await end(tx, operation_id, attempt, State.RUNNING, State.FAILED, problem=problem)
+
+
+async def cancelled(tx: Transaction, operation_id: UUID, attempt: int) -> Operation:
+    return await end(tx, operation_id, attempt, State.RUNNING, State.CANCELLED)
+
+
+async def give_back(
+    tx: Transaction,
+    operation_id: UUID,
+    attempt: int,
+    delay: timedelta,
+    *,
+    excused: bool = False,
+    problem: Json | None = None,
+) -> Operation:
+    """Queued again, for after `delay`; or cancelled, if that was asked for meanwhile."""
+    values: Json = {
+        "state": State.QUEUED,
+        "run_at": CLOCK + delay,
+        "excused": operations.c.excused + int(excused),
+        "worker": None,
+        "lease_until": None,
+    }
+    operation = await _write(tx, operation_id, attempt, values)
+    if operation.cancel_requested:
+        return await end(tx, operation_id, attempt, State.QUEUED, State.CANCELLED)
+    facts = {"retry_in": delay.total_seconds()} | ({"problem": problem} if problem else {})
+    await record_event(tx, operation, "retrying", **facts)
+    await notify(tx, OPERATION_QUEUED)
+    return operation
+
+
+async def forget_events(tx: Transaction, older_than: timedelta) -> int:
+    """Removes the events of operations that ended that long ago."""
+    ended = exists().where(
+        operations.c.id == operation_events.c.operation_id, operations.c.ended_at < CLOCK - older_than
+    )
+    return (await tx.execute(delete(operation_events).where(ended))).rowcount

@@ -1,0 +1,255 @@
+"""The tables, as Alembic and the queries of this package know them."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# JSONB where it is searched; JSON, which keeps the order of members, where callers read it back.
+NOW = func.now()
+EMPTY_OBJECT = text("'{}'::jsonb")
+EMPTY_ARRAY = text("'[]'::jsonb")
+
+
+def _instant(name: str, *, nullable: bool = True) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+def _created_at() -> Column[object]:
+    # clock_timestamp, not now(): listings are ordered by it, and one transaction may make several rows.
+    return Column(
+        "created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()
+    )
+
+
+def _project_id() -> Column[object]:
+    return Column("project_id", Uuid, ForeignKey("projects.id", ondelete="CASCADE"), nullable=False)
+
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    _created_at(),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _project_id(),
+    Column("name", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("admin", Boolean, nullable=False, server_default=text("false")),
+    _created_at(),
+    _instant("revoked_at"),
+    Index(
+        "uq_tokens_project_name",
+        "project_id",
+        "name",
+        unique=True,
+        postgresql_where=text("revoked_at IS NULL"),
+    ),
+)
+
+# Exact bytes as fetched, content-addressed within a project: entries come and go, but a push under way still
+# needs its children.
+manifests = Table(
+    "manifests",
+    metadata,
+    _project_id(),
+    Column("digest", Text, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    _created_at(),
+    PrimaryKeyConstraint("project_id", "digest"),
+)
+
+lists = Table(
+    "lists",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _project_id(),
+    Column("reference", Text, nullable=False),
+    Column("registry", Text, nullable=False),
+    Column("repository", Text, nullable=False),
+    Column("session", Text, nullable=False, server_default=""),
+    Column("revision", Integer, nullable=False, server_default=text("1")),
+    Column("state", Text, nullable=False, server_default="open"),
+    Column("format", Text, nullable=False, server_default="auto"),
+    Column("annotations", JSONB, nullable=False, server_default=EMPTY_OBJECT),
+    Column("artifact_type", Text),
+    Column("subject", JSONB(none_as_null=True)),
+    Column("tags", JSONB, nullable=False, server_default=EMPTY_ARRAY),
+    Column("targets", JSONB, nullable=False, server_default=EMPTY_ARRAY),
+    Column("labels", JSONB, nullable=False, server_default=EMPTY_OBJECT),
+    Column("expected_platforms", JSONB, nullable=False, server_default=EMPTY_ARRAY),
+    Column("push_when_complete", Boolean, nullable=False, server_default=text("false")),
+    Column("allow_duplicate_platforms", Boolean, nullable=False, server_default=text("false")),
+    Column("insecure", Boolean, nullable=False, server_default=text("false")),
+    Column("push_operation_id", Uuid),
+    Column("last_push_id", Uuid),
+    Column("created_by", Text, nullable=False),
+    _created_at(),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=NOW),
+    _instant("expires_at"),
+    UniqueConstraint("project_id", "reference", "session", name="uq_lists_project_reference_session"),
+    Index("ix_lists_page", "project_id", "created_at", "id"),
+    Index("ix_lists_labels", "labels", postgresql_using="gin", postgresql_ops={"labels": "jsonb_path_ops"}),
+    Index("ix_lists_expires_at", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
+    CheckConstraint("state IN ('open', 'pushed')", name="state"),
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("list_id", Uuid, ForeignKey("lists.id", ondelete="CASCADE"), nullable=False),
+    Column("project_id", Uuid, nullable=False),
+    Column("reference", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("artifact_type", Text),
+    # What the image's config says, and what callers said instead; the effective platform is one upon the other.
+    Column("resolved_platform", JSONB, nullable=False),
+    Column("platform_override", JSONB, nullable=False, server_default=EMPTY_OBJECT),
+    Column("annotations", JSONB, nullable=False, server_default=EMPTY_OBJECT),
+    Column("image", JSONB, nullable=False, server_default=EMPTY_OBJECT),
+    Column("added_by", Text, nullable=False),
+    Column("added_at", DateTime(timezone=True), nullable=False, server_default=NOW),
+    UniqueConstraint("list_id", "reference", name="uq_entries_list_reference"),
+    Index("ix_entries_manifest", "project_id", "digest"),
+)
+
+pushes = Table(
+    "pushes",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _project_id(),
+    Column("operation_id", Uuid, nullable=False),
+    # No foreign key: history outlives the list.
+    Column("list_id", Uuid),
+    Column("reference", Text, nullable=False),
+    Column("registry", Text, nullable=False),
+    Column("repository", Text, nullable=False),
+    Column("session", Text, nullable=False, server_default=""),
+    Column("labels", JSONB, nullable=False, server_default=EMPTY_OBJECT),
+    Column("state", Text, nullable=False, server_default="queued"),
+    Column("digest", Text, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    Column("plan", JSON, nullable=False),
+    Column("result", JSON(none_as_null=True)),
+    Column("created_by", Text, nullable=False),
+    _created_at(),
+    _instant("ended_at"),
+    Index("ix_pushes_page", "project_id", "created_at", "id"),
+    Index("ix_pushes_reference", "project_id", "reference", "created_at"),
+    CheckConstraint("state IN ('queued', 'succeeded', 'failed', 'cancelled')", name="state"),
+)
+
+operations = Table(
+    "operations",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    # The order of acceptance: among operations that share a key, the older one runs first.
+    Column("sequence", BigInteger, Identity(always=True), nullable=False, unique=True),
+    _project_id(),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default="queued"),
+    Column("keys", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
+    Column("priority", Integer, nullable=False, server_default=text("0")),
+    Column("request", JSON, nullable=False),
+    # The caller's registry credential, encrypted; emptied when the operation ends.
+    Column("secret", LargeBinary),
+    Column("list_id", Uuid),
+    Column("push_id", Uuid),
+    Column("run_at", DateTime(timezone=True), nullable=False, server_default=NOW),
+    _instant("deadline_at", nullable=False),
+    # The fencing token: it only ever grows.
+    Column("attempt", Integer, nullable=False, server_default=text("0")),
+    # Attempts that ended for the broker's own reasons, such as a stop; they don't count against the limit.
+    Column("excused", Integer, nullable=False, server_default=text("0")),
+    Column("worker", Text),
+    _instant("lease_until"),
+    Column("cancel_requested", Boolean, nullable=False, server_default=text("false")),
+    Column("progress", JSON, nullable=False, server_default=text("'{}'::json")),
+    Column("result", JSON(none_as_null=True)),
+    Column("problem", JSON(none_as_null=True)),
+    Column("created_by", Text, nullable=False),
+    _created_at(),
+    _instant("started_at"),
+    _instant("ended_at"),
+    Index("ix_operations_page", "project_id", "created_at", "id"),
+    Index(
+        "ix_operations_queue",
+        "priority",
+        "sequence",
+        postgresql_where=text("state = 'queued'"),
+    ),
+    Index("ix_operations_lease", "lease_until", postgresql_where=text("state = 'running'")),
+    Index(
+        "ix_operations_keys",
+        "keys",
+        postgresql_using="gin",
+        postgresql_where=text("state IN ('queued', 'running')"),
+    ),
+    Index("ix_operations_list", "list_id"),
+    CheckConstraint("state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"),
+)
+
+operation_events = Table(
+    "operation_events",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("operation_id", Uuid, ForeignKey("operations.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("data", JSON, nullable=False),
+    _created_at(),
+    Index("ix_operation_events_operation", "operation_id", "id"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    _project_id(),
+    Column("key", Text, nullable=False),
+    # Method, path and body of the request, hashed: the same key with another fingerprint is refused.
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("operation_id", Uuid),
+    Column("response", JSON(none_as_null=True)),
+    _created_at(),
+    PrimaryKeyConstraint("project_id", "key"),
+    Index("ix_idempotency_keys_created_at", "created_at"),
+)

@@ -1,0 +1,114 @@
+"""Projects, and the tokens that may act in them; a token's text is never stored, only its hash."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Row, func, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from app.errors import NameTaken, ProjectNotFound, TokenNotFound
+from app.store.database import Transaction
+from app.store.tables import projects, tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    id: UUID
+    name: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Who may call; `admin` may also make projects and tokens."""
+
+    id: UUID
+    project_id: UUID
+    project: str
+    name: str
+    admin: bool
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+async def ensure_project(tx: Transaction, name: str) -> Project:
+    """The project of that name, made if there is none."""
+    await tx.execute(upsert(projects).values(id=uuid4(), name=name).on_conflict_do_nothing())
+    return await get_project(tx, name)
+
+
+async def insert_project(tx: Transaction, name: str) -> Project:
+    statement = upsert(projects).values(id=uuid4(), name=name).on_conflict_do_nothing().returning(projects)
+    row = (await tx.execute(statement)).first()
+    if row is None:
+        raise NameTaken(f"There is a project {name} already")
+    return Project(row.id, row.name, row.created_at)
+
+
+async def get_project(tx: Transaction, name: str) -> Project:
+    row = (await tx.execute(select(projects).where(projects.c.name == name))).first()
+    if row is None:
+        raise ProjectNotFound(f"There is no project {name}")
+    return Project(row.id, row.name, row.created_at)
+
+
+async def all_projects(tx: Transaction) -> list[Project]:
+    rows = await tx.execute(select(projects).order_by(projects.c.name))
+    return [Project(row.id, row.name, row.created_at) for row in rows]
+
+
+async def insert_token(tx: Transaction, project: Project, *, name: str, admin: bool, hashed: bytes) -> Token:
+    """Store a token by its hash; NameTaken when a live one of the project has that name."""
+    statement = (
+        upsert(tokens)
+        .values(id=uuid4(), project_id=project.id, name=name, admin=admin, hash=hashed)
+        .on_conflict_do_nothing()
+        .returning(tokens)
+    )
+    row = (await tx.execute(statement)).first()
+    if row is None:
+        raise NameTaken(
+            f"The project {project.name} has a token {name} already: revoke it, or choose another name"
+        )
+    return Token(row.id, project.id, project.name, row.name, row.admin, row.created_at, row.revoked_at)
+
+
+async def find_token(tx: Transaction, hashed: bytes) -> Token | None:
+    """The live token with that hash."""
+    row = (await tx.execute(_select().where(tokens.c.hash == hashed, tokens.c.revoked_at.is_(None)))).first()
+    return _read(row) if row is not None else None
+
+
+async def has_tokens(tx: Transaction) -> bool:
+    return (await tx.execute(select(tokens.c.id).limit(1))).first() is not None
+
+
+async def live_tokens(tx: Transaction, project_id: UUID | None = None) -> list[Token]:
+    query = _select().where(tokens.c.revoked_at.is_(None)).order_by(tokens.c.created_at, tokens.c.id)
+    if project_id is not None:
+        query = query.where(tokens.c.project_id == project_id)
+    return [_read(row) for row in await tx.execute(query)]
+
+
+async def revoke_token(tx: Transaction, token_id: UUID) -> None:
+    statement = (
+        update(tokens)
+        .where(tokens.c.id == token_id, tokens.c.revoked_at.is_(None))
+        .values(revoked_at=func.now())
+    )
+    if (await tx.execute(statement)).rowcount == 0:
+        raise TokenNotFound(f"There is no live token {token_id}")
+
+
+def _select() -> Any:
+    return select(tokens, projects.c.name.label("project")).join(
+        projects, projects.c.id == tokens.c.project_id
+    )
+
+
+def _read(row: Row[Any]) -> Token:
+    return Token(row.id, row.project_id, row.project, row.name, row.admin, row.created_at, row.revoked_at)

@@ -1,0 +1,294 @@
+"""Where everything is constructed: settings in, running processes out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib.metadata import PackageNotFoundError, version
+from uuid import UUID
+
+import uvicorn
+
+from app.api.app import create_app
+from app.api.context import Services
+from app.errors import InvalidInput
+from app.logs import configure_logging
+from app.operations.states import Kind
+from app.registry.client import AccessPolicy, Credential, Keychain, Limits, RegistryClient
+from app.runner.housekeeper import Housekeeper
+from app.runner.runner import Runner
+from app.services.attempts import Handler
+from app.services.composing import Composer
+from app.services.credentials import Credentials
+from app.services.inspections import Inspections
+from app.services.intake import Intake
+from app.services.lists import Lists
+from app.services.operations import Operations
+from app.services.pushes import Pushes
+from app.services.readiness import Readiness
+from app.services.tokens import Tokens
+from app.settings import Settings, secret_key_of
+from app.store.database import Database
+from app.store.embedded import EmbeddedPostgres, postgres_on
+from app.store.lists import delete_expired_lists
+from app.store.migrate import upgrade
+from app.store.notifications import Notifications
+from app.store.tokens import Token
+
+Announce = Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """The parts of one process."""
+
+    database: Database
+    notifications: Notifications
+    client: RegistryClient
+    services: Services
+    handlers: Mapping[Kind, Handler]
+
+
+def broker_version() -> str:
+    try:
+        return version("manifest-broker")
+    except PackageNotFoundError:
+        return "0.0.0"
+
+
+def wire(settings: Settings, url: str) -> Wired:
+    """Construct everything once; nothing is connected yet."""
+    database = Database(url, pool_size=settings.pool_size)
+    notifications = Notifications(url)
+    client = RegistryClient(
+        AccessPolicy.parse(
+            allowed_networks=settings.allowed_networks,
+            insecure_registries=settings.insecure_registries,
+            allow_loopback=settings.loopback_allowed,
+            token_origins=settings.token_origins,
+        ),
+        limits=Limits(
+            concurrency=settings.registry_concurrency,
+            connect_seconds=settings.registry_connect_seconds,
+            call_seconds=settings.registry_call_seconds,
+        ),
+    )
+    credentials = Credentials(_keychain(settings), secret_key_of(settings))
+    intake = Intake(credentials)
+    pushes = Pushes(database, client, credentials, intake)
+    inspections = Inspections(database, client, credentials, intake)
+    composer = Composer(database, client, credentials, pushes)
+    handlers = {
+        Kind.CREATE_LIST: Handler(composer.perform_create),
+        Kind.ADD_ENTRIES: Handler(composer.perform_add),
+        Kind.INSPECT_IMAGE: Handler(inspections.perform),
+        Kind.INSPECT_IMAGES: Handler(inspections.perform_many),
+        Kind.PUSH_LIST: Handler(pushes.perform, pushes.ended),
+    }
+    services = Services(
+        lists=Lists(database, intake, pushes),
+        pushes=pushes,
+        inspections=inspections,
+        operations=Operations(database, notifications, handlers),
+        tokens=Tokens(database),
+        readiness=Readiness(database),
+        version=broker_version(),
+    )
+    return Wired(database, notifications, client, services, handlers)
+
+
+async def run_api_and_worker(settings: Settings, *, announce: Announce) -> None:
+    """API and worker in one process; without a database of the operator's, on an embedded one."""
+    configure_logging(settings.log_level, settings.log_format)
+    with _database(settings) as url:
+        await upgrade(url)
+        await _serve(settings, wire(settings, url), announce, with_worker=True)
+
+
+async def run_api(settings: Settings, *, announce: Announce) -> None:
+    """The API alone; workers run elsewhere."""
+    configure_logging(settings.log_level, settings.log_format)
+    with _database(settings) as url:
+        await _serve(settings, wire(settings, url), announce, with_worker=False)
+
+
+async def run_worker(settings: Settings) -> None:
+    """Operations alone, until told to stop."""
+    configure_logging(settings.log_level, settings.log_format)
+    with _database(settings) as url:
+        wired = wire(settings, url)
+        runner = _runner(settings, wired)
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(each, runner.stop)
+        try:
+            async with _listening(wired), wired.client:
+                await runner.run()
+        finally:
+            await wired.database.dispose()
+
+
+async def run_migrations(settings: Settings) -> None:
+    """Bring the database to this version's tables."""
+    with _database(settings) as url:
+        await upgrade(url)
+
+
+async def create_token(settings: Settings, project: str, name: str, admin: bool) -> str:
+    """The text of a new token; its project is made if there is none of that name."""
+    async with _tokens(settings) as tokens:
+        await tokens.ensure_project(project)
+        _, text = await tokens.create(project, name, admin=admin)
+        return text
+
+
+async def list_tokens(settings: Settings) -> list[Token]:
+    async with _tokens(settings) as tokens:
+        return await tokens.live()
+
+
+async def revoke_token(settings: Settings, token_id: UUID) -> None:
+    async with _tokens(settings) as tokens:
+        await tokens.revoke(token_id)
+
+
+async def _serve(settings: Settings, wired: Wired, announce: Announce, *, with_worker: bool) -> None:
+    admin_token = settings.admin_token.get_secret_value() if settings.admin_token else None
+    made = await wired.services.tokens.bootstrap(admin_token)
+    running = _running(settings, wired) if with_worker else _listening_services(wired)
+    app = create_app(lambda: running, version=wired.services.version, max_body_bytes=settings.max_body_bytes)
+    server = _AnnouncingServer(
+        uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(settings.stop_seconds),
+            h11_max_incomplete_event_size=64 * 1024,
+        ),
+        lambda address: _announce(announce, address, made),
+    )
+    try:
+        await server.serve()
+    finally:
+        await wired.database.dispose()
+
+
+class _AnnouncingServer(uvicorn.Server):
+    """Tells its address once it listens there, which with port 0 nobody knows before."""
+
+    def __init__(self, config: uvicorn.Config, on_listening: Callable[[str], object]) -> None:
+        super().__init__(config)
+        self._on_listening = on_listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            self._on_listening(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+
+
+def _announce(announce: Announce, address: str, made: str | None) -> None:
+    announce(f"Manifest Broker listens on {address}")
+    if made is not None:
+        announce(f"Admin token (shown this once): {made}")
+
+
+@asynccontextmanager
+async def _running(settings: Settings, wired: Wired) -> AsyncIterator[Services]:
+    """The services with a worker beside them, which is stopped gracefully at the end."""
+    runner = _runner(settings, wired)
+    async with _listening(wired), wired.client, asyncio.TaskGroup() as group:
+        group.create_task(runner.run())
+        try:
+            yield wired.services
+        finally:
+            runner.stop()
+
+
+@asynccontextmanager
+async def _listening_services(wired: Wired) -> AsyncIterator[Services]:
+    async with _listening(wired):
+        yield wired.services
+
+
+@asynccontextmanager
+async def _listening(wired: Wired) -> AsyncIterator[None]:
+    """Notifications and housekeeping for as long as the block runs."""
+    housekeeper = Housekeeper(wired.database, [delete_expired_lists])
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(wired.notifications.run()), group.create_task(housekeeper.run())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+def _runner(settings: Settings, wired: Wired) -> Runner:
+    return Runner(
+        wired.database,
+        wired.notifications,
+        wired.handlers,
+        concurrency=settings.worker_concurrency,
+        grace=timedelta(seconds=settings.stop_seconds),
+    )
+
+
+@contextmanager
+def _database(settings: Settings) -> Iterator[str]:
+    """The operator's database, or the embedded one for as long as the block runs."""
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    with EmbeddedPostgres(settings.data / "postgres", binaries=settings.pg_bin) as server:
+        yield server.url
+
+
+@asynccontextmanager
+async def _tokens(settings: Settings) -> AsyncIterator[Tokens]:
+    """For the command line: beside a running service too."""
+    with _any_database(settings) as url:
+        await upgrade(url)
+        database = Database(url, pool_size=1)
+        try:
+            yield Tokens(database)
+        finally:
+            await database.dispose()
+
+
+@contextmanager
+def _any_database(settings: Settings) -> Iterator[str]:
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    with postgres_on(settings.data / "postgres", binaries=settings.pg_bin) as url:
+        yield url
+
+
+def _keychain(settings: Settings) -> Keychain:
+    """What the operator gave: a Docker config.json, and before it the credentials by host."""
+    document: object = {}
+    if settings.docker_config is not None:
+        try:
+            document = json.loads(settings.docker_config.read_text())
+        except (OSError, ValueError) as error:
+            raise InvalidInput(f"BROKER_DOCKER_CONFIG can't be read: {error}") from None
+    keychain = Keychain.from_docker_config(document if isinstance(document, dict) else {})
+    for host, given in settings.registry_credentials.items():
+        credential = Credential(
+            username=given.username,
+            password=given.password.get_secret_value(),
+            identity_token=given.identity_token.get_secret_value(),
+            registry_token=given.registry_token.get_secret_value(),
+        )
+        keychain = keychain.with_credential(host, credential)
+    return keychain

@@ -1,0 +1,42 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from sqlalchemy import make_url
+
+from app.store.migrate import upgrade
+from tests.support.postgres import new_database, running_postgres
+
+pytest_plugins = ["tests.support.fixtures"]
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The server that this process's databases are made on."""
+    with running_postgres() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+async def template_database(postgres_server: str) -> AsyncIterator[str]:
+    """The name of a database with the newest schema, migrated once."""
+    async with new_database(postgres_server) as url:
+        await upgrade(url)
+        yield str(make_url(url).database)
+
+
+@pytest.fixture
+async def database_url(postgres_server: str, template_database: str) -> AsyncIterator[str]:
+    """A database of the test's own, with the newest schema and nothing in it."""
+    async with new_database(postgres_server, template=template_database) as url:
+        yield url
+
+
+@pytest.fixture
+async def empty_database_url(postgres_server: str) -> AsyncIterator[str]:
+    """A database of the test's own without any schema."""
+    async with new_database(postgres_server) as url:
+        yield url

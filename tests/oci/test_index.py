@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.errors import InvalidInput
+from app.oci import media_types as mt
+from app.oci.descriptor import Descriptor
+from app.oci.digest import digest_of
+from app.oci.index import Format, IndexEntry, build_index, sort_key
+from app.oci.manifest import Index, parse_manifest
+from app.oci.platform import Platform
+
+
+def entry(
+    reference: str, media_type: str = mt.DOCKER_MANIFEST, platform: Platform | None = None
+) -> IndexEntry:
+    platform = platform or Platform("linux", "amd64")
+    return IndexEntry(reference, Descriptor(media_type, digest_of(reference.encode()), 528, platform))
+
+
+def _order(references: list[str]) -> list[str]:
+    return sorted(references, key=sort_key)
+
+
+def test_entries_are_ordered_by_dockers_file_names() -> None:
+    """As bytes, where `:` has become `-` and `/` has become `_` (docker-manifest.md §2.1)."""
+    ordered = [
+        "h.example/r:a",
+        "h.example/r-a:1",
+        "h.example/r.a:1",
+        "h.example/r0:a",
+        f"h.example/r@{digest_of(b'')}",
+        "h.example/r/a:1",
+        "h.example/ra:1",
+    ]
+    for seed in range(20):
+        shuffled = random.Random(seed).sample(ordered, len(ordered))
+        assert _order(shuffled) == ordered
+
+
+def test_references_that_share_a_file_name_have_an_order_too() -> None:
+    """For Docker one of them would replace the other."""
+    twins = ["h.example/repo:amd64-1", "h.example/repo-amd64:1"]
+    assert sort_key(twins[0])[0] == sort_key(twins[1])[0]
+    assert _order(twins) == _order(twins[::-1])
+    assert len(json.loads(build_index(list(map(entry, twins))).raw)["manifests"]) == 2
+
+
+EXPECTED = """{
+   "schemaVersion": 2,
+   "mediaType": "application/vnd.docker.distribution.manifest.list.v2+json",
+   "manifests": [
+      {
+         "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+         "size": 528,
+         "digest": "%s",
+         "platform": {
+            "architecture": "amd64",
+            "os": "windows",
+            "os.version": "10.0.\\u003c1\\u003e",
+            "os.features": [
+               "win32k"
+            ],
+            "variant": "v1"
+         }
+      }
+   ]
+}"""
+
+
+def test_the_bytes_are_dockers() -> None:
+    platform = Platform("windows", "amd64", "v1", "10.0.<1>", ("win32k",))
+    index = build_index([entry("h.example/a:1", platform=platform)])
+    assert index.raw.decode() == EXPECTED % digest_of(b"h.example/a:1")
+    assert index.digest.matches(index.raw)
+
+
+def test_a_size_of_nothing_is_left_out_as_go_leaves_it_out() -> None:
+    child = json.loads(build_index([_annotated(size=0)]).raw)["manifests"][0]
+    assert list(child) == ["mediaType", "digest", "platform"]
+
+
+def test_an_empty_list_is_a_docker_list_of_nothing() -> None:
+    index = build_index([])
+    assert index.media_type == mt.DOCKER_LIST
+    assert (
+        index.raw
+        == f'{{\n   "schemaVersion": 2,\n   "mediaType": "{mt.DOCKER_LIST}",\n   "manifests": []\n}}'.encode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (mt.OCI_MANIFEST, mt.DOCKER_MANIFEST, mt.OCI_INDEX),
+        (mt.DOCKER_MANIFEST, mt.OCI_MANIFEST, mt.DOCKER_LIST),
+        (mt.OCI_MANIFEST, mt.OCI_MANIFEST, mt.OCI_INDEX),
+        (mt.DOCKER_MANIFEST, mt.DOCKER_MANIFEST, mt.DOCKER_LIST),
+    ],
+)
+def test_the_first_entry_after_ordering_decides_the_type(first: str, second: str, expected: str) -> None:
+    index = build_index([entry("h.example/b:1", second), entry("h.example/a:1", first)])
+    assert index.media_type == expected
+    assert [child["mediaType"] for child in json.loads(index.raw)["manifests"]] == [first, second]
+
+
+@pytest.mark.parametrize("media_type", [mt.DOCKER_MANIFEST, mt.OCI_MANIFEST])
+def test_a_chosen_format_counts_more_than_the_entries(media_type: str) -> None:
+    entries = [entry("h.example/a:1", media_type)]
+    assert build_index(entries, format=Format.DOCKER).media_type == mt.DOCKER_LIST
+    assert build_index(entries, format=Format.OCI).media_type == mt.OCI_INDEX
+
+
+def _annotated(**changes: Any) -> IndexEntry:
+    plain = entry("h.example/a:1")
+    return replace(plain, descriptor=replace(plain.descriptor, **changes))
+
+
+SUBJECT = Descriptor(mt.OCI_INDEX, digest_of(b"subject"), 7)
+
+
+def test_what_docker_cannot_express_makes_an_oci_index() -> None:
+    plain = [entry("h.example/a:1")]
+    assert build_index(plain, annotations={"a": "b"}).media_type == mt.OCI_INDEX
+    assert build_index(plain, artifact_type="a/b").media_type == mt.OCI_INDEX
+    assert build_index(plain, subject=SUBJECT).media_type == mt.OCI_INDEX
+    assert build_index([_annotated(annotations={"a": "b"})]).media_type == mt.OCI_INDEX
+    assert build_index([_annotated(artifact_type="a/b")]).media_type == mt.OCI_INDEX
+    assert build_index(plain, annotations={}, artifact_type=None, subject=None).media_type == mt.DOCKER_LIST
+
+
+def test_what_docker_cannot_express_is_refused_in_dockers_format() -> None:
+    plain = [entry("h.example/a:1")]
+    with pytest.raises(InvalidInput, match="format oci"):
+        build_index(plain, format=Format.DOCKER, annotations={"a": "b"})
+    with pytest.raises(InvalidInput):
+        build_index(plain, format=Format.DOCKER, artifact_type="a/b")
+    with pytest.raises(InvalidInput):
+        build_index(plain, format=Format.DOCKER, subject=SUBJECT)
+    with pytest.raises(InvalidInput):
+        build_index([_annotated(annotations={"a": "b"})], format=Format.DOCKER)
+
+
+def test_extensions_keep_dockers_order_and_have_their_own_places() -> None:
+    index = build_index(
+        [_annotated(annotations={"z": "1", "a": "2"}, artifact_type="c/d", urls=("https://x.example",))],
+        annotations={"y": "1", "b": "2"},
+        artifact_type="a/b",
+        subject=SUBJECT,
+    )
+    document = json.loads(index.raw)
+    assert list(document) == [
+        "schemaVersion",
+        "mediaType",
+        "artifactType",
+        "manifests",
+        "subject",
+        "annotations",
+    ]
+    assert list(document["manifests"][0]) == [
+        "mediaType",
+        "size",
+        "digest",
+        "platform",
+        "annotations",
+        "artifactType",
+    ]
+    assert list(document["manifests"][0]["annotations"]) == ["a", "z"]
+    assert list(document["annotations"]) == ["b", "y"]
+    assert document["subject"] == {"mediaType": mt.OCI_INDEX, "size": 7, "digest": str(SUBJECT.digest)}
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8)
+platforms = st.builds(Platform, texts, texts, texts, texts, st.lists(texts, max_size=3).map(tuple))
+references = st.from_regex(r"h\.example/[a-z]{1,3}([._/-][a-z0-9]{1,2})?:[a-zA-Z0-9_.-]{1,3}", fullmatch=True)
+entry_lists = st.lists(
+    st.builds(entry, references, st.sampled_from(mt.IMAGE_TYPES), platforms),
+    unique_by=lambda item: item.reference,
+    max_size=6,
+)
+
+
+@given(entry_lists, st.randoms(use_true_random=False), st.sampled_from(Format))
+def test_the_index_does_not_depend_on_who_came_first(
+    entries: list[IndexEntry], chooser: random.Random, chosen: Format
+) -> None:
+    shuffled = chooser.sample(entries, len(entries))
+    assert build_index(shuffled, format=chosen) == build_index(entries, format=chosen)
+
+
+@given(entry_lists, st.dictionaries(texts, texts, max_size=3))
+def test_an_index_can_be_read_again(entries: list[IndexEntry], annotations: dict[str, str]) -> None:
+    index = build_index(entries, annotations=annotations)
+    parsed = parse_manifest(index.raw, index.media_type)
+    assert isinstance(parsed, Index)
+    assert parsed.manifest == index
+    assert parsed.annotations == annotations
+    expected = {item.reference: item.descriptor for item in entries}
+    assert list(parsed.manifests) == [expected[reference] for reference in _order(list(expected))]

@@ -1,0 +1,143 @@
+"""TLS, plain HTTP and who may give them up."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from app import errors
+from app.registry.client import Access, AccessPolicy, Credential, RegistryClient
+from tests.support.clients import INSECURE, LOOPBACK, QUICK, reference_at, signed_in
+from tests.support.images import make_image, plant
+from tests.support.registry import RegistryDouble
+
+SECURE = Access()
+IMAGE = make_image()
+# Loopback may be reached, but no host was allowed to be insecure.
+STRICT = AccessPolicy.parse(allowed_networks=["127.0.0.0/8", "::1/128"])
+
+
+async def fetch(
+    double: RegistryDouble, policy: AccessPolicy, access: Access, *, tls: ssl.SSLContext | None = None
+) -> str:
+    plant(double, "app", "1", IMAGE)
+    async with RegistryClient(policy, limits=QUICK, tls=tls) as client:
+        return str((await client.fetch_manifest(reference_at(double, "app:1"), access)).digest)
+
+
+async def test_a_certificate_that_is_not_trusted_is_refused_and_the_remedy_told() -> None:
+    async with RegistryDouble(tls=True) as double:
+        with pytest.raises(errors.RegistryTlsFailed, match="certificate.*insecure") as caught:
+            await fetch(double, LOOPBACK, SECURE)
+        assert caught.value.members["registry"] == double.host
+        assert not double.journal
+
+
+async def test_a_certificate_that_is_trusted_is_accepted() -> None:
+    async with RegistryDouble(tls=True) as double:
+        assert double.certificate is not None
+        assert await fetch(double, LOOPBACK, SECURE, tls=double.certificate.client_context()) == IMAGE.digest
+
+
+async def test_tls_without_verification_works_on_loopback_when_asked() -> None:
+    async with RegistryDouble(tls=True) as double:
+        assert await fetch(double, LOOPBACK, INSECURE) == IMAGE.digest
+
+
+async def test_plain_http_is_refused_when_not_asked_for() -> None:
+    async with RegistryDouble() as double:
+        with pytest.raises(errors.RegistryTlsFailed, match="plain HTTP"):
+            await fetch(double, LOOPBACK, SECURE)
+        assert not [r for r in double.journal if r.path.startswith("/v2")]
+
+
+async def test_plain_http_is_found_when_asked_for() -> None:
+    async with RegistryDouble() as double:
+        assert await fetch(double, LOOPBACK, INSECURE) == IMAGE.digest
+
+
+@pytest.mark.parametrize("tls", [True, False])
+async def test_insecure_is_refused_where_the_operator_does_not_allow_it(tls: bool) -> None:
+    async with RegistryDouble(tls=tls) as double:
+        with pytest.raises(errors.InsecureForbidden, match="operator"):
+            await fetch(double, STRICT, INSECURE)
+        assert not double.journal
+
+
+@pytest.mark.parametrize("tls", [True, False])
+async def test_insecure_works_for_a_host_that_the_operator_lists(tls: bool) -> None:
+    async with RegistryDouble(tls=tls) as double:
+        policy = AccessPolicy.parse(
+            allowed_networks=["127.0.0.0/8", "::1/128"], insecure_registries=[double.host]
+        )
+        assert await fetch(double, policy, INSECURE) == IMAGE.digest
+
+
+@pytest.mark.parametrize("tls", [True, False])
+async def test_a_listed_host_is_still_verified_for_who_does_not_ask(tls: bool) -> None:
+    async with RegistryDouble(tls=tls) as double:
+        policy = AccessPolicy.parse(allowed_networks=["127.0.0.0/8"], insecure_registries=[double.host])
+        with pytest.raises(errors.RegistryTlsFailed):
+            await fetch(double, policy, SECURE)
+
+
+async def test_who_asks_for_insecure_does_not_make_others_insecure() -> None:
+    async with RegistryDouble(tls=True) as double, RegistryClient(LOOPBACK, limits=QUICK) as client:
+        plant(double, "app", "1", IMAGE)
+        reference = reference_at(double, "app:1")
+        await client.fetch_manifest(reference, INSECURE)
+        with pytest.raises(errors.RegistryTlsFailed):
+            await client.fetch_manifest(reference, SECURE)
+
+
+async def test_what_was_learnt_is_remembered() -> None:
+    async with RegistryDouble() as double, RegistryClient(LOOPBACK, limits=QUICK) as client:
+        plant(double, "app", "1", IMAGE)
+        for _ in range(3):
+            await client.fetch_manifest(reference_at(double, "app:1"), INSECURE)
+        assert [r.path for r in double.journal if r.path == "/v2/"] == ["/v2/"]
+
+
+async def test_a_name_is_resolved_like_an_address() -> None:
+    async with RegistryDouble(name="localhost", tls=True) as double:
+        assert await fetch(double, LOOPBACK, INSECURE) == IMAGE.digest
+
+
+async def test_a_tls_handshake_that_ends_in_silence_does_not_become_plain_http() -> None:
+    """Only an answer in HTTP is one; a port that closes on TLS has said nothing."""
+    seen: list[bytes] = []
+
+    async def close_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.read(3))
+        writer.close()
+
+    async with listening(close_at_once) as port, RegistryClient(LOOPBACK, limits=QUICK) as client:
+        reference = reference_at(RegistryDouble(), "app:1")
+        reference = type(reference)(
+            type(reference.repository)(f"127.0.0.1:{port}", "app"), reference.tag, reference.digest
+        )
+        with pytest.raises(errors.RegistryError):
+            await client.fetch_manifest(reference, INSECURE)
+    assert {start[:1] for start in seen} == {b"\x16"}
+
+
+async def test_a_password_goes_over_plain_http_only_where_that_was_asked_and_allowed() -> None:
+    credential = Credential("user", "canary-5ecret")
+    async with RegistryDouble(auth="basic", users={"user": "canary-5ecret"}) as double:
+        with pytest.raises(errors.RegistryTlsFailed):
+            await fetch(double, LOOPBACK, signed_in(double.host, credential, insecure=False))
+        assert not [r for r in double.journal if "Authorization" in r.headers]
+        assert await fetch(double, LOOPBACK, signed_in(double.host, credential)) == IMAGE.digest
+
+
+@asynccontextmanager
+async def listening(
+    serve: asyncio.base_events._ClientConnectedCallback,
+) -> AsyncIterator[int]:
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]

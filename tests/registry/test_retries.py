@@ -1,0 +1,97 @@
+"""Whether and when a request is made again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.registry.limits import Limits
+from app.registry.retries import Outcome, is_passing, parse_retry_after, plan_retry
+
+LIMITS = Limits(attempts=4, backoff_seconds=0.25, longest_backoff_seconds=5.0, call_seconds=60.0)
+NOW = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("status", [408, 429, 499, 500, 502, 503, 504, 522])
+def test_trouble_that_may_pass(status: int) -> None:
+    assert is_passing(status)
+
+
+@pytest.mark.parametrize("status", [200, 202, 301, 400, 401, 403, 404, 409, 412, 413, 416, 501])
+def test_answers_that_stay_what_they_are(status: int) -> None:
+    assert not is_passing(status)
+
+
+@given(
+    attempt=st.integers(1, 10),
+    spent=st.floats(0, 100),
+    jitter=st.floats(0, 1, exclude_max=True),
+    asked=st.none() | st.floats(0, 300),
+)
+def test_attempts_and_time_are_bounded(
+    attempt: int, spent: float, jitter: float, asked: float | None
+) -> None:
+    wait = plan_retry(Outcome(True, asked), attempt=attempt, spent=spent, jitter=jitter, limits=LIMITS)
+    if wait is None:
+        assert attempt >= LIMITS.attempts or spent + max(asked or 0, 2.0) >= LIMITS.call_seconds - 5
+        return
+    assert attempt < LIMITS.attempts
+    assert wait >= (asked or 0)
+    assert spent + wait < LIMITS.call_seconds
+    assert wait > 0
+
+
+@given(st.integers(1, 3), st.floats(0, 1, exclude_max=True))
+def test_what_does_not_pass_is_never_tried_again(attempt: int, jitter: float) -> None:
+    assert plan_retry(Outcome(False), attempt=attempt, spent=0, jitter=jitter, limits=LIMITS) is None
+
+
+def test_waits_grow_and_differ() -> None:
+    def wait(attempt: int, jitter: float) -> float:
+        found = plan_retry(Outcome(True), attempt=attempt, spent=0, jitter=jitter, limits=LIMITS)
+        assert found is not None
+        return found
+
+    assert wait(1, 0) < wait(1, 0.9) < wait(2, 0.9) < wait(3, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("120", 120.0),
+        ("0", 0.0),
+        ("1.5", 1.5),
+        ("12.5ms", 0.0125),
+        ("2s", 2.0),
+        ("1m", 60.0),
+        ("86400", 300.0),
+        ("999999999", 300.0),
+        ("Sun, 01 Nov 2026 12:00:30 GMT", 30.0),
+        ("Sun, 01 Nov 2026 11:00:00 GMT", 0.0),
+        ("Sun, 01 Nov 2026 18:00:00 GMT", 300.0),
+        ("soon", None),
+        ("-5", None),
+        ("\uff11\uff12", None),
+        ("", None),
+        ("nan", None),
+        ("1e9", None),
+    ],
+)
+def test_retry_after_is_read_in_every_form(header: str, seconds: float | None) -> None:
+    assert parse_retry_after(header, now=NOW) == seconds
+
+
+def test_a_wait_that_is_only_in_the_words_counts_too() -> None:
+    assert parse_retry_after(None, "toomanyrequests: retry-after: 12.5ms, allowed: 2000/minute") == 0.0125
+    assert parse_retry_after(None, '{"retryAfter": "3"}') == 3.0
+    assert parse_retry_after(None, "please wait") is None
+    assert parse_retry_after("1", "retry-after: 9") == 1.0
+
+
+@given(st.text(), st.text())
+def test_any_text_is_read_without_failing(header: str, text: str) -> None:
+    wait = parse_retry_after(header, text)
+    assert wait is None or 0 <= wait <= 300

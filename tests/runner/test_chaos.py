@@ -1,0 +1,207 @@
+"""Workers and servers die at any moment: nothing accepted is lost, and each operation ends exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from sqlalchemy import text
+
+from app.errors import Unavailable
+from app.operations.states import Kind
+from app.services.attempts import Attempt, Handler
+from app.store import operations as store
+from app.store.database import Database
+from tests.support.chaos_worker import LEASE, TABLES
+from tests.support.queueing import listening, new_project, running, until, wanted
+from tests.support.restartable import restartable_postgres
+
+logger = logging.getLogger(__name__)
+
+PROJECT = Path(__file__).parents[2]
+# Larger for a night: the seed is printed, the number of operations is what costs time.
+OPERATIONS = int(os.environ.get("CHAOS_OPERATIONS", "80"))
+SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
+WORKERS = 3
+PATIENCE_SECONDS = 60 + OPERATIONS
+
+ENDS = text("SELECT operation_id FROM operation_events WHERE kind IN ('succeeded', 'failed', 'cancelled')")
+
+
+def seeded_dice() -> random.Random:
+    logger.warning("CHAOS_SEED=%d repeats this run", SEED)
+    return random.Random(SEED)
+
+
+class Workers:
+    """Processes that are replaced when they die."""
+
+    def __init__(self, url: str, dice: random.Random) -> None:
+        self._url = url
+        self._dice = dice
+        self._processes: list[asyncio.subprocess.Process] = []
+        self.deaths = 0
+
+    async def start(self) -> None:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tests.support.chaos_worker",
+            self._url,
+            str(self._dice.randrange(10**6)),
+            cwd=PROJECT,
+        )
+        self._processes.append(process)
+
+    async def kill_one(self) -> None:
+        victim = self._processes.pop(self._dice.randrange(len(self._processes)))
+        victim.kill()
+        await victim.wait()
+        self.deaths += 1
+        await self.start()
+
+    async def stall_one(self, seconds: float) -> None:
+        """Past its lease, and then it goes on as if nothing had been."""
+        victim = self._dice.choice(self._processes)
+        victim.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        victim.send_signal(signal.SIGCONT)
+
+    async def stop(self) -> None:
+        for process in self._processes:
+            process.kill()
+            await process.wait()
+
+
+@asynccontextmanager
+async def workers_on(url: str, dice: random.Random, count: int) -> AsyncIterator[Workers]:
+    workers = Workers(url, dice)
+    try:
+        for _ in range(count):
+            await workers.start()
+        yield workers
+    finally:
+        await workers.stop()
+
+
+async def prepare(database: Database) -> UUID:
+    async with database.transaction() as tx:
+        for table in TABLES:
+            await tx.execute(text(table))
+    return await new_project(database)
+
+
+async def accept(database: Database, project_id: UUID, dice: random.Random, count: int) -> set[UUID]:
+    """Enqueues at irregular moments; only what was committed counts as accepted."""
+    accepted = set()
+    for number in range(count):
+        id_, keys = uuid4(), (f"tag {number % 7}", f"list {dice.randrange(30)}")
+        with suppress(Unavailable):
+            async with database.transaction() as tx:
+                await store.enqueue(tx, wanted(project_id, id=id_, keys=keys))
+            accepted.add(id_)
+        await asyncio.sleep(dice.random() * 0.04)
+    return accepted
+
+
+async def left(database: Database) -> int:
+    statement = text("SELECT count(*) FROM operations WHERE state IN ('queued', 'running')")
+    async with database.transaction() as tx:
+        return int((await tx.execute(statement)).scalar_one())
+
+
+async def none_left(database: Database) -> bool:
+    return await left(database) == 0
+
+
+async def check(database: Database, accepted: set[UUID]) -> None:
+    async with database.transaction() as tx:
+        found = {
+            row.id: row for row in await tx.execute(text("SELECT id, state, attempt, result FROM operations"))
+        }
+        effects = (await tx.execute(text("SELECT operation_id, attempt FROM effects"))).all()
+        ended = (await tx.execute(ENDS)).scalars().all()
+    assert accepted <= found.keys()
+    assert {row.state for row in found.values()} == {"succeeded"}
+    assert sorted(ended) == sorted(found)
+    assert sorted(row.operation_id for row in effects) == sorted(found)
+    for operation_id, attempt in effects:
+        assert found[operation_id].attempt == attempt
+        assert found[operation_id].result == {"attempt": attempt}
+
+
+async def count_of(database: Database, table: str) -> int:
+    async with database.transaction() as tx:
+        return int((await tx.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one())
+
+
+async def test_workers_killed_at_random_lose_nothing_and_never_share_a_key(
+    database: Database, database_url: str
+) -> None:
+    dice = seeded_dice()
+    project_id = await prepare(database)
+    async with workers_on(database_url, dice, WORKERS) as workers, asyncio.timeout(PATIENCE_SECONDS):
+        accepting = asyncio.create_task(accept(database, project_id, random.Random(SEED), OPERATIONS))
+        while not accepting.done() or await left(database):
+            await asyncio.sleep(0.5 + dice.random())
+            if await left(database):
+                await workers.kill_one()
+        accepted = await accepting
+    await check(database, accepted)
+    assert len(accepted) == OPERATIONS
+    assert workers.deaths
+    assert await count_of(database, "shared_keys") == 0
+
+
+async def test_what_a_stalled_worker_does_after_its_lease_counts_for_nothing(
+    database: Database, database_url: str
+) -> None:
+    dice = seeded_dice()
+    project_id = await prepare(database)
+    async with workers_on(database_url, dice, WORKERS) as workers, asyncio.timeout(PATIENCE_SECONDS):
+        accepting = asyncio.create_task(accept(database, project_id, random.Random(SEED), OPERATIONS // 2))
+        while not accepting.done() or await left(database):
+            await workers.stall_one(LEASE.total_seconds() * (1 + dice.random() / 2))
+        accepted = await accepting
+    await check(database, accepted)
+
+
+async def test_a_server_that_crashes_again_and_again_loses_nothing_that_was_accepted() -> None:
+    dice = seeded_dice()
+    async with restartable_postgres() as server, asyncio.timeout(PATIENCE_SECONDS):
+        database = Database(server.url)
+        project_id = await prepare(database)
+
+        async def perform(attempt: Attempt) -> None:
+            await asyncio.sleep(dice.random() * 0.1)
+            async with database.transaction() as tx:
+                await tx.execute(
+                    text("INSERT INTO effects VALUES (:id, :attempt)"),
+                    {"id": attempt.operation.id, "attempt": attempt.operation.attempt},
+                )
+                await attempt.succeed(tx, {"attempt": attempt.operation.attempt})
+
+        handlers = {Kind.PUSH_LIST: Handler(perform)}
+        async with (
+            listening(server.url) as notifications,
+            running(database, notifications, handlers),
+            running(database, notifications, handlers),
+        ):
+            accepting = asyncio.create_task(accept(database, project_id, dice, OPERATIONS // 2))
+            for _ in range(3):
+                await asyncio.sleep(0.2 + dice.random() * 0.3)
+                await server.crash()
+                await asyncio.sleep(dice.random() * 0.2)
+                await server.start()
+            accepted = await accepting
+            await until(lambda: none_left(database))
+        await check(database, accepted)
+        await database.dispose()

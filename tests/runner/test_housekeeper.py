@@ -1,0 +1,64 @@
+"""What has had its time is removed."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import text
+
+from app.runner.housekeeper import Chore, Housekeeper
+from app.store import idempotency
+from app.store.database import Database, Transaction
+from tests.support.queueing import PATIENCE_SECONDS
+
+SOON = timedelta(milliseconds=10)
+
+
+async def keep_house(database: Database, chore: Chore, done: asyncio.Event) -> None:
+    task = asyncio.create_task(Housekeeper(database, [chore], interval=SOON).run())
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await done.wait()
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_old_idempotency_keys_go_and_young_ones_stay(database: Database, project_id: UUID) -> None:
+    async with database.transaction() as tx:
+        for key, age in (("old", timedelta(days=8)), ("young", timedelta(days=6))):
+            await idempotency.remember(tx, project_id, key, b"print")
+            await tx.execute(
+                text("UPDATE idempotency_keys SET created_at = now() - :age WHERE key = :key"),
+                {"age": age, "key": key},
+            )
+    done = asyncio.Event()
+
+    async def chore(tx: Transaction) -> None:
+        done.set()
+
+    await keep_house(database, chore, done)
+    async with database.transaction() as tx:
+        assert (await tx.execute(text("SELECT key FROM idempotency_keys"))).scalars().all() == ["young"]
+
+
+async def test_a_chore_that_fails_is_tried_again_and_keeps_nothing_of_the_failure(
+    database: Database, project_id: UUID
+) -> None:
+    rounds = 0
+    done = asyncio.Event()
+
+    async def chore(tx: Transaction) -> None:
+        nonlocal rounds
+        rounds += 1
+        await tx.execute(text("UPDATE projects SET name = :name"), {"name": f"round {rounds}"})
+        if rounds < 3:
+            await tx.execute(text("SELECT 1 / 0"))
+        done.set()
+
+    await keep_house(database, chore, done)
+    async with database.transaction() as tx:
+        name = (await tx.execute(text("SELECT name FROM projects"))).scalar_one()
+    assert name == f"round {rounds}"

@@ -1,0 +1,176 @@
+"""Waiting for operations, following them, and cancelling them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import UUID, uuid4
+
+import pytest
+
+from app.errors import OperationEnded, OperationNotFound
+from app.operations.progress import Progress
+from app.operations.states import Kind, State
+from app.services.attempts import Attempt, Handler
+from app.services.operations import Operations
+from app.store import operations as store
+from app.store.database import Database, Transaction
+from app.store.notifications import Notifications
+from app.store.operations import Operation, OperationEvent
+from tests.support.queueing import PATIENCE_SECONDS, enqueued, new_project, running, succeeding
+
+PUSH = Kind.PUSH_LIST
+
+
+@pytest.fixture
+def service(database: Database, notifications: Notifications) -> Operations:
+    return Operations(database, notifications)
+
+
+async def test_who_waits_gets_the_outcome_as_soon_as_it_is_there(
+    database: Database, notifications: Notifications, service: Operations, project_id: UUID
+) -> None:
+    operation = await enqueued(database, project_id)
+    waiter = asyncio.create_task(service.wait(project_id, operation.id, PATIENCE_SECONDS))
+    async with running(database, notifications, {PUSH: succeeding(database)}):
+        outcome = await waiter
+    assert (outcome.state, outcome.result) == (State.SUCCEEDED, {"attempt": 1})
+
+
+async def test_who_has_waited_long_enough_gets_the_operation_as_it_stands(
+    database: Database, service: Operations, project_id: UUID
+) -> None:
+    operation = await enqueued(database, project_id)
+    assert (await service.wait(project_id, operation.id, 0.02)).state is State.QUEUED
+    assert (await service.wait(project_id, operation.id, 0)).state is State.QUEUED
+
+
+async def test_many_wait_at_once_on_a_small_pool(
+    database_url: str, database: Database, notifications: Notifications, project_id: UUID
+) -> None:
+    small = Database(database_url, pool_size=1, pool_wait=PATIENCE_SECONDS)
+    service = Operations(small, notifications)
+    operation = await enqueued(database, project_id)
+    async with asyncio.TaskGroup() as group:
+        waiters = [
+            group.create_task(service.wait(project_id, operation.id, PATIENCE_SECONDS)) for _ in range(30)
+        ]
+        # The one connection is free although thirty wait.
+        await service.get(project_id, operation.id)
+        await service.cancel(project_id, operation.id)
+    assert {waiter.result().state for waiter in waiters} == {State.CANCELLED}
+    await small.dispose()
+
+
+async def test_a_waiter_that_hears_nothing_sees_the_outcome_at_the_next_poll(
+    database: Database, database_url: str, project_id: UUID
+) -> None:
+    deaf = Operations(database, Notifications(database_url), poll=0.05)
+    operation = await enqueued(database, project_id)
+    waiter = asyncio.create_task(deaf.wait(project_id, operation.id, PATIENCE_SECONDS))
+    await asyncio.sleep(0)
+    await deaf.cancel(project_id, operation.id)
+    assert (await waiter).state is State.CANCELLED
+
+
+async def test_a_stream_tells_everything_once_in_order_and_ends_with_the_operation(
+    database: Database, notifications: Notifications, service: Operations, project_id: UUID
+) -> None:
+    proceed = asyncio.Event()
+
+    async def perform(attempt: Attempt) -> None:
+        attempt.progress(Progress(bytes_done=1))
+        await proceed.wait()
+        async with database.transaction() as tx:
+            await attempt.succeed(tx, {})
+
+    operation = await enqueued(database, project_id)
+    events: list[OperationEvent] = []
+    async with running(database, notifications, {PUSH: Handler(perform)}), asyncio.timeout(PATIENCE_SECONDS):
+        async for event in service.stream(project_id, operation.id):
+            events.append(event)
+            if event.kind == "progress":
+                proceed.set()
+    assert [event.kind for event in events] == ["queued", "running", "progress", "succeeded"]
+    assert [event.id for event in events] == sorted({event.id for event in events})
+
+
+async def test_a_stream_goes_on_after_the_last_event_that_was_seen(
+    database: Database, service: Operations, project_id: UUID
+) -> None:
+    operation = await enqueued(database, project_id)
+    await service.cancel(project_id, operation.id)
+    events = [event async for event in service.stream(project_id, operation.id)]
+    rest = [event async for event in service.stream(project_id, operation.id, events[0].id)]
+    assert rest == events[1:]
+    assert [event async for event in service.stream(project_id, operation.id, events[-1].id)] == []
+
+
+async def test_a_stream_of_many_events_leaves_none_out(
+    database: Database, service: Operations, project_id: UUID
+) -> None:
+    operation = await enqueued(database, project_id)
+    async with database.transaction() as tx:
+        for _ in range(250):
+            await store.record_event(tx, operation, "progress")
+    await service.cancel(project_id, operation.id)
+    events = [event async for event in service.stream(project_id, operation.id)]
+    assert len(events) == 252
+
+
+async def test_whoever_stops_following_leaves_nothing_behind(
+    database: Database, notifications: Notifications, service: Operations, project_id: UUID
+) -> None:
+    operation = await enqueued(database, project_id)
+    stream = service.stream(project_id, operation.id)
+    follower = asyncio.create_task(follow(stream))
+    waiter = asyncio.create_task(service.wait(project_id, operation.id, PATIENCE_SECONDS))
+    await asyncio.sleep(0.05)
+    for task in (follower, waiter):
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert notifications.subscribers == 0
+
+
+async def follow(stream: AsyncIterator[OperationEvent]) -> None:
+    async for _ in stream:
+        pass
+
+
+async def test_operations_of_others_are_not_there(
+    database: Database, service: Operations, project_id: UUID
+) -> None:
+    operation = await enqueued(database, project_id)
+    stranger = await new_project(database)
+    for project, id_ in ((stranger, operation.id), (project_id, uuid4())):
+        with pytest.raises(OperationNotFound):
+            await service.get(project, id_)
+        with pytest.raises(OperationNotFound):
+            await service.wait(project, id_, 1)
+        with pytest.raises(OperationNotFound):
+            await service.cancel(project, id_)
+        with pytest.raises(OperationNotFound):
+            _ = [event async for event in service.stream(project, id_)]
+    assert await service.page(stranger, limit=10) == []
+    assert await service.page(project_id, limit=10) == [operation]
+
+
+async def test_a_cancellation_and_what_follows_from_it_are_one_transaction(
+    database: Database, notifications: Notifications, project_id: UUID
+) -> None:
+    seen: list[tuple[UUID, State, State]] = []
+
+    async def unused(attempt: Attempt) -> None:
+        raise AssertionError
+
+    async def note(tx: Transaction, operation: Operation, state: State) -> None:
+        outside = await Operations(database, notifications).get(project_id, operation.id)
+        seen.append((operation.id, state, outside.state))
+
+    service = Operations(database, notifications, {PUSH: Handler(unused, note)})
+    operation = await enqueued(database, project_id)
+    await service.cancel(project_id, operation.id)
+    assert seen == [(operation.id, State.CANCELLED, State.QUEUED)]
+    with pytest.raises(OperationEnded):
+        await service.cancel(project_id, operation.id)

@@ -1,0 +1,17 @@
+"""Each test has a database of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.postgres import ask, execute
+
+
+@pytest.mark.parametrize("round_", [1, 2])
+async def test_what_a_test_writes_no_other_test_sees(database_url: str, round_: int) -> None:
+    await execute(database_url, "CREATE TABLE mine (id int)")
+
+
+async def test_a_database_speaks_utf8_and_utc(database_url: str) -> None:
+    assert await ask(database_url, "SHOW server_encoding") == "UTF8"
+    assert await ask(database_url, "SHOW timezone") == "UTC"

@@ -1,0 +1,93 @@
+"""Notifications wake those who wait, and no one waits for ever for one that was lost."""
+
+from __future__ import annotations
+
+import asyncio
+
+from app.store.database import Database
+from app.store.notifications import OPERATION_CHANGED, OPERATION_QUEUED, Notifications, Subscription, notify
+from tests.support.postgres import execute
+from tests.support.queueing import PATIENCE_SECONDS, listening
+
+
+async def heard(subscription: Subscription) -> bool:
+    return await subscription.wait(PATIENCE_SECONDS)
+
+
+async def silent(subscription: Subscription) -> bool:
+    return not await subscription.wait(0.05)
+
+
+async def connect(notifications: Notifications, database: Database) -> None:
+    """Returns when the listening connection is up."""
+    async with notifications.subscribe(OPERATION_QUEUED) as probe:
+        woken = False
+        while not woken:
+            async with database.transaction() as tx:
+                await notify(tx, OPERATION_QUEUED)
+            woken = await probe.wait(0.05)
+
+
+async def test_a_commit_wakes_those_who_wait_for_its_payload_and_those_who_wait_for_any(
+    database: Database, database_url: str
+) -> None:
+    async with listening(database_url) as notifications:
+        await connect(notifications, database)
+        async with (
+            notifications.subscribe(OPERATION_CHANGED, "a") as mine,
+            notifications.subscribe(OPERATION_CHANGED, "b") as other,
+            notifications.subscribe(OPERATION_CHANGED) as every,
+        ):
+            async with database.transaction() as tx:
+                await notify(tx, OPERATION_CHANGED, "a")
+            assert await heard(mine)
+            assert await heard(every)
+            assert await silent(other)
+
+
+async def test_nothing_is_heard_of_what_was_rolled_back(database: Database, database_url: str) -> None:
+    async with listening(database_url) as notifications:
+        await connect(notifications, database)
+        async with notifications.subscribe(OPERATION_CHANGED, "a") as mine:
+            async with database.transaction() as tx:
+                await notify(tx, OPERATION_CHANGED, "a")
+                await tx.rollback()
+            assert await silent(mine)
+
+
+async def test_a_notification_between_a_read_and_the_wait_is_not_missed(
+    database: Database, database_url: str
+) -> None:
+    async with listening(database_url) as notifications:
+        await connect(notifications, database)
+        async with notifications.subscribe(OPERATION_CHANGED, "a") as mine:
+            async with database.transaction() as tx:
+                await notify(tx, OPERATION_CHANGED, "a")
+            await asyncio.sleep(0.05)
+            assert await mine.wait(0)
+            assert await silent(mine)
+
+
+async def test_a_lost_connection_is_replaced_and_everyone_is_woken_to_look(
+    database: Database, database_url: str
+) -> None:
+    async with listening(database_url) as notifications:
+        await connect(notifications, database)
+        async with notifications.subscribe(OPERATION_CHANGED, "a") as mine:
+            await execute(
+                database_url,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            )
+            assert await heard(mine)
+            await connect(notifications, database)
+            async with database.transaction() as tx:
+                await notify(tx, OPERATION_CHANGED, "a")
+            assert await heard(mine)
+
+
+async def test_a_subscription_wakes_by_itself_without_any_connection(database_url: str) -> None:
+    async with Notifications(database_url).subscribe(OPERATION_CHANGED, "a") as mine:
+        assert await silent(mine)
+        mine.wake()
+        assert await heard(mine)

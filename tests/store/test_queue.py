@@ -1,0 +1,371 @@
+"""The queue: who may claim what, and whose writes count."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from itertools import pairwise
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import select, text
+
+from app.operations.progress import Progress, ProgressStep
+from app.operations.states import Kind, State
+from app.store import operations as store
+from app.store import queue
+from app.store.database import Database, Transaction
+from app.store.operations import LostLease, Operation
+from app.store.queue import Claimed
+from app.store.tables import operations
+from tests.support.queueing import HOUR, enqueued, event_kinds, lapse, read, wanted
+
+LEASE = timedelta(seconds=60)
+
+Write = Callable[[Transaction], Awaitable[object]]
+
+
+async def claim(
+    database: Database, limit: int = 10, worker: str = "one", max_attempts: int = 5
+) -> list[Claimed]:
+    async with database.transaction() as tx:
+        return await queue.claim(tx, worker=worker, limit=limit, lease=LEASE, max_attempts=max_attempts)
+
+
+async def claim_one(database: Database, worker: str = "one") -> Operation:
+    (claimed,) = await claim(database, worker=worker)
+    return claimed.operation
+
+
+async def succeed(database: Database, operation: Operation) -> Operation:
+    async with database.transaction() as tx:
+        return await queue.succeed(tx, operation.id, operation.attempt, {"done": True})
+
+
+async def bury(database: Database) -> list[Operation]:
+    async with database.transaction() as tx:
+        return await queue.bury(tx)
+
+
+def ids(claimed: Sequence[Claimed]) -> list[UUID]:
+    return [each.operation.id for each in claimed]
+
+
+async def test_what_was_accepted_first_is_claimed_first(database: Database, project_id: UUID) -> None:
+    accepted = [(await enqueued(database, project_id)).id for _ in range(5)]
+    assert ids(await claim(database, limit=2)) == accepted[:2]
+    assert ids(await claim(database)) == accepted[2:]
+
+
+async def test_a_lower_priority_number_goes_before_what_was_accepted_earlier(
+    database: Database, project_id: UUID
+) -> None:
+    later = await enqueued(database, project_id, priority=1)
+    sooner = await enqueued(database, project_id, priority=-1)
+    assert ids(await claim(database)) == [sooner.id, later.id]
+
+
+async def test_a_claim_hands_over_the_secret_and_the_end_removes_it(
+    database: Database, project_id: UUID
+) -> None:
+    await enqueued(database, project_id, secret=b"sealed")
+    (claimed,) = await claim(database)
+    assert claimed.secret == b"sealed"
+    assert claimed.counted == 1
+    assert timedelta(minutes=59) < claimed.time_left <= HOUR
+    await succeed(database, claimed.operation)
+    async with database.transaction() as tx:
+        assert (await tx.execute(select(operations.c.secret))).scalar_one() is None
+
+
+async def test_what_is_rolled_back_was_never_enqueued(database: Database, project_id: UUID) -> None:
+    async def enqueue_and_fail() -> None:
+        async with database.transaction() as tx:
+            await store.enqueue(tx, wanted(project_id))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await enqueue_and_fail()
+    assert await claim(database) == []
+
+
+async def test_what_is_due_later_is_not_claimed_yet(database: Database, project_id: UUID) -> None:
+    await enqueued(database, project_id)
+    operation = await claim_one(database)
+    async with database.transaction() as tx:
+        await queue.give_back(tx, operation.id, operation.attempt, timedelta(minutes=5))
+    assert await claim(database) == []
+    async with database.transaction() as tx:
+        due = await queue.next_due(tx)
+    assert due is not None
+    assert timedelta(minutes=4) < due <= timedelta(minutes=5)
+
+
+async def test_a_worker_claims_only_the_kinds_it_knows(database: Database, project_id: UUID) -> None:
+    await enqueued(database, project_id, kind=Kind.INSPECT_IMAGE)
+    async with database.transaction() as tx:
+        assert await queue.claim(tx, worker="one", limit=1, lease=LEASE, kinds=[Kind.PUSH_LIST]) == []
+
+
+async def test_operations_that_share_a_key_run_one_at_a_time_in_order(
+    database: Database, project_id: UUID
+) -> None:
+    first = await enqueued(database, project_id, keys=("a",))
+    second = await enqueued(database, project_id, keys=("b", "a"))
+    third = await enqueued(database, project_id, keys=("b",))
+    for expected in (first, second, third):
+        claimed = await claim(database)
+        assert ids(claimed) == [expected.id]
+        await succeed(database, claimed[0].operation)
+
+
+async def test_a_key_does_not_hold_up_those_who_do_not_share_it(database: Database, project_id: UUID) -> None:
+    first = await enqueued(database, project_id, keys=("a",))
+    await enqueued(database, project_id, keys=("a",))
+    other = await enqueued(database, project_id, keys=("b",))
+    without = await enqueued(database, project_id)
+    assert ids(await claim(database)) == [first.id, other.id, without.id]
+
+
+async def test_a_younger_operation_does_not_overtake_one_of_its_key_that_waits_to_be_retried(
+    database: Database, project_id: UUID
+) -> None:
+    first = await enqueued(database, project_id, keys=("a",))
+    await enqueued(database, project_id, keys=("a",))
+    operation = await claim_one(database)
+    async with database.transaction() as tx:
+        await queue.give_back(tx, first.id, operation.attempt, timedelta(minutes=5))
+    assert await claim(database) == []
+
+
+async def test_an_operation_accepted_earlier_but_committed_later_waits_and_blocks_nobody_for_ever(
+    database: Database, project_id: UUID
+) -> None:
+    async with database.transaction() as slow:
+        older = await store.enqueue(slow, wanted(project_id, keys=("a",)))
+        await enqueued(database, project_id, keys=("a",))
+        younger = await claim_one(database)
+    assert await claim(database) == []
+    # The younger one's worker dies: it must be able to go on, although the older one is queued.
+    await lapse(database, younger)
+    again = await claim_one(database)
+    assert again.id == younger.id
+    await succeed(database, again)
+    assert ids(await claim(database)) == [older.id]
+
+
+async def test_four_workers_that_claim_at_once_never_run_two_operations_of_a_key(
+    database: Database, project_id: UUID
+) -> None:
+    for number in range(60):
+        await enqueued(database, project_id, keys=(f"key {number % 3}", f"other {number % 5}"))
+    spans: list[tuple[tuple[str, ...], float, float]] = []
+    clock = asyncio.get_running_loop().time
+
+    async def work(worker: str) -> None:
+        while len(spans) < 60:
+            for claimed in await claim(database, limit=3, worker=worker):
+                started = clock()
+                await asyncio.sleep(0.001)
+                spans.append((claimed.operation.keys, started, clock()))
+                await succeed(database, claimed.operation)
+
+    async with asyncio.TaskGroup() as group:
+        for worker in ("one", "two", "three", "four"):
+            group.create_task(work(worker))
+    assert len(spans) == 60
+    for key in {key for keys, _, _ in spans for key in keys}:
+        mine = sorted((start, end) for keys, start, end in spans if key in keys)
+        assert all(before[1] <= after[0] for before, after in pairwise(mine))
+
+
+async def test_no_operation_is_claimed_twice_however_many_claim_it(
+    database: Database, project_id: UUID
+) -> None:
+    accepted = {(await enqueued(database, project_id)).id for _ in range(40)}
+    batches = await asyncio.gather(*(claim(database, limit=7, worker=str(number)) for number in range(8)))
+    taken = [each for batch in batches for each in ids(batch)]
+    assert len(taken) == len(set(taken)) == 40
+    assert set(taken) == accepted
+
+
+async def test_a_lost_lease_is_claimed_by_another_worker_as_the_next_attempt(
+    database: Database, project_id: UUID
+) -> None:
+    await enqueued(database, project_id, keys=("a",))
+    first = await claim_one(database)
+    assert await claim(database, worker="two") == []
+    await lapse(database, first)
+    second = await claim_one(database, worker="two")
+    assert (second.id, second.attempt) == (first.id, 2)
+    assert second.started_at == first.started_at
+
+
+async def test_nothing_a_stalled_attempt_writes_counts_once_another_owns_the_operation(
+    database: Database, project_id: UUID
+) -> None:
+    await enqueued(database, project_id)
+    stale = await claim_one(database)
+    await lapse(database, stale)
+    owner = await claim_one(database, worker="two")
+    before = await read(database, owner)
+    id_, attempt = stale.id, stale.attempt
+    writes: list[Write] = [
+        lambda tx: queue.record_progress(tx, id_, attempt, Progress(bytes_done=1)),
+        lambda tx: queue.succeed(tx, id_, attempt, {}),
+        lambda tx: queue.fail(tx, id_, attempt, {}),
+        lambda tx: queue.cancelled(tx, id_, attempt),
+        lambda tx: queue.give_back(tx, id_, attempt, timedelta(0)),
+    ]
+    for write in writes:
+        with pytest.raises(LostLease):
+            async with database.transaction() as tx:
+                await write(tx)
+    async with database.transaction() as tx:
+        assert await queue.beat(tx, [(id_, attempt)], LEASE) == []
+    assert await read(database, owner) == before
+    assert (await succeed(database, owner)).state is State.SUCCEEDED
+
+
+async def test_an_operation_ends_once(database: Database, project_id: UUID) -> None:
+    await enqueued(database, project_id)
+    operation = await claim_one(database)
+    await succeed(database, operation)
+    writes: list[Write] = [
+        lambda tx: queue.succeed(tx, operation.id, operation.attempt, {}),
+        lambda tx: queue.fail(tx, operation.id, operation.attempt, {}),
+        lambda tx: queue.give_back(tx, operation.id, operation.attempt, timedelta(0)),
+    ]
+    for write in writes:
+        with pytest.raises(LostLease):
+            async with database.transaction() as tx:
+                await write(tx)
+    assert await event_kinds(database, operation) == ["queued", "running", "succeeded"]
+
+
+async def test_a_beat_keeps_what_is_ours_and_says_what_is_to_be_cancelled(
+    database: Database, project_id: UUID
+) -> None:
+    kept, unwanted = await enqueued(database, project_id), await enqueued(database, project_id)
+    gone = uuid4()
+    await claim(database)
+    await lapse(database, kept)
+    async with database.transaction() as tx:
+        await store.request_cancel(tx, project_id, unwanted.id)
+        beats = await queue.beat(tx, [(kept.id, 1), (unwanted.id, 1), (gone, 1)], LEASE)
+    assert {beat.id: beat.cancel_requested for beat in beats} == {kept.id: False, unwanted.id: True}
+    assert await claim(database) == []
+
+
+async def test_progress_is_kept_and_told(database: Database, project_id: UUID) -> None:
+    await enqueued(database, project_id)
+    operation = await claim_one(database)
+    progress = Progress((ProgressStep("blobs", 1, 2),), 10, 20)
+    async with database.transaction() as tx:
+        await queue.record_progress(tx, operation.id, operation.attempt, progress)
+    assert (await read(database, operation)).progress == progress.document()
+    async with database.transaction() as tx:
+        last = (await store.events_after(tx, project_id, operation.id, 0, 10))[-1]
+    assert (last.kind, last.data["progress"]) == ("progress", progress.document())
+
+
+async def test_an_operation_whose_workers_all_died_ends_as_failed(
+    database: Database, project_id: UUID
+) -> None:
+    operation = await enqueued(database, project_id, keys=("a",))
+    for _ in range(5):
+        await claim_one(database)
+        await lapse(database, operation)
+    assert await claim(database) == []
+    (buried,) = await bury(database)
+    assert buried.state is State.FAILED
+    assert buried.problem is not None
+    assert buried.problem["code"] == "attempts-exhausted"
+    assert await bury(database) == []
+
+
+async def test_an_excused_attempt_does_not_count_but_has_its_own_number(
+    database: Database, project_id: UUID
+) -> None:
+    await enqueued(database, project_id)
+    for number in range(1, 9):
+        (claimed,) = await claim(database)
+        assert (claimed.operation.attempt, claimed.counted) == (number, 1)
+        async with database.transaction() as tx:
+            await queue.give_back(tx, claimed.operation.id, number, timedelta(0), excused=True)
+
+
+async def test_what_waited_past_its_deadline_fails_and_is_not_begun(
+    database: Database, project_id: UUID
+) -> None:
+    operation = await enqueued(database, project_id, deadline_in=timedelta(seconds=-1))
+    assert await claim(database) == []
+    (buried,) = await bury(database)
+    assert (buried.id, buried.state) == (operation.id, State.FAILED)
+    assert buried.problem is not None
+    assert buried.problem["code"] == "deadline-exceeded"
+
+
+async def test_what_was_to_be_cancelled_when_its_worker_died_is_cancelled(
+    database: Database, project_id: UUID
+) -> None:
+    await enqueued(database, project_id)
+    operation = await claim_one(database)
+    async with database.transaction() as tx:
+        await store.request_cancel(tx, project_id, operation.id)
+    await lapse(database, operation)
+    assert await claim(database) == []
+    (buried,) = await bury(database)
+    assert buried.state is State.CANCELLED
+
+
+async def test_what_is_given_back_after_a_request_to_cancel_it_is_cancelled(
+    database: Database, project_id: UUID
+) -> None:
+    await enqueued(database, project_id)
+    operation = await claim_one(database)
+    async with database.transaction() as tx:
+        await store.request_cancel(tx, project_id, operation.id)
+        outcome = await queue.give_back(tx, operation.id, operation.attempt, timedelta(0))
+    assert outcome.state is State.CANCELLED
+    assert await event_kinds(database, operation) == ["queued", "running", "cancel_requested", "cancelled"]
+
+
+async def test_texts_that_postgres_can_not_hold_do_not_keep_an_outcome_from_being_recorded(
+    database: Database, project_id: UUID
+) -> None:
+    await enqueued(database, project_id)
+    operation = await claim_one(database)
+    async with database.transaction() as tx:
+        await queue.fail(
+            tx, operation.id, operation.attempt, {"detail": "a\0b\ud800c \\u0000 é 🙂", "n": [1, None]}
+        )
+    assert (await read(database, operation)).problem == {
+        "detail": "a\ufffdb\ufffdc \\u0000 é 🙂",
+        "n": [1, None],
+    }
+
+
+async def test_events_of_operations_that_ended_long_ago_are_forgotten(
+    database: Database, project_id: UUID
+) -> None:
+    await enqueued(database, project_id)
+    done = await claim_one(database)
+    await succeed(database, done)
+    waiting = await enqueued(database, project_id)
+    async with database.transaction() as tx:
+        assert await queue.forget_events(tx, timedelta(days=1)) == 0
+        await tx.execute(text("UPDATE operations SET ended_at = ended_at - interval '2 days'"))
+        assert await queue.forget_events(tx, timedelta(days=1)) == 3
+    assert await event_kinds(database, waiting) == ["queued"]
+
+
+async def test_asking_twice_to_cancel_what_runs_is_asking_once(database: Database, project_id: UUID) -> None:
+    await enqueued(database, project_id)
+    operation = await claim_one(database)
+    async with database.transaction() as tx:
+        await store.request_cancel(tx, project_id, operation.id)
+        again = await store.request_cancel(tx, project_id, operation.id)
+    assert (again.state, again.cancel_requested) == (State.RUNNING, True)
+    assert await event_kinds(database, operation) == ["queued", "running", "cancel_requested"]

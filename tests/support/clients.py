@@ -1,0 +1,74 @@
+"""Registry clients for tests: quick to give up, allowed to reach this machine."""
+
+from __future__ import annotations
+
+import json
+
+from app.oci.manifest import Manifest, parse_manifest
+from app.oci.reference import Reference, Repository, parse_reference
+from app.registry.client import Access, AccessPolicy, Credential, Keychain, Limits
+from app.registry.copy import CopyChild, CopyTarget
+from tests.support.docker_registry import DockerRegistry
+from tests.support.images import DOCKER_LIST, Image, make_index
+from tests.support.registry import RegistryDouble
+
+AnyRegistry = RegistryDouble | DockerRegistry
+
+LOOPBACK = AccessPolicy.parse(allow_loopback=True)
+QUICK = Limits(
+    attempts=3,
+    backoff_seconds=0.01,
+    longest_backoff_seconds=0.02,
+    connect_seconds=5.0,
+    call_seconds=20.0,
+    stall_seconds=20.0,
+)
+INSECURE = Access(insecure=True)
+
+
+class Clock:
+    """Time that passes only when a test says so."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+    def pass_by(self, seconds: float) -> None:
+        self.time += seconds
+
+
+def signed_in(host: str, credential: Credential, *, insecure: bool = True, tenant: str = "") -> Access:
+    return Access(Keychain({host: credential}), insecure=insecure, tenant=tenant)
+
+
+def reference_at(registry: AnyRegistry, rest: str) -> Reference:
+    return parse_reference(f"{registry.host}/{rest}")
+
+
+def repository_at(registry: AnyRegistry, path: str) -> Repository:
+    return Repository(registry.host, path)
+
+
+def manifest_of(image: Image) -> Manifest:
+    return Manifest.of(image.media_type, image.raw)
+
+
+def child_at(registry: AnyRegistry, path: str, image: Image) -> CopyChild:
+    parsed = parse_manifest(image.raw, image.media_type)
+    blobs = getattr(parsed, "copyable_blobs", ())
+    return CopyChild(repository_at(registry, path), manifest_of(image), blobs)
+
+
+def target_at(
+    registry: AnyRegistry, path: str, images: list[Image], *, tags: tuple[str, ...] = ("1",)
+) -> CopyTarget:
+    index = make_index(images, media="docker")
+    return CopyTarget(repository_at(registry, path), tags, Manifest.of(index.media_type, index.raw))
+
+
+def empty_index() -> Manifest:
+    return Manifest.of(
+        DOCKER_LIST, json.dumps({"schemaVersion": 2, "mediaType": DOCKER_LIST, "manifests": []}).encode()
+    )

@@ -1,0 +1,171 @@
+"""The operator's settings are read strictly, and their secrets stay unprinted."""
+
+from __future__ import annotations
+
+import base64
+import stat
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.settings import Settings, secret_key_of
+
+KEY = base64.b64encode(bytes(range(32))).decode()
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"BROKER_{name.upper()}", raising=False)
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+
+
+def database_address(settings: Settings) -> str:
+    assert settings.database_url is not None
+    return settings.database_url.get_secret_value()
+
+
+def test_without_any_setting_the_broker_is_embedded_on_loopback() -> None:
+    settings = Settings()
+    assert (settings.host, settings.port, settings.data) == ("127.0.0.1", 8080, Path(".broker"))
+    assert settings.embedded
+    assert settings.loopback_allowed
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg"])
+def test_every_spelling_of_a_postgres_address_becomes_asyncpgs(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"{scheme}://me:postgres://@db:5432/broker?sslmode=require")
+    assert (
+        database_address(Settings()) == "postgresql+asyncpg://me:postgres://@db:5432/broker?sslmode=require"
+    )
+
+
+@pytest.mark.parametrize(
+    "address", ["mysql://db/broker", "sqlite:///broker.db", "db:5432", "postgresql:db", "http://"]
+)
+def test_an_address_of_anything_else_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", address)
+    with pytest.raises(ValidationError, match="must be the address of a Postgres"):
+        Settings()
+
+
+def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "")
+    monkeypatch.setenv("BROKER_PORT", "")
+    assert Settings().embedded
+    assert Settings().port == 8080
+
+
+def test_a_database_of_the_operators_closes_loopback_unless_it_is_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://db/broker")
+    assert not Settings().loopback_allowed
+    monkeypatch.setenv("BROKER_ALLOW_LOOPBACK", "true")
+    assert Settings().loopback_allowed
+
+
+def test_what_a_command_line_says_comes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_PORT", "1")
+    assert Settings(port=2).port == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["a.example:5000,*.b.example,10.0.0.0/8", " a.example:5000 *.b.example\n10.0.0.0/8, "]
+)
+def test_lists_are_written_with_commas_or_spaces(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_INSECURE_REGISTRIES", text)
+    assert Settings().insecure_registries == ("a.example:5000", "*.b.example", "10.0.0.0/8")
+
+
+def test_a_network_that_is_none_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_ALLOWED_NETWORKS", "10.0.0.0/8,10.0.0.0/99")
+    with pytest.raises(ValidationError, match=r"allowed_networks(.|\n)*10\.0\.0\.0/99"):
+        Settings()
+
+
+def test_credentials_of_registries_are_a_json_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "BROKER_REGISTRY_CREDENTIALS",
+        '{"a.example": {"username": "me", "password": "canary"}, "b.example": {"identity_token": "canary"}}',
+    )
+    settings = Settings()
+    assert settings.registry_credentials["a.example"].password.get_secret_value() == "canary"
+    assert settings.registry_credentials["b.example"].identity_token.get_secret_value() == "canary"
+    assert "canary" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "canary",
+        '["canary"]',
+        '{"a.example": {"username": "me", "password": "canary", "identity_token": "canary"}}',
+        '{"a.example": {"password": "canary"}}',
+        '{"a.example": {}}',
+        '{"a.example": {"user": "canary"}}',
+    ],
+)
+def test_credentials_that_cannot_be_meant_are_refused_without_repeating_them(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROKER_REGISTRY_CREDENTIALS", text)
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    assert "canary" not in str(refused.value)
+
+
+def test_origins_of_tokens_are_a_json_object_of_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_TOKEN_ORIGINS", '{"a.example": ["https://auth.example"]}')
+    assert Settings().token_origins == {"a.example": ("https://auth.example",)}
+
+
+@pytest.mark.parametrize("token", ["short", "with a space in the middle", "with-ümlaut-in-it-somewhere"])
+def test_an_admin_token_that_is_weak_or_unsendable_is_refused(
+    token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROKER_ADMIN_TOKEN", token)
+    with pytest.raises(ValidationError, match="visible ASCII") as refused:
+        Settings()
+    assert token not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", [KEY, KEY.rstrip("="), KEY.replace("+", "-").replace("/", "_"), f" {KEY}\n"])
+def test_a_secret_key_is_base64_in_any_spelling(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_SECRET_KEY", text)
+    assert secret_key_of(Settings()) == bytes(range(32))
+
+
+@pytest.mark.parametrize("text", ["AAAA", "nonsense!", KEY[:-4], KEY + "AAAA"])
+def test_a_secret_key_of_another_length_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_SECRET_KEY", text)
+    with pytest.raises(ValidationError, match="32 random bytes") as refused:
+        Settings()
+    assert text not in str(refused.value)
+
+
+def test_the_embedded_mode_makes_its_secret_key_once_and_keeps_it_private(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path / "data")
+    key = secret_key_of(settings)
+    assert key is not None
+    assert len(key) == 32
+    assert secret_key_of(settings) == key
+    assert stat.S_IMODE((tmp_path / "data" / "secret.key").stat().st_mode) == 0o600
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["secret.key"]
+
+
+def test_with_a_database_of_the_operators_no_key_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://db/broker")
+    assert secret_key_of(Settings(data=tmp_path)) is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_do_not_change() -> None:
+    settings = Settings()
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(settings, "port", 1)  # noqa: B010 - written out, mypy would already refuse it
