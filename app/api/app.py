@@ -15,10 +15,9 @@ from app.api.metrics import Metrics
 from app.api.routes import entries, health, inspections, lists, operations, pushes, tokens
 
 DESCRIPTION = """\
-`docker manifest` as a service: create multi-arch images from images, annotate their platforms, push them at once
-and
-whole, inspect and remove them. Calls that reach a registry are operations: they are answered in their natural form if
-they end in time, else with `202` and the operation to follow.
+`docker manifest` as a service: create multi-arch images from images, annotate their platforms, push them at
+once and whole, inspect and remove them. Calls that reach a registry are operations: they are answered in
+their natural form if they end in time, else with `202` and the operation to follow.
 """
 
 Running = Callable[[], AbstractAsyncContextManager[Services]]

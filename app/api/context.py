@@ -101,8 +101,8 @@ async def _incoming(
         Header(
             alias="X-Registry-Auth",
             description=(
-                "A registry credential for this call only, as in the Docker Engine API: base64url of JSON with "
-                "serveraddress and username and password, identitytoken or registrytoken."
+                "A registry credential for this call only, as in the Docker Engine API: base64url of JSON "
+                "with serveraddress and username and password, identitytoken or registrytoken."
             ),
         ),
     ] = None,

@@ -50,5 +50,5 @@ def _refuse(scope: Scope) -> BrokerError | None:
     if sent in _JSON:
         return None
     return UnsupportedBody(
-        f"The body is sent as {sent or 'nothing'}: send JSON, with Content-Type: application/json (curl --json)"
+        f"The body is sent as {sent or 'nothing'}: send JSON as application/json, with curl by --json"
     )

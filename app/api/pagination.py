@@ -49,7 +49,7 @@ def parse_cursor(text: str | None) -> Position | None:
 def page_response(
     request: Request, items: Sequence[dict[str, Any]], limit: int, last: Position | None
 ) -> JSONResponse:
-    """A page of at most `limit` of the items, of which one more was looked for to know whether there are more.
+    """A page of at most `limit` items; one more was looked for, to know whether there are more.
 
     `last` is the place of the last item on this page.
     """

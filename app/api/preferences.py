@@ -62,7 +62,7 @@ PreferHeader = Annotated[
     str | None,
     Header(
         alias="Prefer",
-        description="`wait=N` holds the answer up to N seconds; `respond-async` answers 202 at once (RFC 7240).",
+        description="`wait=N` holds the answer up to N seconds, `respond-async` does not wait (RFC 7240).",
         examples=["wait=30"],
     ),
 ]

@@ -122,7 +122,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Amended:
-    """What adding did; `replaced` has, by an added entry's id, the digest of the entry whose place it took."""
+    """What adding did; `replaced` has, by an added entry's id, the digest whose place it took."""
 
     entries: tuple[Entry, ...]
     added: tuple[Entry, ...]

@@ -74,7 +74,7 @@ def _refuse_contradictions(options: Options) -> None:
     if options.format is Format.DOCKER and (options.annotations or options.artifact_type or options.subject):
         raise _invalid(
             "/format",
-            "A Docker list has no annotations, artifact_type or subject: leave those out, or choose oci or auto",
+            "A Docker list has no annotations, artifact_type or subject: leave them out, or choose oci",
         )
 
 

@@ -60,7 +60,7 @@ class Deletion:
 
 
 class Lists:
-    """Everything about lists that needs no registry; what does is accepted here, and performed by `Composer`."""
+    """Everything about lists that needs no registry; what does is accepted here and left to `Composer`."""
 
     def __init__(self, database: Database, intake: Intake, pushes: Pushes) -> None:
         self._database = database

@@ -11,7 +11,7 @@ from app.operations.states import Kind, State
 from app.services.attempts import Handler, conclude
 from app.store import operations as store
 from app.store.database import Database
-from app.store.notifications import OPERATION_CHANGED, Notifications
+from app.store.notifications import OPERATION_CHANGED, OPERATION_ENDED, Notifications
 from app.store.operations import Operation, OperationEvent
 
 POLL_SECONDS = 5.0
@@ -63,10 +63,10 @@ class Operations:
     async def wait(self, project_id: UUID, operation_id: UUID, seconds: float) -> Operation:
         """The operation once it has ended, or as it is after `seconds`; no connection is held meanwhile."""
         give_up = monotonic() + seconds
-        async with self._notifications.subscribe(OPERATION_CHANGED, str(operation_id)) as changes:
+        async with self._notifications.subscribe(OPERATION_ENDED, str(operation_id)) as end:
             operation = await self.get(project_id, operation_id)
             while not operation.state.ended and (left := give_up - monotonic()) > 0:
-                await changes.wait(min(left, self._poll))
+                await end.wait(min(left, self._poll))
                 operation = await self.get(project_id, operation_id)
         return operation
 

@@ -43,7 +43,7 @@ def _targets(plan: PushPlan, target: PushTarget, result: CopyResult) -> list[dic
 
 
 def _lines(plan: PushPlan, target: PushTarget) -> list[str]:
-    """Docker puts manifests of other repositories anew each time, and tells of each; then the index's digest."""
+    """Docker puts manifests of other repositories each time, and tells of each; then the index's digest."""
     put = [
         f"Pushed ref {target.repository}@{child.digest} with digest: {child.digest}"
         for child in plan.children

@@ -162,7 +162,7 @@ class Pushes:
 
 
 async def _settle_list(tx: Transaction, operation: Operation, list_id: UUID, planned: Push) -> None:
-    """A list that is still what was pushed says so, or goes if purge was asked; one that changed stays open."""
+    """A list that is still what was pushed says so, or goes if purge was asked; a changed one stays."""
     try:
         draft = await lists.get_list(tx, operation.project_id, list_id, lock=True)
     except ListNotFound:

@@ -63,7 +63,7 @@ async def add_entries(
     responses=problems(*ENTRY),
 )
 async def get_entry(list_id: UUID, entry_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
-    """One entry with its exact manifest, plain and as `docker manifest inspect -v LIST MANIFEST` prints it."""
+    """One entry with its exact manifest, plain and as `docker manifest inspect -v LIST MANIFEST` has it."""
     draft = await services.lists.get(caller.project_id, list_id)
     entry = find_entry(draft, entry_id)
     manifests = await services.lists.manifests(caller.project_id, [entry.digest])

@@ -1,0 +1,120 @@
+"""What the README tells a newcomer to run, run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.support.docker_registry import (
+    HTPASSWD_PASSWORD,
+    HTPASSWD_USER,
+    DockerRegistry,
+    find_docker_registry,
+)
+from tests.support.images import make_image_for, seed
+from tests.support.readme import ROOT, marked_commands
+from tests.support.served import served
+
+TOKEN = "a-token-for-the-readme"
+COMMANDS = marked_commands("README.md")
+
+pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+
+
+@pytest.fixture
+async def broker(tmp_path: Path) -> AsyncIterator[str]:
+    async with served(tmp_path / "data", {"BROKER_ADMIN_TOKEN": TOKEN}) as running:
+        yield running.base_url
+
+
+async def run(commands: str, directory: Path, **variables: str) -> list[str]:
+    """The standard output of shell commands, which all have to succeed."""
+    (directory / "scripts").unlink(missing_ok=True)
+    (directory / "scripts").symlink_to(ROOT / "scripts")
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-euo", "pipefail", "-c", commands),
+        cwd=directory,
+        env={**os.environ, **variables},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, complaints = await process.communicate()
+    assert process.returncode == 0, output.decode() + complaints.decode()
+    return output.decode().splitlines()
+
+
+def documents(lines: list[str]) -> list[dict[str, object]]:
+    """The JSON documents in curl's output, which puts no newline between two."""
+    decoder, text, found = json.JSONDecoder(), "".join(lines), []
+    text = text[text.index("{") :]
+    while text:
+        document, end = decoder.raw_decode(text)
+        found.append(document)
+        text = text[end:].lstrip()
+    return found
+
+
+async def sample(registry: DockerRegistry, directory: Path) -> None:
+    await run(f"scripts/sample {registry.host}", directory)
+
+
+async def test_the_quickstart_creates_annotates_pushes_inspects_and_removes_a_list(
+    broker: str, real_registry: DockerRegistry, tmp_path: Path
+) -> None:
+    commands = (
+        COMMANDS["quickstart"]
+        .replace("TOKEN=...", f"TOKEN={TOKEN}")
+        .replace("http://localhost:8080", broker)
+        .replace("localhost:5000", real_registry.host)
+    )
+    created, annotated, pushed, inspected = documents(await run(commands, tmp_path))
+    assert created["reference"] == f"{real_registry.host}/demo/app:1"
+    assert pushed["digest"] == inspected["digest"] == annotated["digest"] != created["digest"]
+    assert inspected["from"] == "registry"
+    assert '"variant": "v8"' in json.dumps(inspected["manifest"])
+
+
+async def test_each_leg_makes_one_call_and_the_last_one_publishes(
+    broker: str, real_registry: DockerRegistry, tmp_path: Path
+) -> None:
+    await sample(real_registry, tmp_path)
+    common = {"TOKEN": TOKEN, "BROKER": broker, "REGISTRY": real_registry.host, "RUN_ID": "run-1"}
+    legs = [
+        documents(await run(COMMANDS["fan-in"], tmp_path, PLATFORM=platform, **common))[0]
+        for platform in ("amd64", "arm64")
+    ]
+    assert [leg["push_operation_id"] is not None for leg in legs] == [False, True]
+    assert legs[0]["missing_platforms"] == ["linux/arm64"]
+
+
+async def test_a_credential_comes_with_the_call(broker: str, tmp_path: Path) -> None:
+    binary = find_docker_registry()
+    if binary is None:
+        pytest.skip("docker-registry is not installed")
+    async with DockerRegistry(binary, htpasswd=True) as private:
+        async with httpx2.AsyncClient(auth=(HTPASSWD_USER, HTPASSWD_PASSWORD)) as owner:
+            for platform in ("amd64", "arm64"):
+                image = make_image_for(f"linux/{platform}")
+                await seed(private, f"team/app-{platform}", "1.2.3", image, client=owner)
+        # The registry of this test speaks plain HTTP, which the README's does not.
+        commands = COMMANDS["registry-auth"].replace('"sources"', '"insecure": true, "sources"')
+        given = {"TOKEN": TOKEN, "BROKER": broker, "REGISTRY": private.host}
+        login = {"USERNAME": HTPASSWD_USER, "PASSWORD": HTPASSWD_PASSWORD}
+        (created,) = documents(await run(commands, tmp_path, **given, **login))
+    assert created["complete"] is True
+
+
+async def test_a_first_start_prints_a_token_that_a_later_one_does_not(tmp_path: Path) -> None:
+    async with served(tmp_path / "data") as first:
+        token = first.output.split("shown this once: ")[1].split()[0]
+    async with served(tmp_path / "data") as second, httpx2.AsyncClient(base_url=second.base_url) as client:
+        assert "token" not in second.output
+        answer = await client.get("/v1/lists", headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 200

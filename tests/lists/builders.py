@@ -1,0 +1,58 @@
+"""Entries and drafts with nothing but what a test says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from app.lists.draft import Draft, Entry, ImageFacts, ListState, Options
+from app.lists.options import apply_changes
+from app.lists.overrides import PlatformOverride
+from app.oci.digest import digest_of
+from app.oci.media_types import OCI_MANIFEST
+from app.oci.platform import Platform
+from app.oci.reference import parse_reference
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+
+
+def entry(
+    reference: str,
+    platform: Platform | None = None,
+    *,
+    content: str | None = None,
+    media_type: str = OCI_MANIFEST,
+    override: Mapping[str, Any] | None = None,
+    annotations: Mapping[str, str] | None = None,
+) -> Entry:
+    """An entry whose digest is that of `content`, or of its reference."""
+    return Entry(
+        id=uuid4(),
+        reference=parse_reference(reference),
+        media_type=media_type,
+        digest=digest_of((content or reference).encode()),
+        size=500,
+        resolved_platform=platform or Platform("linux", "amd64"),
+        override=PlatformOverride(override or {}),
+        annotations=annotations or {},
+        image=ImageFacts(),
+        added_by="ci",
+        added_at=NOW,
+    )
+
+
+def draft(reference: str = "registry.test/app:1", entries: Sequence[Entry] = (), **options: Any) -> Draft:
+    return Draft(
+        id=uuid4(),
+        reference=parse_reference(reference),
+        session="",
+        revision=1,
+        state=ListState.OPEN,
+        options=apply_changes(Options(), options),
+        entries=tuple(entries),
+        created_by="ci",
+        created_at=NOW,
+        updated_at=NOW,
+    )

@@ -1,0 +1,172 @@
+"""What adding, removing and annotating do to a list."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.errors import DuplicatePlatform, UnsupportedPlatform
+from app.lists.draft import Entry, amend, annotate, remove
+from app.lists.overrides import PlatformOverride
+from app.oci.annotations import REFERENCE_DIGEST
+from app.oci.platform import Platform
+from tests.lists.builders import entry
+
+AMD64 = Platform("linux", "amd64")
+ARM64 = Platform("linux", "arm64", "v8")
+UNKNOWN = Platform("unknown", "unknown")
+
+
+def attestation_of(image: Entry, reference: str) -> Entry:
+    return entry(reference, UNKNOWN, annotations={REFERENCE_DIGEST: str(image.digest)})
+
+
+def references(entries: tuple[Entry, ...]) -> list[str]:
+    return [str(each.reference) for each in entries]
+
+
+def test_adding_keeps_what_is_there() -> None:
+    present, fresh = entry("r.test/a:1", AMD64), entry("r.test/b:1", ARM64)
+    amended = amend([present], [fresh], allow_duplicate_platforms=False)
+    assert references(amended.entries) == ["r.test/a:1", "r.test/b:1"]
+    assert not amended.replaced
+    assert not amended.removed
+
+
+def test_the_same_platform_is_replaced_and_the_answer_says_what_it_was() -> None:
+    old, fresh = entry("r.test/a:1", AMD64), entry("r.test/a:2", AMD64)
+    amended = amend([old], [fresh], allow_duplicate_platforms=False)
+    assert references(amended.entries) == ["r.test/a:2"]
+    assert amended.replaced == {fresh.id: old.digest}
+    assert amended.removed == (old.id,)
+
+
+def test_the_same_platform_is_kept_beside_where_the_list_allows_it() -> None:
+    old, fresh = entry("r.test/a:1", AMD64), entry("r.test/a:2", AMD64)
+    assert len(amend([old], [fresh], allow_duplicate_platforms=True).entries) == 2
+
+
+def test_two_incoming_images_of_one_platform_are_refused_because_either_may_be_meant() -> None:
+    with pytest.raises(DuplicatePlatform, match=r"r\.test/a:1 and r\.test/b:1 are both linux/amd64"):
+        amend([], [entry("r.test/a:1"), entry("r.test/b:1")], allow_duplicate_platforms=False)
+
+
+def test_the_same_source_twice_is_one_entry() -> None:
+    twice = [entry("r.test/a:1"), entry("r.test/a:1")]
+    assert len(amend([], twice, allow_duplicate_platforms=False).entries) == 1
+
+
+def test_a_renewed_reference_keeps_its_place_and_its_annotations() -> None:
+    old = entry("r.test/a:1", content="old", override={"variant": "v7"}, annotations={"k": "v"})
+    fresh = entry("r.test/a:1", content="new")
+    amended = amend([old], [fresh], allow_duplicate_platforms=False)
+    (renewed,) = amended.entries
+    assert (renewed.id, renewed.digest) == (old.id, fresh.digest)
+    assert renewed.platform.variant == "v7"
+    assert renewed.annotations == {"k": "v"}
+    assert amended.replaced == {old.id: old.digest}
+    assert amended.removed == ()
+
+
+def test_references_that_share_a_file_name_at_docker_are_two_entries() -> None:
+    """docker-manifest.md §1.2: `repo:amd64-1` and `repo-amd64:1` overwrite each other there."""
+    both = [entry("r.test/repo:amd64-1", AMD64), entry("r.test/repo-amd64:1", ARM64)]
+    assert len(amend([], both, allow_duplicate_platforms=False).entries) == 2
+
+
+def test_attestations_leave_with_the_image_that_is_replaced() -> None:
+    old, other = entry("r.test/a:1", AMD64), entry("r.test/b:1", ARM64)
+    present = [old, other, attestation_of(old, "r.test/x:1"), attestation_of(other, "r.test/y:1")]
+    amended = amend(present, [entry("r.test/a:2", AMD64)], allow_duplicate_platforms=False)
+    assert sorted(references(amended.entries)) == ["r.test/a:2", "r.test/b:1", "r.test/y:1"]
+
+
+def test_attestations_leave_with_the_image_that_is_removed() -> None:
+    image, other = entry("r.test/a:1", AMD64), entry("r.test/b:1", ARM64)
+    kept = remove([image, other, attestation_of(image, "r.test/x:1")], image)
+    assert references(kept) == ["r.test/b:1"]
+
+
+def test_an_attestation_stays_while_another_entry_has_its_image() -> None:
+    image, same = entry("r.test/a:1", AMD64, content="one"), entry("r.test/b:1", ARM64, content="one")
+    kept = remove([image, same, attestation_of(image, "r.test/x:1")], image)
+    assert references(kept) == ["r.test/b:1", "r.test/x:1"]
+
+
+def test_annotating_changes_one_entry_only() -> None:
+    one, other = entry("r.test/a:1", AMD64), entry("r.test/b:1", ARM64)
+    changed = annotate(
+        [one, other], one, PlatformOverride({"variant": "v2"}), {"k": "v"}, allow_duplicate_platforms=False
+    )
+    assert changed[0].platform.variant == "v2"
+    assert changed[0].annotations == {"k": "v"}
+    assert changed[1] == other
+
+
+def test_null_clears_what_the_image_itself_says() -> None:
+    """docker/cli#4352: there a variant can never be cleared."""
+    one = entry("r.test/a:1", ARM64)
+    (changed,) = annotate(
+        [one], one, PlatformOverride({"variant": None}), {}, allow_duplicate_platforms=False
+    )
+    assert changed.platform.variant == ""
+    assert changed.resolved_platform.variant == "v8"
+
+
+def test_an_unknown_combination_is_refused_when_annotated() -> None:
+    one = entry("r.test/a:1", AMD64)
+    with pytest.raises(UnsupportedPlatform, match="linux/bogus"):
+        annotate([one], one, PlatformOverride({"architecture": "bogus"}), {}, allow_duplicate_platforms=False)
+
+
+def test_annotations_alone_are_accepted_on_an_entry_of_unknown_platform() -> None:
+    one = entry("r.test/a:1", Platform("windows", "loong64"))
+    (changed,) = annotate([one], one, None, {"k": "v"}, allow_duplicate_platforms=False)
+    assert changed.annotations == {"k": "v"}
+
+
+def test_annotating_does_not_make_two_entries_of_one_platform() -> None:
+    one, other = entry("r.test/a:1", AMD64), entry("r.test/b:1", ARM64)
+    override = PlatformOverride({"os": "linux", "architecture": "arm64", "variant": "v8"})
+    with pytest.raises(DuplicatePlatform, match=r"r\.test/b:1 is linux/arm64/v8 already"):
+        annotate([one, other], one, override, {}, allow_duplicate_platforms=False)
+    assert annotate([one, other], one, override, {}, allow_duplicate_platforms=True)
+
+
+platforms = st.builds(
+    Platform,
+    os=st.sampled_from(["linux", "windows", "unknown", ""]),
+    architecture=st.sampled_from(["amd64", "arm64", "arm"]),
+    variant=st.sampled_from(["", "v7", "v8"]),
+)
+entries = st.lists(
+    st.builds(entry, st.integers(0, 9).map(lambda number: f"r.test/app:{number}"), platforms), max_size=8
+)
+
+
+@given(entries, entries)
+def test_no_two_entries_ever_share_a_platform_or_a_reference(first: list[Entry], second: list[Entry]) -> None:
+    try:
+        present = amend([], first, allow_duplicate_platforms=False).entries
+        amended = amend(present, second, allow_duplicate_platforms=False)
+    except DuplicatePlatform:
+        return
+    shared = [
+        each.platform.key
+        for each in amended.entries
+        if each.platform.os not in {"", "unknown"} and each.platform.architecture
+    ]
+    assert len(shared) == len(set(shared))
+    assert len({each.reference for each in amended.entries}) == len(amended.entries)
+    assert {each.reference for each in second} <= {each.reference for each in amended.entries}
+    gone = {each.id for each in present} - {each.id for each in amended.entries}
+    assert set(amended.removed) == gone
+
+
+@given(entries)
+def test_adding_the_same_again_changes_nothing(first: list[Entry]) -> None:
+    once = amend([], first, allow_duplicate_platforms=True).entries
+    again = amend(once, once, allow_duplicate_platforms=True)
+    assert again.entries == once
+    assert not again.replaced

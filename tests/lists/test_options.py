@@ -1,0 +1,106 @@
+"""Options changed by merge patches, and sources and overrides read as callers write them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.errors import BrokerError, InvalidInput, InvalidPlatform, InvalidReference
+from app.lists.draft import Options
+from app.lists.options import apply_changes
+from app.lists.overrides import PlatformOverride
+from app.lists.source import parse_override, parse_sources
+from app.oci.index import Format
+from app.oci.platform import Platform
+
+
+def test_members_left_out_stay_and_null_puts_back_the_default() -> None:
+    options = apply_changes(Options(), {"tags": ["a", "b", "a"], "labels": {"x": "1", "y": "2"}})
+    assert options.tags == ("a", "b")
+    options = apply_changes(options, {"labels": {"x": None, "z": "3"}})
+    assert options.labels == {"y": "2", "z": "3"}
+    options = apply_changes(options, {"tags": None, "labels": None})
+    assert options == Options()
+
+
+def test_each_kind_of_option_is_read() -> None:
+    options = apply_changes(
+        Options(),
+        {
+            "format": "oci",
+            "annotations": {"k": "v"},
+            "expected_platforms": ["linux/x86_64", {"os": "linux", "architecture": "arm64"}],
+            "targets": ["busybox"],
+            "expires_at": "2026-11-23T00:00:00+00:00",
+        },
+    )
+    assert options.format is Format.OCI
+    assert options.expected_platforms == (Platform("linux", "amd64"), Platform("linux", "arm64"))
+    assert str(options.targets[0]) == "docker.io/library/busybox:latest"
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"tags": ["a b"]}, "/tags"),
+        ({"targets": ["Foo"]}, "/targets"),
+        ({"expected_platforms": ["linux"]}, "/expected_platforms"),
+        ({"annotations": {"": "v"}}, "/annotations"),
+        ({"push_when_complete": True}, "/push_when_complete"),
+        ({"format": "docker", "annotations": {"k": "v"}}, "/format"),
+    ],
+)
+def test_what_can_not_be_read_names_its_member(changes: dict[str, Any], pointer: str) -> None:
+    with pytest.raises(BrokerError) as caught:
+        apply_changes(Options(), changes)
+    assert [error.pointer for error in caught.value.errors] == [pointer]
+
+
+def test_a_source_that_can_not_be_read_names_its_position() -> None:
+    with pytest.raises(InvalidReference) as caught:
+        parse_sources(["fine", "Not/Fine"])
+    assert caught.value.errors[0].pointer == "/sources/1"
+
+
+def test_a_text_states_what_it_names_and_leaves_the_rest_to_the_image() -> None:
+    image = Platform("linux", "arm", "v6", "1.0", ("f",))
+    assert parse_override("linux/arm").over(image) == image
+    assert parse_override("linux/arm64/v8").over(image) == Platform("linux", "arm64", "v8", "1.0", ("f",))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"architecture": "aarch64"}, Platform("linux", "arm64")),
+        ({"architecture": "x86_64"}, Platform("linux", "amd64")),
+        ({"architecture": "armhf"}, Platform("linux", "arm", "v7")),
+        ({"architecture": "armhf", "variant": "v6"}, Platform("linux", "arm", "v6")),
+        ({"os": "macos", "architecture": "arm64"}, Platform("darwin", "arm64")),
+        ({"os_version": "10.0"}, Platform("linux", "386", os_version="10.0")),
+        ({"os_features": ["b", "a", "b"]}, Platform("linux", "386", os_features=("b", "a"))),
+        ({"architecture": None}, Platform("linux", "")),
+        ({"os": ""}, Platform("", "386")),
+    ],
+)
+def test_an_object_overrides_the_members_that_it_has(given: dict[str, Any], expected: Platform) -> None:
+    assert parse_override(given).over(Platform("linux", "386")) == expected
+
+
+def test_what_an_image_says_itself_is_never_normalised() -> None:
+    """Docker pushes what the config says, and so the digest depends on it."""
+    said = Platform("Linux", "x86_64", "V8")
+    assert PlatformOverride().over(said) == said
+
+
+def test_a_platform_that_can_not_be_read_is_refused() -> None:
+    with pytest.raises(InvalidPlatform):
+        parse_override("linux")
+
+
+def test_push_when_complete_is_accepted_with_something_to_wait_for() -> None:
+    changes = {"push_when_complete": True, "expected_platforms": ["linux/amd64"]}
+    options = apply_changes(Options(), changes)
+    assert options.push_when_complete
+    with pytest.raises(InvalidInput):
+        apply_changes(options, {"expected_platforms": None})

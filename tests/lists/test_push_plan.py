@@ -1,0 +1,102 @@
+"""What a push will do, decided beforehand."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.errors import ListNotPushable, TagMoved
+from app.lists.push_plan import Conditions, parse_plan, plan_push
+from app.oci.digest import digest_of
+from app.oci.platform import Platform
+from app.oci.reference import parse_reference
+from tests.lists.builders import draft, entry
+
+
+def test_a_list_goes_to_its_reference_its_tags_and_its_targets_by_repository() -> None:
+    planned = plan_push(
+        draft(
+            "registry.test/app:1",
+            [entry("r.test/a:1")],
+            tags=["latest", "1"],
+            targets=["other.test/app:1", "registry.test/app:stable"],
+        ),
+        targets=[parse_reference("third.test/app:1")],
+    )
+    assert [target.document() for target in planned.targets] == [
+        {"repository": "registry.test/app", "tags": ["1", "latest", "stable"]},
+        {"repository": "other.test/app", "tags": ["1"]},
+        {"repository": "third.test/app", "tags": ["1"]},
+    ]
+
+
+def test_every_tag_is_a_key_of_its_own() -> None:
+    planned = plan_push(draft("registry.test/app:1", [entry("r.test/a:1")], tags=["latest"]))
+    assert planned.keys == ("push:registry.test/app:1", "push:registry.test/app:latest")
+
+
+def test_a_list_named_by_digest_goes_under_its_own() -> None:
+    """docker-manifest.md §1.6: the digest in the name is ignored."""
+    planned = plan_push(draft(f"registry.test/app@{digest_of(b'x')}", [entry("r.test/a:1")]))
+    (target,) = planned.targets
+    assert target.references(planned.index.digest) == (f"registry.test/app@{planned.index.digest}",)
+
+
+def test_a_list_named_by_tag_and_digest_goes_under_the_tag() -> None:
+    planned = plan_push(draft(f"registry.test/app:1@{digest_of(b'x')}", [entry("r.test/a:1")]))
+    assert planned.targets[0].tags == ("1",)
+
+
+def test_a_list_without_entries_is_refused() -> None:
+    with pytest.raises(ListNotPushable, match="has no entries"):
+        plan_push(draft())
+
+
+def test_every_entry_without_a_platform_is_named() -> None:
+    entries = [
+        entry("r.test/a:1"),
+        entry("r.test/b:1", Platform("linux", "")),
+        entry("r.test/c:1", Platform("", "")),
+    ]
+    with pytest.raises(ListNotPushable, match="must have an OS and Architecture") as caught:
+        plan_push(draft(entries=entries))
+    assert [error.pointer for error in caught.value.errors] == ["/entries/1", "/entries/2"]
+
+
+@given(st.randoms(use_true_random=False), st.integers(1, 6))
+def test_the_plan_depends_on_what_is_listed_and_never_on_who_came_first(
+    shuffler: random.Random, count: int
+) -> None:
+    entries = [
+        entry(f"r.test/app-{number}:1", Platform("linux", "amd64", f"v{number}")) for number in range(count)
+    ]
+    shuffled = entries[:]
+    shuffler.shuffle(shuffled)
+    one, other = plan_push(draft(entries=entries)), plan_push(draft(entries=shuffled))
+    assert one == other
+
+
+def test_a_plan_survives_being_stored() -> None:
+    planned = plan_push(
+        draft("registry.test/app:1", [entry("r.test/a:1"), entry("r.test/b@" + str(digest_of(b"b")))]),
+        conditions=Conditions(if_digest=digest_of(b"old")),
+    )
+    assert parse_plan(planned.index, json.loads(json.dumps(planned.document()))) == planned
+
+
+def test_conditions_compare_what_the_tag_holds() -> None:
+    held, other = digest_of(b"held"), digest_of(b"other")
+    Conditions().check("r.test/app:1", held)
+    Conditions(if_absent=True).check("r.test/app:1", None)
+    Conditions(if_digest=held).check("r.test/app:1", held)
+    for conditions, found in [
+        (Conditions(if_absent=True), held),
+        (Conditions(if_digest=held), other),
+        (Conditions(if_digest=held), None),
+    ]:
+        with pytest.raises(TagMoved, match=r"r\.test/app:1"):
+            conditions.check("r.test/app:1", found)

@@ -1,0 +1,14 @@
+"""The commands that the documents tell people to run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+_BLOCK = re.compile(r"<!-- test: ([a-z-]+) -->\n```sh\n(.*?)```", re.DOTALL)
+
+
+def marked_commands(document: str) -> dict[str, str]:
+    """Shell blocks of a document by the name in the comment before each."""
+    return dict(_BLOCK.findall((ROOT / document).read_text()))

@@ -1,0 +1,50 @@
+"""The broker as its users start it: the command, in a process of its own, on an embedded Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_ADDRESS = re.compile(r"listens on (http://[^,\s]+)")
+
+
+@dataclass(frozen=True)
+class Served:
+    """`output` is what it printed until it listened."""
+
+    base_url: str
+    output: str
+
+
+@asynccontextmanager
+async def served(data: Path, settings: Mapping[str, str] | None = None) -> AsyncIterator[Served]:
+    """`manifest-broker serve` on a free port; ends it by its pid, and waits for that."""
+    process = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).with_name("manifest-broker")),
+        *("serve", "--port", "0", "--data", str(data)),
+        env={**os.environ, **(settings or {})},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        yield await _announced(process)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.communicate()
+
+
+async def _announced(process: asyncio.subprocess.Process) -> Served:
+    assert process.stdout is not None
+    output = ""
+    while (match := _ADDRESS.search(output)) is None:
+        line = await process.stdout.readline()
+        assert line, f"the broker ended with {process.returncode}: {output}"
+        output += line.decode()
+    return Served(match[1], output)
