@@ -19,6 +19,7 @@ from app.api.app import create_app
 from app.api.context import Services
 from app.errors import InvalidInput
 from app.logs import configure_logging
+from app.operations.retries import RetryPolicy
 from app.operations.states import Kind
 from app.registry.client import AccessPolicy, Credential, Keychain, Limits, RegistryClient
 from app.runner.housekeeper import Housekeeper
@@ -42,6 +43,9 @@ from app.store.notifications import Notifications
 from app.store.tokens import Token
 
 Announce = Callable[[str], object]
+
+# For calls that someone waits for: rather an answer soon than success late. A push is worth more patience.
+PROMPT = RetryPolicy(max_attempts=3, base=0.25, cap=2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +89,10 @@ def wire(settings: Settings, url: str) -> Wired:
     inspections = Inspections(database, client, credentials, intake)
     composer = Composer(database, client, credentials, pushes)
     handlers = {
-        Kind.CREATE_LIST: Handler(composer.perform_create),
-        Kind.ADD_ENTRIES: Handler(composer.perform_add),
-        Kind.INSPECT_IMAGE: Handler(inspections.perform),
-        Kind.INSPECT_IMAGES: Handler(inspections.perform_many),
+        Kind.CREATE_LIST: Handler(composer.perform_create, policy=PROMPT),
+        Kind.ADD_ENTRIES: Handler(composer.perform_add, policy=PROMPT),
+        Kind.INSPECT_IMAGE: Handler(inspections.perform, policy=PROMPT),
+        Kind.INSPECT_IMAGES: Handler(inspections.perform_many, policy=PROMPT),
         Kind.PUSH_LIST: Handler(pushes.perform, pushes.ended),
     }
     services = Services(
@@ -161,8 +165,8 @@ async def revoke_token(settings: Settings, token_id: UUID) -> None:
 async def _serve(settings: Settings, wired: Wired, announce: Announce, *, with_worker: bool) -> None:
     admin_token = settings.admin_token.get_secret_value() if settings.admin_token else None
     made = await wired.services.tokens.bootstrap(admin_token)
-    running = _running(settings, wired) if with_worker else _listening_services(wired)
-    app = create_app(lambda: running, version=wired.services.version, max_body_bytes=settings.max_body_bytes)
+    services = running(settings, wired) if with_worker else listening(wired)
+    app = create_app(lambda: services, version=wired.services.version, max_body_bytes=settings.max_body_bytes)
     server = _AnnouncingServer(
         uvicorn.Config(
             app,
@@ -189,6 +193,18 @@ class _AnnouncingServer(uvicorn.Server):
         super().__init__(config)
         self._on_listening = on_listening
 
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Uvicorn would raise the signal again when it has drained, and end us before our own clean-up."""
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(each, self.handle_exit, each, None)
+        try:
+            yield
+        finally:
+            for each in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(each)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
@@ -197,15 +213,17 @@ class _AnnouncingServer(uvicorn.Server):
 
 
 def _announce(announce: Announce, address: str, made: str | None) -> None:
-    announce(f"Manifest Broker listens on {address}")
     if made is not None:
-        announce(f"Admin token (shown this once): {made}")
+        announce(f"Admin token, shown this once: {made}")
+    announce(f"Manifest Broker listens on {address}, and its API is described at {address}/docs")
 
 
 @asynccontextmanager
-async def _running(settings: Settings, wired: Wired) -> AsyncIterator[Services]:
+async def running(
+    settings: Settings, wired: Wired, policy: RetryPolicy | None = None
+) -> AsyncIterator[Services]:
     """The services with a worker beside them, which is stopped gracefully at the end."""
-    runner = _runner(settings, wired)
+    runner = _runner(settings, wired, policy)
     async with _listening(wired), wired.client, asyncio.TaskGroup() as group:
         group.create_task(runner.run())
         try:
@@ -215,7 +233,8 @@ async def _running(settings: Settings, wired: Wired) -> AsyncIterator[Services]:
 
 
 @asynccontextmanager
-async def _listening_services(wired: Wired) -> AsyncIterator[Services]:
+async def listening(wired: Wired) -> AsyncIterator[Services]:
+    """The services alone: operations wait for a worker elsewhere."""
     async with _listening(wired):
         yield wired.services
 
@@ -233,13 +252,14 @@ async def _listening(wired: Wired) -> AsyncIterator[None]:
                 task.cancel()
 
 
-def _runner(settings: Settings, wired: Wired) -> Runner:
+def _runner(settings: Settings, wired: Wired, policy: RetryPolicy | None = None) -> Runner:
     return Runner(
         wired.database,
         wired.notifications,
         wired.handlers,
         concurrency=settings.worker_concurrency,
         grace=timedelta(seconds=settings.stop_seconds),
+        policy=policy,
     )
 
 

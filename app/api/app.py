@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from app.api import problems
 from app.api.context import Services
+from app.api.document import Application
 from app.api.hardening import Hardening
 from app.api.metrics import Metrics
 from app.api.routes import entries, health, inspections, lists, operations, pushes, tokens
@@ -32,7 +33,7 @@ def create_app(running: Running, *, version: str, max_body_bytes: int) -> FastAP
             app.state.services = services
             yield
 
-    app = FastAPI(
+    app = Application(
         title="Manifest Broker",
         version=version,
         description=DESCRIPTION,
@@ -40,12 +41,11 @@ def create_app(running: Running, *, version: str, max_body_bytes: int) -> FastAP
         redoc_url=None,
         redirect_slashes=False,
         separate_input_output_schemas=False,
-        max_body_size=max_body_bytes,
     )
     for resource in (lists, entries, pushes, inspections, operations, tokens, health):
         app.include_router(resource.router)
     problems.install(app)
-    app.add_middleware(Hardening)
+    app.add_middleware(Hardening, max_body_bytes=max_body_bytes)
     app.add_middleware(Metrics)
     app.add_middleware(CorrelationIdMiddleware, header_name="X-Request-ID")
     return app

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -49,7 +50,9 @@ REGISTRY = (
     errors.InsecureForbidden,
     errors.UntrustedOrigin,
     errors.OperationCancelled,
+    errors.RegistryRejected,
     errors.AttemptsExhausted,
+    errors.DeadlineExceeded,
     errors.CredentialUnreadable,
 )
 SOURCES = (
@@ -84,9 +87,14 @@ def problems(*kinds: type[BrokerError]) -> dict[int | str, dict[str, Any]]:
         by_status[status_of(kind)].append(kind)
     return {
         status: {
-            "model": Problem,
             "description": "; ".join(dict.fromkeys(kind.title for kind in of_status)),
-            "content": {MEDIA_TYPE: {"examples": {kind.code: _example(kind) for kind in of_status}}},
+            "content": {
+                MEDIA_TYPE: {
+                    # Not as the route's model, which FastAPI would document under application/json.
+                    "schema": {"$ref": f"#/components/schemas/{Problem.__name__}"},
+                    "examples": {kind.code: _example(kind) for kind in of_status},
+                }
+            },
         }
         for status, of_status in sorted(by_status.items())
     }
@@ -126,7 +134,7 @@ async def _on_validation_error(request: Request, error: Exception) -> JSONRespon
         raise error
     if any(each["type"] == "json_invalid" for each in error.errors()):
         return response_of(_malformed(error), request.url.path)
-    found = [FieldError(_pointer(each["loc"]), each["msg"]) for each in error.errors()]
+    found = _most_precise([FieldError(_pointer(each, error.body), each["msg"]) for each in error.errors()])
     detail = f"{found[0].pointer}: {found[0].detail}"
     if len(found) > 1:
         detail += f" (and {len(found) - 1} more)"
@@ -144,18 +152,33 @@ def _malformed(error: RequestValidationError) -> errors.MalformedBody:
 _PLACES = {"query": "query", "header": "header", "path": "path", "cookie": "cookie"}
 
 
-def _pointer(location: tuple[int | str, ...]) -> str:
+def _pointer(error: Mapping[str, Any], body: Any) -> str:
     """Where it is wrong: a JSON pointer (RFC 6901) into the body, or which parameter."""
-    place, *rest = location
+    place, *rest = error["loc"]
     if place in _PLACES:
-        return f"{_PLACES[str(place)]}:{'.'.join(str(part) for part in rest)}"
-    # Pydantic names the alternative of a union that it tried; that is no member of the body.
-    parts = [part for part in rest if isinstance(part, int) or not _is_alternative(part)]
+        return f"{_PLACES[str(place)]}:{'.'.join(str(part) for part in rest[:1])}"
+    parts = []
+    for part in rest:
+        # Pydantic also names the alternative of a union that it tried, which is no member of the body.
+        if _holds(body, part):
+            body = body[part]
+            parts.append(part)
+    if error["type"] == "missing" and rest:
+        parts.append(rest[-1])
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
-def _is_alternative(part: str) -> bool:
-    return part in {"str", "int", "bool"} or part[:1].isupper() or "[" in part
+def _holds(body: Any, part: int | str) -> bool:
+    if isinstance(body, list):
+        return isinstance(part, int) and part < len(body)
+    return isinstance(body, dict) and part in body
+
+
+def _most_precise(found: Sequence[FieldError]) -> list[FieldError]:
+    """Without what only says that the other alternative of a union was not meant either."""
+    return [
+        each for each in found if not any(other.pointer.startswith(f"{each.pointer}/") for other in found)
+    ]
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
@@ -163,6 +186,8 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     if not isinstance(error, HTTPException):
         raise error
     kinds: dict[int, BrokerError] = {
+        # Nesting without end, or characters that are none.
+        400: errors.MalformedBody("The body can't be read as JSON"),
         404: errors.NotFound(f"There is nothing at {request.url.path}; /openapi.json lists what there is"),
         413: errors.BodyTooLarge("The body is larger than this broker accepts"),
     }

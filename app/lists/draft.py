@@ -179,6 +179,7 @@ def annotate(
     """
     changed = replace(target, annotations=merged(target.annotations, annotations))
     if override is not None:
+        override = override.distinct(target.platform.os_features)
         changed = replace(changed, override=target.override.updated(override))
         check_known(changed.platform)
         _refuse_taken(entries, changed, allow_duplicate_platforms=allow_duplicate_platforms)

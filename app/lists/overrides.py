@@ -31,6 +31,18 @@ class PlatformOverride:
         """This override with the newer one's members on top, as `docker manifest annotate` repeated."""
         return PlatformOverride({**self.members, **newer.members})
 
+    def distinct(self, present: tuple[str, ...] = ()) -> PlatformOverride:
+        """Features as a set in the order given; Docker too keeps the first of equals among those it adds.
+
+        What an image has twice already (`present`) Docker leaves alone, and so must a caller be able to.
+        """
+        features = self.members.get("os_features")
+        if not isinstance(features, tuple):
+            return self
+        kept = present if features[: len(present)] == present else ()
+        added = [each for each in dict.fromkeys(features) if each not in kept]
+        return PlatformOverride({**self.members, "os_features": (*kept, *added)})
+
     def _text(self, name: str, resolved: str) -> str:
         value = self.members.get(name, resolved)
         return value if isinstance(value, str) else ""

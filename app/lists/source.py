@@ -41,7 +41,7 @@ def parse_any_platform(document: str | Mapping[str, Any]) -> Platform:
     """A platform as callers write it: os/arch/variant, or an object with those members and the os's own."""
     if isinstance(document, str):
         return parse_platform(document)
-    return parse_override(document).over(Platform())
+    return parse_override(document).distinct().over(Platform())
 
 
 def parse_override(document: str | Mapping[str, Any]) -> PlatformOverride:
@@ -52,8 +52,7 @@ def parse_override(document: str | Mapping[str, Any]) -> PlatformOverride:
         document = {name: value for name, value in members.items() if value}
     rest: dict[str, Override] = {
         "os_version": document.get("os_version") or None,
-        # A set in the order given: Docker too keeps the first of equals.
-        "os_features": tuple(dict.fromkeys(document.get("os_features") or ())),
+        "os_features": tuple(document.get("os_features") or ()),
     }
     return build_override(
         os=document.get("os"),
@@ -76,7 +75,9 @@ def _parse_source(document: str | Mapping[str, Any]) -> Source:
         return Source(parse_reference(document))
     return Source(
         reference=parse_reference(document["reference"]),
-        override=parse_override(document["platform"]) if document.get("platform") else PlatformOverride(),
+        override=parse_override(document["platform"]).distinct()
+        if document.get("platform") is not None
+        else PlatformOverride(),
         platforms=tuple(parse_any_platform(platform) for platform in document.get("platforms") or ()),
         annotations=parse_annotations(document.get("annotations") or {}),
     )

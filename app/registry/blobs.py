@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -28,6 +29,8 @@ _OK, _CREATED, _ACCEPTED = 200, 201, 202
 _UPLOADED = frozenset({200, 201, 202, 204})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _UNAUTHORIZED = 401
+# A mount refused so says something of these two repositories, not of the registry.
+_ABOUT_THE_SOURCE = frozenset({401, 403, 404})
 # An upload that the registry lost, or that is elsewhere than we think: a new one is opened.
 _UPLOAD_LOST = frozenset({404, 416})
 
@@ -47,13 +50,10 @@ async def fetch_blob(remote: Remote, blob: Descriptor, *, limit: int) -> bytes:
         raise errors.SourceTooLarge(
             f"{subject} has {blob.size} bytes; at most {limit} are read", **subject.members
         )
-    request = await _download(remote, blob, limit=limit)
-    for hop in range(remote.services.limits.redirects + 2):
-        answer = await remote.services.door.call(request)
-        if answer.status == _OK:
-            return _verified(answer.body, blob, subject)
-        request = await _follow(remote, request, answer, hop=hop)
-    raise _too_many_redirects(subject)
+    request, trail = await _download(remote, blob, limit=limit), _Trail(remote)
+    while (answer := await remote.services.door.call(request)).status != _OK:
+        request = await trail.follow(request, answer)
+    return _verified(answer.body, blob, subject)
 
 
 async def copy_blob(
@@ -64,14 +64,14 @@ async def copy_blob(
     A mount is asked for at once: one request where looking first would be two. Only on a registry that was
     seen to not mount is it worth while to look whether the blob is there already.
     """
-    mounts = target.services.mounts
-    standing = mounts.of(target.registry) if source.registry == target.registry else Standing.REFUSES
+    standing = Standing.REFUSES
+    if source.registry == target.registry:
+        standing = target.services.mounts.of(target.registry, source.path, target.path)
     if standing is not Standing.MOUNTS and await _has_blob(target, blob):
         return BlobAction.SKIPPED
     location = None
     if standing is not Standing.REFUSES:
         standing, location = await _mount(source, target, blob)
-        mounts.note(target.registry, standing)
         if standing is Standing.MOUNTS:
             return BlobAction.MOUNTED
     await _Transfer(source, target, blob, on_bytes).perform(location)
@@ -93,19 +93,22 @@ async def _mount(source: Remote, target: Remote, blob: Descriptor) -> tuple[Stan
     """
     scopes = mounting(target.path, source.path)
     query = [("mount", str(blob.digest)), ("from", source.path)]
-    try:
+    status = _UNAUTHORIZED
+    location = None
+    # A token service may refuse the pair of rights as the registry may: the blob is copied then.
+    with contextlib.suppress(errors.RegistryDenied):
         request = await target.prepare("POST", uploads_path(target.path), scopes, is_raw=True)
         request = replace(request, url=with_query(request.url, query))
         answer = await target.call(request, scopes)
-    except errors.RegistryDenied:
-        return Standing.REFUSES, None
-    if answer.status == _CREATED:
-        return Standing.MOUNTS, None
-    if answer.status == _ACCEPTED:
-        return Standing.DECLINES, _location(target, request, answer)
-    if is_passing(answer.status):
-        raise _refusal(target, answer, f"the mount of {blob.digest} from {source.path}")
-    return Standing.REFUSES, None
+        status = answer.status
+        if is_passing(status):
+            raise _refusal(target, answer, f"the mount of {blob.digest} from {source.path}")
+        location = _location(target, request, answer) if status == _ACCEPTED else None
+    standing = {_CREATED: Standing.MOUNTS, _ACCEPTED: Standing.DECLINES}.get(status, Standing.REFUSES)
+    target.services.mounts.note(
+        standing, target.registry, source.path, target.path, only_these=status in _ABOUT_THE_SOURCE
+    )
+    return standing, location
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,16 +136,15 @@ class _Transfer:
             attempt += 1
 
     async def _try(self, location: Url | None) -> Answer | errors.RegistryError:
-        seconds = self.target.services.limits.stall_seconds
         try:
             # The upload is opened first: it brings the token before the first byte of the body is sent.
             location = location or await _open_upload(self.target)
-            async with asyncio.timeout(seconds) as deadline:
+            async with self.target.services.door.upload_slot(location), asyncio.timeout(None) as deadline:
                 return await self._relay(location, deadline)
         except TimeoutError:
             return errors.RegistryTimeout(
                 f"the copy of {self.blob.digest} from {self.source.repository} to {self.target.repository} "
-                f"came to a halt for {seconds:g} s",
+                "stood still for too long",
                 **self.target.subject().members,
             )
         except errors.RegistryError as error:
@@ -151,8 +153,8 @@ class _Transfer:
             return error
 
     async def _relay(self, location: Url, deadline: asyncio.Timeout) -> Answer:
-        limits = self.target.services.limits
-        pace = Pace(deadline, seconds=limits.stall_seconds, least_bytes=limits.stall_bytes)
+        pace = Pace(deadline, self.target.services.limits, size=self.blob.size)
+        subject = _subject(self.source, self.blob)
         request = await self.target.prepare(
             "PUT",
             with_query(location, [("digest", str(self.blob.digest))]),
@@ -161,13 +163,8 @@ class _Transfer:
             is_raw=True,
         )
         async with _opened(self.source, self.blob) as opened:
-            pace.renew()
-            relay = Relay(
-                opened.chunks,
-                self.blob,
-                _subject(self.source, self.blob),
-                on_bytes=(pace.passed, self.on_bytes),
-            )
+            pace.start()
+            relay = Relay(opened.chunks, self.blob, subject, on_bytes=(pace.passed, self.on_bytes))
             try:
                 return await self.target.services.door.send(request, relay)
             except errors.RegistryError:
@@ -203,15 +200,14 @@ class _Transfer:
 @asynccontextmanager
 async def _opened(source: Remote, blob: Descriptor) -> AsyncIterator[Opened]:
     limits = source.services.limits
-    request = await _download(source, blob)
-    for hop in range(limits.redirects + 2):
+    request, trail = await _download(source, blob), _Trail(source)
+    while True:
         async with source.services.door.open(request) as opened:
             if opened.status == _OK:
                 yield opened
                 return
             answer = Answer(opened.status, opened.headers, await read_start(opened, limits.error_bytes))
-        request = await _follow(source, request, answer, hop=hop)
-    raise _too_many_redirects(_subject(source, blob))
+        request = await trail.follow(request, answer)
 
 
 async def _open_upload(target: Remote) -> Url:
@@ -244,16 +240,32 @@ async def _download(remote: Remote, blob: Descriptor, *, limit: int | None = Non
     )
 
 
-async def _follow(remote: Remote, request: Request, answer: Answer, *, hop: int) -> Request:
-    """The next request for a blob: elsewhere after a redirect, or with a fresh token after the first 401."""
-    if answer.status in _REDIRECTS:
-        return _redirected(remote, request, answer)
-    renewed = None
-    if answer.status == _UNAUTHORIZED and hop == 0:
-        renewed = await remote.renew(request, pulling(remote.path), answer)
-    if renewed is None:
-        raise _refusal(remote, answer, f"the GET of {request.subject}")
-    return renewed
+class _Trail:
+    """Where a blob leads: elsewhere by a few redirects, and through one 401 of the registry's own."""
+
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+        self._redirects = remote.services.limits.redirects
+        self._may_renew = True
+
+    async def follow(self, request: Request, answer: Answer) -> Request:
+        """The next request, or the error that ends the search."""
+        if answer.status in _REDIRECTS:
+            if not self._redirects:
+                raise errors.NotARegistry(
+                    f"{self._remote.registry} redirects {request.subject} too often",
+                    **request.subject.members,
+                )
+            self._redirects -= 1
+            self._may_renew = False
+            return _redirected(self._remote, request, answer)
+        renewed = None
+        if answer.status == _UNAUTHORIZED and self._may_renew:
+            self._may_renew = False
+            renewed = await self._remote.renew(request, pulling(self._remote.path), answer)
+        if renewed is None:
+            raise _refusal(self._remote, answer, f"the GET of {request.subject}")
+        return renewed
 
 
 def _redirected(remote: Remote, request: Request, answer: Answer) -> Request:
@@ -285,7 +297,3 @@ def _subject(remote: Remote, blob: Descriptor) -> Subject:
 
 def _refusal(remote: Remote, answer: Answer, doing: str) -> errors.BrokerError:
     return refusal(answer.status, answer.headers, answer.body, remote.subject(), doing=doing)
-
-
-def _too_many_redirects(subject: Subject) -> errors.NotARegistry:
-    return errors.NotARegistry(f"{subject.registry} redirects {subject} too often", **subject.members)

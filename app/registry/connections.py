@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -29,6 +29,10 @@ _MAX_HEADER_BYTES = 8190
 _DNS_SECONDS = 10
 
 
+# A name's addresses with their families.
+Lookup = Callable[[str, int, socket.AddressFamily], Awaitable[list[tuple[str, int]]]]
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
     """An answer whose body is still to come, as the wire has it."""
@@ -38,33 +42,38 @@ class Opened:
     chunks: AsyncIterator[bytes]
 
 
+async def _look_up(host: str, port: int, family: socket.AddressFamily) -> list[tuple[str, int]]:
+    loop = asyncio.get_running_loop()
+    answers = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
+    return [(str(sockaddr[0]), int(answer)) for answer, _, _, _, sockaddr in answers]
+
+
 class CheckedResolver(AbstractResolver):
     """Gives a name's addresses only if the policy lets all of them be reached.
 
     What is checked is what is connected to: the connector uses these answers, and asks nobody again.
     """
 
-    def __init__(self, policy: AccessPolicy) -> None:
+    def __init__(self, policy: AccessPolicy, lookup: Lookup | None = None) -> None:
         self._policy = policy
+        self._lookup = lookup or _look_up
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        loop = asyncio.get_running_loop()
-        answers = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
-        found = [str(sockaddr[0]) for *_, sockaddr in answers]
-        for address in found:
+        answers = await self._lookup(host, port, family)
+        for address, _ in answers:
             self._policy.check_address(ip_address(address), registry=host)
         return [
             ResolveResult(
                 hostname=host,
                 host=address,
                 port=port,
-                family=answer[0],
-                proto=answer[2],
+                family=address_family,
+                proto=0,
                 flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
             )
-            for address, answer in zip(found, answers, strict=True)
+            for address, address_family in answers
         ]
 
     async def close(self) -> None:
@@ -84,6 +93,7 @@ class Pool:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=_HEADERS,
             skip_auto_headers=["Content-Type"],
+            middlewares=(_once,),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_seconds),
             auto_decompress=False,
             trust_env=False,
@@ -132,6 +142,16 @@ class Pool:
 
     async def close(self) -> None:
         await self._session.close()
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keeps aiohttp from repeating idempotent requests by itself: attempts are counted in one place only."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise aiohttp.ClientConnectionError(str(error)) from error
 
 
 def verified_tls() -> ssl.SSLContext:

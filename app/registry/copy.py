@@ -121,9 +121,9 @@ async def push(
     *,
     condition: Condition | None = None,
 ) -> CopyResult:
-    """Brings an index and all that it lists to its target; readers see the old index or the whole new one.
+    """Brings an index and all that it lists to its target; readers see the old index or the new one whole.
 
-    `condition` is asked about every tag right before the first one moves, and raises to keep them as they are.
+    `condition` is asked about every tag right before the first one moves, and raises to keep them unmoved.
     """
     run = _Push(client, target, access, on_progress, condition)
     try:

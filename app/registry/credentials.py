@@ -41,6 +41,8 @@ class Credential:
             raise ValueError("a credential is one of password, identity token and registry token")
         if ":" in self.username or any(ord(c) < ord(" ") for c in self.username + self.password):
             raise ValueError("a user name has no colon, and neither it nor a password control characters")
+        if not all("!" <= c <= "~" for c in self.identity_token + self.registry_token):
+            raise ValueError("a token has visible ASCII characters only")
 
     @property
     def is_anonymous(self) -> bool:

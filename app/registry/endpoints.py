@@ -55,6 +55,12 @@ class Endpoints:
             return endpoint
         return await self._flights.run(key, lambda: self._learn(registry, insecure))
 
+    def learn(self, endpoint: Endpoint, challenge: Challenge, *, insecure: bool) -> None:
+        """Some registries let anyone ask whether they are one, and challenge only later."""
+        key = (endpoint.registry, insecure)
+        if endpoint.challenge is None and key in self._known:
+            self._known[key] = (self._known[key][0], replace(endpoint, challenge=challenge))
+
     async def _learn(self, registry: str, insecure: bool) -> Endpoint:
         endpoint = await (self._discover_insecure(registry) if insecure else self._discover(registry))
         self._forget_old()

@@ -28,6 +28,7 @@ __all__ = [
     "scrub",
     "translate",
     "unwrap",
+    "was_lost",
     "was_refused",
 ]
 
@@ -167,6 +168,14 @@ def was_refused(failure: BaseException | None) -> bool:
         failure = failure.__cause__
     inner = failure.os_error if isinstance(failure, aiohttp.ClientConnectorError) else failure
     return isinstance(inner, ConnectionRefusedError)
+
+
+def was_lost(failure: BaseException | None) -> bool:
+    """Whether there was a connection, and it ended without an answer."""
+    while isinstance(failure, httpx2.TransportError | errors.BrokerError):
+        failure = failure.__cause__
+    is_connected = not isinstance(failure, aiohttp.ClientConnectorError | TimeoutError)
+    return is_connected and isinstance(failure, aiohttp.ClientConnectionError | OSError)
 
 
 def parse_upstream(body: bytes) -> Upstream:

@@ -15,8 +15,8 @@ class Limits:
 
     concurrency: int = 32
     """Requests to one host at the same time."""
-    downloads: int = 8
-    """Blobs read from one host at the same time, apart from its requests."""
+    transfers: int = 8
+    """Blobs streamed from one host, and as many to it, at the same time; they don't count as requests."""
     manifest_bytes: int = 4 * _MIB
     config_bytes: int = 4 * _MIB
     token_bytes: int = 64 * 1024

@@ -11,7 +11,7 @@ from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest, digest_of, parse_digest
 from app.oci.manifest import ImageManifest, Index, Manifest, parse_manifest
 from app.oci.reference import Reference
-from app.registry.errors import Subject, is_html, refusal
+from app.registry.errors import Subject, is_html, refusal, scrub
 from app.registry.repository import Remote
 from app.registry.scope import Scopes, pulling, pushing
 from app.registry.transport import Answer
@@ -54,6 +54,7 @@ async def fetch_manifest(
     """The manifest of a reference; the digest counts where there is a tag too."""
     subject = remote.subject(reference)
     answer = await _get(remote, reference, scopes or pulling(remote.path))
+    _check_kind(answer, subject)
     _check_digest(answer, reference, subject)
     return FetchedManifest(await _parse(answer, subject))
 
@@ -76,6 +77,7 @@ async def head_manifest(
         answer = await _get(remote, reference, scopes)
     except errors.SourceNotFound:
         return None
+    _check_kind(answer, remote.subject(reference))
     _check_digest(answer, reference, remote.subject(reference))
     return Manifest.of(media_types.bare(answer.headers.get("Content-Type")), answer.body).descriptor
 
@@ -181,14 +183,19 @@ def _check_digest(answer: Answer, reference: Reference, subject: Subject) -> Non
         )
 
 
-async def _parse(answer: Answer, subject: Subject) -> ImageManifest | Index:
-    content_type = answer.headers.get("Content-Type")
-    bare = media_types.bare(content_type)
+def _check_kind(answer: Answer, subject: Subject) -> None:
+    """Manifests are an application's of some sort; web servers that say yes to all send pages and texts."""
+    bare = media_types.bare(answer.headers.get("Content-Type"))
     if is_html(bare, answer.body) or not (bare.startswith("application/") or not bare):
         raise errors.NotARegistry(
-            f"{subject.registry} sent {bare or 'a page'} for {subject}, which is no manifest; check the host",
+            f"{subject.registry} sent {scrub(bare) or 'a page'} for {subject}, which is no manifest; "
+            "check the host",
             **subject.members,
         )
+
+
+async def _parse(answer: Answer, subject: Subject) -> ImageManifest | Index:
+    content_type = answer.headers.get("Content-Type")
     try:
         if len(answer.body) <= _PARSED_AT_ONCE:
             return parse_manifest(answer.body, content_type)

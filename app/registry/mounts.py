@@ -23,13 +23,25 @@ class MountMemory:
     def __init__(self, remembered_seconds: float, now: Callable[[], float]) -> None:
         self._seconds = remembered_seconds
         self._now = now
-        self._standings: dict[str, tuple[float, Standing]] = {}
+        self._standings: dict[tuple[str, ...], tuple[float, Standing]] = {}
 
-    def of(self, registry: str) -> Standing:
-        until, standing = self._standings.get(registry, (0.0, Standing.MOUNTS))
-        return standing if self._now() < until else Standing.MOUNTS
+    def of(self, registry: str, source: str, target: str) -> Standing:
+        """What to expect of a mount from one repository of a registry to another."""
+        for key in ((registry,), (registry, source, target)):
+            until, standing = self._standings.get(key, (0.0, Standing.MOUNTS))
+            if self._now() < until:
+                return standing
+        return Standing.MOUNTS
 
-    def note(self, registry: str, standing: Standing) -> None:
-        self._standings.pop(registry, None)
-        if standing is not Standing.MOUNTS:
-            self._standings[registry] = (self._now() + self._seconds, standing)
+    def note(
+        self, standing: Standing, registry: str, source: str, target: str, *, only_these: bool = False
+    ) -> None:
+        """Keeps what a mount came to; `only_these` says it of the two repositories alone."""
+        now = self._now()
+        self._standings = {key: kept for key, kept in self._standings.items() if kept[0] > now}
+        if standing is Standing.MOUNTS:
+            self._standings.pop((registry,), None)
+            self._standings.pop((registry, source, target), None)
+            return
+        key = (registry, source, target) if only_these else (registry,)
+        self._standings[key] = (now + self._seconds, standing)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from app import errors
 from app.oci.descriptor import Descriptor
 from app.registry.errors import FAILURES, Subject, translate
+from app.registry.limits import Limits
 
 __all__ = ["Pace", "Relay"]
 
@@ -16,20 +17,27 @@ __all__ = ["Pace", "Relay"]
 class Pace:
     """Moves a deadline on each time that enough bytes have passed: a trickle ends, a river goes on."""
 
-    def __init__(self, deadline: asyncio.Timeout, *, seconds: float, least_bytes: int) -> None:
+    def __init__(self, deadline: asyncio.Timeout, limits: Limits, *, size: int) -> None:
         self._deadline = deadline
-        self._seconds = seconds
-        self._least = least_bytes
+        self._limits = limits
+        self._left = size
         self._passed = 0
+
+    def start(self) -> None:
+        self._move(self._limits.stall_seconds)
 
     def passed(self, size: int) -> None:
+        self._left -= size
         self._passed += size
-        if self._passed >= self._least:
-            self.renew()
+        if self._left <= 0:
+            # A registry may hash all of it once more before it answers.
+            self._move(max(self._limits.call_seconds, self._limits.stall_seconds))
+        elif self._passed >= self._limits.stall_bytes:
+            self._passed = 0
+            self._move(self._limits.stall_seconds)
 
-    def renew(self) -> None:
-        self._passed = 0
-        self._deadline.reschedule(asyncio.get_running_loop().time() + self._seconds)
+    def _move(self, seconds: float) -> None:
+        self._deadline.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
 class Relay:

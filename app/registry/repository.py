@@ -97,12 +97,11 @@ class Remote:
     async def renew(self, request: Request, scopes: Scopes, answer: Answer) -> Request | None:
         """The request with another Authorization than the refused one, if there is another."""
         endpoint = await self.endpoint()
+        challenge = challenge_of(answer) or endpoint.challenge
+        if challenge is not None:
+            self.services.endpoints.learn(endpoint, challenge, insecure=self.access.insecure)
         authorization = await self.services.authorizer.authorize(
-            endpoint,
-            self.access,
-            scopes,
-            challenge=challenge_of(answer) or endpoint.challenge,
-            refused=request.authorization,
+            endpoint, self.access, scopes, challenge=challenge, refused=request.authorization
         )
         if authorization is None or authorization == request.authorization:
             return None

@@ -28,6 +28,8 @@ class Outcome:
 
     may_pass: bool
     retry_after: float | None = None
+    was_lost: bool = False
+    """The connection ended without an answer, as kept ones do when they have been idle for too long."""
 
 
 def is_passing(status: int) -> bool:
@@ -45,6 +47,8 @@ def plan_retry(
     """
     if not outcome.may_pass or attempt >= limits.attempts:
         return None
+    if outcome.was_lost and attempt == 1:
+        return 0.0 if spent < limits.call_seconds else None
     backoff = min(limits.backoff_seconds * 2 ** (attempt - 1), limits.longest_backoff_seconds)
     # Half is fixed so that a crowd spreads out but nobody comes back at once.
     wait = max(backoff * (0.5 + jitter / 2), outcome.retry_after or 0.0)

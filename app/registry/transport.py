@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 
 from app import errors
 from app.registry.connections import Opened, Pool, unverified_tls, verified_tls
-from app.registry.errors import FAILURES, Subject, is_rate_limit, translate
+from app.registry.errors import FAILURES, Subject, is_rate_limit, translate, was_lost
 from app.registry.limits import Limits
 from app.registry.policy import AccessPolicy
 from app.registry.retries import Outcome, is_passing, parse_retry_after, plan_retry
@@ -83,7 +83,8 @@ class Door:
             False: Pool(policy, limits, unverified_tls()),
         }
         self._requests = _Gates(limits.concurrency)
-        self._downloads = _Gates(limits.downloads)
+        self._downloads = _Gates(limits.transfers)
+        self._uploads = _Gates(limits.transfers)
 
     async def close(self) -> None:
         for pool in self._pools.values():
@@ -109,14 +110,21 @@ class Door:
             await asyncio.sleep(wait)
             attempt, spent = attempt + 1, spent + wait
 
+    def upload_slot(self, url: Url) -> asyncio.Semaphore:
+        """What is held while a blob is sent there, from before its source is opened.
+
+        Who holds one waits for a download at most, and downloads wait for nothing: copies in opposite
+        directions can't block each other, and long ones don't keep small requests waiting.
+        """
+        return self._uploads.of(url.authority)
+
     async def send(self, request: Request, body: AsyncIterator[bytes]) -> Answer:
         """A request with a streamed body, made once; how long it may take is its caller's to watch."""
         self._admit(request)
-        async with self._requests.of(request.url.authority):
-            with _translated(request):
-                pool = self._pools[request.verify]
-                async with pool.stream(request.method, request.url, request.all_headers, body) as opened:
-                    return await self._read(opened, request)
+        with _translated(request):
+            pool = self._pools[request.verify]
+            async with pool.stream(request.method, request.url, request.all_headers, body) as opened:
+                return await self._read(opened, request)
 
     @asynccontextmanager
     async def open(self, request: Request) -> AsyncIterator[Opened]:
@@ -183,7 +191,7 @@ def _translated(request: Request) -> Iterator[None]:
 
 def _outcome(result: Answer | errors.RegistryUnreachable) -> Outcome:
     if isinstance(result, errors.RegistryUnreachable):
-        return Outcome(may_pass=True)
+        return Outcome(may_pass=True, was_lost=was_lost(result))
     if is_passing(result.status) or is_rate_limit(result.status, result.body):
         text = result.body[:4096].decode(errors="replace")
         return Outcome(may_pass=True, retry_after=parse_retry_after(result.headers.get("Retry-After"), text))

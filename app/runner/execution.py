@@ -80,7 +80,7 @@ class Execution:
             attempt=lease.claimed.counted,
             now=now,
             deadline=now + lease.time_left,
-            policy=self._policy,
+            policy=self._handlers[lease.claimed.operation.kind].policy or self._policy,
             random=random.random,
         )
         match decision:

@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Mapping
 from datetime import timedelta
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from app.errors import Unavailable
 from app.operations.retries import RetryPolicy
@@ -59,7 +59,8 @@ class Runner:
         self._policy = policy or RetryPolicy()
         self._worker = worker or f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
         self._execution = Execution(database, handlers, self._policy)
-        self._held: dict[UUID, Lease] = {}
+        # By identity: what was given back may be claimed again before its old lease is let go.
+        self._held: set[Lease] = set()
         self._stopping = False
         self._calls = Subscription()
         self._buried_at = float("-inf")
@@ -96,9 +97,12 @@ class Runner:
             logger.warning("Operations can't be claimed: %s", failure)
             return min(failure.retry_after or 1.0, self._poll.total_seconds())
         for each in claimed:
-            lease = self._held[each.operation.id] = Lease(each, until)
+            lease = Lease(each, until)
+            self._held.add(lease)
             group.create_task(self._hold(lease))
-        return due
+        # What became free during the claim was not asked for.
+        more = len(claimed) == free and len(self._held) < self._concurrency
+        return 0.0 if more else due
 
     async def _claim(self, free: int) -> tuple[list[queue.Claimed], float]:
         poll = self._poll.total_seconds()
@@ -131,8 +135,10 @@ class Runner:
         try:
             await self._execution.carry_out(lease)
         finally:
-            del self._held[lease.id]
-            self._calls.wake()
+            # While there is room nothing waits for more of it; a claim that is under way looks by itself.
+            if len(self._held) == self._concurrency or self._stopping:
+                self._calls.wake()
+            self._held.remove(lease)
 
     async def _keep_leases(self, cancels: Subscription) -> None:
         while True:
@@ -145,15 +151,15 @@ class Runner:
                     logger.warning("The leases of %d operations could not be renewed", len(self._held))
 
     async def _renew(self) -> None:
-        held = list(self._held.values())
+        held = list(self._held)
         until = asyncio.get_running_loop().time() + self._lease.total_seconds()
         async with asyncio.timeout(self._beat.total_seconds()), self._database.transaction() as tx:
             beats = {
-                beat.id: beat
+                (beat.id, beat.attempt): beat
                 for beat in await queue.beat(tx, ((lease.id, lease.attempt) for lease in held), self._lease)
             }
         for lease in held:
-            _apply(lease, beats.get(lease.id), until)
+            _apply(lease, beats.get((lease.id, lease.attempt)), until)
 
     async def _drain(self) -> None:
         """Lets what is held finish for the grace period, then gives it back."""
@@ -162,7 +168,7 @@ class Runner:
                 await self._until_free()
         except TimeoutError:
             logger.info("The grace period is over; giving back %d operations", len(self._held))
-            for lease in self._held.values():
+            for lease in self._held:
                 lease.stop(Stop.SHUTDOWN)
             await self._until_free()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from app.errors import Unavailable
 from app.operations.progress import Progress
+from app.operations.retries import RetryPolicy
 from app.operations.states import Kind, State
 from app.store import queue
 from app.store.database import Database, Transaction
@@ -94,11 +95,13 @@ class Handler:
     """How operations of one kind are carried out.
 
     `perform` may be called again after any failure, and calls `Attempt.succeed` before it returns. `ended` is
-    called in the transaction that records a failure or a cancellation.
+    called in the transaction that records a failure or a cancellation. `policy` says how patiently failures
+    that may pass are tried again; without one the runner's own does.
     """
 
     perform: Perform
     ended: Ended | None = None
+    policy: RetryPolicy | None = None
 
 
 async def conclude(tx: Transaction, handlers: Mapping[Kind, Handler], operation: Operation) -> None:

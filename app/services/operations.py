@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from datetime import datetime
 from time import monotonic
 from uuid import UUID
@@ -72,7 +72,7 @@ class Operations:
 
     async def stream(
         self, project_id: UUID, operation_id: UUID, last_event_id: int = 0
-    ) -> AsyncIterator[OperationEvent]:
+    ) -> AsyncGenerator[OperationEvent, None]:
         """Events after the last one seen, as they happen; ends after the one that ends the operation."""
         async with self._notifications.subscribe(OPERATION_CHANGED, str(operation_id)) as changes:
             while True:

@@ -154,8 +154,7 @@ class Pushes:
     async def _record(self, attempt: Attempt, planned: Push, result: dict[str, Any]) -> None:
         operation = attempt.operation
         async with self._database.transaction() as tx:
-            await stored.end_push(tx, operation.project_id, planned.id, PushState.SUCCEEDED, result)
-            done = await stored.get_push(tx, operation.project_id, planned.id)
+            done = await stored.end_push(tx, operation.project_id, planned.id, PushState.SUCCEEDED, result)
             await attempt.succeed(tx, push_document(done))
             if planned.list_id is not None:
                 await _settle_list(tx, operation, planned.list_id, planned)
@@ -172,7 +171,7 @@ async def _settle_list(tx: Transaction, operation: Operation, list_id: UUID, pla
         await lists.delete_list(tx, operation.project_id, list_id)
         return
     state = ListState.PUSHED if same else draft.state
-    await lists.save_list(tx, operation.project_id, replace(draft, state=state, last_push_id=planned.id))
+    await lists.save_state(tx, operation.project_id, replace(draft, state=state, last_push_id=planned.id))
 
 
 def _children(plan: PushPlan, manifests: Mapping[Digest, Manifest]) -> tuple[CopyChild, ...]:

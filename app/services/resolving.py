@@ -25,6 +25,9 @@ from app.registry.client import Access, RegistryClient
 # An index of indexes is what some tools make of a merge; deeper ones nobody means.
 MAX_DEPTH = 2
 
+# Ordinary configs are smaller, and take less time to parse than a thread takes to be asked.
+PARSED_AT_ONCE = 16 * 1024
+
 UNKNOWN = Platform(os="unknown", architecture="unknown")
 
 
@@ -87,8 +90,7 @@ class Resolver:
                 media_type=kind,
             )
         raw = await self._client.fetch_config(reference.repository, image.config, self._access)
-        # Parsing what strangers wrote may take long, and nothing else must wait for it.
-        config = await asyncio.to_thread(parse_config, raw)
+        config = await _parse(raw)
         return self._entry(reference, image, config.platform, _facts(config), described)
 
     async def _flatten(self, source: Source, index: Index, *, depth: int) -> list[Resolved]:
@@ -186,6 +188,11 @@ def _is_wanted(source: Source, described: Descriptor, index: Index) -> bool:
     if described.platform is None:
         return False
     return any(satisfies(described.platform, platform) for platform in source.platforms)
+
+
+async def _parse(raw: bytes) -> ImageConfig:
+    """Large ones off the event loop: what strangers wrote may take long, and others must not wait for it."""
+    return parse_config(raw) if len(raw) <= PARSED_AT_ONCE else await asyncio.to_thread(parse_config, raw)
 
 
 def _facts(config: ImageConfig) -> ImageFacts:

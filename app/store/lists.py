@@ -59,14 +59,19 @@ async def insert_list(tx: Transaction, project_id: UUID, draft: Draft) -> bool:
 
 async def save_list(tx: Transaction, project_id: UUID, draft: Draft, *, removed: Iterable[UUID] = ()) -> None:
     """Store a list that was read with `lock=True` and changed; `removed` are the entries that have left."""
+    await save_state(tx, project_id, draft)
+    if leaving := list(removed):
+        await tx.execute(delete(entries).where(entries.c.list_id == draft.id, entries.c.id.in_(leaving)))
+    await _save_entries(tx, project_id, draft)
+
+
+async def save_state(tx: Transaction, project_id: UUID, draft: Draft) -> None:
+    """Store what a list says of itself, where its entries are as they were read."""
     await tx.execute(
         update(lists)
         .where(lists.c.id == draft.id, lists.c.project_id == project_id)
         .values(**_state(draft), updated_at=func.now())
     )
-    if leaving := list(removed):
-        await tx.execute(delete(entries).where(entries.c.list_id == draft.id, entries.c.id.in_(leaving)))
-    await _save_entries(tx, project_id, draft)
 
 
 async def get_list(tx: Transaction, project_id: UUID, list_id: UUID, *, lock: bool = False) -> Draft:
@@ -140,9 +145,10 @@ async def _save_entries(tx: Transaction, project_id: UUID, draft: Draft) -> None
     if not draft.entries:
         return
     rows = [_entry_values(project_id, draft.id, entry) for entry in draft.entries]
-    statement = upsert(entries).values(rows)
+    statement = upsert(entries)
     changed = {name: statement.excluded[name] for name in rows[0] if name != "id"}
-    await tx.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changed))
+    # Rows beside the statement: within it, they would be compiled into another one for each number of them.
+    await tx.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changed), rows)
 
 
 def _key(draft: Draft) -> dict[str, Any]:

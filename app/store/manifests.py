@@ -25,7 +25,7 @@ async def keep_manifests(tx: Transaction, project_id: UUID, found: Iterable[Mani
         {"project_id": project_id, "digest": digest, "media_type": manifest.media_type, "raw": manifest.raw}
         for digest, manifest in distinct
     ]
-    await tx.execute(upsert(manifests).values(rows).on_conflict_do_nothing())
+    await tx.execute(upsert(manifests).on_conflict_do_nothing(), rows)
 
 
 async def load_manifests(

@@ -17,8 +17,9 @@ logger = logging.getLogger(__name__)
 
 OPERATION_QUEUED = "operation_queued"
 OPERATION_CHANGED = "operation_changed"
+OPERATION_ENDED = "operation_ended"
 CANCEL_REQUESTED = "operation_cancel_requested"
-CHANNELS = (OPERATION_QUEUED, OPERATION_CHANGED, CANCEL_REQUESTED)
+CHANNELS = (OPERATION_QUEUED, OPERATION_CHANGED, OPERATION_ENDED, CANCEL_REQUESTED)
 
 FIRST_BACKOFF = 0.1
 LONGEST_BACKOFF = 5.0
@@ -62,6 +63,7 @@ class Notifications:
     """One connection of its own that listens; `run` keeps it up."""
 
     def __init__(self, url: str) -> None:
+        self.listening = False
         self._url = url
         self._subscriptions: dict[tuple[str, str | None], set[Subscription]] = defaultdict(set)
 
@@ -86,15 +88,15 @@ class Notifications:
         """Listens until cancelled, through every outage."""
         backoff = FIRST_BACKOFF
         while True:
-            listening = asyncio.Event()
             try:
-                await self._listen(listening)
+                await self._listen()
             except Exception:
                 logger.warning("The connection that listens for notifications failed", exc_info=True)
-            backoff = FIRST_BACKOFF if listening.is_set() else min(backoff * 2, LONGEST_BACKOFF)
+            backoff = FIRST_BACKOFF if self.listening else min(backoff * 2, LONGEST_BACKOFF)
+            self.listening = False
             await asyncio.sleep(backoff)
 
-    async def _listen(self, listening: asyncio.Event) -> None:
+    async def _listen(self) -> None:
         engine = create_engine(self._url, autocommit=True)
         async with engine.connect() as connection:
             driver = cast("_Listener", (await connection.get_raw_connection()).driver_connection)
@@ -102,9 +104,10 @@ class Notifications:
             driver.add_termination_listener(lambda _: lost.set())
             for channel in CHANNELS:
                 await driver.add_listener(channel, self._hear)
-            listening.set()
+            self.listening = True
             self._wake_all()
             await _until(lost, driver)
+            logger.warning("The connection that listens for notifications was lost")
 
     def _hear(self, _connection: object, _pid: int, channel: str, payload: str) -> None:
         for key in {(channel, None), (channel, payload)}:

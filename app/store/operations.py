@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,7 +13,12 @@ from sqlalchemy import Row, func, insert, select, tuple_, update
 from app.errors import OperationEnded, OperationNotFound
 from app.operations.states import Kind, State
 from app.store.database import Transaction
-from app.store.notifications import CANCEL_REQUESTED, OPERATION_CHANGED, OPERATION_QUEUED, notify
+from app.store.notifications import (
+    CANCEL_REQUESTED,
+    OPERATION_CHANGED,
+    OPERATION_ENDED,
+    OPERATION_QUEUED,
+)
 from app.store.tables import operation_events, operations
 
 Json = dict[str, Any]
@@ -117,8 +123,7 @@ async def enqueue(tx: Transaction, new: NewOperation) -> Operation:
         .returning(operations)
     )
     operation = view((await tx.execute(statement)).one())
-    await record_event(tx, operation, State.QUEUED)
-    await notify(tx, OPERATION_QUEUED)
+    await record_event(tx, operation, State.QUEUED, tell=[OPERATION_QUEUED])
     return operation
 
 
@@ -180,8 +185,7 @@ async def _tell_worker(tx: Transaction, operation: Operation) -> Operation:
         .returning(operations)
     )
     operation = view((await tx.execute(statement)).one())
-    await record_event(tx, operation, "cancel_requested")
-    await notify(tx, CANCEL_REQUESTED, str(operation.id))
+    await record_event(tx, operation, "cancel_requested", tell=[CANCEL_REQUESTED])
     return operation
 
 
@@ -218,22 +222,25 @@ async def end(
     if row is None:
         raise LostLease(f"Attempt {attempt} of operation {operation_id} has no lease.")
     operation = view(row)
-    await record_event(tx, operation, state)
-    if operation.keys:
-        await notify(tx, OPERATION_QUEUED)
+    # Who waits for the end, and who may run now that its keys are free.
+    await record_event(
+        tx, operation, state, tell=[OPERATION_ENDED, *([OPERATION_QUEUED] if operation.keys else [])]
+    )
     return operation
 
 
-async def record_event(tx: Transaction, operation: Operation, kind: str, **facts: object) -> None:
+async def record_event(
+    tx: Transaction, operation: Operation, kind: str, *, tell: Sequence[str] = (), **facts: object
+) -> None:
     """Written while the operation's row is locked: so its events' ids grow in the order of their commits."""
     data = {"state": operation.state, "attempt": operation.attempt, "progress": operation.progress, **facts}
     if operation.problem is not None:
         data["problem"] = operation.problem
-    # The notification goes along with the insert, which saves its round trip.
+    # The notifications go along with the insert, which saves their round trips.
     await tx.execute(
         insert(operation_events)
         .values(operation_id=operation.id, kind=kind, data=data)
-        .returning(func.pg_notify(OPERATION_CHANGED, str(operation.id)))
+        .returning(*(func.pg_notify(channel, str(operation.id)) for channel in (OPERATION_CHANGED, *tell)))
     )
 
 

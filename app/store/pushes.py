@@ -87,20 +87,20 @@ async def end_push(
     push_id: UUID,
     state: PushState,
     result: Mapping[str, Any] | None = None,
-) -> None:
-    await tx.execute(
+) -> Push:
+    """The push as it has ended."""
+    statement = (
         update(pushes)
         .where(pushes.c.id == push_id, pushes.c.project_id == project_id)
         .values(state=state, result=result, ended_at=func.now())
+        .returning(pushes)
     )
+    return _found((await tx.execute(statement)).first(), push_id)
 
 
 async def get_push(tx: Transaction, project_id: UUID, push_id: UUID) -> Push:
     query = select(pushes).where(pushes.c.id == push_id, pushes.c.project_id == project_id)
-    row = (await tx.execute(query)).first()
-    if row is None:
-        raise PushNotFound(f"There is no push {push_id} in this project")
-    return _read(row)
+    return _found((await tx.execute(query)).first(), push_id)
 
 
 async def page_pushes(
@@ -123,6 +123,12 @@ async def page_pushes(
         query = query.where(tuple_(pushes.c.created_at, pushes.c.id) < before)
     query = query.order_by(pushes.c.created_at.desc(), pushes.c.id.desc()).limit(limit)
     return [_read(row) for row in await tx.execute(query)]
+
+
+def _found(row: Row[Any] | None, push_id: UUID) -> Push:
+    if row is None:
+        raise PushNotFound(f"There is no push {push_id} in this project")
+    return _read(row)
 
 
 def _read(row: Row[Any]) -> Push:

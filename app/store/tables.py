@@ -141,7 +141,7 @@ entries = Table(
     Column("media_type", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("artifact_type", Text),
-    # What the image's config says, and what callers said instead; the effective platform is one upon the other.
+    # What the image's config says, and what callers said instead; the effective platform is both together.
     Column("resolved_platform", JSONB, nullable=False),
     Column("platform_override", JSONB, nullable=False, server_default=EMPTY_OBJECT),
     Column("annotations", JSONB, nullable=False, server_default=EMPTY_OBJECT),
@@ -219,12 +219,7 @@ operations = Table(
         postgresql_where=text("state = 'queued'"),
     ),
     Index("ix_operations_lease", "lease_until", postgresql_where=text("state = 'running'")),
-    Index(
-        "ix_operations_keys",
-        "keys",
-        postgresql_using="gin",
-        postgresql_where=text("state IN ('queued', 'running')"),
-    ),
+    Index("ix_operations_live", "sequence", postgresql_where=text("state IN ('queued', 'running')")),
     Index("ix_operations_list", "list_id"),
     CheckConstraint("state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"),
 )

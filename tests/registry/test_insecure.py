@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
 from app import errors
+from app.oci.reference import parse_reference
 from app.registry.client import Access, AccessPolicy, Credential, RegistryClient
-from tests.support.clients import INSECURE, LOOPBACK, QUICK, reference_at, signed_in
+from tests.support.clients import INSECURE, LOOPBACK, QUICK, listening, reference_at, signed_in
 from tests.support.images import make_image, plant
 from tests.support.registry import RegistryDouble
 
@@ -31,7 +30,7 @@ async def fetch(
 
 async def test_a_certificate_that_is_not_trusted_is_refused_and_the_remedy_told() -> None:
     async with RegistryDouble(tls=True) as double:
-        with pytest.raises(errors.RegistryTlsFailed, match="certificate.*insecure") as caught:
+        with pytest.raises(errors.RegistryTlsFailed, match=r"certificate.*insecure") as caught:
             await fetch(double, LOOPBACK, SECURE)
         assert caught.value.members["registry"] == double.host
         assert not double.journal
@@ -107,21 +106,23 @@ async def test_a_name_is_resolved_like_an_address() -> None:
         assert await fetch(double, LOOPBACK, INSECURE) == IMAGE.digest
 
 
-async def test_a_tls_handshake_that_ends_in_silence_does_not_become_plain_http() -> None:
-    """Only an answer in HTTP is one; a port that closes on TLS has said nothing."""
+# A fatal alert of TLS: no common way to speak was found.
+HANDSHAKE_FAILURE = bytes([0x15, 3, 3, 0, 2, 2, 40])
+
+
+@pytest.mark.parametrize("answer", [b"", HANDSHAKE_FAILURE])
+async def test_a_tls_handshake_that_fails_does_not_become_plain_http(answer: bytes) -> None:
+    """Only a port that answers in HTTP speaks it."""
     seen: list[bytes] = []
 
-    async def close_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         seen.append(await reader.read(3))
+        writer.write(answer)
         writer.close()
 
-    async with listening(close_at_once) as port, RegistryClient(LOOPBACK, limits=QUICK) as client:
-        reference = reference_at(RegistryDouble(), "app:1")
-        reference = type(reference)(
-            type(reference.repository)(f"127.0.0.1:{port}", "app"), reference.tag, reference.digest
-        )
+    async with listening(refuse) as port, RegistryClient(LOOPBACK, limits=QUICK) as client:
         with pytest.raises(errors.RegistryError):
-            await client.fetch_manifest(reference, INSECURE)
+            await client.fetch_manifest(parse_reference(f"127.0.0.1:{port}/app:1"), INSECURE)
     assert {start[:1] for start in seen} == {b"\x16"}
 
 
@@ -132,12 +133,3 @@ async def test_a_password_goes_over_plain_http_only_where_that_was_asked_and_all
             await fetch(double, LOOPBACK, signed_in(double.host, credential, insecure=False))
         assert not [r for r in double.journal if "Authorization" in r.headers]
         assert await fetch(double, LOOPBACK, signed_in(double.host, credential)) == IMAGE.digest
-
-
-@asynccontextmanager
-async def listening(
-    serve: asyncio.base_events._ClientConnectedCallback,
-) -> AsyncIterator[int]:
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]

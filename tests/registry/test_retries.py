@@ -44,6 +44,14 @@ def test_attempts_and_time_are_bounded(
     assert wait > 0
 
 
+def test_a_kept_connection_that_was_lost_is_replaced_at_once_but_only_once() -> None:
+    lost = Outcome(may_pass=True, was_lost=True)
+    assert plan_retry(lost, attempt=1, spent=0, jitter=0.5, limits=LIMITS) == 0.0
+    again = plan_retry(lost, attempt=2, spent=0, jitter=0.5, limits=LIMITS)
+    assert again is not None
+    assert again > 0
+
+
 @given(st.integers(1, 3), st.floats(0, 1, exclude_max=True))
 def test_what_does_not_pass_is_never_tried_again(attempt: int, jitter: float) -> None:
     assert plan_retry(Outcome(False), attempt=attempt, spent=0, jitter=jitter, limits=LIMITS) is None

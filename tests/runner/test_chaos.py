@@ -77,7 +77,9 @@ class Workers:
 
     async def stop(self) -> None:
         for process in self._processes:
-            process.kill()
+            with suppress(ProcessLookupError):
+                process.kill()
+        for process in self._processes:
             await process.wait()
 
 
@@ -120,6 +122,11 @@ async def left(database: Database) -> int:
 
 async def none_left(database: Database) -> bool:
     return await left(database) == 0
+
+
+async def some_run(database: Database) -> bool:
+    async with database.transaction() as tx:
+        return bool(await tx.scalar(text("SELECT count(*) FROM operations WHERE state = 'running'")))
 
 
 async def check(database: Database, accepted: set[UUID]) -> None:
@@ -168,6 +175,7 @@ async def test_what_a_stalled_worker_does_after_its_lease_counts_for_nothing(
     project_id = await prepare(database)
     async with workers_on(database_url, dice, WORKERS) as workers, asyncio.timeout(PATIENCE_SECONDS):
         accepting = asyncio.create_task(accept(database, project_id, random.Random(SEED), OPERATIONS // 2))
+        await until(lambda: some_run(database))
         while not accepting.done() or await left(database):
             await workers.stall_one(LEASE.total_seconds() * (1 + dice.random() / 2))
         accepted = await accepting

@@ -31,7 +31,9 @@ async def test_old_idempotency_keys_go_and_young_ones_stay(database: Database, p
         for key, age in (("old", timedelta(days=8)), ("young", timedelta(days=6))):
             await idempotency.remember(tx, project_id, key, b"print")
             await tx.execute(
-                text("UPDATE idempotency_keys SET created_at = now() - :age WHERE key = :key"),
+                text(
+                    "UPDATE idempotency_keys SET created_at = now() - CAST(:age AS interval) WHERE key = :key"
+                ),
                 {"age": age, "key": key},
             )
     done = asyncio.Event()

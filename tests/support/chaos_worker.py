@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import sys
 from datetime import timedelta
@@ -61,6 +62,13 @@ class ChaosWork:
             raise RegistryUnavailable("The registry had a bad moment.")
 
 
+async def end_with(parent: int) -> None:
+    """A test run that is killed leaves no workers behind."""
+    while os.getppid() == parent:  # noqa: ASYNC110
+        await asyncio.sleep(1)
+    os._exit(1)
+
+
 async def main(url: str, seed: int) -> None:
     database, notifications = Database(url), Notifications(url)
     runner = Runner(
@@ -74,6 +82,7 @@ async def main(url: str, seed: int) -> None:
         policy=RetryPolicy(max_attempts=1000, base=0.05, cap=0.2),
     )
     async with asyncio.TaskGroup() as group:
+        group.create_task(end_with(os.getppid()))
         group.create_task(notifications.run())
         group.create_task(runner.run())
 

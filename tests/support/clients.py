@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from app.oci.manifest import Manifest, parse_manifest
 from app.oci.reference import Reference, Repository, parse_reference
 from app.registry.client import Access, AccessPolicy, Credential, Keychain, Limits
 from app.registry.copy import CopyChild, CopyTarget
 from tests.support.docker_registry import DockerRegistry
-from tests.support.images import DOCKER_LIST, Image, make_index
+from tests.support.images import Image, make_index
 from tests.support.registry import RegistryDouble
 
 AnyRegistry = RegistryDouble | DockerRegistry
@@ -68,7 +70,18 @@ def target_at(
     return CopyTarget(repository_at(registry, path), tags, Manifest.of(index.media_type, index.raw))
 
 
-def empty_index() -> Manifest:
-    return Manifest.of(
-        DOCKER_LIST, json.dumps({"schemaVersion": 2, "mediaType": DOCKER_LIST, "manifests": []}).encode()
-    )
+async def until(happens: Callable[[], bool]) -> None:
+    """Wait for what other tasks will make true; fails where they don't."""
+    async with asyncio.timeout(20):
+        while not happens():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def listening(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[int]:
+    """A port of this machine at which anything at all may be said."""
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield int(server.sockets[0].getsockname()[1])

@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -36,6 +37,14 @@ class Owner:
     url: str
     postmaster: int
     watchdog: int
+
+
+def embedded(root: Path, **settings: str) -> EmbeddedPostgres:
+    return EmbeddedPostgres(root, settings={**FAST, **settings})
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 @contextmanager
@@ -98,6 +107,10 @@ def parent_of(pid: int) -> int:
 
 def program_of(pid: int) -> Path:
     return Path(importlib.import_module("psutil").Process(pid).exe())
+
+
+def is_stopped(pid: int) -> bool:
+    return str(importlib.import_module("psutil").Process(pid).status()) == "stopped"
 
 
 def user_of(pid: int) -> int:

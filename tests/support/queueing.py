@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import insert, select, text
+from sqlalchemy import func, insert, select, update
 
 from app.operations.retries import RetryPolicy
 from app.operations.states import Kind
@@ -20,7 +20,7 @@ from app.store import operations as store
 from app.store.database import Database
 from app.store.notifications import Notifications
 from app.store.operations import NewOperation, Operation
-from app.store.tables import operation_events, projects
+from app.store.tables import operation_events, operations, projects
 
 HOUR = timedelta(hours=1)
 # Short enough for a test to see a lease run out, long enough for a machine that is busy with others.
@@ -68,13 +68,13 @@ async def event_kinds(database: Database, operation: Operation) -> list[str]:
         return list((await tx.execute(statement)).scalars())
 
 
-async def lapse(database: Database, operation: Operation) -> None:
-    """The lease runs out, as it does under a worker that has stalled."""
+async def lapse(database: Database, operation: Operation, *, attempt: int | None = None) -> None:
+    """The lease runs out, as it does under a worker that has stalled; with a number, that attempt's only."""
+    statement = update(operations).where(operations.c.id == operation.id)
+    if attempt is not None:
+        statement = statement.where(operations.c.attempt == attempt)
     async with database.transaction() as tx:
-        await tx.execute(
-            text("UPDATE operations SET lease_until = clock_timestamp() - interval '1 s' WHERE id = :id"),
-            {"id": operation.id},
-        )
+        await tx.execute(statement.values(lease_until=func.clock_timestamp() - timedelta(seconds=1)))
 
 
 async def until(true: Callable[[], bool | Awaitable[bool]]) -> None:

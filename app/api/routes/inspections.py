@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Query, Response
 from fastapi.responses import JSONResponse
@@ -15,7 +15,14 @@ from app.api.context import IncomingDep, ServicesDep
 from app.api.preferences import DEFAULT_SECONDS, Wait, waits
 from app.api.problems import BODY, REGISTRY
 from app.api.references import parse_at
-from app.api.schemas.inspections import InspectImage, InspectImages, Inspection, InspectionOutcomes
+from app.api.schemas.common import Text
+from app.api.schemas.inspections import (
+    InspectImage,
+    InspectImages,
+    Inspection,
+    InspectionOutcomes,
+    InspectSource,
+)
 from app.api.schemas.operations import inspections_document
 from app.services.inspections import InspectRequest
 from app.services.lists import no_such_list
@@ -42,6 +49,7 @@ SOURCE = (
         *SOURCE,
         *REGISTRY,
         errors.ListNotFound,
+        errors.IdempotencyMismatch,
         example=examples.INSPECTION,
     ),
 )
@@ -49,17 +57,17 @@ async def inspect_image(
     incoming: IncomingDep,
     wait: WaitDep,
     services: ServicesDep,
-    reference: Annotated[str, Query(description="Read as Docker reads it.")],
+    reference: Annotated[Text, Query(description="Read as Docker reads it.")],
     verbose: Annotated[
         bool, Query(description="Each image of it as well, as `inspect -v` prints them.")
     ] = False,
     raw: Annotated[bool, Query(description="Answer the exact bytes, under their own media type.")] = False,
     insecure: bool = False,
     source: Annotated[
-        Literal["auto", "list", "registry"],
+        InspectSource,
         Query(description="`auto`: a list of that name before the registry."),
     ] = "auto",
-    session: Annotated[str, Query(description="Of the list.")] = "",
+    session: Annotated[Text, Query(description="Of the list.")] = "",
 ) -> Response:
     """What stands behind a reference: a list of that name first, as for Docker, then its registry."""
     parsed = parse_at(reference, "query:reference")

@@ -19,6 +19,7 @@ from app.api.preferences import DEFAULT_SECONDS, PUSH_SECONDS, Wait, waits
 from app.api.problem_documents import document_of
 from app.api.problems import BODY, REGISTRY, SOURCES, problems
 from app.api.references import canonical_query, parse_at, source_registries
+from app.api.schemas.common import Text
 from app.api.schemas.lists import (
     CreateList,
     DeleteLists,
@@ -66,6 +67,7 @@ async def create_list(
 
     All or nothing: if one source can't be used, nothing is created, and the problem names each that failed.
     """
+    parse_at(body.reference, "/reference")
     request = body.request(_changes(body))
     call = incoming.call(source_registries(request.sources))
     operation = await services.lists.create(call, request)
@@ -82,10 +84,10 @@ async def list_lists(
     request: Request,
     caller: CallerDep,
     services: ServicesDep,
-    reference: Annotated[str | None, Query(description="Read as Docker reads it.")] = None,
-    registry: str | None = None,
-    repository: Annotated[str | None, Query(description="The path, without the registry.")] = None,
-    session: str | None = None,
+    reference: Annotated[Text | None, Query(description="Read as Docker reads it.")] = None,
+    registry: Text | None = None,
+    repository: Annotated[Text | None, Query(description="The path, without the registry.")] = None,
+    session: Text | None = None,
     state: ListState | None = None,
     label: Annotated[
         list[str] | None, Query(description="`name=value`; all that are given must match.")

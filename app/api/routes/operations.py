@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Annotated
 from uuid import UUID
 
@@ -112,11 +113,12 @@ async def cancel_operation(operation_id: UUID, caller: CallerDep, services: Serv
 async def _events(
     services: Services, project_id: UUID, operation_id: UUID, after: int
 ) -> AsyncIterator[ServerSentEvent]:
-    async for event in services.operations.stream(project_id, operation_id, after):
-        data = {**event.data, "operation_id": str(operation_id), "at": instant(event.created_at)}
-        if data.get("problem") is not None:
-            data["problem"] = problem_of(data["problem"])
-        yield ServerSentEvent(json.dumps(data), event=event.kind, id=str(event.id))
+    async with aclosing(services.operations.stream(project_id, operation_id, after)) as events:
+        async for event in events:
+            data = {**event.data, "operation_id": str(operation_id), "at": instant(event.created_at)}
+            if data.get("problem") is not None:
+                data["problem"] = problem_of(data["problem"])
+            yield ServerSentEvent(json.dumps(data), event=event.kind, id=str(event.id))
 
 
 def _parse_event_id(text: str | None) -> int:

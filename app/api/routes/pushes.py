@@ -13,6 +13,7 @@ from app.api.context import CallerDep, ServicesDep
 from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
 from app.api.problems import problems
 from app.api.references import canonical_query
+from app.api.schemas.common import Text
 from app.api.schemas.pushes import Push, PushPage
 from app.services.documents import push_document
 from app.store.pushes import PushFilter, PushState
@@ -30,10 +31,10 @@ async def list_pushes(
     request: Request,
     caller: CallerDep,
     services: ServicesDep,
-    reference: Annotated[str | None, Query(description="Read as Docker reads it.")] = None,
-    registry: str | None = None,
-    repository: Annotated[str | None, Query(description="The path, without the registry.")] = None,
-    session: str | None = None,
+    reference: Annotated[Text | None, Query(description="Read as Docker reads it.")] = None,
+    registry: Text | None = None,
+    repository: Annotated[Text | None, Query(description="The path, without the registry.")] = None,
+    session: Text | None = None,
     list_id: UUID | None = None,
     state: PushState | None = None,
     limit: LimitQuery = DEFAULT_LIMIT,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from typing_extensions import TypeAliasType
 
 # U+0000 can't be stored, and means nothing that anyone would want to say.
 _NUL = re.compile("\0")
@@ -19,11 +20,21 @@ def _without_nul(text: str) -> str:
 
 Text = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_without_nul)]
 ShortText = Annotated[str, StringConstraints(max_length=255), AfterValidator(_without_nul)]
-Name = Annotated[str, StringConstraints(pattern=r"\A[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?\z")]
-Labels = Annotated[dict[ShortText, Text], Field(max_length=64)]
-Annotations = Annotated[
-    dict[ShortText, Annotated[str, StringConstraints(max_length=65536)]], Field(max_length=256)
-]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$")]
+AnnotationText = Annotated[str, StringConstraints(max_length=65536)]
+
+# What has a name here has one in the OpenAPI document, and so in the clients generated from it.
+JsonObject = TypeAliasType("JsonObject", dict[str, Any])
+Labels = TypeAliasType("Labels", dict[str, str])
+LabelChanges = TypeAliasType("LabelChanges", Annotated[dict[ShortText, Text | None], Field(max_length=64)])
+Annotations = TypeAliasType("Annotations", dict[str, str])
+NewAnnotations = TypeAliasType(
+    "NewAnnotations", Annotated[dict[ShortText, AnnotationText], Field(max_length=256)]
+)
+AnnotationChanges = TypeAliasType(
+    "AnnotationChanges", Annotated[dict[ShortText, AnnotationText | None], Field(max_length=256)]
+)
+Format = TypeAliasType("Format", Literal["auto", "docker", "oci"])
 
 
 class Body(BaseModel):
@@ -54,10 +65,13 @@ class Platform(Body):
         return self.model_dump(exclude_unset=True)
 
 
-PlatformInput = Annotated[
-    ShortText | Platform,
-    Field(description="`os/architecture[/variant]`, or an object.", examples=["linux/arm64/v8"]),
-]
+PlatformInput = TypeAliasType(
+    "PlatformInput",
+    Annotated[
+        ShortText | Platform,
+        Field(description="`os/architecture[/variant]`, or an object.", examples=["linux/arm64/v8"]),
+    ],
+)
 
 
 def platform_input(value: str | Platform) -> str | dict[str, Any]:
@@ -80,6 +94,6 @@ class Descriptor(Document):
     media_type: str = Field(alias="mediaType")
     digest: str
     size: int = Field(description="Bytes.")
-    annotations: dict[str, str] | None = None
+    annotations: Annotations | None = None
     platform: OciPlatform | None = None
     artifact_type: str | None = Field(None, alias="artifactType")

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
+from typing_extensions import TypeAliasType
 
-from app.api.schemas.common import Body, Document, Text
+from app.api.schemas.common import Body, Document, JsonObject, Text
 from app.api.schemas.lists import VerboseImage
 from app.api.schemas.problem import Problem
+
+Origin = TypeAliasType("Origin", Literal["list", "registry"])
+InspectSource = TypeAliasType("InspectSource", Literal["auto", "list", "registry"])
 
 
 class Inspection(Document):
     """What `docker manifest inspect` prints, as data."""
 
     reference: str
-    from_: Literal["list", "registry"] = Field(alias="from", description="Which of the two had it.")
+    from_: Origin = Field(alias="from", description="Which of the two had it.")
     digest: str
     media_type: str
-    manifest: dict[str, Any]
+    manifest: JsonObject
     raw: str = Field(description="The manifest's exact bytes, in base64.")
     images: list[VerboseImage] | None = Field(None, description="With `verbose`: each image of it.")
     list_id: str | None = None
@@ -32,10 +36,13 @@ class InspectImage(Body):
     insecure: bool = False
 
 
+ReferenceInput = TypeAliasType("ReferenceInput", Text | InspectImage)
+
+
 class InspectImages(Body):
     """References to inspect side by side at their registries."""
 
-    references: Annotated[list[Text | InspectImage], Field(min_length=1, max_length=256)]
+    references: Annotated[list[ReferenceInput], Field(min_length=1, max_length=256)]
     verbose: bool = False
     insecure: bool = False
 

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
+from typing_extensions import TypeAliasType
 
 from app.api.schemas.common import (
+    AnnotationChanges,
     Annotations,
     Body,
     Descriptor,
     Document,
+    Format,
+    JsonObject,
+    LabelChanges,
+    Labels,
+    NewAnnotations,
     Platform,
     PlatformInput,
     ShortText,
     Text,
     platform_input,
 )
+from app.api.schemas.problem import Problem
+from app.lists.draft import ListState
+from app.lists.readiness import Severity
 from app.services.lists import ListRequest
 
 MAX_SOURCES = 256
@@ -27,7 +37,7 @@ Session = Annotated[
     str,
     Field(
         max_length=255,
-        pattern=r"\A[!-~]*\z",
+        pattern=r"^[!-~]*$",
         description="Keeps runs that build the same reference apart, such as a CI run's id.",
     ),
 ]
@@ -42,7 +52,6 @@ ExpectedPlatforms = Annotated[
 ExpiresIn = Annotated[
     int, Field(gt=0, le=MAX_EXPIRY, description="Seconds from now until the draft goes away.")
 ]
-Format = Literal["auto", "docker", "oci"]
 
 
 class Source(Body):
@@ -53,7 +62,7 @@ class Source(Body):
     platforms: list[PlatformInput] | None = Field(
         None, max_length=MAX_SOURCES, description="Which to take of an index; without it all."
     )
-    annotations: Annotations | None = Field(None, description="Of the entry's descriptor. OCI only.")
+    annotations: NewAnnotations | None = Field(None, description="Of the entry's descriptor. OCI only.")
 
     def document(self) -> dict[str, Any]:
         document: dict[str, Any] = {"reference": self.reference}
@@ -66,7 +75,10 @@ class Source(Body):
         return document
 
 
-SourceInput = Annotated[Text | Source, Field(description="A reference, or an object that says more.")]
+SourceInput = TypeAliasType(
+    "SourceInput",
+    Annotated[Text | Source, Field(description="A reference, or an object that says more.")],
+)
 
 
 def source_documents(sources: list[str | Source]) -> list[Any]:
@@ -87,15 +99,13 @@ class ListOptions(Body):
     format: Format | None = Field(
         None, description="`auto` is Docker's rule: the first entry's type decides."
     )
-    annotations: dict[ShortText, Annotated[str, Field(max_length=65536)] | None] | None = Field(
-        None, max_length=256, description="Of the index; makes it OCI."
-    )
+    annotations: AnnotationChanges | None = Field(None, description="Of the index; makes it OCI.")
     artifact_type: ShortText | None = Field(None, description="Of the index; makes it OCI.")
     subject: Subject | None = Field(None, description="Of the index; makes it OCI.")
     tags: Tags | None = None
     targets: Targets | None = None
-    labels: dict[ShortText, Text | None] | None = Field(
-        None, max_length=64, description="The caller's own, such as a run's URL; never pushed."
+    labels: LabelChanges | None = Field(
+        None, description="The caller's own, such as a run's URL; never pushed."
     )
     expected_platforms: ExpectedPlatforms | None = None
     push_when_complete: bool | None = Field(
@@ -151,7 +161,7 @@ class AnnotateEntry(Body):
     """What to say of an entry (RFC 7396): null clears, what is left out stays."""
 
     platform: PlatformInput | None = None
-    annotations: dict[ShortText, Annotated[str, Field(max_length=65536)] | None] | None = None
+    annotations: AnnotationChanges | None = None
 
 
 class DeleteLists(Body):
@@ -168,7 +178,7 @@ class Deletion(Document):
     reference: str | None = None
     id: str | None = None
     deleted: bool = False
-    problem: dict[str, Any] | None = None
+    problem: Problem | None = None
 
 
 class Deletions(Document):
@@ -192,7 +202,7 @@ class Entry(Document):
     descriptor: Descriptor
     platform: Platform = Field(description="What the index will say.")
     resolved_platform: Platform = Field(description="What the image's config says.")
-    annotations: dict[str, str]
+    annotations: Annotations
     image: ImageFacts
     replaced: str | None = Field(None, description="The digest of the entry whose place it has just taken.")
     added_by: str
@@ -205,14 +215,14 @@ class VerboseImage(Document):
     ref: str = Field(alias="Ref")
     descriptor: Descriptor = Field(alias="Descriptor")
     raw: str | None = Field(None, alias="Raw", description="The exact bytes, in base64.")
-    schema_v2_manifest: dict[str, Any] | None = Field(None, alias="SchemaV2Manifest")
-    oci_manifest: dict[str, Any] | None = Field(None, alias="OCIManifest")
+    schema_v2_manifest: JsonObject | None = Field(None, alias="SchemaV2Manifest")
+    oci_manifest: JsonObject | None = Field(None, alias="OCIManifest")
 
 
 class EntryInspection(Entry):
     """An entry with its exact manifest."""
 
-    manifest: dict[str, Any]
+    manifest: JsonObject
     raw: str = Field(description="The manifest's exact bytes, in base64.")
     inspection: VerboseImage
 
@@ -221,7 +231,7 @@ class Finding(Document):
     """Something about a list that its owner should know; an `error` keeps it from being pushed."""
 
     code: str
-    severity: Literal["error", "warning"]
+    severity: Severity
     detail: str
     entry_id: str | None = None
 
@@ -233,7 +243,7 @@ class DraftList(Document):
     reference: str
     session: str
     revision: int = Field(description="Grows with every change; also the ETag.")
-    state: Literal["open", "pushed"]
+    state: ListState
     complete: bool
     expected_platforms: list[str]
     missing_platforms: list[str]
@@ -241,12 +251,12 @@ class DraftList(Document):
     allow_duplicate_platforms: bool
     insecure: bool
     format: Format
-    annotations: dict[str, str]
+    annotations: Annotations
     artifact_type: str | None = None
     subject: Descriptor | None = None
     tags: list[str]
     targets: list[str]
-    labels: dict[str, str]
+    labels: Labels
     entries: list[Entry] = Field(description="In the order of the index.")
     digest: str | None = Field(
         None, description="Of the index that a push would put; null while it can't be."

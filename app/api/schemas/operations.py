@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from app.api.problem_documents import problem_of
-from app.api.schemas.common import Document
+from app.api.schemas.common import Document, JsonObject
 from app.api.schemas.problem import Problem
 from app.operations.states import Kind, State
 from app.services.documents import instant
@@ -39,7 +39,7 @@ class Operation(Document):
     progress: OperationProgress
     attempts: int
     cancel_requested: bool
-    result: dict[str, Any] | None = Field(None, description="What the call would have answered.")
+    result: JsonObject | None = Field(None, description="What the call would have answered.")
     problem: Problem | None = None
     list_id: str | None = None
     push_id: str | None = None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 
 from app.api.schemas.common import Document
@@ -18,6 +16,22 @@ class ProblemField(Document):
     detail: str
     code: str | None = Field(None, description="For a source that failed: the code of its own problem.")
     reference: str | None = None
+
+
+class ReachedStep(Document):
+    """How much of one part was done."""
+
+    done: int
+    total: int
+
+
+class ReachedTarget(Document):
+    """How far a push that failed had come in one repository."""
+
+    repository: str
+    blobs: ReachedStep | None = None
+    manifests: ReachedStep | None = None
+    tags: ReachedStep | None = None
 
 
 class Problem(Document):
@@ -38,6 +52,6 @@ class Problem(Document):
     retry_after: float | None = Field(None, description="Seconds.")
     list_id: str | None = None
     operation_id: str | None = None
-    targets: list[dict[str, Any]] | None = Field(
+    targets: list[ReachedTarget] | None = Field(
         None, description="Of a push that failed: what had been put where by then."
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import Field
+from typing_extensions import TypeAliasType
 
-from app.api.schemas.common import Body, Document, ShortText, Text
+from app.api.schemas.common import Body, Document, Labels, ShortText, Text
+from app.store.pushes import PushState
 
-PushStateName = Literal["queued", "succeeded", "failed", "cancelled"]
+ManifestAction = TypeAliasType("ManifestAction", Literal["put", "present"])
 
 
 class PushList(Body):
@@ -30,7 +32,7 @@ class PushedManifest(Document):
 
     reference: str
     digest: str
-    action: Literal["put", "present"]
+    action: ManifestAction
 
 
 class PushedBlobs(Document):
@@ -60,12 +62,12 @@ class Push(Document):
     list_id: str | None = None
     reference: str
     session: str
-    state: PushStateName
+    state: PushState
     digest: str
     media_type: str
     targets: list[PushedTarget]
     lines: list[str] = Field(description="What `docker manifest push` would have printed.")
-    labels: dict[str, str]
+    labels: Labels
     created_by: str
     created_at: str
     ended_at: str | None = None

@@ -1,0 +1,611 @@
+"""Whatever is wrong, with the request or with a registry: a problem that says what, and never a 500 or a hang."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+import httpx2
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.broker import Broker, problem, registry_auth
+from tests.support.clients import listening
+from tests.support.docker_registry import free_port
+from tests.support.hostile_manifests import corpus
+from tests.support.images import OCI_MANIFEST, make_image, make_image_for, plant, seed
+from tests.support.registry import (
+    ContentType,
+    Drip,
+    Endless,
+    Fault,
+    FlippedByte,
+    Gzipped,
+    Html,
+    OtherBody,
+    Oversize,
+    Redirect,
+    RegistryDouble,
+    Reset,
+    Silence,
+    Status,
+    Truncated,
+    WrongDigestHeader,
+)
+
+Json = dict[str, Any]
+NOWHERE = "registry.invalid"
+DIGEST = "sha256:" + "a" * 64
+
+
+@pytest.fixture
+async def quick(start_broker: Callable[..., Any]) -> AsyncIterator[Broker]:
+    """A broker that gives a registry little time."""
+    yield await start_broker(registry_connect_seconds=1.0, registry_call_seconds=1.0)
+
+
+def pointers(document: Json) -> list[str]:
+    return [error["pointer"] for error in document["errors"]]
+
+
+# --- what callers write ---
+
+REFERENCES = {
+    "": "invalid reference format",
+    "Foo": "repository name (library/Foo) must be lowercase",
+    "a b": "invalid reference format",
+    "http://host/name": "invalid reference format",
+    "name@sha256:abc": "invalid",
+    f"name@md5:{'a' * 32}": "unsupported digest algorithm",
+    "name:tag\n": "invalid reference format",
+    "a" * 64: "cannot specify 64-byte hexadecimal strings",
+    "host.example/" + "a" * 300: "must not be more than 255 characters",
+    "host.example/é": "invalid reference format",
+    "../../etc/passwd": "invalid reference format",
+}
+
+
+@pytest.mark.parametrize("text", REFERENCES)
+async def test_a_malformed_reference_is_named_wherever_it_stands(broker: Broker, text: str) -> None:
+    good = f"{NOWHERE}/a:1"
+    bodies: list[tuple[str, str, Json]] = [
+        ("/v1/lists", "/reference", {"reference": text, "sources": [good]}),
+        ("/v1/lists", "/sources/1", {"reference": good, "sources": [good, text]}),
+        ("/v1/lists", "/sources/0", {"reference": good, "sources": [{"reference": text}]}),
+        ("/v1/lists", "/targets", {"reference": good, "sources": [], "targets": [text]}),
+        ("/v1/inspections", "/references/0", {"references": [text]}),
+    ]
+    for path, pointer, body in bodies:
+        reply = await broker.client.post(path, json=body)
+        document = problem(reply, 422, "invalid-reference")
+        assert pointers(document) == [pointer]
+        assert REFERENCES[text] in document["detail"]
+    for query in (f"/v1/inspect?reference={quote(text)}", f"/v1/lists?reference={quote(text)}"):
+        reply = await broker.client.get(query)
+        assert pointers(problem(reply, 422, "invalid-reference")) == ["query:reference"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[", b"nonsense", b'{"reference": }', b"\xff\xfe", b'{"reference": "a", }', b"{'a': 1}", b"\x00"],
+)
+async def test_a_body_that_is_not_json_is_a_400(broker: Broker, body: bytes) -> None:
+    reply = await broker.client.post(
+        "/v1/lists", content=body, headers={"Content-Type": "application/json"}
+    )
+    status = 422 if not body else 400
+    problem(reply, status, "invalid-input" if not body else "malformed-body")
+
+
+@pytest.mark.parametrize("body", [b"[]", b"null", b"1", b'"text"', b"true", b"1e400", b"NaN", b"{}"])
+async def test_json_that_is_no_such_body_is_a_422(broker: Broker, body: bytes) -> None:
+    reply = await broker.client.post(
+        "/v1/lists", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert problem(reply, 422, "invalid-input")["errors"]
+
+
+async def test_nesting_without_end_is_refused(broker: Broker) -> None:
+    for body in (b"[" * 100_000, b'{"a":' * 100_000):
+        reply = await broker.client.post(
+            "/v1/lists", content=body, headers={"Content-Type": "application/json"}
+        )
+        problem(reply, 400, "malformed-body")
+
+
+async def test_a_body_that_is_too_large_is_refused(start_broker: Callable[..., Any]) -> None:
+    broker: Broker = await start_broker(max_body_bytes=2048)
+    body = json.dumps({"reference": "a", "labels": {"x": "y" * 4000}}).encode()
+
+    async def in_pieces() -> AsyncIterator[bytes]:
+        for at in range(0, len(body), 100):
+            yield body[at : at + 100]
+
+    contents: list[Any] = [body, in_pieces()]
+    for content in contents:
+        reply = await broker.client.post(
+            "/v1/lists", content=content, headers={"Content-Type": "application/json"}
+        )
+        problem(reply, 413, "body-too-large")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Type": "text/plain"},
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        {"Content-Type": "application/json", "Content-Encoding": "gzip"},
+        {},
+    ],
+)
+async def test_a_body_in_another_form_than_json_is_refused(broker: Broker, headers: dict[str, str]) -> None:
+    reply = await broker.client.post("/v1/lists", content=b'{"reference": "a"}', headers=headers)
+    assert "JSON" in problem(reply, 415, "unsupported-body")["detail"] or "Encoding" in reply.text
+
+
+WRONG_MEMBERS: list[tuple[Json, str]] = [
+    ({"sources": "a"}, "/sources"),
+    ({"sources": [1]}, "/sources/0"),
+    ({"sources": [{"reference": "a", "platfrom": "linux/amd64"}]}, "/sources/0/platfrom"),
+    ({"sources": ["a"] * 257}, "/sources"),
+    ({"amend": "yes"}, "/amend"),
+    ({"amend": 1}, "/amend"),
+    ({"ammend": True}, "/ammend"),
+    ({"session": "a b"}, "/session"),
+    ({"session": "x" * 256}, "/session"),
+    ({"format": "helm"}, "/format"),
+    ({"labels": {"a": 1}}, "/labels/a"),
+    ({"labels": {"a": "b\0"}}, "/labels/a"),
+    ({"labels": {str(i): "" for i in range(65)}}, "/labels"),
+    ({"expires_in": 0}, "/expires_in"),
+    ({"expires_in": 10**12}, "/expires_in"),
+    ({"expires_in": "60"}, "/expires_in"),
+    ({"tags": ["a b"]}, "/tags"),
+    ({"tags": ["x" * 129]}, "/tags"),
+    ({"annotations": {"": "x"}}, "/annotations"),
+    ({"annotations": {"a": {}}}, "/annotations/a"),
+    ({"subject": {"mediaType": "a/b", "digest": "sha256:x", "size": 1}}, "/subject"),
+    ({"subject": {"mediaType": "a/b", "digest": DIGEST, "size": -1}}, "/subject/size"),
+    ({"push_when_complete": True}, "/push_when_complete"),
+    ({"format": "docker", "annotations": {"a": "b"}}, "/format"),
+    ({"reference": ["a"]}, "/reference"),
+    ({"reference": "x" * 5000}, "/reference"),
+]
+
+
+@pytest.mark.parametrize(("members", "pointer"), WRONG_MEMBERS, ids=[str(m)[:40] for m, _ in WRONG_MEMBERS])
+async def test_a_wrong_member_is_named_by_its_pointer(broker: Broker, members: Json, pointer: str) -> None:
+    reply = await broker.client.post("/v1/lists", json={"reference": f"{NOWHERE}/a:1", **members})
+    document = problem(reply, 422)
+    assert pointers(document)[0].startswith(pointer), document
+    assert (await broker.call("GET", "/v1/operations"))["items"] == []
+
+
+PLATFORMS: list[object] = [
+    "",
+    "linux",
+    "linux/",
+    "/amd64",
+    "linux/amd64/v1/x",
+    "linux/am d64",
+    "linux/amd64\n",
+    "linux/\0",
+    {"os": 1},
+    {"os": "linux", "arch": "amd64"},
+    {"os_features": "win32k"},
+    {"os_features": ["a\0"]},
+    ["linux", "amd64"],
+    1,
+    "x" * 300,
+]
+
+
+@pytest.mark.parametrize("platform", PLATFORMS, ids=[repr(each)[:30] for each in PLATFORMS])
+async def test_a_malformed_platform_is_named_wherever_it_stands(broker: Broker, platform: object) -> None:
+    good = f"{NOWHERE}/a:1"
+    for pointer, body in (
+        ("/sources/0", {"sources": [{"reference": good, "platform": platform}]}),
+        ("/sources/0", {"sources": [{"reference": good, "platforms": [platform]}]}),
+        ("/expected_platforms", {"expected_platforms": [platform]}),
+    ):
+        reply = await broker.client.post("/v1/lists", json={"reference": good, **body})
+        assert pointers(problem(reply, 422))[0].startswith(pointer), reply.text
+
+
+@pytest.mark.parametrize("digest", ["", "sha256:", "sha256:ABC", "md5:" + "a" * 32, DIGEST + "\n", "sha256:é"])
+async def test_a_malformed_digest_is_named(broker: Broker, registry: RegistryDouble, digest: str) -> None:
+    await seed(registry, "a", "1", make_image())
+    draft = await broker.create(f"{registry.host}/list:1", f"{registry.host}/a:1")
+    reply = await broker.client.post(f"/v1/lists/{draft['id']}/push", json={"if_digest": digest})
+    assert pointers(problem(reply, 422, "invalid-digest")) == ["/if_digest"]
+
+
+async def test_two_conditions_that_exclude_each_other_are_refused(broker: Broker) -> None:
+    body = {"if_absent": True, "if_digest": DIGEST}
+    reply = await broker.client.post(f"/v1/lists/{uuid4()}/push", json=body)
+    assert pointers(problem(reply, 422, "invalid-input")) == ["/if_absent"]
+
+
+@pytest.mark.parametrize("cursor", ["x", "W10", "bnVsbA", "WyJhIiwiYiJd", "%00", "é", "a" * 600, "e30", "WzEsMl0"])
+async def test_a_cursor_that_is_none_is_refused(broker: Broker, cursor: str) -> None:
+    for path in ("/v1/lists", "/v1/pushes", "/v1/operations"):
+        reply = await broker.client.get(path, params={"cursor": cursor})
+        assert pointers(problem(reply, 422)) == ["query:cursor"]
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer"),
+    [
+        ("limit=0", "query:limit"),
+        ("limit=201", "query:limit"),
+        ("limit=x", "query:limit"),
+        ("limit=1.5", "query:limit"),
+        ("state=bogus", "query:state"),
+        ("label=novalue", "query:label"),
+        ("label=%3Dx", "query:label"),
+        ("label=a%3D%00", "query:label"),
+    ],
+)
+async def test_a_wrong_query_is_named(broker: Broker, query: str, pointer: str) -> None:
+    reply = await broker.client.get(f"/v1/lists?{query}")
+    assert pointers(problem(reply, 422, "invalid-input"))[0].startswith(pointer)
+
+
+@pytest.mark.parametrize("name", ["reference", "registry", "repository", "session"])
+async def test_a_nul_in_a_filter_is_refused_or_finds_nothing(broker: Broker, name: str) -> None:
+    for path in ("/v1/lists", "/v1/pushes"):
+        reply = await broker.client.get(path, params={name: "a\0b"})
+        assert pointers(problem(reply, 422)) == [f"query:{name}"]
+
+
+async def test_a_nul_in_the_session_of_an_inspection_is_refused(broker: Broker) -> None:
+    reply = await broker.client.get("/v1/inspect", params={"reference": "a", "session": "\0"})
+    assert pointers(problem(reply, 422)) == ["query:session"]
+
+
+@pytest.mark.parametrize("identity", ["x", "1", "00000000", "%00", "..%2f..", "{}", "é"])
+async def test_an_id_that_is_none_is_a_422_that_names_it(broker: Broker, identity: str) -> None:
+    for resource, name in (("lists", "list_id"), ("operations", "operation_id"), ("pushes", "push_id")):
+        reply = await broker.client.get(f"/v1/{resource}/{quote(identity, safe='%')}")
+        if reply.status_code != 404:
+            assert pointers(problem(reply, 422)) == [f"path:{name}"]
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [None, "", "Bearer", "Bearer x", "Basic YTpi", "bearer", "Token x", "Bearer " + "x" * 5000],
+)
+async def test_a_wrong_token_is_a_401_that_says_what_to_send(broker: Broker, authorization: str | None) -> None:
+    headers = {"Authorization": authorization} if authorization is not None else {}
+    async with broker.client_with(None) as client:
+        reply = await client.get("/v1/lists", headers=headers)
+    problem(reply, 401, "unauthenticated")
+    assert reply.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+HEADERS = [
+    ("Prefer", "wait=x"),
+    ("Prefer", "wait=-1"),
+    ("Prefer", "wait=1.5"),
+    ("Prefer", "="),
+    ("Idempotency-Key", ""),
+    ("Idempotency-Key", "x" * 256),
+    ("X-Registry-Auth", "not base64!"),
+    ("X-Registry-Auth", "W10="),
+    ("X-Registry-Auth", "x" * 20_000),
+    ("X-Registry-Auth", registry_auth({"username": "a", "password": "b", "serveraddress": "a b"})),
+    ("X-Registry-Auth", registry_auth({"registrytoken": "a\nb", "serveraddress": NOWHERE})),
+    ("X-Registry-Auth", registry_auth({"identitytoken": "a\nb", "serveraddress": NOWHERE})),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), HEADERS, ids=[f"{n}-{v[:20]}" for n, v in HEADERS])
+async def test_a_malformed_header_is_named(broker: Broker, name: str, value: str) -> None:
+    body = {"reference": f"{NOWHERE}/a:1", "sources": [f"{NOWHERE}/b:1"]}
+    reply = await broker.client.post("/v1/lists", json=body, headers={name: value})
+    assert pointers(problem(reply, 422, "invalid-header")) == [f"header:{name}"]
+
+
+@pytest.mark.parametrize("value", ["3", '"', "x", '"a" "b"', ""])
+async def test_a_malformed_if_match_is_named(broker: Broker, value: str) -> None:
+    reply = await broker.client.delete(f"/v1/lists/{uuid4()}", headers={"If-Match": value})
+    assert pointers(problem(reply, 422, "invalid-header")) == ["header:If-Match"]
+
+
+async def test_a_malformed_last_event_id_is_named(broker: Broker) -> None:
+    for value in ("x", "-1", "1" * 30, "1.0"):
+        reply = await broker.client.get(
+            f"/v1/operations/{uuid4()}/events", headers={"Last-Event-ID": value}
+        )
+        assert pointers(problem(reply, 422, "invalid-header")) == ["header:Last-Event-ID"]
+
+
+async def test_unknown_paths_and_methods_are_problems_too(broker: Broker) -> None:
+    problem(await broker.client.get("/v1/nothing"), 404, "not-found")
+    problem(await broker.client.get("/"), 404, "not-found")
+    reply = await broker.client.put("/v1/lists", json={})
+    problem(reply, 405)
+    assert set(reply.headers["Allow"].replace(" ", "").split(",")) <= {"GET", "POST", "HEAD"}
+
+
+# --- bodies that nobody would write ---
+
+TEXTS = st.text(max_size=20) | st.sampled_from([f"{NOWHERE}/a:1", "linux/amd64", DIGEST, "\0", "null"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+MEMBERS = {
+    "/v1/lists": [
+        *("reference", "sources", "amend", "session", "expected_platforms", "push_when_complete", "format"),
+        *("annotations", "tags", "targets", "labels", "expires_in", "subject", "artifact_type"),
+    ],
+    "/v1/lists/delete": ["references", "ids", "session"],
+    "/v1/inspections": ["references", "verbose", "insecure"],
+    "/v1/tokens": ["name", "project", "admin"],
+    "/v1/projects": ["name"],
+}
+BODIES = st.sampled_from(sorted(MEMBERS)).flatmap(
+    lambda path: st.tuples(
+        st.just(path), st.dictionaries(st.sampled_from(MEMBERS[path]) | TEXTS, VALUES, max_size=5) | VALUES
+    )
+)
+
+
+async def test_no_body_at_all_makes_the_broker_fail(start_broker: Callable[..., Any]) -> None:
+    # Without a worker, since some of the references that are made up here lead to real registries.
+    broker: Broker = await start_broker(worker=False)
+    loop = asyncio.get_running_loop()
+
+    async def send(path: str, body: object) -> None:
+        reply = await broker.client.post(path, json=body, headers={"Prefer": "respond-async"})
+        assert reply.status_code in {200, 201, 202, 400, 404, 409, 422}, reply.text
+        if reply.status_code >= 400:
+            problem(reply, reply.status_code)
+
+    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(BODIES)
+    def sends(sent: tuple[str, object]) -> None:
+        asyncio.run_coroutine_threadsafe(send(*sent), loop).result(30)
+
+    await asyncio.to_thread(sends)
+
+
+# --- sources ---
+
+
+async def test_one_missing_source_among_good_ones_creates_nothing_and_is_named(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    await seed(registry, "a", "1", make_image())
+    good, missing = f"{registry.host}/a:1", f"{registry.host}/missing:1"
+    body = {"reference": f"{registry.host}/list:1", "sources": [good, missing], "insecure": True}
+    document = problem(await broker.client.post("/v1/lists", json=body), 404, "source-not-found")
+    assert pointers(document) == ["/sources/1"]
+    assert document["errors"][0]["reference"] == missing
+    assert document["registry"] == registry.host
+    assert (await broker.call("GET", "/v1/lists"))["items"] == []
+
+
+async def test_every_source_that_failed_is_named_with_its_own_reason(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    await seed(registry, "a", "1", make_image())
+    registry.add_manifest("odd", "1", b"not json", OCI_MANIFEST)
+    draft = await broker.create(f"{registry.host}/list:1", f"{registry.host}/a:1")
+    body = {"sources": [f"{registry.host}/{name}:1" for name in ("missing", "a", "odd")], "insecure": True}
+    reply = await broker.client.post(f"/v1/lists/{draft['id']}/entries", json=body)
+    document = problem(reply, 422, "sources-failed")
+    codes = {error["pointer"]: error["code"] for error in document["errors"]}
+    assert codes == {"/sources/0": "source-not-found", "/sources/2": "source-invalid"}
+    assert (await broker.call("GET", f"/v1/lists/{draft['id']}"))["revision"] == draft["revision"]
+
+
+SCHEMA_1 = json.dumps({"schemaVersion": 1, "name": "a", "tag": "1", "fsLayers": [], "history": []}).encode()
+ARTIFACT: Json = {"artifactType": "application/vnd.example+json"}
+UNUSABLE: dict[str, tuple[bytes, str, str, str]] = {
+    "schema 1": (SCHEMA_1, "application/vnd.docker.distribution.manifest.v1+prettyjws", "source-unsupported", "schema 1"),
+    "an artifact": (make_image(media="oci", extra=ARTIFACT).raw, OCI_MANIFEST, "source-unsupported", "artifact"),
+    "not JSON": (b"{nope", OCI_MANIFEST, "source-invalid", "JSON"),
+    "no known type": (b"{}", "application/json", "source-unsupported", "application/json"),
+    "too large": (make_image(media="oci").raw.ljust(4 * 2**20 + 1), OCI_MANIFEST, "source-too-large", ""),
+}
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+async def test_a_source_that_is_no_image_is_refused_by_what_it_is(
+    broker: Broker, registry: RegistryDouble, case: str
+) -> None:
+    raw, media_type, code, word = UNUSABLE[case]
+    plant(registry, "a", None, make_image(media="oci"))
+    registry.add_manifest("a", "1", raw, media_type)
+    source = f"{registry.host}/a:1"
+    body = {"reference": f"{registry.host}/list:1", "sources": [source], "insecure": True}
+    document = problem(await broker.client.post("/v1/lists", json=body), 422, code)
+    assert word in document["detail"]
+    assert document["errors"][0]["reference"] == source
+
+
+async def test_a_source_with_another_digest_than_asked_for_is_refused(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    image = make_image()
+    await seed(registry, "a", "1", image)
+    registry.misbehave(FlippedByte(), method="GET", path="/manifests/sha256", times=None)
+    source = f"{registry.host}/a@{image.digest}"
+    body = {"reference": f"{registry.host}/list:1", "sources": [source], "insecure": True}
+    document = problem(await broker.client.post("/v1/lists", json=body), 422, "digest-mismatch")
+    assert pointers(document) == ["/sources/0"]
+
+
+async def test_hostile_manifests_are_refused_one_by_one(broker: Broker, registry: RegistryDouble) -> None:
+    sources = []
+    for position, (media_type, raw) in enumerate(list(corpus().values())[:250]):
+        registry.add_manifest("a", f"t{position}", raw, media_type or "application/octet-stream")
+        sources.append(f"{registry.host}/a:t{position}")
+    body = {"reference": f"{registry.host}/list:1", "sources": sources, "insecure": True}
+    reply = await broker.client.post("/v1/lists", json=body, headers={"Prefer": "wait=60"})
+    document = problem(reply, 422)
+    assert len(document["errors"]) == len(sources)
+
+
+# --- registries ---
+
+STATUSES = {400: 422, 401: 403, 403: 403, 404: 404, 418: 422, 429: 429, 500: 502, 502: 502, 503: 502, 504: 502}
+
+
+@pytest.mark.parametrize("upstream", STATUSES)
+async def test_what_a_registry_answers_becomes_a_problem_that_names_it(
+    quick: Broker, registry: RegistryDouble, upstream: int
+) -> None:
+    registry.misbehave(Status(upstream, b"no", {"Retry-After": "0"}), path="/manifests/", times=None)
+    document = await _inspect(quick, registry, STATUSES[upstream])
+    assert document["upstream_status"] == upstream
+
+
+FAULTS: dict[str, tuple[Fault, set[str]]] = {
+    "HTML": (Html(), {"not-a-registry", "source-unsupported"}),
+    "HTML and 404": (Html(status=404), {"source-not-found", "not-a-registry"}),
+    "a reset": (Reset(), {"registry-unreachable"}),
+    "silence": (Silence(), {"registry-timeout"}),
+    "a drip": (Drip(), {"registry-timeout"}),
+    "no end": (Endless(), {"source-too-large"}),
+    "too much": (Oversize(5 * 2**20), {"source-too-large"}),
+    "half of it": (Truncated(), {"registry-unreachable", "registry-unavailable", "digest-mismatch", "source-invalid"}),
+    "half of it, cleanly": (Truncated(with_length=False), {"digest-mismatch", "source-invalid", "registry-unavailable"}),
+    "compressed": (Gzipped(), set()),
+    "another body": (OtherBody(b"[]"), {"digest-mismatch", "source-invalid"}),
+    "another digest": (WrongDigestHeader(), {"digest-mismatch"}),
+    "another type": (ContentType("text/html"), {"source-unsupported", "not-a-registry"}),
+    "no type": (ContentType(None), set()),
+    "a loop": (Redirect("http://{target}"), set()),
+    "elsewhere": (Redirect("http://169.254.169.254/latest/meta-data"), {"registry-forbidden", "untrusted-origin", "not-a-registry"}),
+    "a file": (Redirect("file:///etc/passwd"), set()),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+async def test_a_registry_that_misbehaves_is_a_problem_that_names_it(
+    quick: Broker, registry: RegistryDouble, name: str
+) -> None:
+    fault, codes = FAULTS[name]
+    registry.misbehave(fault, method="GET", path="/manifests/", times=None)
+    document = await _inspect(quick, registry)
+    if document is not None and codes:
+        assert document["type"].rpartition(":")[2] in codes, document
+
+
+async def test_a_registry_that_is_down_is_a_problem_that_names_it(quick: Broker) -> None:
+    host = f"127.0.0.1:{free_port()}"
+    reply = await quick.client.get("/v1/inspect", params={"reference": f"{host}/a:1", "insecure": True})
+    document = problem(reply, 502, "registry-unreachable")
+    assert document["registry"] == host
+
+
+async def test_a_name_that_does_not_resolve_is_a_problem_that_names_it(quick: Broker) -> None:
+    reply = await quick.client.get("/v1/inspect", params={"reference": f"{NOWHERE}/a:1"})
+    assert problem(reply, 502, "registry-unreachable")["registry"] == NOWHERE
+
+
+async def test_something_that_is_no_http_at_all_is_a_problem_that_names_it(quick: Broker) -> None:
+    async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.6\r\n" * 10)
+        writer.close()
+
+    async with listening(shout) as port:
+        host = f"127.0.0.1:{port}"
+        reply = await quick.client.get("/v1/inspect", params={"reference": f"{host}/a:1", "insecure": True})
+        assert problem(reply, reply.status_code)["registry"] == host
+        assert reply.status_code in {502, 504}
+
+
+async def test_something_that_never_says_a_word_is_a_problem_that_names_it(quick: Broker) -> None:
+    held: list[asyncio.StreamWriter] = []
+
+    async def keep(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        held.append(writer)
+        await reader.read()
+        writer.close()
+
+    async with listening(keep) as port:
+        host = f"127.0.0.1:{port}"
+        reply = await quick.client.get("/v1/inspect", params={"reference": f"{host}/a:1", "insecure": True})
+        document = problem(reply, 504, "registry-timeout")
+        assert document["registry"] == host
+
+
+@pytest.mark.parametrize("mode", ["basic", "bearer"])
+async def test_a_registry_that_wants_other_credentials_says_so(quick: Broker, mode: Any) -> None:
+    async with RegistryDouble(auth=mode, users={"user": "right"}) as double:
+        plant(double, "a", "1", make_image())
+        wrong = registry_auth({"username": "user", "password": "wrong", "serveraddress": double.host})
+        for headers in ({}, {"X-Registry-Auth": wrong}):
+            reply = await quick.client.get(
+                "/v1/inspect", params={"reference": f"{double.host}/a:1", "insecure": True}, headers=headers
+            )
+            document = problem(reply, 403, "registry-denied")
+            assert document["registry"] == double.host
+            assert "wrong" not in reply.text
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_told_from_a_missing_image(quick: Broker) -> None:
+    async with RegistryDouble(tls=True) as double:
+        plant(double, "a", "1", make_image())
+        reply = await quick.client.get("/v1/inspect", params={"reference": f"{double.host}/a:1"})
+        document = problem(reply, 502, "registry-tls-failed")
+        assert document["registry"] == double.host
+
+
+async def test_a_plain_http_registry_is_not_spoken_to_unless_asked(
+    quick: Broker, registry: RegistryDouble
+) -> None:
+    plant(registry, "a", "1", make_image())
+    reply = await quick.client.get("/v1/inspect", params={"reference": f"{registry.host}/a:1"})
+    assert problem(reply, 502)["registry"] == registry.host
+    assert registry.received(path="/manifests/") == []
+
+
+async def test_loopback_is_refused_where_the_operator_does_not_allow_it(
+    start_broker: Callable[..., Any], registry: RegistryDouble
+) -> None:
+    broker: Broker = await start_broker(allow_loopback=False)
+    for reference in (f"{registry.host}/a:1", f"localhost:{registry.port}/a:1", "169.254.169.254/a:1", "[::1]:5000/a:1"):
+        reply = await broker.client.get("/v1/inspect", params={"reference": reference, "insecure": True})
+        document = problem(reply, 403)
+        assert document["type"].rpartition(":")[2] in {"registry-forbidden", "insecure-forbidden"}
+        assert document["registry"] == reference.partition("/")[0]
+    assert registry.journal == []
+
+
+async def test_a_push_to_a_registry_that_fails_midway_says_what_had_been_put(
+    quick: Broker, registry: RegistryDouble
+) -> None:
+    await seed(registry, "a", "1", make_image_for("linux/amd64"))
+    draft = await quick.create(f"{registry.host}/list:1", f"{registry.host}/a:1")
+    registry.misbehave(Status.oci(500, "UNKNOWN"), method="PUT", path="/manifests/1$", times=None)
+    reply = await quick.client.post(f"/v1/lists/{draft['id']}/push", json={"insecure": True})
+    document = problem(reply, 502, "registry-unavailable")
+    assert document["targets"][0]["repository"] == f"{registry.host}/list"
+    assert document["targets"][0]["manifests"]["done"] == 1
+
+
+async def _inspect(broker: Broker, registry: RegistryDouble, status: int | None = None) -> Json:
+    """The problem; or the answer, where the misbehaviour is one that a careful reader can live with."""
+    plant(registry, "a", "1", make_image())
+    parameters = {"reference": f"{registry.host}/a:1", "insecure": "true"}
+    reply: httpx2.Response = await broker.client.get("/v1/inspect", params=parameters)
+    assert reply.status_code < 600
+    if reply.status_code == 200:
+        return {"type": ""}
+    document = problem(reply, reply.status_code)
+    assert reply.status_code != 500, document
+    assert registry.host in (document.get("registry"), document.get("reference", "").partition("/")[0]), document
+    if status is not None:
+        assert reply.status_code == status, document
+    return document

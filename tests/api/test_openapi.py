@@ -1,0 +1,139 @@
+"""The OpenAPI document: valid, on paper as in the program, and true of the bodies it shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from app.api.problem_documents import TYPE_PREFIX, status_of
+from app.errors import by_code
+from tests.support.contract import PROBLEM, document, operations, resolve, validator
+
+ROOT = Path(__file__).parents[2]
+PAPER = ROOT / "openapi" / "openapi.json"
+
+Json = dict[str, Any]
+
+every_operation = pytest.mark.parametrize(
+    "operation",
+    [pytest.param(operation, id=operation["operationId"]) for _method, _path, operation in operations()],
+)
+
+
+def test_the_document_is_valid_openapi_3_1() -> None:
+    assert document()["openapi"].startswith("3.1.")
+    assert [error.message for error in OpenAPIV31SpecValidator(document()).iter_errors()] == []
+
+
+def test_the_document_on_paper_is_the_one_that_the_program_makes() -> None:
+    assert json.loads(PAPER.read_text(encoding="utf-8")) == document(), "run scripts/openapi"
+
+
+def test_every_operation_has_a_name_of_its_own() -> None:
+    names = [operation["operationId"] for _method, _path, operation in operations()]
+    assert len(names) == len(set(names))
+    assert all(name.isidentifier() and name.islower() for name in names)
+
+
+@every_operation
+def test_every_operation_says_what_it_does(operation: Json) -> None:
+    assert operation["description"]
+    assert operation["tags"]
+
+
+@every_operation
+def test_every_request_body_has_an_example_that_its_schema_accepts(operation: Json) -> None:
+    for media in operation.get("requestBody", {}).get("content", {}).values():
+        assert media["examples"]
+        schema = _only_reference(media["schema"])
+        for example in media["examples"].values():
+            assert [e.message for e in validator(schema, closed=False).iter_errors(example["value"])] == []
+
+
+@every_operation
+def test_every_problem_has_an_example_that_is_such_a_problem(operation: Json) -> None:
+    for status, response in operation["responses"].items():
+        if not status.startswith(("4", "5")):
+            continue
+        media = response["content"][PROBLEM]
+        assert set(response["content"]) == {PROBLEM}
+        assert media["examples"]
+        for code, example in media["examples"].items():
+            problem = example["value"]
+            assert list(validator(media["schema"]["$ref"], closed=False).iter_errors(problem)) == []
+            assert problem["type"] == TYPE_PREFIX + code
+            assert str(problem["status"]) == status == str(status_of(by_code()[code]))
+
+
+@every_operation
+def test_every_successful_answer_names_its_schema(operation: Json) -> None:
+    for status, response in operation["responses"].items():
+        for media_type, media in response.get("content", {}).items():
+            if status.startswith("2") and media_type == "application/json":
+                assert "$ref" in media["schema"]
+
+
+@every_operation
+def test_operations_of_v1_want_a_bearer_token(operation: Json) -> None:
+    open_to_all = operation["tags"] == ["health"]
+    assert bool(operation.get("security")) != open_to_all
+    assert ("401" in operation["responses"]) != open_to_all
+
+
+def test_no_schema_is_without_a_name() -> None:
+    """Generators make up names for objects and enumerations that stand inline, and they read badly."""
+    nameless = [
+        f"{name}{pointer}"
+        for name, schema in document()["components"]["schemas"].items()
+        for pointer, part in _walk(schema)
+        if pointer and ("enum" in part or part.get("type") == "object")
+    ]
+    for _method, path, operation in operations():
+        for parameter in operation.get("parameters", ()):
+            nameless += [
+                f"{path} {parameter['name']}{pointer}"
+                for pointer, part in _walk(parameter["schema"])
+                if "enum" in part or part.get("type") == "object"
+            ]
+    assert nameless == []
+
+
+def test_every_schema_is_referred_to() -> None:
+    used = set(_references(document()))
+    assert {f"#/components/schemas/{name}" for name in document()["components"]["schemas"]} == used
+
+
+def test_schemas_say_what_their_members_are_called_and_which_are_there() -> None:
+    for name, schema in document()["components"]["schemas"].items():
+        if "properties" in schema:
+            assert schema["type"] == "object", name
+            assert resolve(schema)["title"], name
+
+
+def _only_reference(schema: Json) -> str:
+    """A body that may be left out is a choice between the schema and null."""
+    found = [each["$ref"] for each in (schema, *schema.get("anyOf", ())) if "$ref" in each]
+    assert len(found) == 1
+    return str(found[0])
+
+
+def _walk(part: Any, pointer: str = "") -> Iterator[tuple[str, Json]]:
+    if isinstance(part, dict):
+        yield pointer, part
+        for key, value in part.items():
+            if key not in ("examples", "example", "default"):
+                yield from _walk(value, f"{pointer}/{key}")
+    elif isinstance(part, list):
+        for position, value in enumerate(part):
+            yield from _walk(value, f"{pointer}/{position}")
+
+
+def _references(part: Any) -> Iterator[str]:
+    for _pointer, each in _walk(part):
+        if isinstance(each.get("$ref"), str):
+            yield each["$ref"]

@@ -1,0 +1,192 @@
+"""A running broker: the real application and a worker in the test's loop, behind a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import secrets
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+import uvicorn
+
+from app.api.app import create_app
+from app.operations.retries import RetryPolicy
+from app.settings import Settings
+from app.wiring import Wired, listening, running, wire
+from tests.support.contract import check_response
+
+Json = dict[str, Any]
+Client = httpx2.AsyncClient
+
+# Registries in tests fail at once or never: nothing is won by trying long.
+QUICK = RetryPolicy(max_attempts=2, base=0.01, cap=0.02)
+PATIENCE = 60.0
+KEY = base64.b64encode(b"k" * 32).decode()
+
+
+class Broker:
+    """`async with Broker(database_url) as broker:` and it answers at `broker.base_url`.
+
+    Settings are overridden by their names; without a worker operations are accepted and left.
+    """
+
+    def __init__(
+        self, database_url: str, *, policy: RetryPolicy = QUICK, worker: bool = True, **settings: Any
+    ) -> None:
+        self.token = f"admin-{secrets.token_hex(16)}"
+        self.settings = Settings.model_validate(
+            {
+                "database_url": database_url,
+                "admin_token": self.token,
+                "allow_loopback": True,
+                "secret_key": KEY,
+                "stop_seconds": 5.0,
+                "registry_connect_seconds": 2.0,
+                "registry_call_seconds": 20.0,
+                "worker_concurrency": 8,
+                "pool_size": 5,
+                **settings,
+            }
+        )
+        self.base_url = ""
+        self._policy = policy
+        self._worker = worker
+        self._cleanup = contextlib.AsyncExitStack()
+        self._client: Client | None = None
+
+    @property
+    def client(self) -> Client:
+        """One that carries the admin token."""
+        assert self._client is not None
+        return self._client
+
+    async def __aenter__(self) -> Self:
+        async with contextlib.AsyncExitStack() as stack:
+            wired = wire(self.settings, self._database_url())
+            stack.push_async_callback(wired.database.dispose)
+            await wired.services.tokens.bootstrap(self.token)
+            self.base_url = await stack.enter_async_context(self._serving(wired))
+            self._client = await stack.enter_async_context(self.client_with(self.token))
+            self._cleanup = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._cleanup.aclose()
+
+    def client_with(self, token: str | None, **headers: str) -> Client:
+        """A client of someone else's, to be closed by its block."""
+        bearer = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        return httpx2.AsyncClient(
+            base_url=self.base_url,
+            headers={**bearer, **headers},
+            timeout=PATIENCE,
+            trust_env=False,
+            # Whatever a test is about, each answer that it gets must be one that the document announces.
+            event_hooks={"response": [check_response]},
+        )
+
+    # --- calls that most tests make ---
+
+    async def call(
+        self, method: str, path: str, body: object = None, *, status: int = 200, **headers: str
+    ) -> Any:
+        """The answer's JSON; anything but the status that was expected is a failure."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        reply = await self.client.request(method, path, json=body, headers=sent)
+        assert reply.status_code == status, f"{method} {path}: {reply.status_code} {reply.text}"
+        return reply.json() if reply.content else None
+
+    async def create(self, reference: str, *sources: object, status: int = 201, **members: object) -> Any:
+        body = {"reference": reference, "sources": list(sources), "insecure": True, **members}
+        return await self.call("POST", "/v1/lists", body, status=status)
+
+    async def push(self, list_id: str, *, status: int = 200, **members: object) -> Any:
+        body = {"insecure": True, **members}
+        return await self.call("POST", f"/v1/lists/{list_id}/push", body, status=status)
+
+    async def ended(self, operation_id: str) -> Any:
+        """The operation, once it has ended; its stream ends with it."""
+        async with self.client.stream("GET", f"/v1/operations/{operation_id}/events") as reply:
+            async for _line in reply.aiter_lines():
+                pass
+        return await self.call("GET", f"/v1/operations/{operation_id}")
+
+    async def new_token(self, project: str = "default", *, name: str = "ci", admin: bool = False) -> str:
+        body = {"name": name, "project": project, "admin": admin}
+        made = await self.call("POST", "/v1/tokens", body, status=201)
+        return str(made["token"])
+
+    # --- the server ---
+
+    def _database_url(self) -> str:
+        assert self.settings.database_url is not None
+        return self.settings.database_url.get_secret_value()
+
+    @contextlib.asynccontextmanager
+    async def _serving(self, wired: Wired) -> AsyncIterator[str]:
+        services = running(self.settings, wired, self._policy) if self._worker else listening(wired)
+        app = create_app(
+            lambda: services, version=wired.services.version, max_body_bytes=self.settings.max_body_bytes
+        )
+        listener = socket.create_server(("127.0.0.1", 0))
+        server = _Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                lifespan="on",
+                timeout_graceful_shutdown=int(self.settings.stop_seconds),
+            )
+        )
+        serving = asyncio.create_task(server.serve([listener]))
+        up = asyncio.create_task(server.up.wait())
+        await asyncio.wait([serving, up], return_when=asyncio.FIRST_COMPLETED)
+        up.cancel()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await serving
+
+
+class _Server(uvicorn.Server):
+    """Says when it listens, and leaves the signals to pytest."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def registry_auth(document: Mapping[str, str]) -> str:
+    """The value of an X-Registry-Auth header."""
+    return base64.urlsafe_b64encode(json.dumps(document).encode()).decode()
+
+
+def problem(reply: httpx2.Response, status: int, code: str | None = None) -> Json:
+    """The problem document of an answer, whose form is checked here for every test."""
+    assert reply.status_code == status, f"{reply.status_code} {reply.text}"
+    assert reply.headers["Content-Type"] == "application/problem+json"
+    document: Json = reply.json()
+    assert document["status"] == status
+    assert document["title"]
+    assert document["detail"]
+    if code is not None:
+        assert document["type"] == f"urn:manifest-broker:problem:{code}", document
+    return document
