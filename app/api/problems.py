@@ -135,7 +135,7 @@ async def _on_validation_error(request: Request, error: Exception) -> JSONRespon
     if any(each["type"] == "json_invalid" for each in error.errors()):
         return response_of(_malformed(error), request.url.path)
     found = _most_precise([FieldError(_pointer(each, error.body), each["msg"]) for each in error.errors()])
-    detail = f"{found[0].pointer}: {found[0].detail}"
+    detail = f"{found[0].pointer or 'the body'}: {found[0].detail}"
     if len(found) > 1:
         detail += f" (and {len(found) - 1} more)"
     kind = errors.InvalidHeader if found[0].pointer.startswith("header:") else errors.InvalidInput

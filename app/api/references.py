@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from app.errors import InvalidReference
-from app.lists.source import located
+from app.lists.source import at
 from app.oci.reference import Reference, parse_reference
 
 
 def parse_at(text: str, pointer: str) -> Reference:
     """The reference; the error says where it stood."""
-    try:
+    with at(pointer):
         return parse_reference(text)
-    except InvalidReference as error:
-        raise located(error, pointer) from None
 
 
 def canonical_query(reference: str | None) -> str | None:

@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from app.errors import BrokerError, FieldError, InvalidInput
+from app.errors import FieldError, InvalidInput
 from app.lists.draft import Options, merged
-from app.lists.source import located, parse_any_platform
+from app.lists.source import at, parse_any_platform
 from app.oci.annotations import parse_annotations
 from app.oci.descriptor import parse_descriptor
 from app.oci.index import Format
@@ -24,10 +24,8 @@ def apply_changes(options: Options, changes: Mapping[str, Any]) -> Options:
     """
     values: dict[str, Any] = {}
     for name, value in changes.items():
-        try:
+        with at(f"/{name}"):
             values[name] = _changed(options, name, value)
-        except BrokerError as error:
-            raise located(error, f"/{name}") from None
     changed = replace(options, **values)
     _refuse_contradictions(changed)
     return changed

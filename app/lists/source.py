@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.errors import BrokerError, FieldError
@@ -30,10 +31,8 @@ def parse_sources(documents: Sequence[Any], pointer: str = "/sources") -> tuple[
     """All sources; the error names the position of the one that can't be read."""
     found = []
     for position, document in enumerate(documents):
-        try:
+        with at(f"{pointer}/{position}"):
             found.append(_parse_source(document))
-        except BrokerError as error:
-            raise located(error, f"{pointer}/{position}") from None
     return tuple(found)
 
 
@@ -63,21 +62,27 @@ def parse_override(document: str | Mapping[str, Any]) -> PlatformOverride:
     )
 
 
-def located(error: BrokerError, pointer: str) -> BrokerError:
-    """The same error, saying which field it is about."""
-    if error.errors:
-        return error
-    return type(error)(error.detail, errors=[FieldError(pointer, error.detail)], **error.members)
+@contextmanager
+def at(pointer: str) -> Iterator[None]:
+    """Errors from within say which field they are about; of one within another the pointers join."""
+    try:
+        yield
+    except BrokerError as error:
+        fields = [replace(each, pointer=pointer + each.pointer) for each in error.errors]
+        fields = fields or [FieldError(pointer, error.detail)]
+        raise type(error)(error.detail, errors=fields, **error.members) from None
 
 
 def _parse_source(document: str | Mapping[str, Any]) -> Source:
     if isinstance(document, str):
         return Source(parse_reference(document))
-    return Source(
-        reference=parse_reference(document["reference"]),
-        override=parse_override(document["platform"]).distinct()
-        if document.get("platform") is not None
-        else PlatformOverride(),
-        platforms=tuple(parse_any_platform(platform) for platform in document.get("platforms") or ()),
-        annotations=parse_annotations(document.get("annotations") or {}),
-    )
+    with at("/reference"):
+        reference = parse_reference(document["reference"])
+    with at("/platform"):
+        given = document.get("platform")
+        override = parse_override(given).distinct() if given is not None else PlatformOverride()
+    with at("/platforms"):
+        platforms = tuple(parse_any_platform(platform) for platform in document.get("platforms") or ())
+    with at("/annotations"):
+        annotations = parse_annotations(document.get("annotations") or {})
+    return Source(reference, override, platforms, annotations)

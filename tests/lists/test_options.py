@@ -84,7 +84,7 @@ def test_a_text_states_what_it_names_and_leaves_the_rest_to_the_image() -> None:
     ],
 )
 def test_an_object_overrides_the_members_that_it_has(given: dict[str, Any], expected: Platform) -> None:
-    assert parse_override(given).over(Platform("linux", "386")) == expected
+    assert parse_override(given).distinct().over(Platform("linux", "386")) == expected
 
 
 def test_what_an_image_says_itself_is_never_normalised() -> None:
@@ -104,3 +104,18 @@ def test_push_when_complete_is_accepted_with_something_to_wait_for() -> None:
     assert options.push_when_complete
     with pytest.raises(InvalidInput):
         apply_changes(options, {"expected_platforms": None})
+
+
+@pytest.mark.parametrize(
+    ("source", "pointer"),
+    [
+        ({"reference": "Not/Fine"}, "/sources/0/reference"),
+        ({"reference": "a", "platform": "linux"}, "/sources/0/platform"),
+        ({"reference": "a", "platforms": ["linux/amd64", "x"]}, "/sources/0/platforms"),
+        ({"reference": "a", "annotations": {"": "v"}}, "/sources/0/annotations"),
+    ],
+)
+def test_a_member_of_a_source_that_can_not_be_read_is_named(source: dict[str, Any], pointer: str) -> None:
+    with pytest.raises(BrokerError) as caught:
+        parse_sources([source])
+    assert [error.pointer for error in caught.value.errors] == [pointer]

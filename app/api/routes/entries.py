@@ -24,7 +24,7 @@ from app.api.schemas.lists import (
     EntryInspection,
     source_documents,
 )
-from app.lists.source import located, parse_override
+from app.lists.source import at, parse_override
 from app.oci.annotations import parse_annotations
 from app.services.documents import entry_inspection
 from app.services.lists import find_entry
@@ -95,14 +95,10 @@ async def annotate_entry(
 ) -> Response:
     """Say what an image runs on where its config does not, or add annotations (null clears)."""
     annotations = body.annotations or {}
-    try:
+    with at("/platform"):
         override = parse_override(platform_input(body.platform)) if body.platform is not None else None
-    except errors.InvalidPlatform as error:
-        raise located(error, "/platform") from None
-    try:
+    with at("/annotations"):
         parse_annotations({name: text for name, text in annotations.items() if text is not None})
-    except errors.InvalidAnnotation as error:
-        raise located(error, "/annotations") from None
     draft = await services.lists.annotate(
         incoming.call(), list_id, entry_id, override, annotations, revision=revision
     )

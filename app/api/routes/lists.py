@@ -32,7 +32,7 @@ from app.api.schemas.pushes import Push, PushList
 from app.errors import FieldError, InvalidInput, ListNotPushable
 from app.lists.draft import Draft, ListState
 from app.lists.push_plan import Conditions, build_draft_index
-from app.lists.source import located
+from app.lists.source import at
 from app.oci.digest import parse_digest
 from app.services.callers import Call
 from app.services.documents import list_document
@@ -280,10 +280,8 @@ def _conditions(body: PushList) -> Conditions:
     if body.if_absent and body.if_digest is not None:
         detail = "A tag can't be absent and hold a digest: give if_absent or if_digest"
         raise InvalidInput(detail, errors=[FieldError("/if_absent", detail)])
-    try:
+    with at("/if_digest"):
         wanted = parse_digest(body.if_digest) if body.if_digest is not None else None
-    except errors.InvalidDigest as error:
-        raise located(error, "/if_digest") from None
     return Conditions(if_absent=body.if_absent, if_digest=wanted)
 
 
