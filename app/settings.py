@@ -24,7 +24,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-__all__ = ["RegistryCredential", "Settings", "secret_key_of"]
+__all__ = ["RegistryCredential", "RegistryTls", "Settings", "secret_key_of"]
 
 SECRET_KEY_BYTES = 32
 # 256 random bits in hexadecimal have 64 characters; what people think up is shorter, and guessed.
@@ -73,6 +73,27 @@ class RegistryCredential(BaseModel):
         return self
 
 
+class RegistryTls(BaseModel):
+    """Files in PEM: authorities to believe beside the machine's, and a certificate with its key to show."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+    @field_validator("ca", "cert", "key")
+    @classmethod
+    def _expand_home(cls, value: Path | None) -> Path | None:
+        return value.expanduser() if value is not None else None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.cert is None) != (self.key is None) or not (self.ca or self.cert):
+            raise ValueError("needs ca, or cert with key, or all three")
+        return self
+
+
 class Settings(BaseSettings):
     """Read once, at the start; nothing below `wiring` sees it."""
 
@@ -106,6 +127,12 @@ class Settings(BaseSettings):
     docker_config: Path | None = None
     """A Docker config.json whose credentials the broker may use."""
     registry_credentials: Annotated[dict[str, RegistryCredential], NoDecode, BeforeValidator(_decode)] = {}
+    registry_tls: Annotated[dict[str, RegistryTls], NoDecode, BeforeValidator(_decode)] = {}
+    """By host and port: which authorities its certificate may have, and which certificate it is shown."""
+    certs_dir: Path | None = None
+    """The same in the layout of Docker's /etc/docker/certs.d."""
+    registries: Names = ()
+    """The only registries that may be named, if there are any here: host, host:port, *.suffix, CIDR."""
     insecure_registries: Names = ()
     """Where plain HTTP or unverified TLS may be used if the caller asks: host, host:port, *.suffix, CIDR."""
     allowed_networks: Names = ()
@@ -115,8 +142,10 @@ class Settings(BaseSettings):
     token_origins: Annotated[dict[str, tuple[str, ...]], NoDecode, BeforeValidator(_decode)] = {}
     """For each registry, further origins that may be sent its credentials in exchange for a token."""
 
-    worker_concurrency: Count = 16
+    worker_concurrency: Count = 64
     """Operations that one process runs at the same time."""
+    registry_operations: Count = 16
+    """How many of them may be for the same registries: one that is slow takes no more of the room."""
     registry_concurrency: Count = 32
     """Requests that one process makes to one registry host at the same time."""
     registry_connect_seconds: Seconds = 10.0
@@ -181,7 +210,7 @@ class Settings(BaseSettings):
     def _lower(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator("data", "docker_config", "pg_bin")
+    @field_validator("data", "docker_config", "certs_dir", "pg_bin")
     @classmethod
     def _expand_home(cls, value: Path | None) -> Path | None:
         return value.expanduser() if value is not None else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import signal
 import socket
@@ -21,7 +22,9 @@ from app.errors import InvalidInput
 from app.logs import configure_logging
 from app.operations.retries import RetryPolicy
 from app.operations.states import Kind
-from app.registry.client import AccessPolicy, Credential, Keychain, Limits, RegistryClient
+from app.registry.client import AccessPolicy, Credential, Keychain, Limits, RegistryClient, Trust
+from app.registry.trust import read_certs_dir
+from app.registry.urls import canonical_registry
 from app.runner.housekeeper import Housekeeper
 from app.runner.runner import Runner
 from app.services.attempts import Handler
@@ -33,8 +36,10 @@ from app.services.lists import Lists
 from app.services.operations import Operations
 from app.services.pushes import Pushes
 from app.services.readiness import Readiness
+from app.services.registries import Registries
 from app.services.tokens import Tokens
 from app.settings import Settings, secret_key_of
+from app.store.budgets import forget_old_budgets
 from app.store.database import Database
 from app.store.embedded import EmbeddedPostgres, postgres_on
 from app.store.lists import delete_expired_lists
@@ -45,7 +50,10 @@ from app.store.tokens import Token
 Announce = Callable[[str], object]
 
 # For calls that someone waits for: rather an answer soon than success late. A push is worth more patience.
-PROMPT = RetryPolicy(max_attempts=3, base=0.25, cap=2.0)
+PROMPT = RetryPolicy(max_attempts=3, base=0.25, cap=2.0, longest_park=60.0)
+
+# So long a request waits for a registry that asked for a pause; beyond it the operation makes room and is parked.
+PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,7 @@ class Wired:
     client: RegistryClient
     services: Services
     handlers: Mapping[Kind, Handler]
+    registries: Registries
 
 
 def broker_version() -> str:
@@ -74,6 +83,7 @@ def wire(settings: Settings, url: str) -> Wired:
         AccessPolicy.parse(
             allowed_networks=settings.allowed_networks,
             insecure_registries=settings.insecure_registries,
+            registries=settings.registries,
             allow_loopback=settings.loopback_allowed,
             token_origins=settings.token_origins,
         ),
@@ -81,7 +91,9 @@ def wire(settings: Settings, url: str) -> Wired:
             concurrency=settings.registry_concurrency,
             connect_seconds=settings.registry_connect_seconds,
             call_seconds=settings.registry_call_seconds,
+            patience_seconds=PATIENCE_SECONDS,
         ),
+        trusts=_trusts(settings),
     )
     credentials = Credentials(_keychain(settings), secret_key_of(settings))
     intake = Intake(credentials)
@@ -104,7 +116,8 @@ def wire(settings: Settings, url: str) -> Wired:
         readiness=Readiness(database),
         version=broker_version(),
     )
-    return Wired(database, notifications, client, services, handlers)
+    registries = Registries(database, notifications, client.budgets)
+    return Wired(database, notifications, client, services, handlers, registries)
 
 
 async def run_api_and_worker(settings: Settings, *, announce: Announce) -> None:
@@ -131,8 +144,9 @@ async def run_worker(settings: Settings) -> None:
         loop = asyncio.get_running_loop()
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(each, runner.stop)
+        _keep_what_is_loaded()
         try:
-            async with _listening(wired), wired.client:
+            async with _listening(wired), _asking(wired):
                 await runner.run()
         finally:
             await wired.database.dispose()
@@ -175,15 +189,24 @@ async def _serve(settings: Settings, wired: Wired, announce: Announce, *, with_w
             log_config=None,
             access_log=False,
             server_header=False,
+            # Longer than proxies keep theirs, so that it is never us who close under a request.
+            timeout_keep_alive=75,
             timeout_graceful_shutdown=int(settings.stop_seconds),
             h11_max_incomplete_event_size=64 * 1024,
         ),
         lambda address: _announce(announce, address, made),
     )
+    _keep_what_is_loaded()
     try:
         await server.serve()
     finally:
         await wired.database.dispose()
+
+
+def _keep_what_is_loaded() -> None:
+    # All that the start has made stays until the end; searched for garbage, it stops everything for 75 ms.
+    gc.collect()
+    gc.freeze()
 
 
 class _AnnouncingServer(uvicorn.Server):
@@ -224,7 +247,7 @@ async def running(
 ) -> AsyncIterator[Services]:
     """The services with a worker beside them, which is stopped gracefully at the end."""
     runner = _runner(settings, wired, policy)
-    async with _listening(wired), wired.client, asyncio.TaskGroup() as group:
+    async with _listening(wired), _asking(wired), asyncio.TaskGroup() as group:
         group.create_task(runner.run())
         try:
             yield wired.services
@@ -242,7 +265,7 @@ async def listening(wired: Wired) -> AsyncIterator[Services]:
 @asynccontextmanager
 async def _listening(wired: Wired) -> AsyncIterator[None]:
     """Notifications and housekeeping for as long as the block runs."""
-    housekeeper = Housekeeper(wired.database, [delete_expired_lists])
+    housekeeper = Housekeeper(wired.database, [delete_expired_lists, forget_old_budgets])
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(wired.notifications.run()), group.create_task(housekeeper.run())]
         try:
@@ -252,12 +275,24 @@ async def _listening(wired: Wired) -> AsyncIterator[None]:
                 task.cancel()
 
 
+@asynccontextmanager
+async def _asking(wired: Wired) -> AsyncIterator[None]:
+    """The registry client for as long as the block runs, and what it learns shared with the other workers."""
+    async with wired.client, asyncio.TaskGroup() as group:
+        sharing = group.create_task(wired.registries.run())
+        try:
+            yield
+        finally:
+            sharing.cancel()
+
+
 def _runner(settings: Settings, wired: Wired, policy: RetryPolicy | None = None) -> Runner:
     return Runner(
         wired.database,
         wired.notifications,
         wired.handlers,
         concurrency=settings.worker_concurrency,
+        share=settings.registry_operations,
         grace=timedelta(seconds=settings.stop_seconds),
         policy=policy,
     )
@@ -292,6 +327,17 @@ def _any_database(settings: Settings) -> Iterator[str]:
         return
     with postgres_on(settings.data / "postgres", binaries=settings.pg_bin) as url:
         yield url
+
+
+def _trusts(settings: Settings) -> dict[str, Trust]:
+    """What the operator gave: a directory as Docker's, and before it the settings by host."""
+    trusts = read_certs_dir(settings.certs_dir) if settings.certs_dir is not None else {}
+    for host, given in settings.registry_tls.items():
+        authorities = (given.ca,) if given.ca is not None else ()
+        trusts[canonical_registry(host)] = Trust(authorities, given.cert, given.key)
+    for trust in trusts.values():
+        trust.check()
+    return trusts
 
 
 def _keychain(settings: Settings) -> Keychain:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fastapi import Response
 from fastapi.responses import JSONResponse
 
 from app.api.preferences import Wait
-from app.api.problems import problems
+from app.api.problems import problems, response_of
 from app.api.schemas.operations import Operation as OperationSchema
 from app.api.schemas.operations import operation_document
 from app.errors import BrokerError, OperationCancelled, revive
@@ -18,6 +18,8 @@ from app.services.operations import Operations
 from app.store.operations import Operation
 
 Json = dict[str, Any]
+
+BYTES: Json = {"schema": {"type": "string", "format": "binary"}}
 
 
 def json_answer(
@@ -34,7 +36,7 @@ def json_answer(
 async def answer(
     operations: Operations, accepted: Operation, wait: Wait, render: Callable[[Json], Response]
 ) -> Response:
-    """Wait as the caller asked; raises the problem of an operation that failed."""
+    """Wait as the caller asked; the problem of an operation that failed comes under its own status."""
     operation = accepted
     if not operation.state.ended and wait.seconds > 0:
         operation = await operations.wait(accepted.project_id, accepted.id, wait.seconds)
@@ -45,10 +47,17 @@ async def answer(
 
 
 def answers(
-    status: int, model: type, description: str, *failures: type[BrokerError], example: Json | None = None
+    status: int,
+    model: type,
+    description: str,
+    *failures: type[BrokerError],
+    example: Json | None = None,
+    raw: Iterable[str] = (),
 ) -> dict[int | str, Json]:
-    """The OpenAPI responses of a route that starts an operation."""
-    content = {"application/json": {"example": example}} if example is not None else {}
+    """The OpenAPI responses of a route that starts an operation; `raw` are types of exact bytes."""
+    content = dict.fromkeys(raw, BYTES)
+    if example is not None:
+        content["application/json"] = {"example": example}
     return {
         status: {"model": model, "description": description, **({"content": content} if content else {})},
         202: {
@@ -72,8 +81,8 @@ def _accepted(operation: Operation) -> Response:
 def _ended(operation: Operation, render: Callable[[Json], Response]) -> Response:
     if operation.state is State.SUCCEEDED and operation.result is not None:
         return render(operation.result)
-    if operation.state is State.CANCELLED:
-        raise OperationCancelled("The operation was cancelled", operation_id=str(operation.id))
     error = revive(operation.problem or {})
+    if operation.state is State.CANCELLED:
+        error = OperationCancelled("The operation was cancelled")
     error.members["operation_id"] = str(operation.id)
-    raise error
+    return response_of(error, operation_path(operation.id))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.errors import FieldError, InvalidHeader, Unauthenticated
-from app.registry.credentials import Credential, parse_registry_auth
+from app.registry.credentials import parse_registry_auth
 from app.services.callers import Call, Caller, Idempotency
 from app.services.inspections import Inspections
 from app.services.lists import Lists
@@ -59,35 +58,30 @@ CallerDep = Annotated[Caller, Depends(_caller)]
 _KEY = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?")
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """A request that starts an operation, before it is known which registries it is about."""
-
-    caller: Caller
-    idempotency: Idempotency | None
-    registry_auth: tuple[str | None, Credential] | None
-
-    def call(self, registries: Iterable[str] = ()) -> Call:
-        """With the caller's credential bound to the registry that it names, or to the only one there is."""
-        credentials = {}
-        if self.registry_auth is not None:
-            host, credential = self.registry_auth
-            credentials = {host or _only(set(registries)): credential}
-        return Call(self.caller.project_id, self.caller.name, self.idempotency, credentials)
+RegistryAuthHeader = Annotated[
+    str | None,
+    Header(
+        alias="X-Registry-Auth",
+        description=(
+            "A registry credential for this call only, as in the Docker Engine API: base64url of JSON with "
+            "serveraddress and username and password, identitytoken or registrytoken."
+        ),
+    ),
+]
 
 
-def _only(registries: set[str]) -> str:
-    if len(registries) != 1:
-        detail = (
-            "serveraddress is missing, and the request is about several registries: say which one it is for"
-        )
-        raise InvalidHeader(detail, errors=[FieldError("header:X-Registry-Auth", detail)])
-    return registries.pop()
+async def _change(caller: CallerDep, x_registry_auth: RegistryAuthHeader = None) -> Call:
+    """A request that changes something at once, and may start a push by it."""
+    registry_auth = parse_registry_auth(x_registry_auth) if x_registry_auth is not None else None
+    return Call(caller.project_id, caller.name, registry_auth=registry_auth)
 
 
-async def _incoming(
+ChangeDep = Annotated[Call, Depends(_change)]
+
+
+async def _call(
     request: Request,
-    caller: CallerDep,
+    change: ChangeDep,
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -96,25 +90,14 @@ async def _incoming(
             examples=["run-4711-amd64"],
         ),
     ] = None,
-    x_registry_auth: Annotated[
-        str | None,
-        Header(
-            alias="X-Registry-Auth",
-            description=(
-                "A registry credential for this call only, as in the Docker Engine API: base64url of JSON "
-                "with serveraddress and username and password, identitytoken or registrytoken."
-            ),
-        ),
-    ] = None,
-) -> Incoming:
-    idempotency = None
-    if idempotency_key is not None:
-        idempotency = Idempotency(_parse_key(idempotency_key), await _fingerprint(request))
-    registry_auth = parse_registry_auth(x_registry_auth) if x_registry_auth is not None else None
-    return Incoming(caller, idempotency, registry_auth)
+) -> Call:
+    """A request that starts an operation."""
+    if idempotency_key is None:
+        return change
+    return replace(change, idempotency=Idempotency(_parse_key(idempotency_key), await _fingerprint(request)))
 
 
-IncomingDep = Annotated[Incoming, Depends(_incoming)]
+CallDep = Annotated[Call, Depends(_call)]
 
 
 def _parse_key(text: str) -> str:

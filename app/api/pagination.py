@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -36,11 +36,12 @@ def parse_cursor(text: str | None) -> Position | None:
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         moment, identity = json.loads(raw)
-        position = datetime.fromisoformat(moment), UUID(identity)
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        # binascii.Error and JSONDecodeError are ValueErrors.
+        place = datetime.fromisoformat(moment)
+        position = (place.astimezone(UTC), UUID(identity)) if place.tzinfo else None
+    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError):
+        # binascii.Error and JSONDecodeError are ValueErrors; an offset may lead out of the calendar.
         position = None
-    if position is None or position[0].tzinfo is None:
+    if position is None:
         detail = "Take the cursor from next_cursor of the page before, unchanged"
         raise InvalidCursor(detail, errors=[FieldError("query:cursor", detail)])
     return position

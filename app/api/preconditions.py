@@ -7,30 +7,28 @@ from typing import Annotated
 
 from fastapi import Depends, Header
 
-from app.errors import FieldError, InvalidHeader, RevisionChanged
+from app.errors import FieldError, InvalidHeader
 
-_TAG = re.compile(r'"([0-9]{1,9})"', re.ASCII)
-_LIST = re.compile(r'\s*(?:W/)?"[\x21\x23-\x7e]*"\s*(?:,\s*(?:W/)?"[\x21\x23-\x7e]*"\s*)*', re.ASCII)
+_TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"', re.ASCII)
+_OURS = re.compile(r'"([0-9]{1,9})"', re.ASCII)
 
 
 def etag(revision: int) -> str:
     return f'"{revision}"'
 
 
-def parse_if_match(header: str | None) -> int | None:
-    """The revision that the caller saw; None when any will do.
+def parse_if_match(header: str | None) -> frozenset[int] | None:
+    """The revisions that the caller would change; None when any will do.
 
-    A well-formed tag that is none of ours matches nothing (§13.1.1).
+    Well-formed tags that are none of ours match nothing (§13.1.1), and so do weak ones.
     """
     if header is None or header.strip() == "*":
         return None
-    if not _LIST.fullmatch(header):
+    tags = [tag.strip() for tag in header.split(",")]
+    if not all(_TAG.fullmatch(tag) for tag in tags):
         detail = 'If-Match takes the ETag of the list, such as "3"'
         raise InvalidHeader(detail, errors=[FieldError("header:If-Match", detail)])
-    match = _TAG.fullmatch(header.strip())
-    if match is None:
-        raise RevisionChanged("If-Match has no ETag that this list ever had; send the one of GET")
-    return int(match[1])
+    return frozenset(int(ours[1]) for tag in tags if (ours := _OURS.fullmatch(tag)))
 
 
 def _if_match(
@@ -38,8 +36,8 @@ def _if_match(
         str | None,
         Header(alias="If-Match", description="Only if the list still has this ETag.", examples=['"3"']),
     ] = None,
-) -> int | None:
+) -> frozenset[int] | None:
     return parse_if_match(if_match)
 
 
-IfMatchDep = Annotated[int | None, Depends(_if_match)]
+IfMatchDep = Annotated[frozenset[int] | None, Depends(_if_match)]

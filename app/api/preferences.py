@@ -16,9 +16,7 @@ PUSH_SECONDS = 60
 # Proxies between caller and broker seldom keep a silent request longer.
 LONGEST_SECONDS = 300
 
-_PREFERENCE = re.compile(
-    r'\s*([!#$%&\'*+\-.^_`|~0-9A-Za-z]+)\s*(?:=\s*("?)([^",;]*)\2)?\s*(?:;[^,]*)?', re.ASCII
-)
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +33,12 @@ def parse_prefer(header: str | None, default: int) -> Wait:
         return Wait(default)
     found: dict[str, str] = {}
     for part in header.split(","):
-        match = _PREFERENCE.fullmatch(part)
-        if match is None:
+        preference, _, _ = part.partition(";")
+        name, _, value = (each.strip() for each in preference.partition("="))
+        if not _TOKEN.fullmatch(name):
             raise _invalid("Prefer is not a list of preferences (RFC 7240)")
         # The first of a kind counts (§2).
-        found.setdefault(match[1].lower(), match[3] or "")
+        found.setdefault(name.lower(), value.strip('"'))
     if "wait" in found:
         seconds = min(_parse_seconds(found["wait"]), LONGEST_SECONDS)
         return Wait(seconds, f"wait={seconds}")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
 from app.lists.source import at
 from app.oci.reference import Reference, parse_reference
 
@@ -18,11 +15,3 @@ def parse_at(text: str, pointer: str) -> Reference:
 def canonical_query(reference: str | None) -> str | None:
     """What a listing's filter `reference` looks for."""
     return str(parse_at(reference, "query:reference")) if reference is not None else None
-
-
-def source_registries(sources: Iterable[Any]) -> set[str]:
-    """The registries of sources as a body has them."""
-    return {
-        parse_at(source if isinstance(source, str) else source["reference"], f"/sources/{position}").registry
-        for position, source in enumerate(sources)
-    }

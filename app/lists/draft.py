@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from app.errors import DuplicatePlatform, FieldError
-from app.lists.overrides import PlatformOverride, check_known
+from app.errors import DuplicatePlatform, FieldError, InvalidInput
+from app.lists.overrides import NOTHING_SAID, PlatformOverride, check_known
 from app.oci.annotations import REFERENCE_DIGEST
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
-from app.oci.index import Format
+from app.oci.index import Format, sort_key
 from app.oci.platform import Platform
 from app.oci.reference import Reference
+
+# What registries' limit of 4 MiB for a manifest leaves room for, and readers still take.
+MAX_ENTRIES = 1024
 
 
 class ListState(StrEnum):
@@ -119,6 +122,11 @@ class Draft:
     push_operation_id: UUID | None = None
     last_push_id: UUID | None = None
 
+    @property
+    def in_order(self) -> tuple[Entry, ...]:
+        """The entries in the order of the index, which is Docker's."""
+        return tuple(sorted(self.entries, key=lambda entry: sort_key(str(entry.reference))))
+
 
 @dataclass(frozen=True, slots=True)
 class Amended:
@@ -136,23 +144,28 @@ def amend(entries: Sequence[Entry], incoming: Sequence[Entry], *, allow_duplicat
     Images replaced leave with their attestations. Raises DuplicatePlatform when the incoming ones collide
     among themselves: which of them was meant can't be told.
     """
-    renewed = {entry.reference: entry for entry in entries}
+    present = {entry.reference: entry for entry in entries}
     # The same source named twice is one entry, as for Docker.
     distinct = {entry.reference: entry for entry in incoming}.values()
-    fresh = tuple(_renew(renewed.get(entry.reference), entry) for entry in distinct)
+    fresh = tuple(_renew(present.get(entry.reference), entry) for entry in distinct)
+    by_platform: dict[Hashable, Entry] = {}
     if not allow_duplicate_platforms:
         _refuse_collisions(fresh)
+        by_platform = {entry.platform.key: entry for entry in entries if _is_unique(entry)}
     replaced: dict[UUID, Digest] = {}
     leaving: dict[UUID, Entry] = {}
     for entry in fresh:
-        for old in entries:
-            if old.reference == entry.reference or (
-                not allow_duplicate_platforms and _share_platform(old, entry)
-            ):
+        same_platform = by_platform.get(entry.platform.key) if _is_unique(entry) else None
+        for old in (present.get(entry.reference), same_platform):
+            if old is not None:
                 leaving[old.id] = old
                 if old.digest != entry.digest:
                     replaced[entry.id] = old.digest
     kept = _without_orphans([entry for entry in entries if entry.id not in leaving], leaving.values(), fresh)
+    if len(kept) + len(fresh) > MAX_ENTRIES:
+        raise InvalidInput(
+            f"A list has at most {MAX_ENTRIES} entries; this would make {len(kept) + len(fresh)}"
+        )
     remaining = {entry.id for entry in (*kept, *fresh)}
     removed = tuple(entry.id for entry in entries if entry.id not in remaining)
     return Amended((*kept, *fresh), fresh, removed, replaced)
@@ -164,24 +177,33 @@ def remove(entries: Sequence[Entry], leaving: Entry) -> tuple[Entry, ...]:
     return tuple(_without_orphans(rest, [leaving], rest))
 
 
+@dataclass(frozen=True, slots=True)
+class EntryChanges:
+    """A merge patch of an entry: null for the whole of a member takes back all that was ever said of it."""
+
+    override: PlatformOverride = NOTHING_SAID
+    annotations: Mapping[str, str | None] = field(default_factory=dict)
+    forget_override: bool = False
+    forget_annotations: bool = False
+
+
 def annotate(
-    entries: Sequence[Entry],
-    target: Entry,
-    override: PlatformOverride | None,
-    annotations: Mapping[str, str | None],
-    *,
-    allow_duplicate_platforms: bool,
+    entries: Sequence[Entry], target: Entry, changes: EntryChanges, *, allow_duplicate_platforms: bool
 ) -> tuple[Entry, ...]:
     """The entries with one annotated; an annotation of None is cleared.
 
     Raises UnsupportedPlatform when a platform was given and the effective one is unknown, DuplicatePlatform
     when another entry has it.
     """
-    changed = replace(target, annotations=merged(target.annotations, annotations))
-    if override is not None:
-        override = override.distinct(target.platform.os_features)
+    annotations = {} if changes.forget_annotations else target.annotations
+    changed = replace(target, annotations=merged(annotations, changes.annotations))
+    if changes.forget_override:
+        changed = replace(changed, override=NOTHING_SAID)
+    elif changes.override.members:
+        override = changes.override.distinct(target.platform.os_features)
         changed = replace(changed, override=target.override.updated(override))
         check_known(changed.platform)
+    if changed.platform.key != target.platform.key:
         _refuse_taken(entries, changed, allow_duplicate_platforms=allow_duplicate_platforms)
     return tuple(changed if entry.id == target.id else entry for entry in entries)
 
@@ -203,31 +225,30 @@ def _renew(old: Entry | None, entry: Entry) -> Entry:
     )
 
 
-def _share_platform(one: Entry, other: Entry) -> bool:
-    # Entries without a platform, and attestations, are told apart by their reference alone.
-    platform = one.platform
-    if not platform.os or not platform.architecture or platform.os == "unknown":
-        return False
-    return platform.key == other.platform.key
+def _is_unique(entry: Entry) -> bool:
+    """Entries without a platform, and attestations, are told apart by their reference alone."""
+    platform = entry.platform
+    return bool(platform.os and platform.architecture) and platform.os != "unknown"
 
 
 def _refuse_collisions(fresh: Sequence[Entry]) -> None:
-    for position, entry in enumerate(fresh):
-        for earlier in fresh[:position]:
-            if earlier.reference != entry.reference and _share_platform(earlier, entry):
-                raise DuplicatePlatform(
-                    f"{earlier.reference} and {entry.reference} are both {entry.platform}; leave one out, "
-                    "give one another platform, or set allow_duplicate_platforms",
-                    platform=str(entry.platform),
-                    errors=[
-                        FieldError("/sources", str(entry.reference), {"reference": str(entry.reference)})
-                    ],
-                )
+    first: dict[Hashable, Entry] = {}
+    for entry in filter(_is_unique, fresh):
+        earlier = first.setdefault(entry.platform.key, entry)
+        if earlier is not entry:
+            raise DuplicatePlatform(
+                f"{earlier.reference} and {entry.reference} are both {entry.platform}; leave one out, "
+                "give one another platform, or set allow_duplicate_platforms",
+                platform=str(entry.platform),
+                errors=[FieldError("/sources", str(entry.reference), {"reference": str(entry.reference)})],
+            )
 
 
 def _refuse_taken(entries: Sequence[Entry], changed: Entry, *, allow_duplicate_platforms: bool) -> None:
     for other in entries:
-        if allow_duplicate_platforms or other.id == changed.id or not _share_platform(other, changed):
+        if allow_duplicate_platforms or other.id == changed.id or not _is_unique(changed):
+            continue
+        if other.platform.key != changed.platform.key:
             continue
         raise DuplicatePlatform(
             f"{other.reference} is {changed.platform} already; annotate or remove that entry, or set "

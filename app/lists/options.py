@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from app.errors import FieldError, InvalidInput
+from app.errors import FieldError, InvalidInput, SourceInvalid, UnsupportedPlatform
 from app.lists.draft import Options, merged
 from app.lists.source import at, parse_any_platform
 from app.oci.annotations import parse_annotations
-from app.oci.descriptor import parse_descriptor
+from app.oci.descriptor import Descriptor, parse_descriptor
 from app.oci.index import Format
-from app.oci.platform import Platform
+from app.oci.platform import Platform, is_known
 from app.oci.reference import Reference, parse_reference, parse_tag
 
 
@@ -52,16 +53,37 @@ def _parse_targets(values: Sequence[str]) -> tuple[Reference, ...]:
 
 
 def _parse_platforms(values: Sequence[str | Mapping[str, Any]]) -> tuple[Platform, ...]:
-    return tuple(dict.fromkeys(parse_any_platform(value) for value in values))
+    platforms = tuple(dict.fromkeys(parse_any_platform(value) for value in values))
+    for platform in platforms:
+        if not is_known(platform.os, platform.architecture):
+            # Nobody could ever hand in an image for it.
+            raise UnsupportedPlatform(f"{platform} is not a known operating system and architecture")
+    return platforms
+
+
+def _parse_subject(value: Any) -> Descriptor:
+    try:
+        return parse_descriptor(value, what="the subject")
+    except SourceInvalid as error:
+        raise InvalidInput(error.detail) from None
+
+
+def _parse_artifact_type(value: str) -> str:
+    if not _MEDIA_TYPE.fullmatch(value):
+        raise InvalidInput("An artifact_type is a media type, such as application/vnd.example.v1+json")
+    return value
 
 
 _DEFAULTS = Options()
+# RFC 6838 §4.2.
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
 _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "format": Format,
     "tags": _parse_tags,
     "targets": _parse_targets,
     "expected_platforms": _parse_platforms,
-    "subject": parse_descriptor,
+    "subject": _parse_subject,
+    "artifact_type": _parse_artifact_type,
     "expires_at": datetime.fromisoformat,
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from app.errors import UnsupportedPlatform
+from app.errors import FieldError, UnsupportedPlatform
 from app.oci import platform as platforms
 from app.oci.platform import Platform
 
@@ -51,6 +51,9 @@ class PlatformOverride:
 _TEXTS = ("os", "architecture", "variant", "os_version")
 
 
+NOTHING_SAID = PlatformOverride()
+
+
 def build_override(
     *,
     os: str | None,
@@ -74,22 +77,19 @@ def build_override(
     return PlatformOverride(members)
 
 
-def whole(platform: Platform) -> PlatformOverride:
-    """An override that states every member, as an index does for its manifests."""
-    return PlatformOverride(
-        {**{name: getattr(platform, name) or None for name in _TEXTS}, "os_features": platform.os_features}
-    )
-
-
 def check_known(platform: Platform) -> None:
     """Refuse a combination that no build of anything has, as `docker manifest annotate` does.
 
     Docker's own table lacks platforms that exist (windows/arm64, linux/loong64); ours is complete.
     """
     if not platforms.is_known(platform.os, platform.architecture):
-        raise UnsupportedPlatform(
+        detail = (
             f"{platform.os or '(none)'}/{platform.architecture or '(none)'} is not a known combination of "
-            "operating system and architecture",
+            "operating system and architecture"
+        )
+        raise UnsupportedPlatform(
+            detail,
+            errors=[FieldError("/platform", detail)],
             os=platform.os,
             architecture=platform.architecture,
         )

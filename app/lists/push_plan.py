@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from app.errors import FieldError, ListNotPushable, TagMoved
-from app.lists.draft import Draft, Entry
+from app.errors import FieldError, InvalidInput, ListNotPushable, TagMoved
+from app.lists.draft import Draft
+from app.lists.readiness import Severity, find_findings, is_pushable
 from app.oci.digest import Digest, parse_digest
-from app.oci.index import IndexEntry, build_index, sort_key
+from app.oci.index import IndexEntry, build_index
 from app.oci.manifest import Manifest
 from app.oci.reference import Reference, Repository, parse_reference
 
@@ -94,6 +95,12 @@ class PushPlan:
             f"push:{name}" for target in self.targets for name in target.references(self.index.digest)
         )
 
+    @property
+    def registries(self) -> frozenset[str]:
+        """All that it asks: where the manifests are, and where they go."""
+        here = (child.repository.registry for child in self.children)
+        return frozenset(here) | {target.repository.registry for target in self.targets}
+
     def document(self) -> dict[str, object]:
         """The plan without the index's bytes, which are stored beside it."""
         return {
@@ -104,15 +111,27 @@ class PushPlan:
 
 
 def build_draft_index(draft: Draft) -> Manifest:
-    """The index that the list stands for: its bytes depend on what is listed, never on who came first."""
+    """The index that the list stands for: its bytes depend on what is listed, never on who came first.
+
+    A list that lacks a platform has an index too, for `inspect`; one that contradicts its own format has
+    none, and raises ListNotPushable.
+    """
     options = draft.options
-    return build_index(
-        [IndexEntry(str(entry.reference), entry.descriptor) for entry in draft.entries],
-        format=options.format,
-        annotations=options.annotations,
-        artifact_type=options.artifact_type,
-        subject=options.subject,
-    )
+    try:
+        return build_index(
+            [IndexEntry(str(entry.reference), entry.descriptor) for entry in draft.entries],
+            format=options.format,
+            annotations=options.annotations,
+            artifact_type=options.artifact_type,
+            subject=options.subject,
+        )
+    except InvalidInput as error:
+        raise ListNotPushable(error.detail, list_id=str(draft.id)) from None
+
+
+def find_index(draft: Draft) -> Manifest | None:
+    """The index that a push would put; None while the list can't be pushed."""
+    return build_draft_index(draft) if is_pushable(draft) else None
 
 
 def plan_push(
@@ -129,11 +148,10 @@ def plan_push(
         *draft.options.targets,
         *targets,
     )
-    ordered = sorted(draft.entries, key=lambda entry: sort_key(str(entry.reference)))
     return PushPlan(
         index=build_draft_index(draft),
         children=tuple(
-            PushChild(entry.reference, entry.digest, entry.media_type, entry.size) for entry in ordered
+            PushChild(entry.reference, entry.digest, entry.media_type, entry.size) for entry in draft.in_order
         ),
         targets=_by_repository(references),
         conditions=conditions,
@@ -181,26 +199,20 @@ def _by_repository(references: Iterable[Reference]) -> tuple[PushTarget, ...]:
 
 
 def _refuse_unpushable(draft: Draft) -> None:
-    if not draft.entries:
-        raise ListNotPushable(f"{draft.reference} has no entries: add one first", list_id=str(draft.id))
-    lacking = [entry for entry in draft.entries if not _has_platform(entry)]
+    places = {entry.id: position for position, entry in enumerate(draft.in_order)}
+    lacking = [finding for finding in find_findings(draft) if finding.severity is Severity.ERROR]
     if not lacking:
         return
     raise ListNotPushable(
-        f"manifest {lacking[0].reference} must have an OS and Architecture to be pushed to a registry: "
-        "annotate the entry",
+        lacking[0].detail,
         list_id=str(draft.id),
         errors=[
             FieldError(
-                f"/entries/{position}",
-                f"{entry.reference} has no operating system or architecture",
-                {"entry_id": str(entry.id), "reference": str(entry.reference)},
+                f"/entries/{places[finding.entry_id]}",
+                finding.detail,
+                {"entry_id": str(finding.entry_id)},
             )
-            for position, entry in enumerate(draft.entries)
-            if entry in lacking
+            for finding in lacking
+            if finding.entry_id is not None
         ],
     )
-
-
-def _has_platform(entry: Entry) -> bool:
-    return bool(entry.platform.os and entry.platform.architecture)

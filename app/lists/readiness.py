@@ -9,6 +9,7 @@ from uuid import UUID
 
 from app.lists.draft import Draft, Entry
 from app.oci import platform as platforms
+from app.oci.index import Format
 from app.oci.platform import Platform
 
 
@@ -77,9 +78,32 @@ def find_findings(draft: Draft) -> tuple[Finding, ...]:
     found = [finding for entry in draft.entries for finding in _of_entry(entry)]
     if not draft.entries:
         found.append(Finding("no-entries", Severity.ERROR, "The list has no entries: add one"))
+    found += _contradictions(draft)
     found += _shared_platforms(draft.entries)
     found += _mixed_types(draft.entries)
     return tuple(sorted(found, key=lambda finding: finding.severity is not Severity.ERROR))
+
+
+def is_pushable(draft: Draft) -> bool:
+    """Whether the list has an index that a push could put."""
+    return all(finding.severity is not Severity.ERROR for finding in find_findings(draft))
+
+
+def _contradictions(draft: Draft) -> list[Finding]:
+    """A Docker list can't say what the entries say."""
+    if draft.options.format is not Format.DOCKER:
+        return []
+    return [
+        Finding(
+            "format-conflict",
+            Severity.ERROR,
+            f"{entry.reference} has annotations or an artifact type, which a Docker list can't hold: "
+            "choose the format oci or auto",
+            entry.id,
+        )
+        for entry in draft.entries
+        if entry.annotations or entry.artifact_type
+    ]
 
 
 def _of_entry(entry: Entry) -> list[Finding]:
@@ -89,7 +113,8 @@ def _of_entry(entry: Entry) -> list[Finding]:
             Finding(
                 "platform-missing",
                 Severity.ERROR,
-                f"{entry.reference} has no operating system or architecture: annotate it",
+                f"manifest {entry.reference} must have an OS and Architecture to be pushed to a registry: "
+                "annotate it",
                 entry.id,
             )
         ]

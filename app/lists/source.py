@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.errors import BrokerError, FieldError
-from app.lists.overrides import Override, PlatformOverride, build_override
+from app.lists.overrides import Override, PlatformOverride, build_override, check_known
 from app.oci.annotations import parse_annotations
 from app.oci.platform import Platform, parse_platform
 from app.oci.reference import Reference, parse_reference
@@ -78,9 +78,13 @@ def _parse_source(document: str | Mapping[str, Any]) -> Source:
         return Source(parse_reference(document))
     with at("/reference"):
         reference = parse_reference(document["reference"])
-    with at("/platform"):
-        given = document.get("platform")
-        override = parse_override(given).distinct() if given is not None else PlatformOverride()
+    given = document.get("platform")
+    override = PlatformOverride()
+    if given is not None:
+        with at("/platform"):
+            override = parse_override(given).distinct()
+        if override.members.get("os") and override.members.get("architecture"):
+            check_known(override.over(Platform()))
     with at("/platforms"):
         platforms = tuple(parse_any_platform(platform) for platform in document.get("platforms") or ())
     with at("/annotations"):

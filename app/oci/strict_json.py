@@ -14,8 +14,8 @@ from app.oci.text import shown
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
 MAX_DEPTH = 32
-# Brackets and commas: far above what 1,024 manifests or 512 layers need. Bounds the work a body can cause.
-MAX_STRUCTURE = 200_000
+# Brackets and commas: twice what 1,024 manifests with ten annotations each need. Bounds the work of a body.
+MAX_STRUCTURE = 50_000
 # As long as a finite float can be when it is written out.
 MAX_DIGITS = 309
 

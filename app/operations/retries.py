@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from app.errors import BrokerError, Unavailable
+from app.errors import BrokerError, RegistryError, Unavailable
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Waits grow from `base` to `cap` seconds; a Retry-After is obeyed up to `longest_wait`."""
+    """Waits grow from `base` to `cap` seconds; a Retry-After is obeyed between the two other limits.
+
+    One beyond `longest_park` is not waited for, and becomes the operation's problem.
+    """
 
     max_attempts: int = 5
     base: float = 0.5
     cap: float = 30.0
+    shortest_wait: float = 0.25
     longest_wait: float = 300.0
+    longest_park: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,13 @@ class RetryAt:
 
     delay: timedelta
     excused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Try again after `delay`, as a registry asked; the attempt does not count against the limit."""
+
+    delay: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +55,36 @@ def decide(
     deadline: datetime,
     policy: RetryPolicy,
     random: Callable[[], float],
-) -> RetryAt | GiveUp:
-    """`attempt` is the number of attempts that count, this one included; `random` gives numbers in [0, 1)."""
-    # The broker's own database being away says nothing about the operation: only the deadline ends that.
-    excused = isinstance(failure, Unavailable)
+    excused_before: int = 0,
+) -> RetryAt | Park | GiveUp:
+    """`attempt` is the number of attempts that count, this one included; `random` gives numbers in [0, 1).
+
+    `excused_before` is how many there were that don't count.
+    """
+    # Neither the broker's own database being away nor a registry that asks for a pause says anything about
+    # the operation: only the deadline ends that.
+    is_pause = _asks_for_pause(failure)
+    excused = is_pause or isinstance(failure, Unavailable)
     if not failure.retryable or (attempt >= policy.max_attempts and not excused):
         return GiveUp(failure)
-    delay = timedelta(seconds=_wait(failure.retry_after, attempt, policy, random()))
-    if now + delay >= deadline:
+    # Waits grow with each park, so that a registry that only ever names short ones is not asked for ever.
+    tried = attempt + excused_before if is_pause else attempt
+    delay = timedelta(seconds=_wait(failure.retry_after, tried, policy, random()))
+    if now + delay >= deadline or (is_pause and (failure.retry_after or 0) > policy.longest_park):
         return GiveUp(failure)
-    return RetryAt(delay, excused)
+    return Park(delay) if is_pause else RetryAt(delay, excused)
 
 
-def _wait(retry_after: float | None, attempt: int, policy: RetryPolicy, share: float) -> float:
+def _asks_for_pause(failure: BrokerError) -> bool:
+    # The comparison also turns a NaN away.
+    return isinstance(failure, RegistryError) and (failure.retry_after or 0) > 0
+
+
+def _wait(retry_after: float | None, tried: int, policy: RetryPolicy, share: float) -> float:
     # The exponent is bounded, because two to the power of a large attempt is no float any more.
-    jitter = share * min(policy.cap, policy.base * 2.0 ** min(attempt - 1, 64))
+    jitter = share * min(policy.cap, policy.base * 2.0 ** min(tried - 1, 64))
     # Jitter comes on top, or all who were told the same Retry-After come back in the same instant.
     # The comparison also turns a NaN away.
-    asked = retry_after if retry_after is not None and retry_after > 0 else 0.0
-    return min(asked, policy.longest_wait) + jitter
+    if retry_after is None or not retry_after >= 0:
+        return jitter
+    return min(max(retry_after, policy.shortest_wait), policy.longest_wait) + jitter

@@ -18,10 +18,8 @@ class State(StrEnum):
 
 
 class Kind(StrEnum):
-    CREATE_LIST = "create_list"
-    ADD_ENTRIES = "add_entries"
-    REFRESH_LIST = "refresh_list"
-    INSPECT_IMAGE = "inspect_image"
-    INSPECT_IMAGES = "inspect_images"
-    PUSH_LIST = "push_list"
-    RESTORE_PUSH = "restore_push"
+    CREATE_LIST = "create"
+    ADD_ENTRIES = "add"
+    INSPECT_IMAGE = "inspect"
+    INSPECT_IMAGES = "inspect_many"
+    PUSH_LIST = "push"

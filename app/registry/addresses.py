@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 __all__ = ["Address", "Network", "is_loopback", "parse_literal", "unwrap", "why_not_public"]
@@ -61,6 +62,7 @@ _LOW_32 = 0xFFFF_FFFF
 _ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
 
 
+@lru_cache(maxsize=1024)
 def parse_literal(host: str) -> Address | None:
     """The address that a host is, if it is one; brackets and scope are understood."""
     try:

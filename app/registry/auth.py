@@ -12,7 +12,7 @@ from app import errors
 from app.oci import strict_json
 from app.registry.access import Access
 from app.registry.challenge import Challenge
-from app.registry.credentials import Credential
+from app.registry.credentials import TOKEN_USER, Credential
 from app.registry.endpoints import Endpoint
 from app.registry.errors import Subject, refusal
 from app.registry.limits import Limits
@@ -33,6 +33,7 @@ _USED_LIFE = 0.8
 _DEFAULT_LIFE = 60.0
 _TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _MANY_TOKENS = 2048
+_POST_UNKNOWN = frozenset({400, 401, 404, 405})
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,48 +98,68 @@ class Authorizer:
         return token.header
 
     async def _renew(self, key: _Key, realm: Realm, subject: Subject) -> _Token:
-        asked = self._now()
-        try:
-            answer = await self._door.call(self._token_request(key, realm, subject))
-        except errors.SourceUnusable as error:
-            raise _no_token(subject) from error
-        if answer.status != 200:  # noqa: PLR2004
-            raise _token_refusal(answer, subject)
-        text, life = _parse_token(answer.body, subject)
+        attempt = 1
+        while True:
+            asked = self._now()
+            answer = await self._ask(key, realm, subject)
+            if answer.status != 200:  # noqa: PLR2004
+                raise _token_refusal(answer, subject)
+            found = _parse_token(answer.body)
+            if found is not None:
+                break
+            if answer.is_framed or attempt >= self._limits.attempts:
+                raise _no_token(subject)
+            attempt += 1
+        text, life = found
         token = _Token(f"Bearer {text}", asked + life * _USED_LIFE)
         self._forget_old()
         self._tokens[key] = token
         return token
 
-    def _token_request(self, key: _Key, realm: Realm, subject: Subject) -> Request:
-        """GET with Basic, or OAuth2's POST for an identity token (Docker's token specifications)."""
-        service = [("service", key.service)] if key.service else []
-        scopes = in_order(key.scopes)
-        if key.credential.identity_token:
-            form = [
-                ("grant_type", "refresh_token"),
-                ("refresh_token", key.credential.identity_token),
-                ("client_id", _CLIENT),
-                ("scope", " ".join(scopes)),
-                *service,
-            ]
-            return Request(
-                method="POST",
-                url=realm.url,
-                subject=subject,
-                verify=realm.verify,
-                headers={"Content-Type": "application/x-www-form-urlencoded"},
-                content=urlencode(form).encode(),
-                limit=self._limits.token_bytes,
-            )
+    async def _ask(self, key: _Key, realm: Realm, subject: Subject) -> Answer:
+        """GET with Basic, or OAuth2's POST for an identity token (Docker's token specifications).
+
+        Where POST is not known (GCR 404, Artifactory 401, ACR 400) the identity token goes as a password.
+        """
+        try:
+            if not key.credential.identity_token:
+                return await self._door.call(self._get_request(key, realm, subject, key.credential))
+            answer = await self._door.call(self._post_request(key, realm, subject))
+            if answer.status not in _POST_UNKNOWN:
+                return answer
+            as_password = Credential(TOKEN_USER, key.credential.identity_token)
+            second = await self._door.call(self._get_request(key, realm, subject, as_password))
+        except errors.SourceUnusable as error:
+            raise _no_token(subject) from error
+        return second if second.is_success else answer
+
+    def _post_request(self, key: _Key, realm: Realm, subject: Subject) -> Request:
+        form = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", key.credential.identity_token),
+            ("client_id", _CLIENT),
+            ("scope", " ".join(in_order(key.scopes))),
+            *_service(key),
+        ]
+        return Request(
+            method="POST",
+            url=realm.url,
+            subject=subject,
+            verify=realm.verify,
+            headers={"Content-Type": "application/x-www-form-urlencoded"},
+            content=urlencode(form).encode(),
+            limit=self._limits.token_bytes,
+        )
+
+    def _get_request(self, key: _Key, realm: Realm, subject: Subject, credential: Credential) -> Request:
         account = [("account", key.credential.username)] if key.credential.username else []
-        query = [*service, *(("scope", scope) for scope in scopes), *account]
+        query = [*_service(key), *(("scope", scope) for scope in in_order(key.scopes)), *account]
         return Request(
             method="GET",
             url=with_query(realm.url, query) if query else realm.url,
             subject=subject,
             verify=realm.verify,
-            authorization=key.credential.basic,
+            authorization=credential.basic,
             limit=self._limits.token_bytes,
         )
 
@@ -150,6 +171,10 @@ class Authorizer:
             self._tokens.clear()
 
 
+def _service(key: _Key) -> list[tuple[str, str]]:
+    return [("service", key.service)] if key.service else []
+
+
 def _token_refusal(answer: Answer, subject: Subject) -> errors.BrokerError:
     error = refusal(answer.status, answer.headers, answer.body, subject, doing="the request for a token")
     if isinstance(error, errors.SourceNotFound | errors.RegistryRejected):
@@ -157,17 +182,17 @@ def _token_refusal(answer: Answer, subject: Subject) -> errors.BrokerError:
     return error
 
 
-def _parse_token(body: bytes, subject: Subject) -> tuple[str, float]:
+def _parse_token(body: bytes) -> tuple[str, float] | None:
     """The token and its life in seconds; registries name it `token`, `access_token` or both."""
     try:
         document: Json = strict_json.loads(body, what="the token service's answer")
     except errors.SourceInvalid:
         document = None
     if not isinstance(document, dict):
-        raise _no_token(subject)
+        return None
     text = document.get("token") or document.get("access_token")
     if not isinstance(text, str) or not _TOKEN68.fullmatch(text):
-        raise _no_token(subject)
+        return None
     life: Json = document.get("expires_in")
     # bool is an int to Python, and a life of none or less is no answer either.
     return text, float(life) if type(life) in {int, float} and life > 0 else _DEFAULT_LIFE

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Concatenate, ParamSpec, Self, TypeVar
 
+from app.oci.config import ImageConfig
 from app.oci.descriptor import Descriptor
 from app.oci.manifest import Manifest
 from app.oci.reference import Reference, Repository
-from app.registry import blobs, manifests
+from app.registry import configs, manifests
 from app.registry.access import Access
 from app.registry.auth import Authorizer
+from app.registry.budget import Budgets
+from app.registry.connections import Lookup, Pools
 from app.registry.credentials import ANONYMOUS, Credential, Keychain, parse_registry_auth
 from app.registry.endpoints import Endpoints
+from app.registry.habits import Habits
 from app.registry.limits import Limits
 from app.registry.manifests import FetchedManifest
 from app.registry.mounts import MountMemory
+from app.registry.parsing import Parsers
 from app.registry.policy import AccessPolicy
 from app.registry.repository import Remote, Services
+from app.registry.rooms import Rooms
 from app.registry.transport import Door
+from app.registry.trust import Trust
 
 __all__ = [
     "ANONYMOUS",
@@ -32,14 +39,21 @@ __all__ = [
     "Keychain",
     "Limits",
     "RegistryClient",
+    "Trust",
     "parse_registry_auth",
 ]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_OUTSIDE = "a RegistryClient is used inside `async with`"
 
 
 class RegistryClient:
     """Talks to all registries for all callers; who a caller is, its `Access` says each time.
 
-    `tls` replaces the machine's certificate authorities, `now` the clock by which tokens age.
+    `trusts` says by host how TLS is trusted there. `tls` replaces the machine's certificate authorities,
+    `lookup` its resolver, `now` the clock by which tokens age.
     """
 
     def __init__(
@@ -47,17 +61,23 @@ class RegistryClient:
         policy: AccessPolicy,
         *,
         limits: Limits | None = None,
+        trusts: Mapping[str, Trust] | None = None,
         tls: ssl.SSLContext | None = None,
+        lookup: Lookup | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.policy = policy
         self.limits = limits or Limits()
+        self.budgets = Budgets(self.limits, now)
+        self._trusts = trusts
         self._tls = tls
+        self._lookup = lookup
         self._now = now
         self._services: Services | None = None
 
     async def __aenter__(self) -> Self:
-        door = Door(self.policy, self.limits, tls=self._tls, now=self._now)
+        pools = Pools(self.policy, self.limits, trusts=self._trusts, tls=self._tls, lookup=self._lookup)
+        door = Door(self.policy, self.limits, pools, now=self._now, budgets=self.budgets)
         self._services = Services(
             door=door,
             endpoints=Endpoints(door, self.policy, self.limits, self._now),
@@ -65,6 +85,9 @@ class RegistryClient:
             limits=self.limits,
             policy=self.policy,
             mounts=MountMemory(self.limits.remembered_seconds, self._now),
+            parsers=Parsers(),
+            rooms=Rooms(),
+            habits=Habits(self.limits.remembered_seconds, self._now),
         )
         return self
 
@@ -74,11 +97,13 @@ class RegistryClient:
         if self._services is not None:
             services, self._services = self._services, None
             await services.door.close()
+            await services.parsers.close()
 
     def remote(self, repository: Repository, access: Access) -> Remote:
         """A repository as this caller may use it."""
         if self._services is None:
-            raise RuntimeError("a RegistryClient is used inside `async with`")
+            raise RuntimeError(_OUTSIDE)
+        self.policy.check_registry(repository.registry)
         return Remote(self._services, repository, access)
 
     async def fetch_manifest(self, reference: Reference, access: Access) -> FetchedManifest:
@@ -92,7 +117,22 @@ class RegistryClient:
     async def fetch_config(self, repository: Repository, descriptor: Descriptor, access: Access) -> bytes:
         """An image's config, its size and digest verified."""
         remote = self.remote(repository, access)
-        return await blobs.fetch_blob(remote, descriptor, limit=self.limits.config_bytes)
+        return await configs.fetch_blob(remote, descriptor, limit=self.limits.config_bytes)
+
+    async def fetch_image_config(
+        self, repository: Repository, descriptor: Descriptor, access: Access
+    ) -> ImageConfig:
+        """An image's config, verified and understood."""
+        remote = self.remote(repository, access)
+        return await configs.fetch_config(remote, descriptor, limit=self.limits.config_bytes)
+
+    async def parse(
+        self, read: Callable[Concatenate[bytes, P], T], raw: bytes, *args: P.args, **named: P.kwargs
+    ) -> T:
+        """`read(raw, …)` of bytes that a registry gave; a large document keeps nobody else waiting."""
+        if self._services is None:
+            raise RuntimeError(_OUTSIDE)
+        return await self._services.parsers.run(read, raw, *args, **named)
 
     async def put_manifest(
         self, repository: Repository, target: str, manifest: Manifest, access: Access

@@ -1,4 +1,4 @@
-"""Connections to checked addresses only, kept alive and pooled: one pool with verified TLS, one without."""
+"""Connections to checked addresses only, kept alive and pooled: a pool for each way to trust."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ from yarl import URL
 
 from app.registry.limits import Limits
 from app.registry.policy import AccessPolicy
-from app.registry.urls import Url
+from app.registry.trust import Trust, unverified_tls, verified_tls
+from app.registry.urls import Url, canonical_registry
+from app.registry.wire import Connector
 
-__all__ = ["CheckedResolver", "Opened", "Pool", "unverified_tls", "verified_tls"]
+__all__ = ["CheckedResolver", "Lookup", "Opened", "Pool", "Pools"]
 
 _HEADERS = {"User-Agent": "manifest-broker", "Accept-Encoding": "identity"}
 _MAX_HEADERS = 64
@@ -83,11 +85,9 @@ class CheckedResolver(AbstractResolver):
 class Pool:
     """Connections with one kind of TLS, spoken to through httpx2 or directly."""
 
-    def __init__(self, policy: AccessPolicy, limits: Limits, tls: ssl.SSLContext) -> None:
+    def __init__(self, resolver: CheckedResolver, limits: Limits, tls: ssl.SSLContext) -> None:
         self._limits = limits
-        connector = aiohttp.TCPConnector(
-            resolver=CheckedResolver(policy), ssl=tls, limit=0, limit_per_host=0, ttl_dns_cache=_DNS_SECONDS
-        )
+        connector = Connector(resolver, tls, dns_seconds=_DNS_SECONDS)
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -150,20 +150,63 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
         return await handler(request)
     except aiohttp.ClientConnectorError:
         raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+    except aiohttp.ClientOSError as error:
+        # With TLS 1.3 a server refuses our certificate, or the lack of one, only after the handshake.
+        if isinstance(error.__cause__, ssl.SSLError) and "_ALERT_" in str(error):
+            raise error.__cause__ from None
+        raise aiohttp.ClientConnectionError(str(error)) from error
+    except aiohttp.ServerDisconnectedError as error:
         raise aiohttp.ClientConnectionError(str(error)) from error
 
 
-def verified_tls() -> ssl.SSLContext:
-    """The machine's certificate authorities; HTTP/1.1 only."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """What tells two pools apart: the host with a trust of its own, if any, and what is shown and checked."""
+
+    host: str | None
+    with_identity: bool
+    verify: bool
 
 
-def unverified_tls() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+class Pools:
+    """The pool for each request: its host's own where the operator said how to trust it, or a common one."""
+
+    def __init__(
+        self,
+        policy: AccessPolicy,
+        limits: Limits,
+        *,
+        trusts: Mapping[str, Trust] | None = None,
+        tls: ssl.SSLContext | None = None,
+        lookup: Lookup | None = None,
+    ) -> None:
+        self._resolver = CheckedResolver(policy, lookup)
+        self._limits = limits
+        self._trusts = {canonical_registry(host): trust for host, trust in (trusts or {}).items()}
+        self._tls = tls
+        self._pools: dict[_Way, Pool] = {}
+
+    def of(self, url: Url, *, registry: str, verify: bool) -> Pool:
+        """The client certificate is for requests of its own registry only, wherever others may send us."""
+        host = canonical_registry(url.authority) if url.scheme == "https" else None
+        trust = self._trusts.get(host) if host is not None else None
+        way = _Way(
+            host if trust is not None else None,
+            with_identity=trust is not None and host == canonical_registry(registry),
+            verify=verify,
+        )
+        pool = self._pools.get(way)
+        if pool is None:
+            pool = self._pools[way] = Pool(self._resolver, self._limits, self._context(way, trust))
+        return pool
+
+    async def close(self) -> None:
+        for pool in self._pools.values():
+            await pool.close()
+
+    def _context(self, way: _Way, trust: Trust | None) -> ssl.SSLContext:
+        if not way.verify:
+            return unverified_tls(trust, with_identity=way.with_identity)
+        if trust is None and self._tls is not None:
+            return self._tls
+        return verified_tls(trust, with_identity=way.with_identity)

@@ -15,13 +15,13 @@ from app.registry.helpers import ask_helper
 from app.registry.limits import Limits
 from app.registry.urls import canonical_registry
 
-__all__ = ["ANONYMOUS", "Credential", "Keychain", "parse_registry_auth"]
+__all__ = ["ANONYMOUS", "TOKEN_USER", "Credential", "Keychain", "parse_registry_auth"]
 
 Json = Any
 
 _LONGEST_HEADER = 64 * 1024
 # What Docker's credential helpers give as the name when the secret is an identity token.
-_TOKEN_USER = "<token>"  # noqa: S105 - a marker, no secret
+TOKEN_USER = "<token>"  # noqa: S105 - a marker, no secret
 _API_PATHS = frozenset({"", "/", "/v1", "/v1/", "/v2", "/v2/"})
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -189,7 +189,7 @@ def _parse_pair(auth: str, where: str) -> tuple[str, str]:
 
 
 def _of_pair(username: str, secret: str) -> Credential:
-    if username == _TOKEN_USER:
+    if username == TOKEN_USER:
         return Credential(identity_token=secret)
     return Credential(username, secret)
 

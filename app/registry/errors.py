@@ -30,6 +30,7 @@ __all__ = [
     "unwrap",
     "was_lost",
     "was_refused",
+    "write_refusal",
 ]
 
 # What the libraries raise for trouble on the way; anything else is a fault of ours and stays what it is.
@@ -61,7 +62,8 @@ _PLAIN_HTTP_REASONS = frozenset(
     }
 )
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY = 401, 403, 404, 429
-_CONFLICTS = frozenset({400, 403, 405, 409, 412})
+_UNMET, _TOO_LARGE = 412, 413
+_CONFLICTS = frozenset({400, 403, 405, 409})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def translate(error: Exception, subject: Subject) -> errors.BrokerError:
     failure = cause if isinstance(cause, Exception) else error
     if isinstance(failure, errors.BrokerError):
         return failure
-    if isinstance(failure, ssl.SSLError | aiohttp.ClientSSLError):
+    if isinstance(_tls_error(failure), ssl.SSLError) or isinstance(failure, aiohttp.ClientSSLError):
         return _tls_failure(failure, subject)
     if isinstance(failure, TimeoutError | httpx2.TimeoutException):
         return errors.RegistryTimeout(
@@ -131,6 +133,11 @@ def _tls_failure(failure: Exception, subject: Subject) -> errors.RegistryTlsFail
             "ask with insecure, once the operator allows that for it",
             **subject.members,
         )
+    if "CERTIFICATE_REQUIRED" in str(_tls_error(failure)):
+        return errors.RegistryTlsFailed(
+            f"{subject.registry} asks for a client certificate; the operator must give the broker one for it",
+            **subject.members,
+        )
     return errors.RegistryTlsFailed(
         f"TLS to {subject.registry} failed ({_tls_reason(failure)}); give it a certificate that the broker "
         "trusts, or ask with insecure, once the operator allows that for it",
@@ -151,6 +158,8 @@ def _tls_error(failure: BaseException | None) -> BaseException | None:
         return failure.certificate_error
     if isinstance(failure, aiohttp.ClientConnectorError):
         return failure.os_error
+    if isinstance(failure, aiohttp.ClientOSError) and isinstance(failure.__cause__, ssl.SSLError):
+        return failure.__cause__
     return failure
 
 
@@ -217,6 +226,16 @@ def refusal(
     return _refusal_by_status(status, headers, body, f"{said} to {doing}", members)
 
 
+def write_refusal(
+    status: int, headers: Mapping[str, str], body: bytes, subject: Subject, *, doing: str
+) -> errors.BrokerError:
+    """The same for what was sent: where nothing was looked for, 404 does not mean that it is missing."""
+    error = refusal(status, headers, body, subject, doing=doing)
+    if isinstance(error, errors.SourceNotFound):
+        return errors.RegistryRejected(error.detail, **error.members)
+    return error
+
+
 def _refusal_by_status(
     status: int, headers: Mapping[str, str], body: bytes, said: str, members: dict[str, errors.Json]
 ) -> errors.BrokerError:
@@ -227,6 +246,10 @@ def _refusal_by_status(
     if is_passing(status):
         return errors.RegistryUnavailable(
             f"{said}; the registry has trouble, try later", **members, retry_after=_wait(headers)
+        )
+    if status == _TOO_LARGE:
+        return errors.RegistryRejected(
+            f"{said}; it, or a proxy before it, takes no body of that size", **members
         )
     if is_html(headers.get("Content-Type"), body) or status < 400:  # noqa: PLR2004 - success or redirect
         return errors.NotARegistry(f"{said}, which is not what a registry says; check the host", **members)
@@ -246,7 +269,9 @@ def is_rate_limit(status: int, body: bytes) -> bool:
 
 def means_immutable(error: errors.BrokerError) -> bool:
     """Whether a refused PUT under a tag reads like a rule against moving it."""
-    return error.members.get("upstream_status") in _CONFLICTS and bool(_IMMUTABLE.search(error.detail))
+    status = error.members.get("upstream_status")
+    # No condition was sent that a 412 could speak of.
+    return status == _UNMET or (status in _CONFLICTS and bool(_IMMUTABLE.search(error.detail)))
 
 
 def is_html(content_type: str | None, body: bytes = b"") -> bool:

@@ -14,7 +14,9 @@ class Limits:
     """Sizes are in bytes, times in seconds."""
 
     concurrency: int = 32
-    """Requests to one host at the same time."""
+    """Requests for one registry at the same time, as long as it refuses none."""
+    patience_seconds: float = 60.0
+    """Longer than this no request waits for a registry that asked for a pause: its caller can wait better."""
     transfers: int = 8
     """Blobs streamed from one host, and as many to it, at the same time; they don't count as requests."""
     manifest_bytes: int = 4 * _MIB
@@ -27,9 +29,21 @@ class Limits:
     stall_seconds: float = 30.0
     stall_bytes: int = 480 * 1024
     """A blob must move at least so many bytes in each stall time, or end."""
+    resume_bytes: int = _MIB
+    """A copy that broke goes on from there if so much is saved by it; so much more restores its retries."""
+    chunk_bytes: int = 4 * _MIB
+    """What a registry that refuses larger bodies is sent at a time, until it refuses that too."""
     attempts: int = 4
     backoff_seconds: float = 0.25
     longest_backoff_seconds: float = 5.0
+    shortest_asked_seconds: float = 0.25
+    """Registries ask for as little as milliseconds, at which the crowd would only come back."""
+    settle_attempts: int = 6
+    settle_seconds: float = 1.0
+    longest_settle_seconds: float = 16.0
+    """How long a registry may take, once it has taken blobs and manifests, until it knows them itself."""
+    fresh_seconds: float = 30.0
+    """For so long a manifest that was seen in the target is believed to be there still."""
     redirects: int = 3
     helper_seconds: float = 10.0
     remembered_seconds: float = 600.0

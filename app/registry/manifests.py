@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import re
 from dataclasses import dataclass
 
 from app import errors
@@ -11,13 +11,16 @@ from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest, digest_of, parse_digest
 from app.oci.manifest import ImageManifest, Index, Manifest, parse_manifest
 from app.oci.reference import Reference
-from app.registry.errors import Subject, is_html, refusal, scrub
+from app.registry.errors import Subject, is_html, refusal, scrub, write_refusal
+from app.registry.parsing import Parsers
 from app.registry.repository import Remote
+from app.registry.rooms import Room
 from app.registry.scope import Scopes, pulling, pushing
 from app.registry.transport import Answer
 from app.registry.urls import manifest_path
 
 __all__ = [
+    "NOT_YET_KNOWN",
     "FetchedManifest",
     "fetch_manifest",
     "head_manifest",
@@ -30,7 +33,12 @@ __all__ = [
 _ACCEPT = {"Accept": ", ".join(media_types.MANIFEST_TYPES)}
 _OK, _NOT_FOUND = 200, 404
 _CREATED = frozenset({200, 201, 202})
-_PARSED_AT_ONCE = 64 * 1024
+# HEAD is unknown there; any other refusal may be about the manifest.
+_WITHOUT_HEAD = frozenset({405, 501})
+# What a registry says of content that it lacks, or that it has taken and does not know yet.
+NOT_YET_KNOWN = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"})
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}(?![0-9a-f])", re.ASCII)
+_MANY_MISSING = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +60,14 @@ async def fetch_manifest(
     remote: Remote, reference: Reference, *, scopes: Scopes | None = None
 ) -> FetchedManifest:
     """The manifest of a reference; the digest counts where there is a tag too."""
-    subject = remote.subject(reference)
-    answer = await _get(remote, reference, scopes or pulling(remote.path))
-    _check_kind(answer, subject)
-    _check_digest(answer, reference, subject)
-    return FetchedManifest(await _parse(answer, subject))
+    attempt = 1
+    while True:
+        async with remote.services.rooms.of(remote.registry) as room:
+            is_last = attempt >= remote.services.limits.attempts
+            fetched = await _try(remote, reference, scopes or pulling(remote.path), room, is_last=is_last)
+        if fetched is not None:
+            return fetched
+        attempt += 1
 
 
 async def head_manifest(
@@ -68,13 +79,19 @@ async def head_manifest(
     """
     scopes = scopes or pulling(remote.path)
     answer = await _head(remote, reference, scopes)
-    if answer.status == _NOT_FOUND and not is_html(answer.headers.get("Content-Type")):
-        return None
-    descriptor = _descriptor(answer, reference) if answer.status == _OK else None
-    if descriptor is not None:
-        return descriptor
+    if answer is not None:
+        if answer.status == _NOT_FOUND and not is_html(answer.headers.get("Content-Type")):
+            return None
+        descriptor = _descriptor(answer, reference) if answer.status == _OK else None
+        if descriptor is not None:
+            return descriptor
+    async with remote.services.rooms.of(remote.registry) as room:
+        return await _describe(remote, reference, scopes, room)
+
+
+async def _describe(remote: Remote, reference: Reference, scopes: Scopes, room: Room) -> Descriptor | None:
     try:
-        answer = await _get(remote, reference, scopes)
+        answer = await _get(remote, reference, scopes, room)
     except errors.SourceNotFound:
         return None
     _check_kind(answer, remote.subject(reference))
@@ -89,27 +106,34 @@ async def is_present(remote: Remote, digest: Digest, *, scopes: Scopes) -> bool:
     """
     reference = remote.repository.at(digest)
     answer = await _head(remote, reference, scopes)
-    return answer.status == _OK and _stated_digest(answer) in {None, digest}
+    if answer is not None:
+        return answer.status == _OK and _stated_digest(answer) in {None, digest}
+    try:
+        return await read_digest(remote, str(digest), scopes=scopes) == digest
+    except errors.RegistryDenied:
+        return False
 
 
 async def read_digest(remote: Remote, target: str, *, scopes: Scopes) -> Digest | None:
     """The digest of the bytes that a tag or digest gives now; None where there are none."""
-    request = await remote.prepare(
-        "GET",
-        manifest_path(remote.path, target),
-        scopes,
-        subject=remote.subject(named(remote, target)),
-        headers=_ACCEPT,
-        limit=remote.services.limits.manifest_bytes,
-    )
-    answer = await remote.call(request, scopes)
-    if answer.status == _NOT_FOUND:
-        return None
-    if answer.status != _OK:
-        raise refusal(
-            answer.status, answer.headers, answer.body, request.subject, doing="the GET of what was put"
+    async with remote.services.rooms.of(remote.registry) as room:
+        request = await remote.prepare(
+            "GET",
+            manifest_path(remote.path, target),
+            scopes,
+            subject=remote.subject(named(remote, target)),
+            headers=_ACCEPT,
+            limit=remote.services.limits.manifest_bytes,
+            room=room,
         )
-    return digest_of(answer.body)
+        answer = await remote.call(request, scopes)
+        if answer.status == _NOT_FOUND:
+            return None
+        if answer.status != _OK:
+            raise refusal(
+                answer.status, answer.headers, answer.body, request.subject, doing="the GET of what was put"
+            )
+        return digest_of(answer.body)
 
 
 def named(remote: Remote, target: str) -> str:
@@ -140,14 +164,17 @@ async def put_manifest(remote: Remote, target: str, manifest: Manifest) -> None:
 
 
 def _put_refusal(answer: Answer, subject: Subject) -> errors.BrokerError:
-    error = refusal(answer.status, answer.headers, answer.body, subject, doing=f"the PUT of {subject}")
-    # Distribution answers 404 for a manifest whose blobs it lacks; nothing was looked for here.
-    if isinstance(error, errors.SourceNotFound):
-        return errors.RegistryRejected(error.detail, **error.members)
+    error = write_refusal(answer.status, answer.headers, answer.body, subject, doing=f"the PUT of {subject}")
+    if error.members.get("upstream_code") in NOT_YET_KNOWN:
+        named = dict.fromkeys(_DIGEST.findall(answer.body.decode(errors="replace")))
+        error.members["missing"] = list(named)[:_MANY_MISSING]
     return error
 
 
-async def _head(remote: Remote, reference: Reference, scopes: Scopes) -> Answer:
+async def _head(remote: Remote, reference: Reference, scopes: Scopes) -> Answer | None:
+    """None from a registry that does not know HEAD, which is not asked again for a while."""
+    if not remote.services.habits.answers_head(remote.registry):
+        return None
     request = await remote.prepare(
         "HEAD",
         manifest_path(remote.path, reference.target),
@@ -155,10 +182,14 @@ async def _head(remote: Remote, reference: Reference, scopes: Scopes) -> Answer:
         subject=remote.subject(reference),
         headers=_ACCEPT,
     )
-    return await remote.call(request, scopes)
+    answer = await remote.call(request, scopes)
+    if answer.status in _WITHOUT_HEAD:
+        remote.services.habits.note_without_head(remote.registry)
+        return None
+    return answer
 
 
-async def _get(remote: Remote, reference: Reference, scopes: Scopes) -> Answer:
+async def _get(remote: Remote, reference: Reference, scopes: Scopes, room: Room) -> Answer:
     subject = remote.subject(reference)
     request = await remote.prepare(
         "GET",
@@ -167,11 +198,28 @@ async def _get(remote: Remote, reference: Reference, scopes: Scopes) -> Answer:
         subject=subject,
         headers=_ACCEPT,
         limit=remote.services.limits.manifest_bytes,
+        room=room,
     )
     answer = await remote.call(request, scopes)
     if answer.status != _OK:
         raise refusal(answer.status, answer.headers, answer.body, subject, doing=f"the GET of {subject}")
     return answer
+
+
+async def _try(
+    remote: Remote, reference: Reference, scopes: Scopes, room: Room, *, is_last: bool
+) -> FetchedManifest | None:
+    answer = await _get(remote, reference, scopes, room)
+    subject = remote.subject(reference)
+    try:
+        _check_kind(answer, subject)
+        _check_digest(answer, reference, subject)
+        return FetchedManifest(await _parse(answer, subject, remote.services.parsers))
+    except errors.SourceUnusable:
+        # What looks wrong may just have been cut off.
+        if answer.is_framed or is_last:
+            raise
+        return None
 
 
 def _check_digest(answer: Answer, reference: Reference, subject: Subject) -> None:
@@ -194,13 +242,9 @@ def _check_kind(answer: Answer, subject: Subject) -> None:
         )
 
 
-async def _parse(answer: Answer, subject: Subject) -> ImageManifest | Index:
-    content_type = answer.headers.get("Content-Type")
+async def _parse(answer: Answer, subject: Subject, parsers: Parsers) -> ImageManifest | Index:
     try:
-        if len(answer.body) <= _PARSED_AT_ONCE:
-            return parse_manifest(answer.body, content_type)
-        # A hostile document of 4 MiB keeps the processor busy for tenths of a second.
-        return await asyncio.to_thread(parse_manifest, answer.body, content_type)
+        return await parsers.run(parse_manifest, answer.body, answer.headers.get("Content-Type"))
     except errors.SourceUnusable as error:
         raise type(error)(
             error.detail, errors=error.errors, **{**subject.members, **error.members}

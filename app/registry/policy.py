@@ -27,12 +27,14 @@ class AccessPolicy:
 
     `allowed_networks` may be reached although they are not public. `insecure_registries` are `host`,
     `host:port`, `*.suffix` or a CIDR of literal addresses; a pattern without a port covers all ports.
+    `registries` are patterns of the same kind: when there are any, no other registry may be named.
     `token_origins` maps a registry to the origins, such as `https://auth.example.com`, that may be given its
     credentials.
     """
 
     allowed_networks: tuple[Network, ...] = ()
     insecure_registries: tuple[str, ...] = ()
+    registries: tuple[str, ...] = ()
     allow_loopback: bool = False
     token_origins: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
@@ -42,6 +44,7 @@ class AccessPolicy:
         *,
         allowed_networks: Iterable[str] = (),
         insecure_registries: Iterable[str] = (),
+        registries: Iterable[str] = (),
         allow_loopback: bool = False,
         token_origins: Mapping[str, Iterable[str]] | None = None,
     ) -> AccessPolicy:
@@ -49,12 +52,22 @@ class AccessPolicy:
         return cls(
             allowed_networks=tuple(ip_network(text, strict=False) for text in allowed_networks),
             insecure_registries=tuple(pattern.strip().lower() for pattern in insecure_registries),
+            registries=tuple(canonical_registry(pattern) for pattern in registries),
             allow_loopback=allow_loopback,
             token_origins={
                 canonical_registry(host): frozenset(_parse_origin(text) for text in origins)
                 for host, origins in (token_origins or {}).items()
             },
         )
+
+    def check_registry(self, registry: str) -> None:
+        """Refuse a registry that the operator has not listed, where there is a list."""
+        host = canonical_registry(registry)
+        if self.registries and not any(_covers(pattern, host) for pattern in self.registries):
+            raise errors.RegistryForbidden(
+                f"{registry} is not among the registries that the operator lets the broker use",
+                registry=registry,
+            )
 
     def check_address(self, address: Address, *, registry: str = "") -> None:
         """Refuse an address that is neither public nor allowed."""

@@ -1,14 +1,11 @@
-"""Hands a blob's bytes on as they come, and keeps the last of them back until the whole is verified."""
+"""Hands a download's bytes on as the body of an upload's requests, and watches that they keep moving."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
-from app import errors
-from app.oci.descriptor import Descriptor
-from app.registry.errors import FAILURES, Subject, translate
+from app.registry.downloads import Download
 from app.registry.limits import Limits
 
 __all__ = ["Pace", "Relay"]
@@ -17,88 +14,51 @@ __all__ = ["Pace", "Relay"]
 class Pace:
     """Moves a deadline on each time that enough bytes have passed: a trickle ends, a river goes on."""
 
-    def __init__(self, deadline: asyncio.Timeout, limits: Limits, *, size: int) -> None:
+    def __init__(self, deadline: asyncio.Timeout, limits: Limits) -> None:
         self._deadline = deadline
         self._limits = limits
-        self._left = size
         self._passed = 0
 
     def start(self) -> None:
         self._move(self._limits.stall_seconds)
 
+    def hold(self, seconds: float) -> None:
+        """Nothing is expected to move for so long."""
+        self._move(self._limits.stall_seconds + seconds)
+
     def passed(self, size: int) -> None:
-        self._left -= size
         self._passed += size
-        if self._left <= 0:
-            # A registry may hash all of it once more before it answers.
-            self._move(max(self._limits.call_seconds, self._limits.stall_seconds))
-        elif self._passed >= self._limits.stall_bytes:
+        if self._passed >= self._limits.stall_bytes:
             self._passed = 0
             self._move(self._limits.stall_seconds)
+
+    def end(self) -> None:
+        """A registry may hash all of it once more before it answers."""
+        self._move(max(self._limits.call_seconds, self._limits.stall_seconds))
 
     def _move(self, seconds: float) -> None:
         self._deadline.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
 class Relay:
-    """An async iterator over a blob's chunks: what it gives in full has the descriptor's size and digest.
+    """An async iterator over so many bytes of a download, from where it stands."""
 
-    It is read by the HTTP library, which hides why a body failed; `failure` keeps it.
-    """
-
-    def __init__(
-        self,
-        chunks: AsyncIterator[bytes],
-        blob: Descriptor,
-        subject: Subject,
-        *,
-        on_bytes: tuple[Callable[[int], None], ...] = (),
-    ) -> None:
-        self._chunks = chunks
-        self._blob = blob
-        self._subject = subject
-        self._on_bytes = on_bytes
-        self._hash = hashlib.new(blob.digest.algorithm)
-        self._size = 0
-        self.failure: errors.BrokerError | None = None
+    def __init__(self, download: Download, size: int, pace: Pace, on_position: Callable[[int], None]) -> None:
+        self._download = download
+        self._left = size
+        self._pace = pace
+        self._on_position = on_position
 
     def __aiter__(self) -> Relay:
         return self
 
     async def __anext__(self) -> bytes:
-        if self.failure is not None or (self._size == self._blob.size and self._size):
+        if not self._left:
             raise StopAsyncIteration
-        try:
-            chunk = await self._take()
-        except errors.BrokerError as error:
-            self.failure = error
-            raise
-        if not chunk:
-            raise StopAsyncIteration
-        for told in self._on_bytes:
-            told(len(chunk))
+        chunk = await self._download.read(self._left, self._pace.hold)
+        self._left -= len(chunk)
+        self._pace.passed(len(chunk))
+        if not self._left:
+            self._pace.end()
+        self._on_position(self._download.position)
         return chunk
-
-    async def _take(self) -> bytes:
-        try:
-            chunk = await anext(self._chunks, b"")
-        except FAILURES as error:
-            raise translate(error, self._subject) from error
-        self._hash.update(chunk)
-        self._size += len(chunk)
-        if self._size >= self._blob.size or not chunk:
-            self._check()
-        return chunk
-
-    def _check(self) -> None:
-        if self._size < self._blob.size:
-            raise errors.RegistryUnreachable(
-                f"{self._subject.registry} ended {self._blob.digest} after {self._size} of "
-                f"{self._blob.size} bytes",
-                **self._subject.members,
-            )
-        if self._size > self._blob.size or self._hash.hexdigest() != self._blob.digest.hex:
-            raise errors.DigestMismatch(
-                f"{self._subject.registry} sent other bytes for {self._blob.digest} than its digest says",
-                **self._subject.members,
-            )

@@ -8,11 +8,15 @@ from dataclasses import dataclass, replace
 from app.oci.reference import Repository
 from app.registry.access import Access
 from app.registry.auth import Authorizer
+from app.registry.challenge import Challenge
 from app.registry.endpoints import Endpoint, Endpoints, challenge_of
 from app.registry.errors import Subject
+from app.registry.habits import Habits
 from app.registry.limits import Limits
 from app.registry.mounts import MountMemory
+from app.registry.parsing import Parsers
 from app.registry.policy import AccessPolicy
+from app.registry.rooms import Room, Rooms
 from app.registry.scope import Scopes
 from app.registry.transport import Answer, Door, Request
 from app.registry.urls import Url
@@ -20,6 +24,7 @@ from app.registry.urls import Url
 __all__ = ["Remote", "Services"]
 
 _UNAUTHORIZED = 401
+_MOST_RENEWALS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,9 @@ class Services:
     limits: Limits
     policy: AccessPolicy
     mounts: MountMemory
+    habits: Habits
+    parsers: Parsers
+    rooms: Rooms
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,7 @@ class Remote:
         content: bytes | None = None,
         limit: int | None = None,
         is_raw: bool = False,
+        room: Room | None = None,
     ) -> Request:
         """An authorised request to a path, or to an address on the registry's own origin."""
         endpoint = await self.endpoint()
@@ -84,20 +93,33 @@ class Remote:
             content=content,
             limit=limit if limit is not None else self.services.limits.error_bytes,
             is_raw=is_raw,
+            room=room,
         )
 
     async def call(self, request: Request, scopes: Scopes) -> Answer:
-        """The answer to a prepared request; a 401 is met once with a fresh token."""
-        answer = await self.services.door.call(request)
-        if answer.status != _UNAUTHORIZED:
-            return answer
-        renewed = await self.renew(request, scopes, answer)
-        return answer if renewed is None else await self.services.door.call(renewed)
+        """The answer to a prepared request; a 401 is met with a fresh token."""
+        answer, renewals = await self.services.door.call(request), 0
+        while answer.status == _UNAUTHORIZED:
+            renewed = await self.renew(request, scopes, answer, renewals=renewals)
+            if renewed is None:
+                break
+            request, renewals = renewed, renewals + 1
+            answer = await self.services.door.call(request)
+        return answer
 
-    async def renew(self, request: Request, scopes: Scopes, answer: Answer) -> Request | None:
-        """The request with another Authorization than the refused one, if there is another."""
+    async def renew(
+        self, request: Request, scopes: Scopes, answer: Answer, *, renewals: int = 0
+    ) -> Request | None:
+        """The request with another Authorization than the refused one, if there is another.
+
+        One that was renewed before is so again only where the token is said to be at fault, and not what it
+        allows (RFC 6750, section 3.1): tokens are withdrawn while they are on their way.
+        """
+        said = challenge_of(answer)
+        if renewals and not (renewals < _MOST_RENEWALS and _is_token_at_fault(said)):
+            return None
         endpoint = await self.endpoint()
-        challenge = challenge_of(answer) or endpoint.challenge
+        challenge = said or endpoint.challenge
         if challenge is not None:
             self.services.endpoints.learn(endpoint, challenge, insecure=self.access.insecure)
         authorization = await self.services.authorizer.authorize(
@@ -106,3 +128,7 @@ class Remote:
         if authorization is None or authorization == request.authorization:
             return None
         return replace(request, authorization=authorization)
+
+
+def _is_token_at_fault(challenge: Challenge | None) -> bool:
+    return challenge is not None and challenge.parameters.get("error") == "invalid_token"

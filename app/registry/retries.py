@@ -14,10 +14,14 @@ __all__ = ["Outcome", "is_passing", "parse_retry_after", "plan_retry"]
 # 408 and 425 ask for it, 429 and 503 say when, 499 and 522 come from proxies; a 500 is given its chances too.
 _PASSING = frozenset({408, 425, 429, 499, 500, 502, 503, 504, 522})
 _LONGEST_WAIT = 300.0
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
-_SECONDS = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s|m)?\s*", re.ASCII)
+_UNITS = {"m": 60.0, "min": 60.0, "mins": 60.0, "minute": 60.0, "minutes": 60.0}
+_UNITS |= dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0)
+_UNITS |= dict.fromkeys(("ms", "millisecond", "milliseconds"), 0.001)
+_UNITS |= dict.fromkeys(("h", "hour", "hours"), 3600.0)
+_AMOUNT = rf"([0-9]{{1,9}}(?:\.[0-9]{{1,9}})?)\s*({'|'.join(_UNITS)})?"
+_SECONDS = re.compile(rf"\s*{_AMOUNT}\s*", re.ASCII | re.IGNORECASE)
 _IN_TEXT = re.compile(
-    r"retry[-_ ]?after[\"']?\s*[:=]?\s*[\"']?([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s|m)?(?![0-9A-Za-z])",
+    rf"(?:retry[-_ ]?after|(?:try again|retry) in)\\?[\"']?\s*[:=]?\s*\\?[\"']?{_AMOUNT}(?![0-9A-Za-z])",
     re.ASCII | re.IGNORECASE,
 )
 
@@ -50,8 +54,12 @@ def plan_retry(
     if outcome.was_lost and attempt == 1:
         return 0.0 if spent < limits.call_seconds else None
     backoff = min(limits.backoff_seconds * 2 ** (attempt - 1), limits.longest_backoff_seconds)
-    # Half is fixed so that a crowd spreads out but nobody comes back at once.
-    wait = max(backoff * (0.5 + jitter / 2), outcome.retry_after or 0.0)
+    if outcome.retry_after is None:
+        # Half is fixed so that a crowd spreads out but nobody comes back at once.
+        wait = backoff * (0.5 + jitter / 2)
+    else:
+        # All who wait were told the same: what spreads them comes on top.
+        wait = max(outcome.retry_after, limits.shortest_asked_seconds) + backoff * jitter
     return wait if spent + wait < limits.call_seconds else None
 
 

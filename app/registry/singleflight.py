@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-__all__ = ["SingleFlight"]
+__all__ = ["Once", "SingleFlight"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -45,3 +45,16 @@ class SingleFlight(Generic[K, V]):
         flight = self._flights.get(key)
         if flight is not None and flight.task is task:
             del self._flights[key]
+
+
+class Once(Generic[K, V]):
+    """Work that is done once for all who ever want its result; what failed is done again."""
+
+    def __init__(self) -> None:
+        self._results: dict[K, V] = {}
+        self._flights: SingleFlight[K, V] = SingleFlight()
+
+    async def run(self, key: K, work: Callable[[], Coroutine[Any, Any, V]]) -> V:
+        if key not in self._results:
+            self._results[key] = await self._flights.run(key, work)
+        return self._results[key]

@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
 from multidict import CIMultiDict
 
 from app import errors
-from app.registry.connections import Opened, Pool, unverified_tls, verified_tls
+from app.registry.budget import Budgets, Refusal
+from app.registry.connections import Opened, Pool, Pools
 from app.registry.errors import FAILURES, Subject, is_rate_limit, translate, was_lost
 from app.registry.limits import Limits
 from app.registry.policy import AccessPolicy
 from app.registry.retries import Outcome, is_passing, parse_retry_after, plan_retry
+from app.registry.rooms import Room
 from app.registry.urls import Url
 
 __all__ = ["Answer", "Door", "Request", "read_start"]
@@ -28,6 +29,7 @@ _log = logging.getLogger(__name__)
 
 _MAX_HEADER_BYTES = 32 * 1024
 _SUCCESSES = range(200, 300)
+_TOO_MANY, _OVERLOADED = 429, 503
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,8 @@ class Request:
     content: bytes | None = field(default=None, repr=False)
     limit: int = 64 * 1024
     is_raw: bool = False
+    room: Room | None = field(default=None, repr=False)
+    """Where a body that may be large is kept while it is read and understood."""
 
     @property
     def all_headers(self) -> dict[str, str]:
@@ -63,6 +67,11 @@ class Answer:
     def is_success(self) -> bool:
         return self.status in _SUCCESSES
 
+    @property
+    def is_framed(self) -> bool:
+        """Whether the answer said where its body ends; if not, a connection that breaks looks like that."""
+        return "Content-Length" in self.headers or "Transfer-Encoding" in self.headers
+
 
 class Door:
     """Decides on addresses, TLS, limits, retries and requests per host, for all of the client."""
@@ -71,42 +80,42 @@ class Door:
         self,
         policy: AccessPolicy,
         limits: Limits,
+        pools: Pools,
         *,
-        tls: ssl.SSLContext | None = None,
         now: Callable[[], float] = time.monotonic,
+        budgets: Budgets,
     ) -> None:
         self._policy = policy
         self._limits = limits
         self._now = now
-        self._pools = {
-            True: Pool(policy, limits, tls or verified_tls()),
-            False: Pool(policy, limits, unverified_tls()),
-        }
-        self._requests = _Gates(limits.concurrency)
+        self._pools = pools
+        self._budgets = budgets
         self._downloads = _Gates(limits.transfers)
         self._uploads = _Gates(limits.transfers)
 
     async def close(self) -> None:
-        for pool in self._pools.values():
-            await pool.close()
+        await self._pools.close()
 
     async def call(self, request: Request) -> Answer:
         """A request that may be made again: the answer, whatever its status, or an error of the way there."""
         attempt, spent = 1, 0.0
+        budget = self._budgets.of(request.subject.registry)
         while True:
-            async with self._requests.of(request.url.authority):
-                began = self._now()
+            async with budget.slot(request.subject) as began:
                 result = await self._try(request, self._limits.call_seconds - spent)
                 spent += self._now() - began
+            outcome = _outcome(result)
+            if isinstance(result, Answer):
+                budget.heard(_refusal(result, outcome), began)
             wait = plan_retry(
-                _outcome(result),
+                outcome,
                 attempt=attempt,
                 spent=spent,
                 jitter=random.random(),  # noqa: S311 - spreads retries, protects nothing
                 limits=self._limits,
             )
-            if wait is None:
-                return _settle(result)
+            if wait is None or wait > self._limits.patience_seconds:
+                return _settle(result, budget.pause)
             await asyncio.sleep(wait)
             attempt, spent = attempt + 1, spent + wait
 
@@ -121,21 +130,29 @@ class Door:
     async def send(self, request: Request, body: AsyncIterator[bytes]) -> Answer:
         """A request with a streamed body, made once; how long it may take is its caller's to watch."""
         self._admit(request)
+        budget = self._budgets.of(request.subject.registry)
+        sent = await budget.admit(request.subject)
         with _translated(request):
-            pool = self._pools[request.verify]
+            pool = self._pool(request)
             async with pool.stream(request.method, request.url, request.all_headers, body) as opened:
-                return await self._read(opened, request)
+                answer = await self._read(opened, request)
+        budget.heard(_refusal(answer, _outcome(answer)), sent)
+        return answer
 
     @asynccontextmanager
     async def open(self, request: Request) -> AsyncIterator[Opened]:
         """An answer whose body is read by the caller, as it comes; made once."""
         self._admit(request)
+        budget = self._budgets.of(request.subject.registry)
         async with self._downloads.of(request.url.authority):
+            sent = await budget.admit(request.subject)
             with _translated(request):
                 async with asyncio.timeout(self._limits.call_seconds) as deadline:
-                    pool = self._pools[request.verify]
+                    pool = self._pool(request)
                     async with pool.stream(request.method, request.url, request.all_headers) as opened:
                         _check_headers(opened, request)
+                        answer = Answer(opened.status, opened.headers, b"")
+                        budget.heard(_refusal(answer, _outcome(answer)), sent)
                         deadline.reschedule(None)
                         yield opened
 
@@ -149,10 +166,13 @@ class Door:
             return error
 
     async def _exchange(self, request: Request) -> Answer:
-        pool = self._pools[request.verify]
+        pool = self._pool(request)
         engine = pool.stream if request.is_raw else pool.call
         async with engine(request.method, request.url, request.all_headers, request.content) as opened:
             return await self._read(opened, request)
+
+    def _pool(self, request: Request) -> Pool:
+        return self._pools.of(request.url, registry=request.subject.registry, verify=request.verify)
 
     def _admit(self, request: Request) -> None:
         self._policy.check_host(request.url.authority, registry=request.subject.registry)
@@ -161,7 +181,12 @@ class Door:
     async def _read(self, opened: Opened, request: Request) -> Answer:
         _check_headers(opened, request)
         if opened.status in _SUCCESSES:
-            body = await _read_whole(opened, request)
+            try:
+                body = await _read_whole(opened, request)
+            except BaseException:
+                if request.room is not None:
+                    await request.room.leave()
+                raise
         else:
             body = await read_start(opened, self._limits.error_bytes)
         return Answer(opened.status, opened.headers, body)
@@ -198,9 +223,20 @@ def _outcome(result: Answer | errors.RegistryUnreachable) -> Outcome:
     return Outcome(may_pass=False)
 
 
-def _settle(result: Answer | errors.RegistryUnreachable) -> Answer:
+def _refusal(answer: Answer, outcome: Outcome) -> Refusal | None:
+    limits_rate = answer.status == _TOO_MANY or is_rate_limit(answer.status, answer.body)
+    if limits_rate or answer.status == _OVERLOADED:
+        return Refusal(outcome.retry_after, limits_rate)
+    return None
+
+
+def _settle(result: Answer | errors.RegistryUnreachable, pause: float) -> Answer:
     if isinstance(result, errors.RegistryUnreachable):
         raise result
+    if result.status == _TOO_MANY and pause and "Retry-After" not in result.headers:
+        # The registry did not say for how long; what its budget made of that is as good for who must wait.
+        headers = CIMultiDict(result.headers, **{"Retry-After": f"{pause:.3f}"})
+        return replace(result, headers=headers)
     return result
 
 
@@ -227,6 +263,8 @@ async def _read_whole(opened: Opened, request: Request) -> bytes:
                 f"{request.limit} bytes, the most that is read",
                 **request.subject.members,
             )
+        if request.room is not None:
+            await request.room.make(size)
         parts.append(chunk)
     return b"".join(parts)
 

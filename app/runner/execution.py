@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
 from app.errors import BrokerError, DeadlineExceeded, Unavailable
-from app.operations.retries import GiveUp, RetryAt, RetryPolicy, decide
+from app.operations.retries import GiveUp, Park, RetryAt, RetryPolicy, decide
 from app.operations.states import Kind
 from app.runner.lease import Lease, Stop
 from app.services.attempts import Attempt, Handler, conclude
@@ -74,10 +74,12 @@ class Execution:
 
     def _failed(self, lease: Lease, failure: Exception) -> Write:
         cause = self._cause(lease, failure)
+        counted = lease.claimed.counted
         now = datetime.now(UTC)
         decision = decide(
             cause,
-            attempt=lease.claimed.counted,
+            attempt=counted,
+            excused_before=lease.attempt - counted,
             now=now,
             deadline=now + lease.time_left,
             policy=self._handlers[lease.claimed.operation.kind].policy or self._policy,
@@ -88,6 +90,8 @@ class Execution:
                 return lambda tx: queue.give_back(
                     tx, lease.id, lease.attempt, delay, excused=excused, problem=cause.document()
                 )
+            case Park(delay):
+                return lambda tx: queue.park(tx, lease.id, lease.attempt, delay, problem=cause.document())
             case GiveUp():
                 return lambda tx: queue.fail(tx, lease.id, lease.attempt, cause.document())
             case _:

@@ -44,6 +44,11 @@ class Lease:
         return self.claimed.operation.attempt
 
     @property
+    def lane(self) -> tuple[str, ...]:
+        """The registries that its operation asks, which have their share of the worker's room."""
+        return self.claimed.operation.registries
+
+    @property
     def lapsed(self) -> bool:
         return self._loop.time() >= self._until
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
 from uuid import uuid4
@@ -31,7 +32,8 @@ GRACE = timedelta(seconds=20)
 class Runner:
     """One per process; as many processes as wanted share the queue.
 
-    `concurrency` operations run at once. A stop lets them finish for `grace`, and then gives them back.
+    `concurrency` operations run at once, and `share` of those that ask the same registries. A stop lets them
+    finish for `grace`, and then gives them back.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Runner:
         handlers: Mapping[Kind, Handler],
         *,
         concurrency: int = 8,
+        share: int | None = None,
         lease: timedelta = LEASE,
         beat: timedelta = BEAT,
         poll: timedelta = POLL,
@@ -52,6 +55,7 @@ class Runner:
         self._notifications = notifications
         self._handlers = handlers
         self._concurrency = concurrency
+        self._share = share or concurrency
         self._lease = lease
         self._beat = beat
         self._poll = poll
@@ -91,8 +95,9 @@ class Runner:
         if free == 0:
             return self._poll.total_seconds()
         until = asyncio.get_running_loop().time() + self._lease.total_seconds()
+        before = self._lanes()
         try:
-            claimed, due = await self._claim(free)
+            claimed, due = await self._claim(free, before)
         except Unavailable as failure:
             logger.warning("Operations can't be claimed: %s", failure)
             return min(failure.retry_after or 1.0, self._poll.total_seconds())
@@ -102,9 +107,11 @@ class Runner:
             group.create_task(self._hold(lease))
         # What became free during the claim was not asked for.
         more = len(claimed) == free and len(self._held) < self._concurrency
-        return 0.0 if more else due
+        taken = before + Counter(each.operation.registries for each in claimed)
+        full = (lane for lane in taken if taken[lane] >= queue.room(self._share, free, before[lane]))
+        return 0.0 if more or any(self._has_room(lane) for lane in full if lane) else due
 
-    async def _claim(self, free: int) -> tuple[list[queue.Claimed], float]:
+    async def _claim(self, free: int, lanes: Counter[queue.Lane]) -> tuple[list[queue.Claimed], float]:
         poll = self._poll.total_seconds()
         await self._bury()
         async with self._database.transaction() as tx:
@@ -115,6 +122,8 @@ class Runner:
                 lease=self._lease,
                 kinds=list(self._handlers),
                 max_attempts=self._policy.max_attempts,
+                share=self._share,
+                held=lanes,
             )
             due = await queue.next_due(tx) if len(claimed) < free else None
         return claimed, poll if due is None else min(poll, max(0.0, due.total_seconds()))
@@ -136,9 +145,16 @@ class Runner:
             await self._execution.carry_out(lease)
         finally:
             # While there is room nothing waits for more of it; a claim that is under way looks by itself.
-            if len(self._held) == self._concurrency or self._stopping:
+            if self._stopping or not all(self._has_room(lane) for lane in {(), *self._lanes()}):
                 self._calls.wake()
             self._held.remove(lease)
+
+    def _lanes(self) -> Counter[queue.Lane]:
+        return Counter(lease.lane for lease in self._held if lease.lane)
+
+    def _has_room(self, lane: queue.Lane) -> bool:
+        free, held = self._concurrency - len(self._held), self._lanes()[lane]
+        return free > 0 and (not lane or held < queue.room(self._share, free, held))
 
     async def _keep_leases(self, cancels: Subscription) -> None:
         while True:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from app.errors import Unavailable
 from app.operations.progress import Progress
@@ -39,20 +40,33 @@ class Attempt:
         self._latest = progress
         self._news.set()
 
-    async def succeed(self, tx: Transaction, result: dict[str, Any]) -> None:
+    async def hold(self, tx: Transaction) -> None:
+        """Called first in a transaction that locks other rows before it succeeds.
+
+        Whoever writes an operation and something else takes the operation's row first, so that no two wait
+        for each other.
+        """
+        await queue.hold(tx, self.operation.id, self.operation.attempt)
+
+    async def succeed(self, tx: Transaction, result: dict[str, Any], *, list_id: UUID | None = None) -> None:
         """The outcome, in the transaction that holds its effects; `LostLease` if another attempt owns it now.
 
-        Called first in that transaction, it holds the operation's row before any other, as all others do.
+        `list_id` is the list that the operation made.
         """
         self.succeeded = True
         await self.flush(tx)
-        await queue.succeed(tx, self.operation.id, self.operation.attempt, result)
+        await queue.succeed(tx, self.operation.id, self.operation.attempt, result, list_id=list_id)
 
-    async def flush(self, tx: Transaction) -> None:
-        """Writes the progress that is not written yet."""
-        latest, self._latest = self._latest, None
+    async def flush(self, tx: Transaction) -> Progress | None:
+        """Writes the progress that is not known to be written yet.
+
+        It counts as written once it is committed: one that `report` is writing while the operation ends would
+        be fenced off, and so goes with the end as well.
+        """
+        latest = self._latest
         if latest is not None:
             await queue.record_progress(tx, self.operation.id, self.operation.attempt, latest)
+        return latest
 
     def close(self) -> None:
         """Lets `report` finish what it is writing, and end."""
@@ -63,24 +77,25 @@ class Attempt:
         """Writes progress as it comes, until closed; raises `LostLease` when it is ours no more."""
         while not self._closed.is_set():
             await self._news.wait()
-            self._news.clear()
-            await self._write()
-            # So many writes a second at most, but the end waits for none.
+            # So many writes a second at most; what ends sooner needs none, and the end waits for none.
             with suppress(TimeoutError):
                 async with asyncio.timeout(PROGRESS_SECONDS):
                     await self._closed.wait()
+                    return
+            self._news.clear()
+            await self._write()
 
     async def _write(self) -> None:
-        latest = self._latest
-        if latest is None:
+        if self._latest is None:
             return
         try:
             async with self._database.transaction() as tx:
-                await self.flush(tx)
+                written = await self.flush(tx)
+            if self._latest is written:
+                self._latest = None
         except Unavailable:
             # Progress is worth no attempt: the next write tells more.
             logger.warning("The progress of operation %s could not be written", self.operation.id)
-            self._latest = self._latest or latest
         except LostLease:
             if not self.succeeded:
                 raise

@@ -46,8 +46,12 @@ class Composer:
         call = self._call(attempt)
         resolved = await self._resolve(attempt, call, request.sources, insecure=request.insecure)
         async with self._database.transaction() as tx:
+            await attempt.hold(tx)
             before = await _open_or_create(tx, call, request)
-            after = replace(before, options=apply_changes(before.options, request.options))
+            # A leg may say insecure although the first one did not: the push that follows needs it.
+            insecure = before.options.insecure or request.insecure
+            options = replace(apply_changes(before.options, request.options), insecure=insecure)
+            after = replace(before, options=options)
             await self._add(tx, attempt, call, before=before, after=after, resolved=resolved)
 
     async def perform_add(self, attempt: Attempt) -> None:
@@ -55,6 +59,7 @@ class Composer:
         call = self._call(attempt)
         resolved = await self._resolve(attempt, call, request["sources"], insecure=request["insecure"])
         async with self._database.transaction() as tx:
+            await attempt.hold(tx)
             draft = await stored.get_list(tx, call.project_id, UUID(request["list_id"]), lock=True)
             await self._add(tx, attempt, call, before=draft, after=draft, resolved=resolved)
 
@@ -91,7 +96,7 @@ class Composer:
         )
         after = replace(after, entries=amended.entries)
         saved = await save_changed(tx, self._pushes, call, before, after, removed=amended.removed)
-        await attempt.succeed(tx, list_document(saved, amended.replaced))
+        await attempt.succeed(tx, list_document(saved, amended.replaced), list_id=saved.id)
 
     def _call(self, attempt: Attempt) -> Call:
         operation = attempt.operation

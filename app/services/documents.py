@@ -8,12 +8,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from app.errors import BrokerError
 from app.lists.draft import Draft, Entry
-from app.lists.push_plan import build_draft_index
+from app.lists.push_plan import find_index
 from app.lists.readiness import find_findings, is_complete, missing_platforms
 from app.oci.digest import Digest
-from app.oci.index import sort_key
 from app.oci.inspect import verbose_document
 from app.oci.manifest import Manifest
 from app.oci.platform import Platform
@@ -43,7 +41,7 @@ def list_document(draft: Draft, replaced: Mapping[UUID, Digest] | None = None) -
         "tags": list(options.tags),
         "targets": [str(target) for target in options.targets],
         "labels": dict(options.labels),
-        "entries": [entry_document(entry, (replaced or {}).get(entry.id)) for entry in ordered(draft)],
+        "entries": [entry_document(entry, (replaced or {}).get(entry.id)) for entry in draft.in_order],
         **_index_facts(draft),
         "findings": [finding.document() for finding in find_findings(draft)],
         "push_operation_id": _text(draft.push_operation_id),
@@ -53,11 +51,6 @@ def list_document(draft: Draft, replaced: Mapping[UUID, Digest] | None = None) -
         "updated_at": instant(draft.updated_at),
         "expires_at": instant(options.expires_at),
     }
-
-
-def ordered(draft: Draft) -> list[Entry]:
-    """The entries in Docker's order, which is the index's."""
-    return sorted(draft.entries, key=lambda entry: sort_key(str(entry.reference)))
 
 
 def entry_document(entry: Entry, replaced: Digest | None = None) -> dict[str, Any]:
@@ -101,7 +94,7 @@ def platform_document(platform: Platform) -> dict[str, Any]:
 
 
 def push_document(push: Push) -> dict[str, Any]:
-    """A push, with its result once it has ended well."""
+    """A push, with its result once it has ended well, and otherwise with its problem."""
     result = push.result or {}
     return {
         "id": str(push.id),
@@ -114,6 +107,7 @@ def push_document(push: Push) -> dict[str, Any]:
         "media_type": push.plan.index.media_type,
         "targets": result.get("targets", []),
         "lines": result.get("lines", []),
+        "problem": dict(push.problem) if push.problem is not None else None,
         "labels": dict(push.labels),
         "created_by": push.created_by,
         "created_at": instant(push.created_at),
@@ -127,12 +121,9 @@ def instant(moment: datetime | None) -> str | None:
 
 
 def _index_facts(draft: Draft) -> dict[str, str | None]:
-    # Without entries, or with a platform missing, there is no index yet: `findings` say so.
-    if not draft.entries or any(not e.platform.os or not e.platform.architecture for e in draft.entries):
-        return {"digest": None, "media_type": None}
-    try:
-        index = build_draft_index(draft)
-    except BrokerError:
+    # Where there is no index yet, `findings` say why.
+    index = find_index(draft)
+    if index is None:
         return {"digest": None, "media_type": None}
     return {"digest": str(index.digest), "media_type": index.media_type}
 

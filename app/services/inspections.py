@@ -11,19 +11,19 @@ from uuid import UUID, uuid4
 
 from app.errors import BrokerError
 from app.lists.push_plan import build_draft_index
-from app.oci.config import parse_config
 from app.oci.descriptor import Descriptor
 from app.oci.inspect import verbose_document
 from app.oci.manifest import ImageManifest, Index, Manifest
 from app.oci.reference import Reference, parse_reference
-from app.oci.strict_json import loads
+from app.oci.strict_json import Json, loads
 from app.operations.progress import Progress, ProgressStep
 from app.operations.states import Kind
 from app.registry.client import Access, RegistryClient
+from app.services.allowance import Allowance
 from app.services.attempts import Attempt
 from app.services.callers import Call
 from app.services.credentials import Credentials
-from app.services.documents import ordered, verbose_entry
+from app.services.documents import verbose_entry
 from app.services.intake import Intake
 from app.store.database import Database
 from app.store.lists import find_list
@@ -58,43 +58,48 @@ class Inspections:
         self, project_id: UUID, reference: Reference, session: str, *, verbose: bool
     ) -> dict[str, Any] | None:
         """The list of that name as its push would put it, whether or not it was pushed."""
-        async with self._database.transaction() as tx:
+        async with self._database.snapshot() as tx:
             draft = await find_list(tx, project_id, reference, session)
             if draft is None:
                 return None
             digests = [entry.digest for entry in draft.entries] if verbose else []
             manifests = await load_manifests(tx, project_id, digests)
         images = (
-            [verbose_entry(entry, manifests[entry.digest]) for entry in ordered(draft)] if verbose else None
+            [verbose_entry(entry, manifests[entry.digest]) for entry in draft.in_order] if verbose else None
         )
-        document = _document(str(draft.reference), "list", build_draft_index(draft), images)
+        index = build_draft_index(draft)
+        content = loads(index.raw, what=str(draft.reference))
+        document = _document(str(draft.reference), "list", index, content, images)
         return {**document, "list_id": str(draft.id)}
 
     async def request(self, call: Call, wanted: InspectRequest) -> Operation:
         """Accept an inspection of what a registry has."""
-        return await self._accept(call, Kind.INSPECT_IMAGE, wanted.document())
+        return await self._accept(call, Kind.INSPECT_IMAGE, [wanted], wanted.document())
 
     async def request_many(self, call: Call, wanted: Sequence[InspectRequest]) -> Operation:
         return await self._accept(
-            call, Kind.INSPECT_IMAGES, {"inspections": [each.document() for each in wanted]}
+            call, Kind.INSPECT_IMAGES, wanted, {"inspections": [each.document() for each in wanted]}
         )
 
     async def perform(self, attempt: Attempt) -> None:
         wanted = InspectRequest(**attempt.operation.request)
-        document = await self._inspect(self._access(attempt, insecure=wanted.insecure), wanted)
+        access = self._access(attempt, insecure=wanted.insecure)
+        document = await self._inspect(access, wanted, Allowance())
         async with self._database.transaction() as tx:
             await attempt.succeed(tx, document)
 
     async def perform_many(self, attempt: Attempt) -> None:
         """Each reference gets its own result or problem; what fails takes nothing from the rest."""
         wanted = [InspectRequest(**each) for each in attempt.operation.request["inspections"]]
+        allowance = Allowance()
         done = 0
 
         async def inspect(each: InspectRequest) -> dict[str, Any]:
             nonlocal done
             try:
                 access = self._access(attempt, insecure=each.insecure)
-                outcome = {"reference": each.reference, "result": await self._inspect(access, each)}
+                result = await self._inspect(access, each, allowance)
+                outcome = {"reference": each.reference, "result": result}
             except BrokerError as error:
                 outcome = {"reference": each.reference, "problem": error.document()}
             done += 1
@@ -106,49 +111,62 @@ class Inspections:
         async with self._database.transaction() as tx:
             await attempt.succeed(tx, {"results": [task.result() for task in tasks]})
 
-    async def _accept(self, call: Call, kind: Kind, request: Mapping[str, Any]) -> Operation:
+    async def _accept(
+        self, call: Call, kind: Kind, wanted: Sequence[InspectRequest], request: Mapping[str, Any]
+    ) -> Operation:
         operation_id = uuid4()
+        registries = [parse_reference(each.reference).registry for each in wanted]
         async with self._database.transaction() as tx:
             if earlier := await self._intake.find_earlier(tx, call, operation_id):
                 return earlier
-            return await self._intake.accept(tx, call, operation_id, kind, request)
+            return await self._intake.accept(tx, call, operation_id, kind, request, registries=registries)
 
     def _access(self, attempt: Attempt, *, insecure: bool) -> Access:
         operation = attempt.operation
         own = self._credentials.open(operation.id, attempt.secret)
         return self._credentials.access(operation.project_id, own, insecure=insecure)
 
-    async def _inspect(self, access: Access, wanted: InspectRequest) -> dict[str, Any]:
+    async def _inspect(self, access: Access, wanted: InspectRequest, allowance: Allowance) -> dict[str, Any]:
         reference = parse_reference(wanted.reference)
         fetched = await self._client.fetch_manifest(reference, access)
+        allowance.take(fetched.raw, reference)
         found = fetched.manifest
         images = None
         if wanted.verbose and isinstance(found, Index):
-            images = await self._members(reference, found, access)
+            images = await self._members(reference, found, access, allowance)
         elif wanted.verbose and isinstance(found, ImageManifest):
             images = [await self._image(reference, found, access)]
-        return _document(str(reference), "registry", found.manifest, images)
+        document = await self._client.parse(loads, found.manifest.raw, what=str(reference))
+        return _document(str(reference), "registry", found.manifest, document, images)
 
     async def _image(self, reference: Reference, image: ImageManifest, access: Access) -> dict[str, Any]:
         """Docker takes an image's platform from its config; an artifact's config has none."""
         manifest = image.manifest
         platform = None
         if not image.is_artifact:
-            config = await self._client.fetch_config(reference.repository, image.config, access)
-            platform = (await asyncio.to_thread(parse_config, config)).platform
+            config = await self._client.fetch_image_config(reference.repository, image.config, access)
+            platform = config.platform
         descriptor = Descriptor(manifest.media_type, manifest.digest, manifest.size, platform=platform)
-        return verbose_document(str(reference), descriptor, manifest)
+        return await self._client.parse(
+            _verbose, manifest.raw, manifest.media_type, str(reference), descriptor
+        )
 
-    async def _members(self, reference: Reference, index: Index, access: Access) -> list[dict[str, Any]]:
+    async def _members(
+        self, reference: Reference, index: Index, access: Access, allowance: Allowance
+    ) -> list[dict[str, Any]]:
         """Every manifest of the index, with the platform that the index gives it."""
 
         async def member(described: Descriptor) -> dict[str, Any] | BrokerError:
             at = reference.at(described.digest)
             try:
                 fetched = await self._client.fetch_manifest(at, access)
+                allowance.take(fetched.raw, at)
+                manifest = fetched.raw
+                return await self._client.parse(
+                    _verbose, manifest.raw, manifest.media_type, str(at), described
+                )
             except BrokerError as error:
                 return error
-            return verbose_document(str(at), described, fetched.manifest.manifest)
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(member(each)) for each in index.manifests]
@@ -159,15 +177,19 @@ class Inspections:
         return [outcome for outcome in outcomes if not isinstance(outcome, BrokerError)]
 
 
+def _verbose(raw: bytes, media_type: str, reference: str, descriptor: Descriptor) -> dict[str, Any]:
+    return verbose_document(reference, descriptor, Manifest(media_type, raw, descriptor.digest))
+
+
 def _document(
-    reference: str, origin: str, manifest: Manifest, images: list[dict[str, Any]] | None
+    reference: str, origin: str, manifest: Manifest, content: Json, images: list[dict[str, Any]] | None
 ) -> dict[str, Any]:
     document = {
         "reference": reference,
         "from": origin,
         "digest": str(manifest.digest),
         "media_type": manifest.media_type,
-        "manifest": loads(manifest.raw, what=reference),
+        "manifest": content,
         "raw": base64.b64encode(manifest.raw).decode(),
     }
     return {**document, "images": images} if images is not None else document

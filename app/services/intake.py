@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -19,11 +19,9 @@ from app.store.operations import NewOperation, Operation
 DEADLINES = {
     Kind.CREATE_LIST: timedelta(minutes=10),
     Kind.ADD_ENTRIES: timedelta(minutes=10),
-    Kind.REFRESH_LIST: timedelta(minutes=10),
     Kind.INSPECT_IMAGE: timedelta(minutes=5),
     Kind.INSPECT_IMAGES: timedelta(minutes=10),
     Kind.PUSH_LIST: timedelta(hours=1),
-    Kind.RESTORE_PUSH: timedelta(hours=1),
 }
 
 
@@ -43,10 +41,8 @@ class Intake:
             return None
         key, fingerprint = call.idempotency.key, call.idempotency.fingerprint
         project_id = call.project_id
-        earlier = await remember(tx, project_id, key, fingerprint, operation_id=operation_id)
-        if earlier is None or earlier.operation_id is None:
-            return None
-        return await operations.get(tx, project_id, earlier.operation_id)
+        earlier = await remember(tx, project_id, key, fingerprint, operation_id)
+        return await operations.get(tx, project_id, earlier) if earlier is not None else None
 
     async def accept(
         self,
@@ -57,10 +53,15 @@ class Intake:
         request: Mapping[str, Any],
         *,
         keys: tuple[str, ...] = (),
+        registries: Iterable[str] = (),
         list_id: UUID | None = None,
         push_id: UUID | None = None,
     ) -> Operation:
-        """Store the operation, to be run by a worker once the transaction has committed."""
+        """Store the operation, to be run by a worker once the transaction has committed.
+
+        `registries` are all that it will ask.
+        """
+        asked = tuple(dict.fromkeys(registries))
         return await operations.enqueue(
             tx,
             NewOperation(
@@ -71,8 +72,9 @@ class Intake:
                 created_by=call.by,
                 deadline_in=DEADLINES[kind],
                 keys=keys,
+                registries=asked,
                 list_id=list_id,
                 push_id=push_id,
-                secret=self._credentials.seal(operation_id, call.credentials),
+                secret=self._credentials.seal(operation_id, call.credentials_for(asked)),
             ),
         )

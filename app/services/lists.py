@@ -7,11 +7,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID, uuid4
 
-from app.errors import BrokerError, EntryNotFound, InvalidReference, ListExists, ListNotFound, RevisionChanged
+from app.errors import (
+    BrokerError,
+    EntryNotFound,
+    InvalidInput,
+    InvalidReference,
+    ListExists,
+    ListNotFound,
+    RevisionChanged,
+)
 from app.lists import draft as drafts
-from app.lists.draft import Draft, Entry, Options
+from app.lists.draft import Draft, Entry, EntryChanges, Options
 from app.lists.options import apply_changes
-from app.lists.overrides import PlatformOverride
 from app.lists.source import parse_sources
 from app.oci.digest import Digest
 from app.oci.manifest import Manifest
@@ -26,6 +33,9 @@ from app.store.database import Database, Transaction
 from app.store.lists import ListFilter, Position
 from app.store.manifests import load_manifests
 from app.store.operations import Operation
+
+# Those that a caller may have seen; None for whatever there is.
+Revisions = frozenset[int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +80,7 @@ class Lists:
     async def create(self, call: Call, request: ListRequest) -> Operation:
         """Accept a creation; everything that can be refused without a registry is refused here."""
         reference = parse_reference(request.reference)
-        parse_sources(request.sources)
+        found = parse_sources(request.sources)
         apply_changes(Options(), request.options)
         operation_id = uuid4()
         async with self._database.transaction() as tx:
@@ -85,12 +95,13 @@ class Lists:
                 operation_id,
                 Kind.CREATE_LIST,
                 request.document(),
+                registries=[source.reference.registry for source in found],
                 list_id=present.id if present else None,
             )
 
     async def add(self, call: Call, list_id: UUID, sources: Sequence[Any], *, insecure: bool) -> Operation:
         """Accept sources for a list that is there."""
-        parse_sources(sources)
+        found = parse_sources(sources)
         operation_id = uuid4()
         async with self._database.transaction() as tx:
             if earlier := await self._intake.find_earlier(tx, call, operation_id):
@@ -98,29 +109,35 @@ class Lists:
             await stored.get_list(tx, call.project_id, list_id)
             request = {"list_id": str(list_id), "sources": list(sources), "insecure": insecure}
             return await self._intake.accept(
-                tx, call, operation_id, Kind.ADD_ENTRIES, request, list_id=list_id
+                tx,
+                call,
+                operation_id,
+                Kind.ADD_ENTRIES,
+                request,
+                registries=[source.reference.registry for source in found],
+                list_id=list_id,
             )
 
     async def get(self, project_id: UUID, list_id: UUID) -> Draft:
-        async with self._database.transaction() as tx:
+        async with self._database.snapshot() as tx:
             return await stored.get_list(tx, project_id, list_id)
 
     async def find(self, project_id: UUID, reference: Reference, session: str) -> Draft | None:
-        async with self._database.transaction() as tx:
+        async with self._database.snapshot() as tx:
             return await stored.find_list(tx, project_id, reference, session)
 
     async def page(
         self, project_id: UUID, wanted: ListFilter, *, before: Position | None, limit: int
     ) -> list[Draft]:
-        async with self._database.transaction() as tx:
+        async with self._database.snapshot() as tx:
             return await stored.page_lists(tx, project_id, wanted, before=before, limit=limit)
 
     async def update(
-        self, call: Call, list_id: UUID, changes: Mapping[str, Any], *, revision: int | None
+        self, call: Call, list_id: UUID, changes: Mapping[str, Any], *, revisions: Revisions = None
     ) -> Draft:
         """Change what a list says of itself; a list that becomes complete by it is pushed if it says so."""
         async with self._database.transaction() as tx:
-            draft = await _open(tx, call.project_id, list_id, revision)
+            draft = await _open(tx, call.project_id, list_id, revisions)
             changed = replace(draft, options=apply_changes(draft.options, changes))
             return await save_changed(tx, self._pushes, call, draft, changed)
 
@@ -129,53 +146,55 @@ class Lists:
         call: Call,
         list_id: UUID,
         entry_id: UUID,
-        override: PlatformOverride | None,
-        annotations: Mapping[str, str | None],
+        changes: EntryChanges,
         *,
-        revision: int | None,
+        revisions: Revisions = None,
     ) -> Draft:
         async with self._database.transaction() as tx:
-            draft = await _open(tx, call.project_id, list_id, revision)
+            draft = await _open(tx, call.project_id, list_id, revisions)
             entries = drafts.annotate(
                 draft.entries,
                 find_entry(draft, entry_id),
-                override,
-                annotations,
+                changes,
                 allow_duplicate_platforms=draft.options.allow_duplicate_platforms,
             )
             return await save_changed(tx, self._pushes, call, draft, replace(draft, entries=entries))
 
-    async def remove_entry(self, call: Call, list_id: UUID, entry_id: UUID, *, revision: int | None) -> Draft:
+    async def remove_entry(
+        self, call: Call, list_id: UUID, entry_id: UUID, *, revisions: Revisions = None
+    ) -> Draft:
         async with self._database.transaction() as tx:
-            draft = await _open(tx, call.project_id, list_id, revision)
+            draft = await _open(tx, call.project_id, list_id, revisions)
             entries = drafts.remove(draft.entries, find_entry(draft, entry_id))
             leaving = {entry.id for entry in draft.entries} - {entry.id for entry in entries}
             changed = replace(draft, entries=entries)
             return await save_changed(tx, self._pushes, call, draft, changed, removed=leaving)
 
-    async def delete(self, project_id: UUID, list_id: UUID, *, revision: int | None) -> None:
+    async def delete(self, project_id: UUID, list_id: UUID, *, revisions: Revisions = None) -> None:
         async with self._database.transaction() as tx:
-            await _open(tx, project_id, list_id, revision)
+            await _open(tx, project_id, list_id, revisions)
             await stored.delete_list(tx, project_id, list_id)
 
     async def delete_many(
-        self, project_id: UUID, references: Sequence[str], ids: Sequence[UUID], session: str
+        self, project_id: UUID, references: Sequence[str], ids: Sequence[str], session: str
     ) -> list[Deletion]:
         """Each target by itself, as `docker manifest rm` does: those that can't go don't hold up the rest."""
         outcomes = [await self._delete_one(project_id, text, session) for text in references]
-        for list_id in ids:
-            try:
-                await self.delete(project_id, list_id, revision=None)
-            except ListNotFound as problem:
-                outcomes.append(Deletion(str(list_id), problem))
-            else:
-                outcomes.append(Deletion(str(list_id)))
-        return outcomes
+        return outcomes + [await self._delete_id(project_id, text) for text in ids]
 
     async def manifests(self, project_id: UUID, digests: Sequence[Digest]) -> Mapping[Digest, Manifest]:
         """The exact manifests of entries, by digest."""
         async with self._database.transaction() as tx:
             return await load_manifests(tx, project_id, digests)
+
+    async def _delete_id(self, project_id: UUID, text: str) -> Deletion:
+        try:
+            await self.delete(project_id, UUID(text))
+        except ValueError:
+            return Deletion(text, InvalidInput(f"{text} is not the id of a list"))
+        except ListNotFound as problem:
+            return Deletion(text, problem)
+        return Deletion(text)
 
     async def _delete_one(self, project_id: UUID, text: str, session: str) -> Deletion:
         try:
@@ -208,10 +227,10 @@ def list_exists(present: Draft) -> ListExists:
     )
 
 
-async def _open(tx: Transaction, project_id: UUID, list_id: UUID, revision: int | None) -> Draft:
+async def _open(tx: Transaction, project_id: UUID, list_id: UUID, revisions: Revisions = None) -> Draft:
     """The list, for a change by someone who may have said which revision they saw."""
     draft = await stored.get_list(tx, project_id, list_id, lock=True)
-    if revision is not None and draft.revision != revision:
+    if revisions is not None and draft.revision not in revisions:
         raise RevisionChanged(
             f"The list is at revision {draft.revision}: read it again, then repeat the change",
             list_id=str(draft.id),

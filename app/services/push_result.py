@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,17 +10,24 @@ from app.lists.push_plan import PushPlan, PushTarget
 from app.registry.copy import CopyResult
 
 
-def build_result(plan: PushPlan, results: Sequence[CopyResult]) -> dict[str, Any]:
-    """One target for each reference that now leads to the index, and the lines that Docker would print."""
+def build_result(
+    plan: PushPlan, results: Sequence[CopyResult], previous: Mapping[str, str | None]
+) -> dict[str, Any]:
+    """One target for each reference that now leads to the index, and the lines that Docker would print.
+
+    `previous` is what each of them led to before any attempt: the last may have found its own index there.
+    """
     targets = []
     lines = []
     for target, result in zip(plan.targets, results, strict=True):
-        targets += _targets(plan, target, result)
+        targets += _targets(plan, target, result, previous)
         lines += _lines(plan, target)
     return {"targets": targets, "lines": lines}
 
 
-def _targets(plan: PushPlan, target: PushTarget, result: CopyResult) -> list[dict[str, Any]]:
+def _targets(
+    plan: PushPlan, target: PushTarget, result: CopyResult, previous: Mapping[str, str | None]
+) -> list[dict[str, Any]]:
     manifests = [
         {
             "reference": f"{target.repository}@{placed.digest}",
@@ -29,16 +36,15 @@ def _targets(plan: PushPlan, target: PushTarget, result: CopyResult) -> list[dic
         }
         for placed in result.manifests
     ]
-    names: Sequence[str | None] = target.tags or (None,)
     return [
         {
             "reference": reference,
             "digest": str(plan.index.digest),
-            "previous_digest": _text(result.previous.get(tag) if tag is not None else None),
+            "previous_digest": previous.get(reference),
             "manifests": manifests,
             "blobs": asdict(result.blobs),
         }
-        for reference, tag in zip(target.references(plan.index.digest), names, strict=True)
+        for reference in target.references(plan.index.digest)
     ]
 
 
@@ -50,7 +56,3 @@ def _lines(plan: PushPlan, target: PushTarget) -> list[str]:
         if child.repository != target.repository
     ]
     return [*put, str(plan.index.digest)]
-
-
-def _text(value: object | None) -> str | None:
-    return str(value) if value is not None else None

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID, uuid4
 
-from app.errors import BrokerError, ListNotFound
+from app.errors import BrokerError, ListNotFound, OperationCancelled, Unavailable
 from app.lists.draft import Draft, ListState
-from app.lists.push_plan import ALWAYS, Conditions, PushPlan, PushTarget, build_draft_index, plan_push
+from app.lists.push_plan import (
+    ALWAYS,
+    Conditions,
+    PushChild,
+    PushTarget,
+    build_draft_index,
+    plan_push,
+)
 from app.oci.digest import Digest
 from app.oci.manifest import ImageManifest, Manifest, parse_manifest
-from app.oci.reference import Reference
+from app.oci.reference import Reference, Repository
 from app.operations.states import Kind, State
 from app.registry.client import Access, RegistryClient
 from app.registry.copy import CopyChild, CopyResult, CopyTarget, push
@@ -29,8 +38,10 @@ from app.store import pushes as stored
 from app.store.database import Database, Transaction
 from app.store.lists import Position
 from app.store.manifests import load_manifests
-from app.store.operations import Operation
+from app.store.operations import LostLease, Operation
 from app.store.pushes import Push, PushFilter, PushState
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +71,7 @@ class Pushes:
         async with self._database.transaction() as tx:
             if earlier := await self._intake.find_earlier(tx, call, operation_id):
                 return earlier
-            draft = await lists.get_list(tx, call.project_id, list_id)
+            draft = await lists.get_list(tx, call.project_id, list_id, lock=True)
             return await self._enqueue(tx, call, draft, wanted, operation_id)
 
     async def enqueue(self, tx: Transaction, call: Call, draft: Draft, wanted: PushRequest) -> Operation:
@@ -87,13 +98,24 @@ class Pushes:
             manifests = await load_manifests(tx, operation.project_id, digests)
         own = self._credentials.open(operation.id, attempt.secret)
         access = self._credentials.access(operation.project_id, own, insecure=operation.request["insecure"])
-        results = await self._copy(planned.plan, manifests, access, PushProgress(attempt))
-        await self._record(attempt, planned, build_result(planned.plan, results))
+        progress = PushProgress(attempt, planned.plan, planned.reached)
+        try:
+            results = await self._copy(attempt, planned, manifests, access, progress)
+        except BaseException:
+            await self._keep_reached(attempt, planned, progress)
+            raise
+        await self._record(attempt, planned, results)
 
     async def ended(self, tx: Transaction, operation: Operation, state: State) -> None:
-        """The push row of an operation that failed or was cancelled says so too."""
+        """The push row of an operation that failed or was cancelled says so too, and where everything is."""
         outcome = PushState.CANCELLED if state is State.CANCELLED else PushState.FAILED
-        await stored.end_push(tx, operation.project_id, _push_id(operation), outcome)
+        planned = await stored.get_push(tx, operation.project_id, _push_id(operation))
+        problem = operation.problem or OperationCancelled("The push was cancelled").document()
+        if planned.reached:
+            problem = {"targets": planned.reached, **problem}
+        await stored.end_push(
+            tx, operation.project_id, planned.id, outcome, ended_at=operation.ended_at, problem=problem
+        )
 
     async def _enqueue(
         self, tx: Transaction, call: Call, draft: Draft, wanted: PushRequest, operation_id: UUID
@@ -119,23 +141,36 @@ class Pushes:
             Kind.PUSH_LIST,
             {"purge": wanted.purge, "insecure": wanted.insecure},
             keys=plan.keys,
+            registries=plan.registries,
             list_id=draft.id,
             push_id=planned.id,
         )
 
     async def _copy(
-        self, plan: PushPlan, manifests: Mapping[Digest, Manifest], access: Access, progress: PushProgress
+        self,
+        attempt: Attempt,
+        planned: Push,
+        manifests: Mapping[Digest, Manifest],
+        access: Access,
+        progress: PushProgress,
     ) -> list[CopyResult]:
-        """All targets side by side; the first failure ends the rest, and says what had been put by then."""
-        children = await asyncio.to_thread(_children, plan, manifests)
+        """All targets side by side, each to its end; a failure says what had been put where by then."""
+        plan = planned.plan
+        children = [await self._child(child, manifests[child.digest]) for child in plan.children]
 
         condition = plan.conditions.check if plan.conditions != ALWAYS else None
 
         async def to(target: PushTarget) -> CopyResult | BrokerError:
-            goal = CopyTarget(target.repository, target.tags, plan.index)
             try:
-                on_progress = progress.of(target.repository)
-                return await push(self._client, goal, children, access, on_progress, condition=condition)
+                return await push(
+                    self._client,
+                    CopyTarget(target.repository, target.tags, plan.index),
+                    children,
+                    access,
+                    progress.of(target.repository),
+                    condition=condition,
+                    before_tags=partial(self._keep_previous, attempt, planned, target.repository),
+                )
             except BrokerError as error:
                 return error
 
@@ -151,11 +186,45 @@ class Pushes:
                 )
         return [outcome for outcome in outcomes if isinstance(outcome, CopyResult)]
 
-    async def _record(self, attempt: Attempt, planned: Push, result: dict[str, Any]) -> None:
+    async def _child(self, child: PushChild, manifest: Manifest) -> CopyChild:
+        """The manifest as it was fetched, with the blobs that it needs."""
+        parsed = await self._client.parse(parse_manifest, manifest.raw, manifest.media_type)
+        blobs = parsed.copyable_blobs if isinstance(parsed, ImageManifest) else ()
+        # Many small documents together would keep others waiting as a large one does.
+        await asyncio.sleep(0)
+        return CopyChild(child.repository, manifest, blobs)
+
+    async def _keep_previous(
+        self, attempt: Attempt, planned: Push, repository: Repository, held: Mapping[str, Digest | None]
+    ) -> None:
+        """Before the first tag moves: a later attempt would take what this one put for what was there."""
+        found = {f"{repository}:{tag}": str(digest) if digest else None for tag, digest in held.items()}
+        if not found:
+            return
+        async with self._database.transaction() as tx:
+            await attempt.hold(tx)
+            await stored.keep_previous(tx, planned.id, found)
+
+    async def _keep_reached(self, attempt: Attempt, planned: Push, progress: PushProgress) -> None:
+        """What ended the attempt matters more than that this can be written."""
+        try:
+            async with self._database.transaction() as tx:
+                await attempt.hold(tx)
+                await stored.keep_reached(tx, planned.id, progress.document())
+        except (LostLease, Unavailable):
+            logger.warning("How far push %s had come could not be written", planned.id)
+
+    async def _record(self, attempt: Attempt, planned: Push, results: Sequence[CopyResult]) -> None:
         operation = attempt.operation
         async with self._database.transaction() as tx:
-            done = await stored.end_push(tx, operation.project_id, planned.id, PushState.SUCCEEDED, result)
+            previous = (await stored.get_push(tx, operation.project_id, planned.id)).previous
+            result = build_result(planned.plan, results, previous)
+            done = replace(planned, state=PushState.SUCCEEDED, result=result, ended_at=datetime.now(UTC))
+            # The operation's row first, as everyone takes them who ends one: no two wait for each other.
             await attempt.succeed(tx, push_document(done))
+            await stored.end_push(
+                tx, operation.project_id, done.id, done.state, ended_at=done.ended_at, result=result
+            )
             if planned.list_id is not None:
                 await _settle_list(tx, operation, planned.list_id, planned)
 
@@ -172,17 +241,6 @@ async def _settle_list(tx: Transaction, operation: Operation, list_id: UUID, pla
         return
     state = ListState.PUSHED if same else draft.state
     await lists.save_state(tx, operation.project_id, replace(draft, state=state, last_push_id=planned.id))
-
-
-def _children(plan: PushPlan, manifests: Mapping[Digest, Manifest]) -> tuple[CopyChild, ...]:
-    """The manifests as they were fetched, with the blobs that each needs."""
-    found = []
-    for child in plan.children:
-        manifest = manifests[child.digest]
-        parsed = parse_manifest(manifest.raw, manifest.media_type)
-        blobs = parsed.copyable_blobs if isinstance(parsed, ImageManifest) else ()
-        found.append(CopyChild(child.repository, manifest, blobs))
-    return tuple(found)
 
 
 def _push_id(operation: Operation) -> UUID:

@@ -9,24 +9,25 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from app.errors import BrokerError, FieldError, SourcesFailed, SourceUnsupported
+from app.errors import BrokerError, FieldError, RegistryUnavailable, SourcesFailed, SourceUnsupported
 from app.lists.draft import Entry, ImageFacts
-from app.lists.overrides import whole
+from app.lists.overrides import PlatformOverride
 from app.lists.readiness import satisfies
 from app.lists.source import Source
 from app.oci import annotations as keys
-from app.oci.config import ImageConfig, parse_config
+from app.oci.config import ImageConfig
 from app.oci.descriptor import Descriptor
+from app.oci.digest import Digest
 from app.oci.manifest import ImageManifest, Index, Manifest
+from app.oci.media_types import is_index
 from app.oci.platform import Platform
-from app.oci.reference import Reference
+from app.oci.reference import Reference, Repository
 from app.registry.client import Access, RegistryClient
+from app.registry.singleflight import Once
+from app.services.allowance import Allowance
 
 # An index of indexes is what some tools make of a merge; deeper ones nobody means.
 MAX_DEPTH = 2
-
-# Ordinary configs are smaller, and take less time to parse than a thread takes to be asked.
-PARSED_AT_ONCE = 16 * 1024
 
 UNKNOWN = Platform(os="unknown", architecture="unknown")
 
@@ -46,6 +47,10 @@ class Resolver:
         self._client = client
         self._access = access
         self._added_by = added_by
+        self._allowance = Allowance()
+        # Sources overlap: an image by its name and within an index, images with the same config.
+        self._manifests: Once[Reference, ImageManifest | Index] = Once()
+        self._configs: Once[tuple[Repository, Digest], ImageConfig] = Once()
 
     async def resolve(self, sources: Sequence[Source], on_done: Callable[[], None]) -> list[Resolved]:
         """All entries of all sources, or one error that names each source that failed and why.
@@ -71,13 +76,24 @@ class Resolver:
         ]
 
     async def _resolve(self, source: Source) -> list[Resolved]:
-        fetched = await self._client.fetch_manifest(source.reference, self._access)
-        found = fetched.manifest
+        found = await self._find(source.reference)
         if isinstance(found, ImageManifest):
             resolved = [await self._image(source.reference, found)]
+            resolved = [each for each in resolved if _is_chosen(source, each.entry.resolved_platform)]
         else:
             resolved = await self._flatten(source, found, depth=1)
+        if not resolved:
+            raise _nothing_wanted(source)
         return [_said(source, each) for each in resolved]
+
+    async def _find(self, reference: Reference) -> ImageManifest | Index:
+        key = reference if reference.digest is None else reference.repository.at(reference.digest)
+        return await self._manifests.run(key, lambda: self._fetch(reference))
+
+    async def _fetch(self, reference: Reference) -> ImageManifest | Index:
+        fetched = await self._client.fetch_manifest(reference, self._access)
+        self._allowance.take(fetched.raw, reference)
+        return fetched.manifest
 
     async def _image(
         self, reference: Reference, image: ImageManifest, described: Descriptor | None = None
@@ -89,21 +105,16 @@ class Resolver:
                 reference=str(reference),
                 media_type=kind,
             )
-        raw = await self._client.fetch_config(reference.repository, image.config, self._access)
-        config = await _parse(raw)
+        repository = reference.repository
+        config = await self._configs.run(
+            (repository, image.config.digest),
+            lambda: self._client.fetch_image_config(repository, image.config, self._access),
+        )
         return self._entry(reference, image, config.platform, _facts(config), described)
 
     async def _flatten(self, source: Source, index: Index, *, depth: int) -> list[Resolved]:
         """Every image of the index that is wanted, with the attestations that speak of them."""
         wanted = [each for each in index.manifests if _is_wanted(source, each, index)]
-        if not wanted:
-            chosen = ", ".join(str(platform) for platform in source.platforms)
-            raise SourceUnsupported(
-                f"{source.reference} has no image for {chosen}"
-                if chosen
-                else f"{source.reference} is an empty index",
-                reference=str(source.reference),
-            )
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_caught(self._member(source, each, depth))) for each in wanted]
         found: list[Resolved] = []
@@ -116,8 +127,7 @@ class Resolver:
 
     async def _member(self, source: Source, described: Descriptor, depth: int) -> list[Resolved]:
         reference = source.reference.at(described.digest)
-        fetched = await self._client.fetch_manifest(reference, self._access)
-        member = fetched.manifest
+        member = await self._find(reference)
         if isinstance(member, Index):
             if depth >= MAX_DEPTH:
                 raise SourceUnsupported(
@@ -144,17 +154,15 @@ class Resolver:
             media_type=manifest.media_type,
             digest=manifest.digest,
             size=manifest.size,
-            resolved_platform=platform,
-            override=Source(reference).override,
+            # What the index says of its member is what its readers have chosen by until now.
+            resolved_platform=described.platform if described and described.platform else platform,
+            override=PlatformOverride(),
             annotations=dict(described.annotations) if described else {},
             image=facts,
             added_by=self._added_by,
             added_at=datetime.now(UTC),
             artifact_type=described.artifact_type if described else None,
         )
-        if described is not None and described.platform is not None:
-            # What the index says of its member is what its readers have chosen by until now.
-            entry = replace(entry, override=whole(described.platform))
         return Resolved(entry, manifest)
 
 
@@ -185,14 +193,18 @@ def _is_wanted(source: Source, described: Descriptor, index: Index) -> bool:
             for other in index.manifests
             if keys.REFERENCE_DIGEST not in other.annotations
         )
-    if described.platform is None:
-        return False
-    return any(satisfies(described.platform, platform) for platform in source.platforms)
+    # What an index within the index has for us is seen inside it.
+    return is_index(described.media_type) or _is_chosen(source, described.platform or Platform())
 
 
-async def _parse(raw: bytes) -> ImageConfig:
-    """Large ones off the event loop: what strangers wrote may take long, and others must not wait for it."""
-    return parse_config(raw) if len(raw) <= PARSED_AT_ONCE else await asyncio.to_thread(parse_config, raw)
+def _is_chosen(source: Source, platform: Platform) -> bool:
+    return not source.platforms or any(satisfies(platform, each) for each in source.platforms)
+
+
+def _nothing_wanted(source: Source) -> SourceUnsupported:
+    chosen = ", ".join(str(platform) for platform in source.platforms)
+    detail = f"has no image for {chosen}" if chosen else "is an empty index"
+    return SourceUnsupported(f"{source.reference} {detail}", reference=str(source.reference))
 
 
 def _facts(config: ImageConfig) -> ImageFacts:
@@ -225,9 +237,11 @@ def _combined(sources: Sequence[Source], failures: dict[int, BrokerError]) -> Br
     deciding = final or list(failures.values())
     kinds = Counter(type(error) for error in deciding)
     first = deciding[0]
-    kind = type(first) if len(kinds) == 1 else SourcesFailed
+    mixed = SourcesFailed if final else RegistryUnavailable
+    kind = type(first) if len(kinds) == 1 else mixed
     detail = first.detail
     if len(failures) > 1:
         detail = f"{len(failures)} of {len(sources)} sources could not be used; the first: {first.detail}"
-    members = first.members if len(failures) == 1 else {"retry_after": first.retry_after}
+    waits = [error.retry_after for error in failures.values() if error.retry_after is not None]
+    members = first.members if len(failures) == 1 else {"retry_after": max(waits, default=None)}
     return kind(detail, errors=errors, **members)

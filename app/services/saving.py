@@ -8,13 +8,12 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from app.lists.draft import Draft, Entry, ListState
-from app.lists.push_plan import build_draft_index
-from app.lists.readiness import Severity, find_findings, is_complete
-from app.oci.digest import Digest
+from app.lists.push_plan import find_index
+from app.lists.readiness import is_complete, is_pushable
 from app.services.callers import Call
 from app.services.pushes import Pushes, PushRequest
 from app.store.database import Transaction
-from app.store.lists import save_list
+from app.store.lists import save_list, save_state
 
 
 async def save_changed(
@@ -26,8 +25,11 @@ async def save_changed(
     is enqueued in this transaction.
     """
     if before.revision and _says(before) == _says(after):
-        return before
-    same_index = before.revision > 0 and find_digest(before) == find_digest(after)
+        renewed = replace(before, options=after.options)
+        if before.options.expires_at != after.options.expires_at:
+            await save_state(tx, call.project_id, renewed)
+        return renewed
+    same_index = before.revision > 0 and find_index(before) == find_index(after)
     after = replace(
         after,
         revision=before.revision + 1,
@@ -41,21 +43,15 @@ async def save_changed(
     return after
 
 
-def find_digest(draft: Draft) -> Digest | None:
-    """The digest of the index that a push would put; None while it can't be pushed."""
-    return build_draft_index(draft).digest if is_pushable(draft) else None
-
-
-def is_pushable(draft: Draft) -> bool:
-    return all(finding.severity is not Severity.ERROR for finding in find_findings(draft))
-
-
 def _wants_push(draft: Draft) -> bool:
     return draft.options.push_when_complete and is_complete(draft) and is_pushable(draft)
 
 
 def _says(draft: Draft) -> object:
-    return draft.options, sorted((_facts(entry) for entry in draft.entries), key=str)
+    # Every leg of a build says anew how long the draft may live; that is no change to what it says.
+    return replace(draft.options, expires_at=None), sorted(
+        (_facts(entry) for entry in draft.entries), key=str
+    )
 
 
 def _facts(entry: Entry) -> tuple[object, ...]:

@@ -125,10 +125,23 @@ class Database:
         _forget_closed_connections(self._engine.sync_engine)
 
     @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Transaction]:
+        """A transaction that only reads, whose statements all see the same moment."""
+        async with self._begin(isolation_level="REPEATABLE READ", postgresql_readonly=True) as tx:
+            yield tx
+
+    @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Commits when the block ends, rolls back when it raises; `Unavailable` if the database is away."""
+        async with self._begin() as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def _begin(self, **options: object) -> AsyncIterator[Transaction]:
         async with AsyncExitStack() as stack:
             connection = await self._connect(stack)
+            if options:
+                await connection.execution_options(**options)
             try:
                 async with connection.begin():
                     yield connection

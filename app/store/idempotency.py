@@ -1,52 +1,28 @@
-"""Idempotency keys: which request a key was used for, and what came of it."""
+"""Idempotency keys: which operation a key stands for."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from app.errors import IdempotencyMismatch
 from app.store.database import Transaction
 from app.store.tables import idempotency_keys
 
-Json = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """The first request with this key: the operation it started, or the response it got."""
-
-    operation_id: UUID | None
-    response: Json | None
-
 
 async def remember(
-    tx: Transaction,
-    project_id: UUID,
-    key: str,
-    fingerprint: bytes,
-    *,
-    operation_id: UUID | None = None,
-    response: Json | None = None,
-) -> Remembered | None:
-    """None for a new key, which is now taken; otherwise what is known of the request that took it.
+    tx: Transaction, project_id: UUID, key: str, fingerprint: bytes, operation_id: UUID
+) -> UUID | None:
+    """None for a new key, which now stands for the operation; otherwise the operation that it stood for.
 
     A request with the same key that has not committed yet is waited for.
     """
     statement = (
         insert(idempotency_keys)
-        .values(
-            project_id=project_id,
-            key=key,
-            fingerprint=fingerprint,
-            operation_id=operation_id,
-            response=response,
-        )
+        .values(project_id=project_id, key=key, fingerprint=fingerprint, operation_id=operation_id)
         .on_conflict_do_nothing()
         .returning(idempotency_keys.c.key)
     )
@@ -58,7 +34,7 @@ async def remember(
     return None
 
 
-async def _find(tx: Transaction, project_id: UUID, key: str, fingerprint: bytes) -> Remembered | None:
+async def _find(tx: Transaction, project_id: UUID, key: str, fingerprint: bytes) -> UUID | None:
     statement = select(idempotency_keys).where(
         idempotency_keys.c.project_id == project_id, idempotency_keys.c.key == key
     )
@@ -67,16 +43,8 @@ async def _find(tx: Transaction, project_id: UUID, key: str, fingerprint: bytes)
         return None
     if row.fingerprint != fingerprint:
         raise IdempotencyMismatch("This Idempotency-Key was used for another request; take a new one.")
-    return Remembered(row.operation_id, row.response)
-
-
-async def record_response(tx: Transaction, project_id: UUID, key: str, response: Json) -> None:
-    """What later requests with the key are answered."""
-    await tx.execute(
-        update(idempotency_keys)
-        .where(idempotency_keys.c.project_id == project_id, idempotency_keys.c.key == key)
-        .values(response=response)
-    )
+    known: UUID = row.operation_id
+    return known
 
 
 async def forget_expired(tx: Transaction, older_than: timedelta) -> int:

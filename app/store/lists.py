@@ -46,7 +46,12 @@ async def insert_list(tx: Transaction, project_id: UUID, draft: Draft) -> bool:
     statement = (
         upsert(lists)
         .values(
-            id=draft.id, project_id=project_id, created_by=draft.created_by, **_key(draft), **_state(draft)
+            id=draft.id,
+            project_id=project_id,
+            created_by=draft.created_by,
+            created_at=draft.created_at,
+            **_key(draft),
+            **_state(draft),
         )
         .on_conflict_do_nothing(constraint="uq_lists_project_reference_session")
         .returning(lists.c.id)
@@ -68,9 +73,7 @@ async def save_list(tx: Transaction, project_id: UUID, draft: Draft, *, removed:
 async def save_state(tx: Transaction, project_id: UUID, draft: Draft) -> None:
     """Store what a list says of itself, where its entries are as they were read."""
     await tx.execute(
-        update(lists)
-        .where(lists.c.id == draft.id, lists.c.project_id == project_id)
-        .values(**_state(draft), updated_at=func.now())
+        update(lists).where(lists.c.id == draft.id, lists.c.project_id == project_id).values(**_state(draft))
     )
 
 
@@ -164,6 +167,7 @@ def _state(draft: Draft) -> dict[str, Any]:
     options = draft.options
     return {
         "revision": draft.revision,
+        "updated_at": draft.updated_at,
         "state": draft.state,
         "format": options.format,
         "annotations": dict(options.annotations),

@@ -46,12 +46,14 @@ class Operation:
     deadline_at: datetime
     cancel_requested: bool
     keys: tuple[str, ...]
+    registries: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class NewOperation:
     """`keys` name what the operation has to itself while it runs; those who share one run in order.
 
+    `registries` are those that it will ask: it waits while one of them wants no requests.
     A lower `priority` runs first. `secret` is stored as it comes, so it comes encrypted.
     """
 
@@ -61,6 +63,7 @@ class NewOperation:
     created_by: str
     deadline_in: timedelta
     keys: tuple[str, ...] = ()
+    registries: tuple[str, ...] = ()
     list_id: UUID | None = None
     push_id: UUID | None = None
     secret: bytes | None = None
@@ -70,7 +73,10 @@ class NewOperation:
 
 @dataclass(frozen=True, slots=True)
 class OperationEvent:
-    """One step of an operation's life; `kind` is a state, or "progress", "retrying", "cancel_requested"."""
+    """One step of an operation's life.
+
+    `kind` is a state, or "progress", "retrying", "parked", "cancel_requested".
+    """
 
     id: int
     kind: str
@@ -99,6 +105,7 @@ def view(row: Row[Any]) -> Operation:
         deadline_at=row.deadline_at,
         cancel_requested=row.cancel_requested,
         keys=tuple(row.keys),
+        registries=tuple(row.registries),
     )
 
 
@@ -111,6 +118,7 @@ async def enqueue(tx: Transaction, new: NewOperation) -> Operation:
             project_id=new.project_id,
             kind=new.kind,
             keys=list(new.keys),
+            registries=sorted(set(new.registries)),
             priority=new.priority,
             request=new.request,
             secret=new.secret,
@@ -202,8 +210,13 @@ async def end(
     *,
     result: Json | None = None,
     problem: Json | None = None,
+    list_id: UUID | None = None,
 ) -> Operation:
-    """The one way into a final state: only from the state and the attempt that the caller knows."""
+    """The one way into a final state: only from the state and the attempt that the caller knows.
+
+    `list_id` is the list that the operation made.
+    """
+    made = {"list_id": list_id} if list_id is not None else {}
     statement = (
         update(operations)
         .where(operations.c.id == operation_id, operations.c.attempt == attempt, operations.c.state == was)
@@ -215,6 +228,7 @@ async def end(
             worker=None,
             lease_until=None,
             ended_at=CLOCK,
+            **made,
         )
         .returning(operations)
     )

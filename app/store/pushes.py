@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, insert, select, tuple_, update
+from sqlalchemy import Row, bindparam, insert, select, tuple_, update
+from sqlalchemy.dialects.postgresql import JSONB
 
 from app.errors import PushNotFound
 from app.lists.push_plan import PushPlan, parse_plan
@@ -29,7 +30,11 @@ class PushState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """One push of one list, under way or ended; it outlives the list."""
+    """One push of one list, under way or ended; it outlives the list.
+
+    `previous` is what each reference led to before its tag was moved, `reached` how far a failed attempt had
+    come at each target, and `problem` why it ended without success.
+    """
 
     id: UUID
     operation_id: UUID
@@ -42,7 +47,10 @@ class Push:
     plan: PushPlan
     created_by: str
     state: PushState = PushState.QUEUED
+    previous: Mapping[str, str | None] = field(default_factory=dict)
+    reached: Sequence[Mapping[str, Any]] = ()
     result: Mapping[str, Any] | None = None
+    problem: Mapping[str, Any] | None = None
     created_at: datetime | None = None
     ended_at: datetime | None = None
 
@@ -86,21 +94,36 @@ async def end_push(
     project_id: UUID,
     push_id: UUID,
     state: PushState,
+    *,
+    ended_at: datetime | None,
     result: Mapping[str, Any] | None = None,
-) -> Push:
-    """The push as it has ended."""
-    statement = (
+    problem: Mapping[str, Any] | None = None,
+) -> None:
+    await tx.execute(
         update(pushes)
         .where(pushes.c.id == push_id, pushes.c.project_id == project_id)
-        .values(state=state, result=result, ended_at=func.now())
-        .returning(pushes)
+        .values(state=state, result=result, problem=problem, ended_at=ended_at)
     )
-    return _found((await tx.execute(statement)).first(), push_id)
+
+
+async def keep_previous(tx: Transaction, push_id: UUID, found: Mapping[str, str | None]) -> None:
+    """What references led to before they are moved; what is known of one already stays."""
+    earlier = bindparam("found", dict(found), JSONB)
+    await tx.execute(
+        update(pushes).where(pushes.c.id == push_id).values(previous=earlier.concat(pushes.c.previous))
+    )
+
+
+async def keep_reached(tx: Transaction, push_id: UUID, reached: Sequence[Mapping[str, Any]]) -> None:
+    await tx.execute(update(pushes).where(pushes.c.id == push_id).values(reached=list(reached)))
 
 
 async def get_push(tx: Transaction, project_id: UUID, push_id: UUID) -> Push:
     query = select(pushes).where(pushes.c.id == push_id, pushes.c.project_id == project_id)
-    return _found((await tx.execute(query)).first(), push_id)
+    row = (await tx.execute(query)).first()
+    if row is None:
+        raise PushNotFound(f"There is no push {push_id} in this project")
+    return _read(row)
 
 
 async def page_pushes(
@@ -125,12 +148,6 @@ async def page_pushes(
     return [_read(row) for row in await tx.execute(query)]
 
 
-def _found(row: Row[Any] | None, push_id: UUID) -> Push:
-    if row is None:
-        raise PushNotFound(f"There is no push {push_id} in this project")
-    return _read(row)
-
-
 def _read(row: Row[Any]) -> Push:
     index = Manifest(row.media_type, bytes(row.raw), parse_digest(row.digest))
     return Push(
@@ -145,7 +162,10 @@ def _read(row: Row[Any]) -> Push:
         plan=parse_plan(index, row.plan),
         created_by=row.created_by,
         state=PushState(row.state),
+        previous=row.previous,
+        reached=row.reached,
         result=row.result,
+        problem=row.problem,
         created_at=row.created_at,
         ended_at=row.ended_at,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -22,6 +22,10 @@ from app.store.tables import operation_events, operations
 # Any number that no one else takes as an advisory lock in this database.
 CLAIM_LOCK = 0x6D62_0001
 BURIED_AT_ONCE = 20
+# Registries, sorted, as an operation has them.
+Lane = tuple[str, ...]
+NOTHING: Mapping[Lane, int] = {}
+MOST = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +55,20 @@ class Beat:
 # One pass over all that is alive finds who waits. A search for each candidate, by the index on the keys, took
 # a fifth of a second when two thousand waited for one key; NOT EXISTS became a nested loop of ten thousands
 # until the table was analyzed. NOT IN is hashed.
+#
+# What asks the same registries is a lane, and a lane may not have more of a worker's room than its share, nor
+# more than is left free: so however many wait for a registry that does not answer, the others find room. What
+# is picked by its place in the lane is little, and locked by its ids; it is looked at again then, because it
+# may have been changed since.
 _CLAIM = text("""
-    WITH lost AS (
+    WITH closed AS (
+        SELECT coalesce(array_agg(registry), '{}') AS registries FROM registry_budgets
+        WHERE blocked_until > statement_timestamp()
+    ), lost AS (
         SELECT id FROM operations
         WHERE state = 'running' AND lease_until < statement_timestamp() AND NOT cancel_requested
           AND attempt - excused < :max_attempts AND deadline_at > statement_timestamp() AND kind = ANY(:kinds)
+          AND NOT registries && (SELECT registries FROM closed)
         ORDER BY priority, sequence LIMIT :limit
         FOR UPDATE SKIP LOCKED
     ), place AS (
@@ -63,12 +76,24 @@ _CLAIM = text("""
         FROM operations CROSS JOIN unnest(keys) AS key
         WHERE state IN ('queued', 'running')
         WINDOW same AS (PARTITION BY key COLLATE "C")
-    ), fresh AS (
-        SELECT id FROM operations
+    ), ready AS (
+        SELECT id, priority, sequence, registries,
+            row_number() OVER (PARTITION BY registries ORDER BY priority, sequence) AS nth
+        FROM operations
         WHERE state = 'queued' AND run_at <= statement_timestamp()
           AND deadline_at > statement_timestamp() AND kind = ANY(:kinds)
           AND id NOT IN (SELECT id FROM place WHERE waits)
+          AND NOT registries && (SELECT registries FROM closed)
+    ), picked AS MATERIALIZED (
+        SELECT id FROM ready LEFT JOIN unnest(:lanes, :held) AS busy (lane, held)
+            ON busy.lane = array_to_string(ready.registries, ' ')
+        WHERE registries = '{}'
+           OR nth + coalesce(held, 0) <= least(:share, (:limit + coalesce(held, 0) + 1) / 2)
         ORDER BY priority, sequence LIMIT :limit
+    ), fresh AS (
+        SELECT id FROM operations
+        WHERE id = ANY(ARRAY(SELECT id FROM picked)) AND state = 'queued'
+        ORDER BY priority, sequence
         FOR UPDATE SKIP LOCKED
     ), taken AS (
         SELECT id FROM lost UNION ALL SELECT id FROM fresh LIMIT :limit
@@ -78,7 +103,13 @@ _CLAIM = text("""
         lease_until = clock_timestamp() + :lease, started_at = coalesce(started_at, clock_timestamp())
     FROM taken WHERE operations.id = taken.id
     RETURNING operations.*, attempt - excused AS counted, deadline_at - clock_timestamp() AS time_left
-""").bindparams(bindparam("kinds", type_=ARRAY(Text)))
+""").bindparams(
+    bindparam("kinds", type_=ARRAY(Text)),
+    bindparam("lanes", type_=ARRAY(Text)),
+    bindparam("held", type_=ARRAY(Integer)),
+    bindparam("limit", type_=Integer),
+    bindparam("share", type_=Integer),
+)
 
 _BEYOND_HELP = text("""
     SELECT id, attempt, state, cancel_requested, deadline_at <= statement_timestamp() AS late FROM operations
@@ -97,6 +128,8 @@ _NEXT_DUE = text("""
         UNION ALL
         SELECT min(lease_until) FROM operations
         WHERE state = 'running' AND lease_until > statement_timestamp()
+        UNION ALL
+        SELECT min(blocked_until) FROM registry_budgets WHERE blocked_until > statement_timestamp()
     ) AS coming
 """)
 
@@ -108,6 +141,11 @@ _BEAT = text("""
 """).bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("attempts", type_=ARRAY(Integer)))
 
 
+def room(share: int, free: int, held: int) -> int:
+    """How many operations of a lane may run in a worker that runs `held` of them; the claim knows it, too."""
+    return min(share, (free + held + 1) // 2)
+
+
 async def claim(
     tx: Transaction,
     *,
@@ -116,8 +154,14 @@ async def claim(
     lease: timedelta,
     kinds: Collection[Kind] = tuple(Kind),
     max_attempts: int = 5,
+    share: int = MOST,
+    held: Mapping[Lane, int] = NOTHING,
 ) -> list[Claimed]:
-    """What may run now, oldest first, ours for the length of the lease."""
+    """What may run now, oldest first, ours for the length of the lease.
+
+    `limit` is the room that is free in the worker, `share` how much of it all the operations of one lane may
+    have, and `held` how many of each lane it runs.
+    """
     # One claim at a time: two that can't see each other's rows yet could take two operations of one key.
     await tx.execute(select(sql.pg_advisory_xact_lock(bindparam(None, CLAIM_LOCK, BigInteger))))
     values = {
@@ -126,6 +170,9 @@ async def claim(
         "lease": lease,
         "kinds": list(kinds),
         "max_attempts": max_attempts,
+        "share": share,
+        "lanes": [" ".join(lane) for lane in held],
+        "held": list(held.values()),
     }
     rows = (await tx.execute(_CLAIM, values)).all()
     claimed = []
@@ -193,8 +240,27 @@ async def record_progress(tx: Transaction, operation_id: UUID, attempt: int, pro
     await record_event(tx, operation, "progress")
 
 
-async def succeed(tx: Transaction, operation_id: UUID, attempt: int, result: Json) -> Operation:
-    return await end(tx, operation_id, attempt, State.RUNNING, State.SUCCEEDED, result=result)
+async def hold(tx: Transaction, operation_id: UUID, attempt: int) -> None:
+    """Keeps all others from the operation until the transaction ends; `LostLease` if it is not ours."""
+    statement = (
+        select(operations.c.id)
+        .where(
+            operations.c.id == operation_id,
+            operations.c.attempt == attempt,
+            operations.c.state == State.RUNNING,
+        )
+        .with_for_update()
+    )
+    if (await tx.execute(statement)).first() is None:
+        raise LostLease(f"Attempt {attempt} of operation {operation_id} has no lease.")
+
+
+async def succeed(
+    tx: Transaction, operation_id: UUID, attempt: int, result: Json, *, list_id: UUID | None = None
+) -> Operation:
+    return await end(
+        tx, operation_id, attempt, State.RUNNING, State.SUCCEEDED, result=result, list_id=list_id
+    )
 
 
 async def fail(tx: Transaction, operation_id: UUID, attempt: int, problem: Json) -> Operation:
@@ -215,6 +281,22 @@ async def give_back(
     problem: Json | None = None,
 ) -> Operation:
     """Queued again, for after `delay`; or cancelled, if that was asked for meanwhile."""
+    facts = {"retry_in": delay.total_seconds()} | ({"problem": problem} if problem else {})
+    return await _requeue(tx, (operation_id, attempt), delay, "retrying", facts, excused=excused)
+
+
+async def park(
+    tx: Transaction, operation_id: UUID, attempt: int, delay: timedelta, *, problem: Json
+) -> Operation:
+    """Queued again for after `delay`, because a registry asked for that; such an attempt is never counted."""
+    facts = {"retry_in": delay.total_seconds(), "problem": problem}
+    return await _requeue(tx, (operation_id, attempt), delay, "parked", facts, excused=True)
+
+
+async def _requeue(
+    tx: Transaction, held: tuple[UUID, int], delay: timedelta, kind: str, facts: Json, *, excused: bool
+) -> Operation:
+    operation_id, attempt = held
     values: Json = {
         "state": State.QUEUED,
         "run_at": CLOCK + delay,
@@ -225,8 +307,8 @@ async def give_back(
     operation = await _write(tx, operation_id, attempt, values)
     if operation.cancel_requested:
         return await end(tx, operation_id, attempt, State.QUEUED, State.CANCELLED)
-    facts = {"retry_in": delay.total_seconds()} | ({"problem": problem} if problem else {})
-    await record_event(tx, operation, "retrying", tell=[OPERATION_QUEUED], **facts)
+    until = operation.run_at.isoformat()
+    await record_event(tx, operation, kind, tell=[OPERATION_QUEUED], until=until, **facts)
     return operation
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -170,7 +171,12 @@ pushes = Table(
     Column("media_type", Text, nullable=False),
     Column("raw", LargeBinary, nullable=False),
     Column("plan", JSON, nullable=False),
+    # What each tag held before the first attempt that moved tags: later ones find what earlier ones put.
+    Column("previous", JSONB, nullable=False, server_default=EMPTY_OBJECT),
+    # Where everything was when the last attempt ended without success.
+    Column("reached", JSON, nullable=False, server_default=text("'[]'::json")),
     Column("result", JSON(none_as_null=True)),
+    Column("problem", JSON(none_as_null=True)),
     Column("created_by", Text, nullable=False),
     _created_at(),
     _instant("ended_at"),
@@ -189,6 +195,8 @@ operations = Table(
     Column("kind", Text, nullable=False),
     Column("state", Text, nullable=False, server_default="queued"),
     Column("keys", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
+    # Sorted. While one of them wants no requests, the operation is not begun.
+    Column("registries", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     Column("priority", Integer, nullable=False, server_default=text("0")),
     Column("request", JSON, nullable=False),
     # The caller's registry credential, encrypted; emptied when the operation ends.
@@ -199,7 +207,8 @@ operations = Table(
     _instant("deadline_at", nullable=False),
     # The fencing token: it only ever grows.
     Column("attempt", Integer, nullable=False, server_default=text("0")),
-    # Attempts that ended for the broker's own reasons, such as a stop; they don't count against the limit.
+    # Attempts that ended for reasons that say nothing against the operation, such as a stop, or a pause that
+    # a registry asked for; they don't count against the limit.
     Column("excused", Integer, nullable=False, server_default=text("0")),
     Column("worker", Text),
     _instant("lease_until"),
@@ -235,6 +244,19 @@ operation_events = Table(
     Index("ix_operation_events_operation", "operation_id", "id"),
 )
 
+# What registries bear, as one worker learnt it for all.
+registry_budgets = Table(
+    "registry_budgets",
+    metadata,
+    Column("registry", Text, primary_key=True),
+    _instant("blocked_until", nullable=False),
+    Column("concurrency", Integer),
+    Column("rate", Double),
+    _instant("updated_at", nullable=False),
+    Index("ix_registry_budgets_blocked_until", "blocked_until"),
+    Index("ix_registry_budgets_updated_at", "updated_at"),
+)
+
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
@@ -242,8 +264,7 @@ idempotency_keys = Table(
     Column("key", Text, nullable=False),
     # Method, path and body of the request, hashed: the same key with another fingerprint is refused.
     Column("fingerprint", LargeBinary, nullable=False),
-    Column("operation_id", Uuid),
-    Column("response", JSON(none_as_null=True)),
+    Column("operation_id", Uuid, nullable=False),
     _created_at(),
     PrimaryKeyConstraint("project_id", "key"),
     Index("ix_idempotency_keys_created_at", "created_at"),

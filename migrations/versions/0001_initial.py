@@ -27,12 +27,22 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_projects_name")),
     )
     op.create_table(
+        "registry_budgets",
+        sa.Column("registry", sa.Text(), nullable=False),
+        sa.Column("blocked_until", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("concurrency", sa.Integer(), nullable=True),
+        sa.Column("rate", sa.Double(), nullable=True),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("registry", name=op.f("pk_registry_budgets")),
+    )
+    op.create_index("ix_registry_budgets_blocked_until", "registry_budgets", ["blocked_until"], unique=False)
+    op.create_index("ix_registry_budgets_updated_at", "registry_budgets", ["updated_at"], unique=False)
+    op.create_table(
         "idempotency_keys",
         sa.Column("project_id", sa.Uuid(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
-        sa.Column("operation_id", sa.Uuid(), nullable=True),
-        sa.Column("response", postgresql.JSON(none_as_null=True, astext_type=sa.Text()), nullable=True),
+        sa.Column("operation_id", sa.Uuid(), nullable=False),
         sa.Column(
             "created_at",
             sa.DateTime(timezone=True),
@@ -155,6 +165,9 @@ def upgrade() -> None:
         sa.Column(
             "keys", postgresql.ARRAY(sa.Text()), server_default=sa.text("'{}'::text[]"), nullable=False
         ),
+        sa.Column(
+            "registries", postgresql.ARRAY(sa.Text()), server_default=sa.text("'{}'::text[]"), nullable=False
+        ),
         sa.Column("priority", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("request", postgresql.JSON(astext_type=sa.Text()), nullable=False),
         sa.Column("secret", sa.LargeBinary(), nullable=True),
@@ -241,7 +254,20 @@ def upgrade() -> None:
         sa.Column("media_type", sa.Text(), nullable=False),
         sa.Column("raw", sa.LargeBinary(), nullable=False),
         sa.Column("plan", postgresql.JSON(astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "previous",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default=sa.text("'{}'::jsonb"),
+            nullable=False,
+        ),
+        sa.Column(
+            "reached",
+            postgresql.JSON(astext_type=sa.Text()),
+            server_default=sa.text("'[]'::json"),
+            nullable=False,
+        ),
         sa.Column("result", postgresql.JSON(none_as_null=True, astext_type=sa.Text()), nullable=True),
+        sa.Column("problem", postgresql.JSON(none_as_null=True, astext_type=sa.Text()), nullable=True),
         sa.Column("created_by", sa.Text(), nullable=False),
         sa.Column(
             "created_at",
@@ -388,4 +414,7 @@ def downgrade() -> None:
     op.drop_table("lists")
     op.drop_index("ix_idempotency_keys_created_at", table_name="idempotency_keys")
     op.drop_table("idempotency_keys")
+    op.drop_index("ix_registry_budgets_updated_at", table_name="registry_budgets")
+    op.drop_index("ix_registry_budgets_blocked_until", table_name="registry_budgets")
+    op.drop_table("registry_budgets")
     op.drop_table("projects")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
 
 import uvloop
 
+from scripts.bench_lib import copying, isolation
 from scripts.bench_lib.comparison import Comparison, Result
 from scripts.bench_lib.peer import find_docker
 from scripts.bench_lib.programs import line_to, serving
@@ -17,9 +19,12 @@ from scripts.bench_lib.service import calling
 from scripts.bench_lib.table import lines_of
 from tests.support.docker_registry import BINARY, DockerRegistry, find_docker_registry
 
+MEMORY = Path("/dev/shm")
+
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.epilog = "scripts/bench copy --help tells of copies between registries."
     parser.add_argument("--images", type=int, default=16, choices=range(1, len(PLATFORMS) + 1), metavar="N")
     parser.add_argument("--layers", type=int, default=8, metavar="N", help="of each image")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of broker and floor, in turn")
@@ -41,10 +46,13 @@ async def measure(arguments: argparse.Namespace, docker: str | None) -> list[Res
     binary = find_docker_registry()
     if binary is None:
         raise Failed(f"{BINARY} is not installed; on Debian and Ubuntu: apt-get install docker-registry")
+    # Its disk is the registry's own matter, and makes the figures of all of them noisy.
+    memory = MEMORY if os.access(MEMORY, os.W_OK) else None
+    say(f"the registry stores in {memory or tempfile.gettempdir()}")
     results = []
     scenario = make_scenario(arguments.images, arguments.layers)
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-        async with DockerRegistry(binary) as registry, serving(Path(directory)) as broker:
+        async with DockerRegistry(binary, parent=memory) as registry, serving(Path(directory)) as broker:
             await bring(scenario, registry.base_url)
             async with calling(broker) as service:
                 for round_trip_ms in arguments.round_trips:
@@ -75,6 +83,11 @@ def say(text: str) -> None:
 
 if __name__ == "__main__":
     try:
-        uvloop.run(main())
+        if sys.argv[1:2] == ["copy"]:
+            copying.run(sys.argv[2:])
+        elif sys.argv[1:2] == ["isolation"]:
+            isolation.run(sys.argv[2:])
+        else:
+            uvloop.run(main())
     except Failed as failure:
         sys.exit(f"scripts/bench: {failure}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import Any
@@ -18,18 +18,20 @@ OK, CREATED = 200, 201
 @asynccontextmanager
 async def calling(broker: Broker) -> AsyncIterator[aiohttp.ClientSession]:
     headers = {"Authorization": f"Bearer {broker.token}"}
-    async with aiohttp.ClientSession(broker.address, headers=headers) as session:
+    # Given up sooner than the server gives it up, so that none closes while the other one writes.
+    connector = aiohttp.TCPConnector(keepalive_timeout=2)
+    async with aiohttp.ClientSession(broker.address, headers=headers, connector=connector) as session:
         yield session
 
 
 async def run_broker(session: aiohttp.ClientSession, scenario: Scenario, host: str, target: str) -> Round:
+    return await create_and_push(session, f"{host}/{target}:{TAG}", scenario.references(host))
+
+
+async def create_and_push(session: aiohttp.ClientSession, reference: str, sources: Sequence[str]) -> Round:
     """Two calls, as `docker manifest` is two commands."""
     began = perf_counter()
-    wanted = {
-        "reference": f"{host}/{target}:{TAG}",
-        "sources": scenario.references(host),
-        "insecure": True,
-    }
+    wanted = {"reference": reference, "sources": sources, "insecure": True}
     created = await _post(session, "/v1/lists", wanted, CREATED)
     between = perf_counter()
     await _post(session, f"/v1/lists/{created['id']}/push", {"insecure": True}, OK)

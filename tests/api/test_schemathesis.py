@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -30,19 +31,20 @@ CONFORMING = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-# Accepted although the document's schema would not have it, and why.
-LENIENT = {
-    "push_list": "a push without a body is a push with the defaults",
-}
+# What the server says to bytes that are no HTTP, such as control characters in a header; no route sees them.
+NO_HTTP = b"Invalid HTTP request received."
 
 
 @pytest.fixture
-async def quiet_broker(database_url: str) -> Any:
+async def quiet_broker(database_url: str) -> AsyncIterator[Broker]:
     """Without a worker: some of the references that are made up here lead to real registries."""
-    async with Broker(database_url, worker=False) as broker:
+    async with Broker(database_url, worker=False, max_body_bytes=64 * 2**20) as broker:
         yield broker
 
 
+WITH_BODY = {
+    operation["operationId"] for _method, _path, operation in operations() if "requestBody" in operation
+}
 CASES = [
     pytest.param(operation["operationId"], mode, id=f"{operation['operationId']}-{mode}")
     for _method, _path, operation in operations()
@@ -58,14 +60,16 @@ async def test_answers_to_made_up_requests_are_those_of_the_document(
 ) -> None:
     operation = schemathesis.openapi.from_dict(document()).find_operation_by_id(name)
     checks = [*CONFORMING]
-    if mode is GenerationMode.NEGATIVE and name not in LENIENT:
+    if mode is GenerationMode.NEGATIVE and name in WITH_BODY:
+        # Elsewhere what is made up are parameters that there are not, which HTTP leaves alone.
         checks.append(negative_data_rejection)
     headers = {"Authorization": f"Bearer {quiet_broker.token}", "Prefer": "respond-async"}
 
     @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(operation.as_strategy(generation_mode=mode))
-    def conforms(case: schemathesis.Case) -> None:
+    def conforms(case: schemathesis.Case[Any]) -> None:
         response = case.call(base_url=quiet_broker.base_url, headers=headers)
-        case.validate_response(response, checks=checks)
+        if response.content != NO_HTTP:
+            case.validate_response(response, checks=checks)
 
     await asyncio.to_thread(conforms)

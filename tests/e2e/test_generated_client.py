@@ -64,7 +64,7 @@ async def test_the_client_creates_annotates_pushes_and_inspects_a_list(
 
     assert registry.get_manifest("app", "1") is not None
     assert pushed.digest == found.digest
-    assert [line for line in pushed.lines][-1] == pushed.digest
+    assert pushed.lines[-1] == pushed.digest
     assert found.from_.value == "registry"
     assert problem.type_ == "urn:manifest-broker:problem:list-exists"
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import DuplicatePlatform, UnsupportedPlatform
-from app.lists.draft import Entry, amend, annotate, remove
+from app.errors import DuplicatePlatform, InvalidInput, UnsupportedPlatform
+from app.lists.draft import MAX_ENTRIES, Entry, EntryChanges, amend, annotate, remove
 from app.lists.overrides import PlatformOverride
 from app.oci.annotations import REFERENCE_DIGEST
 from app.oci.platform import Platform
@@ -97,7 +97,10 @@ def test_an_attestation_stays_while_another_entry_has_its_image() -> None:
 def test_annotating_changes_one_entry_only() -> None:
     one, other = entry("r.test/a:1", AMD64), entry("r.test/b:1", ARM64)
     changed = annotate(
-        [one, other], one, PlatformOverride({"variant": "v2"}), {"k": "v"}, allow_duplicate_platforms=False
+        [one, other],
+        one,
+        EntryChanges(PlatformOverride({"variant": "v2"}), {"k": "v"}),
+        allow_duplicate_platforms=False,
     )
     assert changed[0].platform.variant == "v2"
     assert changed[0].annotations == {"k": "v"}
@@ -108,7 +111,7 @@ def test_null_clears_what_the_image_itself_says() -> None:
     """docker/cli#4352: there a variant can never be cleared."""
     one = entry("r.test/a:1", ARM64)
     (changed,) = annotate(
-        [one], one, PlatformOverride({"variant": None}), {}, allow_duplicate_platforms=False
+        [one], one, EntryChanges(PlatformOverride({"variant": None}), {}), allow_duplicate_platforms=False
     )
     assert changed.platform.variant == ""
     assert changed.resolved_platform.variant == "v8"
@@ -117,21 +120,40 @@ def test_null_clears_what_the_image_itself_says() -> None:
 def test_an_unknown_combination_is_refused_when_annotated() -> None:
     one = entry("r.test/a:1", AMD64)
     with pytest.raises(UnsupportedPlatform, match="linux/bogus"):
-        annotate([one], one, PlatformOverride({"architecture": "bogus"}), {}, allow_duplicate_platforms=False)
+        annotate(
+            [one],
+            one,
+            EntryChanges(PlatformOverride({"architecture": "bogus"}), {}),
+            allow_duplicate_platforms=False,
+        )
 
 
 def test_annotations_alone_are_accepted_on_an_entry_of_unknown_platform() -> None:
     one = entry("r.test/a:1", Platform("windows", "loong64"))
-    (changed,) = annotate([one], one, None, {"k": "v"}, allow_duplicate_platforms=False)
+    (changed,) = annotate([one], one, EntryChanges(annotations={"k": "v"}), allow_duplicate_platforms=False)
     assert changed.annotations == {"k": "v"}
+
+
+def test_null_for_a_whole_member_takes_back_all_that_was_said_of_it() -> None:
+    one = entry("r.test/a:1", ARM64, override={"variant": "v9"}, annotations={"k": "v"})
+    changes = EntryChanges(forget_override=True, forget_annotations=True)
+    (changed,) = annotate([one], one, changes, allow_duplicate_platforms=False)
+    assert changed.platform == ARM64
+    assert changed.annotations == {}
+
+
+def test_a_list_has_a_bounded_number_of_entries() -> None:
+    many = [entry(f"r.test/app:{number}", UNKNOWN) for number in range(MAX_ENTRIES + 1)]
+    with pytest.raises(InvalidInput, match="at most"):
+        amend([], many, allow_duplicate_platforms=False)
 
 
 def test_annotating_does_not_make_two_entries_of_one_platform() -> None:
     one, other = entry("r.test/a:1", AMD64), entry("r.test/b:1", ARM64)
     override = PlatformOverride({"os": "linux", "architecture": "arm64", "variant": "v8"})
     with pytest.raises(DuplicatePlatform, match=r"r\.test/b:1 is linux/arm64/v8 already"):
-        annotate([one, other], one, override, {}, allow_duplicate_platforms=False)
-    assert annotate([one, other], one, override, {}, allow_duplicate_platforms=True)
+        annotate([one, other], one, EntryChanges(override), allow_duplicate_platforms=False)
+    assert annotate([one, other], one, EntryChanges(override), allow_duplicate_platforms=True)
 
 
 platforms = st.builds(

@@ -46,6 +46,9 @@ def test_each_kind_of_option_is_read() -> None:
         ({"tags": ["a b"]}, "/tags"),
         ({"targets": ["Foo"]}, "/targets"),
         ({"expected_platforms": ["linux"]}, "/expected_platforms"),
+        ({"expected_platforms": ["linux/amd46"]}, "/expected_platforms"),
+        ({"artifact_type": "not a type"}, "/artifact_type"),
+        ({"subject": {"mediaType": "a/b", "digest": "sha256:x", "size": 1}}, "/subject"),
         ({"annotations": {"": "v"}}, "/annotations"),
         ({"push_when_complete": True}, "/push_when_complete"),
         ({"format": "docker", "annotations": {"k": "v"}}, "/format"),
@@ -111,6 +114,7 @@ def test_push_when_complete_is_accepted_with_something_to_wait_for() -> None:
     [
         ({"reference": "Not/Fine"}, "/sources/0/reference"),
         ({"reference": "a", "platform": "linux"}, "/sources/0/platform"),
+        ({"reference": "a", "platform": "linux/amd46"}, "/sources/0/platform"),
         ({"reference": "a", "platforms": ["linux/amd64", "x"]}, "/sources/0/platforms"),
         ({"reference": "a", "annotations": {"": "v"}}, "/sources/0/annotations"),
     ],

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from app.lists.readiness import Severity, find_findings, is_complete, missing_platforms, satisfies
+from app.lists.readiness import (
+    Severity,
+    find_findings,
+    is_complete,
+    is_pushable,
+    missing_platforms,
+    satisfies,
+)
 from app.lists.source import parse_any_platform
 from app.oci.media_types import DOCKER_MANIFEST
 from app.oci.platform import Platform
@@ -64,6 +71,13 @@ def test_an_entry_without_a_platform_keeps_the_list_from_being_pushed() -> None:
 
 def test_an_empty_list_says_that_it_has_no_entries() -> None:
     assert [finding.code for finding in find_findings(draft())] == ["no-entries"]
+
+
+def test_a_docker_list_with_annotated_entries_can_not_be_pushed() -> None:
+    annotated = entry("r.test/a:1", annotations={"k": "v"})
+    contradicting = draft(entries=[annotated], format="docker")
+    assert [finding.code for finding in find_findings(contradicting)] == ["format-conflict"]
+    assert not is_pushable(contradicting)
 
 
 def test_oddities_are_warnings_and_errors_come_first() -> None:

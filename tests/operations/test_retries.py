@@ -20,7 +20,7 @@ from app.errors import (
     Unavailable,
     error_classes,
 )
-from app.operations.retries import GiveUp, RetryAt, RetryPolicy, decide
+from app.operations.retries import GiveUp, Park, RetryAt, RetryPolicy, decide
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FAR = NOW + timedelta(days=1)
@@ -29,12 +29,12 @@ POLICY = RetryPolicy()
 
 def decided(
     failure: BrokerError, *, attempt: int = 1, deadline: datetime = FAR, share: float = 0.5
-) -> RetryAt | GiveUp:
+) -> RetryAt | Park | GiveUp:
     return decide(failure, attempt=attempt, now=NOW, deadline=deadline, policy=POLICY, random=lambda: share)
 
 
-def seconds(decision: RetryAt | GiveUp) -> float:
-    assert isinstance(decision, RetryAt)
+def seconds(decision: RetryAt | Park | GiveUp) -> float:
+    assert isinstance(decision, RetryAt | Park)
     return decision.delay.total_seconds()
 
 
@@ -69,15 +69,63 @@ def test_a_registry_that_names_too_long_a_time_is_asked_after_five_minutes() -> 
     assert seconds(decided(RateLimited("slow down", retry_after=86400), share=0.0)) == 300
 
 
+@pytest.mark.parametrize("retry_after", [0.0, 0.0125, 0.25])
+def test_a_registry_that_names_milliseconds_is_given_a_quarter_of_a_second(retry_after: float) -> None:
+    assert seconds(decided(RateLimited("slow down", retry_after=retry_after), share=0.0)) == 0.25
+
+
 @pytest.mark.parametrize("retry_after", [math.nan, -math.inf, -5.0])
 def test_a_time_that_makes_no_sense_is_ignored(retry_after: float) -> None:
     assert seconds(decided(RateLimited("slow down", retry_after=retry_after), share=0.0)) == 0
 
 
+@pytest.mark.parametrize("failure", [RateLimited, RegistryUnavailable])
+def test_an_operation_that_waits_as_long_as_a_registry_asked_is_parked_however_often(
+    failure: type[BrokerError],
+) -> None:
+    assert isinstance(decided(failure("later", retry_after=3), attempt=1000), Park)
+    assert isinstance(decided(failure("later"), attempt=1000), GiveUp)
+    assert isinstance(decided(failure("at once", retry_after=0), attempt=1000), GiveUp)
+
+
+def test_a_registry_that_only_ever_names_short_waits_is_asked_less_and_less() -> None:
+    failure = RateLimited("slow down", retry_after=1)
+    waits = [
+        seconds(
+            decide(
+                failure,
+                attempt=1,
+                now=NOW,
+                deadline=FAR,
+                policy=POLICY,
+                random=lambda: 0.5,
+                excused_before=before,
+            )
+        )
+        for before in range(10)
+    ]
+    assert waits == sorted(waits)
+    assert waits[-1] > 10
+
+
+def test_a_pause_longer_than_the_policy_waits_for_is_the_caller_s_to_know() -> None:
+    policy = RetryPolicy(longest_park=60)
+    for asked, kind in ((60, Park), (61, GiveUp)):
+        decision = decide(
+            RateLimited("slow down", retry_after=asked),
+            attempt=1,
+            now=NOW,
+            deadline=FAR,
+            policy=policy,
+            random=lambda: 0.0,
+        )
+        assert isinstance(decision, kind)
+
+
 def test_what_can_not_be_tried_before_the_deadline_has_failed() -> None:
     failure = RateLimited("slow down", retry_after=60)
     assert decided(failure, deadline=NOW + timedelta(seconds=60)) == GiveUp(failure)
-    assert isinstance(decided(failure, deadline=NOW + timedelta(seconds=61), share=0.0), RetryAt)
+    assert isinstance(decided(failure, deadline=NOW + timedelta(seconds=61), share=0.0), Park)
 
 
 @given(
@@ -98,7 +146,7 @@ def test_every_retry_is_bounded_and_before_the_deadline(
         assert failure.retryable
         assert timedelta(0) <= decision.delay < left
         assert decision.delay <= timedelta(seconds=POLICY.longest_wait + POLICY.cap)
-        assert decision.excused or attempt < POLICY.max_attempts
+        assert isinstance(decision, Park) or decision.excused or attempt < POLICY.max_attempts
 
 
 @given(attempt=st.integers(1, 100), share=st.floats(0, 1, exclude_max=True))

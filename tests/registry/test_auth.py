@@ -30,6 +30,7 @@ from tests.support.registry import (
     RegistryDouble,
     Status,
     TokenDocument,
+    Truncated,
     digest_text,
 )
 
@@ -160,14 +161,45 @@ async def test_a_crowd_with_an_expired_token_fetches_one_new_token() -> None:
         assert len(double.received(path="/token")) == 2
 
 
-async def test_a_second_refusal_is_final() -> None:
+@pytest.mark.parametrize(("reason", "requests"), [("insufficient_scope", 2), ("", 2), ("invalid_token", 4)])
+async def test_refusals_of_fresh_tokens_are_final_in_the_end(reason: str, requests: int) -> None:
     async with bearer() as double, RegistryClient(LOOPBACK, limits=QUICK) as client:
         plant(double, "app", "1", IMAGE)
-        double.misbehave(ExpiredToken(), path="/manifests/", times=None)
+        assert double.authority is not None
+        challenge = double.authority.challenge([("app", "pull")], reason)
+        refused = Status(401, headers={"WWW-Authenticate": challenge})
+        double.misbehave(refused, path="/manifests/", times=None)
         with pytest.raises(errors.RegistryDenied) as caught:
             await client.fetch_manifest(reference_at(double, "app:1"), signed_in(double.host, USER))
-        assert len(double.received(path="/manifests/")) == 2
+        assert len(double.received(path="/manifests/")) == requests
         assert caught.value.members["upstream_status"] == 401
+
+
+async def test_a_token_that_is_withdrawn_on_its_way_is_replaced_again() -> None:
+    async with bearer() as double, RegistryClient(LOOPBACK, limits=QUICK) as client:
+        plant(double, "app", "1", IMAGE)
+        double.misbehave(ExpiredToken(), path="/manifests/", times=3)
+        await client.fetch_manifest(reference_at(double, "app:1"), signed_in(double.host, USER))
+        assert len(double.received(path="/token")) == 4
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 405])
+async def test_a_token_service_without_oauth_is_asked_by_get(status: int) -> None:
+    async with bearer() as double, RegistryClient(LOOPBACK, limits=QUICK) as client:
+        plant(double, "app", "1", IMAGE)
+        assert double.authority is not None
+        double.authority.users = {"<token>": "identity"}
+        double.misbehave(Status(status), method="POST", path="^/token$", times=None)
+        access = signed_in(double.host, Credential(identity_token="identity"))
+        await client.fetch_manifest(reference_at(double, "app:1"), access)
+        assert [r.method for r in double.received(path="/token")] == ["POST", "GET"]
+
+
+async def test_a_token_answer_that_broke_off_is_asked_for_again() -> None:
+    async with bearer() as double, RegistryClient(LOOPBACK, limits=QUICK) as client:
+        plant(double, "app", "1", IMAGE)
+        double.misbehave(Truncated(with_length=False), path="^/token$", times=QUICK.attempts - 1)
+        await client.fetch_manifest(reference_at(double, "app:1"), signed_in(double.host, USER))
 
 
 @pytest.mark.parametrize("mode", ["bearer", "basic"])

@@ -6,12 +6,23 @@ import asyncio
 import uuid
 from dataclasses import replace
 
+import httpx2
 import pytest
 
 from app import errors
 from app.oci.digest import parse_digest
 from app.registry.client import AccessPolicy, RegistryClient
-from app.registry.copy import BlobCounts, CopyChild, CopyTarget, ManifestAction, Step, StepName, push
+from app.registry.copy import (
+    BlobCounts,
+    CopyChild,
+    CopyTarget,
+    Finished,
+    ManifestAction,
+    Step,
+    StepName,
+    TagAction,
+    push,
+)
 from tests.support.clients import (
     INSECURE,
     LOOPBACK,
@@ -127,11 +138,12 @@ async def test_without_a_tag_the_index_goes_under_its_digest(any_registry: AnyRe
     assert result.previous == {}
 
 
-async def test_a_source_in_the_targets_own_repository_is_not_asked_about(registry: RegistryDouble) -> None:
+async def test_a_source_in_the_targets_own_repository_costs_one_look(registry: RegistryDouble) -> None:
     plant(registry, "app", "amd64", AMD64)
     async with connect() as client:
         await push(client, target_at(registry, "app", [AMD64]), [child_at(registry, "app", AMD64)], INSECURE)
-    assert steps(registry) == [("HEAD", "1"), ("PUT", "1"), ("GET", "1")]
+    assert sorted(steps(registry)[:2]) == [("HEAD", "1"), ("HEAD", AMD64.digest)]
+    assert steps(registry)[2:] == [("PUT", "1"), ("GET", "1")]
 
 
 async def test_a_child_that_is_there_costs_one_look(registry: RegistryDouble) -> None:
@@ -212,8 +224,10 @@ async def test_progress_is_told_and_ends_complete(registry: RegistryDouble) -> N
     last = {step.name: step for step in told}
     size = sum(map(len, AMD64.blobs.values()))
     assert last[StepName.BLOBS] == Step(StepName.BLOBS, 3, 3, size, size)
-    assert last[StepName.MANIFESTS] == Step(StepName.MANIFESTS, 1, 1)
-    assert last[StepName.TAGS] == Step(StepName.TAGS, 1, 1)
+    put = (Finished(AMD64.digest, ManifestAction.PUT),)
+    assert last[StepName.MANIFESTS] == Step(StepName.MANIFESTS, 1, 1, finished=put)
+    moved = (Finished("1", TagAction.MOVED),)
+    assert last[StepName.TAGS] == Step(StepName.TAGS, 1, 1, finished=moved)
     assert all(step.done <= step.total and step.bytes_done <= step.bytes_total for step in told)
 
 
@@ -340,9 +354,7 @@ async def test_a_source_that_breaks_off_is_read_again(fault: Fault) -> None:
         await check_whole(double, target, [LARGE])
 
 
-@pytest.mark.parametrize(
-    "fault", [Reset(), LostReply(), Status(503), Status(429), Status.oci(404, "BLOB_UPLOAD_UNKNOWN")]
-)
+@pytest.mark.parametrize("fault", [Reset(), Status(503), Status(429), Status.oci(404, "BLOB_UPLOAD_UNKNOWN")])
 async def test_an_upload_that_fails_is_begun_anew(fault: Fault) -> None:
     async with RegistryDouble() as source, RegistryDouble() as double, connect() as client:
         plant(source, "src", "1", LARGE)
@@ -527,10 +539,68 @@ async def test_a_child_that_is_gone_fails_the_push_and_moves_no_tag(any_registry
     path = f"copy/{uuid.uuid4().hex}/gone"
     async with connect() as client:
         target, children = target_at(any_registry, path, [AMD64]), [child_at(any_registry, path, AMD64)]
-        with pytest.raises(errors.RegistryRejected) as caught:
+        with pytest.raises(errors.SourceNotFound) as caught:
             await push(client, target, children, INSECURE)
-        assert caught.value.members["upstream_code"] == "MANIFEST_BLOB_UNKNOWN"
+        assert caught.value.members["upstream_code"] == "BLOB_UNKNOWN"
         assert await client.head_manifest(reference_at(any_registry, f"{path}:1"), INSECURE) is None
+
+
+async def test_a_child_that_was_collected_comes_back_from_what_is_left(any_registry: AnyRegistry) -> None:
+    path = f"copy/{uuid.uuid4().hex}/collected"
+    await seed(any_registry, path, "other", make_image(architecture="arm64", base=AMD64.layers, layers=0))
+    root = f"{any_registry.base_url}/v2/{path}/blobs/uploads/?digest={AMD64.config_digest}"
+    async with httpx2.AsyncClient() as http:
+        begun = await http.post(root.partition("?")[0])
+        where = begun.request.url.join(begun.headers["Location"]).copy_add_param(
+            "digest", AMD64.config_digest
+        )
+        assert (await http.put(where, content=AMD64.config)).status_code == 201
+    async with connect() as client:
+        target, children = target_at(any_registry, path, [AMD64]), [child_at(any_registry, path, AMD64)]
+        result = await push(client, target, children, INSECURE)
+    assert [m.action for m in result.manifests] == [ManifestAction.PUT]
+    await check_whole(any_registry, target, [AMD64])
+
+
+async def test_a_registry_that_takes_any_index_still_gets_a_whole_one() -> None:
+    async with RegistryDouble(rules=Rules(require_children=False)) as double, connect() as client:
+        with pytest.raises(errors.SourceNotFound):
+            await push(client, target_at(double, "app", [AMD64]), [child_at(double, "app", AMD64)], INSECURE)
+        assert not double.tag_puts
+
+
+async def test_what_was_seen_long_ago_is_looked_at_again_before_the_tag_moves(
+    registry: RegistryDouble,
+) -> None:
+    registry.rules.require_children = False
+    for number, image in enumerate(BOTH):
+        plant(registry, f"src{number}", "1", image)
+    hold = Hold()
+    registry.misbehave(hold, method="PUT", path=ARM64.digest)
+    children = [child_at(registry, f"src{n}", image) for n, image in enumerate(BOTH)]
+    async with (
+        RegistryClient(LOOPBACK, limits=replace(QUICK, fresh_seconds=0)) as client,
+        asyncio.TaskGroup() as group,
+    ):
+        group.create_task(push(client, target_at(registry, "app", BOTH), children, INSECURE))
+        held = registry.content.at("app")
+        await until(lambda: AMD64.digest in held.manifests and hold.reached.is_set())
+        held.delete_manifest(AMD64.digest)
+        for digest in AMD64.blobs:
+            held.blobs.pop(digest)
+        hold.gate.set()
+    assert [put.missing for put in registry.tag_puts] == [()]
+
+
+async def test_a_child_of_which_head_lied_is_put_after_all(registry: RegistryDouble) -> None:
+    plant(registry, "src", "1", AMD64)
+    seen = Status(200, headers={"Docker-Content-Digest": AMD64.digest})
+    registry.misbehave(seen, method="HEAD", path=AMD64.digest, times=None)
+    target = target_at(registry, "app", [AMD64])
+    async with connect() as client:
+        await push(client, target, [child_at(registry, "src", AMD64)], INSECURE)
+    assert [put.accepted for put in registry.tag_puts] == [False, True]
+    await check_whole(registry, target, [AMD64])
 
 
 async def test_one_image_that_fails_leaves_the_tag_alone(registry: RegistryDouble) -> None:

@@ -20,6 +20,7 @@ from tests.support.clients import (
     LOOPBACK,
     QUICK,
     AnyRegistry,
+    Clock,
     listening,
     reference_at,
     repository_at,
@@ -190,6 +191,36 @@ async def test_where_head_is_refused_get_answers(registry: RegistryDouble, code:
         found = await client.head_manifest(reference_at(registry, "app:1"), INSECURE)
     assert found is not None
     assert str(found.digest) == IMAGE.digest
+
+
+@pytest.mark.parametrize(("code", "heads"), [(405, 1), (501, 1), (403, 4)])
+async def test_that_head_is_unknown_is_remembered_for_a_while(
+    registry: RegistryDouble, code: int, heads: int
+) -> None:
+    plant(registry, "app", "1", IMAGE)
+    registry.misbehave(Status(code), method="HEAD", times=None)
+    clock = Clock()
+    async with RegistryClient(LOOPBACK, limits=QUICK, now=clock) as client:
+        for _ in range(4):
+            await client.head_manifest(reference_at(registry, "app:1"), INSECURE)
+        assert len(registry.received("HEAD")) == heads
+        registry.behave()
+        clock.pass_by(QUICK.remembered_seconds)
+        await client.head_manifest(reference_at(registry, "app:1"), INSECURE)
+        assert len(registry.received("HEAD")) == heads + 1
+
+
+@pytest.mark.parametrize("what", ["/manifests/", "/blobs/"])
+async def test_what_was_cut_off_without_a_length_is_asked_for_again(
+    registry: RegistryDouble, what: str
+) -> None:
+    plant(registry, "app", "1", IMAGE)
+    cut = Truncated(with_length=False)
+    rule = registry.misbehave(cut, method="GET", path=what, times=QUICK.attempts - 1)
+    async with connect() as client:
+        await client.fetch_manifest(reference_at(registry, "app:1"), INSECURE)
+        await client.fetch_config(repository_at(registry, "app"), config_of(registry), INSECURE)
+    assert rule.hits == QUICK.attempts - 1
 
 
 @pytest.mark.parametrize(

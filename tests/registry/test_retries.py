@@ -57,6 +57,22 @@ def test_what_does_not_pass_is_never_tried_again(attempt: int, jitter: float) ->
     assert plan_retry(Outcome(False), attempt=attempt, spent=0, jitter=jitter, limits=LIMITS) is None
 
 
+@pytest.mark.parametrize("asked", [0.0, 0.0125, 0.2])
+def test_a_wait_of_milliseconds_is_a_quarter_of_a_second_at_least(asked: float) -> None:
+    for jitter in (0.0, 0.99):
+        wait = plan_retry(Outcome(True, asked), attempt=1, spent=0, jitter=jitter, limits=LIMITS)
+        assert wait == pytest.approx(0.25 + jitter * 0.25)
+
+
+def test_all_who_were_told_the_same_come_back_at_different_times() -> None:
+    waits = [
+        plan_retry(Outcome(True, 10.0), attempt=3, spent=0, jitter=jitter / 10, limits=LIMITS)
+        for jitter in range(10)
+    ]
+    assert len(set(waits)) == 10
+    assert all(wait is not None and 10 <= wait < 11 for wait in waits)
+
+
 def test_waits_grow_and_differ() -> None:
     def wait(attempt: int, jitter: float) -> float:
         found = plan_retry(Outcome(True), attempt=attempt, spent=0, jitter=jitter, limits=LIMITS)
@@ -75,6 +91,10 @@ def test_waits_grow_and_differ() -> None:
         ("12.5ms", 0.0125),
         ("2s", 2.0),
         ("1m", 60.0),
+        ("5 min", 300.0),
+        ("30 seconds", 30.0),
+        ("1.5 Minutes", 90.0),
+        ("2h", 300.0),
         ("86400", 300.0),
         ("999999999", 300.0),
         ("Sun, 01 Nov 2026 12:00:30 GMT", 30.0),
@@ -95,6 +115,10 @@ def test_retry_after_is_read_in_every_form(header: str, seconds: float | None) -
 def test_a_wait_that_is_only_in_the_words_counts_too() -> None:
     assert parse_retry_after(None, "toomanyrequests: retry-after: 12.5ms, allowed: 2000/minute") == 0.0125
     assert parse_retry_after(None, '{"retryAfter": "3"}') == 3.0
+    assert parse_retry_after(None, r'{"message": "{\"retry-after\": \"4s\"}"}') == 4.0
+    assert parse_retry_after(None, "Too many requests. Please try again in 20 seconds.") == 20.0
+    assert parse_retry_after(None, "throttled, retry in 2 minutes") == 120.0
+    assert parse_retry_after(None, "retry-after: 5parsecs") is None
     assert parse_retry_after(None, "please wait") is None
     assert parse_retry_after("1", "retry-after: 9") == 1.0
 

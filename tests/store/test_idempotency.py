@@ -12,7 +12,6 @@ from sqlalchemy import text
 from app.errors import IdempotencyMismatch
 from app.store import idempotency
 from app.store.database import Database
-from app.store.idempotency import Remembered
 from tests.support.queueing import new_project
 
 
@@ -21,67 +20,59 @@ async def test_a_new_key_is_taken_and_the_next_request_learns_what_the_first_sta
 ) -> None:
     operation_id = uuid4()
     async with database.transaction() as tx:
-        assert await idempotency.remember(tx, project_id, "k", b"print", operation_id=operation_id) is None
+        assert await idempotency.remember(tx, project_id, "k", b"print", operation_id) is None
     async with database.transaction() as tx:
-        known = await idempotency.remember(tx, project_id, "k", b"print", operation_id=uuid4())
-    assert known == Remembered(operation_id, None)
-
-
-async def test_a_response_is_kept_for_the_next_request(database: Database, project_id: UUID) -> None:
-    async with database.transaction() as tx:
-        await idempotency.remember(tx, project_id, "k", b"print")
-        await idempotency.record_response(tx, project_id, "k", {"status": 201})
-    async with database.transaction() as tx:
-        assert await idempotency.remember(tx, project_id, "k", b"print") == Remembered(None, {"status": 201})
+        known = await idempotency.remember(tx, project_id, "k", b"print", uuid4())
+    assert known == operation_id
 
 
 async def test_a_key_is_not_for_two_different_requests(database: Database, project_id: UUID) -> None:
     async with database.transaction() as tx:
-        await idempotency.remember(tx, project_id, "k", b"print")
+        await idempotency.remember(tx, project_id, "k", b"print", uuid4())
     async with database.transaction() as tx:
         with pytest.raises(IdempotencyMismatch):
-            await idempotency.remember(tx, project_id, "k", b"other print")
+            await idempotency.remember(tx, project_id, "k", b"other print", uuid4())
 
 
 async def test_projects_do_not_share_keys(database: Database, project_id: UUID) -> None:
     stranger = await new_project(database)
     async with database.transaction() as tx:
-        assert await idempotency.remember(tx, project_id, "k", b"print") is None
-        assert await idempotency.remember(tx, stranger, "k", b"other print") is None
+        assert await idempotency.remember(tx, project_id, "k", b"print", uuid4()) is None
+        assert await idempotency.remember(tx, stranger, "k", b"other print", uuid4()) is None
 
 
 async def test_of_requests_at_the_same_time_exactly_one_takes_the_key(
     database: Database, project_id: UUID
 ) -> None:
-    async def request() -> tuple[UUID, Remembered | None]:
+    async def request() -> tuple[UUID, UUID | None]:
         operation_id = uuid4()
         async with database.transaction() as tx:
-            known = await idempotency.remember(tx, project_id, "k", b"print", operation_id=operation_id)
+            known = await idempotency.remember(tx, project_id, "k", b"print", operation_id)
             await asyncio.sleep(0.01)
         return operation_id, known
 
     answers = await asyncio.gather(*(request() for _ in range(8)))
     (winner,) = [operation_id for operation_id, known in answers if known is None]
-    assert [known for _, known in answers if known is not None] == [Remembered(winner, None)] * 7
+    assert [known for _, known in answers if known is not None] == [winner] * 7
 
 
 async def test_a_request_that_failed_leaves_its_key_free(database: Database, project_id: UUID) -> None:
     async def fail() -> None:
         async with database.transaction() as tx:
-            await idempotency.remember(tx, project_id, "k", b"print")
+            await idempotency.remember(tx, project_id, "k", b"print", uuid4())
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         await fail()
     async with database.transaction() as tx:
-        assert await idempotency.remember(tx, project_id, "k", b"another") is None
+        assert await idempotency.remember(tx, project_id, "k", b"another", uuid4()) is None
 
 
 async def test_keys_are_forgotten_when_they_are_old(database: Database, project_id: UUID) -> None:
     async with database.transaction() as tx:
-        await idempotency.remember(tx, project_id, "old", b"print")
+        await idempotency.remember(tx, project_id, "old", b"print", uuid4())
         await tx.execute(text("UPDATE idempotency_keys SET created_at = created_at - interval '8 days'"))
-        await idempotency.remember(tx, project_id, "new", b"print")
+        await idempotency.remember(tx, project_id, "new", b"print", uuid4())
         assert await idempotency.forget_expired(tx, timedelta(days=7)) == 1
-        assert await idempotency.remember(tx, project_id, "old", b"other") is None
-        assert await idempotency.remember(tx, project_id, "new", b"print") is not None
+        assert await idempotency.remember(tx, project_id, "old", b"other", uuid4()) is None
+        assert await idempotency.remember(tx, project_id, "new", b"print", uuid4()) is not None

@@ -10,7 +10,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import httpx2
 import uvicorn
@@ -25,7 +25,7 @@ Json = dict[str, Any]
 Client = httpx2.AsyncClient
 
 # Registries in tests fail at once or never: nothing is won by trying long.
-QUICK = RetryPolicy(max_attempts=2, base=0.01, cap=0.02)
+QUICK = RetryPolicy(max_attempts=2, base=0.01, cap=0.02, longest_park=0.0)
 PATIENCE = 60.0
 KEY = base64.b64encode(b"k" * 32).decode()
 
@@ -37,9 +37,15 @@ class Broker:
     """
 
     def __init__(
-        self, database_url: str, *, policy: RetryPolicy = QUICK, worker: bool = True, **settings: Any
+        self,
+        database_url: str,
+        *,
+        policy: RetryPolicy = QUICK,
+        worker: bool = True,
+        token: str | None = None,
+        **settings: Any,
     ) -> None:
-        self.token = f"admin-{secrets.token_hex(16)}"
+        self.token = token or new_token()
         self.settings = Settings.model_validate(
             {
                 "database_url": database_url,
@@ -156,6 +162,16 @@ class Broker:
         finally:
             server.should_exit = True
             await serving
+
+
+def new_token() -> str:
+    return f"admin-{secrets.token_hex(16)}"
+
+
+class StartBroker(Protocol):
+    """Starts a broker with settings of the test's own."""
+
+    async def __call__(self, *, worker: bool = True, **settings: Any) -> Broker: ...
 
 
 class _Server(uvicorn.Server):

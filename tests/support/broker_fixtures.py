@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
-from tests.support.broker import Broker
+from tests.support.broker import Broker, StartBroker, new_token
 
 
 @pytest.fixture
@@ -19,11 +19,14 @@ async def broker(database_url: str) -> AsyncIterator[Broker]:
 
 
 @pytest.fixture
-async def start_broker(database_url: str) -> AsyncIterator[Callable[..., Any]]:
-    """Starts brokers with settings of the test's own, all on one database."""
+async def start_broker(database_url: str) -> AsyncIterator[StartBroker]:
+    """Starts brokers with settings of the test's own, all on one database and with one admin token."""
+    token = new_token()
     async with AsyncExitStack() as stack:
 
-        async def start(**settings: Any) -> Broker:
-            return await stack.enter_async_context(Broker(database_url, **settings))
+        async def start(*, worker: bool = True, **settings: Any) -> Broker:
+            return await stack.enter_async_context(
+                Broker(database_url, worker=worker, token=token, **settings)
+            )
 
         yield start

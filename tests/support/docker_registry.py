@@ -41,10 +41,16 @@ class DidNotStart(Exception):
 
 
 class DockerRegistry:
-    """A running registry with deletes enabled, gone with all it holds at the end of the block."""
+    """A running registry with deletes enabled, gone with all it holds at the end of the block.
 
-    def __init__(self, binary: Path, *, tls: bool = False, htpasswd: bool = False) -> None:
+    Its directory is made in `parent`, by default where temporary files go.
+    """
+
+    def __init__(
+        self, binary: Path, *, tls: bool = False, htpasswd: bool = False, parent: Path | None = None
+    ) -> None:
         self.binary = binary
+        self._parent = parent
         self.port = 0
         self.certificate: SelfSigned | None = None
         self._tls = tls
@@ -74,7 +80,9 @@ class DockerRegistry:
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
-            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="registry-")))
+            directory = Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="registry-", dir=self._parent))
+            )
             self.certificate = make_certificate(directory) if self._tls else None
             stack.push_async_callback(self._stop)
             await self._start(directory)

@@ -6,6 +6,7 @@ from tests.support.registry_double.auth import ANONYMOUS, Authority
 from tests.support.registry_double.content import MANIFEST_TYPES, digest_text
 from tests.support.registry_double.faults import (
     ContentType,
+    CutUpload,
     Drip,
     Endless,
     ExpiredToken,
@@ -17,6 +18,7 @@ from tests.support.registry_double.faults import (
     LostReply,
     MountDeclined,
     OtherBody,
+    OtherStatus,
     Oversize,
     Redirect,
     Reset,
@@ -39,6 +41,7 @@ __all__ = [
     "MANIFEST_TYPES",
     "Authority",
     "ContentType",
+    "CutUpload",
     "Drip",
     "Endless",
     "ExpiredToken",
@@ -50,6 +53,7 @@ __all__ = [
     "LostReply",
     "MountDeclined",
     "OtherBody",
+    "OtherStatus",
     "Oversize",
     "Received",
     "Redirect",

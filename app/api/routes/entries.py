@@ -11,10 +11,9 @@ from fastapi.responses import JSONResponse
 from app import errors
 from app.api import examples
 from app.api.answers import answer, answers, json_answer
-from app.api.context import CallerDep, IncomingDep, ServicesDep
+from app.api.context import CallDep, CallerDep, ChangeDep, ServicesDep
 from app.api.preconditions import IfMatchDep, etag
 from app.api.problems import BODY, REGISTRY, SOURCES, problems
-from app.api.references import source_registries
 from app.api.routes.lists import WaitDep, list_response
 from app.api.schemas.common import platform_input
 from app.api.schemas.lists import (
@@ -24,6 +23,8 @@ from app.api.schemas.lists import (
     EntryInspection,
     source_documents,
 )
+from app.lists.draft import EntryChanges
+from app.lists.overrides import PlatformOverride
 from app.lists.source import at, parse_override
 from app.oci.annotations import parse_annotations
 from app.services.documents import entry_inspection
@@ -44,13 +45,12 @@ ENTRY = (errors.ListNotFound, errors.EntryNotFound)
 async def add_entries(
     list_id: UUID,
     body: Annotated[AddEntries, Body(openapi_examples=examples.ADD_ENTRIES)],
-    incoming: IncomingDep,
+    call: CallDep,
     wait: WaitDep,
     services: ServicesDep,
 ) -> Response:
     """Add sources to a list, all or none; a reference that is in it already is resolved again."""
     sources = source_documents(body.sources)
-    call = incoming.call(source_registries(sources))
     operation = await services.lists.add(call, list_id, sources, insecure=body.insecure)
     render = json_answer(200, lambda result: {"ETag": etag(result["revision"])})
     return await answer(services.operations, operation, wait, render)
@@ -89,19 +89,12 @@ async def annotate_entry(
     list_id: UUID,
     entry_id: UUID,
     body: Annotated[AnnotateEntry, Body(openapi_examples=examples.ANNOTATE_ENTRY)],
-    incoming: IncomingDep,
-    revision: IfMatchDep,
+    change: ChangeDep,
+    revisions: IfMatchDep,
     services: ServicesDep,
 ) -> Response:
     """Say what an image runs on where its config does not, or add annotations (null clears)."""
-    annotations = body.annotations or {}
-    with at("/platform"):
-        override = parse_override(platform_input(body.platform)) if body.platform is not None else None
-    with at("/annotations"):
-        parse_annotations({name: text for name, text in annotations.items() if text is not None})
-    draft = await services.lists.annotate(
-        incoming.call(), list_id, entry_id, override, annotations, revision=revision
-    )
+    draft = await services.lists.annotate(change, list_id, entry_id, _changes(body), revisions=revisions)
     return list_response(draft)
 
 
@@ -112,9 +105,21 @@ async def annotate_entry(
     responses=problems(*ENTRY, errors.RevisionChanged),
 )
 async def remove_entry(
-    list_id: UUID, entry_id: UUID, incoming: IncomingDep, revision: IfMatchDep, services: ServicesDep
+    list_id: UUID, entry_id: UUID, change: ChangeDep, revisions: IfMatchDep, services: ServicesDep
 ) -> Response:
     """Take one image out, with the attestations that are its own."""
-    return list_response(
-        await services.lists.remove_entry(incoming.call(), list_id, entry_id, revision=revision)
+    return list_response(await services.lists.remove_entry(change, list_id, entry_id, revisions=revisions))
+
+
+def _changes(body: AnnotateEntry) -> EntryChanges:
+    annotations = body.annotations or {}
+    with at("/platform"):
+        override = parse_override(platform_input(body.platform)) if body.platform is not None else None
+    with at("/annotations"):
+        parse_annotations({name: text for name, text in annotations.items() if text is not None})
+    return EntryChanges(
+        override or PlatformOverride(),
+        annotations,
+        forget_override="platform" in body.model_fields_set and body.platform is None,
+        forget_annotations="annotations" in body.model_fields_set and body.annotations is None,
     )

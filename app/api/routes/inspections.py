@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from app import errors
 from app.api import examples
 from app.api.answers import answer, answers, json_answer
-from app.api.context import IncomingDep, ServicesDep
+from app.api.context import CallDep, ChangeDep, ServicesDep
 from app.api.preferences import DEFAULT_SECONDS, Wait, waits
 from app.api.problems import BODY, REGISTRY
 from app.api.references import parse_at
@@ -24,6 +24,7 @@ from app.api.schemas.inspections import (
     InspectSource,
 )
 from app.api.schemas.operations import inspections_document
+from app.oci.media_types import MANIFEST_TYPES
 from app.services.inspections import InspectRequest
 from app.services.lists import no_such_list
 
@@ -51,10 +52,11 @@ SOURCE = (
         errors.ListNotFound,
         errors.IdempotencyMismatch,
         example=examples.INSPECTION,
+        raw=MANIFEST_TYPES,
     ),
 )
 async def inspect_image(
-    incoming: IncomingDep,
+    call: ChangeDep,
     wait: WaitDep,
     services: ServicesDep,
     reference: Annotated[Text, Query(description="Read as Docker reads it.")],
@@ -72,15 +74,13 @@ async def inspect_image(
     """What stands behind a reference: a list of that name first, as for Docker, then its registry."""
     parsed = parse_at(reference, "query:reference")
     if source != "registry":
-        found = await services.inspections.find_list(
-            incoming.caller.project_id, parsed, session, verbose=verbose
-        )
+        found = await services.inspections.find_list(call.project_id, parsed, session, verbose=verbose)
         if found is not None:
             return _render(found, raw=raw)
         if source == "list":
             raise no_such_list(parsed)
     wanted = InspectRequest(str(parsed), verbose=verbose, insecure=insecure)
-    operation = await services.inspections.request(incoming.call([parsed.registry]), wanted)
+    operation = await services.inspections.request(call, wanted)
     return await answer(services.operations, operation, wait, lambda result: _render(result, raw=raw))
 
 
@@ -91,14 +91,13 @@ async def inspect_image(
 )
 async def inspect_images(
     body: Annotated[InspectImages, Body(openapi_examples=examples.INSPECT_IMAGES)],
-    incoming: IncomingDep,
+    call: CallDep,
     wait: WaitDep,
     services: ServicesDep,
 ) -> Response:
     """Inspect many references at their registries, side by side; each gets its own result or problem."""
     wanted = [_request(body, each, position) for position, each in enumerate(body.references)]
-    registries = {parse_at(each.reference, "/references").registry for each in wanted}
-    operation = await services.inspections.request_many(incoming.call(registries), wanted)
+    operation = await services.inspections.request_many(call, wanted)
     render = json_answer(200)
     return await answer(
         services.operations, operation, wait, lambda result: render(inspections_document(result))

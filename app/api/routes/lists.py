@@ -11,14 +11,14 @@ from fastapi.responses import JSONResponse
 
 from app import errors
 from app.api import examples
-from app.api.answers import answer, answers, json_answer
-from app.api.context import CallerDep, Incoming, IncomingDep, Services, ServicesDep
+from app.api.answers import BYTES, answer, answers, json_answer
+from app.api.context import CallDep, CallerDep, ChangeDep, ServicesDep
 from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
 from app.api.preconditions import IfMatchDep, etag
 from app.api.preferences import DEFAULT_SECONDS, PUSH_SECONDS, Wait, waits
 from app.api.problem_documents import document_of
 from app.api.problems import BODY, REGISTRY, SOURCES, problems
-from app.api.references import canonical_query, parse_at, source_registries
+from app.api.references import canonical_query, parse_at
 from app.api.schemas.common import Text
 from app.api.schemas.lists import (
     CreateList,
@@ -31,14 +31,13 @@ from app.api.schemas.lists import (
 from app.api.schemas.pushes import Push, PushList
 from app.errors import FieldError, InvalidInput, ListNotPushable
 from app.lists.draft import Draft, ListState
-from app.lists.push_plan import Conditions, build_draft_index
+from app.lists.push_plan import Conditions, find_index
 from app.lists.source import at
+from app.oci import media_types
 from app.oci.digest import parse_digest
-from app.services.callers import Call
 from app.services.documents import list_document
 from app.services.lists import Deletion
 from app.services.pushes import PushRequest
-from app.services.saving import is_pushable
 from app.store.lists import ListFilter
 
 router = APIRouter(prefix="/v1/lists", tags=["lists"])
@@ -59,7 +58,7 @@ CHANGES = (errors.ListNotFound, errors.RevisionChanged)
 )
 async def create_list(
     body: Annotated[CreateList, Body(openapi_examples=examples.CREATE_LIST)],
-    incoming: IncomingDep,
+    call: CallDep,
     wait: WaitDep,
     services: ServicesDep,
 ) -> Response:
@@ -69,7 +68,6 @@ async def create_list(
     """
     parse_at(body.reference, "/reference")
     request = body.request(_changes(body))
-    call = incoming.call(source_registries(request.sources))
     operation = await services.lists.create(call, request)
     return await answer(services.operations, operation, wait, json_answer(201, _location))
 
@@ -131,13 +129,13 @@ async def get_list(list_id: UUID, caller: CallerDep, services: ServicesDep) -> R
 async def update_list(
     list_id: UUID,
     body: Annotated[ListOptions, Body(openapi_examples=examples.UPDATE_LIST)],
-    incoming: IncomingDep,
-    revision: IfMatchDep,
+    change: ChangeDep,
+    revisions: IfMatchDep,
     services: ServicesDep,
 ) -> Response:
     """Change what a list says of itself (JSON Merge Patch, RFC 7396: null clears)."""
     changes = _changes(body)
-    return list_response(await services.lists.update(incoming.call(), list_id, changes, revision=revision))
+    return list_response(await services.lists.update(change, list_id, changes, revisions=revisions))
 
 
 @router.delete(
@@ -148,10 +146,10 @@ async def update_list(
     response_class=Response,
 )
 async def delete_list(
-    list_id: UUID, caller: CallerDep, revision: IfMatchDep, services: ServicesDep
+    list_id: UUID, caller: CallerDep, revisions: IfMatchDep, services: ServicesDep
 ) -> Response:
     """Remove the draft; never touches a registry."""
-    await services.lists.delete(caller.project_id, list_id, revision=revision)
+    await services.lists.delete(caller.project_id, list_id, revisions=revisions)
     return Response(status_code=204)
 
 
@@ -162,8 +160,7 @@ async def delete_lists(
     services: ServicesDep,
 ) -> Response:
     """Remove many; each target gets its own outcome, and those that fail don't hold up the rest."""
-    ids = [_parse_id(text, position) for position, text in enumerate(body.ids)]
-    outcomes = await services.lists.delete_many(caller.project_id, body.references, ids, body.session)
+    outcomes = await services.lists.delete_many(caller.project_id, body.references, body.ids, body.session)
     return JSONResponse(
         {"results": [_outcome(outcome, len(body.references), at) for at, outcome in enumerate(outcomes)]}
     )
@@ -177,10 +174,8 @@ async def delete_lists(
         200: {
             "description": "The index's exact bytes.",
             "content": {
-                "application/vnd.oci.image.index.v1+json": {"schema": {"type": "string", "format": "binary"}},
-                "application/vnd.docker.distribution.manifest.list.v2+json": {
-                    "schema": {"type": "string", "format": "binary"}
-                },
+                media_types.OCI_INDEX: BYTES,
+                media_types.DOCKER_LIST: BYTES,
             },
             "headers": {"Docker-Content-Digest": {"schema": {"type": "string"}}},
         },
@@ -190,9 +185,9 @@ async def delete_lists(
 async def get_index(list_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
     """The exact bytes that a push would put; nothing is sent."""
     draft = await services.lists.get(caller.project_id, list_id)
-    if not is_pushable(draft):
+    index = find_index(draft)
+    if index is None:
         raise ListNotPushable("The list has no index yet: its findings say why", list_id=str(draft.id))
-    index = build_draft_index(draft)
     headers = {"Docker-Content-Digest": str(index.digest), "ETag": etag(draft.revision)}
     return Response(index.raw, headers=headers, media_type=index.media_type)
 
@@ -218,14 +213,13 @@ async def get_index(list_id: UUID, caller: CallerDep, services: ServicesDep) -> 
 )
 async def push_list(
     list_id: UUID,
-    incoming: IncomingDep,
+    call: CallDep,
     wait: PushWaitDep,
     services: ServicesDep,
     body: Annotated[PushList | None, Body(openapi_examples=examples.PUSH_LIST)] = None,
 ) -> Response:
     """Push the list: every manifest by digest, then the index under its tags, last; then read back."""
     body = body or PushList()
-    call = await _push_call(incoming, services, list_id)
     wanted = PushRequest(
         purge=body.purge,
         insecure=body.insecure,
@@ -238,13 +232,6 @@ async def push_list(
 
 def list_response(draft: Draft) -> JSONResponse:
     return JSONResponse(list_document(draft), headers={"ETag": etag(draft.revision)})
-
-
-async def _push_call(incoming: Incoming, services: Services, list_id: UUID) -> Call:
-    if incoming.registry_auth is None:
-        return incoming.call()
-    draft = await services.lists.get(incoming.caller.project_id, list_id)
-    return incoming.call([draft.reference.registry])
 
 
 def _location(result: dict[str, Any]) -> dict[str, str]:
@@ -266,14 +253,6 @@ def _parse_label(text: str) -> tuple[str, str]:
         detail = "A label filter is name=value"
         raise InvalidInput(detail, errors=[FieldError("query:label", detail)])
     return name, value
-
-
-def _parse_id(text: str, position: int) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        detail = "Not the id of a list"
-        raise InvalidInput(detail, errors=[FieldError(f"/ids/{position}", detail)]) from None
 
 
 def _conditions(body: PushList) -> Conditions:

@@ -14,8 +14,7 @@ from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_resp
 from app.api.problems import problems
 from app.api.references import canonical_query
 from app.api.schemas.common import Text
-from app.api.schemas.pushes import Push, PushPage
-from app.services.documents import push_document
+from app.api.schemas.pushes import Push, PushPage, push_answer
 from app.store.pushes import PushFilter, PushState
 
 router = APIRouter(prefix="/v1/pushes", tags=["pushes"])
@@ -53,7 +52,7 @@ async def list_pushes(
     found = await services.pushes.page(caller.project_id, wanted, before=before, limit=limit + 1)
     places = [(push.created_at, push.id) for push in found[:limit] if push.created_at is not None]
     return page_response(
-        request, [push_document(push) for push in found], limit, places[-1] if places else None
+        request, [push_answer(push) for push in found], limit, places[-1] if places else None
     )
 
 
@@ -62,4 +61,4 @@ async def list_pushes(
 )
 async def get_push(push_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
     """What went where, when, by whom, replacing what."""
-    return JSONResponse(push_document(await services.pushes.get(caller.project_id, push_id)))
+    return JSONResponse(push_answer(await services.pushes.get(caller.project_id, push_id)))

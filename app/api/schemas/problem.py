@@ -18,20 +18,35 @@ class ProblemField(Document):
     reference: str | None = None
 
 
-class ReachedStep(Document):
-    """How much of one part was done."""
+class ReachedBlobs(Document):
+    """How many were there; the total grows while manifests are looked up."""
 
     done: int
     total: int
 
 
+class ReachedManifests(Document):
+    """Where the manifests are that the index lists, by digest."""
+
+    put: list[str] = Field(description="Put by this push.")
+    present: list[str] = Field(description="There already.")
+    left: list[str] = Field(description="Not known to be there.")
+
+
+class ReachedTags(Document):
+    """Which tags lead to the index; where it was to go without a tag, its digest stands for one."""
+
+    moved: list[str]
+    left: list[str] = Field(description="Not known to have been moved.")
+
+
 class ReachedTarget(Document):
-    """How far a push that failed had come in one repository."""
+    """How far a push that did not succeed had come in one repository, all its attempts together."""
 
     repository: str
-    blobs: ReachedStep | None = None
-    manifests: ReachedStep | None = None
-    tags: ReachedStep | None = None
+    blobs: ReachedBlobs
+    manifests: ReachedManifests
+    tags: ReachedTags
 
 
 class Problem(Document):
@@ -41,7 +56,7 @@ class Problem(Document):
     title: str
     status: int
     detail: str
-    instance: str | None = Field(None, description="The path that was called.")
+    instance: str | None = Field(None, description="The path that was called, or the operation that failed.")
     errors: list[ProblemField] | None = None
     reference: str | None = Field(None, description="The image reference that it is about.")
     registry: str | None = Field(None, description="The registry that it is about.")
@@ -53,5 +68,5 @@ class Problem(Document):
     list_id: str | None = None
     operation_id: str | None = None
     targets: list[ReachedTarget] | None = Field(
-        None, description="Of a push that failed: what had been put where by then."
+        None, description="Of a push that failed or was cancelled: what had been put where by then."
     )

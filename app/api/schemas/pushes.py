@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from typing_extensions import TypeAliasType
 
+from app.api.problem_documents import problem_of
 from app.api.schemas.common import Body, Document, Labels, ShortText, Text
+from app.api.schemas.problem import Problem
+from app.services.documents import push_document
+from app.store.pushes import Push as StoredPush
 from app.store.pushes import PushState
 
 ManifestAction = TypeAliasType("ManifestAction", Literal["put", "present"])
@@ -67,6 +71,9 @@ class Push(Document):
     media_type: str
     targets: list[PushedTarget]
     lines: list[str] = Field(description="What `docker manifest push` would have printed.")
+    problem: Problem | None = Field(
+        None, description="Why it failed or was cancelled; its `targets` say what is where."
+    )
     labels: Labels
     created_by: str
     created_at: str
@@ -76,3 +83,8 @@ class Push(Document):
 class PushPage(Document):
     items: list[Push]
     next_cursor: str | None = None
+
+
+def push_answer(push: StoredPush) -> dict[str, Any]:
+    """The problem is kept without HTTP; callers read it as a problem document."""
+    return {**push_document(push), "problem": problem_of(push.problem)}

@@ -76,6 +76,17 @@ class Reset(Fault):
 
 
 @dataclass(frozen=True, slots=True)
+class CutUpload(Fault):
+    """The connection is reset in the middle of the request's body; what came by then has taken effect."""
+
+    keep: int
+
+    async def instead(self, exchange: Exchange) -> Answer | None:
+        exchange.cut_after = self.keep
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class LostReply(Fault):
     """The request takes effect, then the connection is reset without a word."""
 
@@ -262,6 +273,16 @@ class WithoutHeader(Fault):
 
     def spoil(self, answer: Answer, exchange: Exchange) -> Answer:
         return answer.without_header(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class OtherStatus(Fault):
+    """The registry's own answer under another status."""
+
+    code: int
+
+    def spoil(self, answer: Answer, exchange: Exchange) -> Answer:
+        return replace(answer, status=self.code)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ class Rules:
     require_accept: bool = False
     max_manifest_size: int = 4 * 1024 * 1024
     max_chunk: int | None = None
+    ranges: bool = True
     tags_per_page: int | None = None
     anonymous_mount: bool = True
 

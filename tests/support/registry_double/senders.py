@@ -29,7 +29,8 @@ def truncated(keep: int, *, with_length: bool) -> Sender:
 
     async def send(exchange: Exchange, answer: Answer) -> web.StreamResponse:
         length = {"Content-Length": str(len(answer.body))} if with_length else {}
-        return _by_hand(exchange, answer, {**answer.headers, **length}, answer.body[:keep])
+        body = b"" if exchange.request.method == "HEAD" else answer.body[:keep]
+        return _by_hand(exchange, answer, {**answer.headers, **length}, body)
 
     return send
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 import re
+import ssl
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ from tests.support.registry_double.faults import Fault, Rule
 from tests.support.registry_double.journal import Journal, Received, TagPut
 from tests.support.registry_double.manifests import Rules
 from tests.support.registry_double.tls import SelfSigned, make_certificate
-from tests.support.registry_double.wire import Answer, Exchange, error
+from tests.support.registry_double.wire import Answer, CutOff, Exchange, error, send_nothing
 
 PATHS = re.compile(
     r"/v2/(?P<repository>.+?)/(?P<kind>manifests|blobs/uploads|blobs|tags|referrers)/(?P<rest>[^/]*)"
@@ -43,7 +44,7 @@ class RegistryDouble:
         auth: Mode | None = None,
         users: Mapping[str, str] | None = None,
         anonymous_pull: bool = False,
-        tls: bool = False,
+        tls: bool | ssl.SSLContext = False,
         name: Literal["127.0.0.1", "localhost"] = "127.0.0.1",
         token_service: Literal["same", "other port"] = "same",
         rules: Rules | None = None,
@@ -167,7 +168,7 @@ class RegistryDouble:
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
-            if self._tls:
+            if self._tls is True:
                 directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="double-"))
                 self.certificate = make_certificate(Path(directory))
             self.port = await self._listen(stack)
@@ -187,13 +188,18 @@ class RegistryDouble:
         runner = web.ServerRunner(web.Server(self._serve, access_log=None), shutdown_timeout=1)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        context = self.certificate.server_context() if self.certificate else None
+        context = self._context()
         await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
         port = int(runner.addresses[0][1])
         # The other loopback is a courtesy to clients that try it first; the port may be taken there.
         with contextlib.suppress(OSError):
             await web.TCPSite(runner, "::1", port, ssl_context=context).start()
         return port
+
+    def _context(self) -> ssl.SSLContext | None:
+        if isinstance(self._tls, ssl.SSLContext):
+            return self._tls
+        return self.certificate.server_context() if self.certificate else None
 
     # --- one request ---
 
@@ -234,8 +240,11 @@ class RegistryDouble:
         if fault is None:
             return await self._honest(exchange)
         exchange.received.fault = type(fault).__name__
-        instead = await fault.instead(exchange)
-        return instead or fault.spoil(await self._honest(exchange), exchange)
+        try:
+            instead = await fault.instead(exchange)
+            return instead or fault.spoil(await self._honest(exchange), exchange)
+        except CutOff:
+            return Answer(0, send=send_nothing)
 
     def _fault(self, request: web.BaseRequest) -> Fault | None:
         return next((rule.fault for rule in self.misbehaviour if rule.strikes(request)), None)
@@ -289,7 +298,7 @@ class RegistryDouble:
     def _blob(self, repository: str, digest: str, exchange: Exchange) -> Answer:
         match exchange.request.method:
             case "GET" | "HEAD":
-                wanted = exchange.request.headers.get("Range")
+                wanted = exchange.request.headers.get("Range") if self.rules.ranges else None
                 return blobs.get(self.content, repository, digest, wanted)
             case "DELETE":
                 return blobs.delete(self.content, repository, digest)

@@ -17,6 +17,10 @@ from tests.support.registry_double.journal import Journal, Received
 Sender = Callable[["Exchange", "Answer"], Awaitable[web.StreamResponse]]
 
 
+class CutOff(Exception):
+    """The connection is to end in the middle of the request's body."""
+
+
 @dataclass(slots=True)
 class Exchange:
     """A request while it is being answered."""
@@ -27,16 +31,20 @@ class Exchange:
     stopping: asyncio.Event
     challenge: Callable[[str], str]
     open_upload: Callable[[str], Answer]
+    cut_after: int | None = None
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes in, counted and hashed for the journal."""
         seen = hashlib.sha256()
-        async for chunk in self.request.content.iter_any():
+        async for whole in self.request.content.iter_any():
+            chunk = whole if self.cut_after is None else whole[: self.cut_after - self.received.body_size]
             seen.update(chunk)
             self.received.body_size += len(chunk)
             self.received.body_digest = "sha256:" + seen.hexdigest()
             self.log.changed.set()
             yield chunk
+            if self.cut_after is not None and self.received.body_size >= self.cut_after:
+                raise CutOff
 
     async def body(self) -> bytes:
         return b"".join([chunk async for chunk in self.chunks()])

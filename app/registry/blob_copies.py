@@ -1,0 +1,103 @@
+"""The blobs of one push: each digest brought to the target once, however many images have it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from app.oci.descriptor import Descriptor
+from app.oci.digest import Digest
+from app.oci.reference import Repository
+from app.registry.blobs import BlobAction, copy_blob
+from app.registry.repository import Remote
+from app.registry.steps import StepName, Steps
+from app.registry.turns import Turns
+
+__all__ = ["BlobCopies", "BlobCounts"]
+
+
+@dataclass(frozen=True, slots=True)
+class BlobCounts:
+    mounted: int = 0
+    copied: int = 0
+    skipped: int = 0
+    bytes_copied: int = 0
+
+
+class BlobCopies:
+    """Begun as images ask for them, the largest first of those that wait."""
+
+    def __init__(self, target: Remote, steps: Steps, remote_of: Callable[[Repository], Remote]) -> None:
+        self._target = target
+        self._steps = steps
+        self._remote_of = remote_of
+        self._turns = Turns(target.services.limits.transfers)
+        self._holders: dict[Digest, list[Repository]] = {}
+        self._tasks: dict[Digest, asyncio.Task[None]] = {}
+        self._positions: dict[Digest, int] = {}
+        self._done: dict[Digest, tuple[BlobAction, int]] = {}
+
+    @property
+    def counts(self) -> BlobCounts:
+        actions = [action for action, _ in self._done.values()]
+        return BlobCounts(
+            mounted=actions.count(BlobAction.MOUNTED),
+            copied=actions.count(BlobAction.COPIED),
+            skipped=actions.count(BlobAction.SKIPPED),
+            bytes_copied=sum(size for action, size in self._done.values() if action is BlobAction.COPIED),
+        )
+
+    def note_holder(self, holder: Repository, blobs: Iterable[Descriptor]) -> None:
+        """A repository whose manifest has these blobs: within the target's registry they may be mounted."""
+        if holder.registry != self._target.registry or holder == self._target.repository:
+            return
+        for blob in blobs:
+            known = self._holders.setdefault(blob.digest, [])
+            if holder not in known:
+                known.append(holder)
+
+    async def bring(self, group: asyncio.TaskGroup, source: Repository, blobs: Iterable[Descriptor]) -> None:
+        """All blobs of an image; returns when they are there."""
+        ordered = sorted(blobs, key=lambda blob: blob.size, reverse=True)
+        for task in [self._start(group, source, blob) for blob in ordered]:
+            await task
+
+    def forget(self) -> None:
+        """What was brought may be gone again: who asks from now on has it looked after anew."""
+        self._tasks.clear()
+
+    def _start(self, group: asyncio.TaskGroup, source: Repository, blob: Descriptor) -> asyncio.Task[None]:
+        task = self._tasks.get(blob.digest)
+        if task is None:
+            if blob.digest not in self._positions:
+                self._positions[blob.digest] = 0
+                self._steps.add(StepName.BLOBS, total=1, bytes_total=blob.size)
+            task = self._tasks[blob.digest] = group.create_task(self._copy(source, blob))
+        return task
+
+    async def _copy(self, source: Repository, blob: Descriptor) -> None:
+        def on_position(position: int) -> None:
+            # What is sent again after trouble is no progress.
+            step = position - self._positions[blob.digest]
+            if step > 0:
+                self._positions[blob.digest] = position
+                self._steps.add(StepName.BLOBS, bytes_done=step)
+
+        action = await copy_blob(
+            self._remote_of(source),
+            self._target,
+            blob,
+            holders=self._holders_of(blob, source),
+            turns=self._turns,
+            on_position=on_position,
+        )
+        on_position(blob.size)
+        if blob.digest not in self._done:
+            self._steps.add(StepName.BLOBS, done=1)
+            self._done[blob.digest] = action, blob.size
+
+    def _holders_of(self, blob: Descriptor, source: Repository) -> list[Repository]:
+        """The image's own source before others."""
+        holders = self._holders.get(blob.digest, [])
+        return sorted(holders, key=lambda holder: holder != source)

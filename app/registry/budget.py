@@ -1,0 +1,206 @@
+"""What a registry bears: how many requests at once and how often, learnt from when it refuses them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from app import errors
+from app.registry.errors import Subject
+from app.registry.limits import Limits
+from app.registry.room import Room
+
+__all__ = ["Budget", "Budgets", "Lesson", "Refusal"]
+
+Clock = Callable[[], float]
+
+# A registry means it when half of its last answers were refusals; a single one may be chance.
+_LAST_ANSWERS, _MANY_REFUSALS = 8, 4
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+# A rate is measured over so many seconds, and made slower or faster within these requests a second; faster
+# than the last it is no limit that one process would come to.
+_RATE_WINDOW, _SLOWEST, _FASTEST = 10.0, 1.0, 200.0
+_RATE_GROWTH = 1.25
+# Those who wait for the same moment come back spread over a tenth of the wait.
+_SPREAD = 0.1
+_KEPT_BUDGETS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A 429, or a 503; `asked` are the seconds that it asked to wait, if it said."""
+
+    asked: float | None
+    is_rate_limit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What a refusal taught, for those who share the registry from elsewhere.
+
+    `pause` is in seconds from now, `rate` in requests a second; without one there is no limit.
+    """
+
+    registry: str
+    pause: float
+    concurrency: int | None = None
+    rate: float | None = None
+
+
+class Budget:
+    """Of one registry in this process: additive increase, multiplicative decrease.
+
+    A refusal halves the concurrency, once for all that had been sent by then; a clean window, as many answers
+    as there may be requests at once, adds one. Where refusals prevail the rate is halved too, and if they
+    don't say for how long, a pause is made up that doubles until a request is answered.
+    """
+
+    def __init__(
+        self, registry: str, limits: Limits, on_lesson: Callable[[Lesson], None], now: Clock
+    ) -> None:
+        self.registry = registry
+        self.rate: float | None = None
+        self._limits = limits
+        self._on_lesson = on_lesson
+        self._now = now
+        self._room = Room(limits.concurrency)
+        self._until = self._next = self._eased_at = float("-inf")
+        self._streak = self._clean = 0
+        self._refusals: deque[bool] = deque(maxlen=_LAST_ANSWERS)
+        self._answers: deque[float] = deque(maxlen=512)
+
+    @property
+    def concurrency(self) -> int:
+        return self._room.size
+
+    @property
+    def pause(self) -> float:
+        """Seconds in which the registry wants no request."""
+        return max(0.0, self._until - self._now())
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is lost if it is made anew."""
+        is_full = self.concurrency == self._limits.concurrency
+        return is_full and self.rate is None and not self.pause and self._room.is_empty
+
+    @asynccontextmanager
+    async def slot(self, subject: Subject) -> AsyncIterator[float]:
+        """Held while a request is made; gives the time at which it is sent."""
+        await self._room.enter()
+        try:
+            yield await self.admit(subject)
+        finally:
+            self._room.leave()
+
+    async def admit(self, subject: Subject) -> float:
+        """Waits out a short pause, and keeps to the rate; RateLimited, unasked, when that takes too long."""
+        while pause := self.pause:
+            self._refuse_long(pause, subject)
+            await asyncio.sleep(pause * (1 + _SPREAD * random.random()))  # noqa: S311 - spreads a crowd
+        if self.rate is not None:
+            await self._pace(self.rate, subject)
+        return self._now()
+
+    def heard(self, refusal: Refusal | None, sent: float) -> None:
+        """After each answer, whatever it was."""
+        self._refusals.append(refusal is not None)
+        if refusal is None:
+            self._accept()
+            return
+        if refusal.asked:
+            self._until = max(self._until, self._now() + refusal.asked)
+        if sent >= self._eased_at:
+            self._ease(refusal)
+            if self.pause or self._prevail:
+                self._on_lesson(Lesson(self.registry, self.pause, self.concurrency, self.rate))
+
+    def adopt(self, lesson: Lesson) -> None:
+        """What another process learnt: it holds for this one, too."""
+        self._until = max(self._until, self._now() + lesson.pause)
+        if lesson.concurrency is not None and lesson.concurrency < self.concurrency:
+            self._room.resize(max(1, lesson.concurrency))
+        if lesson.rate is not None:
+            self.rate = min(lesson.rate, self.rate or lesson.rate)
+
+    def _refuse_long(self, wait: float, subject: Subject) -> None:
+        if wait > self._limits.patience_seconds:
+            raise errors.RateLimited(
+                f"{self.registry} wants no requests for {wait:.0f} s, as it said to others; it was not asked",
+                **subject.members,
+                retry_after=round(wait, 3),
+            )
+
+    async def _pace(self, rate: float, subject: Subject) -> None:
+        wait = max(0.0, self._next - self._now())
+        self._refuse_long(wait, subject)
+        self._next = self._now() + wait + 1 / rate
+        await asyncio.sleep(wait)
+
+    def _accept(self) -> None:
+        self._answers.append(self._now())
+        self._streak = 0
+        self._clean += 1
+        if self._clean >= max(self.concurrency, _LAST_ANSWERS):
+            self._clean = 0
+            self._room.resize(min(self.concurrency + 1, self._limits.concurrency))
+            if self.rate is not None:
+                faster = self.rate * _RATE_GROWTH
+                self.rate = faster if faster < _FASTEST else None
+
+    def _ease(self, refusal: Refusal) -> None:
+        self._eased_at = self._now()
+        self._clean = 0
+        self._room.resize(max(1, self.concurrency // 2))
+        if not (refusal.is_rate_limit and self._prevail):
+            return
+        if rate := self.rate or self._measured():
+            self.rate = max(_SLOWEST, rate / 2)
+        if not refusal.asked:
+            made_up = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._streak)
+            self._streak = min(self._streak + 1, _LAST_ANSWERS)
+            self._until = max(self._until, self._now() + made_up)
+
+    @property
+    def _prevail(self) -> bool:
+        return sum(self._refusals) >= _MANY_REFUSALS
+
+    def _measured(self) -> float:
+        """The answers a second that the registry gave lately."""
+        now = self._now()
+        lately = [at for at in self._answers if at > now - _RATE_WINDOW]
+        return len(lately) / max(1.0, now - lately[0]) if lately else 0.0
+
+
+class Budgets:
+    """Those of all registries; `on_lesson` is told what others should know."""
+
+    def __init__(self, limits: Limits, now: Clock = time.monotonic) -> None:
+        self.on_lesson: Callable[[Lesson], None] | None = None
+        self._limits = limits
+        self._now = now
+        self._budgets: dict[str, Budget] = {}
+
+    def of(self, registry: str) -> Budget:
+        budget = self._budgets.get(registry)
+        if budget is None:
+            self._forget_plain()
+            budget = self._budgets[registry] = Budget(registry, self._limits, self._tell, self._now)
+        return budget
+
+    def adopt(self, lesson: Lesson) -> None:
+        self.of(lesson.registry).adopt(lesson)
+
+    def _tell(self, lesson: Lesson) -> None:
+        if self.on_lesson is not None:
+            self.on_lesson(lesson)
+
+    def _forget_plain(self) -> None:
+        # Callers name registries as they like: what was learnt of none is not worth its memory.
+        if len(self._budgets) >= _KEPT_BUDGETS:
+            self._budgets = {name: each for name, each in self._budgets.items() if not each.is_plain}

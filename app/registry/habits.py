@@ -1,0 +1,36 @@
+"""Remembers for a while what registries don't do, so that they are asked once and not each time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+__all__ = ["Habits"]
+
+
+class Habits:
+    """By registry: whether HEAD of a manifest is answered, and how large the bodies of uploads may be."""
+
+    def __init__(self, remembered_seconds: float, now: Callable[[], float]) -> None:
+        self._seconds = remembered_seconds
+        self._now = now
+        self._without_head: dict[str, float] = {}
+        self._largest: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def answers_head(self, registry: str) -> bool:
+        return self._now() >= self._without_head.get(registry, 0.0)
+
+    def note_without_head(self, registry: str) -> None:
+        now = self._now()
+        self._without_head = {name: until for name, until in self._without_head.items() if until > now}
+        self._without_head[registry] = now + self._seconds
+
+    def largest_body(self, registry: str, method: str) -> int | None:
+        """What an upload's PUT or PATCH may hold there, None for any size."""
+        until, size = self._largest.get((registry, method), (0.0, None))
+        return size if self._now() < until else None
+
+    def note_largest_body(self, registry: str, method: str, size: int) -> None:
+        now = self._now()
+        self._largest = {key: kept for key, kept in self._largest.items() if kept[0] > now}
+        _, known = self._largest.get((registry, method), (0.0, size))
+        self._largest[registry, method] = (now + self._seconds, min(size, known))

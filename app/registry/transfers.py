@@ -1,0 +1,247 @@
+"""One blob on its way from a registry to another, without a disk between: resumed where that can be."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+from app import errors
+from app.oci.descriptor import Descriptor
+from app.registry.downloads import Download
+from app.registry.relay import Pace, Relay
+from app.registry.repository import Remote
+from app.registry.retries import Outcome, is_passing, plan_retry
+from app.registry.scope import pushing
+from app.registry.transport import Answer
+from app.registry.uploads import Upload, has_blob, open_upload, upload_refusal
+from app.registry.urls import uploads_path
+
+__all__ = ["Transfer"]
+
+# Distribution says 201; GCR answers 204, others 200 and 202, which mean less.
+_UPLOADED, _PERHAPS_UPLOADED = frozenset({201, 204}), frozenset({200, 202})
+_BAD_REQUEST, _UNAUTHORIZED, _NOT_FOUND, _TOO_LARGE, _WRONG_RANGE = 400, 401, 404, 413, 416
+# An upload that the registry lost, or that is elsewhere than we think: it is found, or a new one is opened.
+_LOST = frozenset({_NOT_FOUND, _WRONG_RANGE})
+_LOST_CODES = frozenset({"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"})
+_LEAST_CHUNK = 256
+
+Trouble = Answer | errors.RegistryError
+
+
+class _Body(NamedTuple):
+    """What was sent last."""
+
+    method: str
+    size: int
+
+
+class Transfer:
+    """Monolithic first, as all registries know it; in chunks where one refuses that, and to resume.
+
+    When an upload breaks, the registry is asked how far it came, and the rest follows by PATCH. Many can't
+    say, and are given the whole of this one blob again.
+    """
+
+    def __init__(
+        self, source: Remote, target: Remote, blob: Descriptor, on_position: Callable[[int], None]
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._blob = blob
+        self._on_position = on_position
+        self._limits = target.services.limits
+        self._download = Download(source, blob)
+        self._upload: Upload | None = None
+        self._attempt = 1
+        self._renewals = 0
+        self._furthest = 0
+        self._may_be_mixed = False
+        self._body = _Body("PUT", 0)
+
+    async def perform(self, upload: Upload | None) -> None:
+        """`upload` is one that is open already, such as a declined mount leaves."""
+        self._upload = upload
+        async with self._download:
+            while (trouble := await self._try()) is not None:
+                if not (await self._renew(trouble) or self._shrink(trouble)):
+                    await self._wait_or_raise(trouble)
+                if await self._has_arrived(trouble):
+                    return
+                await self._go_back(trouble)
+
+    async def _try(self) -> Trouble | None:
+        """None when the blob is there, else what came in between."""
+        try:
+            # The upload is opened first: it brings the token before the first byte of the body is sent.
+            self._upload = self._upload or await open_upload(self._target)
+            slot = self._target.services.door.upload_slot(self._upload.location)
+            async with slot, asyncio.timeout(None) as deadline:
+                answer = await self._send(self._upload, Pace(deadline, self._limits))
+            return None if await self._is_success(answer) else answer
+        except TimeoutError:
+            return self._stood_still()
+        except errors.BrokerError as error:
+            return await self._trouble_of(error)
+
+    async def _send(self, upload: Upload, pace: Pace) -> Answer:
+        try:
+            pace.hold(self._limits.call_seconds)
+            if upload.offset < self._blob.size or not self._blob.size:
+                await self._download.start(upload.offset, pace.hold)
+            answer = await self._write(upload, pace)
+        finally:
+            # Who waits for a slot holds no connection to a source that others may be waiting for.
+            await self._download.release()
+        if self._download.failure is not None:
+            raise self._download.failure
+        return answer
+
+    async def _trouble_of(self, error: errors.BrokerError) -> errors.RegistryError:
+        """What the source did wrong shows as a body that broke, and is final: its retries have been made."""
+        failure = self._download.failure or error
+        if isinstance(failure, errors.RegistryError) and self._download.failure is None:
+            return failure
+        if self._upload is not None:
+            await self._upload.cancel()
+        if not await self._download.start_over():
+            raise failure
+        self._upload = None
+        return errors.RegistryUnreachable(str(failure), **self._source.subject().members)
+
+    async def _write(self, upload: Upload, pace: Pace) -> Answer:
+        size = self._blob.size
+        if upload.offset == 0 and size <= self._largest("PUT"):
+            return await upload.put(self._blob, self._relay(_Body("PUT", size), pace))
+        while (begun := upload.offset) < size:
+            chunk = min(size - begun, max(self._chunk(), upload.least_chunk))
+            answer = await upload.patch(chunk, self._relay(_Body("PATCH", chunk), pace))
+            if not answer.is_success:
+                return answer
+            if not begun < upload.offset <= self._download.position:
+                raise errors.RegistryUnavailable(
+                    f"{self._target.registry} lost its place in the upload of {self._blob.digest}",
+                    **self._target.subject().members,
+                )
+            self._advance(upload.offset)
+            if upload.offset < size:
+                await self._download.start(upload.offset, pace.hold)
+        pace.end()
+        return await upload.finish(self._blob)
+
+    def _relay(self, body: _Body, pace: Pace) -> Relay:
+        self._body = body
+        pace.start()
+        return Relay(self._download, body.size, pace, self._on_position)
+
+    async def _is_success(self, answer: Answer) -> bool:
+        if answer.status not in _PERHAPS_UPLOADED:
+            return answer.status in _UPLOADED
+        if not await has_blob(self._target, self._blob):
+            raise errors.RegistryRejected(
+                f"{self._target.registry} answered {answer.status} to the upload of {self._blob.digest}, "
+                "but does not have it",
+                **self._target.subject().members,
+            )
+        return True
+
+    def _stood_still(self) -> errors.RegistryTimeout:
+        return errors.RegistryTimeout(
+            f"the copy of {self._blob.digest} from {self._source.repository} to {self._target.repository} "
+            "stood still for too long",
+            **self._target.subject().members,
+        )
+
+    # --- after trouble ---
+
+    async def _renew(self, trouble: Trouble) -> bool:
+        """Replaces the token that an upload was refused with; False when there is no other."""
+        if isinstance(trouble, errors.RegistryError) or trouble.status != _UNAUTHORIZED:
+            return False
+        scopes = pushing(self._target.path)
+        refused = await self._target.prepare("PUT", uploads_path(self._target.path), scopes)
+        renewed = await self._target.renew(refused, scopes, trouble, renewals=self._renewals)
+        self._renewals += 1
+        return renewed is not None
+
+    def _shrink(self, trouble: Trouble) -> bool:
+        """Learns to send less at a time to a registry that calls bodies too large."""
+        if isinstance(trouble, errors.RegistryError):
+            return False
+        # Registries that take no whole blob of this size say so of its range, too.
+        is_whole = self._body.method == "PUT"
+        is_too_large = trouble.status == _TOO_LARGE or (trouble.status == _WRONG_RANGE and is_whole)
+        return is_too_large and self._note_smaller()
+
+    def _note_smaller(self) -> bool:
+        """What was sent may be smaller by now: other blobs learn the same."""
+        method, size = self._body
+        if size <= _LEAST_CHUNK:
+            return False
+        smaller = min(self._limits.chunk_bytes, max(size // 2, _LEAST_CHUNK))
+        self._target.services.habits.note_largest_body(self._target.registry, method, smaller)
+        return True
+
+    def _largest(self, method: str) -> int:
+        largest = self._target.services.habits.largest_body(self._target.registry, method)
+        return sys.maxsize if largest is None else largest
+
+    def _chunk(self) -> int:
+        return min(self._largest("PUT"), self._largest("PATCH"))
+
+    async def _wait_or_raise(self, trouble: Trouble) -> None:
+        error: errors.BrokerError
+        if isinstance(trouble, Answer):
+            error = upload_refusal(self._target, trouble, f"the upload of {self._blob.digest}")
+            is_lost = trouble.status in _LOST or error.members.get("upstream_code") in _LOST_CODES
+            may_pass = error.retryable or is_lost or self._is_spoilt(trouble)
+            outcome = Outcome(may_pass, error.retry_after)
+        else:
+            error = trouble
+            outcome = Outcome(error.retryable, error.retry_after)
+        wait = plan_retry(
+            outcome,
+            attempt=self._attempt,
+            spent=0.0,
+            jitter=random.random(),  # noqa: S311 - spreads retries, protects nothing
+            limits=self._limits,
+        )
+        if wait is None:
+            raise error
+        self._attempt += 1
+        await asyncio.sleep(wait)
+
+    def _is_spoilt(self, trouble: Trouble) -> bool:
+        """Whether a registry may have put the parts of a resumed upload together wrongly."""
+        return isinstance(trouble, Answer) and trouble.status == _BAD_REQUEST and self._may_be_mixed
+
+    async def _has_arrived(self, trouble: Trouble) -> bool:
+        """An answer that was lost may have been a yes, which is worth a question where the blob is large."""
+        is_open = isinstance(trouble, errors.RegistryError) or is_passing(trouble.status)
+        is_sent = self._download.position == self._blob.size >= self._limits.resume_bytes
+        return is_open and is_sent and await has_blob(self._target, self._blob)
+
+    async def _go_back(self, trouble: Trouble) -> None:
+        """To what the registry has of this upload, if that is worth a question, or else to a new one."""
+        upload, self._upload = self._upload, None
+        is_spoilt, self._may_be_mixed = self._is_spoilt(trouble), False
+        if upload is None or is_spoilt:
+            return
+        believed = upload.offset
+        status = trouble.status if isinstance(trouble, Answer) else None
+        is_begun = self._download.position >= self._limits.resume_bytes
+        is_worth_it = believed or (is_begun and status not in {_UNAUTHORIZED, _TOO_LARGE})
+        if is_worth_it and await upload.ask() and 0 < upload.offset <= self._download.position:
+            self._upload = upload
+            self._may_be_mixed = True
+            self._advance(upload.offset)
+            if status == _WRONG_RANGE and upload.offset == believed:
+                self._note_smaller()
+
+    def _advance(self, offset: int) -> None:
+        """So much progress restores the retries: what breaks now and then gets there in the end."""
+        if offset >= self._furthest + self._limits.resume_bytes:
+            self._furthest, self._attempt, self._renewals = offset, 1, 0

@@ -1,0 +1,93 @@
+"""Answers that are cheap to send and dear to parse end here, before aiohttp's parser has them whole."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import re
+import ssl
+from itertools import islice
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import RawResponseMessage
+from aiohttp.http_exceptions import BadHttpMessage
+from aiohttp.streams import StreamReader
+
+__all__ = ["Connector"]
+
+_END_OF_HEAD = b"\r\n\r\n"
+_HEAD_SLICE = 4096
+_SUCCESS = 200
+# RFC 9110, section 15.2 allows any number of interim answers; nobody sends more than a few.
+_MOST_INTERIM = 16
+# The size of a chunk below 256 bytes, with an extension or without (RFC 9112, section 7.1).
+_TINY_CHUNK = re.compile(rb"\r\n0*[0-9a-fA-F]{1,2}(?:[ \t;][^\r\n]*)?\r\n")
+_MANY_TINY_CHUNKS = 512
+_BYTES_FOR_ONE_MORE = 128
+
+
+class _Handler(ResponseHandler):
+    """Feeds heads to the parser one by one, and looks at chunked bodies before it does."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._interim = 0
+        self._body: StreamReader | None = None
+        self._is_chunked = False
+
+    def data_received(self, data: bytes) -> None:
+        """What the transport read at once, which may be 256 KiB: tens of thousands of heads or chunks."""
+        while data and self._awaits_head:
+            end = data.find(_END_OF_HEAD, 0, _HEAD_SLICE)
+            size = _HEAD_SLICE if end < 0 else end + len(_END_OF_HEAD)
+            super().data_received(data[:size])
+            data = data[size:]
+            if self._interim > _MOST_INTERIM:
+                self._refuse("too many interim answers")
+                return
+        if not data:
+            return
+        if self._is_chunked and _is_crumbled(data):
+            self._refuse("a body in crumbs")
+            return
+        super().data_received(data)
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        message, body = data
+        if message.code < _SUCCESS:
+            self._interim += 1
+        else:
+            self._interim, self._body, self._is_chunked = 0, body, message.chunked
+        super().feed_data(data, size)
+
+    @property
+    def _awaits_head(self) -> bool:
+        return self._body is None or self._body.is_eof()
+
+    def _refuse(self, reason: str) -> None:
+        if self._awaits_head:
+            self.set_exception(BadHttpMessage(reason))
+        elif self._body is not None:
+            self._body.set_exception(aiohttp.ClientPayloadError(reason))
+        if self.transport is not None:
+            self.transport.abort()
+
+
+class Connector(aiohttp.TCPConnector):
+    """Makes connections that watch what they are sent."""
+
+    def __init__(self, resolver: AbstractResolver, tls: ssl.SSLContext, *, dns_seconds: int) -> None:
+        super().__init__(resolver=resolver, ssl=tls, limit=0, limit_per_host=0, ttl_dns_cache=dns_seconds)
+        # There is no public way to a protocol of one's own; tests notice should this one close.
+        self._factory = functools.partial(_handler, loop=self._loop)
+
+
+def _handler(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
+    return _Handler(loop)
+
+
+def _is_crumbled(data: bytes) -> bool:
+    most = _MANY_TINY_CHUNKS + len(data) // _BYTES_FOR_ONE_MORE
+    return data.count(b"\r\n") > most and any(islice(_TINY_CHUNK.finditer(data), most, None))

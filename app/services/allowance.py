@@ -1,0 +1,26 @@
+"""How much of what registries send one operation may keep."""
+
+from __future__ import annotations
+
+from app.errors import SourceTooLarge
+from app.oci.manifest import Manifest
+
+# A list of 1,024 images with large manifests has 5 MiB of them.
+_MANIFEST_BYTES = 8 * 1024 * 1024
+
+
+class Allowance:
+    """Each manifest is small enough by itself, but an index can name a thousand of them."""
+
+    def __init__(self) -> None:
+        self._left = _MANIFEST_BYTES
+
+    def take(self, manifest: Manifest, reference: object) -> None:
+        """Raises SourceTooLarge once there is too much of it."""
+        self._left -= manifest.size
+        if self._left < 0:
+            raise SourceTooLarge(
+                f"the manifests that were asked for, up to {reference}, are larger together than "
+                f"{_MANIFEST_BYTES} bytes",
+                reference=str(reference),
+            )

@@ -1,0 +1,320 @@
+"""Sources that are no images, and registries that are down, slow, strange or closed: problems that say so."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.support.broker import Broker, StartBroker, problem, registry_auth
+from tests.support.clients import listening
+from tests.support.docker_registry import free_port
+from tests.support.hostile_manifests import corpus
+from tests.support.images import OCI_MANIFEST, make_image, make_image_for, plant, seed
+from tests.support.registry import (
+    ContentType,
+    Drip,
+    Endless,
+    Fault,
+    FlippedByte,
+    Gzipped,
+    Html,
+    OtherBody,
+    Oversize,
+    Redirect,
+    RegistryDouble,
+    Reset,
+    Silence,
+    Status,
+    Truncated,
+    WrongDigestHeader,
+)
+
+Json = dict[str, Any]
+NOWHERE = "registry.invalid"
+
+
+@pytest.fixture
+async def quick(start_broker: StartBroker) -> Broker:
+    """A broker that gives a registry little time."""
+    return await start_broker(registry_connect_seconds=1.0, registry_call_seconds=1.0)
+
+
+def pointers(document: Json) -> list[str]:
+    return [error["pointer"] for error in document["errors"]]
+
+
+# --- sources ---
+
+
+async def test_one_missing_source_among_good_ones_creates_nothing_and_is_named(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    await seed(registry, "a", "1", make_image())
+    good, missing = f"{registry.host}/a:1", f"{registry.host}/missing:1"
+    body = {"reference": f"{registry.host}/list:1", "sources": [good, missing], "insecure": True}
+    document = problem(await broker.client.post("/v1/lists", json=body), 404, "source-not-found")
+    assert pointers(document) == ["/sources/1"]
+    assert document["errors"][0]["reference"] == missing
+    assert document["registry"] == registry.host
+    assert (await broker.call("GET", "/v1/lists"))["items"] == []
+
+
+async def test_every_source_that_failed_is_named_with_its_own_reason(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    await seed(registry, "a", "1", make_image())
+    registry.add_manifest("odd", "1", b"not json", OCI_MANIFEST)
+    draft = await broker.create(f"{registry.host}/list:1", f"{registry.host}/a:1")
+    body = {"sources": [f"{registry.host}/{name}:1" for name in ("missing", "a", "odd")], "insecure": True}
+    reply = await broker.client.post(f"/v1/lists/{draft['id']}/entries", json=body)
+    document = problem(reply, 422, "sources-failed")
+    codes = {error["pointer"]: error["code"] for error in document["errors"]}
+    assert codes == {"/sources/0": "source-not-found", "/sources/2": "source-invalid"}
+    assert (await broker.call("GET", f"/v1/lists/{draft['id']}"))["revision"] == draft["revision"]
+
+
+SCHEMA_1 = json.dumps({"schemaVersion": 1, "name": "a", "tag": "1", "fsLayers": [], "history": []}).encode()
+ARTIFACT: Json = {"artifactType": "application/vnd.example+json"}
+UNUSABLE: dict[str, tuple[bytes, str, str, str]] = {
+    "schema 1": (
+        SCHEMA_1,
+        "application/vnd.docker.distribution.manifest.v1+prettyjws",
+        "source-unsupported",
+        "schema 1",
+    ),
+    "an artifact": (
+        make_image(media="oci", extra=ARTIFACT).raw,
+        OCI_MANIFEST,
+        "source-unsupported",
+        "artifact",
+    ),
+    "not JSON": (b"{nope", OCI_MANIFEST, "source-invalid", "JSON"),
+    "no known type": (b"{}", "application/json", "source-unsupported", "application/json"),
+    "too large": (make_image(media="oci").raw.ljust(4 * 2**20 + 1), OCI_MANIFEST, "source-too-large", ""),
+}
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+async def test_a_source_that_is_no_image_is_refused_by_what_it_is(
+    broker: Broker, registry: RegistryDouble, case: str
+) -> None:
+    raw, media_type, code, word = UNUSABLE[case]
+    plant(registry, "a", None, make_image(media="oci"))
+    registry.add_manifest("a", "1", raw, media_type)
+    source = f"{registry.host}/a:1"
+    body = {"reference": f"{registry.host}/list:1", "sources": [source], "insecure": True}
+    document = problem(await broker.client.post("/v1/lists", json=body), 422, code)
+    assert word in document["detail"]
+    assert document["errors"][0]["reference"] == source
+
+
+async def test_a_source_with_another_digest_than_asked_for_is_refused(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    image = make_image()
+    await seed(registry, "a", "1", image)
+    registry.misbehave(FlippedByte(), method="GET", path="/manifests/sha256", times=None)
+    source = f"{registry.host}/a@{image.digest}"
+    body = {"reference": f"{registry.host}/list:1", "sources": [source], "insecure": True}
+    document = problem(await broker.client.post("/v1/lists", json=body), 422, "digest-mismatch")
+    assert pointers(document) == ["/sources/0"]
+
+
+async def test_hostile_manifests_are_refused_one_by_one(broker: Broker, registry: RegistryDouble) -> None:
+    sources = []
+    for position, (media_type, raw) in enumerate(list(corpus().values())[:250]):
+        registry.add_manifest("a", f"t{position}", raw, media_type or "application/octet-stream")
+        sources.append(f"{registry.host}/a:t{position}")
+    body = {"reference": f"{registry.host}/list:1", "sources": sources, "insecure": True}
+    reply = await broker.client.post("/v1/lists", json=body, headers={"Prefer": "wait=60"})
+    document = problem(reply, 422)
+    assert len(document["errors"]) == len(sources)
+
+
+# --- registries ---
+
+STATUSES = {
+    400: 422,
+    401: 403,
+    403: 403,
+    404: 404,
+    418: 422,
+    429: 429,
+    500: 502,
+    502: 502,
+    503: 502,
+    504: 502,
+}
+
+
+@pytest.mark.parametrize("upstream", STATUSES)
+async def test_what_a_registry_answers_becomes_a_problem_that_names_it(
+    quick: Broker, registry: RegistryDouble, upstream: int
+) -> None:
+    registry.misbehave(Status(upstream, b"no", {"Retry-After": "0"}), path="/manifests/", times=None)
+    document = await _inspect(quick, registry, STATUSES[upstream])
+    assert document["upstream_status"] == upstream
+
+
+FAULTS: dict[str, tuple[Fault, set[str]]] = {
+    "HTML": (Html(), {"not-a-registry", "source-unsupported"}),
+    "HTML and 404": (Html(status=404), {"source-not-found", "not-a-registry"}),
+    "a reset": (Reset(), {"registry-unreachable"}),
+    "silence": (Silence(), {"registry-timeout"}),
+    "a drip": (Drip(), {"registry-timeout"}),
+    "no end": (Endless(), {"source-too-large"}),
+    "too much": (Oversize(5 * 2**20), {"source-too-large"}),
+    "half of it": (
+        Truncated(),
+        {"registry-unreachable", "registry-unavailable", "digest-mismatch", "source-invalid"},
+    ),
+    "half of it, cleanly": (
+        Truncated(with_length=False),
+        {"digest-mismatch", "source-invalid", "registry-unavailable"},
+    ),
+    "compressed": (Gzipped(), set()),
+    "another body": (OtherBody(b"[]"), {"digest-mismatch", "source-invalid"}),
+    "another digest": (WrongDigestHeader(), {"digest-mismatch"}),
+    "another type": (ContentType("text/html"), {"source-unsupported", "not-a-registry"}),
+    "no type": (ContentType(None), set()),
+    "a loop": (Redirect("http://{target}"), set()),
+    "elsewhere": (
+        Redirect("http://169.254.169.254/latest/meta-data"),
+        {"registry-forbidden", "untrusted-origin", "not-a-registry"},
+    ),
+    "a file": (Redirect("file:///etc/passwd"), set()),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+async def test_a_registry_that_misbehaves_is_a_problem_that_names_it(
+    quick: Broker, registry: RegistryDouble, name: str
+) -> None:
+    fault, codes = FAULTS[name]
+    registry.misbehave(fault, method="GET", path="/manifests/", times=None)
+    document = await _inspect(quick, registry)
+    if document is not None and codes:
+        assert document["type"].rpartition(":")[2] in codes, document
+
+
+async def test_a_registry_that_is_down_is_a_problem_that_names_it(quick: Broker) -> None:
+    host = f"127.0.0.1:{free_port()}"
+    reply = await quick.client.get("/v1/inspect", params={"reference": f"{host}/a:1", "insecure": True})
+    document = problem(reply, 502, "registry-unreachable")
+    assert document["registry"] == host
+
+
+async def test_a_name_that_does_not_resolve_is_a_problem_that_names_it(quick: Broker) -> None:
+    reply = await quick.client.get("/v1/inspect", params={"reference": f"{NOWHERE}/a:1"})
+    assert problem(reply, 502, "registry-unreachable")["registry"] == NOWHERE
+
+
+async def test_something_that_is_no_http_at_all_is_a_problem_that_names_it(quick: Broker) -> None:
+    async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.6\r\n" * 10)
+        writer.close()
+
+    async with listening(shout) as port:
+        host = f"127.0.0.1:{port}"
+        reply = await quick.client.get("/v1/inspect", params={"reference": f"{host}/a:1", "insecure": True})
+        assert problem(reply, reply.status_code)["registry"] == host
+        assert reply.status_code in {502, 504}
+
+
+async def test_something_that_never_says_a_word_is_a_problem_that_names_it(quick: Broker) -> None:
+    held: list[asyncio.StreamWriter] = []
+
+    async def keep(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        held.append(writer)
+        await reader.read()
+        writer.close()
+
+    async with listening(keep) as port:
+        host = f"127.0.0.1:{port}"
+        reply = await quick.client.get("/v1/inspect", params={"reference": f"{host}/a:1", "insecure": True})
+        document = problem(reply, 504, "registry-timeout")
+        assert document["registry"] == host
+
+
+@pytest.mark.parametrize("mode", ["basic", "bearer"])
+async def test_a_registry_that_wants_other_credentials_says_so(quick: Broker, mode: Any) -> None:
+    async with RegistryDouble(auth=mode, users={"user": "right"}) as double:
+        plant(double, "a", "1", make_image())
+        wrong = registry_auth({"username": "user", "password": "wrong", "serveraddress": double.host})
+        for headers in ({}, {"X-Registry-Auth": wrong}):
+            reply = await quick.client.get(
+                "/v1/inspect", params={"reference": f"{double.host}/a:1", "insecure": True}, headers=headers
+            )
+            document = problem(reply, 403, "registry-denied")
+            assert document["registry"] == double.host
+            assert "wrong" not in reply.text
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_told_from_a_missing_image(quick: Broker) -> None:
+    async with RegistryDouble(tls=True) as double:
+        plant(double, "a", "1", make_image())
+        reply = await quick.client.get("/v1/inspect", params={"reference": f"{double.host}/a:1"})
+        document = problem(reply, 502, "registry-tls-failed")
+        assert document["registry"] == double.host
+
+
+async def test_a_plain_http_registry_is_not_spoken_to_unless_asked(
+    quick: Broker, registry: RegistryDouble
+) -> None:
+    plant(registry, "a", "1", make_image())
+    reply = await quick.client.get("/v1/inspect", params={"reference": f"{registry.host}/a:1"})
+    assert problem(reply, 502)["registry"] == registry.host
+    assert registry.received(path="/manifests/") == []
+
+
+async def test_loopback_is_refused_where_the_operator_does_not_allow_it(
+    start_broker: StartBroker, registry: RegistryDouble
+) -> None:
+    broker = await start_broker(allow_loopback=False)
+    for reference in (
+        f"{registry.host}/a:1",
+        f"localhost:{registry.port}/a:1",
+        "169.254.169.254/a:1",
+        "[::1]:5000/a:1",
+    ):
+        reply = await broker.client.get("/v1/inspect", params={"reference": reference, "insecure": True})
+        document = problem(reply, 403)
+        assert document["type"].rpartition(":")[2] in {"registry-forbidden", "insecure-forbidden"}
+        assert document["registry"] == reference.partition("/")[0]
+    assert registry.journal == []
+
+
+async def test_a_push_to_a_registry_that_fails_midway_says_what_had_been_put(
+    quick: Broker, registry: RegistryDouble
+) -> None:
+    await seed(registry, "a", "1", make_image_for("linux/amd64"))
+    draft = await quick.create(f"{registry.host}/list:1", f"{registry.host}/a:1")
+    registry.misbehave(Status.oci(500, "UNKNOWN"), method="PUT", path="/manifests/1$", times=None)
+    reply = await quick.client.post(f"/v1/lists/{draft['id']}/push", json={"insecure": True})
+    document = problem(reply, 502, "registry-unavailable")
+    assert document["targets"][0]["repository"] == f"{registry.host}/list"
+    assert len(document["targets"][0]["manifests"]["put"]) == 1
+
+
+async def _inspect(broker: Broker, registry: RegistryDouble, status: int | None = None) -> Json:
+    """The problem; or the answer, where the misbehaviour is one that a careful reader can live with."""
+    plant(registry, "a", "1", make_image())
+    parameters = {"reference": f"{registry.host}/a:1", "insecure": "true"}
+    reply: httpx2.Response = await broker.client.get(
+        "/v1/inspect", params=parameters, headers={"Prefer": "wait=60"}
+    )
+    assert reply.status_code < 600
+    if reply.status_code == 200:
+        return {"type": ""}
+    document = problem(reply, reply.status_code)
+    assert reply.status_code != 500, document
+    assert registry.host in (document.get("registry"), document.get("reference", "").partition("/")[0]), (
+        document
+    )
+    if status is not None:
+        assert reply.status_code == status, document
+    return document

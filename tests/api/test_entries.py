@@ -1,0 +1,187 @@
+"""Entries: read, annotated and taken out."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.support.broker import Broker, problem
+from tests.support.images import make_image, make_image_for
+from tests.support.registry import RegistryDouble
+from tests.support.shelf import put, shelve
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+async def draft(broker: Broker, registry: RegistryDouble) -> Any:
+    return await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64", "linux/arm64"))
+
+
+def path_of(draft: Any, architecture: str) -> str:
+    entry = next(each for each in draft["entries"] if each["platform"]["architecture"] == architecture)
+    return f"/v1/lists/{draft['id']}/entries/{entry['id']}"
+
+
+def platform_of(draft: Any, path: str) -> Any:
+    return next(each for each in draft["entries"] if path.endswith(each["id"]))["platform"]
+
+
+async def test_an_entry_has_its_exact_manifest(broker: Broker, registry: RegistryDouble) -> None:
+    image = make_image(architecture="arm64", variant="v8", media="oci")
+    source = put(registry, "app-arm64", image)
+    draft = await broker.create(f"{registry.host}/app:1", source)
+    entry = await broker.call("GET", f"/v1/lists/{draft['id']}/entries/{draft['entries'][0]['id']}")
+    assert base64.b64decode(entry["raw"]) == image.raw
+    assert entry["descriptor"]["digest"] == image.digest
+    verbose = entry["inspection"]
+    assert verbose["Ref"] == source
+    assert base64.b64decode(verbose["Raw"]) == image.raw
+    assert verbose["OCIManifest"] == entry["manifest"]
+
+
+async def test_annotating_overwrites_what_is_named_and_null_clears(broker: Broker, draft: Any) -> None:
+    path = path_of(draft, "arm64")
+    body: Json = {"platform": {"variant": "v8", "os_version": "1.2", "os_features": ["a", "b", "a"]}}
+    changed = await broker.call("PATCH", path, body)
+    assert platform_of(changed, path) == {
+        "os": "linux",
+        "architecture": "arm64",
+        "variant": "v8",
+        "os_version": "1.2",
+        "os_features": ["a", "b"],
+    }
+    cleared = await broker.call("PATCH", path, {"platform": {"variant": None, "os_features": None}})
+    assert platform_of(cleared, path) == {
+        "os": "linux",
+        "architecture": "arm64",
+        "variant": None,
+        "os_version": "1.2",
+        "os_features": [],
+    }
+    assert cleared["revision"] == changed["revision"] + 1
+    resolved = next(each for each in cleared["entries"] if path.endswith(each["id"]))["resolved_platform"]
+    assert resolved["os_version"] is None
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"architecture": "x86_64"}, ("amd64", None)),
+        ({"architecture": "aarch64"}, ("arm64", None)),
+        ({"architecture": "armhf"}, ("arm", "v7")),
+        ({"architecture": "armhf", "variant": "v6"}, ("arm", "v6")),
+        ({"architecture": "i686"}, ("386", None)),
+        ("linux/aarch64", ("arm64", None)),
+        ("linux/arm/v7", ("arm", "v7")),
+    ],
+)
+async def test_common_aliases_are_understood(
+    broker: Broker, registry: RegistryDouble, given: object, expected: tuple[str, str | None]
+) -> None:
+    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/s390x"))
+    path = path_of(draft, "s390x")
+    changed = await broker.call("PATCH", path, {"platform": given})
+    platform = platform_of(changed, path)
+    assert platform["architecture"] == expected[0]
+    assert platform["variant"] in {expected[1], None if expected[1] is None else expected[1], "v8"}
+
+
+@pytest.mark.parametrize(
+    "pair", ["windows/arm64", "linux/loong64", "wasip1/wasm", "freebsd/riscv64", "aix/ppc64"]
+)
+async def test_platforms_that_docker_does_not_know_are_known_here(
+    broker: Broker, draft: Any, pair: str
+) -> None:
+    path = path_of(draft, "arm64")
+    changed = await broker.call("PATCH", path, {"platform": pair})
+    platform = platform_of(changed, path)
+    assert f"{platform['os']}/{platform['architecture']}" == pair
+
+
+@pytest.mark.parametrize(
+    "body", [{"os": "linux", "architecture": "bogus"}, {"os": "bogus"}, {"architecture": None}]
+)
+async def test_a_pair_that_nothing_is_built_for_is_refused(broker: Broker, draft: Any, body: Json) -> None:
+    reply = await broker.client.patch(path_of(draft, "arm64"), json={"platform": body})
+    problem(reply, 422, "unsupported-platform")
+    assert await broker.call("GET", f"/v1/lists/{draft['id']}") == draft
+
+
+async def test_an_unknown_variant_is_a_finding_and_no_refusal(broker: Broker, draft: Any) -> None:
+    changed = await broker.call("PATCH", path_of(draft, "arm64"), {"platform": {"variant": "nonsense"}})
+    (finding,) = changed["findings"]
+    assert (finding["code"], finding["severity"]) == ("unknown-variant", "warning")
+    assert changed["digest"] is not None
+
+
+async def test_an_entry_without_a_platform_keeps_the_list_from_being_pushed_until_it_has_one(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    bare = put(registry, "bare", make_image(config=b"{}"))
+    draft = await broker.create(f"{registry.host}/app:1", bare)
+    assert draft["digest"] is None
+    assert draft["findings"][0]["code"] == "platform-missing"
+    reply = await broker.client.post(f"/v1/lists/{draft['id']}/push", json={"insecure": True})
+    document = problem(reply, 409, "list-not-pushable")
+    assert document["detail"].startswith(f"manifest {bare} must have an OS and Architecture to be pushed")
+    problem(await broker.client.get(f"/v1/lists/{draft['id']}/index"), 409, "list-not-pushable")
+    path = f"/v1/lists/{draft['id']}/entries/{draft['entries'][0]['id']}"
+    assert (await broker.call("PATCH", path, {"platform": "linux/amd64"}))["digest"] is not None
+    await broker.push(draft["id"])
+
+
+async def test_annotating_into_a_platform_that_is_taken_is_a_conflict(broker: Broker, draft: Any) -> None:
+    reply = await broker.client.patch(path_of(draft, "arm64"), json={"platform": "linux/amd64"})
+    assert problem(reply, 409, "duplicate-platform")["errors"][0]["pointer"] == "/platform"
+
+
+async def test_annotations_are_merged_and_make_the_index_oci(broker: Broker, draft: Any) -> None:
+    path = path_of(draft, "arm64")
+    await broker.call("PATCH", path, {"annotations": {"a": "1", "b": "2"}})
+    changed = await broker.call("PATCH", path, {"annotations": {"a": None, "c": "3"}})
+    entry = next(each for each in changed["entries"] if path.endswith(each["id"]))
+    assert entry["annotations"] == entry["descriptor"]["annotations"] == {"b": "2", "c": "3"}
+    assert changed["media_type"] == "application/vnd.oci.image.index.v1+json"
+
+
+async def test_annotating_completes_and_publishes_a_list_that_waits_for_it(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    options: Json = {"expected_platforms": ["linux/arm/v6"], "push_when_complete": True}
+    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/arm/v7"), **options)
+    assert draft["missing_platforms"] == ["linux/arm/v6"]
+    changed = await broker.call("PATCH", path_of(draft, "arm"), {"platform": {"variant": "v6"}})
+    assert (await broker.ended(changed["push_operation_id"]))["state"] == "succeeded"
+    assert registry.tags("app") == {"1": changed["digest"]}
+
+
+async def test_a_removed_entry_is_gone_and_the_rest_stays(broker: Broker, draft: Any) -> None:
+    path = path_of(draft, "arm64")
+    left = await broker.call("DELETE", path)
+    assert [each["platform"]["architecture"] for each in left["entries"]] == ["amd64"]
+    assert await broker.call("GET", f"/v1/lists/{draft['id']}") == left
+    problem(await broker.client.get(path), 404, "entry-not-found")
+    problem(await broker.client.patch(path, json={}), 404, "entry-not-found")
+    problem(await broker.client.delete(path), 404, "entry-not-found")
+
+
+async def test_entries_of_unknown_lists_are_not_found(broker: Broker, draft: Any) -> None:
+    entry = draft["entries"][0]["id"]
+    for method, body in (("GET", None), ("PATCH", {}), ("DELETE", None)):
+        reply = await broker.client.request(method, f"/v1/lists/{uuid4()}/entries/{entry}", json=body)
+        problem(reply, 404, "list-not-found")
+    sources: Json = {"sources": ["a"]}
+    problem(await broker.client.post(f"/v1/lists/{uuid4()}/entries", json=sources), 404, "list-not-found")
+
+
+async def test_several_sources_are_added_together(
+    broker: Broker, registry: RegistryDouble, draft: Any
+) -> None:
+    new = [put(registry, "x", make_image_for("linux/s390x")), put(registry, "y", make_image_for("linux/386"))]
+    grown = await broker.call("POST", f"/v1/lists/{draft['id']}/entries", {"sources": new, "insecure": True})
+    assert len(grown["entries"]) == 4
+    assert grown["revision"] == draft["revision"] + 1

@@ -1,0 +1,420 @@
+"""Lists: created, amended, listed, changed and removed."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+from tests.support.broker import Broker, problem
+from tests.support.images import make_buildx_index, make_image, make_image_for, plant
+from tests.support.registry import Hold, RegistryDouble
+from tests.support.shelf import arrival, put, shelve
+
+Json = dict[str, Any]
+
+
+def platforms(draft: Json) -> list[str]:
+    return [
+        "/".join(filter(None, (each["platform"][name] for name in ("os", "architecture", "variant"))))
+        for each in draft["entries"]
+    ]
+
+
+# --- create and amend ---
+
+
+async def test_a_created_list_is_where_its_location_says(broker: Broker, registry: RegistryDouble) -> None:
+    sources = shelve(registry, "linux/amd64", "linux/arm64/v8")
+    body = {"reference": f"{registry.host}/app", "sources": sources, "insecure": True}
+    reply = await broker.client.post("/v1/lists", json=body)
+    assert reply.status_code == 201
+    created = reply.json()
+    assert created["reference"] == f"{registry.host}/app:latest"
+    assert platforms(created) == ["linux/amd64", "linux/arm64/v8"]
+    found = await broker.client.get(reply.headers["Location"])
+    assert found.json() == created
+    assert found.headers["ETag"] == reply.headers["ETag"] == f'"{created["revision"]}"'
+
+
+async def test_a_second_create_of_a_reference_is_a_conflict_that_names_the_list(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    created = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    reply = await broker.client.post("/v1/lists", json={"reference": f"{registry.host}/app:1"})
+    assert problem(reply, 409, "list-exists")["list_id"] == created["id"]
+
+
+async def test_two_creates_at_once_make_one_list(broker: Broker, registry: RegistryDouble) -> None:
+    (source,) = shelve(registry, "linux/amd64")
+    body = {"reference": f"{registry.host}/app:1", "sources": [source], "insecure": True}
+    replies = await asyncio.gather(*(broker.client.post("/v1/lists", json=body) for _ in range(4)))
+    assert sorted(reply.status_code for reply in replies) == [201, 409, 409, 409]
+
+
+async def test_a_list_without_sources_can_be_filled_later(broker: Broker, registry: RegistryDouble) -> None:
+    draft = await broker.create(f"{registry.host}/app:1")
+    assert (draft["entries"], draft["digest"], draft["complete"]) == ([], None, False)
+    assert [finding["code"] for finding in draft["findings"]] == ["no-entries"]
+    body = {"sources": shelve(registry, "linux/amd64"), "insecure": True}
+    grown = await broker.call("POST", f"/v1/lists/{draft['id']}/entries", body)
+    assert platforms(grown) == ["linux/amd64"]
+
+
+async def test_amend_creates_what_is_not_there_and_adds_to_what_is(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    amd64, arm64 = shelve(registry, "linux/amd64", "linux/arm64")
+    first = await broker.create(f"{registry.host}/app:1", amd64, amend=True)
+    second = await broker.create(f"{registry.host}/app:1", arm64, amend=True)
+    assert second["id"] == first["id"]
+    assert platforms(second) == ["linux/amd64", "linux/arm64"]
+
+
+async def test_amending_resolves_a_moved_tag_anew_and_says_what_it_replaced(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    (source,) = shelve(registry, "linux/amd64")
+    first = await broker.create(f"{registry.host}/app:1", source)
+    shelve(registry, "linux/amd64", seed="newer")
+    second = await broker.create(f"{registry.host}/app:1", source, amend=True)
+    (old,), (new,) = first["entries"], second["entries"]
+    assert new["id"] == old["id"]
+    assert new["replaced"] == old["descriptor"]["digest"] != new["descriptor"]["digest"]
+
+
+async def test_amending_keeps_what_was_annotated(broker: Broker, registry: RegistryDouble) -> None:
+    (source,) = shelve(registry, "linux/amd64")
+    draft = await broker.create(f"{registry.host}/app:1", source)
+    path = f"/v1/lists/{draft['id']}/entries/{draft['entries'][0]['id']}"
+    await broker.call("PATCH", path, {"platform": {"os_version": "1.2"}})
+    shelve(registry, "linux/amd64", seed="newer")
+    again = await broker.create(f"{registry.host}/app:1", source, amend=True)
+    assert again["entries"][0]["platform"]["os_version"] == "1.2"
+
+
+async def test_an_amend_that_changes_nothing_keeps_the_revision(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    (source,) = shelve(registry, "linux/amd64")
+    first = await broker.create(f"{registry.host}/app:1", source, source)
+    second = await broker.create(f"{registry.host}/app:1", source, amend=True)
+    assert len(first["entries"]) == 1
+    assert second == first
+
+
+async def test_an_image_for_a_platform_that_is_there_takes_its_place(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    old = put(registry, "old", make_image_for("linux/amd64", seed=1))
+    new = put(registry, "new", make_image_for("linux/amd64", seed=2))
+    draft = await broker.create(f"{registry.host}/app:1", old)
+    body = {"sources": [new], "insecure": True}
+    grown = await broker.call("POST", f"/v1/lists/{draft['id']}/entries", body)
+    (entry,) = grown["entries"]
+    assert entry["reference"] == new
+    assert entry["replaced"] == draft["entries"][0]["descriptor"]["digest"]
+
+
+async def test_two_images_of_one_platform_in_one_call_are_a_conflict_unless_allowed(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    twins = [put(registry, name, make_image_for("linux/amd64", seed=name)) for name in ("a", "b")]
+    body = {"reference": f"{registry.host}/app:1", "sources": twins, "insecure": True}
+    reply = await broker.client.post("/v1/lists", json=body)
+    assert problem(reply, 409, "duplicate-platform")["platform"] == "linux/amd64"
+    both = await broker.create(f"{registry.host}/app:1", *twins, allow_duplicate_platforms=True)
+    assert len(both["entries"]) == 2
+    assert "shared-platform" in [finding["code"] for finding in both["findings"]]
+
+
+async def test_names_that_collide_in_dockers_store_stay_apart_here(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    """Docker keeps repo:amd64-1 and repo-amd64:1 in one file, and a/b_c and a/b/c too."""
+    one = put(registry, "repo", make_image_for("linux/amd64"), "amd64-1")
+    two = put(registry, "repo-amd64", make_image_for("linux/arm64"), "1")
+    draft = await broker.create(f"{registry.host}/a/b_c:1", one, two)
+    assert {entry["reference"] for entry in draft["entries"]} == {one, two}
+    other = await broker.create(f"{registry.host}/a/b/c:1")
+    assert other["id"] != draft["id"]
+
+
+async def test_the_digest_does_not_depend_on_who_came_first(broker: Broker, registry: RegistryDouble) -> None:
+    sources = shelve(registry, "linux/amd64", "linux/arm64", "linux/s390x", "windows/amd64")
+    digests = set()
+    for name, order in (("a", sources), ("b", sources[::-1])):
+        draft = await broker.create(f"{registry.host}/{name}:1", order[0])
+        for source in order[1:]:
+            body = {"sources": [source], "insecure": True}
+            draft = await broker.call("POST", f"/v1/lists/{draft['id']}/entries", body)
+        digests.add(draft["digest"])
+    assert len(digests) == 1
+
+
+async def test_an_index_as_a_source_brings_its_images_and_their_attestations(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    plant(registry, "app", "built", make_buildx_index())
+    draft = await broker.create(f"{registry.host}/app:1", f"{registry.host}/app:built")
+    assert sorted(platforms(draft)) == ["linux/amd64", "linux/arm64", *["unknown/unknown"] * 2]
+    assert draft["media_type"] == "application/vnd.oci.image.index.v1+json"
+    image = next(each for each in draft["entries"] if each["platform"]["architecture"] == "amd64")
+    path = f"/v1/lists/{draft['id']}/entries/{image['id']}"
+    rest = await broker.call("DELETE", path)
+    assert sorted(platforms(rest)) == ["linux/arm64", "unknown/unknown"]
+
+
+async def test_platforms_select_from_an_index(broker: Broker, registry: RegistryDouble) -> None:
+    plant(registry, "app", "built", make_buildx_index(("linux/amd64", "linux/arm64", "linux/s390x")))
+    source = {"reference": f"{registry.host}/app:built", "platforms": ["linux/s390x"]}
+    draft = await broker.create(f"{registry.host}/app:1", source)
+    assert sorted(platforms(draft)) == ["linux/s390x", "unknown/unknown"]
+    nothing = {"reference": f"{registry.host}/app:built", "platforms": ["linux/riscv64"]}
+    reply = await broker.client.post(
+        f"/v1/lists/{draft['id']}/entries", json={"sources": [nothing], "insecure": True}
+    )
+    assert "linux/riscv64" in problem(reply, 422, "source-unsupported")["detail"]
+
+
+async def test_a_source_can_say_what_it_is_for(broker: Broker, registry: RegistryDouble) -> None:
+    bare = put(registry, "bare", make_image(config=b"{}"))
+    source = {"reference": bare, "platform": "linux/aarch64", "annotations": {"k": "v"}}
+    draft = await broker.create(f"{registry.host}/app:1", source)
+    (entry,) = draft["entries"]
+    assert entry["platform"]["architecture"] == "arm64"
+    assert entry["resolved_platform"]["os"] is None
+    assert entry["annotations"] == {"k": "v"}
+
+
+async def test_an_image_says_where_it_comes_from(broker: Broker, registry: RegistryDouble) -> None:
+    labels = {f"org.opencontainers.image.{name}": name for name in ("revision", "source", "version")}
+    draft = await broker.create(f"{registry.host}/app:1", put(registry, "a", make_image(labels=labels)))
+    facts = draft["entries"][0]["image"]
+    assert facts == {
+        "created": "2026-01-02T03:04:05Z",
+        "revision": "revision",
+        "source": "source",
+        "version": "version",
+    }
+
+
+# --- sessions, completeness, publishing ---
+
+
+async def test_sessions_keep_runs_of_one_reference_apart(broker: Broker, registry: RegistryDouble) -> None:
+    amd64, arm64 = shelve(registry, "linux/amd64", "linux/arm64")
+    one = await broker.create(f"{registry.host}/app:1", amd64, session="run-1")
+    two = await broker.create(f"{registry.host}/app:1", arm64, session="run-2")
+    assert one["id"] != two["id"]
+    assert (platforms(one), platforms(two)) == (["linux/amd64"], ["linux/arm64"])
+    found = await broker.call("GET", "/v1/lists?session=run-1")
+    assert [each["id"] for each in found["items"]] == [one["id"]]
+
+
+async def test_the_last_leg_publishes_and_says_so(broker: Broker, registry: RegistryDouble) -> None:
+    amd64, arm64 = shelve(registry, "linux/amd64", "linux/arm64/v8")
+    options: Json = {
+        "amend": True,
+        "session": "run-1",
+        "expected_platforms": ["linux/amd64", {"os": "linux", "architecture": "arm64"}],
+        "push_when_complete": True,
+        "tags": ["latest"],
+    }
+    first = await broker.create(f"{registry.host}/app:1", amd64, **options)
+    assert (first["complete"], first["missing_platforms"]) == (False, ["linux/arm64"])
+    assert first["push_operation_id"] is None
+    last = await broker.create(f"{registry.host}/app:1", arm64, **options)
+    assert (last["complete"], last["missing_platforms"]) == (True, [])
+    operation = await broker.ended(last["push_operation_id"])
+    assert operation["state"] == "succeeded"
+    assert registry.tags("app") == {"1": last["digest"], "latest": last["digest"]}
+
+    repeated = await broker.create(f"{registry.host}/app:1", arm64, **options)
+    assert repeated["push_operation_id"] == last["push_operation_id"]
+    pushes = await broker.call("GET", "/v1/pushes")
+    assert len(pushes["items"]) == 1
+    assert repeated["state"] == "pushed"
+    assert repeated["last_push_id"] == pushes["items"][0]["id"]
+
+
+async def test_a_complete_list_that_changes_is_published_again(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    (source,) = shelve(registry, "linux/amd64")
+    options: Json = {"amend": True, "expected_platforms": ["linux/amd64"], "push_when_complete": True}
+    first = await broker.create(f"{registry.host}/app:1", source, **options)
+    await broker.ended(first["push_operation_id"])
+    shelve(registry, "linux/amd64", seed="newer")
+    second = await broker.create(f"{registry.host}/app:1", source, **options)
+    assert second["push_operation_id"] != first["push_operation_id"]
+    await broker.ended(second["push_operation_id"])
+    assert registry.tags("app") == {"1": second["digest"]}
+
+
+async def test_all_legs_at_once_publish_once(broker: Broker, registry: RegistryDouble) -> None:
+    names = ["linux/amd64", "linux/arm64", "linux/s390x", "linux/riscv64", "linux/ppc64le"]
+    options: Json = {"amend": True, "expected_platforms": names, "push_when_complete": True}
+    sources = shelve(registry, *names)
+    legs = await asyncio.gather(
+        *(broker.create(f"{registry.host}/app:1", each, **options) for each in sources)
+    )
+    (operation,) = {leg["push_operation_id"] for leg in legs} - {None}
+    assert (await broker.ended(operation))["state"] == "succeeded"
+    assert len((await broker.call("GET", "/v1/pushes"))["items"]) == 1
+
+
+# --- changing what a list says of itself ---
+
+
+async def test_a_patch_changes_what_it_names_and_null_clears(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    draft = await broker.create(
+        f"{registry.host}/app:1",
+        *shelve(registry, "linux/amd64"),
+        labels={"a": "1", "b": "2"},
+        annotations={"x": "1"},
+        tags=["latest"],
+        expires_in=3600,
+    )
+    assert draft["expires_at"] is not None
+    path = f"/v1/lists/{draft['id']}"
+    changed = await broker.call("PATCH", path, {"labels": {"a": None, "c": "3"}, "expires_in": None})
+    assert changed["labels"] == {"b": "2", "c": "3"}
+    assert (changed["expires_at"], changed["tags"], changed["annotations"]) == (None, ["latest"], {"x": "1"})
+    cleared = await broker.call("PATCH", path, {"annotations": None, "tags": None, "format": "docker"})
+    assert (cleared["annotations"], cleared["tags"], cleared["format"]) == ({}, [], "docker")
+    assert cleared["media_type"] == "application/vnd.docker.distribution.manifest.list.v2+json"
+    assert cleared["digest"] != draft["digest"]
+
+
+async def test_a_patch_that_changes_nothing_keeps_the_revision(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    assert await broker.call("PATCH", f"/v1/lists/{draft['id']}", {}) == draft
+
+
+async def test_merge_patch_has_a_media_type_of_its_own(broker: Broker, registry: RegistryDouble) -> None:
+    draft = await broker.create(f"{registry.host}/app:1")
+    reply = await broker.client.patch(
+        f"/v1/lists/{draft['id']}",
+        content=b'{"labels": {"a": "b"}}',
+        headers={"Content-Type": "application/merge-patch+json"},
+    )
+    assert reply.status_code == 200
+    assert reply.json()["labels"] == {"a": "b"}
+
+
+async def test_if_match_lets_only_those_change_who_saw_the_newest(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    path, entry = f"/v1/lists/{draft['id']}", draft["entries"][0]["id"]
+    seen = f'"{draft["revision"]}"'
+    await broker.call("PATCH", path, {"labels": {"a": "1"}}, If_Match=seen)
+    for method, where, body in (
+        ("PATCH", path, {"labels": {"a": "2"}}),
+        ("PATCH", f"{path}/entries/{entry}", {"platform": {"variant": "v2"}}),
+        ("DELETE", f"{path}/entries/{entry}", None),
+        ("DELETE", path, None),
+    ):
+        for stale in (seen, '"unknown"', 'W/"1"'):
+            reply = await broker.client.request(method, where, json=body, headers={"If-Match": stale})
+            problem(reply, 412, "revision-changed")
+    assert (await broker.call("GET", path))["labels"] == {"a": "1"}
+    await broker.call("DELETE", path, status=204, If_Match="*")
+
+
+# --- listing ---
+
+
+async def test_listings_are_filtered(broker: Broker, registry: RegistryDouble) -> None:
+    one = await broker.create(f"{registry.host}/a:1", labels={"team": "x", "run": "1"})
+    two = await broker.create(f"{registry.host}/b:1", labels={"team": "x", "run": "2"}, session="s")
+
+    async def found(query: str) -> set[str]:
+        return {each["id"] for each in (await broker.call("GET", f"/v1/lists?{query}"))["items"]}
+
+    assert await found("") == {one["id"], two["id"]}
+    assert await found(f"reference={registry.host}/a:1") == {one["id"]}
+    assert await found(f"registry={registry.host}") == {one["id"], two["id"]}
+    assert await found("repository=b") == {two["id"]}
+    assert await found("session=s") == {two["id"]}
+    assert await found("label=team%3Dx") == {one["id"], two["id"]}
+    assert await found("label=team%3Dx&label=run%3D2") == {two["id"]}
+    assert await found("state=pushed") == set()
+    assert await found("state=open") == {one["id"], two["id"]}
+
+
+async def test_pages_follow_each_other_by_cursor_and_by_link(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    made = [(await broker.create(f"{registry.host}/a:{n}", labels={"a": "b c"}))["id"] for n in range(5)]
+    seen: list[str] = []
+    path: str | None = "/v1/lists?limit=2&label=a%3Db%20c"
+    while path is not None:
+        reply = await broker.client.get(path)
+        seen += [each["id"] for each in reply.json()["items"]]
+        link = re.fullmatch(r'<([^>]+)>; rel="next"', reply.headers.get("Link", ""))
+        assert (link is None) == (reply.json()["next_cursor"] is None)
+        path = link[1] if link else None
+    assert seen == made[::-1]
+
+
+async def test_pages_stay_true_while_lists_come_and_go(broker: Broker, registry: RegistryDouble) -> None:
+    made = [(await broker.create(f"{registry.host}/a:{n}"))["id"] for n in range(4)]
+    first = await broker.call("GET", "/v1/lists?limit=2")
+    await broker.create(f"{registry.host}/a:new")
+    await broker.call("DELETE", f"/v1/lists/{made[3]}", status=204)
+    second = await broker.call("GET", f"/v1/lists?limit=2&cursor={first['next_cursor']}")
+    assert [each["id"] for each in second["items"]] == [made[1], made[0]]
+    assert second["next_cursor"] is None
+
+
+# --- removing ---
+
+
+async def test_a_removed_list_is_gone_and_the_registry_untouched(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    await broker.push(draft["id"])
+    registry.forget()
+    await broker.call("DELETE", f"/v1/lists/{draft['id']}", status=204)
+    problem(await broker.client.get(f"/v1/lists/{draft['id']}"), 404, "list-not-found")
+    problem(await broker.client.delete(f"/v1/lists/{draft['id']}"), 404, "list-not-found")
+    assert registry.journal == []
+
+
+async def test_of_many_to_remove_each_gets_its_own_outcome(broker: Broker, registry: RegistryDouble) -> None:
+    one = await broker.create(f"{registry.host}/a:1")
+    two = await broker.create(f"{registry.host}/b:1")
+    gone = "00000000-0000-4000-8000-000000000000"
+    body = {
+        "references": [f"{registry.host}/a:1", f"{registry.host}/no:1", "Bad Name"],
+        "ids": [gone, two["id"]],
+    }
+    results = (await broker.call("POST", "/v1/lists/delete", body))["results"]
+    assert [result["deleted"] for result in results] == [True, False, False, False, True]
+    codes = [result["problem"]["type"].rpartition(":")[2] for result in results if not result["deleted"]]
+    assert codes == ["list-not-found", "invalid-reference", "list-not-found"]
+    assert results[1]["problem"]["detail"] == f"No such manifest: {registry.host}/no:1"
+    assert results[4]["id"] == two["id"]
+    problem(await broker.client.get(f"/v1/lists/{one['id']}"), 404)
+
+
+async def test_a_list_that_goes_while_sources_are_resolved_is_a_404(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    (source,) = shelve(registry, "linux/amd64")
+    draft = await broker.create(f"{registry.host}/app:1")
+    hold = Hold()
+    registry.misbehave(hold, method="GET", path="/manifests/")
+    body = {"sources": [source], "insecure": True}
+    adding = asyncio.create_task(broker.client.post(f"/v1/lists/{draft['id']}/entries", json=body))
+    await arrival(hold)
+    await broker.call("DELETE", f"/v1/lists/{draft['id']}", status=204)
+    hold.gate.set()
+    problem(await adding, 404, "list-not-found")

@@ -1,0 +1,311 @@
+"""Operations: waited for, followed, cancelled, and asked for twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.support.broker import Broker, Client, problem
+from tests.support.registry import Hold, RegistryDouble
+from tests.support.shelf import arrival, shelve
+
+Json = dict[str, Any]
+
+
+async def start_create(broker: Broker, registry: RegistryDouble, **headers: str) -> Any:
+    """A creation that nobody waits for."""
+    body = {
+        "reference": f"{registry.host}/app:1",
+        "sources": shelve(registry, "linux/amd64"),
+        "insecure": True,
+    }
+    return await broker.call("POST", "/v1/lists", body, status=202, Prefer="respond-async", **headers)
+
+
+async def read_events(client: Client, path: str, last: str | None = None) -> list[Json]:
+    """Every event of a stream, which ends by itself."""
+    headers = {"Last-Event-ID": last} if last is not None else {}
+    found: list[Json] = []
+    async with client.stream("GET", path, headers=headers) as reply:
+        assert reply.status_code == 200
+        assert reply.headers["Content-Type"].startswith("text/event-stream")
+        event: Json = {}
+        async for line in reply.aiter_lines():
+            name, _, value = line.partition(": ")
+            if not line and event:
+                found.append(event)
+                event = {}
+            elif name in {"id", "event"}:
+                event[name] = value
+            elif name == "data":
+                event["data"] = json.loads(value)
+    return found
+
+
+async def test_who_does_not_wait_gets_the_operation_at_once(broker: Broker, registry: RegistryDouble) -> None:
+    hold = Hold()
+    registry.misbehave(hold, method="GET", path="/manifests/")
+    body = {
+        "reference": f"{registry.host}/app:1",
+        "sources": shelve(registry, "linux/amd64"),
+        "insecure": True,
+    }
+    reply = await broker.client.post("/v1/lists", json=body, headers={"Prefer": "respond-async"})
+    assert reply.status_code == 202
+    assert reply.headers["Preference-Applied"] == "respond-async"
+    accepted = reply.json()
+    assert reply.headers["Location"] == f"/v1/operations/{accepted['id']}"
+    assert (accepted["kind"], accepted["result"], accepted["problem"]) == ("create", None, None)
+    assert accepted["state"] in {"queued", "running"}
+    await arrival(hold)
+    running = await broker.client.get(reply.headers["Location"])
+    assert running.json()["state"] == "running"
+    assert running.headers["Retry-After"]
+    hold.gate.set()
+    ended = await broker.ended(accepted["id"])
+    assert ended["state"] == "succeeded"
+    assert ended["result"] == await broker.call("GET", f"/v1/lists/{ended['result']['id']}")
+    assert ended["progress"]["steps"] == [{"name": "sources", "done": 1, "total": 1}]
+
+
+async def test_who_waits_too_short_a_time_gets_the_operation(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    hold = Hold()
+    registry.misbehave(hold, method="GET", path="/manifests/")
+    body = {
+        "reference": f"{registry.host}/app:1",
+        "sources": shelve(registry, "linux/amd64"),
+        "insecure": True,
+    }
+    reply = await broker.client.post("/v1/lists", json=body, headers={"Prefer": "wait=1"})
+    assert (reply.status_code, reply.headers["Preference-Applied"]) == (202, "wait=1")
+    hold.gate.set()
+    assert (await broker.ended(reply.json()["id"]))["state"] == "succeeded"
+
+
+async def test_who_waits_long_enough_gets_the_natural_answer(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    body = {
+        "reference": f"{registry.host}/app:1",
+        "sources": shelve(registry, "linux/amd64"),
+        "insecure": True,
+    }
+    reply = await broker.client.post("/v1/lists", json=body, headers={"Prefer": "wait=30, foo=bar"})
+    assert (reply.status_code, reply.headers["Preference-Applied"]) == (201, "wait=30")
+
+
+async def test_a_failed_operation_keeps_the_problem_that_its_caller_got(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    body = {"reference": f"{registry.host}/app:1", "sources": [f"{registry.host}/no:1"], "insecure": True}
+    told = problem(await broker.client.post("/v1/lists", json=body), 404, "source-not-found")
+    kept = (await broker.call("GET", f"/v1/operations/{told['operation_id']}"))["problem"]
+    assert kept == {name: told[name] for name in told if name not in {"instance", "operation_id"}}
+
+
+async def test_events_tell_the_whole_story_and_resume_where_they_broke_off(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    accepted = await start_create(broker, registry)
+    path = f"/v1/operations/{accepted['id']}/events"
+    events = await read_events(broker.client, path)
+    kinds = [event["event"] for event in events]
+    assert (kinds[0], kinds[-1]) == ("queued", "succeeded")
+    assert "running" in kinds
+    assert "progress" in kinds
+    assert all(event["data"]["operation_id"] == accepted["id"] for event in events)
+    identities = [int(event["id"]) for event in events]
+    assert identities == sorted(set(identities))
+    for position in range(len(events)):
+        rest = await read_events(broker.client, path, events[position]["id"])
+        assert rest == events[position + 1 :]
+
+
+async def test_a_stream_follows_an_operation_that_still_runs(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    hold = Hold()
+    registry.misbehave(hold, method="GET", path="/manifests/")
+    accepted = await start_create(broker, registry)
+    reading = asyncio.create_task(read_events(broker.client, f"/v1/operations/{accepted['id']}/events"))
+    await arrival(hold)
+    assert not reading.done()
+    hold.gate.set()
+    assert (await reading)[-1]["event"] == "succeeded"
+
+
+async def test_the_stream_of_a_failure_ends_with_its_problem(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    body = {"reference": f"{registry.host}/app:1", "sources": [f"{registry.host}/no:1"], "insecure": True}
+    accepted = await broker.call("POST", "/v1/lists", body, status=202, Prefer="respond-async")
+    last = (await read_events(broker.client, f"/v1/operations/{accepted['id']}/events"))[-1]
+    assert last["event"] == "failed"
+    assert last["data"]["problem"]["type"] == "urn:manifest-broker:problem:source-not-found"
+    assert last["data"]["problem"]["status"] == 404
+
+
+async def test_a_running_operation_can_be_cancelled(broker: Broker, registry: RegistryDouble) -> None:
+    hold = Hold()
+    registry.misbehave(hold, method="GET", path="/manifests/")
+    accepted = await start_create(broker, registry)
+    await arrival(hold)
+    await broker.call("POST", f"/v1/operations/{accepted['id']}/cancel")
+    ended = await broker.ended(accepted["id"])
+    assert (ended["state"], ended["result"], ended["cancel_requested"]) == ("cancelled", None, True)
+    assert (await broker.call("GET", "/v1/lists"))["items"] == []
+    reply = await broker.client.post(f"/v1/operations/{accepted['id']}/cancel")
+    problem(reply, 409, "operation-ended")
+
+
+async def test_who_waits_for_a_cancelled_operation_is_told(broker: Broker, registry: RegistryDouble) -> None:
+    hold = Hold()
+    registry.misbehave(hold, method="GET", path="/manifests/")
+    body = {
+        "reference": f"{registry.host}/app:1",
+        "sources": shelve(registry, "linux/amd64"),
+        "insecure": True,
+    }
+    waiting = asyncio.create_task(broker.client.post("/v1/lists", json=body))
+    await arrival(hold)
+    (operation,) = (await broker.call("GET", "/v1/operations?state=running"))["items"]
+    await broker.call("POST", f"/v1/operations/{operation['id']}/cancel")
+    problem(await waiting, 409, "operation-cancelled")
+
+
+async def test_a_cancelled_push_moves_no_tag_and_says_so_in_the_history(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    hold = Hold()
+    registry.misbehave(hold, method="POST", path="/blobs/uploads/", times=None)
+    path = f"/v1/lists/{draft['id']}/push"
+    accepted = await broker.call("POST", path, {"insecure": True}, status=202, Prefer="respond-async")
+    await arrival(hold)
+    await broker.call("POST", f"/v1/operations/{accepted['id']}/cancel")
+    assert (await broker.ended(accepted["id"]))["state"] == "cancelled"
+    assert (await broker.call("GET", f"/v1/pushes/{accepted['push_id']}"))["state"] == "cancelled"
+    assert registry.tags("app") == {}
+
+
+async def test_operations_can_be_paged_and_filtered(broker: Broker, registry: RegistryDouble) -> None:
+    drafts = [await broker.create(f"{registry.host}/app:{n}") for n in range(3)]
+    first = await broker.call("GET", "/v1/operations?limit=2&kind=create_list&state=succeeded")
+    second = await broker.call(
+        "GET", f"/v1/operations?limit=2&kind=create_list&state=succeeded&cursor={first['next_cursor']}"
+    )
+    found = [each["result"]["id"] for each in (*first["items"], *second["items"])]
+    assert found == [each["id"] for each in drafts[::-1]]
+    assert second["next_cursor"] is None
+    assert (await broker.call("GET", "/v1/operations?state=failed"))["items"] == []
+
+
+async def test_unknown_operations_are_not_found(broker: Broker) -> None:
+    path = f"/v1/operations/{uuid4()}"
+    for method, where in (("GET", path), ("GET", f"{path}/events"), ("POST", f"{path}/cancel")):
+        problem(await broker.client.request(method, where), 404, "operation-not-found")
+
+
+# --- the same request twice ---
+
+
+async def test_the_same_key_with_the_same_body_is_the_same_operation(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    body = {
+        "reference": f"{registry.host}/app:1",
+        "sources": shelve(registry, "linux/amd64"),
+        "insecure": True,
+    }
+    replies = [
+        await broker.client.post("/v1/lists", json=body, headers={"Idempotency-Key": "run-1"})
+        for _ in range(3)
+    ]
+    assert [reply.status_code for reply in replies] == [201] * 3
+    assert len({reply.text for reply in replies}) == 1
+    assert len((await broker.call("GET", "/v1/operations"))["items"]) == 1
+
+
+async def test_the_same_key_at_the_same_moment_is_the_same_operation(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    body = {
+        "reference": f"{registry.host}/app:1",
+        "sources": shelve(registry, "linux/amd64"),
+        "insecure": True,
+    }
+    headers = {"Idempotency-Key": "run-1"}
+    replies = await asyncio.gather(
+        *(broker.client.post("/v1/lists", json=body, headers=headers) for _ in range(8))
+    )
+    assert {reply.status_code for reply in replies} == {201}
+    assert len({reply.text for reply in replies}) == 1
+
+
+async def test_the_same_key_with_another_request_is_refused(broker: Broker, registry: RegistryDouble) -> None:
+    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    headers = {"Idempotency-Key": "run-1"}
+    path = f"/v1/lists/{draft['id']}/push"
+    first = await broker.client.post(path, json={"insecure": True}, headers=headers)
+    assert first.status_code == 200
+    others: list[tuple[str, Json]] = [
+        (path, {"insecure": True, "purge": True}),
+        ("/v1/inspections", {"references": ["a"]}),
+    ]
+    for where, body in others:
+        problem(await broker.client.post(where, json=body, headers=headers), 422, "idempotency-key-reused")
+    again = await broker.client.post(path, json={"insecure": True}, headers=headers)
+    assert again.text == first.text
+
+
+async def test_a_failure_is_repeated_under_its_key(broker: Broker, registry: RegistryDouble) -> None:
+    body = {"reference": f"{registry.host}/app:1", "sources": [f"{registry.host}/no:1"], "insecure": True}
+    told = [
+        problem(await broker.client.post("/v1/lists", json=body, headers={"Idempotency-Key": "x"}), 404)
+        for _ in range(2)
+    ]
+    assert told[0] == told[1]
+
+
+async def test_a_refused_request_uses_up_no_key(broker: Broker, registry: RegistryDouble) -> None:
+    headers = {"Idempotency-Key": "x"}
+    problem(await broker.client.post("/v1/lists", json={"reference": "Bad Name"}, headers=headers), 422)
+    body = {"reference": f"{registry.host}/app:1"}
+    reply = await broker.client.post("/v1/lists", json=body, headers=headers)
+    assert reply.status_code == 201
+
+
+async def test_keys_of_projects_are_their_own(broker: Broker, registry: RegistryDouble) -> None:
+    await broker.call("POST", "/v1/projects", {"name": "other"}, status=201)
+    body = {"reference": f"{registry.host}/app:1"}
+    headers = {"Idempotency-Key": "x"}
+    mine = (await broker.client.post("/v1/lists", json=body, headers=headers)).json()
+    async with broker.client_with(await broker.new_token("other")) as client:
+        theirs = (await client.post("/v1/lists", json=body, headers=headers)).json()
+    assert theirs["id"] != mine["id"]
+
+
+@pytest.mark.parametrize("prefer", ["wait=10", "respond-async"])
+async def test_work_is_not_lost_when_its_caller_hangs_up(
+    broker: Broker, registry: RegistryDouble, prefer: str
+) -> None:
+    hold = Hold()
+    registry.misbehave(hold, method="GET", path="/manifests/")
+    body = {
+        "reference": f"{registry.host}/app:1",
+        "sources": shelve(registry, "linux/amd64"),
+        "insecure": True,
+    }
+    async with broker.client_with(broker.token) as client:
+        calling = asyncio.create_task(client.post("/v1/lists", json=body, headers={"Prefer": prefer}))
+        await arrival(hold)
+        calling.cancel()
+    hold.gate.set()
+    (operation,) = (await broker.call("GET", "/v1/operations"))["items"]
+    assert (await broker.ended(operation["id"]))["state"] == "succeeded"

@@ -1,0 +1,188 @@
+"""Pushes that fail half-way: what their history says is where, and what was there before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from app.registry.limits import Limits
+from tests.support.broker import Broker, StartBroker, problem
+from tests.support.registry import Hold, RegistryDouble, Rule, Status
+from tests.support.shelf import shelve
+
+Json = dict[str, Any]
+# So often a request is sent before an attempt at the push fails with it.
+TRIES = Limits().attempts
+BUSY = Status.oci(503, "UNAVAILABLE")
+
+
+@dataclass(frozen=True, slots=True)
+class Afterwards(Status):
+    """Strikes once another fault has run its course."""
+
+    other: Rule | None = None
+
+    def concerns(self, request: web.BaseRequest) -> bool:
+        return self.other is None or not self.other.active
+
+
+@pytest.fixture
+async def draft(broker: Broker, registry: RegistryDouble) -> Any:
+    sources = shelve(registry, "linux/amd64", "linux/arm64")
+    return await broker.create(f"{registry.host}/app:1", *sources, tags=["latest"])
+
+
+async def start_push(broker: Broker, draft: Json) -> Json:
+    asked: Json = await broker.call(
+        "POST", f"/v1/lists/{draft['id']}/push", {"insecure": True}, status=202, Prefer="respond-async"
+    )
+    return asked
+
+
+async def follow(broker: Broker, operation: Json, reached: Callable[[Json], bool]) -> None:
+    """Until an event says so."""
+    async with broker.client.stream("GET", f"/v1/operations/{operation['id']}/events") as reply:
+        async for line in reply.aiter_lines():
+            if line.startswith("data:") and reached(json.loads(line.removeprefix("data:"))):
+                return
+    raise AssertionError("The operation ended before that")
+
+
+def has_moved_a_tag(event: Json) -> bool:
+    steps = event["progress"].get("steps", [])
+    return {"name": "tags", "done": 1, "total": 2} in steps
+
+
+def digests(draft: Json) -> list[str]:
+    return [entry["descriptor"]["digest"] for entry in draft["entries"]]
+
+
+async def test_a_tag_that_a_failed_attempt_moved_is_still_told_with_what_it_held_before(
+    broker: Broker, registry: RegistryDouble, draft: Json
+) -> None:
+    first = await broker.push(draft["id"])
+    await broker.call("DELETE", f"/v1/lists/{draft['id']}/entries/{draft['entries'][0]['id']}")
+    registry.misbehave(BUSY, method="PUT", path="/manifests/latest$", times=TRIES)
+    registry.forget()
+    second = await broker.push(draft["id"])
+    assert [put.tag for put in registry.tag_puts].count("1") == 2
+    assert {target["reference"]: target["previous_digest"] for target in second["targets"]} == {
+        f"{registry.host}/app:1": first["digest"],
+        f"{registry.host}/app:latest": first["digest"],
+    }
+    found = await broker.call("GET", f"/v1/pushes/{second['id']}")
+    assert found["targets"] == second["targets"]
+    assert found["problem"] is None
+    operation = await broker.call("GET", f"/v1/operations/{second['operation_id']}")
+    assert (operation["attempts"], operation["result"]["targets"]) == (2, second["targets"])
+
+
+async def test_a_tag_that_did_not_exist_before_the_first_attempt_replaced_nothing(
+    broker: Broker, registry: RegistryDouble, draft: Json
+) -> None:
+    registry.misbehave(BUSY, method="PUT", path="/manifests/latest$", times=TRIES)
+    pushed = await broker.push(draft["id"])
+    assert [target["previous_digest"] for target in pushed["targets"]] == [None, None]
+
+
+async def test_a_failed_push_says_what_is_where(
+    broker: Broker, registry: RegistryDouble, draft: Json
+) -> None:
+    registry.misbehave(BUSY, method="PUT", path="/manifests/latest$", times=None)
+    reply = await broker.client.post(f"/v1/lists/{draft['id']}/push", json={"insecure": True})
+    document = problem(reply, 502, "registry-unavailable")
+    assert document["targets"] == [
+        {
+            "repository": f"{registry.host}/app",
+            "blobs": {"done": 0, "total": 0} | document["targets"][0]["blobs"],
+            "manifests": {"put": digests(draft), "present": [], "left": []},
+            "tags": {"moved": ["1"], "left": ["latest"]},
+        }
+    ]
+    (listed,) = (await broker.call("GET", "/v1/pushes"))["items"]
+    found = await broker.call("GET", f"/v1/pushes/{listed['id']}")
+    assert found == listed
+    assert (found["state"], found["targets"], found["lines"]) == ("failed", [], [])
+    about_the_call = {"instance", "operation_id"}
+    kept = {name: value for name, value in document.items() if name not in about_the_call}
+    assert found["problem"] == kept
+
+
+async def test_each_repository_of_a_failed_push_tells_its_own(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    async with RegistryDouble() as closed:
+        closed.misbehave(Status.oci(403, "DENIED"), times=None)
+        sources = shelve(registry, "linux/amd64")
+        draft = await broker.create(f"{registry.host}/app:1", *sources, targets=[f"{closed.host}/app:2"])
+        reply = await broker.client.post(f"/v1/lists/{draft['id']}/push", json={"insecure": True})
+    done, left = problem(reply, 403)["targets"]
+    assert done["manifests"] == {"put": digests(draft), "present": [], "left": []}
+    assert done["tags"] == {"moved": ["1"], "left": []}
+    assert left["manifests"] == {"put": [], "present": [], "left": digests(draft)}
+    assert left["tags"] == {"moved": [], "left": ["2"]}
+
+
+async def test_an_index_without_a_tag_is_told_by_its_digest(
+    broker: Broker, registry: RegistryDouble, draft: Json
+) -> None:
+    (source,) = shelve(registry, "linux/amd64")
+    plain = await broker.create(f"{registry.host}/plain:1", source)
+    named = await broker.create(f"{registry.host}/plain@{plain['digest']}", source)
+    registry.misbehave(BUSY, method="PUT", path=f"/manifests/{plain['digest']}$", times=None)
+    reply = await broker.client.post(f"/v1/lists/{named['id']}/push", json={"insecure": True})
+    (target,) = problem(reply, 502)["targets"]
+    assert target["tags"] == {"moved": [], "left": [plain["digest"]]}
+
+
+async def test_what_an_earlier_attempt_moved_is_told_when_the_last_one_does_not_come_that_far(
+    broker: Broker, registry: RegistryDouble, draft: Json
+) -> None:
+    busy = registry.misbehave(BUSY, method="PUT", path="/manifests/latest$", times=TRIES)
+    closed = Afterwards(503, other=busy)
+    registry.misbehave(closed, path="/manifests/sha256:", times=None)
+    reply = await broker.client.post(f"/v1/lists/{draft['id']}/push", json={"insecure": True})
+    (target,) = problem(reply, 502)["targets"]
+    assert registry.tags("app") == {"1": draft["digest"]}
+    assert target["tags"] == {"moved": ["1"], "left": ["latest"]}
+    assert target["manifests"] == {"put": digests(draft), "present": [], "left": []}
+    assert target["blobs"] == {"done": 6, "total": 6}
+
+
+async def test_a_cancelled_push_says_what_is_where(
+    broker: Broker, registry: RegistryDouble, draft: Json
+) -> None:
+    registry.misbehave(Hold(), method="PUT", path="/manifests/latest$")
+    operation = await start_push(broker, draft)
+    await follow(broker, operation, has_moved_a_tag)
+    await broker.call("POST", f"/v1/operations/{operation['id']}/cancel")
+    assert (await broker.ended(operation["id"]))["state"] == "cancelled"
+    found = await broker.call("GET", f"/v1/pushes/{operation['push_id']}")
+    assert (found["state"], found["targets"]) == ("cancelled", [])
+    assert found["problem"]["type"] == "urn:manifest-broker:problem:operation-cancelled"
+    (target,) = found["problem"]["targets"]
+    assert target["tags"] == {"moved": ["1"], "left": ["latest"]}
+    assert target["manifests"]["put"] == digests(draft)
+
+
+async def test_a_push_that_was_cancelled_before_it_began_has_put_nothing(
+    start_broker: StartBroker, registry: RegistryDouble
+) -> None:
+    broker = await start_broker()
+    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    hold = Hold()
+    registry.misbehave(hold, method="PUT", path="/manifests/1$")
+    first = await start_push(broker, draft)
+    await hold.reached.wait()
+    second = await start_push(broker, draft)
+    await broker.call("POST", f"/v1/operations/{second['id']}/cancel")
+    hold.gate.set()
+    assert (await broker.ended(first["id"]))["state"] == "succeeded"
+    found = await broker.call("GET", f"/v1/pushes/{second['push_id']}")
+    assert found["state"] == "cancelled"
+    assert "targets" not in found["problem"]

@@ -1,0 +1,286 @@
+"""Pushes: what lands where, what is refused, and what the history says."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.support.broker import Broker, problem
+from tests.support.images import make_image, make_image_for, plant
+from tests.support.registry import Hold, MountDeclined, RegistryDouble
+from tests.support.shelf import arrival, put, shelve
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+async def draft(broker: Broker, registry: RegistryDouble) -> Any:
+    return await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64", "linux/arm64"))
+
+
+def held(registry: RegistryDouble, tag: str = "1") -> str | None:
+    return registry.tags("app").get(tag)
+
+
+async def test_what_get_index_shows_is_what_a_push_puts(
+    broker: Broker, registry: RegistryDouble, draft: Any
+) -> None:
+    shown = await broker.client.get(f"/v1/lists/{draft['id']}/index")
+    assert registry.tags("app") == {}
+    pushed = await broker.push(draft["id"])
+    media_type, raw = registry.get_manifest("app", "1")
+    assert (shown.content, shown.headers["Content-Type"]) == (raw, media_type)
+    assert shown.headers["Docker-Content-Digest"] == pushed["digest"] == draft["digest"] == held(registry)
+
+
+async def test_a_push_says_what_it_did(broker: Broker, registry: RegistryDouble, draft: Any) -> None:
+    pushed = await broker.push(draft["id"])
+    (target,) = pushed["targets"]
+    assert target["reference"] == f"{registry.host}/app:1"
+    assert target["previous_digest"] is None
+    assert [each["action"] for each in target["manifests"]] == ["put", "put"]
+    assert target["blobs"] == {"mounted": 6, "copied": 0, "skipped": 0, "bytes_copied": 0}
+    assert pushed["lines"] == [
+        *(f"Pushed ref {each['reference']} with digest: {each['digest']}" for each in target["manifests"]),
+        draft["digest"],
+    ]
+    assert registry.partial_tag_puts == []
+
+
+async def test_a_repeated_push_finds_everything_there(
+    broker: Broker, registry: RegistryDouble, draft: Any
+) -> None:
+    first = await broker.push(draft["id"])
+    second = await broker.push(draft["id"])
+    (target,) = second["targets"]
+    assert target["previous_digest"] == first["digest"] == second["digest"]
+    assert {each["action"] for each in target["manifests"]} == {"present"}
+    assert second["lines"] == first["lines"]
+
+
+async def test_a_changed_list_says_which_digest_it_replaced(
+    broker: Broker, registry: RegistryDouble, draft: Any
+) -> None:
+    first = await broker.push(draft["id"])
+    left = await broker.call("DELETE", f"/v1/lists/{draft['id']}/entries/{draft['entries'][0]['id']}")
+    assert left["state"] == "open"
+    second = await broker.push(draft["id"])
+    assert second["targets"][0]["previous_digest"] == first["digest"] != second["digest"]
+    assert (await broker.call("GET", f"/v1/lists/{draft['id']}"))["state"] == "pushed"
+
+
+async def test_entries_of_the_targets_own_repository_need_no_copy_and_no_line(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    own = put(registry, "app", make_image_for("linux/amd64"), "amd64")
+    draft = await broker.create(f"{registry.host}/app:1", own)
+    pushed = await broker.push(draft["id"])
+    assert pushed["lines"] == [draft["digest"]]
+    assert pushed["targets"][0]["blobs"]["mounted"] == 0
+
+
+async def test_blobs_are_copied_where_mounts_are_declined(
+    broker: Broker, registry: RegistryDouble, draft: Any
+) -> None:
+    registry.misbehave(MountDeclined(), times=None)
+    pushed = await broker.push(draft["id"])
+    blobs = pushed["targets"][0]["blobs"]
+    assert (blobs["mounted"], blobs["copied"]) == (0, 6)
+    assert blobs["bytes_copied"] > 4 * 1024
+    assert held(registry) == draft["digest"]
+
+
+async def test_images_of_another_registry_are_copied(broker: Broker, registry: RegistryDouble) -> None:
+    async with RegistryDouble() as other:
+        draft = await broker.create(f"{registry.host}/app:1", *shelve(other, "linux/amd64", "linux/arm64"))
+        pushed = await broker.push(draft["id"])
+    assert pushed["targets"][0]["blobs"]["copied"] == 6
+    assert held(registry) == draft["digest"]
+
+
+async def test_foreign_layers_are_never_followed(broker: Broker, registry: RegistryDouble) -> None:
+    source = put(registry, "windows", make_image(os="windows", foreign_layers=1))
+    draft = await broker.create(f"{registry.host}/app:1", source)
+    blobs = (await broker.push(draft["id"]))["targets"][0]["blobs"]
+    assert blobs["mounted"] == 3
+
+
+async def test_tags_and_targets_all_get_the_index(broker: Broker, registry: RegistryDouble) -> None:
+    async with RegistryDouble() as other:
+        draft = await broker.create(
+            f"{registry.host}/app:1",
+            *shelve(registry, "linux/amd64"),
+            tags=["latest", "1.2"],
+            targets=[f"{registry.host}/mirror:x"],
+        )
+        pushed = await broker.push(draft["id"], targets=[f"{other.host}/app:1"])
+        digest = draft["digest"]
+        assert registry.tags("app") == {"1": digest, "latest": digest, "1.2": digest}
+        assert registry.tags("mirror") == {"x": digest}
+        assert other.tags("app") == {"1": digest}
+        assert {target["reference"] for target in pushed["targets"]} == {
+            *(f"{registry.host}/app:{tag}" for tag in ("1", "latest", "1.2")),
+            f"{registry.host}/mirror:x",
+            f"{other.host}/app:1",
+        }
+
+
+async def test_a_list_without_a_tag_goes_by_its_digest(broker: Broker, registry: RegistryDouble) -> None:
+    (source,) = shelve(registry, "linux/amd64")
+    plain = await broker.create(f"{registry.host}/app:1", source)
+    name = f"{registry.host}/app@{plain['digest']}"
+    draft = await broker.create(name, source)
+    pushed = await broker.push(draft["id"])
+    assert [target["reference"] for target in pushed["targets"]] == [name]
+    assert registry.tags("app") == {}
+    assert registry.get_manifest("app", draft["digest"])
+
+
+async def test_purge_removes_the_list_after_success_and_the_history_stays(
+    broker: Broker, registry: RegistryDouble, draft: Any
+) -> None:
+    pushed = await broker.push(draft["id"], purge=True)
+    problem(await broker.client.get(f"/v1/lists/{draft['id']}"), 404, "list-not-found")
+    found = await broker.call("GET", f"/v1/pushes/{pushed['id']}")
+    assert (found["state"], found["digest"], found["targets"]) == (
+        "succeeded",
+        draft["digest"],
+        pushed["targets"],
+    )
+
+
+async def test_a_failed_push_purges_nothing_and_is_in_the_history(
+    broker: Broker, registry: RegistryDouble, draft: Any
+) -> None:
+    plant(registry, "app", "1", make_image(seed="other"))
+    reply = await broker.client.post(
+        f"/v1/lists/{draft['id']}/push", json={"insecure": True, "purge": True, "if_absent": True}
+    )
+    problem(reply, 409, "tag-moved")
+    assert (await broker.call("GET", f"/v1/lists/{draft['id']}"))["state"] == "open"
+    (found,) = (await broker.call("GET", "/v1/pushes"))["items"]
+    assert (found["state"], found["targets"]) == ("failed", [])
+
+
+async def test_if_absent_moves_no_tag_that_is_there(
+    broker: Broker, registry: RegistryDouble, draft: Any
+) -> None:
+    await broker.push(draft["id"], if_absent=True)
+    await broker.call("DELETE", f"/v1/lists/{draft['id']}/entries/{draft['entries'][0]['id']}")
+    reply = await broker.client.post(
+        f"/v1/lists/{draft['id']}/push", json={"insecure": True, "if_absent": True}
+    )
+    assert problem(reply, 409, "tag-moved")["reference"] == f"{registry.host}/app:1"
+    assert held(registry) == draft["digest"]
+
+
+async def test_if_digest_moves_only_from_where_the_caller_saw_it(
+    broker: Broker, registry: RegistryDouble, draft: Any
+) -> None:
+    first = await broker.push(draft["id"])
+    await broker.call("DELETE", f"/v1/lists/{draft['id']}/entries/{draft['entries'][0]['id']}")
+    wrong = "sha256:" + "0" * 64
+    reply = await broker.client.post(
+        f"/v1/lists/{draft['id']}/push", json={"insecure": True, "if_digest": wrong}
+    )
+    assert first["digest"] in problem(reply, 409, "tag-moved")["detail"]
+    assert held(registry) == first["digest"]
+    second = await broker.push(draft["id"], if_digest=first["digest"])
+    assert held(registry) == second["digest"]
+
+
+async def test_a_push_is_what_the_list_was_when_it_was_asked_for(
+    broker: Broker, registry: RegistryDouble, draft: Any
+) -> None:
+    hold = Hold()
+    registry.misbehave(hold, method="POST", path="/blobs/uploads/")
+    asked = await broker.call(
+        "POST", f"/v1/lists/{draft['id']}/push", {"insecure": True}, status=202, Prefer="respond-async"
+    )
+    await arrival(hold)
+    await broker.call("DELETE", f"/v1/lists/{draft['id']}/entries/{draft['entries'][0]['id']}")
+    hold.gate.set()
+    assert (await broker.ended(asked["id"]))["state"] == "succeeded"
+    assert held(registry) == draft["digest"]
+    assert (await broker.call("GET", f"/v1/lists/{draft['id']}"))["state"] == "open"
+
+
+async def test_pushes_to_one_tag_go_one_after_the_other(broker: Broker, registry: RegistryDouble) -> None:
+    """The last to ask is the last to put."""
+    drafts = [
+        await broker.create(f"{registry.host}/app:1", *shelve(registry, name), session=name.replace("/", "-"))
+        for name in ("linux/amd64", "linux/arm64", "linux/s390x")
+    ]
+    asked = [
+        await broker.call(
+            "POST", f"/v1/lists/{each['id']}/push", {"insecure": True}, status=202, Prefer="respond-async"
+        )
+        for each in drafts
+    ]
+    for operation in asked:
+        assert (await broker.ended(operation["id"]))["state"] == "succeeded"
+    puts = [put.digest for put in registry.tag_puts if put.tag == "1"]
+    assert puts == [each["digest"] for each in drafts]
+
+
+async def test_the_history_can_be_paged_and_filtered(broker: Broker, registry: RegistryDouble) -> None:
+    (source,) = shelve(registry, "linux/amd64")
+    pushed = []
+    for name in ("a", "b", "a"):
+        draft = await broker.create(f"{registry.host}/{name}:1", source, amend=True, labels={"n": name})
+        pushed.append(await broker.push(draft["id"]))
+    everything = await broker.call("GET", "/v1/pushes?limit=2")
+    assert [each["id"] for each in everything["items"]] == [pushed[2]["id"], pushed[1]["id"]]
+    rest = await broker.call("GET", f"/v1/pushes?limit=2&cursor={everything['next_cursor']}")
+    assert [each["id"] for each in rest["items"]] == [pushed[0]["id"]]
+    for query, count in (
+        (f"reference={registry.host}/a:1", 2),
+        ("repository=b", 1),
+        (f"registry={registry.host}", 3),
+        ("state=succeeded", 3),
+        ("state=failed", 0),
+        (f"list_id={pushed[1]['list_id']}", 1),
+        ("session=x", 0),
+    ):
+        found = await broker.call("GET", f"/v1/pushes?{query}")
+        assert len(found["items"]) == count, query
+    assert pushed[1]["labels"] == {"n": "b"}
+
+
+async def test_unknown_pushes_and_lists_are_not_found(broker: Broker) -> None:
+    problem(await broker.client.get(f"/v1/pushes/{uuid4()}"), 404, "push-not-found")
+    problem(await broker.client.post(f"/v1/lists/{uuid4()}/push", json={}), 404, "list-not-found")
+    problem(await broker.client.get(f"/v1/lists/{uuid4()}/index"), 404, "list-not-found")
+
+
+async def test_an_empty_list_can_not_be_pushed(broker: Broker, registry: RegistryDouble) -> None:
+    draft = await broker.create(f"{registry.host}/app:1")
+    reply = await broker.client.post(f"/v1/lists/{draft['id']}/push", json={})
+    assert problem(reply, 409, "list-not-pushable")["list_id"] == draft["id"]
+
+
+async def test_a_source_that_vanished_before_the_push_is_a_problem_that_names_it(
+    broker: Broker, registry: RegistryDouble, draft: Any
+) -> None:
+    registry.misbehave(MountDeclined(), times=None)
+    for digest in list(registry.blobs("app-linux-arm64")):
+        del registry.content.at("app-linux-arm64").blobs[digest]
+    reply = await broker.client.post(f"/v1/lists/{draft['id']}/push", json={"insecure": True})
+    assert reply.status_code in {404, 422, 502}
+    document = problem(reply, reply.status_code)
+    assert document["registry"] == registry.host
+    assert held(registry) is None
+
+
+async def test_a_push_that_asks_for_nothing_special_needs_no_body(
+    start_broker: Any, registry: RegistryDouble
+) -> None:
+    async with RegistryDouble() as double:
+        broker = await start_broker(insecure_registries=[double.host])
+        plant(double, "a", "1", make_image())
+        draft = await broker.create(f"{double.host}/app:1", f"{double.host}/a:1")
+        reply = await broker.client.post(f"/v1/lists/{draft['id']}/push")
+        # Plain HTTP is spoken only when the call asks for it, however much the operator allows.
+        assert problem(reply, 502)["registry"] == double.host

@@ -1,0 +1,192 @@
+"""Credentials of registries: the operator's, and those that a caller brings for one call."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from sqlalchemy import text
+
+from tests.support.broker import Broker, StartBroker, problem, registry_auth
+from tests.support.images import make_image, make_image_for, plant
+from tests.support.postgres import connected
+from tests.support.registry import Hold, RegistryDouble
+from tests.support.shelf import arrival
+
+CANARY = "canary-7f3a-password"
+USERS = {"user": CANARY}
+
+
+def by_password(registry: RegistryDouble, *, host: bool = True) -> str:
+    address = {"serveraddress": registry.host} if host else {}
+    return registry_auth({"username": "user", "password": CANARY, **address})
+
+
+@pytest.mark.parametrize("mode", ["basic", "bearer"])
+@pytest.mark.parametrize("named", [True, False], ids=["named", "bound to the only registry"])
+async def test_a_callers_credential_opens_the_registry_for_that_call(
+    broker: Broker, mode: Literal["basic", "bearer"], named: bool
+) -> None:
+    async with RegistryDouble(auth=mode, users=USERS) as double:
+        plant(double, "a", "1", make_image())
+        headers = {"X-Registry-Auth": by_password(double, host=named)}
+        body = {"reference": f"{double.host}/app:1", "sources": [f"{double.host}/a:1"], "insecure": True}
+        reply = await broker.client.post("/v1/lists", json=body, headers=headers)
+        assert reply.status_code == 201, reply.text
+        path = f"/v1/lists/{reply.json()['id']}/push"
+        problem(await broker.client.post(path, json={"insecure": True}), 403, "registry-denied")
+        reply = await broker.client.post(path, json={"insecure": True}, headers=headers)
+        assert reply.status_code == 200, reply.text
+        assert double.tags("app") == {"1": reply.json()["digest"]}
+        reply = await broker.client.get(
+            "/v1/inspect",
+            params={"reference": f"{double.host}/app:1", "insecure": "true", "source": "registry"},
+            headers=headers,
+        )
+        assert reply.status_code == 200, reply.text
+
+
+async def test_an_identity_token_is_changed_for_a_registry_token(broker: Broker) -> None:
+    async with RegistryDouble(auth="bearer", users=USERS) as double:
+        assert double.authority is not None
+        double.authority.identity_tokens["identity-1"] = "user"
+        plant(double, "a", "1", make_image())
+        sent = registry_auth({"identitytoken": "identity-1", "serveraddress": double.host})
+        reply = await broker.client.get(
+            "/v1/inspect",
+            params={"reference": f"{double.host}/a:1", "insecure": "true"},
+            headers={"X-Registry-Auth": sent},
+        )
+        assert reply.status_code == 200, reply.text
+
+
+async def test_a_credential_for_one_registry_is_not_shown_to_another(broker: Broker) -> None:
+    async with RegistryDouble(auth="basic", users=USERS) as one, RegistryDouble(auth="basic") as two:
+        plant(two, "a", "1", make_image())
+        reply = await broker.client.get(
+            "/v1/inspect",
+            params={"reference": f"{two.host}/a:1", "insecure": "true"},
+            headers={"X-Registry-Auth": by_password(one)},
+        )
+        problem(reply, 403, "registry-denied")
+        assert two.journal
+        assert not any("Authorization" in received.headers for received in two.journal)
+
+
+async def test_which_registry_a_credential_is_for_must_be_said_when_there_are_several(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    async with RegistryDouble() as other:
+        sources = [f"{registry.host}/a:1", f"{other.host}/a:1"]
+        reply = await broker.client.post(
+            "/v1/lists",
+            json={"reference": f"{registry.host}/app:1", "sources": sources, "insecure": True},
+            headers={"X-Registry-Auth": by_password(registry, host=False)},
+        )
+        document = problem(reply, 422, "invalid-header")
+        assert "serveraddress" in document["detail"]
+        assert document["errors"][0]["pointer"] == "header:X-Registry-Auth"
+
+
+async def test_the_callers_credential_publishes_the_list_that_it_completes(broker: Broker) -> None:
+    async with RegistryDouble(auth="bearer", users=USERS) as double:
+        plant(double, "a", "1", make_image_for("linux/amd64"))
+        body = {
+            "reference": f"{double.host}/app:1",
+            "sources": [f"{double.host}/a:1"],
+            "insecure": True,
+            "expected_platforms": ["linux/amd64"],
+            "push_when_complete": True,
+        }
+        reply = await broker.client.post(
+            "/v1/lists", json=body, headers={"X-Registry-Auth": by_password(double)}
+        )
+        assert (await broker.ended(reply.json()["push_operation_id"]))["state"] == "succeeded"
+
+
+async def test_the_operators_credentials_are_used_where_the_caller_brings_none(
+    start_broker: StartBroker, tmp_path: Path
+) -> None:
+    async with (
+        RegistryDouble(auth="bearer", users=USERS) as one,
+        RegistryDouble(auth="basic", users=USERS) as two,
+    ):
+        config = tmp_path / "config.json"
+        config.write_text(f'{{"auths": {{"{two.host}": {{"username": "user", "password": "{CANARY}"}}}}}}')
+        broker = await start_broker(
+            registry_credentials={one.host: {"username": "user", "password": CANARY}}, docker_config=config
+        )
+        for double in (one, two):
+            plant(double, "a", "1", make_image())
+            reply = await broker.client.get(
+                "/v1/inspect", params={"reference": f"{double.host}/a:1", "insecure": "true"}
+            )
+            assert reply.status_code == 200, reply.text
+
+
+async def test_a_callers_credential_never_lies_in_the_database_in_clear(
+    broker: Broker, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with RegistryDouble(auth="bearer", users=USERS) as double:
+        plant(double, "a", "1", make_image())
+        hold = Hold()
+        double.misbehave(hold, method="GET", path="/manifests/")
+        body = {"reference": f"{double.host}/app:1", "sources": [f"{double.host}/a:1"], "insecure": True}
+        sent = by_password(double)
+        calling = asyncio.create_task(
+            broker.client.post("/v1/lists", json=body, headers={"X-Registry-Auth": sent})
+        )
+        await arrival(hold)
+        during = await _everything_in(database_url)
+        hold.gate.set()
+        reply = await calling
+        assert reply.status_code == 201
+        after = await _everything_in(database_url)
+    assert double.host in during
+    for words in (CANARY, sent, broker.token):
+        for place in (during, after, reply.text, caplog.text):
+            assert words not in place
+            assert words.encode().hex() not in place
+
+
+async def test_a_credential_is_gone_from_the_database_once_its_operation_has_ended(
+    broker: Broker, database_url: str
+) -> None:
+    async with RegistryDouble(auth="bearer", users=USERS) as double:
+        plant(double, "a", "1", make_image())
+        for reference in (f"{double.host}/a:1", f"{double.host}/no:1"):
+            await broker.client.get(
+                "/v1/inspect",
+                params={"reference": reference, "insecure": "true"},
+                headers={"X-Registry-Auth": by_password(double)},
+            )
+        async with connected(database_url) as connection:
+            kept = (await connection.execute(text("SELECT secret FROM operations"))).scalars().all()
+    assert kept == [None, None]
+
+
+async def test_without_a_secret_key_a_callers_credential_is_refused(start_broker: StartBroker) -> None:
+    broker = await start_broker(secret_key=None)
+    async with RegistryDouble(auth="basic", users=USERS) as double:
+        reply = await broker.client.get(
+            "/v1/inspect",
+            params={"reference": f"{double.host}/a:1", "insecure": "true"},
+            headers={"X-Registry-Auth": by_password(double)},
+        )
+        assert "BROKER_SECRET_KEY" in problem(reply, 422, "invalid-header")["detail"]
+
+
+async def _everything_in(database_url: str) -> str:
+    """Every row of every table, as a dump shows it."""
+    async with connected(database_url) as connection:
+        names = await connection.execute(
+            text("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
+        )
+        rows: list[Any] = []
+        for name in names.scalars().all():
+            # The names are the schema's own.
+            found = await connection.execute(text(f'SELECT t::text FROM "{name}" AS t'))
+            rows += found.scalars().all()
+    return "\n".join(rows)

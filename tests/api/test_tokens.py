@@ -1,0 +1,159 @@
+"""Tokens and projects: who may call, and what they see."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from tests.support.broker import Broker, Client, problem
+from tests.support.contract import document, operations
+from tests.support.registry import RegistryDouble
+from tests.support.shelf import shelve
+
+V1 = [
+    pytest.param(method.upper(), path, id=operation["operationId"])
+    for method, path, operation in operations()
+    if path.startswith("/v1/")
+]
+
+
+@pytest.mark.parametrize(("method", "path"), V1)
+async def test_every_call_under_v1_wants_a_token(broker: Broker, method: str, path: str) -> None:
+    path = path.replace("{", "").replace("}", "")
+    for name in ("list_id", "entry_id", "operation_id", "push_id", "token_id"):
+        path = path.replace(name, str(uuid4()))
+    query = "?reference=a" if path == "/v1/inspect" else ""
+    body = _example(method, path)
+    async with broker.client_with(None) as client:
+        reply = await client.request(method, path + query, json=body)
+    problem(reply, 401, "unauthenticated")
+
+
+def _example(method: str, path: str) -> object:
+    for at, template, operation in operations():
+        if at == method.lower() and template.count("/") == path.count("/") and "requestBody" in operation:
+            same = [
+                a == b or a.startswith("{") for a, b in zip(template.split("/"), path.split("/"), strict=True)
+            ]
+            if all(same):
+                examples = operation["requestBody"]["content"]["application/json"]["examples"]
+                return next(iter(examples.values()))["value"]
+    return None
+
+
+async def test_a_new_token_is_shown_once_and_works(broker: Broker) -> None:
+    body = {"name": "ci", "project": "default"}
+    reply = await broker.client.post("/v1/tokens", json=body)
+    assert (reply.status_code, reply.headers["Cache-Control"]) == (201, "no-store")
+    text = reply.json()["token"]
+    async with broker.client_with(text) as client:
+        assert (await client.get("/v1/lists")).status_code == 200
+    listed = await broker.client.get("/v1/tokens")
+    assert text not in listed.text
+    assert {each["name"] for each in listed.json()["items"]} == {"ci", "operator"}
+    problem(await broker.client.post("/v1/tokens", json=body), 409, "name-taken")
+
+
+async def test_a_revoked_token_is_worth_nothing_at_once(broker: Broker) -> None:
+    made = await broker.call("POST", "/v1/tokens", {"name": "ci"}, status=201)
+    async with broker.client_with(made["token"]) as client:
+        assert (await client.get("/v1/lists")).status_code == 200
+        await broker.call("DELETE", f"/v1/tokens/{made['id']}", status=204)
+        problem(await client.get("/v1/lists"), 401, "unauthenticated")
+    problem(await broker.client.delete(f"/v1/tokens/{made['id']}"), 404, "token-not-found")
+    await broker.new_token(name="ci")
+
+
+async def test_only_admins_make_projects_and_tokens(broker: Broker) -> None:
+    token = await broker.new_token()
+    async with broker.client_with(token) as client:
+        for method, path, body in (
+            ("GET", "/v1/projects", None),
+            ("POST", "/v1/projects", {"name": "x"}),
+            ("GET", "/v1/tokens", None),
+            ("POST", "/v1/tokens", {"name": "x"}),
+            ("DELETE", f"/v1/tokens/{uuid4()}", None),
+        ):
+            problem(await client.request(method, path, json=body), 403, "forbidden")
+    projects = await broker.call("GET", "/v1/projects")
+    assert [each["name"] for each in projects["items"]] == ["default"]
+
+
+async def test_an_admin_of_ones_making_may_do_the_same(broker: Broker) -> None:
+    async with broker.client_with(await broker.new_token(admin=True)) as client:
+        reply = await client.post("/v1/projects", json={"name": "x"})
+        assert reply.status_code == 201
+        problem(await client.post("/v1/projects", json={"name": "x"}), 409, "name-taken")
+        problem(
+            await client.post("/v1/tokens", json={"name": "y", "project": "no"}), 404, "project-not-found"
+        )
+
+
+@pytest.mark.parametrize("name", ["", "A", "a b", "-a", "a-", "a" * 64, "a\n", "é", "a/b"])
+async def test_names_are_plain(broker: Broker, name: str) -> None:
+    problem(await broker.client.post("/v1/projects", json={"name": name}), 422, "invalid-input")
+    problem(await broker.client.post("/v1/tokens", json={"name": name}), 422, "invalid-input")
+
+
+async def test_what_another_project_has_is_not_found_just_like_what_nobody_has(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    await broker.call("POST", "/v1/projects", {"name": "other"}, status=201)
+    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    pushed = await broker.push(draft["id"])
+    entry = draft["entries"][0]["id"]
+    async with broker.client_with(await broker.new_token("other")) as client:
+        for method, path, own, body in (
+            ("GET", "/v1/lists/{}", draft["id"], None),
+            ("PATCH", "/v1/lists/{}", draft["id"], {}),
+            ("DELETE", "/v1/lists/{}", draft["id"], None),
+            ("GET", "/v1/lists/{}/index", draft["id"], None),
+            ("POST", "/v1/lists/{}/push", draft["id"], {}),
+            ("POST", "/v1/lists/{}/entries", draft["id"], {"sources": ["a"]}),
+            ("GET", f"/v1/lists/{{}}/entries/{entry}", draft["id"], None),
+            ("PATCH", f"/v1/lists/{{}}/entries/{entry}", draft["id"], {}),
+            ("DELETE", f"/v1/lists/{{}}/entries/{entry}", draft["id"], None),
+            ("GET", "/v1/pushes/{}", pushed["id"], None),
+            ("GET", "/v1/operations/{}", pushed["operation_id"], None),
+            ("GET", "/v1/operations/{}/events", pushed["operation_id"], None),
+            ("POST", "/v1/operations/{}/cancel", pushed["operation_id"], None),
+        ):
+            await _are_alike(client, method, path, own, body)
+        for listing in ("lists", "pushes", "operations"):
+            assert (await client.get(f"/v1/{listing}")).json()["items"] == []
+        body = {"references": [draft["reference"]], "ids": [draft["id"]]}
+        results = (await client.post("/v1/lists/delete", json=body)).json()["results"]
+        assert [each["deleted"] for each in results] == [False, False]
+    assert (await broker.call("GET", f"/v1/lists/{draft['id']}"))["reference"] == draft["reference"]
+
+
+async def _are_alike(client: Client, method: str, path: str, own: str, body: object) -> None:
+    unknown = str(uuid4())
+    answers = []
+    for identity in (own, unknown):
+        reply = await client.request(method, path.format(identity), json=body)
+        text = reply.text.replace(identity, "ID")
+        answers.append((reply.status_code, text))
+    assert answers[0] == answers[1]
+    assert answers[0][0] == 404
+
+
+async def test_projects_have_lists_of_the_same_name(broker: Broker, registry: RegistryDouble) -> None:
+    await broker.call("POST", "/v1/projects", {"name": "other"}, status=201)
+    mine = await broker.create(f"{registry.host}/app:1")
+    async with broker.client_with(await broker.new_token("other")) as client:
+        reply = await client.post("/v1/lists", json={"reference": mine["reference"]})
+        assert reply.status_code == 201
+        assert reply.json()["created_by"] == "ci"
+        found = await client.get("/v1/inspect", params={"reference": mine["reference"]})
+        assert found.json()["list_id"] == reply.json()["id"]
+
+
+def test_every_schema_that_shows_a_token_says_that_it_is_shown_once() -> None:
+    showing = [
+        name
+        for name, schema in document()["components"]["schemas"].items()
+        if "token" in schema.get("properties", {})
+    ]
+    assert showing == ["NewToken"]

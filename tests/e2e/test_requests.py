@@ -1,0 +1,112 @@
+"""What the broker asks of a registry for a create and a push: each fact once, and nothing that it knows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from tests.support.broker import Broker, registry_auth
+from tests.support.images import ImageIndex, make_buildx_index, make_image, make_index, plant
+from tests.support.registry import RegistryDouble
+
+AMD64, ARM64 = (make_image(architecture=name, seed="requests") for name in ("amd64", "arm64"))
+
+
+def asked(double: RegistryDouble) -> Counter[tuple[str, str]]:
+    """How often each request was made; the upload of one blob differs from another's in the query."""
+    return Counter((each.method, each.target) for each in double.journal)
+
+
+def check_each_once(double: RegistryDouble) -> None:
+    repeated = {request: count for request, count in asked(double).items() if count > 1}
+    assert not repeated
+
+
+async def create_and_push(broker: Broker, double: RegistryDouble, *sources: str, **members: Any) -> None:
+    made = await broker.create(
+        f"{double.host}/app:1", *(f"{double.host}/{source}" for source in sources), **members
+    )
+    await broker.push(made["id"])
+
+
+async def test_images_of_other_repositories(broker: Broker, registry: RegistryDouble) -> None:
+    plant(registry, "one", "1", AMD64)
+    plant(registry, "two", "1", ARM64)
+    await create_and_push(broker, registry, "one:1", "two:1")
+    check_each_once(registry)
+    # One ping; per image its manifest and config; a look at the tag and at each child; three mounts and one
+    # PUT per image; the tag, and the tag read back.
+    assert len(registry.journal) == 1 + 2 * 2 + 3 + 2 * (3 + 1) + 2
+
+
+async def test_images_of_the_lists_own_repository(broker: Broker, registry: RegistryDouble) -> None:
+    plant(registry, "app", "amd64", AMD64)
+    plant(registry, "app", "arm64", ARM64)
+    await create_and_push(broker, registry, "app:amd64", "app:arm64")
+    check_each_once(registry)
+    assert len(registry.journal) == 1 + 2 * 2 + 3 + 2
+
+
+async def test_several_tags(broker: Broker, registry: RegistryDouble) -> None:
+    plant(registry, "app", "amd64", AMD64)
+    await create_and_push(broker, registry, "app:amd64", tags=["1.2", "latest"])
+    check_each_once(registry)
+
+
+async def test_an_index_with_attestations(broker: Broker, registry: RegistryDouble) -> None:
+    plant(registry, "built", "1", make_buildx_index())
+    await create_and_push(broker, registry, "built:1")
+    check_each_once(registry)
+
+
+async def test_what_several_sources_share(broker: Broker, registry: RegistryDouble) -> None:
+    """The same image by name, by digest and within an index; and two images with a layer in common."""
+    twin = make_image(architecture="s390x", base=AMD64.layers, seed="requests")
+    both: ImageIndex = make_index([AMD64, ARM64, twin], media="docker")
+    plant(registry, "both", "1", both)
+    await create_and_push(
+        broker,
+        registry,
+        "both:1",
+        f"both@{AMD64.digest}",
+        f"both@{twin.digest}",
+        allow_duplicate_platforms=True,
+    )
+    check_each_once(registry)
+
+
+async def test_images_of_another_registry(broker: Broker, registry: RegistryDouble) -> None:
+    async with RegistryDouble() as elsewhere:
+        plant(elsewhere, "one", "1", AMD64)
+        made = await broker.create(f"{registry.host}/app:1", f"{elsewhere.host}/one:1")
+        await broker.push(made["id"])
+        # Each upload is opened by the same POST, and goes on at an address of its own.
+        opened = ("POST", "/v2/app/blobs/uploads/")
+        assert asked(registry).pop(opened) == len(AMD64.blobs)
+        repeated = {request for request, count in asked(registry).items() if count > 1}
+        assert repeated <= {opened}
+        # A config is read when the list is made, and streamed when it is pushed: days may lie between.
+        config = ("GET", f"/v2/one/blobs/{AMD64.config_digest}")
+        assert {request for request, count in asked(elsewhere).items() if count > 1} == {config}
+
+
+async def test_tokens_are_fetched_once_for_each_right(broker: Broker) -> None:
+    users = {"user": "canary-5ecret"}
+    async with RegistryDouble(auth="bearer", users=users) as double:
+        plant(double, "one", "1", AMD64)
+        credential = registry_auth(
+            {"username": "user", "password": users["user"], "serveraddress": double.host}
+        )
+        made = await broker.call(
+            "POST",
+            "/v1/lists",
+            {"reference": f"{double.host}/app:1", "sources": [f"{double.host}/one:1"], "insecure": True},
+            status=201,
+            X_Registry_Auth=credential,
+        )
+        await broker.call(
+            "POST", f"/v1/lists/{made['id']}/push", {"insecure": True}, X_Registry_Auth=credential
+        )
+        check_each_once(double)
+        scopes = [token.query.getall("scope") for token in double.received("GET", "/token")]
+        assert len(scopes) == len({tuple(each) for each in scopes}) == 3

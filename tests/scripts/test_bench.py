@@ -1,0 +1,52 @@
+"""The benchmark runs from end to end; what it measures is not judged here."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.docker_registry import BINARY, find_docker_registry
+
+PROJECT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 120
+
+
+async def bench(*arguments: str) -> tuple[int | None, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "scripts.bench_lib",
+        *arguments,
+        cwd=PROJECT,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode, out.decode(), err.decode()
+
+
+@pytest.mark.skipif(find_docker_registry() is None, reason=f"{BINARY} is not installed")
+async def test_in_a_small_comparison_broker_and_floor_make_the_same_requests() -> None:
+    small = ("--images", "2", "--layers", "1", "--rounds", "1", "--round-trips", "0,2", "--peer-runs", "0")
+    status, out, err = await bench(*small)
+    assert (status, out.splitlines()[0]) == (0, "create and push of 2 images of 1 layers each"), err
+    rows = [line.split() for line in out.splitlines() if " x the floor" in line or " floor " in line]
+    made = [next(cell for cell in reversed(row) if cell.isdigit() and len(cell) > 1) for row in rows]
+    # Two manifests and configs, three looks, four mounts, two manifests and the index put, one reading.
+    assert made == ["15"] * 4
+
+
+async def test_more_images_than_there_are_platforms_are_refused_by_name() -> None:
+    status, _, err = await bench("--images", "17")
+    assert status == 2
+    assert "--images" in err

@@ -1,0 +1,192 @@
+"""What is claimed when registries want a pause, and when many wait for the same ones."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from app.operations.states import State
+from app.store import operations as store
+from app.store import queue
+from app.store.budgets import forget_old_budgets, learn, learnt_since
+from app.store.database import Database
+from app.store.operations import Operation
+from app.store.queue import Claimed, Lane
+from tests.support.queueing import enqueued, event_kinds, lapse, read
+
+LEASE = timedelta(seconds=60)
+MINUTE = timedelta(minutes=1)
+OVER = timedelta(seconds=-1)
+
+
+async def claim(
+    database: Database, limit: int = 64, share: int = 16, held: Mapping[Lane, int] | None = None
+) -> list[Claimed]:
+    async with database.transaction() as tx:
+        return await queue.claim(tx, worker="one", limit=limit, lease=LEASE, share=share, held=held or {})
+
+
+async def pause(database: Database, registry: str, length: timedelta = MINUTE) -> None:
+    async with database.transaction() as tx:
+        await learn(tx, registry, length, concurrency=4, rate=2.5)
+
+
+async def many(database: Database, project_id: UUID, count: int, *registries: str) -> list[Operation]:
+    return [await enqueued(database, project_id, registries=registries) for _ in range(count)]
+
+
+def ids(claimed: list[Claimed]) -> list[UUID]:
+    return [each.operation.id for each in claimed]
+
+
+def lanes(claimed: list[Claimed]) -> Counter[Lane]:
+    return Counter(each.operation.registries for each in claimed)
+
+
+# --- pauses ---
+
+
+async def test_an_operation_is_not_begun_while_one_of_its_registries_wants_a_pause(
+    database: Database, project_id: UUID
+) -> None:
+    (waiting,) = await many(database, project_id, 1, "b.example", "a.example")
+    (other,) = await many(database, project_id, 1, "c.example")
+    without = await enqueued(database, project_id)
+    await pause(database, "a.example")
+    assert ids(await claim(database)) == [other.id, without.id]
+    still = await read(database, waiting)
+    assert (still.state, still.attempt) == (State.QUEUED, 0)
+    assert still.registries == ("a.example", "b.example")
+
+
+async def test_a_pause_that_is_over_keeps_nobody_waiting(database: Database, project_id: UUID) -> None:
+    (operation,) = await many(database, project_id, 1, "a.example")
+    await pause(database, "a.example", OVER)
+    assert ids(await claim(database)) == [operation.id]
+
+
+async def test_what_lost_its_worker_waits_for_the_end_of_the_pause_too(
+    database: Database, project_id: UUID
+) -> None:
+    (operation,) = await many(database, project_id, 1, "a.example")
+    await claim(database)
+    await lapse(database, operation)
+    await pause(database, "a.example")
+    assert await claim(database) == []
+    assert (await read(database, operation)).attempt == 1
+
+
+async def test_a_younger_operation_of_a_key_does_not_overtake_one_that_waits_for_a_registry(
+    database: Database, project_id: UUID
+) -> None:
+    await enqueued(database, project_id, keys=("tag",), registries=("a.example",))
+    await enqueued(database, project_id, keys=("tag",), registries=("b.example",))
+    await pause(database, "a.example")
+    assert await claim(database) == []
+
+
+async def test_the_end_of_a_pause_is_a_time_to_look_again(database: Database, project_id: UUID) -> None:
+    await many(database, project_id, 1, "a.example")
+    await pause(database, "a.example")
+    async with database.transaction() as tx:
+        due = await queue.next_due(tx)
+    assert due is not None
+    assert timedelta(seconds=50) < due <= MINUTE
+
+
+async def test_a_shorter_pause_does_not_end_a_longer_one(database: Database) -> None:
+    await pause(database, "a.example")
+    await pause(database, "a.example", timedelta(0))
+    async with database.transaction() as tx:
+        (budget,) = await learnt_since(tx, MINUTE)
+    assert timedelta(seconds=50) < budget.blocked_for <= MINUTE
+    assert (budget.registry, budget.concurrency, budget.rate) == ("a.example", 4, 2.5)
+
+
+async def test_what_was_learnt_long_ago_is_forgotten(database: Database) -> None:
+    for registry, length in (("a.example", OVER), ("b.example", OVER), ("c.example", timedelta(hours=3))):
+        await pause(database, registry, length)
+    async with database.transaction() as tx:
+        await tx.execute(
+            text(
+                "UPDATE registry_budgets SET updated_at = updated_at - interval '2 hours'"
+                " WHERE registry <> 'b.example'"
+            )
+        )
+        assert await forget_old_budgets(tx) == 1
+        assert {each.registry for each in await learnt_since(tx, MINUTE)} == {"b.example", "c.example"}
+
+
+async def test_a_parked_attempt_does_not_count_and_says_until_when(
+    database: Database, project_id: UUID
+) -> None:
+    (operation,) = await many(database, project_id, 1, "a.example")
+    for number in range(1, 9):
+        (claimed,) = await claim(database)
+        assert (claimed.operation.attempt, claimed.counted) == (number, 1)
+        async with database.transaction() as tx:
+            await queue.park(tx, operation.id, number, timedelta(0), problem={"code": "rate-limited"})
+    assert await event_kinds(database, operation) == ["queued", *["running", "parked"] * 8]
+    async with database.transaction() as tx:
+        last = (await store.events_after(tx, project_id, operation.id, 0, 100))[-1]
+    parked = await read(database, operation)
+    assert last.data["until"] == parked.run_at.isoformat()
+    assert last.data["problem"] == {"code": "rate-limited"}
+    assert parked.problem is None
+
+
+# --- shares ---
+
+
+async def test_however_many_wait_for_one_registry_the_next_one_finds_room(
+    database: Database, project_id: UUID
+) -> None:
+    slow = await many(database, project_id, 100, "slow.example")
+    healthy = await many(database, project_id, 10, "healthy.example")
+    claimed = await claim(database)
+    assert lanes(claimed) == {("slow.example",): 16, ("healthy.example",): 10}
+    assert ids(claimed) == [each.id for each in (*slow[:16], *healthy)]
+    assert await claim(database, limit=38, held=lanes(claimed)) == []
+
+
+async def test_a_registry_alone_takes_no_more_than_leaves_as_much_free(
+    database: Database, project_id: UUID
+) -> None:
+    await many(database, project_id, 20, "slow.example")
+    assert len(await claim(database, limit=8)) == 4
+
+
+@pytest.mark.parametrize(("limit", "taken"), [(1, 1), (2, 1), (3, 2)])
+async def test_the_smallest_worker_works_for_a_registry_too(
+    database: Database, project_id: UUID, limit: int, taken: int
+) -> None:
+    await many(database, project_id, 5, "slow.example")
+    assert len(await claim(database, limit=limit)) == taken
+
+
+async def test_many_slow_registries_leave_room_for_another(database: Database, project_id: UUID) -> None:
+    held: Counter[Lane] = Counter()
+    for number in range(6):
+        await many(database, project_id, 20, f"slow-{number}.example")
+        held += lanes(await claim(database, limit=64 - held.total(), held=held))
+        assert held[(f"slow-{number}.example",)] > 0
+    assert held.total() < 64
+
+
+async def test_what_asks_no_registry_may_have_all_the_room(database: Database, project_id: UUID) -> None:
+    for _ in range(10):
+        await enqueued(database, project_id)
+    assert len(await claim(database, limit=8, share=2)) == 8
+
+
+async def test_an_operation_for_two_registries_takes_no_room_of_those_for_one_of_them(
+    database: Database, project_id: UUID
+) -> None:
+    await many(database, project_id, 30, "slow.example", "healthy.example")
+    await many(database, project_id, 5, "healthy.example")
+    assert lanes(await claim(database))[("healthy.example",)] == 5

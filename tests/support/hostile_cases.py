@@ -1,0 +1,93 @@
+"""A hostile case: how the world is set up, what the client does in it, and what must come of that."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from app import errors
+from app.oci.manifest import ImageManifest, Manifest
+from app.registry.copy import CopyChild, CopyTarget, push
+from tests.support.hostile_world import CANARIES, IMAGE, Origin, World, world
+from tests.support.images import make_index
+
+Act = Callable[[World], Awaitable[object]]
+Pins = Callable[[World], tuple[Origin, ...]]
+Outcome = type[errors.BrokerError] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`outcome` is the error that it must end with, None for success; `pins` is where secrets may come to."""
+
+    name: str
+    act: Act
+    outcome: Outcome = errors.BrokerError
+    tls: bool = False
+    may_succeed: bool = False
+    pins: Pins = lambda world: (world.registry,)
+
+
+async def run(case: Case, directory: Path) -> None:
+    """The case with both oracles; an error may not repeat a secret either."""
+    async with world(directory, tls=case.tls) as made:
+        error = await _error_of(case, made)
+        said = f"{type(error).__name__}: {error.detail} {error.members}" if error else ""
+        if error is None:
+            assert case.outcome is None or case.may_succeed, "it succeeded"
+        else:
+            assert case.outcome is not None, said
+            assert isinstance(error, case.outcome), said
+        assert not [canary for canary in CANARIES if canary in said]
+        made.check(*case.pins(made))
+
+
+async def _error_of(case: Case, made: World) -> errors.BrokerError | None:
+    try:
+        await case.act(made)
+    except errors.BrokerError as error:
+        return error
+    return None
+
+
+def parametrized(cases: Iterable[Case]) -> pytest.MarkDecorator:
+    """The cases, each a test of its own; no two have one name."""
+    table = list(cases)
+    assert len({case.name for case in table}) == len(table)
+    return pytest.mark.parametrize("case", table, ids=[case.name for case in table])
+
+
+async def fetch(world: World) -> object:
+    return await world.client.fetch_manifest(world.reference(), world.access)
+
+
+async def head(world: World) -> object:
+    return await world.client.head_manifest(world.reference(), world.access)
+
+
+async def fetch_config(world: World) -> object:
+    """The manifest is honest; what happens, happens to its config."""
+    reference = world.reference()
+    found = (await world.client.fetch_manifest(reference, world.access)).manifest
+    assert isinstance(found, ImageManifest)
+    return await world.client.fetch_image_config(reference.repository, found.config, world.access)
+
+
+async def put(world: World) -> object:
+    manifest = Manifest.of(IMAGE.media_type, IMAGE.raw)
+    await world.client.put_manifest(world.reference("copy").repository, "1", manifest, world.access)
+    return None
+
+
+async def copy(world: World) -> object:
+    """From a repository of the registry to another of its own, which mounts nothing."""
+    source, target = world.reference("app:1").repository, world.reference("copy").repository
+    found = (await world.client.fetch_manifest(world.reference(), world.access)).manifest
+    assert isinstance(found, ImageManifest)
+    index = make_index([IMAGE], media="docker")
+    child = CopyChild(source, found.manifest, found.copyable_blobs)
+    goal = CopyTarget(target, ("1",), Manifest.of(index.media_type, index.raw))
+    return await push(world.client, goal, [child], world.access)

@@ -1,0 +1,234 @@
+"""Pushes many lists through registries of which each request fails at random, by a seed, and counts."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from aiohttp import web
+
+from app import errors
+from app.operations.retries import GiveUp, RetryPolicy, decide
+from app.registry.client import Access, Credential, Keychain, Limits, RegistryClient
+from app.registry.copy import CopyTarget, push
+from tests.support.clients import LOOPBACK, child_at, target_at
+from tests.support.images import Image, make_image, plant
+from tests.support.registry import (
+    ExpiredToken,
+    Fault,
+    LostReply,
+    RegistryDouble,
+    Reset,
+    Rule,
+    Status,
+    Truncated,
+)
+
+__all__ = ["Soak", "Tally", "soak"]
+
+Work = Callable[[], Awaitable[object]]
+
+USERS = {"user": "canary-5ecret"}
+ARCHITECTURES = ("amd64", "arm64", "s390x", "ppc64le")
+POOL, REPOSITORIES = 12, 100
+# Each kind is as likely as the others; of a kind with several forms each form is.
+FAULTS: tuple[tuple[Fault, ...], ...] = (
+    (Reset(),),
+    (Truncated(), Truncated(with_length=False)),
+    (Status(429), Status(429, headers={"Retry-After": "0.05"}), Status.oci(429, "X", "retry-after: 12.5ms")),
+    (Status(500),),
+    (Status(503), Status(503, headers={"Retry-After": "0"})),
+    (LostReply(),),
+    (ExpiredToken(),),
+)
+
+
+@dataclass(slots=True)
+class Chaos(Rule):
+    """Strikes each request with the same probability, with a fault drawn by lot."""
+
+    def strikes(self, request: web.BaseRequest) -> bool:
+        if self.dice.random() >= (self.probability or 0):
+            return False
+        # A token service has no token that could expire.
+        kinds = FAULTS[:-1] if request.path == "/token" else FAULTS
+        self.fault = self.dice.choice(self.dice.choice(kinds))
+        self.hits += 1
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Soak:
+    """So many pushes at this rate of faults; the same seed gives the same lists and the same dice."""
+
+    pushes: int
+    rate: float
+    seed: int
+    limits: Limits = field(default_factory=Limits)
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    side_by_side: int = 16
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came of it; `wrong` are successes whose tag, bytes or children are not what was pushed."""
+
+    succeeded: int = 0
+    wrong: int = 0
+    partial: int = 0
+    requests: int = 0
+    faults: int = 0
+    attempts: int = 0
+    seconds: float = 0.0
+    failures: Counter[str] = field(default_factory=Counter)
+
+    def __str__(self) -> str:
+        failures = ", ".join(f"{count} {code}" for code, count in self.failures.items()) or "none"
+        return (
+            f"succeeded {self.succeeded}, wrong {self.wrong}, partial {self.partial}, failures: {failures}; "
+            f"{self.requests} requests, {self.faults} faults, {self.attempts} attempts, {self.seconds:.1f} s"
+        )
+
+
+async def soak(plan: Soak) -> Tally:
+    """Half of the lists have their images on the registry that they are pushed to, half on another."""
+    tally, began = Tally(), time.monotonic()
+    async with AsyncExitStack() as stack:
+        doubles = [
+            await stack.enter_async_context(RegistryDouble(auth="bearer", users=USERS)) for _ in range(2)
+        ]
+        chaos = [Chaos(Reset(), probability=plan.rate, dice=random.Random(plan.seed + n)) for n in range(2)]
+        for double, rule in zip(doubles, chaos, strict=True):
+            for name, images in pool(plan.seed).items():
+                for number, image in enumerate(images):
+                    plant(double, f"src/{name}{number}", "1", image)
+            double.misbehaviour.append(rule)
+        client = await stack.enter_async_context(RegistryClient(LOOPBACK, limits=plan.limits))
+        await _push_all(plan, client, doubles, tally)
+        tally.requests = sum(len(double.journal) for double in doubles)
+        tally.partial = sum(len(double.partial_tag_puts) for double in doubles)
+        tally.faults = sum(rule.hits for rule in chaos)
+    tally.seconds = time.monotonic() - began
+    return tally
+
+
+def pool(seed: int) -> dict[str, list[Image]]:
+    """Images of each architecture, some of which share a layer."""
+    base = random.Random(seed).randbytes(4096)
+    return {
+        name: [
+            make_image(architecture=name, seed=f"{seed}/{n}", base=(base,) if n % 2 else (), layers=1 + n % 3)
+            for n in range(POOL)
+        ]
+        for name in ARCHITECTURES
+    }
+
+
+async def _push_all(
+    plan: Soak, client: RegistryClient, doubles: Sequence[RegistryDouble], tally: Tally
+) -> None:
+    images, dice = pool(plan.seed), random.Random(plan.seed)
+    gate = asyncio.Semaphore(plan.side_by_side)
+    target, elsewhere = doubles
+    access = Access(Keychain({d.host: Credential("user", USERS["user"]) for d in doubles}), insecure=True)
+
+    async def one(number: int, chosen: dict[str, int]) -> None:
+        source = target if number % 2 else elsewhere
+        listed = [images[name][n] for name, n in chosen.items()]
+        goal = target_at(target, f"app{number % REPOSITORIES}", listed, tags=(f"t{number}",))
+        children = [
+            child_at(source, f"src/{name}{n}", image)
+            for (name, n), image in zip(chosen.items(), listed, strict=True)
+        ]
+        async with gate:
+            failure = await _operate(
+                plan, tally, lambda: push(client, goal, children, access), random.Random(number)
+            )
+        if failure is not None:
+            tally.failures[f"{failure.code} ({failure.detail})"] += 1
+            return
+        tally.succeeded += 1
+        tally.wrong += not _is_whole(target, goal)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(plan.pushes):
+            names = dice.sample(ARCHITECTURES, dice.randint(1, len(ARCHITECTURES)))
+            group.create_task(one(number, {name: dice.randrange(POOL) for name in names}))
+
+
+async def _operate(plan: Soak, tally: Tally, work: Work, dice: random.Random) -> errors.BrokerError | None:
+    """As an operation is carried out: tried again as its policy decides. Gives what ended it, if anything."""
+    deadline = datetime.now(UTC) + timedelta(minutes=15)
+    attempt = 1
+    while True:
+        tally.attempts += 1
+        try:
+            await work()
+        except errors.BrokerError as error:
+            decision = decide(
+                error,
+                attempt=attempt,
+                now=datetime.now(UTC),
+                deadline=deadline,
+                policy=plan.policy,
+                random=dice.random,
+            )
+        else:
+            return None
+        if isinstance(decision, GiveUp):
+            return decision.failure
+        await asyncio.sleep(decision.delay.total_seconds())
+        attempt += 1
+
+
+def _is_whole(double: RegistryDouble, goal: CopyTarget) -> bool:
+    held = double.content.at(goal.repository.path)
+    found = held.find_manifest(goal.tags[0])
+    if found is None:
+        return False
+    digest, stored = found
+    return digest == str(goal.index.digest) and stored.raw == goal.index.raw and not held.missing(stored)
+
+
+async def _compare(plan: Soak) -> bool:
+    """The run beside the same one without faults; whether the bars are met."""
+    without = await soak(Soak(plan.pushes, 0.0, plan.seed, plan.limits, plan.policy, plan.side_by_side))
+    say(f"no faults: {without}")
+    tally = await soak(plan)
+    ratio = tally.requests / without.requests
+    most, least = (2.5, 0.999) if plan.rate > 0.01 else (1.3, 0.9999)
+    say(f"{plan.rate:.0%} faults: {tally}")
+    say(f"    {tally.succeeded / plan.pushes:.2%} succeeded, {ratio:.2f} times the requests (at most {most})")
+    return tally.succeeded >= least * plan.pushes and not tally.wrong and not tally.partial and ratio <= most
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """The figures for a number of pushes, at one fault in five requests and at one in a hundred."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--pushes", type=int, default=1000)
+    options.add_argument("--rates", type=float, nargs="+", default=[0.2, 0.01])
+    options.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    given = options.parse_args()
+    # The double has more to say of connections that end than anyone wants to read.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
+    say(f"{given.pushes} pushes, seed {given.seed}")
+    met = [asyncio.run(_compare(Soak(given.pushes, rate, given.seed))) for rate in given.rates]
+    return 0 if all(met) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
