@@ -52,7 +52,7 @@ Announce = Callable[[str], object]
 # For calls that someone waits for: rather an answer soon than success late. A push is worth more patience.
 PROMPT = RetryPolicy(max_attempts=3, base=0.25, cap=2.0, longest_park=60.0)
 
-# So long a request waits for a registry that asked for a pause; beyond it the operation makes room and is parked.
+# So long a request waits for a registry that asked for a pause; beyond it the operation is parked.
 PATIENCE_SECONDS = 5.0
 
 

@@ -10,7 +10,11 @@ from sqlalchemy import make_url
 from app.store.migrate import upgrade
 from tests.support.postgres import new_database, running_postgres
 
-pytest_plugins = ["tests.support.broker_fixtures", "tests.support.fault_table.report", "tests.support.fixtures"]
+pytest_plugins = [
+    "tests.support.broker_fixtures",
+    "tests.support.fault_table.report",
+    "tests.support.fixtures",
+]
 
 
 @pytest.fixture(scope="session")

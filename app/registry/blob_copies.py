@@ -16,6 +16,8 @@ from app.registry.turns import Turns
 
 __all__ = ["BlobCopies", "BlobCounts"]
 
+_TOLD_BYTES = 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class BlobCounts:
@@ -78,9 +80,9 @@ class BlobCopies:
 
     async def _copy(self, source: Repository, blob: Descriptor) -> None:
         def on_position(position: int) -> None:
-            # What is sent again after trouble is no progress.
+            # What is sent again after trouble is no progress, and not each packet is worth telling of.
             step = position - self._positions[blob.digest]
-            if step > 0:
+            if step >= _TOLD_BYTES or (position == blob.size and step > 0):
                 self._positions[blob.digest] = position
                 self._steps.add(StepName.BLOBS, bytes_done=step)
 

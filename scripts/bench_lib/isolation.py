@@ -29,7 +29,7 @@ READERS, READ_PAUSE = 2, 0.05
 SAMPLE_SECONDS = 0.05
 # Longer than any statement of the broker's takes, and far shorter than a registry that does not answer.
 HELD_SECONDS = 1.0
-SETTLING_SECONDS, BETWEEN_SECONDS = 3.0, 3.0
+SETTLING_SECONDS, BETWEEN_SECONDS = 3.0, 2.0
 DRIPPED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 # How many connections hold a transaction now, and how many of them have held it for long.
 BUSY = text(
@@ -79,27 +79,41 @@ async def main(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         async with (
             DockerRegistry(binary) as registry,
-            serving(Path(directory)) as broker,
+            serving(Path(directory) / "one") as quiet,
+            serving(Path(directory) / "two") as busy,
             line_to("127.0.0.1", registry.port, round_trip_ms=arguments.round_trip) as line,
             dripping() as slow,
-            calling(broker) as service,
+            calling(quiet) as service,
+            calling(busy) as busy_service,
         ):
             await bring(scenario, registry.base_url)
-            isolation = Isolation(service, scenario, line.host, arguments)
-            # The first round pays for what is done once: connections, the ways of the registry, caches.
-            await isolation.round(Phase())
-            alone = await isolation.measure()
-            await isolation.start_slow(slow)
-            with postgres_on(Path(directory) / "broker" / "postgres") as url:
+            alone = Isolation(service, scenario, line.host, arguments)
+            beside = Isolation(busy_service, scenario, line.host, arguments)
+            await beside.start_slow(slow)
+            with postgres_on(Path(directory) / "two" / "broker" / "postgres") as url:
                 transactions = Transactions()
                 async with sampling(url, transactions):
-                    beside = await isolation.measure()
-            states = await isolation.states()
-    report(alone, beside, transactions, states)
+                    await measure(alone, beside, arguments.rounds)
+            states = await beside.states()
+    report(alone.phase, beside.phase, transactions, states)
+
+
+async def measure(alone: Isolation, beside: Isolation, rounds: int) -> None:
+    """Rounds in turn, so that what else the machine does falls on both."""
+    # The first round pays for what is done once: connections, the ways of the registry, caches.
+    for each in (alone, beside):
+        await each.round()
+        each.phase = Phase()
+    async with alone.reading(), beside.reading():
+        for number in range(rounds):
+            say(f"round {number + 1}")
+            for each in (alone, beside):
+                await each.round()
+                await asyncio.sleep(BETWEEN_SECONDS)
 
 
 class Isolation:
-    """The calls, all to one broker."""
+    """The calls to one broker, and how long they took."""
 
     def __init__(
         self, service: aiohttp.ClientSession, scenario: Scenario, healthy: str, arguments: argparse.Namespace
@@ -110,26 +124,26 @@ class Isolation:
         self._arguments = arguments
         self._slow: list[str] = []
         self._is_pushing = False
+        self.phase = Phase()
 
-    async def measure(self) -> Phase:
-        phase = Phase()
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[None]:
+        """Reads a list again and again for as long as the block runs."""
         read = await self._create(self._healthy)
-        readers = [asyncio.create_task(self._read(read, phase)) for _ in range(READERS)]
-        for number in range(self._arguments.rounds):
-            say(f"round {number + 1}")
-            await self.round(phase)
-            await asyncio.sleep(BETWEEN_SECONDS)
-        for reader in readers:
-            reader.cancel()
-        await asyncio.gather(*readers, return_exceptions=True)
-        return phase
+        readers = [asyncio.create_task(self._read(read)) for _ in range(READERS)]
+        try:
+            yield
+        finally:
+            for reader in readers:
+                reader.cancel()
+            await asyncio.gather(*readers, return_exceptions=True)
 
-    async def round(self, phase: Phase) -> None:
+    async def round(self) -> None:
         lists = [await self._create(self._healthy) for _ in range(self._arguments.healthy)]
         self._is_pushing = True
         began = perf_counter()
-        phase.pushes += await asyncio.gather(*(self._push(each) for each in lists))
-        phase.rounds.append(perf_counter() - began)
+        self.phase.pushes += await asyncio.gather(*(self._push(each) for each in lists))
+        self.phase.rounds.append(perf_counter() - began)
         self._is_pushing = False
 
     async def start_slow(self, host: str) -> None:
@@ -176,16 +190,16 @@ class Isolation:
                 raise Failed(f"a push was not accepted: {reply.status} {await reply.text()}")
             return str((await reply.json())["id"])
 
-    async def _read(self, list_id: str, phase: Phase) -> None:
+    async def _read(self, list_id: str) -> None:
         while True:
             began = perf_counter()
             async with self._service.get(f"/v1/lists/{list_id}") as reply:
                 await reply.read()
                 if reply.status != OK:
                     raise Failed(f"a read failed: {reply.status}")
-            phase.reads.append(perf_counter() - began)
+            self.phase.reads.append(perf_counter() - began)
             if self._is_pushing:
-                phase.reads_in_rounds.append(phase.reads[-1])
+                self.phase.reads_in_rounds.append(self.phase.reads[-1])
             await asyncio.sleep(READ_PAUSE)
 
 

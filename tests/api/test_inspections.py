@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+from app.operations.states import Kind
 from tests.support.broker import Broker, problem
 from tests.support.images import make_buildx_index, make_image, make_image_for, make_index
 from tests.support.registry import RegistryDouble
@@ -129,5 +130,5 @@ async def test_of_many_each_gets_its_own_result_or_problem(broker: Broker, regis
     assert results[1]["problem"]["type"] == "urn:manifest-broker:problem:source-not-found"
     assert (results[1]["problem"]["status"], results[1].get("result")) == (404, None)
     assert len(results[2]["result"]["images"]) == 1
-    (operation,) = (await broker.call("GET", "/v1/operations?kind=inspect_images"))["items"]
+    (operation,) = (await broker.call("GET", f"/v1/operations?kind={Kind.INSPECT_IMAGES}"))["items"]
     assert operation["result"]["results"] == results

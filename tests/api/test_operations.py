@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from app.operations.states import Kind
 from tests.support.broker import Broker, Client, problem
 from tests.support.registry import Hold, RegistryDouble
 from tests.support.shelf import arrival, shelve
@@ -196,9 +197,9 @@ async def test_a_cancelled_push_moves_no_tag_and_says_so_in_the_history(
 
 async def test_operations_can_be_paged_and_filtered(broker: Broker, registry: RegistryDouble) -> None:
     drafts = [await broker.create(f"{registry.host}/app:{n}") for n in range(3)]
-    first = await broker.call("GET", "/v1/operations?limit=2&kind=create_list&state=succeeded")
+    first = await broker.call("GET", f"/v1/operations?limit=2&kind={Kind.CREATE_LIST}&state=succeeded")
     second = await broker.call(
-        "GET", f"/v1/operations?limit=2&kind=create_list&state=succeeded&cursor={first['next_cursor']}"
+        "GET", f"/v1/operations?limit=2&kind={Kind.CREATE_LIST}&state=succeeded&cursor={first['next_cursor']}"
     )
     found = [each["result"]["id"] for each in (*first["items"], *second["items"])]
     assert found == [each["id"] for each in drafts[::-1]]

@@ -14,10 +14,10 @@ Where = Callable[[World, Seen], str]
 STATUSES = (301, 302, 303, 307, 308)
 BASIC = 'Basic realm="x"'
 # The step that is redirected: the path at which, the method, and what leads to it.
-STEPS: dict[str, tuple[str, str, Act]] = {
+STEPS: dict[str, tuple[str, str | None, Act]] = {
     "ping": (r"^/v2/$", "GET", fetch),
     "manifest": (r"/app/manifests/", "GET", fetch),
-    "head": (r"/app/manifests/", "HEAD", head),
+    "head": (r"/app/manifests/", None, head),
     "put": (r"/copy/manifests/", "PUT", put),
     "opening": (r"/copy/blobs/uploads/$", "POST", copy),
     "upload": (r"/copy/blobs/uploads/1", "PUT", copy),
@@ -68,13 +68,13 @@ def _redirecting(step: str, status: int, where: Where) -> Act:
             return reply(status, Location=where(world, seen))
 
         world.registry.asks = BASIC
-        world.registry.on(path, _behind(world, elsewhere), method=method)
+        world.registry.on(path, elsewhere if step == "ping" else _guarded(elsewhere), method=method)
         return await act(world)
 
     return perform
 
 
-def _behind(world: World, answer: Callable[[Seen], Reply]) -> Callable[[Seen], Reply]:
+def _guarded(answer: Callable[[Seen], Reply]) -> Callable[[Seen], Reply]:
     """Only who is signed in gets it, so that there is something to lose."""
 
     def guarded(seen: Seen) -> Reply:
@@ -115,7 +115,7 @@ def _to(step: str, status: int, origin: Callable[[World], Origin]) -> Act:
 
 def _that_never_end() -> Iterator[Case]:
     for step in BLOBS:
-        path, method, act = STEPS[step]
+        path, _, act = STEPS[step]
 
         async def circle(world: World, path: str = path, act: Act = act) -> object:
             world.registry.on(path, lambda seen: reply(307, Location=f"{world.storage.url}{seen.target}"))

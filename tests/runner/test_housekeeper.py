@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from datetime import timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy import text
 
@@ -29,7 +29,7 @@ async def keep_house(database: Database, chore: Chore, done: asyncio.Event) -> N
 async def test_old_idempotency_keys_go_and_young_ones_stay(database: Database, project_id: UUID) -> None:
     async with database.transaction() as tx:
         for key, age in (("old", timedelta(days=8)), ("young", timedelta(days=6))):
-            await idempotency.remember(tx, project_id, key, b"print")
+            await idempotency.remember(tx, project_id, key, b"print", uuid4())
             await tx.execute(
                 text(
                     "UPDATE idempotency_keys SET created_at = now() - CAST(:age AS interval) WHERE key = :key"

@@ -33,6 +33,7 @@ BASIC = base64.b64encode(f"user:{SECRET}".encode()).decode()
 CANARIES = (SECRET, TOKEN, BASIC)
 
 HOME, ELSEWHERE, FORBIDDEN = "127.0.0.1", "127.0.0.3", "127.0.0.2"
+TLS_RECORD = b"\x16"
 QUICK = Limits(attempts=2, backoff_seconds=0.001, longest_backoff_seconds=0.002, call_seconds=10.0)
 IMAGE = make_image()
 
@@ -145,15 +146,21 @@ class Origin:
             self.hold(f"/v2/{repository}/blobs/{digest_text(blob)}", "application/octet-stream", blob)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            while True:
-                seen = await self._receive(reader)
-                self.journal.append(seen)
-                await self._send(writer, seen, self._answer(seen))
-        writer.close()
+        try:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+                start = await reader.readexactly(1)
+                if start == TLS_RECORD:
+                    writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                while start != TLS_RECORD:
+                    seen = await self._receive(start, reader)
+                    self.journal.append(seen)
+                    await self._send(writer, seen, self._answer(seen))
+                    start = await reader.readexactly(1)
+        finally:
+            writer.close()
 
-    async def _receive(self, reader: asyncio.StreamReader) -> Seen:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    async def _receive(self, start_byte: bytes, reader: asyncio.StreamReader) -> Seen:
+        head = (start_byte + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         start, *lines = head.rstrip("\r\n").split("\r\n")
         method, target, _ = start.split(" ", 2)
         headers = tuple((name, value.strip()) for name, _, value in (line.partition(":") for line in lines))
