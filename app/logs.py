@@ -11,6 +11,8 @@ from asgi_correlation_id import correlation_id
 
 # A field that strangers can fill must not fill the log.
 _LONGEST = 2048
+# A traceback ends with what happened, and before that where.
+_LONGEST_EXCEPTION = 8192
 
 
 def configure_logging(level: str, form: str) -> None:
@@ -54,9 +56,16 @@ def _tame(
     _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
     """No control or direction characters, no endless fields: logs are read in terminals."""
-    return {name: _clean(value) if isinstance(value, str) else value for name, value in event.items()}
+    return {
+        name: _clean(_cut(name, value)) if isinstance(value, str) else value for name, value in event.items()
+    }
+
+
+def _cut(name: str, text: str) -> str:
+    if name == "exception":
+        return text if len(text) <= _LONGEST_EXCEPTION else "…" + text[-_LONGEST_EXCEPTION:]
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 
 def _clean(text: str) -> str:
-    cut = text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
-    return "".join(char if char.isprintable() or char in "\n\t " else repr(char)[1:-1] for char in cut)
+    return "".join(char if char.isprintable() or char in "\n\t " else repr(char)[1:-1] for char in text)

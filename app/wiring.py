@@ -15,9 +15,11 @@ from importlib.metadata import PackageNotFoundError, version
 from uuid import UUID
 
 import uvicorn
+from fastapi import FastAPI
 
 from app.api.app import create_app
 from app.api.context import Services
+from app.api.protocol import BoundedProtocol
 from app.errors import InvalidInput
 from app.logs import configure_logging
 from app.operations.retries import RetryPolicy
@@ -178,29 +180,36 @@ async def revoke_token(settings: Settings, token_id: UUID) -> None:
 
 async def _serve(settings: Settings, wired: Wired, announce: Announce, *, with_worker: bool) -> None:
     admin_token = settings.admin_token.get_secret_value() if settings.admin_token else None
-    made = await wired.services.tokens.bootstrap(admin_token)
     services = running(settings, wired) if with_worker else listening(wired)
     app = create_app(lambda: services, version=wired.services.version, max_body_bytes=settings.max_body_bytes)
-    server = _AnnouncingServer(
-        uvicorn.Config(
-            app,
-            host=settings.host,
-            port=settings.port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            # Longer than proxies keep theirs, so that it is never us who close under a request.
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=int(settings.stop_seconds),
-            h11_max_incomplete_event_size=64 * 1024,
-        ),
-        lambda address: _announce(announce, address, made),
-    )
-    _keep_what_is_loaded()
     try:
+        await wired.services.readiness.check()
+        made = await wired.services.tokens.bootstrap(admin_token)
+        server = _AnnouncingServer(
+            server_config(settings, app), lambda address: _announce(announce, address, made)
+        )
+        _keep_what_is_loaded()
         await server.serve()
     finally:
         await wired.database.dispose()
+
+
+def server_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
+    """How the API is served, wherever it listens."""
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=BoundedProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # Longer than proxies keep theirs, so that it is never us who close under a request.
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=int(settings.stop_seconds),
+    )
 
 
 def _keep_what_is_loaded() -> None:
@@ -299,34 +308,34 @@ def _runner(settings: Settings, wired: Wired, policy: RetryPolicy | None = None)
 
 
 @contextmanager
-def _database(settings: Settings) -> Iterator[str]:
-    """The operator's database, or the embedded one for as long as the block runs."""
+def _database(settings: Settings, *, beside: bool = False) -> Iterator[str]:
+    """The operator's database, or the embedded one for as long as the block runs.
+
+    The embedded one is ours alone, or if we may run beside a service the one that it has started.
+    """
+    root = settings.data / "postgres"
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()
-        return
-    with EmbeddedPostgres(settings.data / "postgres", binaries=settings.pg_bin) as server:
-        yield server.url
+    elif beside:
+        with postgres_on(root, binaries=settings.pg_bin) as url:
+            yield url
+    else:
+        with EmbeddedPostgres(root, binaries=settings.pg_bin) as server:
+            yield server.url
 
 
 @asynccontextmanager
 async def _tokens(settings: Settings) -> AsyncIterator[Tokens]:
     """For the command line: beside a running service too."""
-    with _any_database(settings) as url:
-        await upgrade(url)
+    with _database(settings, beside=True) as url:
+        if settings.embedded:
+            await upgrade(url)
         database = Database(url, pool_size=1)
         try:
+            await Readiness(database).check()
             yield Tokens(database)
         finally:
             await database.dispose()
-
-
-@contextmanager
-def _any_database(settings: Settings) -> Iterator[str]:
-    if settings.database_url is not None:
-        yield settings.database_url.get_secret_value()
-        return
-    with postgres_on(settings.data / "postgres", binaries=settings.pg_bin) as url:
-        yield url
 
 
 def _trusts(settings: Settings) -> dict[str, Trust]:

@@ -169,3 +169,26 @@ def test_settings_do_not_change() -> None:
     settings = Settings()
     with pytest.raises(ValidationError, match="frozen"):
         setattr(settings, "port", 1)  # noqa: B010 - written out, mypy would already refuse it
+
+
+def test_trust_in_registries_is_a_json_object_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "BROKER_REGISTRY_TLS",
+        '{"a.example:5000": {"ca": "/ca.pem"}, "b.example": {"cert": "/c.pem", "key": "/k.pem"}}',
+    )
+    found = Settings().registry_tls
+    assert found["a.example:5000"].ca == Path("/ca.pem")
+    assert (found["b.example"].cert, found["b.example"].key) == (Path("/c.pem"), Path("/k.pem"))
+
+
+@pytest.mark.parametrize("given", ["{}", '{"cert": "/c.pem"}', '{"key": "/k.pem"}', '{"verify": false}'])
+def test_trust_that_cannot_be_meant_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_REGISTRY_TLS", f'{{"a.example": {given}}}')
+    with pytest.raises(ValidationError):
+        Settings()
+
+
+def test_the_only_registries_are_listed_like_the_insecure_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().registries == ()
+    monkeypatch.setenv("BROKER_REGISTRIES", "docker.io, *.example.com")
+    assert Settings().registries == ("docker.io", "*.example.com")

@@ -47,8 +47,11 @@ _SECRETS = (
     re.compile(r"(?<=[A-Za-z0-9/])\?[^\s\"']+"),
     re.compile(r"\beyJ[A-Za-z0-9._-]{10,}"),
 )
-# C0, C1 and DEL, line separators, zero-width and bidirectional controls: what forges a line of a log.
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]+")
+# C0, C1 and DEL, line separators, zero-width and bidirectional controls: what forges a line of a log. Halves
+# of surrogate pairs: what no line can be written with.
+_CONTROLS = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+"
+)
 _RATE_LIMIT = re.compile(r"(?i)rate.?limit|too.?many.?requests|quota|throttl|abuse detection")
 _IMMUTABLE = re.compile(r"(?i)immutab|already exists|cannot be overwritten|overwrit|existing tag")
 # What OpenSSL calls the first bytes of "HTTP/1.1 400 Bad Request" where it wants a TLS record.

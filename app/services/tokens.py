@@ -9,11 +9,13 @@ from uuid import UUID
 from app.errors import Forbidden, Unauthenticated
 from app.services.callers import Caller
 from app.store import tokens as stored
-from app.store.database import Database, Transaction
+from app.store.database import Database
 from app.store.tokens import Project, Token
 
 PREFIX = "mbt_"
 DEFAULT_PROJECT = "default"
+# The name that the token of BROKER_ADMIN_TOKEN has.
+OPERATOR = "operator"
 
 
 class Tokens:
@@ -33,13 +35,15 @@ class Tokens:
     async def bootstrap(self, text: str | None) -> str | None:
         """Make sure that someone may call: the operator's own admin token, else one made at the first start.
 
+        The operator's is valid from here on, even if it was revoked, and the one before it no longer.
         Returns the text of a token made here, which is the only time that it can be known.
         """
         async with self._database.transaction() as tx:
+            # Processes that start together must not each find that nobody has begun.
+            await stored.take_turn(tx)
             project = await stored.ensure_project(tx, DEFAULT_PROJECT)
             if text is not None:
-                if await stored.find_token(tx, _hash(text)) is None:
-                    await self._replace_operators(tx, project, text)
+                await stored.put_only_token(tx, project, name=OPERATOR, hashed=_hash(text))
                 return None
             if await stored.has_tokens(tx):
                 return None
@@ -74,14 +78,6 @@ class Tokens:
     async def projects(self) -> list[Project]:
         async with self._database.transaction() as tx:
             return await stored.all_projects(tx)
-
-    async def _replace_operators(self, tx: Transaction, project: Project, text: str) -> None:
-        # BROKER_ADMIN_TOKEN was set or changed: its predecessor must not live on.
-        name = "operator"
-        for token in await stored.live_tokens(tx, project.id):
-            if token.name == name:
-                await stored.revoke_token(tx, token.id)
-        await stored.insert_token(tx, project, name=name, admin=True, hashed=_hash(text))
 
 
 def require_admin(caller: Caller) -> None:

@@ -100,7 +100,14 @@ def create_engine(
     )
     if autocommit:
         options["isolation_level"] = "AUTOCOMMIT"
-    return create_async_engine(address, connect_args=arguments, json_serializer=dump_json, **options)
+    return create_async_engine(
+        address,
+        connect_args=arguments,
+        json_serializer=dump_json,
+        # Tracebacks are logged, and parameters are callers' data.
+        hide_parameters=True,
+        **options,
+    )
 
 
 def _address(url: str) -> tuple[URL, dict[str, Any]]:

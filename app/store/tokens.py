@@ -7,12 +7,15 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import BigInteger, Row, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from app.errors import NameTaken, ProjectNotFound, TokenNotFound
 from app.store.database import Transaction
 from app.store.tables import projects, tokens
+
+# Any number that no one else takes as an advisory lock in this database.
+BOOTSTRAP_LOCK = 0x6D62_0003
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,27 @@ async def insert_token(tx: Transaction, project: Project, *, name: str, admin: b
     return Token(row.id, project.id, project.name, row.name, row.admin, row.created_at, row.revoked_at)
 
 
+async def take_turn(tx: Transaction) -> None:
+    """Until this transaction ends, others that ask for a turn wait."""
+    await tx.execute(select(func.pg_advisory_xact_lock(bindparam(None, BOOTSTRAP_LOCK, BigInteger))))
+
+
+async def put_only_token(tx: Transaction, project: Project, *, name: str, hashed: bytes) -> None:
+    """Make this the project's one live token of that name, an admin's, whatever it was before.
+
+    A hash is stored once for good, so a token that had its day comes back as the row that it was.
+    """
+    live = tokens.c.revoked_at.is_(None)
+    others = (tokens.c.project_id == project.id) & (tokens.c.name == name) & (tokens.c.hash != hashed)
+    await tx.execute(update(tokens).where(others, live).values(revoked_at=func.now()))
+    given = {"project_id": project.id, "name": name, "admin": True, "revoked_at": None}
+    await tx.execute(
+        upsert(tokens)
+        .values(id=uuid4(), hash=hashed, **given)
+        .on_conflict_do_update(index_elements=[tokens.c.hash], set_=given)
+    )
+
+
 async def find_token(tx: Transaction, hashed: bytes) -> Token | None:
     """The live token with that hash."""
     row = (await tx.execute(_select().where(tokens.c.hash == hashed, tokens.c.revoked_at.is_(None)))).first()
@@ -87,10 +111,8 @@ async def has_tokens(tx: Transaction) -> bool:
     return (await tx.execute(select(tokens.c.id).limit(1))).first() is not None
 
 
-async def live_tokens(tx: Transaction, project_id: UUID | None = None) -> list[Token]:
+async def live_tokens(tx: Transaction) -> list[Token]:
     query = _select().where(tokens.c.revoked_at.is_(None)).order_by(tokens.c.created_at, tokens.c.id)
-    if project_id is not None:
-        query = query.where(tokens.c.project_id == project_id)
     return [_read(row) for row in await tx.execute(query)]
 
 

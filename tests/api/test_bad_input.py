@@ -24,6 +24,12 @@ NOWHERE = "registry.invalid"
 DIGEST = "sha256:" + "a" * 64
 
 
+@pytest.fixture
+def broker(shared_broker: Broker) -> Broker:
+    """What is refused leaves nothing behind, so that one broker will do for all."""
+    return shared_broker
+
+
 def pointers(document: Json) -> list[str]:
     return [error["pointer"] for error in document["errors"]]
 
@@ -51,7 +57,7 @@ async def test_a_malformed_reference_is_named_wherever_it_stands(broker: Broker,
     bodies: list[tuple[str, str, Json]] = [
         ("/v1/lists", "/reference", {"reference": text, "sources": [good]}),
         ("/v1/lists", "/sources/1", {"reference": good, "sources": [good, text]}),
-        ("/v1/lists", "/sources/0", {"reference": good, "sources": [{"reference": text}]}),
+        ("/v1/lists", "/sources/0/reference", {"reference": good, "sources": [{"reference": text}]}),
         ("/v1/lists", "/targets", {"reference": good, "sources": [], "targets": [text]}),
         ("/v1/inspections", "/references/0", {"references": [text]}),
     ]

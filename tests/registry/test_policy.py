@@ -116,3 +116,30 @@ def test_docker_hub_is_known_to_fetch_tokens_elsewhere(registry: str) -> None:
 def test_an_origin_is_https_and_a_host(origin: str) -> None:
     with pytest.raises(ValueError, match="not an"):
         AccessPolicy.parse(token_origins={"reg.example.com": [origin]})
+
+
+@pytest.mark.parametrize(
+    ("listed", "named", "allowed"),
+    [
+        ([], "anything.test", True),
+        (["docker.io"], "docker.io", True),
+        (["index.docker.io"], "docker.io", True),
+        (["quay.io"], "quay.io:443", True),
+        (["quay.io"], "evilquay.io", False),
+        (["quay.io"], "quay.io.evil.test", False),
+        (["quay.io:5000"], "quay.io", False),
+        (["*.example.com"], "a.example.com:5000", True),
+        (["*.example.com"], "example.com", False),
+        (["10.1.0.0/16"], "10.1.2.3:5000", True),
+        (["10.1.0.0/16", "quay.io"], "10.2.2.3", False),
+    ],
+)
+def test_where_registries_are_listed_no_other_may_be_named(
+    listed: list[str], named: str, allowed: bool
+) -> None:
+    policy = AccessPolicy.parse(registries=listed)
+    if allowed:
+        policy.check_registry(named)
+        return
+    with pytest.raises(errors.RegistryForbidden, match="not among"):
+        policy.check_registry(named)

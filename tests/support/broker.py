@@ -18,7 +18,7 @@ import uvicorn
 from app.api.app import create_app
 from app.operations.retries import RetryPolicy
 from app.settings import Settings
-from app.wiring import Wired, listening, running, wire
+from app.wiring import Wired, listening, running, server_config, wire
 from tests.support.contract import check_response
 
 Json = dict[str, Any]
@@ -143,16 +143,7 @@ class Broker:
             lambda: services, version=wired.services.version, max_body_bytes=self.settings.max_body_bytes
         )
         listener = socket.create_server(("127.0.0.1", 0))
-        server = _Server(
-            uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                lifespan="on",
-                timeout_graceful_shutdown=int(self.settings.stop_seconds),
-            )
-        )
+        server = _Server(server_config(self.settings, app))
         serving = asyncio.create_task(server.serve([listener]))
         up = asyncio.create_task(server.up.wait())
         await asyncio.wait([serving, up], return_when=asyncio.FIRST_COMPLETED)

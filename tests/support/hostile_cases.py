@@ -28,12 +28,14 @@ class Case:
     outcome: Outcome = errors.BrokerError
     tls: bool = False
     may_succeed: bool = False
+    seconds: float = 10.0
+    """What the client's patience is."""
     pins: Pins = lambda world: (world.registry,)
 
 
 async def run(case: Case, directory: Path) -> None:
     """The case with both oracles; an error may not repeat a secret either."""
-    async with world(directory, tls=case.tls) as made:
+    async with world(directory, tls=case.tls, seconds=case.seconds) as made:
         error = await _error_of(case, made)
         said = f"{type(error).__name__}: {error.detail} {error.members}" if error else ""
         if error is None:

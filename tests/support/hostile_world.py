@@ -43,6 +43,7 @@ NAMES: Mapping[str, Sequence[str]] = {
     "registry.test.evil.test": [ELSEWHERE],
     "storage.test": [ELSEWHERE],
     "evil.test": [FORBIDDEN],
+    "localhost": [FORBIDDEN],
     "mixed.test": [ELSEWHERE, FORBIDDEN],
 }
 
@@ -185,7 +186,7 @@ class Origin:
         rule = next((rule for rule in self.rules if rule.fits(seen)), None)
         if rule is not None:
             return rule.answer(seen) if callable(rule.answer) else rule.answer
-        if self.asks is not None and seen.header("Authorization") is None:
+        if self.asks is not None and seen.path != "/token" and seen.header("Authorization") is None:
             return reply(401, WWW_Authenticate=self.asks)
         return self._honest(seen)
 
@@ -258,7 +259,7 @@ class World:
 
 
 @asynccontextmanager
-async def world(tmp_path: Path, *, tls: bool = False, insecure: bool = True) -> AsyncIterator[World]:
+async def world(tmp_path: Path, *, tls: bool = False, seconds: float = 10.0) -> AsyncIterator[World]:
     """Fresh origins; by TLS with certificates that the client believes, or by plain HTTP."""
     authority = CertificateAuthority(tmp_path) if tls else None
     context = authority.server(HOME, ELSEWHERE, *NAMES) if authority else None
@@ -280,13 +281,13 @@ async def world(tmp_path: Path, *, tls: bool = False, insecure: bool = True) -> 
                     allowed_networks=[f"{HOME}/32", f"{ELSEWHERE}/32"],
                     insecure_registries=[] if tls else [registry.authority, f"registry.test:{registry.port}"],
                 ),
-                limits=QUICK,
+                limits=replace(QUICK, call_seconds=seconds),
                 tls=authority.believed() if authority else None,
                 lookup=_lookup(answers),
             )
         )
         registry.hold_image(IMAGE)
-        access = Access(Keychain({registry.authority: USER}), insecure=insecure and not tls)
+        access = Access(Keychain({registry.authority: USER}), insecure=not tls)
         yield World(registry, other_port, storage, attacker, journal, client, access, answers)
 
 

@@ -75,8 +75,9 @@ async def get_operation(operation_id: UUID, caller: CallerDep, services: Service
     responses={
         200: {
             "description": (
-                "Server-Sent Events: `queued`, `running`, `progress`, `retrying`, `cancel_requested`, and at "
-                "last `succeeded`, `failed` or `cancelled`; each with an id to resume after."
+                "Server-Sent Events: `queued`, `running`, `progress`, `retrying`, `parked`, "
+                "`cancel_requested`, and at last `succeeded`, `failed` or `cancelled`; "
+                "each with an id to resume after."
             ),
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },

@@ -1,0 +1,118 @@
+"""HTTP as uvicorn speaks it with httptools, which by itself takes a request's head of any size."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from app.api.problem_documents import MEDIA_TYPE
+
+HEAD_BYTES = 64 * 1024
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Refuses a request whose line and headers are too large, and leaves a caller who is too slow with them.
+
+    What arrives is counted, not what was parsed: a header without an end is never parsed.
+    """
+
+    head_seconds = 10.0
+    # How long a refused caller may go on sending before the connection is closed under it.
+    linger_seconds = 2.0
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._room = HEAD_BYTES
+        self._in_body = False
+        self._counting = False
+        self._refused = False
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        while data and not self._refused and not self.transport.is_closing():
+            # Never more than the head may still have, so that one which ends in this piece was not too large.
+            piece, data = data[: self._room], data[self._room :]
+            self._counting = not self._in_body
+            super().data_received(piece)
+            if self._counting:
+                self._count(len(piece))
+
+    def on_headers_complete(self) -> None:
+        self._counting = False
+        self._in_body = True
+        self._room = HEAD_BYTES
+        self._forget_deadline()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        super().on_message_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_deadline()
+        super().connection_lost(exc)
+
+    def _count(self, received: int) -> None:
+        self._room -= received
+        if self._room <= 0:
+            self._refuse()
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(self.head_seconds, self._leave)
+
+    def _leave(self) -> None:
+        if self._is_answering():
+            # While an answer is under way we may not have read what the caller has sent meanwhile.
+            self._deadline = self.loop.call_later(self.head_seconds, self._leave)
+        else:
+            self.transport.close()
+
+    def _refuse(self) -> None:
+        self._refused = True
+        self._forget_deadline()
+        if self._is_answering():
+            self.transport.close()
+            return
+        self.transport.write(_refusal(self.server_state.default_headers))
+        # Closed at once with something unread, the connection would be reset, and the answer lost with it.
+        self.transport.write_eof()
+        self._deadline = self.loop.call_later(self.linger_seconds, self.transport.close)
+
+    def _is_answering(self) -> bool:
+        # None until the first request, whatever uvicorn declares.
+        cycle: object = self.cycle
+        return cycle is not None and not self.cycle.response_complete
+
+    def _forget_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def _refusal(headers: list[tuple[bytes, bytes]]) -> bytes:
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    document = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status.value,
+        "detail": f"The request's line and headers together may have {HEAD_BYTES} bytes",
+    }
+    body = json.dumps(document).encode()
+    own = [
+        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
+    lines = [b": ".join(header) + b"\r\n" for header in [*headers, *own]]
+    return b"".join([STATUS_LINE[status], *lines, b"\r\n", body])

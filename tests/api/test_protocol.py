@@ -1,0 +1,210 @@
+"""The head of a request, over a bare socket: how large it may be, and how long it may take."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from app.api.protocol import HEAD_BYTES, BoundedProtocol
+from tests.support.broker import Broker
+
+START = b"GET /healthz HTTP/1.1\r\nHost: broker\r\n"
+REQUEST = START + b"\r\n"
+HUGE = 20_000_000
+PIECE = 16_384
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Message = dict[str, Any]
+
+
+def head_of(size: int) -> bytes:
+    """A request whose line and headers have so many bytes together."""
+    start = START + b"X-Filler: "
+    return start + b"x" * (size - len(start) - 4) + b"\r\n\r\n"
+
+
+@asynccontextmanager
+async def connected(broker: Broker) -> AsyncIterator[Streams]:
+    address = urlsplit(broker.base_url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    start, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[:-2]
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    return int(start.split()[1]), headers, await reader.readexactly(int(headers["content-length"]))
+
+
+async def assert_refused(reader: asyncio.StreamReader) -> None:
+    status, headers, body = await read_answer(reader)
+    assert (status, headers["connection"]) == (431, "close")
+    assert headers["content-type"] == "application/problem+json"
+    document = json.loads(body)
+    assert (document["status"], document["title"]) == (431, "Request Header Fields Too Large")
+    assert str(HEAD_BYTES) in document["detail"]
+    assert await reader.read() == b""
+
+
+async def send(writer: asyncio.StreamWriter, data: bytes) -> None:
+    """As much of it as the broker takes."""
+    try:
+        for start in range(0, len(data), PIECE):
+            writer.write(data[start : start + PIECE])
+            await writer.drain()
+    except ConnectionError:
+        pass
+
+
+async def send_for_ever(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"x" * PIECE)
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
+HUGE_HEADS = {
+    "many headers": START + b"X-One: two\r\n" * (HUGE // 12) + b"\r\n",
+    "a header without an end": START + b"X-Endless: " + b"x" * HUGE,
+    "a name without an end": START + b"x" * HUGE,
+    "a path without an end": b"GET /" + b"x" * HUGE,
+    "one byte too many": head_of(HEAD_BYTES + 1),
+}
+
+
+@pytest.mark.parametrize("head", HUGE_HEADS.values(), ids=HUGE_HEADS.keys())
+async def test_a_head_beyond_the_bound_is_refused_with_a_problem_and_the_connection_closed(
+    broker: Broker, head: bytes
+) -> None:
+    async with connected(broker) as (reader, writer):
+        sending = asyncio.create_task(send(writer, head))
+        await assert_refused(reader)
+        writer.transport.abort()
+        await sending
+    assert (await broker.client.get("/healthz")).status_code == 200
+
+
+async def test_heads_up_to_the_bound_are_answered_one_after_another(broker: Broker) -> None:
+    async with connected(broker) as (reader, writer):
+        for size in (HEAD_BYTES, len(REQUEST) + 20, HEAD_BYTES - 1, HEAD_BYTES):
+            writer.write(head_of(size))
+            assert (await read_answer(reader))[0] == 200
+
+
+async def test_the_bound_holds_for_every_request_of_a_connection(broker: Broker) -> None:
+    async with connected(broker) as (reader, writer):
+        writer.write(REQUEST)
+        assert (await read_answer(reader))[0] == 200
+        writer.write(head_of(HEAD_BYTES + 1))
+        await assert_refused(reader)
+
+
+async def test_a_large_body_is_no_large_head_nor_are_requests_sent_ahead(broker: Broker) -> None:
+    body = json.dumps({"references": ["registry.invalid/" + "a" * 100_000]}).encode()
+    head = (
+        "POST /v1/inspections HTTP/1.1\r\nHost: broker\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer {broker.token}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    async with connected(broker) as (reader, writer):
+        writer.write(head.encode() + body + REQUEST + head_of(HEAD_BYTES - 1) + REQUEST)
+        assert [(await read_answer(reader))[0] for _ in range(4)] == [422, 200, 200, 200]
+
+
+# --- how long it may take ---
+
+
+class Impatient(BoundedProtocol):
+    head_seconds = 0.05
+    linger_seconds = 0.05
+
+
+Application = Callable[[Message, Any, Any], Awaitable[None]]
+
+
+async def answer(_scope: Message, _receive: Any, send_message: Any) -> None:
+    headers = [(b"content-length", b"2")]
+    await send_message({"type": "http.response.start", "status": 200, "headers": headers})
+    await send_message({"type": "http.response.body", "body": b"ok"})
+
+
+@asynccontextmanager
+async def impatient(application: Application = answer) -> AsyncIterator[Streams]:
+    """A connection to a server that waits for heads a moment only."""
+    config = uvicorn.Config(application, http=Impatient, ws="none", log_config=None, access_log=False)
+    config.load()
+    ours, theirs = socket.socketpair()
+    loop = asyncio.get_running_loop()
+    await loop.connect_accepted_socket(lambda: Impatient(config, ServerState(), {}), theirs)
+    reader, writer = await asyncio.open_connection(sock=ours)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize("before", [b"", REQUEST], ids=["first request", "later request"])
+@pytest.mark.parametrize("begun", [b"G", START, START + b"X-Slow: "])
+async def test_a_head_that_does_not_end_in_time_is_not_waited_for(before: bytes, begun: bytes) -> None:
+    async with impatient() as (reader, writer):
+        if before:
+            writer.write(before)
+            assert (await read_answer(reader))[0] == 200
+        writer.write(begun)
+        assert await reader.read() == b""
+
+
+async def test_a_head_that_comes_byte_by_byte_is_not_waited_for() -> None:
+    async with impatient() as (reader, writer):
+
+        async def drip() -> None:
+            while not reader.at_eof():
+                writer.write(b"x")
+                await asyncio.sleep(0.01)
+
+        writer.write(START)
+        dripping = asyncio.create_task(drip())
+        assert await reader.read() == b""
+        await dripping
+
+
+async def test_a_body_and_a_pause_between_requests_may_take_longer_than_a_head() -> None:
+    async with impatient() as (reader, writer):
+        for _ in range(2):
+            writer.write(b"POST / HTTP/1.1\r\nHost: broker\r\nContent-Length: 2\r\n\r\n")
+            await asyncio.sleep(3 * Impatient.head_seconds)
+            writer.write(b"ab")
+            assert (await read_answer(reader))[0] == 200
+            await asyncio.sleep(3 * Impatient.head_seconds)
+
+
+async def test_an_answer_under_way_is_not_cut_by_a_head_that_was_begun_meanwhile() -> None:
+    async def slowly(scope: Message, receive: Any, send_message: Any) -> None:
+        await asyncio.sleep(3 * Impatient.head_seconds)
+        await answer(scope, receive, send_message)
+
+    async with impatient(slowly) as (reader, writer):
+        writer.write(REQUEST)
+        await asyncio.sleep(Impatient.head_seconds / 5)
+        writer.write(START)
+        assert (await read_answer(reader))[0] == 200
+        assert await reader.read() == b""
+
+
+async def test_a_refused_caller_who_goes_on_sending_is_cut_off() -> None:
+    async with impatient() as (reader, writer):
+        writer.write(head_of(HEAD_BYTES + 1))
+        await assert_refused(reader)
+        with pytest.raises(ConnectionError):
+            await send_for_ever(writer)

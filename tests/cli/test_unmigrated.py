@@ -1,0 +1,83 @@
+"""A database of the operator's without this version's tables: the command says what to do, and leaves it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from app.store.database import Database
+from app.store.migrate import is_current, upgrade
+from tests.support.postgres import execute
+
+PROJECT = Path(__file__).parents[2]
+COMMANDS = [
+    ["serve", "--no-worker", "--port", "0"],
+    ["token", "list"],
+    ["token", "create", "ci"],
+    ["token", "revoke", str(UUID(int=1))],
+]
+
+
+async def manifest_broker(database_url: str, *arguments: str) -> tuple[int | None, str, str]:
+    """Status, output and complaints."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_")}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from app.cli import main; main()", *arguments),
+        cwd=PROJECT,
+        env={**inherited, "DATABASE_URL": database_url},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    output, complaints = await process.communicate()
+    return process.returncode, output.decode(), complaints.decode()
+
+
+async def is_migrated(url: str) -> bool:
+    database = Database(url, pool_size=1)
+    try:
+        async with database.transaction() as tx:
+            return await is_current(tx)
+    finally:
+        await database.dispose()
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+async def test_a_database_without_tables_is_answered_with_one_sentence_and_left_as_it_is(
+    empty_database_url: str, arguments: list[str]
+) -> None:
+    status, output, complaints = await manifest_broker(empty_database_url, *arguments)
+    assert (status, output) == (1, "")
+    assert len(complaints.splitlines()) == 1
+    assert "run manifest-broker migrate" in complaints
+    assert not await is_migrated(empty_database_url)
+
+
+async def test_a_database_of_another_version_is_not_moved_by_looking_at_its_tokens(
+    empty_database_url: str,
+) -> None:
+    await upgrade(empty_database_url)
+    await execute(empty_database_url, "UPDATE alembic_version SET version_num = 'of_another_version'")
+    status, _, complaints = await manifest_broker(empty_database_url, "token", "list")
+    assert status == 1
+    assert "run manifest-broker migrate" in complaints
+
+
+async def test_tokens_are_made_listed_and_revoked_on_a_migrated_database(database_url: str) -> None:
+    status, text, complaints = await manifest_broker(
+        database_url, "token", "create", "ci", "--project", "team"
+    )
+    assert (status, complaints) == (0, "")
+    assert text.startswith("mbt_")
+    _, listed, _ = await manifest_broker(database_url, "token", "list")
+    (line,) = listed.splitlines()
+    assert line.endswith("team/ci")
+    status, _, _ = await manifest_broker(database_url, "token", "revoke", line.split()[0])
+    assert status == 0
+    assert (await manifest_broker(database_url, "token", "list"))[1] == ""

@@ -1,0 +1,93 @@
+"""A hundred harmful documents at once leave room for others; `scripts/hostile` measures how much."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from app import errors
+from app.registry.rooms import Rooms
+from scripts.bench_lib.hostile_bodies import documents
+from tests.support.clients import until
+from tests.support.hostile_world import World, reply, world
+
+AT_ONCE = 100
+
+
+async def test_few_large_documents_are_kept_at_the_same_time() -> None:
+    """Small ones don't wait for them, and no registry has all the room."""
+    rooms = Rooms()
+    held = {"large": 0, "small": 0}
+    most = dict(held)
+    go_on = asyncio.Event()
+
+    async def keep(registry: str, kind: str) -> None:
+        async with rooms.of(registry) as room:
+            await room.make(4 * 1024 * 1024 if kind == "large" else 1024)
+            held[kind] += 1
+            most[kind] = max(most[kind], held[kind])
+            await go_on.wait()
+            held[kind] -= 1
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(AT_ONCE):
+            group.create_task(keep("hostile.test", "large"))
+            group.create_task(keep("hostile.test", "small"))
+        await until(lambda: held["small"] == AT_ONCE and held["large"] == 4)
+        honest = [group.create_task(keep("honest.test", "large")) for _ in range(4)]
+        await until(lambda: held["large"] == 8)
+        go_on.set()
+        await asyncio.gather(*honest)
+    assert most["large"] <= 16
+
+
+async def test_who_tries_again_makes_room_first() -> None:
+    rooms = Rooms()
+    async with rooms.of("a.test") as first:
+        await first.make(1_000_000)
+        await first.leave()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(4):
+                group.create_task(_pass_through(rooms))
+
+
+async def _pass_through(rooms: Rooms) -> None:
+    async with rooms.of("a.test") as room:
+        await room.make(1_000_000)
+
+
+async def test_what_was_refused_is_forgotten_though_its_error_is_kept(tmp_path: Path) -> None:
+    """Errors wait for the end of their operation; a hundred documents of 4 MiB would wait with them."""
+    async with world(tmp_path) as made:
+        body = documents()["wide numbers"]()
+        made.registry.on("/manifests/", reply(body=body, Content_Type="application/json"))
+        with pytest.raises(errors.SourceUnusable) as caught:
+            await made.client.fetch_manifest(made.reference(), made.access)
+        assert caught.value.__cause__ is None
+        assert caught.value.__context__ is None
+        for entry in caught.traceback[1:]:
+            assert body not in [each for each in entry.locals.values() if isinstance(each, bytes)]
+
+
+async def test_an_honest_registry_is_served_beside_a_hundred_harmful_documents(tmp_path: Path) -> None:
+    async with world(tmp_path, seconds=60.0) as made:
+        harm = [make() for make in documents().values()]
+        for place, body in enumerate(harm):
+            made.registry.hold(
+                f"/v2/harm/manifests/{place}", "application/vnd.oci.image.manifest.v1+json", body
+            )
+        attacks = [_attack(made, place % len(harm)) for place in range(AT_ONCE)]
+        attacking = asyncio.gather(*attacks)
+        for _ in range(10):
+            await made.client.fetch_manifest(made.reference(), made.access)
+        assert len(await attacking) == AT_ONCE
+
+
+async def _attack(made: World, place: int) -> errors.BrokerError | None:
+    try:
+        await made.client.fetch_manifest(made.reference(f"harm:{place}"), made.access)
+    except errors.BrokerError as error:
+        return error
+    return None

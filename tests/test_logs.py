@@ -1,0 +1,110 @@
+"""What a log line holds, whatever strangers put into it."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import secrets
+from collections.abc import Iterator
+from contextlib import redirect_stderr
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from app.logs import configure_logging
+from app.store.database import Database
+
+# Escape, bell, a line break of Unicode's, and what turns the direction of writing.
+NASTY = "a\x1b[2J\x07\u2028\u202e\u2066\r\n\x00\ud800z"
+LIBRARIES = ("aiohttp", "httpx2", "sqlalchemy", "asyncio", "alembic")
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """What is written to standard error while logging is ours."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    levels = {name: logging.getLogger(name).level for name in ("", *LIBRARIES)}
+    with redirect_stderr(io.StringIO()) as written:
+        configure_logging("info", "json")
+    yield written
+    root.handlers = before
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+def only_line(log: io.StringIO) -> dict[str, str]:
+    (line,) = log.getvalue().splitlines()
+    found: dict[str, str] = json.loads(line)
+    return found
+
+
+def fail(depth: int, message: str) -> None:
+    # Python folds the same frame many times into one, so each has a line of its own in turn.
+    if depth == 0:
+        raise ValueError(message)
+    if depth % 2:
+        fail(depth - 1, message)
+    else:
+        fail(depth - 1, message)
+
+
+def log_failure(message: str) -> None:
+    try:
+        fail(200, message)
+    except ValueError:
+        logging.getLogger("app.test").exception("it failed")
+
+
+def test_a_long_traceback_still_ends_with_what_happened(log: io.StringIO) -> None:
+    log_failure("the reason that somebody looks for")
+    exception = only_line(log)["exception"]
+    assert exception.startswith("…")
+    assert exception.endswith("ValueError: the reason that somebody looks for")
+    assert "in fail" in exception
+
+
+def test_a_message_without_end_does_not_fill_the_log(log: io.StringIO) -> None:
+    log_failure("x" * 1_000_000)
+    logging.getLogger("app.test").info("y" * 1_000_000, extra={"path": "/start" + "z" * 1_000_000})
+    assert len(log.getvalue()) < 20_000
+    last = json.loads(log.getvalue().splitlines()[-1])
+    assert last["event"].startswith("yyy")
+    assert last["path"].startswith("/start")
+
+
+@pytest.mark.parametrize("form", ["event", "argument", "extra", "exception"])
+def test_whatever_a_field_holds_it_stays_one_json_object_on_one_line(log: io.StringIO, form: str) -> None:
+    logger = logging.getLogger("app.test")
+    match form:
+        case "event":
+            logger.info(NASTY)
+        case "argument":
+            logger.info("asked for %s", NASTY)
+        case "extra":
+            logger.info("asked", extra={"asked_for": NASTY})
+        case _:
+            log_failure(NASTY)
+    document = only_line(log)
+    for char in "\x1b\x07\u2028\u202e\u2066\r\x00\ud800":
+        assert all(char not in value for value in document.values())
+    assert log.getvalue().isascii()
+
+
+async def test_the_parameters_of_a_statement_are_not_in_its_traceback(
+    log: io.StringIO, database_url: str
+) -> None:
+    database = Database(database_url, pool_size=1)
+    # Made here, because a traceback quotes the source.
+    secret = secrets.token_hex(8)
+    try:
+        async with database.transaction() as tx:
+            await tx.execute(text("SELECT 1 / (length(:secret) - 16)"), {"secret": secret})
+    except DBAPIError:
+        logging.getLogger("app.test").exception("it failed")
+    finally:
+        await database.dispose()
+    assert "division by zero" in only_line(log)["exception"]
+    assert secret not in log.getvalue()
