@@ -51,8 +51,9 @@ from app.store.tokens import Token
 
 Announce = Callable[[str], object]
 
-# For calls that someone waits for: rather an answer soon than success late. A push is worth more patience.
-PROMPT = RetryPolicy(max_attempts=3, base=0.25, cap=2.0, longest_park=60.0)
+# For calls that someone waits for: rather an answer soon than success late, and no pause that is longer than
+# callers wait by default. A push is worth more patience.
+PROMPT = RetryPolicy(max_attempts=3, base=0.25, cap=2.0, longest_park=10.0)
 
 # So long a request waits for a registry that asked for a pause; beyond it the operation is parked.
 PATIENCE_SECONDS = 5.0
@@ -77,8 +78,11 @@ def broker_version() -> str:
         return "0.0.0"
 
 
-def wire(settings: Settings, url: str) -> Wired:
-    """Construct everything once; nothing is connected yet."""
+def wire(settings: Settings, url: str, *, prompt: RetryPolicy = PROMPT) -> Wired:
+    """Construct everything once; nothing is connected yet.
+
+    `prompt` is how patient the operations are that callers wait for.
+    """
     database = Database(url, pool_size=settings.pool_size)
     notifications = Notifications(url)
     client = RegistryClient(
@@ -103,10 +107,10 @@ def wire(settings: Settings, url: str) -> Wired:
     inspections = Inspections(database, client, credentials, intake)
     composer = Composer(database, client, credentials, pushes)
     handlers = {
-        Kind.CREATE_LIST: Handler(composer.perform_create, policy=PROMPT),
-        Kind.ADD_ENTRIES: Handler(composer.perform_add, policy=PROMPT),
-        Kind.INSPECT_IMAGE: Handler(inspections.perform, policy=PROMPT),
-        Kind.INSPECT_IMAGES: Handler(inspections.perform_many, policy=PROMPT),
+        Kind.CREATE_LIST: Handler(composer.perform_create, policy=prompt),
+        Kind.ADD_ENTRIES: Handler(composer.perform_add, policy=prompt),
+        Kind.INSPECT_IMAGE: Handler(inspections.perform, policy=prompt),
+        Kind.INSPECT_IMAGES: Handler(inspections.perform_many, policy=prompt),
         Kind.PUSH_LIST: Handler(pushes.perform, pushes.ended),
     }
     services = Services(

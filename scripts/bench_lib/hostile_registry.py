@@ -113,7 +113,14 @@ async def _silence(_write: Write) -> None:
 
 
 async def main() -> None:
-    server = await asyncio.start_server(Registry().serve, "127.0.0.1", 0)
+    registry = Registry()
+    tasks: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Nobody else refers to one that waits for ever.
+        tasks.add(asyncio.create_task(registry.serve(reader, writer)))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,7 +19,7 @@ from tests.support.broker import Broker
 
 START = b"GET /healthz HTTP/1.1\r\nHost: broker\r\n"
 REQUEST = START + b"\r\n"
-HUGE = 20_000_000
+HUGE = 2_000_000
 PIECE = 16_384
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -169,14 +169,16 @@ async def test_a_head_that_comes_byte_by_byte_is_not_waited_for() -> None:
     async with impatient() as (reader, writer):
 
         async def drip() -> None:
-            while not reader.at_eof():
+            while True:
                 writer.write(b"x")
                 await asyncio.sleep(0.01)
 
         writer.write(START)
         dripping = asyncio.create_task(drip())
-        assert await reader.read() == b""
-        await dripping
+        # A byte that comes too late resets the connection.
+        with suppress(ConnectionError):
+            assert await reader.read() == b""
+        dripping.cancel()
 
 
 async def test_a_body_and_a_pause_between_requests_may_take_longer_than_a_head() -> None:

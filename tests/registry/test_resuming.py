@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -21,6 +22,7 @@ from tests.support.registry import (
     ExpiredToken,
     Fault,
     FlippedByte,
+    LostReply,
     OtherStatus,
     Redirect,
     RegistryDouble,
@@ -230,6 +232,7 @@ async def test_a_registry_that_can_not_say_where_it_is_gets_this_blob_anew(
     assert len(registry.received("POST", "/uploads/")) == 3
     assert len(registry.received("GET", "/uploads/")) == 1
     assert not registry.received("PATCH")
+    assert len(registry.received("PUT", "/uploads/")) == 3
     assert len([r for r in source.received("GET", "/blobs/") if LAYER not in r.path]) == 1
     check_truthful(told)
     check_arrived(registry)
@@ -266,7 +269,40 @@ async def test_an_upload_whose_parts_were_joined_wrongly_is_begun_anew(
     bad = Status.oci(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
     registry.misbehave(bad, method="PUT", path=UPLOAD, after=1)
     await copy(source, registry)
+    assert len(registry.received("POST", "/uploads/")) == 3
     check_arrived(registry)
+
+
+async def test_an_upload_whose_answer_was_lost_is_not_repeated(
+    source: RegistryDouble, registry: RegistryDouble
+) -> None:
+    registry.misbehave(LostReply(), method="PUT", path=UPLOAD)
+    _, told = await copy(source, registry)
+    assert len(ranges(source)) == 1
+    assert sent(registry) == SIZE
+    check_truthful(told)
+    check_arrived(registry)
+
+
+async def test_copies_in_both_directions_that_break_all_the_time_end() -> None:
+    """Who waits to send again holds nothing that others need in order to send."""
+    images = [make_image(layers=[1500 * 1024, 1200 * 1024], seed=n) for n in range(4)]
+    limits = replace(QUICK, transfers=1, attempts=8)
+    async with (
+        RegistryDouble() as one,
+        RegistryDouble() as two,
+        RegistryClient(LOOPBACK, limits=limits) as client,
+        asyncio.timeout(60),
+        asyncio.TaskGroup() as group,
+    ):
+        for here, there, seed_ in ((one, two, 1), (two, one, 2)):
+            there.misbehave(
+                CutUpload(MIB), method="PUT", path=UPLOAD, times=None, probability=0.5, seed=seed_
+            )
+            for number, image in enumerate(images):
+                plant(here, f"src{number}", "1", image)
+            children = [child_at(here, f"src{n}", image) for n, image in enumerate(images)]
+            group.create_task(push(client, target_at(there, "dst", images), children, INSECURE))
 
 
 async def test_both_ends_may_break(source: RegistryDouble, registry: RegistryDouble) -> None:

@@ -74,7 +74,7 @@ class Broker:
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
-            wired = wire(self.settings, self._database_url())
+            wired = wire(self.settings, self._database_url(), prompt=self._policy)
             stack.push_async_callback(wired.database.dispose)
             await wired.services.tokens.bootstrap(self.token)
             self.base_url = await stack.enter_async_context(self._serving(wired))
