@@ -39,6 +39,10 @@ class _Handler(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         """What the transport read at once, which may be 256 KiB: tens of thousands of heads or chunks."""
+        if not data:
+            # aiohttp's own sign that a reader which was behind goes on.
+            super().data_received(data)
+            return
         while data and self._awaits_head:
             end = data.find(_END_OF_HEAD, 0, _HEAD_SLICE)
             size = _HEAD_SLICE if end < 0 else end + len(_END_OF_HEAD)

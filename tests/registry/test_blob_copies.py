@@ -117,11 +117,12 @@ async def test_an_image_from_elsewhere_shares_what_another_has_here(registry: Re
 
 async def test_nothing_is_mounted_from_the_target_itself(registry: RegistryDouble) -> None:
     plant(registry, "dst", "other", IMAGES[0])
-    plant(registry, "src1", "1", IMAGES[1])
+    plant_without(registry, "src1", IMAGES[1], SHARED)
     children = [child_at(registry, "dst", IMAGES[0]), child_at(registry, "src1", IMAGES[1])]
     async with connect() as client:
-        await push(client, target_at(registry, "dst", IMAGES), children, INSECURE)
+        result = await push(client, target_at(registry, "dst", IMAGES), children, INSECURE)
     assert {r.query["from"] for r in registry.received("POST")} == {"src1"}
+    assert (result.blobs.skipped, result.blobs.mounted) == (1, 2)
 
 
 async def test_uploads_that_declined_mounts_opened_are_used_or_given_back(registry: RegistryDouble) -> None:
