@@ -1,0 +1,133 @@
+"""What connections take in: everything honest, however it is cut up, and no floods of heads or crumbs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+
+from app.registry.client import Limits
+from app.registry.connections import Pools
+from app.registry.policy import AccessPolicy
+from app.registry.urls import parse_url
+from tests.support.clients import LOOPBACK, listening
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+BODY = random.Random(5).randbytes(3 * 1024 * 1024)
+
+
+@asynccontextmanager
+async def answering(*pieces: bytes) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+    """The status and body of an answer that comes in these pieces."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    async with listening(serve) as port:
+        url = parse_url(f"http://127.0.0.1:{port}/")
+        assert url is not None
+        pools = Pools(LOOPBACK, Limits())
+        pool = pools.of(url, registry="x", verify=False)
+        try:
+            async with asyncio.timeout(20), pool.stream("GET", url, {}) as opened:
+                yield opened.status, opened.chunks
+        finally:
+            await pools.close()
+
+
+async def body_of(*pieces: bytes, pause: float = 0.0) -> bytes:
+    async with answering(*pieces) as (_, chunks):
+        got = []
+        async for chunk in chunks:
+            got.append(chunk)
+            await asyncio.sleep(pause)
+        return b"".join(got)
+
+
+def chunked(body: bytes, size: int, extension: bytes = b"") -> bytes:
+    parts = (body[at : at + size] for at in range(0, len(body), size))
+    return b"".join(b"%x%b\r\n%b\r\n" % (len(part), extension, part) for part in parts) + b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.01])
+async def test_a_large_body_comes_whole_though_its_reader_is_slow(pause: float) -> None:
+    """aiohttp stops and resumes its parser in the middle of what came."""
+    length = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY)
+    parts = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(BODY, 32 * 1024)
+    for pieces in ((length + BODY,), (length, BODY), (parts,)):
+        got = await body_of(*pieces, pause=pause)
+        assert hashlib.sha256(got).digest() == hashlib.sha256(BODY).digest()
+
+
+async def test_a_head_may_come_in_any_pieces() -> None:
+    data = HEAD + b"X: " + b"a" * 7_000 + b"\r\nContent-Length: 5\r\n\r\nhello"
+    rng = random.Random(1)
+    for _ in range(30):
+        cuts = sorted(rng.sample(range(1, len(data)), 4))
+        pieces = [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+        assert await body_of(*pieces) == b"hello"
+
+
+async def test_a_few_interim_answers_are_passed_over() -> None:
+    early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+    assert await body_of(early * 5 + HEAD + b"Content-Length: 2\r\n\r\nok") == b"ok"
+
+
+@pytest.mark.parametrize("extension", [b"", b";a=b"])
+async def test_a_small_body_may_come_in_crumbs(extension: bytes) -> None:
+    body = BODY[:400]
+    assert await body_of(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(body, 1, extension)) == body
+
+
+async def test_a_text_with_many_lines_is_not_taken_for_crumbs() -> None:
+    text = b'  "key": "value",\r\n' * 50_000
+    assert await body_of(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(text, 8192)) == text
+    assert await body_of(HEAD + b"Content-Length: %d\r\n\r\n" % len(text) + text) == text
+    numbers = b"a\r\n" * 50_000
+    assert await body_of(HEAD + b"Content-Length: %d\r\n\r\n" % len(numbers) + numbers) == numbers
+
+
+async def test_a_flood_of_interim_answers_ends_the_call() -> None:
+    with pytest.raises(aiohttp.ClientResponseError):
+        await body_of(b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000)
+
+
+@pytest.mark.parametrize("extension", [b"", b";a=b"])
+async def test_a_large_body_in_crumbs_ends_the_call(extension: bytes) -> None:
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await body_of(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", chunked(BODY[:500_000], 1, extension))
+
+
+async def test_an_honest_answer_comes_after_another_on_one_connection() -> None:
+    policy = AccessPolicy.parse(allow_loopback=True)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 10 + HEAD + b"Content-Length: 2\r\n\r\nok")
+        writer.close()
+
+    async with listening(serve) as port:
+        url = parse_url(f"http://127.0.0.1:{port}/")
+        assert url is not None
+        pools = Pools(policy, Limits())
+        for _ in range(5):
+            async with pools.of(url, registry="x", verify=False).stream("GET", url, {}) as opened:
+                assert b"".join([chunk async for chunk in opened.chunks]) == b"ok"
+        await pools.close()
