@@ -206,6 +206,53 @@ class ListNotPushable(Conflict):
     title = "The list can't be pushed as it stands"
 
 
+class ListFailed(Conflict):
+    """What the list was to become is off, until an image or a change that puts it right comes in."""
+
+    code = "list-failed"
+    title = "The list has failed"
+
+
+class ListIncomplete(ListFailed):
+    """`missing_platforms` are those that nobody handed in by the deadline."""
+
+    code = "list-incomplete"
+    title = "The list was not complete by its deadline"
+
+
+class BuildFailed(ListFailed):
+    """`failures` has the reason for each platform whose build was reported to have failed."""
+
+    code = "build-failed"
+    title = "A build that the list waits for has failed"
+
+
+class MixedRevisions(Conflict):
+    """`revisions` has what each image was built from, by its reference."""
+
+    code = "mixed-revisions"
+    title = "The images were not built from one revision"
+
+
+class Superseded(Conflict):
+    """`push_id` is the newer run's push, `digest` what it put there."""
+
+    code = "superseded"
+    title = "A newer run has pushed this tag"
+
+
+class PlatformsLost(Conflict):
+    """`platforms` are those that readers of the tag have now and would not have any more."""
+
+    code = "platforms-lost"
+    title = "The push would take platforms from the tag"
+
+
+class PushNotRestorable(Conflict):
+    code = "push-not-restorable"
+    title = "Only a push that succeeded can be restored"
+
+
 class NameTaken(Conflict):
     code = "name-taken"
     title = "The name is taken"

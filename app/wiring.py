@@ -32,6 +32,7 @@ from app.runner.runner import Runner
 from app.services.attempts import Handler
 from app.services.composing import Composer
 from app.services.credentials import Credentials
+from app.services.deadlines import Deadlines
 from app.services.inspections import Inspections
 from app.services.intake import Intake
 from app.services.lists import Lists
@@ -69,6 +70,7 @@ class Wired:
     services: Services
     handlers: Mapping[Kind, Handler]
     registries: Registries
+    deadlines: Deadlines
 
 
 def broker_version() -> str:
@@ -114,7 +116,7 @@ def wire(settings: Settings, url: str, *, prompt: RetryPolicy = PROMPT) -> Wired
         Kind.PUSH_LIST: Handler(pushes.perform, pushes.ended),
     }
     services = Services(
-        lists=Lists(database, intake, pushes),
+        lists=Lists(database, notifications, intake, pushes),
         pushes=pushes,
         inspections=inspections,
         operations=Operations(database, notifications, handlers),
@@ -123,7 +125,8 @@ def wire(settings: Settings, url: str, *, prompt: RetryPolicy = PROMPT) -> Wired
         version=broker_version(),
     )
     registries = Registries(database, notifications, client.budgets)
-    return Wired(database, notifications, client, services, handlers, registries)
+    deadlines = Deadlines(database, pushes)
+    return Wired(database, notifications, client, services, handlers, registries, deadlines)
 
 
 async def run_api_and_worker(settings: Settings, *, announce: Announce) -> None:
@@ -277,10 +280,12 @@ async def listening(wired: Wired) -> AsyncIterator[Services]:
 
 @asynccontextmanager
 async def _listening(wired: Wired) -> AsyncIterator[None]:
-    """Notifications and housekeeping for as long as the block runs."""
+    """Notifications, deadlines and housekeeping for as long as the block runs."""
     housekeeper = Housekeeper(wired.database, [delete_expired_lists, forget_old_budgets])
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(wired.notifications.run()), group.create_task(housekeeper.run())]
+        tasks = [
+            group.create_task(each.run()) for each in (wired.notifications, wired.deadlines, housekeeper)
+        ]
         try:
             yield
         finally:

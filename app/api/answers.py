@@ -23,12 +23,14 @@ BYTES: Json = {"schema": {"type": "string", "format": "binary"}}
 
 
 def json_answer(
-    status: int, headers: Callable[[Json], Mapping[str, str]] | None = None
+    status: int,
+    headers: Callable[[Json], Mapping[str, str]] | None = None,
+    readable: Callable[[Json], Json] = dict,
 ) -> Callable[[Json], Response]:
-    """The natural answer that is the operation's result."""
+    """The natural answer that is the operation's result, as `readable` makes it of what was kept."""
 
     def render(result: Json) -> Response:
-        return JSONResponse(result, status, dict(headers(result)) if headers else None)
+        return JSONResponse(readable(result), status, dict(headers(result)) if headers else None)
 
     return render
 

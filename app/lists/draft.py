@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from app.errors import DuplicatePlatform, FieldError, InvalidInput
@@ -22,10 +23,14 @@ MAX_ENTRIES = 1024
 
 
 class ListState(StrEnum):
-    """`pushed`: the list as it stands is what its last push put; any later change opens it again."""
+    """`pushed`: the list as it stands is what its last push put; any later change opens it again.
+
+    `failed`: nobody needs to wait for it any more; its problem says why, and what comes in later opens it.
+    """
 
     OPEN = "open"
     PUSHED = "pushed"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,14 @@ class ImageFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """The index that an entry was taken from: its reference as the caller gave it, and what was selected."""
+
+    reference: Reference
+    platforms: tuple[Platform, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One image of a list. `reference` is canonical and unique in the list: it is what Docker knows it by."""
 
@@ -63,6 +76,8 @@ class Entry:
     added_by: str
     added_at: datetime
     artifact_type: str | None = None
+    # None for an image that was named itself.
+    origin: Origin | None = None
 
     @property
     def platform(self) -> Platform:
@@ -89,7 +104,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a list says of itself, besides its entries."""
+    """What a list says of itself, besides its entries.
+
+    `failures` has by platform the reasons of builds that won't hand in their image, `complete_by` is when all
+    others must have. `run_number` says which of two sessions for one tag is the newer one.
+    """
 
     format: Format = Format.AUTO
     annotations: Mapping[str, str] = field(default_factory=dict)
@@ -103,11 +122,19 @@ class Options:
     allow_duplicate_platforms: bool = False
     insecure: bool = False
     expires_at: datetime | None = None
+    complete_by: datetime | None = None
+    failures: Mapping[str, str] = field(default_factory=dict)
+    run_number: int | None = None
+    same_revision: bool = False
+    allow_partial: bool = False
+    allow_shrink: bool = False
+    allow_older: bool = False
+    referrers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A list at one revision."""
+    """A list at one revision; `problem` is why it has failed, if it has."""
 
     id: UUID
     reference: Reference
@@ -121,6 +148,7 @@ class Draft:
     updated_at: datetime
     push_operation_id: UUID | None = None
     last_push_id: UUID | None = None
+    problem: Mapping[str, Any] | None = None
 
     @property
     def in_order(self) -> tuple[Entry, ...]:
@@ -171,10 +199,11 @@ def amend(entries: Sequence[Entry], incoming: Sequence[Entry], *, allow_duplicat
     return Amended((*kept, *fresh), fresh, removed, replaced)
 
 
-def remove(entries: Sequence[Entry], leaving: Entry) -> tuple[Entry, ...]:
-    """The entries without one image, and without the attestations that were its own."""
-    rest = [entry for entry in entries if entry.id != leaving.id]
-    return tuple(_without_orphans(rest, [leaving], rest))
+def remove(entries: Sequence[Entry], *leaving: Entry) -> tuple[Entry, ...]:
+    """The entries without some images, and without the attestations that were their own."""
+    gone = {entry.id for entry in leaving}
+    rest = [entry for entry in entries if entry.id not in gone]
+    return tuple(_without_orphans(rest, leaving, rest))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from app.errors import FieldError, InvalidInput, SourceInvalid, UnsupportedPlatform
 from app.lists.draft import Options, merged
+from app.lists.readiness import satisfies
 from app.lists.source import at, parse_any_platform
 from app.oci.annotations import parse_annotations
 from app.oci.descriptor import Descriptor, parse_descriptor
 from app.oci.index import Format
-from app.oci.platform import Platform, is_known
+from app.oci.platform import Platform, is_known, parse_platform
 from app.oci.reference import Reference, parse_reference, parse_tag
 
 
@@ -32,11 +33,35 @@ def apply_changes(options: Options, changes: Mapping[str, Any]) -> Options:
     return changed
 
 
+def amend_options(options: Options, changes: Mapping[str, Any], now: datetime) -> Options:
+    """What one more leg says of a list that is there.
+
+    Each leg says anew how long the others have, counted from its own call; the first one's word stands, until
+    that time is over.
+    """
+    if options.complete_by is not None and options.complete_by > now:
+        changes = {name: value for name, value in changes.items() if name != "complete_by"}
+    return apply_changes(options, changes)
+
+
+def forget_failures(options: Options, built: Iterable[Platform]) -> Options:
+    """The options without the failures of builds that have handed in their image after all."""
+    platforms = list(built)
+    kept = {
+        text: reason
+        for text, reason in options.failures.items()
+        if not any(satisfies(platform, parse_platform(text)) for platform in platforms)
+    }
+    return replace(options, failures=kept)
+
+
 def _changed(options: Options, name: str, value: Any) -> Any:
     if name == "annotations":
         # Null entries clear, so only the rest is checked.
         parse_annotations({key: text for key, text in (value or {}).items() if text is not None})
-    if name in {"annotations", "labels"}:
+    if name == "failures" and value is not None:
+        value = {str(parse_platform(key)): reason for key, reason in value.items()}
+    if name in {"annotations", "labels", "failures"}:
         return merged(getattr(options, name), value) if value is not None else {}
     if value is None:
         return getattr(_DEFAULTS, name)
@@ -85,6 +110,7 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "subject": _parse_subject,
     "artifact_type": _parse_artifact_type,
     "expires_at": datetime.fromisoformat,
+    "complete_by": datetime.fromisoformat,
 }
 
 

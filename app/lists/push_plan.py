@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 from app.errors import FieldError, InvalidInput, ListNotPushable, TagMoved
 from app.lists.draft import Draft
-from app.lists.readiness import Severity, find_findings, is_pushable
+from app.lists.readiness import Severity, find_findings, is_pushable, missing_platforms
+from app.lists.run_order import RunOrder, parse_order
 from app.oci.digest import Digest, parse_digest
 from app.oci.index import IndexEntry, build_index
 from app.oci.manifest import Manifest
@@ -77,16 +80,41 @@ class Conditions:
 
 
 ALWAYS = Conditions()
+# What was planned before runs had an order is older than all that was planned since.
+FIRST = RunOrder(datetime.min.replace(tzinfo=UTC))
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What a push may do although it is seldom meant; each is off until somebody says it."""
+
+    shrink: bool = False
+    """Take platforms from a tag."""
+    older: bool = False
+    """Overwrite what a newer run has put."""
+
+    def document(self) -> dict[str, object]:
+        return {"shrink": self.shrink, "older": self.older}
+
+
+NONE = Consent()
 
 
 @dataclass(frozen=True, slots=True)
 class PushPlan:
-    """The index's bytes, the manifests it lists in their order, and where all of it goes."""
+    """The index's bytes, the manifests it lists in their order, and where all of it goes.
+
+    `missing_platforms` are expected and not there; `referrers` go along to other repositories if asked.
+    """
 
     index: Manifest
     children: tuple[PushChild, ...]
     targets: tuple[PushTarget, ...]
+    order: RunOrder
     conditions: Conditions = ALWAYS
+    consent: Consent = NONE
+    referrers: bool = False
+    missing_platforms: tuple[str, ...] = ()
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -106,7 +134,11 @@ class PushPlan:
         return {
             "children": [child.document() for child in self.children],
             "targets": [target.document() for target in self.targets],
+            "order": self.order.document(),
             "conditions": self.conditions.document(),
+            "consent": self.consent.document(),
+            "referrers": self.referrers,
+            "missing_platforms": list(self.missing_platforms),
         }
 
 
@@ -135,13 +167,21 @@ def find_index(draft: Draft) -> Manifest | None:
 
 
 def plan_push(
-    draft: Draft, *, targets: Sequence[Reference] = (), conditions: Conditions = ALWAYS
+    draft: Draft,
+    now: datetime,
+    *,
+    targets: Sequence[Reference] = (),
+    conditions: Conditions = ALWAYS,
+    consent: Consent = NONE,
 ) -> PushPlan:
     """Decide a push of the list to its own reference, its tags and targets, and the further `targets`.
 
-    Raises ListNotPushable naming each entry without a platform, or that there are none.
+    What the list itself consents to needs no `consent`. Raises ListNotPushable naming each entry without a
+    platform, or that there are none.
     """
-    _refuse_unpushable(draft)
+    options = draft.options
+    if (refusal := find_refusal(draft)) is not None:
+        raise refusal
     references = (
         draft.reference,
         *(draft.reference.tagged(tag) for tag in draft.options.tags),
@@ -154,16 +194,17 @@ def plan_push(
             PushChild(entry.reference, entry.digest, entry.media_type, entry.size) for entry in draft.in_order
         ),
         targets=_by_repository(references),
+        order=RunOrder(draft.created_at if draft.session else now, options.run_number),
         conditions=conditions,
+        consent=Consent(consent.shrink or options.allow_shrink, consent.older or options.allow_older),
+        referrers=options.referrers,
+        missing_platforms=tuple(str(platform) for platform in missing_platforms(draft)),
     )
 
 
-def parse_plan(index: Manifest, document: dict[str, object]) -> PushPlan:
-    """The plan that `PushPlan.document` was taken from."""
-    children, targets, conditions = (document[name] for name in ("children", "targets", "conditions"))
-    assert isinstance(children, list)  # noqa: S101 - our own document, written by `document`
-    assert isinstance(targets, list)  # noqa: S101
-    assert isinstance(conditions, dict)  # noqa: S101
+def parse_plan(index: Manifest, document: Mapping[str, Any]) -> PushPlan:
+    """The plan that `PushPlan.document` was taken from, which may have been by an earlier version."""
+    expected = document["conditions"]["if_digest"]
     return PushPlan(
         index=index,
         children=tuple(
@@ -173,15 +214,19 @@ def parse_plan(index: Manifest, document: dict[str, object]) -> PushPlan:
                 child["media_type"],
                 child["size"],
             )
-            for child in children
+            for child in document["children"]
         ),
         targets=tuple(
-            PushTarget(_parse_repository(target["repository"]), tuple(target["tags"])) for target in targets
+            PushTarget(_parse_repository(target["repository"]), tuple(target["tags"]))
+            for target in document["targets"]
         ),
+        order=parse_order(document["order"]) if "order" in document else FIRST,
         conditions=Conditions(
-            conditions["if_absent"],
-            parse_digest(conditions["if_digest"]) if conditions["if_digest"] else None,
+            document["conditions"]["if_absent"], parse_digest(expected) if expected else None
         ),
+        consent=Consent(**document.get("consent", {})),
+        referrers=document.get("referrers", False),
+        missing_platforms=tuple(document.get("missing_platforms", ())),
     )
 
 
@@ -198,12 +243,13 @@ def _by_repository(references: Iterable[Reference]) -> tuple[PushTarget, ...]:
     return tuple(PushTarget(repository, tuple(names)) for repository, names in tags.items())
 
 
-def _refuse_unpushable(draft: Draft) -> None:
+def find_refusal(draft: Draft) -> ListNotPushable | None:
+    """Why a push of the list would be refused before anything is sent; None if it would not."""
     places = {entry.id: position for position, entry in enumerate(draft.in_order)}
     lacking = [finding for finding in find_findings(draft) if finding.severity is Severity.ERROR]
     if not lacking:
-        return
-    raise ListNotPushable(
+        return None
+    return ListNotPushable(
         lacking[0].detail,
         list_id=str(draft.id),
         errors=[

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+from app.errors import MixedRevisions
 from app.lists.draft import Draft, Entry
 from app.oci import platform as platforms
 from app.oci.index import Format
@@ -81,6 +82,7 @@ def find_findings(draft: Draft) -> tuple[Finding, ...]:
     found += _contradictions(draft)
     found += _shared_platforms(draft.entries)
     found += _mixed_types(draft.entries)
+    found += _mixed_revisions(draft)
     return tuple(sorted(found, key=lambda finding: finding.severity is not Severity.ERROR))
 
 
@@ -141,6 +143,39 @@ def _shared_platforms(entries: Sequence[Entry]) -> list[Finding]:
             )
             found.append(Finding("shared-platform", Severity.WARNING, detail, entry.id))
     return found
+
+
+def _mixed_revisions(draft: Draft) -> list[Finding]:
+    revisions = find_revisions(draft.entries)
+    if len(set(revisions.values())) <= 1:
+        return []
+    severity = Severity.ERROR if draft.options.same_revision else Severity.WARNING
+    return [Finding("mixed-revisions", severity, describe_revisions(revisions))]
+
+
+def find_revisions(entries: Sequence[Entry]) -> dict[str, str | None]:
+    """What each image was built from, as its label says; attestations have none and need none."""
+    return {str(entry.reference): entry.image.revision for entry in entries if not entry.platform.is_unknown}
+
+
+def describe_revisions(revisions: Mapping[str, str | None]) -> str:
+    first: dict[str | None, str] = {}
+    for reference, revision in revisions.items():
+        first.setdefault(revision, reference)
+    told = [f"{reference} from {revision or 'an unknown one'}" for revision, reference in first.items()]
+    return "The images were not built from one revision: " + ", ".join(told)
+
+
+def refuse_mixed_revisions(draft: Draft) -> None:
+    """Raises MixedRevisions if the list says `same_revision` and its images' labels differ."""
+    revisions = find_revisions(draft.entries)
+    if draft.options.same_revision and len(set(revisions.values())) > 1:
+        raise MixedRevisions(
+            describe_revisions(revisions),
+            list_id=str(draft.id),
+            reference=str(draft.reference),
+            revisions=revisions,
+        )
 
 
 def _mixed_types(entries: Sequence[Entry]) -> list[Finding]:

@@ -11,8 +11,10 @@ from uuid import UUID, uuid4
 from app.errors import Unavailable
 from app.lists import draft as drafts
 from app.lists.draft import Draft, ListState, Options
-from app.lists.options import apply_changes
+from app.lists.options import amend_options, forget_failures
+from app.lists.readiness import refuse_mixed_revisions
 from app.lists.source import parse_sources
+from app.lists.verdict import retract
 from app.oci.reference import parse_reference
 from app.operations.progress import Progress, ProgressStep
 from app.registry.client import RegistryClient
@@ -48,10 +50,11 @@ class Composer:
         async with self._database.transaction() as tx:
             await attempt.hold(tx)
             before = await _open_or_create(tx, call, request)
+            after = retract(before, request.options.get("failures"))
             # A leg may say insecure although the first one did not: the push that follows needs it.
             insecure = before.options.insecure or request.insecure
-            options = replace(apply_changes(before.options, request.options), insecure=insecure)
-            after = replace(before, options=options)
+            options = amend_options(before.options, request.options, datetime.now(UTC))
+            after = replace(after, options=replace(options, insecure=insecure))
             await self._add(tx, attempt, call, before=before, after=after, resolved=resolved)
 
     async def perform_add(self, attempt: Attempt) -> None:
@@ -94,8 +97,10 @@ class Composer:
             [each.entry for each in resolved],
             allow_duplicate_platforms=after.options.allow_duplicate_platforms,
         )
-        after = replace(after, entries=amended.entries)
-        saved = await save_changed(tx, self._pushes, call, before, after, removed=amended.removed)
+        options = forget_failures(after.options, [entry.platform for entry in amended.added])
+        after = replace(after, entries=amended.entries, options=options)
+        refuse_mixed_revisions(after)
+        saved = await save_changed(tx, self._pushes, call, before, after)
         await attempt.succeed(tx, list_document(saved, amended.replaced), list_id=saved.id)
 
     def _call(self, attempt: Attempt) -> Call:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from enum import StrEnum
+from time import monotonic
+from typing import Any, assert_never
 from uuid import UUID, uuid4
 
 from app.errors import (
@@ -15,11 +17,14 @@ from app.errors import (
     ListExists,
     ListNotFound,
     RevisionChanged,
+    revive,
 )
 from app.lists import draft as drafts
-from app.lists.draft import Draft, Entry, EntryChanges, Options
+from app.lists.draft import Draft, Entry, EntryChanges, ListState, Options
 from app.lists.options import apply_changes
+from app.lists.readiness import is_complete
 from app.lists.source import parse_sources
+from app.lists.verdict import retract
 from app.oci.digest import Digest
 from app.oci.manifest import Manifest
 from app.oci.reference import Reference, parse_reference
@@ -32,7 +37,10 @@ from app.store import lists as stored
 from app.store.database import Database, Transaction
 from app.store.lists import ListFilter, Position
 from app.store.manifests import load_manifests
+from app.store.notifications import LIST_CHANGED, Notifications
 from app.store.operations import Operation
+
+POLL_SECONDS = 5.0
 
 # Those that a caller may have seen; None for whatever there is.
 Revisions = frozenset[int] | None
@@ -69,13 +77,39 @@ class Deletion:
     problem: BrokerError | None = None
 
 
+class Goal(StrEnum):
+    """What a caller may wait for a list to be."""
+
+    COMPLETE = "complete"
+    PUSHED = "pushed"
+
+    def is_reached(self, draft: Draft) -> bool:
+        match self:
+            case Goal.COMPLETE:
+                return is_complete(draft)
+            case Goal.PUSHED:
+                return draft.state is ListState.PUSHED
+            case _:
+                assert_never(self)
+
+
 class Lists:
     """Everything about lists that needs no registry; what does is accepted here and left to `Composer`."""
 
-    def __init__(self, database: Database, intake: Intake, pushes: Pushes) -> None:
+    def __init__(
+        self,
+        database: Database,
+        notifications: Notifications,
+        intake: Intake,
+        pushes: Pushes,
+        *,
+        poll: float = POLL_SECONDS,
+    ) -> None:
         self._database = database
+        self._notifications = notifications
         self._intake = intake
         self._pushes = pushes
+        self._poll = poll
 
     async def create(self, call: Call, request: ListRequest) -> Operation:
         """Accept a creation; everything that can be refused without a registry is refused here."""
@@ -122,6 +156,24 @@ class Lists:
         async with self._database.snapshot() as tx:
             return await stored.get_list(tx, project_id, list_id)
 
+    async def wait(self, project_id: UUID, list_id: UUID, goal: Goal, seconds: float) -> tuple[Draft, bool]:
+        """The list when it has reached the goal, or as it is after `seconds`, and which of the two it is.
+
+        Raises the problem of a list that has failed.
+        """
+        give_up = monotonic() + seconds
+        async with self._notifications.subscribe(LIST_CHANGED, str(list_id)) as change:
+            while True:
+                draft = await self.get(project_id, list_id)
+                if draft.problem is not None:
+                    raise revive({"list_id": str(list_id), **draft.problem})
+                if goal.is_reached(draft):
+                    return draft, True
+                left = give_up - monotonic()
+                if left <= 0:
+                    return draft, False
+                await change.wait(min(left, self._poll))
+
     async def find(self, project_id: UUID, reference: Reference, session: str) -> Draft | None:
         async with self._database.snapshot() as tx:
             return await stored.find_list(tx, project_id, reference, session)
@@ -138,7 +190,8 @@ class Lists:
         """Change what a list says of itself; a list that becomes complete by it is pushed if it says so."""
         async with self._database.transaction() as tx:
             draft = await _open(tx, call.project_id, list_id, revisions)
-            changed = replace(draft, options=apply_changes(draft.options, changes))
+            kept = retract(draft, changes.get("failures"))
+            changed = replace(kept, options=apply_changes(draft.options, changes))
             return await save_changed(tx, self._pushes, call, draft, changed)
 
     async def annotate(
@@ -166,9 +219,7 @@ class Lists:
         async with self._database.transaction() as tx:
             draft = await _open(tx, call.project_id, list_id, revisions)
             entries = drafts.remove(draft.entries, find_entry(draft, entry_id))
-            leaving = {entry.id for entry in draft.entries} - {entry.id for entry in entries}
-            changed = replace(draft, entries=entries)
-            return await save_changed(tx, self._pushes, call, draft, changed, removed=leaving)
+            return await save_changed(tx, self._pushes, call, draft, replace(draft, entries=entries))
 
     async def delete(self, project_id: UUID, list_id: UUID, *, revisions: Revisions = None) -> None:
         async with self._database.transaction() as tx:

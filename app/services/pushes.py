@@ -8,13 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 from uuid import UUID, uuid4
 
 from app.errors import BrokerError, ListNotFound, OperationCancelled, Unavailable
 from app.lists.draft import Draft, ListState
 from app.lists.push_plan import (
     ALWAYS,
+    NONE,
     Conditions,
+    Consent,
     PushChild,
     PushTarget,
     build_draft_index,
@@ -52,6 +55,7 @@ class PushRequest:
     insecure: bool = False
     targets: Sequence[Reference] = ()
     conditions: Conditions = ALWAYS
+    consent: Consent = NONE
 
 
 class Pushes:
@@ -116,11 +120,19 @@ class Pushes:
         await stored.end_push(
             tx, operation.project_id, planned.id, outcome, ended_at=operation.ended_at, problem=problem
         )
+        if planned.list_id is not None:
+            await _fail_list(tx, operation, planned.list_id, problem)
 
     async def _enqueue(
         self, tx: Transaction, call: Call, draft: Draft, wanted: PushRequest, operation_id: UUID
     ) -> Operation:
-        plan = plan_push(draft, targets=wanted.targets, conditions=wanted.conditions)
+        plan = plan_push(
+            draft,
+            datetime.now(UTC),
+            targets=wanted.targets,
+            conditions=wanted.conditions,
+            consent=wanted.consent,
+        )
         planned = Push(
             id=uuid4(),
             operation_id=operation_id,
@@ -239,8 +251,21 @@ async def _settle_list(tx: Transaction, operation: Operation, list_id: UUID, pla
     if same and operation.request["purge"]:
         await lists.delete_list(tx, operation.project_id, list_id)
         return
-    state = ListState.PUSHED if same else draft.state
-    await lists.save_state(tx, operation.project_id, replace(draft, state=state, last_push_id=planned.id))
+    settled = replace(draft, state=ListState.PUSHED, problem=None) if same else draft
+    await lists.save_state(tx, operation.project_id, replace(settled, last_push_id=planned.id))
+
+
+async def _fail_list(
+    tx: Transaction, operation: Operation, list_id: UUID, problem: Mapping[str, Any]
+) -> None:
+    """A list whose completion started the push has failed with it; of one pushed by hand its caller knows."""
+    try:
+        draft = await lists.get_list(tx, operation.project_id, list_id, lock=True)
+    except ListNotFound:
+        return
+    if draft.push_operation_id == operation.id:
+        failed = replace(draft, state=ListState.FAILED, problem=problem)
+        await lists.save_state(tx, operation.project_id, failed)
 
 
 def _push_id(operation: Operation) -> UUID:

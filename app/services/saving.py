@@ -1,50 +1,52 @@
-"""The one way in which a changed list is stored: its revision, its state, and the push that completes it."""
+"""The one way in which a changed list is stored: its revision, its state, and the push that is due."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
-from uuid import UUID
 
 from app.lists.draft import Draft, Entry, ListState
-from app.lists.push_plan import find_index
-from app.lists.readiness import is_complete, is_pushable
+from app.lists.verdict import Verdict, judge
 from app.services.callers import Call
 from app.services.pushes import Pushes, PushRequest
 from app.store.database import Transaction
 from app.store.lists import save_list, save_state
 
 
-async def save_changed(
-    tx: Transaction, pushes: Pushes, call: Call, before: Draft, after: Draft, *, removed: Iterable[UUID] = ()
-) -> Draft:
+async def save_changed(tx: Transaction, pushes: Pushes, call: Call, before: Draft, after: Draft) -> Draft:
     """Store a list read with `lock=True`; a repeat that changes nothing leaves revision and push alone.
 
     A list that says `push_when_complete` and has become complete, or another index, is pushed: the operation
     is enqueued in this transaction.
     """
-    if before.revision and _says(before) == _says(after):
+    is_changed = not before.revision or _says(before) != _says(after)
+    if not is_changed and before.state is not ListState.FAILED:
         renewed = replace(before, options=after.options)
         if before.options.expires_at != after.options.expires_at:
             await save_state(tx, call.project_id, renewed)
         return renewed
-    same_index = before.revision > 0 and find_index(before) == find_index(after)
-    after = replace(
-        after,
-        revision=before.revision + 1,
-        state=before.state if same_index else ListState.OPEN,
-        updated_at=datetime.now(UTC),
-    )
-    if _wants_push(after) and not (same_index and before.push_operation_id):
-        operation = await pushes.enqueue(tx, call, after, PushRequest(insecure=after.options.insecure))
-        after = replace(after, push_operation_id=operation.id)
-    await save_list(tx, call.project_id, after, removed=removed)
+    now = datetime.now(UTC)
+    after = replace(after, revision=before.revision + is_changed, updated_at=now)
+    after = await _follow(tx, pushes, call, after, judge(before, after, now))
+    await save_list(tx, call.project_id, before, after)
     return after
 
 
-def _wants_push(draft: Draft) -> bool:
-    return draft.options.push_when_complete and is_complete(draft) and is_pushable(draft)
+async def save_late(tx: Transaction, pushes: Pushes, call: Call, draft: Draft) -> Draft:
+    """Store what a deadline that is over makes of a list read with `lock=True`."""
+    now = datetime.now(UTC)
+    after = await _follow(tx, pushes, call, replace(draft, updated_at=now), judge(draft, draft, now))
+    await save_state(tx, call.project_id, after)
+    return after
+
+
+async def _follow(tx: Transaction, pushes: Pushes, call: Call, draft: Draft, verdict: Verdict) -> Draft:
+    problem = verdict.failure.document() if verdict.failure is not None else None
+    draft = replace(draft, state=verdict.state, problem=problem)
+    if not verdict.is_push_due:
+        return draft
+    operation = await pushes.enqueue(tx, call, draft, PushRequest(insecure=draft.options.insecure))
+    return replace(draft, push_operation_id=operation.id)
 
 
 def _says(draft: Draft) -> object:

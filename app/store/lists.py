@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, Text, cast, delete, func, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from app.errors import ListNotFound
-from app.lists.draft import Draft, Entry, ImageFacts, ListState, Options
+from app.lists.draft import Draft, Entry, ImageFacts, ListState, Options, Origin
 from app.oci.digest import parse_digest
 from app.oci.index import Format
 from app.oci.reference import Reference, parse_reference
@@ -24,6 +24,7 @@ from app.store.documents import (
     read_override,
     read_platform,
 )
+from app.store.notifications import LIST_CHANGED
 from app.store.tables import entries, lists
 
 Position = tuple[datetime, UUID]
@@ -58,22 +59,28 @@ async def insert_list(tx: Transaction, project_id: UUID, draft: Draft) -> bool:
     )
     if (await tx.execute(statement)).first() is None:
         return False
-    await _save_entries(tx, project_id, draft)
+    await _save_entries(tx, project_id, draft.id, draft.entries)
     return True
 
 
-async def save_list(tx: Transaction, project_id: UUID, draft: Draft, *, removed: Iterable[UUID] = ()) -> None:
-    """Store a list that was read with `lock=True` and changed; `removed` are the entries that have left."""
-    await save_state(tx, project_id, draft)
-    if leaving := list(removed):
-        await tx.execute(delete(entries).where(entries.c.list_id == draft.id, entries.c.id.in_(leaving)))
-    await _save_entries(tx, project_id, draft)
+async def save_list(tx: Transaction, project_id: UUID, before: Draft, after: Draft) -> None:
+    """Store a list that was read with `lock=True` and changed, and those of its entries that differ."""
+    await save_state(tx, project_id, after)
+    leaving = {entry.id for entry in before.entries} - {entry.id for entry in after.entries}
+    if leaving:
+        await tx.execute(delete(entries).where(entries.c.list_id == after.id, entries.c.id.in_(leaving)))
+    known = {entry.id: entry for entry in before.entries}
+    changed = [entry for entry in after.entries if known.get(entry.id) != entry]
+    await _save_entries(tx, project_id, after.id, changed)
 
 
 async def save_state(tx: Transaction, project_id: UUID, draft: Draft) -> None:
-    """Store what a list says of itself, where its entries are as they were read."""
+    """Store what a list says of itself, where its entries are as they were read; who waits for it hears."""
     await tx.execute(
-        update(lists).where(lists.c.id == draft.id, lists.c.project_id == project_id).values(**_state(draft))
+        update(lists)
+        .where(lists.c.id == draft.id, lists.c.project_id == project_id)
+        .values(**_state(draft))
+        .returning(_tell())
     )
 
 
@@ -106,7 +113,30 @@ async def page_lists(
 
 async def delete_list(tx: Transaction, project_id: UUID, list_id: UUID) -> bool:
     statement = delete(lists).where(lists.c.id == list_id, lists.c.project_id == project_id)
-    return (await tx.execute(statement)).rowcount > 0
+    return (await tx.execute(statement.returning(_tell()))).first() is not None
+
+
+def _tell() -> ColumnElement[Any]:
+    return func.pg_notify(LIST_CHANGED, cast(lists.c.id, Text))
+
+
+async def lock_late_lists(tx: Transaction, limit: int) -> list[tuple[UUID, Draft]]:
+    """Open lists untouched since their deadline, with their projects; those that others are at are left."""
+    query = (
+        select(lists)
+        # The state is a literal, because a parameter would keep the planner from the partial index.
+        .where(
+            lists.c.state == text("'open'"),
+            lists.c.complete_by <= func.clock_timestamp(),
+            lists.c.updated_at < lists.c.complete_by,
+        )
+        .order_by(lists.c.complete_by)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    rows = (await tx.execute(query)).all()
+    drafts = await _with_entries(tx, rows)
+    return [(row.project_id, draft) for row, draft in zip(rows, drafts, strict=True)]
 
 
 async def delete_expired_lists(tx: Transaction) -> int:
@@ -144,14 +174,14 @@ def _conditions(wanted: ListFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-async def _save_entries(tx: Transaction, project_id: UUID, draft: Draft) -> None:
-    if not draft.entries:
+async def _save_entries(tx: Transaction, project_id: UUID, list_id: UUID, changed: Sequence[Entry]) -> None:
+    if not changed:
         return
-    rows = [_entry_values(project_id, draft.id, entry) for entry in draft.entries]
+    rows = [_entry_values(project_id, list_id, entry) for entry in changed]
     statement = upsert(entries)
-    changed = {name: statement.excluded[name] for name in rows[0] if name != "id"}
+    renewed = {name: statement.excluded[name] for name in rows[0] if name != "id"}
     # Rows beside the statement: within it, they would be compiled into another one for each number of them.
-    await tx.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changed), rows)
+    await tx.execute(statement.on_conflict_do_update(index_elements=["id"], set_=renewed), rows)
 
 
 def _key(draft: Draft) -> dict[str, Any]:
@@ -181,8 +211,17 @@ def _state(draft: Draft) -> dict[str, Any]:
         "allow_duplicate_platforms": options.allow_duplicate_platforms,
         "insecure": options.insecure,
         "expires_at": options.expires_at,
+        "complete_by": options.complete_by,
+        "failures": dict(options.failures),
+        "run_number": options.run_number,
+        "same_revision": options.same_revision,
+        "allow_partial": options.allow_partial,
+        "allow_shrink": options.allow_shrink,
+        "allow_older": options.allow_older,
+        "referrers": options.referrers,
         "push_operation_id": draft.push_operation_id,
         "last_push_id": draft.last_push_id,
+        "problem": draft.problem,
     }
 
 
@@ -206,6 +245,14 @@ def _read_list(row: Row[Any], of_list: Sequence[Entry]) -> Draft:
             allow_duplicate_platforms=row.allow_duplicate_platforms,
             insecure=row.insecure,
             expires_at=row.expires_at,
+            complete_by=row.complete_by,
+            failures=row.failures,
+            run_number=row.run_number,
+            same_revision=row.same_revision,
+            allow_partial=row.allow_partial,
+            allow_shrink=row.allow_shrink,
+            allow_older=row.allow_older,
+            referrers=row.referrers,
         ),
         entries=tuple(of_list),
         created_by=row.created_by,
@@ -213,6 +260,7 @@ def _read_list(row: Row[Any], of_list: Sequence[Entry]) -> Draft:
         updated_at=row.updated_at,
         push_operation_id=row.push_operation_id,
         last_push_id=row.last_push_id,
+        problem=row.problem,
     )
 
 
@@ -230,6 +278,7 @@ def _entry_values(project_id: UUID, list_id: UUID, entry: Entry) -> dict[str, An
         "platform_override": override_document(entry.override),
         "annotations": dict(entry.annotations),
         "image": entry.image.document(),
+        "origin": _origin_document(entry.origin),
         "added_by": entry.added_by,
         "added_at": entry.added_at,
     }
@@ -249,4 +298,19 @@ def _read_entry(row: Row[Any]) -> Entry:
         added_by=row.added_by,
         added_at=row.added_at,
         artifact_type=row.artifact_type,
+        origin=_read_origin(row.origin),
     )
+
+
+def _origin_document(origin: Origin | None) -> dict[str, Any] | None:
+    if origin is None:
+        return None
+    platforms = [platform_document(platform) for platform in origin.platforms]
+    return {"reference": str(origin.reference), "platforms": platforms}
+
+
+def _read_origin(document: dict[str, Any] | None) -> Origin | None:
+    if document is None:
+        return None
+    platforms = tuple(read_platform(platform) for platform in document["platforms"])
+    return Origin(parse_reference(document["reference"]), platforms)

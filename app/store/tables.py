@@ -124,11 +124,27 @@ lists = Table(
     _created_at(),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=NOW),
     _instant("expires_at"),
+    _instant("complete_by"),
+    # By platform, the reasons of builds that were reported to have failed.
+    Column("failures", JSONB, nullable=False, server_default=EMPTY_OBJECT),
+    Column("run_number", BigInteger),
+    Column("same_revision", Boolean, nullable=False, server_default=text("false")),
+    Column("allow_partial", Boolean, nullable=False, server_default=text("false")),
+    Column("allow_shrink", Boolean, nullable=False, server_default=text("false")),
+    Column("allow_older", Boolean, nullable=False, server_default=text("false")),
+    Column("referrers", Boolean, nullable=False, server_default=text("false")),
+    Column("problem", JSON(none_as_null=True)),
     UniqueConstraint("project_id", "reference", "session", name="uq_lists_project_reference_session"),
     Index("ix_lists_page", "project_id", "created_at", "id"),
     Index("ix_lists_labels", "labels", postgresql_using="gin", postgresql_ops={"labels": "jsonb_path_ops"}),
     Index("ix_lists_expires_at", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
-    CheckConstraint("state IN ('open', 'pushed')", name="state"),
+    # What the deadlines look for; a list that was pushed may have been changed since, and be late again.
+    Index(
+        "ix_lists_complete_by",
+        "complete_by",
+        postgresql_where=text("complete_by IS NOT NULL AND state = 'open'"),
+    ),
+    CheckConstraint("state IN ('open', 'pushed', 'failed')", name="state"),
 )
 
 entries = Table(
@@ -147,6 +163,8 @@ entries = Table(
     Column("platform_override", JSONB, nullable=False, server_default=EMPTY_OBJECT),
     Column("annotations", JSONB, nullable=False, server_default=EMPTY_OBJECT),
     Column("image", JSONB, nullable=False, server_default=EMPTY_OBJECT),
+    # The index that it was taken from, and what was selected there; null for an image that was named itself.
+    Column("origin", JSONB(none_as_null=True)),
     Column("added_by", Text, nullable=False),
     Column("added_at", DateTime(timezone=True), nullable=False, server_default=NOW),
     UniqueConstraint("list_id", "reference", name="uq_entries_list_reference"),
@@ -177,12 +195,30 @@ pushes = Table(
     Column("reached", JSON, nullable=False, server_default=text("'[]'::json")),
     Column("result", JSON(none_as_null=True)),
     Column("problem", JSON(none_as_null=True)),
+    # The push whose bytes this one put back.
+    Column("restores", Uuid),
     Column("created_by", Text, nullable=False),
     _created_at(),
     _instant("ended_at"),
     Index("ix_pushes_page", "project_id", "created_at", "id"),
     Index("ix_pushes_reference", "project_id", "reference", "created_at"),
+    Index("ix_pushes_labels", "labels", postgresql_using="gin", postgresql_ops={"labels": "jsonb_path_ops"}),
     CheckConstraint("state IN ('queued', 'succeeded', 'failed', 'cancelled')", name="state"),
+)
+
+# The newest run that has moved a tag, which older ones find when they come late.
+tag_heads = Table(
+    "tag_heads",
+    metadata,
+    _project_id(),
+    Column("reference", Text, nullable=False),
+    Column("run_number", BigInteger),
+    _instant("began_at", nullable=False),
+    Column("list_id", Uuid),
+    Column("push_id", Uuid, nullable=False),
+    Column("digest", Text, nullable=False),
+    _instant("moved_at", nullable=False),
+    PrimaryKeyConstraint("project_id", "reference"),
 )
 
 operations = Table(

@@ -14,7 +14,7 @@ from app.lists.push_plan import Conditions, parse_plan, plan_push
 from app.oci.digest import digest_of
 from app.oci.platform import Platform
 from app.oci.reference import parse_reference
-from tests.lists.builders import draft, entry
+from tests.lists.builders import NOW, draft, entry
 
 
 def test_a_list_goes_to_its_reference_its_tags_and_its_targets_by_repository() -> None:
@@ -25,6 +25,7 @@ def test_a_list_goes_to_its_reference_its_tags_and_its_targets_by_repository() -
             tags=["latest", "1"],
             targets=["other.test/app:1", "registry.test/app:stable"],
         ),
+        NOW,
         targets=[parse_reference("third.test/app:1")],
     )
     assert [target.document() for target in planned.targets] == [
@@ -35,25 +36,25 @@ def test_a_list_goes_to_its_reference_its_tags_and_its_targets_by_repository() -
 
 
 def test_every_tag_is_a_key_of_its_own() -> None:
-    planned = plan_push(draft("registry.test/app:1", [entry("r.test/a:1")], tags=["latest"]))
+    planned = plan_push(draft("registry.test/app:1", [entry("r.test/a:1")], tags=["latest"]), NOW)
     assert planned.keys == ("push:registry.test/app:1", "push:registry.test/app:latest")
 
 
 def test_a_list_named_by_digest_goes_under_its_own() -> None:
     """docker-manifest.md §1.6: the digest in the name is ignored."""
-    planned = plan_push(draft(f"registry.test/app@{digest_of(b'x')}", [entry("r.test/a:1")]))
+    planned = plan_push(draft(f"registry.test/app@{digest_of(b'x')}", [entry("r.test/a:1")]), NOW)
     (target,) = planned.targets
     assert target.references(planned.index.digest) == (f"registry.test/app@{planned.index.digest}",)
 
 
 def test_a_list_named_by_tag_and_digest_goes_under_the_tag() -> None:
-    planned = plan_push(draft(f"registry.test/app:1@{digest_of(b'x')}", [entry("r.test/a:1")]))
+    planned = plan_push(draft(f"registry.test/app:1@{digest_of(b'x')}", [entry("r.test/a:1")]), NOW)
     assert planned.targets[0].tags == ("1",)
 
 
 def test_a_list_without_entries_is_refused() -> None:
     with pytest.raises(ListNotPushable, match="has no entries"):
-        plan_push(draft())
+        plan_push(draft(), NOW)
 
 
 def test_every_entry_without_a_platform_is_named() -> None:
@@ -63,7 +64,7 @@ def test_every_entry_without_a_platform_is_named() -> None:
         entry("r.test/c:1", Platform("", "")),
     ]
     with pytest.raises(ListNotPushable, match="must have an OS and Architecture") as caught:
-        plan_push(draft(entries=entries))
+        plan_push(draft(entries=entries), NOW)
     assert [error.pointer for error in caught.value.errors] == ["/entries/1", "/entries/2"]
 
 
@@ -76,13 +77,14 @@ def test_the_plan_depends_on_what_is_listed_and_never_on_who_came_first(
     ]
     shuffled = entries[:]
     shuffler.shuffle(shuffled)
-    one, other = plan_push(draft(entries=entries)), plan_push(draft(entries=shuffled))
+    one, other = plan_push(draft(entries=entries), NOW), plan_push(draft(entries=shuffled), NOW)
     assert one == other
 
 
 def test_a_plan_survives_being_stored() -> None:
     planned = plan_push(
         draft("registry.test/app:1", [entry("r.test/a:1"), entry("r.test/b@" + str(digest_of(b"b")))]),
+        NOW,
         conditions=Conditions(if_digest=digest_of(b"old")),
     )
     assert parse_plan(planned.index, json.loads(json.dumps(planned.document()))) == planned

@@ -21,6 +21,7 @@ from app.api.schemas.lists import (
     AnnotateEntry,
     DraftList,
     EntryInspection,
+    list_answer,
     source_documents,
 )
 from app.lists.draft import EntryChanges
@@ -39,7 +40,15 @@ ENTRY = (errors.ListNotFound, errors.EntryNotFound)
     "",
     operation_id="add_entries",
     responses=answers(
-        200, DraftList, "The list.", *BODY, *SOURCES, *REGISTRY, errors.ListNotFound, errors.DuplicatePlatform
+        200,
+        DraftList,
+        "The list.",
+        *BODY,
+        *SOURCES,
+        *REGISTRY,
+        errors.ListNotFound,
+        errors.DuplicatePlatform,
+        errors.MixedRevisions,
     ),
 )
 async def add_entries(
@@ -52,7 +61,7 @@ async def add_entries(
     """Add sources to a list, all or none; a reference that is in it already is resolved again."""
     sources = source_documents(body.sources)
     operation = await services.lists.add(call, list_id, sources, insecure=body.insecure)
-    render = json_answer(200, lambda result: {"ETag": etag(result["revision"])})
+    render = json_answer(200, lambda result: {"ETag": etag(result["revision"])}, list_answer)
     return await answer(services.operations, operation, wait, render)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -27,6 +29,7 @@ from app.api.schemas.lists import (
     DraftList,
     DraftListPage,
     ListOptions,
+    list_answer,
 )
 from app.api.schemas.pushes import Push, PushList
 from app.errors import FieldError, InvalidInput, ListNotPushable
@@ -36,7 +39,7 @@ from app.lists.source import at
 from app.oci import media_types
 from app.oci.digest import parse_digest
 from app.services.documents import list_document
-from app.services.lists import Deletion
+from app.services.lists import Deletion, Goal
 from app.services.pushes import PushRequest
 from app.store.lists import ListFilter
 
@@ -45,6 +48,20 @@ router = APIRouter(prefix="/v1/lists", tags=["lists"])
 WaitDep = Annotated[Wait, Depends(waits(DEFAULT_SECONDS))]
 PushWaitDep = Annotated[Wait, Depends(waits(PUSH_SECONDS))]
 OPTIONS = (errors.InvalidPlatform, errors.InvalidAnnotation)
+# What may have become of a list that somebody waits for.
+GOALS = (
+    errors.ListNotFound,
+    errors.ListFailed,
+    errors.ListIncomplete,
+    errors.BuildFailed,
+    errors.ListNotPushable,
+    errors.Superseded,
+    errors.PlatformsLost,
+    errors.TagMoved,
+    errors.TagImmutable,
+    errors.PushNotVerified,
+    errors.DigestMismatch,
+)
 CHANGES = (errors.ListNotFound, errors.RevisionChanged)
 
 
@@ -53,7 +70,15 @@ CHANGES = (errors.ListNotFound, errors.RevisionChanged)
     operation_id="create_list",
     status_code=201,
     responses=answers(
-        201, DraftList, "The list.", *BODY, *SOURCES, *REGISTRY, errors.ListExists, errors.DuplicatePlatform
+        201,
+        DraftList,
+        "The list.",
+        *BODY,
+        *SOURCES,
+        *REGISTRY,
+        errors.ListExists,
+        errors.DuplicatePlatform,
+        errors.MixedRevisions,
     ),
 )
 async def create_list(
@@ -69,7 +94,7 @@ async def create_list(
     parse_at(body.reference, "/reference")
     request = body.request(_changes(body))
     operation = await services.lists.create(call, request)
-    return await answer(services.operations, operation, wait, json_answer(201, _location))
+    return await answer(services.operations, operation, wait, json_answer(201, _location, list_answer))
 
 
 @router.get(
@@ -106,18 +131,41 @@ async def list_lists(
     found = await services.lists.page(caller.project_id, wanted, before=before, limit=limit + 1)
     shown = found[:limit]
     last = (shown[-1].created_at, shown[-1].id) if shown else None
-    return page_response(request, [list_document(draft) for draft in found], limit, last)
+    return page_response(request, [list_answer(list_document(draft)) for draft in found], limit, last)
 
 
 @router.get(
     "/{list_id}",
     operation_id="get_list",
     response_model=DraftList,
-    responses=problems(errors.ListNotFound),
+    responses={
+        202: {"model": DraftList, "description": "Not yet what it was waited for; ask again."},
+        **problems(*GOALS, *REGISTRY),
+    },
 )
-async def get_list(list_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
+async def get_list(
+    list_id: UUID,
+    caller: CallerDep,
+    wait: PushWaitDep,
+    services: ServicesDep,
+    wait_for: Annotated[
+        Goal | None,
+        Query(
+            description=(
+                "Hold the answer until the list is so, as long as `Prefer: wait=N` says (60 seconds without "
+                "it); a list that has failed is answered with its problem at once."
+            )
+        ),
+    ] = None,
+) -> Response:
     """One list: its entries, what is missing, and the digest that a push would give."""
-    return list_response(await services.lists.get(caller.project_id, list_id))
+    if wait_for is None:
+        return list_response(await services.lists.get(caller.project_id, list_id))
+    draft, is_reached = await services.lists.wait(caller.project_id, list_id, wait_for, wait.seconds)
+    applied = {"Preference-Applied": wait.applied} if wait.applied is not None else {}
+    if is_reached:
+        return list_response(draft, more=applied)
+    return list_response(draft, HTTPStatus.ACCEPTED, {"Retry-After": "1", **applied})
 
 
 @router.patch(
@@ -230,8 +278,9 @@ async def push_list(
     return await answer(services.operations, operation, wait, json_answer(200))
 
 
-def list_response(draft: Draft) -> JSONResponse:
-    return JSONResponse(list_document(draft), headers={"ETag": etag(draft.revision)})
+def list_response(draft: Draft, status: int = 200, more: Mapping[str, str] | None = None) -> JSONResponse:
+    headers = {"ETag": etag(draft.revision), **(more or {})}
+    return JSONResponse(list_answer(list_document(draft)), status, headers)
 
 
 def _location(result: dict[str, Any]) -> dict[str, str]:
@@ -239,11 +288,15 @@ def _location(result: dict[str, Any]) -> dict[str, str]:
 
 
 def _changes(body: ListOptions) -> dict[str, Any]:
-    """The options that were given; a time to live becomes the moment when it ends."""
+    """The options that were given; lengths of time become the moments when they are over."""
     changes = body.changes()
-    if "expires_in" in body.model_fields_set:
-        ends = datetime.now(UTC) + timedelta(seconds=body.expires_in) if body.expires_in else None
-        changes["expires_at"] = ends.isoformat() if ends else None
+    now = datetime.now(UTC)
+    for name, moment, seconds in (
+        ("expires_in", "expires_at", body.expires_in),
+        ("complete_in", "complete_by", body.complete_in),
+    ):
+        if name in body.model_fields_set:
+            changes[moment] = (now + timedelta(seconds=seconds)).isoformat() if seconds else None
     return changes
 
 

@@ -21,6 +21,7 @@ def _without_nul(text: str) -> str:
 Text = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_without_nul)]
 ShortText = Annotated[str, StringConstraints(max_length=255), AfterValidator(_without_nul)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$")]
+Reason = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_without_nul)]
 AnnotationText = Annotated[str, StringConstraints(max_length=65536)]
 
 # What has a name here has one in the OpenAPI document, and so in the clients generated from it.

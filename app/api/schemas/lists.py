@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from typing_extensions import TypeAliasType
 
+from app.api.problem_documents import problem_of
 from app.api.schemas.common import (
     AnnotationChanges,
     Annotations,
@@ -20,6 +21,7 @@ from app.api.schemas.common import (
     NewAnnotations,
     Platform,
     PlatformInput,
+    Reason,
     ShortText,
     Text,
     platform_input,
@@ -52,6 +54,30 @@ ExpectedPlatforms = Annotated[
 ExpiresIn = Annotated[
     int, Field(gt=0, le=MAX_EXPIRY, description="Seconds from now until the draft goes away.")
 ]
+CompleteIn = Annotated[
+    int,
+    Field(
+        gt=0,
+        le=MAX_EXPIRY,
+        description=(
+            "Seconds until the list has to be complete, or it fails; of legs that all say it, the first's "
+            "call counts, and after a failure that of the next."
+        ),
+    ),
+]
+RunNumber = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=2**63 - 1,
+        description=(
+            "Tells the newer of two runs for one tag, such as the CI's own count of runs; without it the "
+            "list that was created later is the newer."
+        ),
+    ),
+]
+FailedBuilds = TypeAliasType("FailedBuilds", dict[str, str])
+Failures = TypeAliasType("Failures", Annotated[dict[ShortText, Reason | None], Field(max_length=MAX_SOURCES)])
 
 
 class Source(Body):
@@ -115,10 +141,37 @@ class ListOptions(Body):
         None, description="Keep several entries of one platform, as Docker does; else a later one replaces."
     )
     expires_in: ExpiresIn | None = None
+    complete_in: CompleteIn | None = None
+    failures: Failures | None = Field(
+        None,
+        description=(
+            "By platform, why its build failed. The list fails at once for all who wait for it; an image for "
+            "the platform, or null, takes it back."
+        ),
+        examples=[{"linux/arm64": "exit code 1"}],
+    )
+    run_number: RunNumber | None = None
+    same_revision: bool | None = Field(
+        None,
+        description="Refuse images whose `org.opencontainers.image.revision` labels differ; else a finding.",
+    )
+    allow_partial: bool | None = Field(
+        None,
+        description="Push what is there when the rest has failed or the deadline is over; the push says so.",
+    )
+    allow_shrink: bool | None = Field(
+        None, description="Let a push take platforms from a tag that has them now; else that is a conflict."
+    )
+    allow_older: bool | None = Field(
+        None, description="Let a push overwrite what a newer run has put; else that is a conflict."
+    )
+    referrers: bool | None = Field(
+        None, description="Copy what refers to the images along (signatures, SBOMs) to other repositories."
+    )
 
     def changes(self) -> dict[str, Any]:
         """The members that were given, as `apply_changes` takes them."""
-        own = set(ListOptions.model_fields) - {"expires_in", "expected_platforms"}
+        own = set(ListOptions.model_fields) - {"expires_in", "complete_in", "expected_platforms"}
         given = self.model_dump(include=own, exclude_unset=True, by_alias=True)
         if "expected_platforms" in self.model_fields_set:
             platforms = self.expected_platforms
@@ -263,12 +316,26 @@ class DraftList(Document):
     )
     media_type: str | None = None
     findings: list[Finding]
+    complete_by: str | None = Field(None, description="When it fails unless it is complete.")
+    failures: FailedBuilds
+    run_number: int | None = None
+    same_revision: bool
+    allow_partial: bool
+    allow_shrink: bool
+    allow_older: bool
+    referrers: bool
+    problem: Problem | None = Field(None, description="Why it has failed, while its state is `failed`.")
     push_operation_id: str | None = Field(None, description="The push that the list's completion started.")
     last_push_id: str | None = None
     created_by: str
     created_at: str
     updated_at: str
     expires_at: str | None = None
+
+
+def list_answer(document: dict[str, Any]) -> dict[str, Any]:
+    """The problem is kept without HTTP; callers read it as a problem document."""
+    return {**document, "problem": problem_of(document.get("problem"))}
 
 
 class DraftListPage(Document):

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from app.api.problem_documents import problem_of
 from app.api.schemas.common import Document, JsonObject
+from app.api.schemas.lists import list_answer
 from app.api.schemas.problem import Problem
 from app.operations.states import Kind, State
 from app.services.documents import instant
@@ -56,8 +57,8 @@ class OperationPage(Document):
 
 def operation_document(operation: StoredOperation) -> dict[str, Any]:
     result = operation.result
-    if operation.kind is Kind.INSPECT_IMAGES and result is not None:
-        result = inspections_document(result)
+    if result is not None:
+        result = _readable(operation.kind, result)
     return {
         "id": str(operation.id),
         "kind": operation.kind.value,
@@ -74,6 +75,17 @@ def operation_document(operation: StoredOperation) -> dict[str, Any]:
         "started_at": instant(operation.started_at),
         "ended_at": instant(operation.ended_at),
     }
+
+
+def _readable(kind: Kind, result: dict[str, Any]) -> dict[str, Any]:
+    """Problems within results are kept without HTTP, too."""
+    match kind:
+        case Kind.INSPECT_IMAGES:
+            return inspections_document(result)
+        case Kind.CREATE_LIST | Kind.ADD_ENTRIES:
+            return list_answer(result)
+        case _:
+            return result
 
 
 def inspections_document(result: dict[str, Any]) -> dict[str, Any]:

@@ -69,6 +69,8 @@ class Push(Document):
     state: PushState
     digest: str
     media_type: str
+    partial: bool = Field(description="Whether platforms were expected that the index does not have.")
+    missing_platforms: list[str]
     targets: list[PushedTarget]
     lines: list[str] = Field(description="What `docker manifest push` would have printed.")
     problem: Problem | None = Field(

@@ -1,0 +1,120 @@
+"""What is to become of a list as it stands: awaited, failed, or to be pushed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from app.errors import BrokerError, BuildFailed, ListIncomplete
+from app.lists.draft import Draft, ListState, remove
+from app.lists.push_plan import find_index, find_refusal
+from app.lists.readiness import is_complete, missing_platforms, satisfies
+from app.oci.platform import Platform, parse_platform
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The state that follows, why it is `failed` if it is, and whether a push is due."""
+
+    state: ListState
+    failure: BrokerError | None = None
+    is_push_due: bool = False
+
+
+def judge(before: Draft, after: Draft, now: datetime) -> Verdict:
+    """A change of a list, or what time has done to it: `before` has revision 0 if it is new.
+
+    A push is due once for each index. A list that has failed is judged anew whatever comes in, so that what
+    is sent again tries again.
+    """
+    failure = find_failure(after, now)
+    if failure is not None:
+        return Verdict(ListState.FAILED, failure)
+    is_same = before.revision > 0 and find_index(before) == find_index(after)
+    is_settled = is_same and before.state is not ListState.FAILED
+    if _is_ready(after, now) and not (is_settled and before.push_operation_id):
+        return Verdict(ListState.OPEN, is_push_due=after.options.push_when_complete)
+    return Verdict(before.state if is_settled else ListState.OPEN)
+
+
+def find_failure(draft: Draft, now: datetime) -> BrokerError | None:
+    """Why nobody needs to wait for the list any more: a build failed, it is late, or it can't be pushed.
+
+    `allow_partial` makes do with less, but not with nothing.
+    """
+    options = draft.options
+    makes_do = options.allow_partial and bool(draft.entries)
+    if options.failures and not makes_do and not (options.allow_partial and awaited_platforms(draft, now)):
+        return _build_failed(draft)
+    if _is_late(draft, now) and not is_complete(draft) and not makes_do:
+        return _incomplete(draft)
+    if options.push_when_complete and _is_ready(draft, now):
+        return find_refusal(draft)
+    return None
+
+
+def awaited_platforms(draft: Draft, now: datetime) -> tuple[Platform, ...]:
+    """The expected platforms that may still come."""
+    if _is_late(draft, now):
+        return ()
+    failed = [parse_platform(text) for text in draft.options.failures]
+    return tuple(
+        expected
+        for expected in missing_platforms(draft)
+        if not any(is_same_build(expected, platform) for platform in failed)
+    )
+
+
+def retract(draft: Draft, failures: Mapping[str, object] | None) -> Draft:
+    """The list without the images of builds that are reported to have failed after they handed one in."""
+    failed = [parse_platform(text) for text, reason in (failures or {}).items() if reason is not None]
+    leaving = [
+        entry
+        for entry in draft.entries
+        if any(is_same_build(platform, entry.platform) for platform in failed)
+    ]
+    return replace(draft, entries=remove(draft.entries, *leaving)) if leaving else draft
+
+
+def is_same_build(expected: Platform, reported: Platform) -> bool:
+    """Whether two ways of naming a platform, one perhaps without the variant, mean one build."""
+    return satisfies(reported, expected) or satisfies(expected, reported)
+
+
+def _is_ready(draft: Draft, now: datetime) -> bool:
+    if not draft.options.allow_partial:
+        return is_complete(draft) and not draft.options.failures
+    return bool(draft.entries) and not awaited_platforms(draft, now)
+
+
+def _is_late(draft: Draft, now: datetime) -> bool:
+    return draft.options.complete_by is not None and draft.options.complete_by <= now
+
+
+def _build_failed(draft: Draft) -> BuildFailed:
+    told = "; ".join(
+        f"{platform}: {reason}" if reason else platform for platform, reason in draft.options.failures.items()
+    )
+    return BuildFailed(
+        f"Not all builds for {draft.reference} succeeded: {told}",
+        list_id=str(draft.id),
+        reference=str(draft.reference),
+        failures=dict(draft.options.failures),
+        missing_platforms=_missing(draft),
+    )
+
+
+def _incomplete(draft: Draft) -> ListIncomplete:
+    missing = _missing(draft)
+    lacking = ", ".join(missing) if missing else "any image"
+    return ListIncomplete(
+        f"{draft.reference} was not complete by its deadline: it lacks {lacking}",
+        list_id=str(draft.id),
+        reference=str(draft.reference),
+        missing_platforms=missing,
+    )
+
+
+def _missing(draft: Draft) -> list[str]:
+    return [str(platform) for platform in missing_platforms(draft)]

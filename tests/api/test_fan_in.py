@@ -1,0 +1,229 @@
+"""Fan-in: legs hand in their images, one of them completes the list, and all of them can wait for that."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.support.broker import Broker, problem
+from tests.support.images import make_image
+from tests.support.registry import RegistryDouble, Status
+from tests.support.shelf import put, shelve
+
+Json = dict[str, Any]
+BOTH = ["linux/amd64", "linux/arm64"]
+LEG: Json = {
+    "amend": True,
+    "session": "run-1",
+    "expected_platforms": BOTH,
+    "push_when_complete": True,
+}
+
+
+@pytest.fixture
+def sources(registry: RegistryDouble) -> list[str]:
+    return shelve(registry, *BOTH)
+
+
+async def waiting(broker: Broker, list_id: str, goal: str = "pushed", seconds: int = 30) -> Any:
+    headers = {"Prefer": f"wait={seconds}"}
+    return await broker.client.get(f"/v1/lists/{list_id}", params={"wait_for": goal}, headers=headers)
+
+
+async def test_every_leg_can_wait_until_the_list_is_published(
+    broker: Broker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    first = await broker.create(f"{registry.host}/app:1", sources[0], **LEG)
+    others = [asyncio.create_task(waiting(broker, first["id"], goal)) for goal in ("pushed", "complete")]
+    last = await broker.create(f"{registry.host}/app:1", sources[1], **LEG)
+    replies = await asyncio.gather(*others)
+    assert [reply.status_code for reply in replies] == [200, 200]
+    assert replies[0].json()["state"] == "pushed"
+    assert replies[1].json()["complete"]
+    assert registry.tags("app") == {"1": last["digest"]}
+
+
+async def test_who_waits_in_vain_gets_the_list_as_it_stands(
+    broker: Broker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    first = await broker.create(f"{registry.host}/app:1", sources[0], **LEG)
+    reply = await waiting(broker, first["id"], seconds=0)
+    assert (reply.status_code, reply.json()["missing_platforms"]) == (202, ["linux/arm64"])
+    assert reply.headers["Preference-Applied"] == "wait=0"
+    assert reply.headers["Retry-After"] == "1"
+
+
+async def test_a_list_that_is_removed_leaves_nobody_waiting(
+    broker: Broker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    first = await broker.create(f"{registry.host}/app:1", sources[0], **LEG)
+    waiter = asyncio.create_task(waiting(broker, first["id"]))
+    await broker.call("DELETE", f"/v1/lists/{first['id']}", status=204)
+    problem(await waiter, 404, "list-not-found")
+
+
+async def test_a_failed_build_fails_the_list_at_once_for_all_who_wait(
+    broker: Broker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    first = await broker.create(f"{registry.host}/app:1", sources[0], **LEG)
+    waiter = asyncio.create_task(waiting(broker, first["id"]))
+    failed = await broker.create(f"{registry.host}/app:1", failures={"linux/arm64": "exit code 1"}, **LEG)
+    assert failed["state"] == "failed"
+    assert failed["problem"]["type"].endswith(":build-failed")
+    told = problem(await waiter, 409, "build-failed")
+    assert told["failures"] == {"linux/arm64": "exit code 1"}
+    assert told["missing_platforms"] == ["linux/arm64"]
+
+
+async def test_the_first_thing_heard_of_a_list_may_be_that_a_build_failed(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    failed = await broker.create(f"{registry.host}/app:1", failures={"linux/arm64": "no runner"}, **LEG)
+    assert (failed["state"], failed["revision"]) == ("failed", 1)
+    found = await broker.call("GET", "/v1/lists?state=failed")
+    assert [each["problem"]["status"] for each in found["items"]] == [409]
+
+
+async def test_a_build_that_is_run_again_takes_its_failure_back(
+    broker: Broker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    await broker.create(f"{registry.host}/app:1", sources[0], **LEG)
+    await broker.create(f"{registry.host}/app:1", failures={"linux/arm64": "flaky"}, **LEG)
+    again = await broker.create(f"{registry.host}/app:1", sources[1], **LEG)
+    assert (again["failures"], again["problem"]) == ({}, None)
+    assert (await broker.ended(again["push_operation_id"]))["state"] == "succeeded"
+    assert registry.tags("app") == {"1": again["digest"]}
+
+
+async def test_a_build_that_fails_late_takes_its_image_back(
+    broker: Broker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    await broker.create(f"{registry.host}/app:1", sources[0], **LEG)
+    failed = await broker.create(f"{registry.host}/app:1", failures={"linux/amd64": "tests failed"}, **LEG)
+    assert failed["entries"] == []
+    cleared = await broker.call("PATCH", f"/v1/lists/{failed['id']}", {"failures": None})
+    assert (cleared["state"], cleared["missing_platforms"]) == ("open", BOTH)
+
+
+async def test_a_list_that_is_not_complete_in_time_fails_and_names_what_is_missing(
+    broker: Broker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    first = await broker.create(f"{registry.host}/app:1", sources[0], complete_in=1, **LEG)
+    told = problem(await waiting(broker, first["id"]), 409, "list-incomplete")
+    assert told["missing_platforms"] == ["linux/arm64"]
+    assert told["list_id"] == first["id"]
+    late = await broker.call("GET", f"/v1/lists/{first['id']}")
+    assert (late["state"], late["revision"]) == ("failed", first["revision"])
+
+
+async def test_an_image_that_comes_after_the_deadline_still_completes_the_list(
+    broker: Broker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    first = await broker.create(f"{registry.host}/app:1", sources[0], complete_in=1, **LEG)
+    problem(await waiting(broker, first["id"]), 409, "list-incomplete")
+    last = await broker.create(f"{registry.host}/app:1", sources[1], complete_in=1, **LEG)
+    assert last["state"] == "open"
+    assert (await broker.ended(last["push_operation_id"]))["state"] == "succeeded"
+
+
+async def test_a_partial_list_is_pushed_at_its_deadline_and_says_so(
+    broker: Broker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    first = await broker.create(
+        f"{registry.host}/app:1", sources[0], complete_in=1, allow_partial=True, **LEG
+    )
+    reply = await waiting(broker, first["id"])
+    assert reply.json()["state"] == "pushed"
+    (pushed,) = (await broker.call("GET", "/v1/pushes"))["items"]
+    assert (pushed["partial"], pushed["missing_platforms"]) == (True, ["linux/arm64"])
+    assert registry.tags("app") == {"1": first["digest"]}
+
+
+async def test_a_partial_list_is_pushed_as_soon_as_the_rest_has_failed(
+    broker: Broker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    options = {**LEG, "allow_partial": True}
+    await broker.create(f"{registry.host}/app:1", failures={"linux/arm64": "no"}, **options)
+    last = await broker.create(f"{registry.host}/app:1", sources[0], **options)
+    operation = await broker.ended(last["push_operation_id"])
+    assert operation["result"]["partial"] is True
+    assert operation["result"]["missing_platforms"] == ["linux/arm64"]
+
+
+async def test_a_push_of_all_platforms_is_not_partial(
+    broker: Broker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    draft = await broker.create(f"{registry.host}/app:1", *sources)
+    pushed = await broker.push(draft["id"])
+    assert (pushed["partial"], pushed["missing_platforms"]) == (False, [])
+
+
+async def test_a_push_that_fails_fails_the_list_and_the_same_call_tries_again(
+    broker: Broker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    broken = registry.misbehave(Status(403), times=None, method="PUT", path="/manifests/")
+    await broker.create(f"{registry.host}/app:1", sources[0], **LEG)
+    last = await broker.create(f"{registry.host}/app:1", sources[1], **LEG)
+    told = problem(await waiting(broker, last["id"]), 403, "registry-denied")
+    assert told["upstream_status"] == 403
+    registry.misbehaviour.remove(broken)
+    again = await broker.create(f"{registry.host}/app:1", sources[1], **LEG)
+    assert again["push_operation_id"] != last["push_operation_id"]
+    assert again["revision"] == last["revision"]
+    assert (await waiting(broker, last["id"])).json()["state"] == "pushed"
+    assert registry.tags("app") == {"1": last["digest"]}
+
+
+async def test_a_push_by_hand_that_fails_leaves_the_list_to_others(
+    broker: Broker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    draft = await broker.create(f"{registry.host}/app:1", *sources)
+    put(registry, "app", make_image(seed="other"))
+    await broker.push(draft["id"], status=409, if_absent=True)
+    assert (await broker.call("GET", f"/v1/lists/{draft['id']}"))["state"] == "open"
+
+
+async def test_images_of_another_revision_are_refused_where_one_is_asked_for(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    amd64, arm64 = (
+        put(
+            registry,
+            f"app-{revision}",
+            make_image(
+                architecture=name.partition("/")[2], labels={"org.opencontainers.image.revision": revision}
+            ),
+        )
+        for name, revision in zip(BOTH, ("aaa", "bbb"), strict=True)
+    )
+    first = await broker.create(f"{registry.host}/app:1", amd64, **LEG, same_revision=True)
+    reply = await broker.client.post(
+        "/v1/lists",
+        json={"reference": f"{registry.host}/app:1", "sources": [arm64], "insecure": True, **LEG},
+    )
+    told = problem(reply, 409, "mixed-revisions")
+    assert told["revisions"] == {amd64: "aaa", arm64: "bbb"}
+    kept = await broker.call("GET", f"/v1/lists/{first['id']}")
+    assert len(kept["entries"]) == 1
+    await broker.call("PATCH", f"/v1/lists/{first['id']}", {"same_revision": False})
+    last = await broker.create(f"{registry.host}/app:1", arm64, **LEG)
+    assert [finding["code"] for finding in last["findings"]] == ["mixed-revisions"]
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "pointer"),
+    [
+        ("failures", {"not a platform": "x"}, "/failures"),
+        ("failures", {"linux/arm64": 1}, "/failures/linux~1arm64"),
+        ("complete_in", 0, "/complete_in"),
+        ("run_number", -1, "/run_number"),
+        ("run_number", 2**63, "/run_number"),
+    ],
+)
+async def test_what_can_not_be_meant_is_refused_by_its_field(
+    shared_broker: Broker, member: str, value: object, pointer: str
+) -> None:
+    reply = await shared_broker.client.post("/v1/lists", json={"reference": "r.example/a:1", member: value})
+    assert [each["pointer"] for each in problem(reply, 422)["errors"]] == [pointer]

@@ -1,0 +1,187 @@
+"""What becomes of a list: awaited, failed, or to be pushed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.errors import BuildFailed, ListIncomplete, ListNotPushable, MixedRevisions
+from app.lists.draft import Draft, ImageFacts, ListState
+from app.lists.options import amend_options, apply_changes, forget_failures
+from app.lists.readiness import find_findings, refuse_mixed_revisions
+from app.lists.verdict import Verdict, awaited_platforms, judge, retract
+from app.oci.platform import Platform, parse_platform
+from tests.lists.builders import NOW, draft, entry
+
+EARLIER, LATER = (NOW - timedelta(seconds=1)).isoformat(), (NOW + timedelta(seconds=1)).isoformat()
+PLATFORMS = ("linux/amd64", "linux/arm64", "linux/s390x")
+
+
+def listed(*platforms: str, **options: Any) -> Draft:
+    entries = [entry(f"r.test/{each.replace('/', '-')}:1", parse_platform(each)) for each in platforms]
+    return draft(entries=entries, expected_platforms=list(PLATFORMS[:2]), **options)
+
+
+def judged(after: Draft, before: Draft | None = None) -> Verdict:
+    return judge(before or replace(after, revision=0, entries=()), after, NOW)
+
+
+def test_a_list_that_becomes_complete_is_due_once() -> None:
+    before = listed("linux/amd64", push_when_complete=True)
+    after = replace(listed(*PLATFORMS[:2], push_when_complete=True), id=before.id)
+    assert judged(after, before) == Verdict(ListState.OPEN, is_push_due=True)
+    pushed = replace(after, state=ListState.PUSHED, push_operation_id=before.id)
+    assert judged(pushed, pushed) == Verdict(ListState.PUSHED)
+
+
+def test_a_complete_list_that_does_not_say_so_is_not_pushed() -> None:
+    assert judged(listed(*PLATFORMS[:2])) == Verdict(ListState.OPEN)
+
+
+def test_a_list_that_is_late_fails_and_says_what_is_missing() -> None:
+    verdict = judged(listed("linux/amd64", complete_by=EARLIER))
+    assert verdict.state is ListState.FAILED
+    assert isinstance(verdict.failure, ListIncomplete)
+    assert verdict.failure.members["missing_platforms"] == ["linux/arm64"]
+
+
+def test_a_deadline_that_is_over_says_nothing_against_a_complete_list() -> None:
+    late = listed(*PLATFORMS[:2], complete_by=EARLIER, push_when_complete=True)
+    assert judged(late).is_push_due
+
+
+def test_a_list_in_time_is_awaited() -> None:
+    assert judged(listed("linux/amd64", complete_by=LATER)) == Verdict(ListState.OPEN)
+
+
+def test_a_failed_build_fails_the_list_at_once_and_gives_the_reason() -> None:
+    verdict = judged(listed("linux/amd64", failures={"linux/arm64": "exit code 1"}))
+    assert isinstance(verdict.failure, BuildFailed)
+    assert "linux/arm64: exit code 1" in verdict.failure.detail
+
+
+def test_a_failed_build_fails_even_a_list_that_has_all_images() -> None:
+    after = listed(*PLATFORMS[:2], failures={"linux/s390x": ""}, push_when_complete=True)
+    assert not judged(after).is_push_due
+    assert isinstance(judged(after).failure, BuildFailed)
+
+
+def test_a_partial_list_is_due_when_nothing_more_can_come() -> None:
+    options: dict[str, Any] = {"allow_partial": True, "push_when_complete": True}
+    assert judged(listed("linux/amd64", **options)) == Verdict(ListState.OPEN)
+    assert judged(listed("linux/amd64", failures={"linux/arm64": ""}, **options)).is_push_due
+    assert judged(listed("linux/amd64", complete_by=EARLIER, **options)).is_push_due
+
+
+def test_even_a_partial_list_fails_with_nothing_in_it() -> None:
+    failures = dict.fromkeys(PLATFORMS[:2], "no")
+    assert isinstance(judged(listed(allow_partial=True, failures=failures)).failure, BuildFailed)
+    assert isinstance(judged(listed(allow_partial=True, complete_by=EARLIER)).failure, ListIncomplete)
+    waiting = listed(allow_partial=True, failures={"linux/arm64": "no"})
+    assert judged(waiting) == Verdict(ListState.OPEN)
+
+
+def test_a_complete_list_that_can_not_be_pushed_fails_for_those_who_wait() -> None:
+    nameless = entry("r.test/x:1", Platform())
+    after = listed(*PLATFORMS[:2], push_when_complete=True)
+    after = replace(after, entries=(*after.entries, nameless))
+    assert isinstance(judged(after).failure, ListNotPushable)
+
+
+def test_a_list_that_failed_is_tried_again_by_whatever_comes_in() -> None:
+    before = listed(*PLATFORMS[:2], push_when_complete=True)
+    before = replace(before, state=ListState.FAILED, push_operation_id=before.id, problem={"code": "x"})
+    assert judged(before, before) == Verdict(ListState.OPEN, is_push_due=True)
+
+
+def test_failures_name_a_platform_in_any_of_its_spellings() -> None:
+    after = listed("linux/amd64", failures={"linux/aarch64": "no"})
+    assert list(after.options.failures) == ["linux/arm64"]
+    assert awaited_platforms(after, NOW) == ()
+    with_variant = listed("linux/amd64", failures={"linux/arm64/v8": "no"})
+    assert awaited_platforms(with_variant, NOW) == ()
+
+
+def test_an_image_that_comes_after_all_takes_the_failure_back() -> None:
+    options = apply_changes(listed().options, {"failures": {"linux/arm64": "no", "linux/s390x": "no"}})
+    kept = forget_failures(options, [parse_platform("linux/arm64/v8")])
+    assert list(kept.failures) == ["linux/s390x"]
+    assert apply_changes(options, {"failures": {"linux/arm64": None}}).failures == {"linux/s390x": "no"}
+
+
+def test_a_build_that_fails_after_it_handed_in_its_image_takes_that_back() -> None:
+    present = listed(*PLATFORMS[:2])
+    rest = retract(present, {"linux/arm64": "tests failed", "linux/amd64": None})
+    assert [str(each.platform) for each in rest.entries] == ["linux/amd64"]
+    assert retract(present, None) is present
+
+
+def test_the_first_legs_deadline_stands_until_it_is_over() -> None:
+    first = amend_options(listed().options, {"complete_by": LATER}, NOW)
+    hour = NOW + timedelta(hours=1)
+    assert amend_options(first, {"complete_by": hour.isoformat()}, NOW).complete_by == first.complete_by
+    afterwards = NOW + timedelta(seconds=2)
+    assert amend_options(first, {"complete_by": hour.isoformat()}, afterwards).complete_by == hour
+
+
+@st.composite
+def drafts(draw: st.DrawFn) -> Draft:
+    present = draw(st.sets(st.sampled_from(PLATFORMS)))
+    failed = draw(st.dictionaries(st.sampled_from(PLATFORMS), st.sampled_from(["", "no"])))
+    deadline = draw(st.sampled_from([None, EARLIER, LATER]))
+    options = {name: draw(st.booleans()) for name in ("allow_partial", "push_when_complete")}
+    return listed(*sorted(present), failures=failed, complete_by=deadline, **options)
+
+
+@given(drafts())
+def test_what_is_pushed_by_itself_was_awaited_to_the_end(after: Draft) -> None:
+    verdict = judged(after)
+    assert (verdict.state is ListState.FAILED) == (verdict.failure is not None)
+    if verdict.is_push_due:
+        assert after.options.push_when_complete
+        assert after.entries
+        assert not awaited_platforms(after, NOW)
+        assert after.options.allow_partial or not after.options.failures
+        missing = set(PLATFORMS[:2]) - {str(each.platform) for each in after.entries}
+        assert after.options.allow_partial or not missing
+
+
+@given(drafts())
+def test_nobody_waits_for_a_list_to_which_nothing_more_can_come(after: Draft) -> None:
+    verdict = judged(after)
+    over = not awaited_platforms(after, NOW)
+    if over and after.options.push_when_complete:
+        assert verdict.is_push_due or verdict.failure is not None
+
+
+def built_from(*revisions: str | None, **options: Any) -> Draft:
+    entries = [
+        replace(
+            entry(f"r.test/app:{place}", parse_platform(PLATFORMS[place])), image=ImageFacts(revision=each)
+        )
+        for place, each in enumerate(revisions)
+    ]
+    return draft(entries=entries, **options)
+
+
+def test_images_of_several_revisions_are_a_finding() -> None:
+    (finding,) = find_findings(built_from("aaa", "bbb"))
+    assert (finding.code, finding.severity) == ("mixed-revisions", "warning")
+    assert "r.test/app:0 from aaa, r.test/app:1 from bbb" in finding.detail
+    assert find_findings(built_from("aaa", "aaa")) == ()
+    assert find_findings(built_from(None, None)) == ()
+
+
+@pytest.mark.parametrize("second", ["bbb", None])
+def test_a_list_of_one_revision_refuses_images_of_another(second: str | None) -> None:
+    mixed = built_from("aaa", second, same_revision=True)
+    with pytest.raises(MixedRevisions) as refused:
+        refuse_mixed_revisions(mixed)
+    assert refused.value.members["revisions"] == {"r.test/app:0": "aaa", "r.test/app:1": second}
+    assert find_findings(mixed)[0].severity == "error"
+    refuse_mixed_revisions(built_from("aaa", "aaa", same_revision=True))
