@@ -16,6 +16,7 @@ class Caller:
 
     project_id: UUID
     project: str
+    token_id: UUID
     name: str
     admin: bool
 

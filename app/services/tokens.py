@@ -30,7 +30,7 @@ class Tokens:
             token = await stored.find_token(tx, _hash(text))
         if token is None:
             raise Unauthenticated("The token is not known, or was revoked")
-        return Caller(token.project_id, token.project, token.name, token.admin)
+        return Caller(token.project_id, token.project, token.id, token.name, token.admin)
 
     async def bootstrap(self, text: str | None) -> str | None:
         """Make sure that someone may call: the operator's own admin token, else one made at the first start.

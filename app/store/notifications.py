@@ -21,6 +21,7 @@ OPERATION_ENDED = "operation_ended"
 CANCEL_REQUESTED = "operation_cancel_requested"
 REGISTRY_BUDGET = "registry_budget"
 LIST_CHANGED = "list_changed"
+PROJECT_EVENT = "project_event"
 CHANNELS = (
     OPERATION_QUEUED,
     OPERATION_CHANGED,
@@ -28,6 +29,7 @@ CHANNELS = (
     CANCEL_REQUESTED,
     REGISTRY_BUDGET,
     LIST_CHANGED,
+    PROJECT_EVENT,
 )
 
 FIRST_BACKOFF = 0.1

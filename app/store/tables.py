@@ -280,6 +280,22 @@ operation_events = Table(
     Index("ix_operation_events_operation", "operation_id", "id"),
 )
 
+# What happened in a project, numbered in the order of the commits (store/events.py).
+project_events = Table(
+    "project_events",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _project_id(),
+    Column("kind", Text, nullable=False),
+    Column("data", JSON, nullable=False),
+    # No foreign keys: what happened stays so when the list has gone.
+    Column("list_id", Uuid),
+    Column("push_id", Uuid),
+    _created_at(),
+    Index("ix_project_events_project", "project_id", "id"),
+    Index("ix_project_events_created_at", "created_at"),
+)
+
 # What registries bear, as one worker learnt it for all.
 registry_budgets = Table(
     "registry_budgets",

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import BigInteger, Row, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from app.errors import NameTaken, ProjectNotFound, TokenNotFound
+from app.errors import NameTaken, ProjectNotFound, TokenNotFound, Unauthenticated
 from app.store.database import Transaction
 from app.store.tables import projects, tokens
 
@@ -105,6 +105,13 @@ async def find_token(tx: Transaction, hashed: bytes) -> Token | None:
     """The live token with that hash."""
     row = (await tx.execute(_select().where(tokens.c.hash == hashed, tokens.c.revoked_at.is_(None)))).first()
     return _read(row) if row is not None else None
+
+
+async def require_live(tx: Transaction, token_id: UUID) -> None:
+    """Unauthenticated when the token was revoked since it was found."""
+    live = select(tokens.c.id).where(tokens.c.id == token_id, tokens.c.revoked_at.is_(None))
+    if (await tx.execute(live)).first() is None:
+        raise Unauthenticated("The token was revoked")
 
 
 async def has_tokens(tx: Transaction) -> bool:

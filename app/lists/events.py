@@ -1,0 +1,15 @@
+"""What can happen to the lists of a project that others are told of."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class EventKind(StrEnum):
+    LIST_CREATED = "list.created"
+    LIST_CHANGED = "list.changed"
+    LIST_COMPLETED = "list.completed"
+    LIST_FAILED = "list.failed"
+    LIST_PUSHED = "list.pushed"
+    LIST_REMOVED = "list.removed"
+    PUSH_FAILED = "push.failed"

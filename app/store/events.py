@@ -1,0 +1,153 @@
+"""What happened in a project: a log that is read in the order in which it was committed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, Select, Text, Uuid, bindparam, delete, func, select, text
+from sqlalchemy.dialects.postgresql import JSON
+
+from app.lists.events import EventKind
+from app.store.database import Transaction
+from app.store.notifications import PROJECT_EVENT
+from app.store.tables import project_events
+
+Json = dict[str, Any]
+
+# The first of the two numbers of an advisory lock; the second stands for a project. Locks with one number,
+# as others take them in this database, are apart from these.
+EVENT_LOCKS = 0x6D62
+KEPT_FOR = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectEvent:
+    """One thing that happened; ids of one project grow in the order in which readers get to see them."""
+
+    id: int
+    project_id: UUID
+    kind: EventKind
+    data: Json
+    list_id: UUID | None
+    push_id: UUID | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """What a reader wants to be told; None takes all, and so do no kinds."""
+
+    kinds: frozenset[EventKind] = field(default_factory=frozenset)
+    list_id: UUID | None = None
+    session: str | None = None
+
+
+ALL = EventFilter()
+
+# Identity values are drawn before the commit: without the lock a reader could see 10, remember it, and never
+# come back for 9. It is taken before the value is drawn and kept until the commit, so that one project's
+# events are numbered in the order of their commits. MATERIALIZED keeps the planner from moving it.
+_RECORD = text("""
+    WITH turn AS MATERIALIZED (
+        SELECT pg_advisory_xact_lock(:locks, hashtext(CAST(:project_id AS text)))
+    )
+    INSERT INTO project_events (project_id, kind, data, list_id, push_id)
+    SELECT :project_id, :kind, :data, :list_id, :push_id FROM turn
+    RETURNING *, pg_notify(:channel, CAST(project_id AS text))
+""").bindparams(
+    bindparam("project_id", type_=Uuid),
+    bindparam("kind", type_=Text),
+    bindparam("data", type_=JSON),
+    bindparam("list_id", type_=Uuid),
+    bindparam("push_id", type_=Uuid),
+    bindparam("channel", type_=Text),
+)
+
+
+async def record(
+    tx: Transaction,
+    project_id: UUID,
+    kind: EventKind,
+    data: Json,
+    *,
+    list_id: UUID | None = None,
+    push_id: UUID | None = None,
+) -> ProjectEvent:
+    """Other writers of the project wait until the transaction ends, so this comes last in it."""
+    values = {
+        "locks": EVENT_LOCKS,
+        "project_id": project_id,
+        "kind": kind,
+        "data": data,
+        "list_id": list_id,
+        "push_id": push_id,
+        "channel": PROJECT_EVENT,
+    }
+    row = (await tx.execute(_RECORD, values)).one()
+    return ProjectEvent(row.id, project_id, kind, data, list_id, push_id, row.created_at)
+
+
+async def newest(tx: Transaction, project_id: UUID) -> int:
+    """The id of the last event that there is; 0 before the first."""
+    last = select(func.coalesce(func.max(project_events.c.id), 0))
+    found: int = (await tx.execute(last.where(project_events.c.project_id == project_id))).scalar_one()
+    return found
+
+
+async def read_after(
+    tx: Transaction, project_id: UUID, after: int, wanted: EventFilter, limit: int
+) -> tuple[Sequence[ProjectEvent], int]:
+    """What came after an event, oldest first, and the id of the last one that was looked at.
+
+    The latter is what to go on from: where few events are wanted, the others are not looked at again.
+    """
+    end = await newest(tx, project_id)
+    if end <= after:
+        return (), after
+    statement = _narrowed(project_id, wanted).where(project_events.c.id > after, project_events.c.id <= end)
+    rows = (await tx.execute(statement.order_by(project_events.c.id).limit(limit))).all()
+    events = [_view(row) for row in rows]
+    return events, events[-1].id if len(events) == limit else end
+
+
+async def page(
+    tx: Transaction, project_id: UUID, wanted: EventFilter, *, before: int | None, limit: int
+) -> list[ProjectEvent]:
+    """Newest first; `before` is the id of the last one seen."""
+    statement = _narrowed(project_id, wanted)
+    if before is not None:
+        statement = statement.where(project_events.c.id < before)
+    rows = await tx.execute(statement.order_by(project_events.c.id.desc()).limit(limit))
+    return [_view(row) for row in rows]
+
+
+async def forget_old_events(tx: Transaction) -> int:
+    old = project_events.c.created_at < func.clock_timestamp() - KEPT_FOR
+    return (await tx.execute(delete(project_events).where(old))).rowcount
+
+
+def _narrowed(project_id: UUID, wanted: EventFilter) -> Select[Any]:
+    statement = select(project_events).where(project_events.c.project_id == project_id)
+    if wanted.kinds:
+        statement = statement.where(project_events.c.kind.in_(sorted(wanted.kinds)))
+    if wanted.list_id is not None:
+        statement = statement.where(project_events.c.list_id == wanted.list_id)
+    if wanted.session is not None:
+        statement = statement.where(project_events.c.data["session"].astext == wanted.session)
+    return statement
+
+
+def _view(row: Row[Any]) -> ProjectEvent:
+    return ProjectEvent(
+        id=row.id,
+        project_id=row.project_id,
+        kind=EventKind(row.kind),
+        data=row.data,
+        list_id=row.list_id,
+        push_id=row.push_id,
+        created_at=row.created_at,
+    )

@@ -1,0 +1,98 @@
+"""The log of a project is numbered in the order in which its readers get to see it."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID
+
+from sqlalchemy import text
+
+from app.lists.events import EventKind
+from app.store import events
+from app.store.database import Database, Transaction
+from app.store.events import ALL, EventFilter
+from tests.support.queueing import new_project, until
+
+# Of the tests' own connections; the one that asks waits for nothing.
+WAITING = text(
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
+
+
+async def record(tx: Transaction, project_id: UUID, name: str) -> int:
+    return (await events.record(tx, project_id, EventKind.LIST_CHANGED, {"name": name})).id
+
+
+async def recorded(database: Database, project_id: UUID, name: str) -> int:
+    async with database.transaction() as tx:
+        return await record(tx, project_id, name)
+
+
+async def read(database: Database, project_id: UUID, after: int = 0) -> tuple[list[str], int]:
+    async with database.transaction() as tx:
+        found, end = await events.read_after(tx, project_id, after, ALL, 100)
+    return [event.data["name"] for event in found], end
+
+
+async def is_waiting(database: Database) -> bool:
+    async with database.transaction() as tx:
+        return bool((await tx.execute(WAITING)).scalar_one())
+
+
+async def test_a_reader_skips_nothing_when_a_later_writer_would_be_done_first(
+    database: Database, project_id: UUID
+) -> None:
+    seen: list[str] = []
+    async with database.transaction() as first:
+        await record(first, project_id, "first")
+        later = asyncio.create_task(recorded(database, project_id, "later"))
+
+        async def has_had_its_chance() -> bool:
+            return later.done() or await is_waiting(database)
+
+        await until(has_had_its_chance)
+        names, end = await read(database, project_id)
+        seen += names
+    await later
+    names, _ = await read(database, project_id, end)
+    assert seen + names == ["first", "later"]
+
+
+async def test_writers_of_different_projects_do_not_wait_for_each_other(
+    database: Database, project_id: UUID
+) -> None:
+    other = await new_project(database)
+    async with database.transaction() as tx:
+        await record(tx, project_id, "mine")
+        await recorded(database, other, "theirs")
+        assert (await read(database, other))[0] == ["theirs"]
+
+
+async def test_what_was_rolled_back_did_not_happen(database: Database, project_id: UUID) -> None:
+    async with database.transaction() as tx:
+        await record(tx, project_id, "never")
+        await tx.rollback()
+    await recorded(database, project_id, "once")
+    assert (await read(database, project_id))[0] == ["once"]
+
+
+async def test_what_nobody_wanted_is_not_looked_at_again(database: Database, project_id: UUID) -> None:
+    last = [await recorded(database, project_id, str(number)) for number in range(3)][-1]
+    async with database.transaction() as tx:
+        pushed = EventFilter(frozenset({EventKind.LIST_PUSHED}))
+        assert await events.read_after(tx, project_id, 0, pushed, 100) == ([], last)
+        found, end = await events.read_after(tx, project_id, 0, ALL, 2)
+    assert ([event.data["name"] for event in found], end) == (["0", "1"], last - 1)
+
+
+async def test_events_go_when_they_are_old(database: Database, project_id: UUID) -> None:
+    for name, age in (("old", 31), ("young", 29)):
+        identity = await recorded(database, project_id, name)
+        async with database.transaction() as tx:
+            await tx.execute(
+                text("UPDATE project_events SET created_at = now() - :age * interval '1 day' WHERE id = :id"),
+                {"age": age, "id": identity},
+            )
+    async with database.transaction() as tx:
+        assert await events.forget_old_events(tx) == 1
+    assert (await read(database, project_id))[0] == ["young"]
