@@ -33,6 +33,7 @@ from app.services.attempts import Handler
 from app.services.composing import Composer
 from app.services.credentials import Credentials
 from app.services.deadlines import Deadlines
+from app.services.events import Events
 from app.services.inspections import Inspections
 from app.services.intake import Intake
 from app.services.lists import Lists
@@ -45,6 +46,7 @@ from app.settings import Settings, secret_key_of
 from app.store.budgets import forget_old_budgets
 from app.store.database import Database
 from app.store.embedded import EmbeddedPostgres, postgres_on
+from app.store.events import forget_old_events
 from app.store.lists import delete_expired_lists
 from app.store.migrate import upgrade
 from app.store.notifications import Notifications
@@ -105,6 +107,7 @@ def wire(settings: Settings, url: str, *, prompt: RetryPolicy = PROMPT) -> Wired
     )
     credentials = Credentials(_keychain(settings), secret_key_of(settings))
     intake = Intake(credentials)
+    events = Events(database, notifications)
     pushes = Pushes(database, client, credentials, intake)
     inspections = Inspections(database, client, credentials, intake)
     composer = Composer(database, client, credentials, pushes)
@@ -120,6 +123,7 @@ def wire(settings: Settings, url: str, *, prompt: RetryPolicy = PROMPT) -> Wired
         pushes=pushes,
         inspections=inspections,
         operations=Operations(database, notifications, handlers),
+        events=events,
         tokens=Tokens(database),
         readiness=Readiness(database),
         version=broker_version(),
@@ -281,7 +285,7 @@ async def listening(wired: Wired) -> AsyncIterator[Services]:
 @asynccontextmanager
 async def _listening(wired: Wired) -> AsyncIterator[None]:
     """Notifications, deadlines and housekeeping for as long as the block runs."""
-    housekeeper = Housekeeper(wired.database, [delete_expired_lists, forget_old_budgets])
+    housekeeper = Housekeeper(wired.database, [delete_expired_lists, forget_old_budgets, forget_old_events])
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(each.run()) for each in (wired.notifications, wired.deadlines, housekeeper)

@@ -13,6 +13,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from app.errors import FieldError, InvalidHeader, Unauthenticated
 from app.registry.credentials import parse_registry_auth
 from app.services.callers import Call, Caller, Idempotency
+from app.services.events import Events
 from app.services.inspections import Inspections
 from app.services.lists import Lists
 from app.services.operations import Operations
@@ -29,6 +30,7 @@ class Services:
     pushes: Pushes
     inspections: Inspections
     operations: Operations
+    events: Events
     tokens: Tokens
     readiness: Readiness
     version: str

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -17,27 +17,45 @@ from app.errors import FieldError, InvalidCursor
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
+LARGEST_NUMBER = 2**63 - 1
 
 Position = tuple[datetime, UUID]
+T = TypeVar("T")
 
 LimitQuery = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Items a page.")]
 CursorQuery = Annotated[str | None, Query(description="`next_cursor` of the page before.", max_length=512)]
 
 
-def encode_cursor(position: Position) -> str:
-    moment, identity = position
-    raw = json.dumps([moment.isoformat(), str(identity)]).encode()
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+def encode_cursor(position: Position | int) -> str:
+    parts = [position] if isinstance(position, int) else [position[0].isoformat(), str(position[1])]
+    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
 
 
 def parse_cursor(text: str | None) -> Position | None:
-    if text is None:
-        return None
+    return _parse(text, _read_position) if text is not None else None
+
+
+def parse_number_cursor(text: str | None) -> int | None:
+    """Of a listing whose items are numbered."""
+    return _parse(text, _read_number) if text is not None else None
+
+
+def _read_position(parts: Any) -> Position | None:
+    moment, identity = parts
+    place = datetime.fromisoformat(moment)
+    return (place.astimezone(UTC), UUID(identity)) if place.tzinfo else None
+
+
+def _read_number(parts: Any) -> int | None:
+    (number,) = parts
+    # Python takes true for a number.
+    return number if type(number) is int and 0 <= number <= LARGEST_NUMBER else None
+
+
+def _parse(text: str, read: Callable[[Any], T | None]) -> T:
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        moment, identity = json.loads(raw)
-        place = datetime.fromisoformat(moment)
-        position = (place.astimezone(UTC), UUID(identity)) if place.tzinfo else None
+        position = read(json.loads(raw))
     except (ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         # binascii.Error and JSONDecodeError are ValueErrors; an offset may lead out of the calendar.
         position = None
@@ -48,7 +66,7 @@ def parse_cursor(text: str | None) -> Position | None:
 
 
 def page_response(
-    request: Request, items: Sequence[dict[str, Any]], limit: int, last: Position | None
+    request: Request, items: Sequence[dict[str, Any]], limit: int, last: Position | int | None
 ) -> JSONResponse:
     """A page of at most `limit` items; one more was looked for, to know whether there are more.
 

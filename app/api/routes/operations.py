@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
@@ -19,13 +17,11 @@ from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_resp
 from app.api.problem_documents import problem_of
 from app.api.problems import problems
 from app.api.schemas.operations import Operation, OperationPage, operation_document
-from app.errors import FieldError, InvalidHeader
+from app.api.streams import EVENT_STREAM, LastEventIdHeader, parse_last_event_id
 from app.operations.states import Kind, State
 from app.services.documents import instant
 
 router = APIRouter(prefix="/v1/operations", tags=["operations"])
-
-_EVENT_ID = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 @router.get(
@@ -79,7 +75,7 @@ async def get_operation(operation_id: UUID, caller: CallerDep, services: Service
                 "`cancel_requested`, and at last `succeeded`, `failed` or `cancelled`; "
                 "each with an id to resume after."
             ),
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": EVENT_STREAM,
         },
         **problems(errors.OperationNotFound),
     },
@@ -88,12 +84,10 @@ async def stream_operation(
     operation_id: UUID,
     caller: CallerDep,
     services: ServicesDep,
-    last_event_id: Annotated[
-        str | None, Header(alias="Last-Event-ID", description="Resume after this event.")
-    ] = None,
+    last_event_id: LastEventIdHeader = None,
 ) -> Response:
     """Everything that happens to it, from the first event or after `Last-Event-ID`, until it ends."""
-    after = _parse_event_id(last_event_id)
+    after = parse_last_event_id(last_event_id) or 0
     # Asked before the stream begins, so that an unknown operation is a problem and no empty stream.
     await services.operations.get(caller.project_id, operation_id)
     return EventSourceResponse(_events(services, caller.project_id, operation_id, after), sep="\n")
@@ -120,12 +114,3 @@ async def _events(
             if data.get("problem") is not None:
                 data["problem"] = problem_of(data["problem"])
             yield ServerSentEvent(json.dumps(data), event=event.kind, id=str(event.id))
-
-
-def _parse_event_id(text: str | None) -> int:
-    if text is None:
-        return 0
-    if not _EVENT_ID.fullmatch(text):
-        detail = "Last-Event-ID is the id of an event of this operation"
-        raise InvalidHeader(detail, errors=[FieldError("header:Last-Event-ID", detail)])
-    return int(text)

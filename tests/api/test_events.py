@@ -1,0 +1,177 @@
+"""What happens in a project, as its callers are told of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from app.lists.events import EventKind
+from app.services.events import Events
+from app.store.database import Database
+from app.store.notifications import Notifications
+from tests.support.broker import Broker, Client, StartBroker, problem
+from tests.support.postgres import ask
+from tests.support.queueing import PATIENCE_SECONDS
+from tests.support.streams import Reader
+
+PATH = "/v1/events"
+CHANGED, PUSHED = EventKind.LIST_CHANGED, EventKind.LIST_PUSHED
+
+
+class Project:
+    """One in which a test makes things happen."""
+
+    def __init__(self, database: Database, project_id: UUID) -> None:
+        self._database = database
+        self._events = Events(database, Notifications(""))
+        self.id = project_id
+
+    async def happen(
+        self, name: str, kind: EventKind = CHANGED, *, list_id: UUID | None = None, session: str = ""
+    ) -> None:
+        async with self._database.transaction() as tx:
+            data = {"name": name, "session": session}
+            await self._events.record(tx, self.id, kind, data, list_id=list_id)
+
+
+async def project_of(database: Database, database_url: str, name: str = "default") -> Project:
+    found = await ask(database_url, f"SELECT id FROM projects WHERE name = '{name}'")
+    assert isinstance(found, UUID)
+    return Project(database, found)
+
+
+@pytest.fixture
+async def project(broker: Broker, database: Database, database_url: str) -> Project:
+    return await project_of(database, database_url)
+
+
+def names(events: list[Any]) -> list[str]:
+    return [event["data"]["data"]["name"] for event in events]
+
+
+async def read(client: Client, path: str, number: int) -> list[Any]:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        return await Reader(client, path).read(number)
+
+
+async def test_an_event_says_what_happened_when_and_where(broker: Broker, project: Project) -> None:
+    await project.happen("a", PUSHED)
+    (event,) = await read(broker.client, f"{PATH}?after=0", 1)
+    assert event["event"] == event["data"]["type"] == "list.pushed"
+    assert event["id"] == event["data"]["id"]
+    assert event["data"]["project"] == "default"
+    assert event["data"]["timestamp"].endswith("Z")
+    assert event["data"]["data"] == {"name": "a", "session": ""}
+
+
+async def test_a_stream_tells_what_happens_from_now_on(broker: Broker, project: Project) -> None:
+    await project.happen("before")
+    async with broker.client.stream("GET", PATH) as reply:
+        assert reply.headers["Content-Type"].startswith("text/event-stream")
+        await project.happen("after")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            async for line in reply.aiter_lines():
+                if line.startswith("data: "):
+                    break
+    assert '"after"' in line
+
+
+async def test_who_is_cut_off_before_the_first_event_misses_none(broker: Broker, project: Project) -> None:
+    reader = Reader(broker.client, PATH)
+    await reader.read(0)
+    await project.happen("meanwhile")
+    assert names(await reader.read(1)) == ["meanwhile"]
+
+
+async def test_each_event_is_seen_once_by_who_is_cut_off_and_comes_back_to_either_of_two_brokers(
+    start_broker: StartBroker, database: Database, database_url: str
+) -> None:
+    brokers = [await start_broker(worker=False) for _ in range(2)]
+    project = await project_of(database, database_url)
+    total = 60
+
+    async def write(writer: int) -> None:
+        for number in range(total // 4):
+            await project.happen(f"{writer}.{number}")
+
+    reader = Reader(brokers[0].client, f"{PATH}?after=0")
+    seen: list[Any] = []
+    async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as group:
+        for writer in range(4):
+            group.create_task(write(writer))
+        while len(seen) < total:
+            reader.turn_to(brokers[len(seen) % 2].client)
+            seen += await reader.read(min(7, total - len(seen)))
+    assert sorted(names(seen)) == sorted(f"{writer}.{number}" for writer in range(4) for number in range(15))
+    identities = [int(event["id"]) for event in seen]
+    assert identities == sorted(identities)
+
+
+async def test_the_header_goes_before_the_query(broker: Broker, project: Project) -> None:
+    for name in "abc":
+        await project.happen(name)
+    first, *_ = await read(broker.client, f"{PATH}?after=0", 3)
+    reader = Reader(broker.client, f"{PATH}?after=0")
+    reader.last_id = first["id"]
+    assert names(await reader.read(2)) == ["b", "c"]
+
+
+async def test_a_stream_is_narrowed_to_kinds_a_list_or_a_session(broker: Broker, project: Project) -> None:
+    mine = uuid4()
+    await project.happen("a", PUSHED, list_id=mine)
+    await project.happen("b", CHANGED, session="run-1")
+    await project.happen("c", EventKind.LIST_FAILED, list_id=uuid4())
+    path = f"{PATH}?after=0"
+    assert names(await read(broker.client, f"{path}&type=list.pushed&type=list.failed", 2)) == ["a", "c"]
+    assert names(await read(broker.client, f"{path}&list_id={mine}", 1)) == ["a"]
+    assert names(await read(broker.client, f"{path}&session=run-1", 1)) == ["b"]
+
+
+@pytest.mark.parametrize(
+    "query", ["type=list.exploded", "after=x", "after=-1", f"after={10**18}", "list_id=x"]
+)
+async def test_a_query_that_can_not_be_read_is_refused(broker: Broker, query: str) -> None:
+    for path in (PATH, f"{PATH}/history"):
+        if "after" not in query or path == PATH:
+            problem(await broker.client.get(f"{path}?{query}"), 422, "invalid-input")
+
+
+async def test_a_malformed_last_event_id_is_refused(broker: Broker) -> None:
+    for value in ("x", "-1", "1" * 30, "1.0"):
+        reply = await broker.client.get(PATH, headers={"Last-Event-ID": value})
+        problem(reply, 422, "invalid-header")
+
+
+async def test_history_is_paged_newest_first(broker: Broker, project: Project) -> None:
+    for name in "abcde":
+        await project.happen(name)
+    path, found = f"{PATH}/history?limit=2", []
+    while True:
+        reply = await broker.client.get(path)
+        found += [each["data"]["name"] for each in reply.json()["items"]]
+        if reply.json()["next_cursor"] is None:
+            break
+        path = reply.links["next"]["url"]
+    assert found == list("edcba")
+
+
+@pytest.mark.parametrize(
+    "cursor", ["", "W3RydWVd", "WzEsMl0", "Wy0xXQ", "WzkyMjMzNzIwMzY4NTQ3NzU4MDhd", "MQ"]
+)
+async def test_a_cursor_of_ones_own_making_is_refused(broker: Broker, cursor: str) -> None:
+    problem(await broker.client.get(f"{PATH}/history?cursor={cursor}"), 422, "invalid-cursor")
+
+
+async def test_what_happens_elsewhere_is_not_told(
+    broker: Broker, project: Project, database: Database, database_url: str
+) -> None:
+    await broker.call("POST", "/v1/projects", {"name": "other"}, status=201)
+    other = await project_of(database, database_url, "other")
+    await project.happen("mine")
+    async with broker.client_with(await broker.new_token("other")) as client:
+        assert (await client.get(f"{PATH}/history")).json() == {"items": [], "next_cursor": None}
+        await other.happen("theirs")
+        assert names(await read(client, f"{PATH}?after=0", 1)) == ["theirs"]

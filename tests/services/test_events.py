@@ -1,0 +1,194 @@
+"""Following what happens in a project: everything once, in order, whoever is cut off or not told."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from app.lists.events import EventKind
+from app.services.callers import Caller
+from app.services.events import Events
+from app.services.tokens import Tokens
+from app.store.database import Database
+from app.store.events import ALL, EventFilter, ProjectEvent
+from app.store.notifications import Notifications
+from tests.support.queueing import PATIENCE_SECONDS, listening
+
+WRITERS, EACH = 12, 25
+CHANGED, PUSHED = EventKind.LIST_CHANGED, EventKind.LIST_PUSHED
+
+
+@pytest.fixture
+def events(database: Database, notifications: Notifications) -> Events:
+    return Events(database, notifications)
+
+
+@pytest.fixture
+async def caller(database: Database) -> Caller:
+    return await someone(database, "team")
+
+
+async def someone(database: Database, project: str) -> Caller:
+    tokens = Tokens(database)
+    await tokens.ensure_project(project)
+    _, text = await tokens.create(project, "ci", admin=False)
+    return await tokens.identify(text)
+
+
+async def happen(
+    database: Database, project_id: UUID, *names: str, kind: EventKind = CHANGED, session: str = ""
+) -> None:
+    """All in one transaction."""
+    async with database.transaction() as tx:
+        for name in names:
+            data = {"name": name, "session": session}
+            await Events(database, Notifications("")).record(tx, project_id, kind, data)
+
+
+async def follow(
+    events: Events, caller: Caller, number: int, after: int = 0, wanted: EventFilter = ALL
+) -> list[ProjectEvent]:
+    """So many events, and then the reader is gone."""
+    found: list[ProjectEvent] = []
+    async with asyncio.timeout(PATIENCE_SECONDS), aclosing(events.stream(caller, after, wanted)) as stream:
+        async for event in stream:
+            found.append(event)
+            if len(found) == number:
+                break
+    return found
+
+
+def names(found: list[ProjectEvent]) -> list[str]:
+    return [event.data["name"] for event in found]
+
+
+async def test_who_is_cut_off_at_random_and_comes_back_sees_each_event_once_and_in_order(
+    database_url: str, database: Database, events: Events, caller: Caller
+) -> None:
+    dice = random.Random(4)
+
+    async def write(writer: int) -> None:
+        for number in range(EACH):
+            await asyncio.sleep(dice.random() * 0.02)
+            await happen(database, caller.project_id, f"{writer}.{number}")
+
+    async def read(processes: list[Events]) -> list[ProjectEvent]:
+        """Now from one process, now from the other."""
+        seen: list[ProjectEvent] = []
+        while len(seen) < WRITERS * EACH:
+            number = min(dice.randrange(1, 20), WRITERS * EACH - len(seen))
+            after = seen[-1].id if seen else 0
+            seen += await follow(dice.choice(processes), caller, number, after)
+        return seen
+
+    other = Database(database_url)
+    async with listening(database_url) as heard_elsewhere, asyncio.TaskGroup() as group:
+        processes = [events, Events(other, heard_elsewhere)]
+        readers = [group.create_task(read(processes)) for _ in range(3)]
+        for writer in range(WRITERS):
+            group.create_task(write(writer))
+    await other.dispose()
+    for reader in readers:
+        seen = reader.result()
+        assert [event.id for event in seen] == sorted({event.id for event in seen})
+        for writer in range(WRITERS):
+            of_writer = [name for name in names(seen) if name.startswith(f"{writer}.")]
+            assert of_writer == [f"{writer}.{number}" for number in range(EACH)]
+
+
+async def test_an_event_whose_notification_was_lost_is_seen_at_the_next_poll(
+    database: Database, database_url: str, caller: Caller
+) -> None:
+    deaf = Events(database, Notifications(database_url), poll=0.05)
+    reader = asyncio.create_task(follow(deaf, caller, 2))
+    await happen(database, caller.project_id, "a")
+    await asyncio.sleep(0)
+    await happen(database, caller.project_id, "b")
+    assert names(await reader) == ["a", "b"]
+
+
+async def test_a_stream_of_many_events_leaves_none_out(
+    database: Database, events: Events, caller: Caller
+) -> None:
+    expected = [str(number) for number in range(250)]
+    await happen(database, caller.project_id, *expected)
+    assert names(await follow(events, caller, 250)) == expected
+
+
+async def test_a_stream_tells_only_what_is_wanted(database: Database, events: Events, caller: Caller) -> None:
+    for name, kind, session in (("a", CHANGED, "1"), ("b", PUSHED, "1"), ("c", PUSHED, "2")):
+        await happen(database, caller.project_id, name, kind=kind, session=session)
+    pushed = EventFilter(frozenset({PUSHED}))
+    assert names(await follow(events, caller, 2, wanted=pushed)) == ["b", "c"]
+    assert names(await follow(events, caller, 1, wanted=replace(pushed, session="2"))) == ["c"]
+
+
+async def test_a_new_stream_can_begin_with_what_comes_next(
+    database: Database, events: Events, caller: Caller
+) -> None:
+    assert await events.newest(caller.project_id) == 0
+    await happen(database, caller.project_id, "before")
+    start = await events.newest(caller.project_id)
+    reader = asyncio.create_task(follow(events, caller, 1, start))
+    await happen(database, caller.project_id, "after")
+    assert names(await reader) == ["after"]
+
+
+async def test_what_happens_in_another_project_is_not_told(
+    database: Database, events: Events, caller: Caller
+) -> None:
+    stranger = await someone(database, "other")
+    await happen(database, caller.project_id, "mine")
+    await happen(database, stranger.project_id, "theirs")
+    await happen(database, caller.project_id, "mine, too")
+    assert names(await follow(events, caller, 2)) == ["mine", "mine, too"]
+    assert names(await follow(events, stranger, 1)) == ["theirs"]
+    assert names(await events.page(stranger.project_id, ALL, before=None, limit=10)) == ["theirs"]
+
+
+async def test_a_stream_ends_with_the_token_that_it_was_opened_with(
+    database: Database, notifications: Notifications, caller: Caller
+) -> None:
+    events = Events(database, notifications, poll=0.05)
+    reader = asyncio.create_task(follow(events, caller, 2))
+    await happen(database, caller.project_id, "seen")
+    await Tokens(database).revoke(caller.token_id)
+    found = names(await reader)
+    await happen(database, caller.project_id, "not seen")
+    assert found in ([], ["seen"])
+
+
+async def test_many_follow_on_a_small_pool(
+    database_url: str, database: Database, notifications: Notifications, caller: Caller
+) -> None:
+    small = Database(database_url, pool_size=1, pool_wait=PATIENCE_SECONDS)
+    events = Events(small, notifications)
+    async with asyncio.TaskGroup() as group:
+        readers = [group.create_task(follow(events, caller, 1)) for _ in range(30)]
+        # The one connection is free although thirty wait.
+        await events.newest(caller.project_id)
+        await happen(database, caller.project_id, "a")
+    assert [names(reader.result()) for reader in readers] == [["a"]] * 30
+    await small.dispose()
+
+
+async def test_whoever_stops_following_leaves_nothing_behind(
+    notifications: Notifications, events: Events, caller: Caller
+) -> None:
+    follower = asyncio.create_task(exhaust(events.stream(caller, 0)))
+    await asyncio.sleep(0.05)
+    follower.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await follower
+    assert notifications.subscribers == 0
+
+
+async def exhaust(stream: AsyncIterator[ProjectEvent]) -> None:
+    async for _ in stream:
+        pass
