@@ -44,6 +44,8 @@ class Limits:
     """How long a registry may take, once it has taken blobs and manifests, until it knows them itself."""
     fresh_seconds: float = 30.0
     """For so long a manifest that was seen in the target is believed to be there still."""
+    held_seconds: float = 5.0
+    """For so long it is believed that a tag holds what it held, where nothing depends on it."""
     redirects: int = 3
     helper_seconds: float = 10.0
     remembered_seconds: float = 600.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from app.lists.push_plan import PushPlan, PushTarget
@@ -11,7 +11,7 @@ from app.operations.progress import Progress, ProgressStep
 from app.registry.copy import ManifestAction, Step, StepName, TagAction
 from app.services.attempts import Attempt
 
-LEFT = "left"
+LEFT = TagAction.LEFT.value
 
 
 class PushProgress:
@@ -26,12 +26,9 @@ class PushProgress:
         self._earlier = {each["repository"]: each for each in earlier}
         self._steps: dict[tuple[Repository, StepName], Step] = {}
 
-    def of(self, repository: Repository) -> Callable[[Step], None]:
-        def on_step(step: Step) -> None:
-            self._steps[repository, step.name] = step
-            self._attempt.progress(self._sum())
-
-        return on_step
+    def tell(self, repository: Repository, step: Step) -> None:
+        self._steps[repository, step.name] = step
+        self._attempt.progress(self._sum())
 
     def document(self) -> list[dict[str, Any]]:
         """What is where at each target, and what is not there yet."""

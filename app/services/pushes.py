@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -19,16 +19,15 @@ from app.lists.push_plan import (
     Conditions,
     Consent,
     PushChild,
-    PushTarget,
     build_draft_index,
     plan_push,
 )
 from app.oci.digest import Digest
 from app.oci.manifest import ImageManifest, Manifest, parse_manifest
-from app.oci.reference import Reference, Repository
+from app.oci.reference import Reference
 from app.operations.states import Kind, State
 from app.registry.client import Access, RegistryClient
-from app.registry.copy import CopyChild, CopyResult, CopyTarget, push
+from app.registry.copy import CopyChild, CopyResult, CopyTarget, Guard, Held, push
 from app.services.attempts import Attempt
 from app.services.callers import Call
 from app.services.credentials import Credentials
@@ -166,37 +165,16 @@ class Pushes:
         access: Access,
         progress: PushProgress,
     ) -> list[CopyResult]:
-        """All targets side by side, each to its end; a failure says what had been put where by then."""
+        """A failure says what had been put where by then."""
         plan = planned.plan
         children = [await self._child(child, manifests[child.digest]) for child in plan.children]
-
-        condition = plan.conditions.check if plan.conditions != ALWAYS else None
-
-        async def to(target: PushTarget) -> CopyResult | BrokerError:
-            try:
-                return await push(
-                    self._client,
-                    CopyTarget(target.repository, target.tags, plan.index),
-                    children,
-                    access,
-                    progress.of(target.repository),
-                    condition=condition,
-                    before_tags=partial(self._keep_previous, attempt, planned, target.repository),
-                )
-            except BrokerError as error:
-                return error
-
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(to(target)) for target in plan.targets]
-        outcomes = [task.result() for task in tasks]
-        for outcome in outcomes:
-            if isinstance(outcome, BrokerError):
-                raise type(outcome)(
-                    outcome.detail,
-                    errors=outcome.errors,
-                    **{**outcome.members, "targets": progress.document()},
-                )
-        return [outcome for outcome in outcomes if isinstance(outcome, CopyResult)]
+        targets = [CopyTarget(each.repository, each.tags, plan.index) for each in plan.targets]
+        guard = Guard(partial(self._guard, attempt, planned), is_strict=plan.conditions != ALWAYS)
+        try:
+            return await push(self._client, targets, children, access, progress.tell, guard=guard)
+        except BrokerError as error:
+            members = {**error.members, "targets": progress.document()}
+            raise type(error)(error.detail, errors=error.errors, **members) from error
 
     async def _child(self, child: PushChild, manifest: Manifest) -> CopyChild:
         """The manifest as it was fetched, with the blobs that it needs."""
@@ -206,16 +184,21 @@ class Pushes:
         await asyncio.sleep(0)
         return CopyChild(child.repository, manifest, blobs)
 
-    async def _keep_previous(
-        self, attempt: Attempt, planned: Push, repository: Repository, held: Mapping[str, Digest | None]
-    ) -> None:
-        """Before the first tag moves: a later attempt would take what this one put for what was there."""
-        found = {f"{repository}:{tag}": str(digest) if digest else None for tag, digest in held.items()}
-        if not found:
-            return
-        async with self._database.transaction() as tx:
-            await attempt.hold(tx)
-            await stored.keep_previous(tx, planned.id, found)
+    async def _guard(self, attempt: Attempt, planned: Push, held: Held) -> Collection[Reference]:
+        """Before the first tag moves: what all of them hold is allowed to go, and is kept.
+
+        A later attempt would take what this one put for what was there.
+        """
+        for reference, digest in held.items():
+            # An attempt that was cut off may have moved it already.
+            if digest != planned.plan.index.digest:
+                planned.plan.conditions.check(str(reference), digest)
+        found = {str(reference): str(digest) if digest else None for reference, digest in held.items()}
+        if found:
+            async with self._database.transaction() as tx:
+                await attempt.hold(tx)
+                await stored.keep_previous(tx, planned.id, found)
+        return ()
 
     async def _keep_reached(self, attempt: Attempt, planned: Push, progress: PushProgress) -> None:
         """What ended the attempt matters more than that this can be written."""

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from app import errors
 from app.oci.manifest import ImageManifest, Manifest, parse_manifest
-from app.registry.copy import CopyChild, CopyTarget, push
+from app.registry.copy import CopyChild, CopyTarget
+from tests.support.clients import push_one
 from tests.support.hostile_cases import Case, copy, parametrized, run
 from tests.support.hostile_world import FORBIDDEN, HOME, IMAGE, Reply, Seen, World, reply
 from tests.support.images import DOCKER_FOREIGN_LAYER, OCI_FOREIGN_LAYER, make_index
@@ -117,7 +118,7 @@ async def _push_with_urls(world: World, url: str, media_type: str) -> None:
     child = CopyChild(world.reference().repository, found.manifest, found.copyable_blobs)
     index = make_index([replace(IMAGE, raw=raw)], media="docker")
     goal = CopyTarget(world.reference("copy").repository, ("1",), Manifest.of(index.media_type, index.raw))
-    await push(world.client, goal, [child], world.access)
+    await push_one(world.client, goal, [child], world.access)
 
 
 @parametrized([*_locations(), *_foreign_layers()])

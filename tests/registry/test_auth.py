@@ -10,13 +10,13 @@ import pytest
 
 from app import errors
 from app.registry.client import Access, AccessPolicy, Credential, Keychain, RegistryClient
-from app.registry.copy import push
 from tests.support.clients import (
     INSECURE,
     LOOPBACK,
     QUICK,
     Clock,
     child_at,
+    push_one,
     reference_at,
     signed_in,
     target_at,
@@ -360,7 +360,7 @@ async def test_a_mount_asks_for_both_rights_in_one_token() -> None:
     async with bearer() as double, RegistryClient(LOOPBACK, limits=QUICK) as client:
         plant(double, "src", "1", IMAGE)
         access = signed_in(double.host, USER)
-        await push(client, target_at(double, "dst", [IMAGE]), [child_at(double, "src", IMAGE)], access)
+        await push_one(client, target_at(double, "dst", [IMAGE]), [child_at(double, "src", IMAGE)], access)
         scopes = {tuple(r.query.getall("scope")) for r in double.received(path="/token")}
         assert ("repository:dst:pull,push", "repository:src:pull") in scopes
         assert double.blobs("dst") == set(IMAGE.blobs)
@@ -374,7 +374,9 @@ async def test_where_the_source_may_not_be_read_nothing_is_taken_from_it() -> No
         double.authority.grants["user"] = {"dst": {"pull", "push"}}
         access = signed_in(double.host, USER)
         with pytest.raises(errors.RegistryDenied):
-            await push(client, target_at(double, "dst", [IMAGE]), [child_at(double, "src", IMAGE)], access)
+            await push_one(
+                client, target_at(double, "dst", [IMAGE]), [child_at(double, "src", IMAGE)], access
+            )
         assert not double.blobs("dst")
         assert not double.tags("dst")
 
@@ -388,7 +390,7 @@ async def test_an_upload_whose_token_expires_is_sent_again() -> None:
         plant(source, "src", "1", IMAGE)
         double.misbehave(ExpiredToken(), method="PUT", path="/blobs/uploads/", times=1)
         access = signed_in(double.host, USER)
-        await push(client, target_at(double, "dst", [IMAGE]), [child_at(source, "src", IMAGE)], access)
+        await push_one(client, target_at(double, "dst", [IMAGE]), [child_at(source, "src", IMAGE)], access)
         assert double.blobs("dst") == set(IMAGE.blobs)
         assert double.tags("dst")["1"] == digest_text(target_at(double, "dst", [IMAGE]).index.raw)
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from app.registry.client import RegistryClient
-from app.registry.copy import BlobCounts, push
-from tests.support.clients import INSECURE, LOOPBACK, QUICK, child_at, target_at, until
+from app.registry.copy import BlobCounts
+from tests.support.clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, target_at, until
 from tests.support.images import Image, make_image, plant
 from tests.support.registry import Hold, MountDeclined, RegistryDouble, Rules, Status
 
@@ -35,7 +35,7 @@ async def test_of_blobs_that_wait_the_largest_is_begun_first(registry: RegistryD
         plant(source, "src", "1", image)
         target, children = target_at(registry, "dst", [image]), [child_at(source, "src", image)]
         async with asyncio.TaskGroup() as group:
-            group.create_task(push(client, target, children, INSECURE))
+            group.create_task(push_one(client, target, children, INSECURE))
             await until(lambda: len(registry.received("HEAD", "/blobs/")) == len(image.blobs))
             hold.gate.set()
     sizes = uploaded(registry)[1:]
@@ -51,7 +51,7 @@ async def test_blobs_are_copied_side_by_side_and_no_more_than_allowed(registry: 
         plant(source, "src", "1", image)
         target, children = target_at(registry, "dst", [image]), [child_at(source, "src", image)]
         async with asyncio.TaskGroup() as group:
-            group.create_task(push(client, target, children, INSECURE))
+            group.create_task(push_one(client, target, children, INSECURE))
             await until(lambda: len(registry.received("PUT", "/uploads/")) == 4)
             assert len(source.received("GET", "/blobs/")) == 4
             hold.gate.set()
@@ -63,7 +63,7 @@ async def test_a_blob_of_several_images_crosses_once(registry: RegistryDouble) -
         for number, image in enumerate(IMAGES):
             plant(source, f"src{number}", "1", image)
         children = [child_at(source, f"src{n}", image) for n, image in enumerate(IMAGES)]
-        result = await push(client, target_at(registry, "dst", IMAGES), children, INSECURE)
+        result = await push_one(client, target_at(registry, "dst", IMAGES), children, INSECURE)
         assert len(source.received("GET", SHARED)) == 1
     assert result.blobs.copied == len(IMAGES[0].blobs.keys() | IMAGES[1].blobs.keys())
     assert not registry.partial_tag_puts
@@ -74,7 +74,7 @@ async def test_what_the_target_has_is_not_fetched(registry: RegistryDouble) -> N
     async with RegistryDouble() as source, connect() as client:
         plant(source, "src", "1", IMAGES[0])
         target, children = target_at(registry, "dst", IMAGES[:1]), [child_at(source, "src", IMAGES[0])]
-        result = await push(client, target, children, INSECURE)
+        result = await push_one(client, target, children, INSECURE)
         assert not source.received("GET", SHARED)
     assert (result.blobs.skipped, result.blobs.copied) == (1, 2)
 
@@ -84,7 +84,7 @@ async def test_foreign_layers_are_followed_nowhere(registry: RegistryDouble) -> 
     async with RegistryDouble() as source, connect() as client:
         plant(source, "src", "1", image)
         target, children = target_at(registry, "dst", [image]), [child_at(source, "src", image)]
-        result = await push(client, target, children, INSECURE)
+        result = await push_one(client, target, children, INSECURE)
         asked = {r.path.rsplit("/", 1)[1] for r in source.received("GET", "/blobs/")}
     assert asked == set(image.blobs) == registry.blobs("dst")
     assert result.blobs.copied == len(image.blobs)
@@ -99,7 +99,7 @@ async def test_a_blob_is_mounted_from_another_image_that_has_it(registry: Regist
     plant(registry, "src1", "1", IMAGES[1])
     children = [child_at(registry, f"src{n}", image) for n, image in enumerate(IMAGES)]
     async with connect() as client:
-        result = await push(client, target_at(registry, "dst", IMAGES), children, INSECURE)
+        result = await push_one(client, target_at(registry, "dst", IMAGES), children, INSECURE)
     asked = [r.query["from"] for r in registry.received("POST") if r.query.get("mount") == SHARED]
     assert asked == ["src0", "src1"]
     assert result.blobs == BlobCounts(mounted=5)
@@ -110,7 +110,7 @@ async def test_an_image_from_elsewhere_shares_what_another_has_here(registry: Re
         plant(source, "src0", "1", IMAGES[0])
         plant(registry, "src1", "1", IMAGES[1])
         children = [child_at(source, "src0", IMAGES[0]), child_at(registry, "src1", IMAGES[1])]
-        result = await push(client, target_at(registry, "dst", IMAGES), children, INSECURE)
+        result = await push_one(client, target_at(registry, "dst", IMAGES), children, INSECURE)
         assert not source.received("GET", SHARED)
     assert (result.blobs.mounted, result.blobs.copied) == (3, 2)
 
@@ -120,7 +120,7 @@ async def test_nothing_is_mounted_from_the_target_itself(registry: RegistryDoubl
     plant_without(registry, "src1", IMAGES[1], SHARED)
     children = [child_at(registry, "dst", IMAGES[0]), child_at(registry, "src1", IMAGES[1])]
     async with connect() as client:
-        result = await push(client, target_at(registry, "dst", IMAGES), children, INSECURE)
+        result = await push_one(client, target_at(registry, "dst", IMAGES), children, INSECURE)
     assert {r.query["from"] for r in registry.received("POST")} == {"src1"}
     assert (result.blobs.skipped, result.blobs.mounted) == (1, 2)
 
@@ -130,7 +130,7 @@ async def test_uploads_that_declined_mounts_opened_are_used_or_given_back(regist
     plant(registry, "src1", "1", IMAGES[1])
     children = [child_at(registry, f"src{n}", image) for n, image in enumerate(IMAGES)]
     async with connect() as client:
-        await push(client, target_at(registry, "dst", IMAGES), children, INSECURE)
+        await push_one(client, target_at(registry, "dst", IMAGES), children, INSECURE)
     assert len(registry.received("DELETE", "/uploads/")) == 1
     held = registry.content.find("dst")
     assert held is not None
@@ -145,7 +145,7 @@ async def test_a_registry_that_never_mounts_is_asked_for_few(registry: RegistryD
         plant(registry, f"src{number}", "1", image)
     children = [child_at(registry, f"src{n}", image) for n, image in enumerate(images)]
     async with connect() as client:
-        await push(client, target_at(registry, "dst", images), children, INSECURE)
+        await push_one(client, target_at(registry, "dst", images), children, INSECURE)
     assert len([r for r in registry.received("POST") if r.query.get("mount") == SHARED]) <= 3
     assert registry.blobs("dst") == {digest for image in images for digest in image.blobs}
 
@@ -159,7 +159,7 @@ async def test_a_source_that_may_not_be_mounted_from_says_nothing_of_others(
     registry.misbehave(MountDeclined(status))
     children = [child_at(registry, f"src{n}", image) for n, image in enumerate(IMAGES)]
     async with connect() as client:
-        result = await push(client, target_at(registry, "dst", IMAGES), children, INSECURE)
+        result = await push_one(client, target_at(registry, "dst", IMAGES), children, INSECURE)
     assert result.blobs.mounted + result.blobs.copied == 5
     assert result.blobs.mounted >= 2
     assert registry.blobs("dst") == {digest for image in IMAGES for digest in image.blobs}
@@ -172,7 +172,7 @@ async def test_a_mount_that_fails_is_looked_after_before_it_is_copied(registry: 
     registry.misbehave(MountDeclined(405), times=None)
     async with connect() as client:
         target, children = target_at(registry, "dst", IMAGES[:1]), [child_at(registry, "src", IMAGES[0])]
-        result = await push(client, target, children, INSECURE)
+        result = await push_one(client, target, children, INSECURE)
     assert (result.blobs.skipped, result.blobs.copied) == (1, 2)
 
 
@@ -181,7 +181,7 @@ async def test_what_fails_for_a_while_is_counted_once(registry: RegistryDouble) 
     async with RegistryDouble() as source, connect() as client:
         plant(source, "src", "1", IMAGES[0])
         target, children = target_at(registry, "dst", IMAGES[:1]), [child_at(source, "src", IMAGES[0])]
-        result = await push(client, target, children, INSECURE)
+        result = await push_one(client, target, children, INSECURE)
     sizes = [len(data) for data in IMAGES[0].blobs.values()]
     assert result.blobs == BlobCounts(copied=3, bytes_copied=sum(sizes))
 

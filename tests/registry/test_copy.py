@@ -21,7 +21,6 @@ from app.registry.copy import (
     Step,
     StepName,
     TagAction,
-    push,
 )
 from tests.support.clients import (
     INSECURE,
@@ -29,6 +28,7 @@ from tests.support.clients import (
     QUICK,
     AnyRegistry,
     child_at,
+    push_one,
     reference_at,
     target_at,
     until,
@@ -99,7 +99,7 @@ async def test_blobs_are_mounted_and_everything_arrives(any_registry: AnyRegistr
     children, path = await put_up(any_registry, BOTH)
     target = target_at(any_registry, path, BOTH)
     async with connect() as client:
-        result = await push(client, target, children, INSECURE)
+        result = await push_one(client, target, children, INSECURE)
     assert result.blobs == BlobCounts(mounted=6)
     assert [(str(m.digest), m.action) for m in result.manifests] == [
         (image.digest, ManifestAction.PUT) for image in BOTH
@@ -112,8 +112,8 @@ async def test_what_is_there_already_is_left_alone(any_registry: AnyRegistry) ->
     children, path = await put_up(any_registry, BOTH)
     target = target_at(any_registry, path, BOTH)
     async with connect() as client:
-        await push(client, target, children, INSECURE)
-        again = await push(client, target, children, INSECURE)
+        await push_one(client, target, children, INSECURE)
+        again = await push_one(client, target, children, INSECURE)
     assert again.blobs == BlobCounts()
     assert {m.action for m in again.manifests} == {ManifestAction.PRESENT}
     assert again.previous == {"1": target.index.digest}
@@ -123,7 +123,7 @@ async def test_several_tags_get_the_same_index(any_registry: AnyRegistry) -> Non
     children, path = await put_up(any_registry, BOTH)
     target = target_at(any_registry, path, BOTH, tags=("1", "1.2", "latest"))
     async with connect() as client:
-        result = await push(client, target, children, INSECURE)
+        result = await push_one(client, target, children, INSECURE)
     assert result.previous == dict.fromkeys(target.tags)
     await check_whole(any_registry, target, BOTH)
 
@@ -132,7 +132,7 @@ async def test_without_a_tag_the_index_goes_under_its_digest(any_registry: AnyRe
     children, path = await put_up(any_registry, BOTH)
     target = target_at(any_registry, path, BOTH, tags=())
     async with connect() as client:
-        result = await push(client, target, children, INSECURE)
+        result = await push_one(client, target, children, INSECURE)
         reference = reference_at(any_registry, f"{path}@{target.index.digest}")
         assert (await client.fetch_manifest(reference, INSECURE)).raw == target.index
     assert result.previous == {}
@@ -141,7 +141,9 @@ async def test_without_a_tag_the_index_goes_under_its_digest(any_registry: AnyRe
 async def test_a_source_in_the_targets_own_repository_costs_one_look(registry: RegistryDouble) -> None:
     plant(registry, "app", "amd64", AMD64)
     async with connect() as client:
-        await push(client, target_at(registry, "app", [AMD64]), [child_at(registry, "app", AMD64)], INSECURE)
+        await push_one(
+            client, target_at(registry, "app", [AMD64]), [child_at(registry, "app", AMD64)], INSECURE
+        )
     assert sorted(steps(registry)[:2]) == [("HEAD", "1"), ("HEAD", AMD64.digest)]
     assert steps(registry)[2:] == [("PUT", "1"), ("GET", "1")]
 
@@ -150,7 +152,9 @@ async def test_a_child_that_is_there_costs_one_look(registry: RegistryDouble) ->
     plant(registry, "src", "1", AMD64)
     plant(registry, "app", None, AMD64)
     async with connect() as client:
-        await push(client, target_at(registry, "app", [AMD64]), [child_at(registry, "src", AMD64)], INSECURE)
+        await push_one(
+            client, target_at(registry, "app", [AMD64]), [child_at(registry, "src", AMD64)], INSECURE
+        )
     assert sorted(steps(registry)) == sorted(
         [("HEAD", "1"), ("HEAD", AMD64.digest), ("PUT", "1"), ("GET", "1")]
     )
@@ -159,7 +163,9 @@ async def test_a_child_that_is_there_costs_one_look(registry: RegistryDouble) ->
 async def test_a_mount_is_one_request_and_nothing_is_looked_up_before(registry: RegistryDouble) -> None:
     plant(registry, "src", "1", AMD64)
     async with connect() as client:
-        await push(client, target_at(registry, "app", [AMD64]), [child_at(registry, "src", AMD64)], INSECURE)
+        await push_one(
+            client, target_at(registry, "app", [AMD64]), [child_at(registry, "src", AMD64)], INSECURE
+        )
     blobs = [r for r in registry.journal if "/blobs/" in r.path]
     assert [(r.method, r.status) for r in blobs] == [("POST", 201)] * 3
     assert {r.query["from"] for r in blobs} == {"src"}
@@ -173,7 +179,9 @@ async def test_each_blob_is_handled_once_however_many_images_share_it(registry: 
         plant(registry, f"src{number}", "1", image)
     children = [child_at(registry, f"src{n}", image) for n, image in enumerate(images)]
     async with connect() as client:
-        result = await push(client, target_at(registry, "app", images), [*children, children[0]], INSECURE)
+        result = await push_one(
+            client, target_at(registry, "app", images), [*children, children[0]], INSECURE
+        )
     mounted = [r.query["mount"] for r in registry.received("POST")]
     assert len(mounted) == len(set(mounted)) == 7
     assert result.blobs.mounted == 7
@@ -185,7 +193,7 @@ async def test_children_are_put_by_digest_and_the_tag_moves_last(registry: Regis
         plant(registry, f"src{number}", "1", image)
     children = [child_at(registry, f"src{n}", image) for n, image in enumerate(BOTH)]
     async with connect() as client:
-        await push(client, target_at(registry, "app", BOTH, tags=("a", "b")), children, INSECURE)
+        await push_one(client, target_at(registry, "app", BOTH, tags=("a", "b")), children, INSECURE)
     puts = [r.path.rsplit("/", 1)[1] for r in registry.received("PUT", "/manifests/")]
     index = str(target_at(registry, "app", BOTH).index.digest)
     assert set(puts[:2]) == {AMD64.digest, ARM64.digest}
@@ -202,7 +210,7 @@ async def test_an_images_manifest_does_not_wait_for_other_images_blobs(registry:
     registry.misbehave(hold, method="HEAD", path=ARM64.digest)
     children = [child_at(registry, f"src{n}", image) for n, image in enumerate(BOTH)]
     async with connect() as client, asyncio.TaskGroup() as group:
-        group.create_task(push(client, target_at(registry, "app", BOTH), children, INSECURE))
+        group.create_task(push_one(client, target_at(registry, "app", BOTH), children, INSECURE))
         await until(lambda: bool(registry.received("PUT", AMD64.digest)))
         hold.gate.set()
 
@@ -211,7 +219,7 @@ async def test_foreign_layers_stay_where_they_are(any_registry: AnyRegistry) -> 
     image = make_image(os="windows", foreign_layers=2, seed="foreign")
     children, path = await put_up(any_registry, [image])
     async with connect() as client:
-        result = await push(client, target_at(any_registry, path, [image]), children, INSECURE)
+        result = await push_one(client, target_at(any_registry, path, [image]), children, INSECURE)
     assert result.blobs.mounted == len(image.blobs)
 
 
@@ -220,7 +228,7 @@ async def test_progress_is_told_and_ends_complete(registry: RegistryDouble) -> N
     plant(registry, "src", "1", AMD64)
     async with connect() as client:
         target, children = target_at(registry, "app", [AMD64]), [child_at(registry, "src", AMD64)]
-        await push(client, target, children, INSECURE, told.append)
+        await push_one(client, target, children, INSECURE, told.append)
     last = {step.name: step for step in told}
     size = sum(map(len, AMD64.blobs.values()))
     assert last[StepName.BLOBS] == Step(StepName.BLOBS, 3, 3, size, size)
@@ -240,7 +248,7 @@ async def test_a_blob_that_is_not_mounted_is_copied(registry: RegistryDouble, st
     registry.misbehave(MountDeclined(status), times=None)
     target = target_at(registry, "app", [LARGE])
     async with connect() as client:
-        result = await push(client, target, [child_at(registry, "src", LARGE)], INSECURE)
+        result = await push_one(client, target, [child_at(registry, "src", LARGE)], INSECURE)
     sizes = [len(data) for data in LARGE.blobs.values()]
     assert result.blobs == BlobCounts(copied=len(sizes), bytes_copied=sum(sizes))
     await check_whole(registry, target, [LARGE])
@@ -250,7 +258,9 @@ async def test_a_declined_mount_is_uploaded_where_the_registry_said(registry: Re
     plant(registry, "src", "1", AMD64)
     registry.misbehave(MountDeclined(), times=None)
     async with connect() as client:
-        await push(client, target_at(registry, "app", [AMD64]), [child_at(registry, "src", AMD64)], INSECURE)
+        await push_one(
+            client, target_at(registry, "app", [AMD64]), [child_at(registry, "src", AMD64)], INSECURE
+        )
     assert len(registry.received("POST")) == 3
     assert len(registry.received("PUT", "/uploads/")) == 3
     assert all(r.headers["Content-Length"] == str(r.body_size) for r in registry.received("PUT", "/uploads/"))
@@ -264,11 +274,13 @@ async def test_that_mounts_do_not_work_is_remembered(
     plant(registry, "src", "2", ARM64)
     registry.misbehave(MountDeclined(status), times=None)
     async with connect() as client:
-        await push(client, target_at(registry, "app", [AMD64]), [child_at(registry, "src", AMD64)], INSECURE)
+        await push_one(
+            client, target_at(registry, "app", [AMD64]), [child_at(registry, "src", AMD64)], INSECURE
+        )
         registry.add_blob("app", ARM64.layers[0])
         registry.forget()
         target = target_at(registry, "app", [ARM64])
-        result = await push(client, target, [child_at(registry, "src", ARM64)], INSECURE)
+        result = await push_one(client, target, [child_at(registry, "src", ARM64)], INSECURE)
     assert (result.blobs.copied, result.blobs.skipped) == (2, 1)
     assert len(registry.received("HEAD", "/blobs/")) == 3
     assert {"mount" in r.query for r in registry.received("POST")} == {posts == "mount"}
@@ -281,7 +293,7 @@ async def test_a_registry_that_mounts_again_is_believed_again(registry: Registry
     async with connect() as client:
         for image in BOTH:
             target = target_at(registry, "app", [image])
-            result = await push(client, target, [child_at(registry, "src", image)], INSECURE)
+            result = await push_one(client, target, [child_at(registry, "src", image)], INSECURE)
     assert result.blobs == BlobCounts(mounted=3)
 
 
@@ -293,14 +305,14 @@ async def test_a_source_on_another_registry_is_streamed(any_registry: AnyRegistr
         plant(elsewhere, "src", "1", LARGE)
         path = f"copy/{uuid.uuid4().hex}/across"
         target = target_at(any_registry, path, [LARGE])
-        result = await push(client, target, [child_at(elsewhere, "src", LARGE)], INSECURE)
+        result = await push_one(client, target, [child_at(elsewhere, "src", LARGE)], INSECURE)
         assert result.blobs.copied == len(LARGE.blobs)
         assert result.blobs.bytes_copied == sum(map(len, LARGE.blobs.values()))
         assert not elsewhere.received("POST")
         await check_whole(any_registry, target, [LARGE])
         again = target_at(any_registry, path, [LARGE], tags=("2",))
         assert (
-            await push(client, again, [child_at(elsewhere, "src", LARGE)], INSECURE)
+            await push_one(client, again, [child_at(elsewhere, "src", LARGE)], INSECURE)
         ).blobs == BlobCounts()
 
 
@@ -318,7 +330,7 @@ async def test_many_copies_in_both_directions_end() -> None:
             plant(two, f"b{number}", "1", image)
         for here, there, letter in ((one, two, "a"), (two, one, "b")):
             children = [child_at(here, f"{letter}{n}", image) for n, image in enumerate(images)]
-            group.create_task(push(client, target_at(there, "dst", images), children, INSECURE))
+            group.create_task(push_one(client, target_at(there, "dst", images), children, INSECURE))
 
 
 async def test_many_copies_within_a_registry_that_does_not_mount_end(registry: RegistryDouble) -> None:
@@ -328,7 +340,7 @@ async def test_many_copies_within_a_registry_that_does_not_mount_end(registry: R
         plant(registry, f"a{number}", "1", image)
     children = [child_at(registry, f"a{n}", image) for n, image in enumerate(images)]
     async with RegistryClient(LOOPBACK, limits=replace(QUICK, concurrency=1, transfers=1)) as client:
-        result = await push(client, target_at(registry, "dst", images), children, INSECURE)
+        result = await push_one(client, target_at(registry, "dst", images), children, INSECURE)
     assert result.blobs.copied == 30
 
 
@@ -337,7 +349,9 @@ async def test_a_blob_that_arrives_broken_is_not_put() -> None:
         plant(source, "src", "1", LARGE)
         source.misbehave(FlippedByte(), method="GET", path="/blobs/", times=None)
         with pytest.raises(errors.DigestMismatch) as caught:
-            await push(client, target_at(target, "dst", [LARGE]), [child_at(source, "src", LARGE)], INSECURE)
+            await push_one(
+                client, target_at(target, "dst", [LARGE]), [child_at(source, "src", LARGE)], INSECURE
+            )
         assert caught.value.members["registry"] == source.host
         assert target.blobs("dst") <= {EMPTY}
         assert not target.tags("dst")
@@ -349,7 +363,7 @@ async def test_a_source_that_breaks_off_is_read_again(fault: Fault) -> None:
         plant(source, "src", "1", LARGE)
         source.misbehave(fault, method="GET", path="/blobs/", times=2)
         target = target_at(double, "dst", [LARGE])
-        result = await push(client, target, [child_at(source, "src", LARGE)], INSECURE)
+        result = await push_one(client, target, [child_at(source, "src", LARGE)], INSECURE)
         assert result.blobs.bytes_copied == sum(map(len, LARGE.blobs.values()))
         await check_whole(double, target, [LARGE])
 
@@ -360,7 +374,7 @@ async def test_an_upload_that_fails_is_begun_anew(fault: Fault) -> None:
         plant(source, "src", "1", LARGE)
         double.misbehave(fault, method="PUT", path="/blobs/uploads/", times=2)
         target = target_at(double, "dst", [LARGE])
-        await push(client, target, [child_at(source, "src", LARGE)], INSECURE)
+        await push_one(client, target, [child_at(source, "src", LARGE)], INSECURE)
         uploads = [r.path for r in double.received("PUT", "/uploads/")]
         assert len(uploads) == len(set(uploads)) == len(LARGE.blobs) + 2
         await check_whole(double, target, [LARGE])
@@ -370,7 +384,9 @@ async def test_a_blob_that_the_source_lacks_is_named() -> None:
     async with RegistryDouble() as source, RegistryDouble() as double, connect() as client:
         source.add_manifest("src", "1", AMD64.raw, AMD64.media_type)
         with pytest.raises(errors.SourceNotFound) as caught:
-            await push(client, target_at(double, "dst", [AMD64]), [child_at(source, "src", AMD64)], INSECURE)
+            await push_one(
+                client, target_at(double, "dst", [AMD64]), [child_at(source, "src", AMD64)], INSECURE
+            )
         assert caught.value.members["registry"] == source.host
         assert not double.tags("dst")
 
@@ -389,7 +405,9 @@ async def test_a_copy_that_stands_still_ends(side: str) -> None:
         else:
             double.misbehave(Silence(), method="PUT", path="/blobs/uploads/", times=None)
         with pytest.raises(errors.RegistryTimeout):
-            await push(client, target_at(double, "dst", [LARGE]), [child_at(source, "src", LARGE)], INSECURE)
+            await push_one(
+                client, target_at(double, "dst", [LARGE]), [child_at(source, "src", LARGE)], INSECURE
+            )
 
 
 async def test_what_is_insecure_for_the_target_is_not_so_for_another_source() -> None:
@@ -400,7 +418,7 @@ async def test_what_is_insecure_for_the_target_is_not_so_for_another_source() ->
         async with RegistryClient(policy, limits=QUICK) as client:
             target, children = target_at(double, "dst", [AMD64]), [child_at(source, "src", AMD64)]
             with pytest.raises(errors.RegistryTlsFailed) as caught:
-                await push(client, target, children, INSECURE)
+                await push_one(client, target, children, INSECURE)
         assert caught.value.members["registry"] == source.host
 
 
@@ -414,7 +432,9 @@ async def test_the_query_of_an_upload_is_kept_byte_for_byte(registry: RegistryDo
     registry.misbehave(UploadLocation(query=query), times=None)
     async with RegistryDouble() as source, connect() as client:
         plant(source, "src", "1", AMD64)
-        await push(client, target_at(registry, "dst", [AMD64]), [child_at(source, "src", AMD64)], INSECURE)
+        await push_one(
+            client, target_at(registry, "dst", [AMD64]), [child_at(source, "src", AMD64)], INSECURE
+        )
     for put in registry.received("PUT", "/uploads/"):
         state, _, rest = put.target.partition("?")[2].partition("&")
         assert state.startswith("_state=")
@@ -427,7 +447,7 @@ async def test_an_upload_to_another_host_is_refused(registry: RegistryDouble) ->
         for base in (evil.base_url, f"//{evil.host}", "http://user@127.0.0.1"):
             registry.misbehave(UploadLocation(base=base), times=None)
             with pytest.raises(errors.UntrustedOrigin):
-                await push(
+                await push_one(
                     client, target_at(registry, "dst", [AMD64]), [child_at(source, "src", AMD64)], INSECURE
                 )
             registry.behave()
@@ -442,7 +462,7 @@ async def test_the_digest_that_a_tag_held_is_told(any_registry: AnyRegistry) -> 
     await seed(any_registry, path, "1", AMD64)
     async with connect() as client:
         target = target_at(any_registry, path, BOTH, tags=("1", "2"))
-        result = await push(client, target, children, INSECURE)
+        result = await push_one(client, target, children, INSECURE)
     assert result.previous == {"1": parse_digest(AMD64.digest), "2": None}
 
 
@@ -454,7 +474,7 @@ async def test_the_digest_that_a_tag_held_is_found_without_help_of_head(
     for fault in faults:
         registry.misbehave(fault, method="HEAD", times=None)
     async with connect() as client:
-        result = await push(
+        result = await push_one(
             client, target_at(registry, "app", [AMD64]), [child_at(registry, "app", AMD64)], INSECURE
         )
     assert result.previous == {"1": parse_digest(AMD64.digest)}
@@ -466,7 +486,7 @@ async def test_a_lost_answer_to_a_tag_that_moved_is_no_failure(registry: Registr
     rule = registry.misbehave(LostReply(), method="PUT", path="/manifests/1$", times=times)
     target = target_at(registry, "app", [AMD64])
     async with connect() as client:
-        await push(client, target, [child_at(registry, "src", AMD64)], INSECURE)
+        await push_one(client, target, [child_at(registry, "src", AMD64)], INSECURE)
     assert rule.hits == times
     await check_whole(registry, target, [AMD64])
 
@@ -479,7 +499,7 @@ async def test_any_other_lost_answer_is_asked_for_again(
     rule = registry.misbehave(LostReply(), method=method, path=path)
     target = target_at(registry, "app", [AMD64])
     async with connect() as client:
-        await push(client, target, [child_at(registry, "src", AMD64)], INSECURE)
+        await push_one(client, target, [child_at(registry, "src", AMD64)], INSECURE)
     assert rule.hits == 1
     await check_whole(registry, target, [AMD64])
 
@@ -488,7 +508,9 @@ async def test_an_answer_that_never_comes_is_no_failure_if_the_tag_moved(registr
     plant(registry, "app", "amd64", AMD64)
     registry.misbehave(Silence(takes_effect=True), method="PUT", path="/manifests/1$", times=None)
     async with RegistryClient(LOOPBACK, limits=replace(QUICK, call_seconds=0.5)) as client:
-        await push(client, target_at(registry, "app", [AMD64]), [child_at(registry, "app", AMD64)], INSECURE)
+        await push_one(
+            client, target_at(registry, "app", [AMD64]), [child_at(registry, "app", AMD64)], INSECURE
+        )
 
 
 async def test_a_registry_that_says_yes_and_stores_nothing_is_found_out(registry: RegistryDouble) -> None:
@@ -497,7 +519,7 @@ async def test_a_registry_that_says_yes_and_stores_nothing_is_found_out(registry
     target = target_at(registry, "app", [ARM64])
     async with connect() as client:
         with pytest.raises(errors.PushNotVerified) as caught:
-            await push(client, target, [child_at(registry, "app", ARM64)], INSECURE)
+            await push_one(client, target, [child_at(registry, "app", ARM64)], INSECURE)
     assert str(target.index.digest) in caught.value.detail
     assert ARM64.digest in caught.value.detail
     assert caught.value.members["reference"] == f"{registry.host}/app:1"
@@ -507,22 +529,26 @@ async def test_a_tag_that_shows_the_new_index_late_is_waited_for(registry: Regis
     plant(registry, "app", "1", AMD64)
     registry.misbehave(OtherBody(AMD64.raw), method="GET", path="/manifests/1$", times=2)
     async with connect() as client:
-        await push(client, target_at(registry, "app", [AMD64]), [child_at(registry, "app", AMD64)], INSECURE)
+        await push_one(
+            client, target_at(registry, "app", [AMD64]), [child_at(registry, "app", AMD64)], INSECURE
+        )
 
 
 async def test_an_immutable_tag_that_holds_the_index_is_a_success() -> None:
     async with RegistryDouble(rules=Rules(immutable_tags=True)) as double, connect() as client:
         plant(double, "app", "amd64", AMD64)
         target, children = target_at(double, "app", [AMD64]), [child_at(double, "app", AMD64)]
-        await push(client, target, children, INSECURE)
-        await push(client, target, children, INSECURE)
+        await push_one(client, target, children, INSECURE)
+        await push_one(client, target, children, INSECURE)
 
 
 async def test_an_immutable_tag_that_holds_something_else_is_told_apart() -> None:
     async with RegistryDouble(rules=Rules(immutable_tags=True)) as double, connect() as client:
         plant(double, "app", "1", AMD64)
         with pytest.raises(errors.TagImmutable) as caught:
-            await push(client, target_at(double, "app", [AMD64]), [child_at(double, "app", AMD64)], INSECURE)
+            await push_one(
+                client, target_at(double, "app", [AMD64]), [child_at(double, "app", AMD64)], INSECURE
+            )
         assert not caught.value.retryable
         assert double.tags("app")["1"] == AMD64.digest
 
@@ -532,7 +558,9 @@ async def test_blobs_that_a_registry_does_not_know_yet_are_waited_for(registry: 
     late = Status.oci(400, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry")
     registry.misbehave(late, method="PUT", path="/manifests/", times=2)
     async with connect() as client:
-        await push(client, target_at(registry, "app", [AMD64]), [child_at(registry, "src", AMD64)], INSECURE)
+        await push_one(
+            client, target_at(registry, "app", [AMD64]), [child_at(registry, "src", AMD64)], INSECURE
+        )
 
 
 async def test_a_child_that_is_gone_fails_the_push_and_moves_no_tag(any_registry: AnyRegistry) -> None:
@@ -540,7 +568,7 @@ async def test_a_child_that_is_gone_fails_the_push_and_moves_no_tag(any_registry
     async with connect() as client:
         target, children = target_at(any_registry, path, [AMD64]), [child_at(any_registry, path, AMD64)]
         with pytest.raises(errors.SourceNotFound) as caught:
-            await push(client, target, children, INSECURE)
+            await push_one(client, target, children, INSECURE)
         assert caught.value.members["upstream_code"] == "BLOB_UNKNOWN"
         assert await client.head_manifest(reference_at(any_registry, f"{path}:1"), INSECURE) is None
 
@@ -557,7 +585,7 @@ async def test_a_child_that_was_collected_comes_back_from_what_is_left(any_regis
         assert (await http.put(where, content=AMD64.config)).status_code == 201
     async with connect() as client:
         target, children = target_at(any_registry, path, [AMD64]), [child_at(any_registry, path, AMD64)]
-        result = await push(client, target, children, INSECURE)
+        result = await push_one(client, target, children, INSECURE)
     assert [m.action for m in result.manifests] == [ManifestAction.PUT]
     await check_whole(any_registry, target, [AMD64])
 
@@ -565,7 +593,9 @@ async def test_a_child_that_was_collected_comes_back_from_what_is_left(any_regis
 async def test_a_registry_that_takes_any_index_still_gets_a_whole_one() -> None:
     async with RegistryDouble(rules=Rules(require_children=False)) as double, connect() as client:
         with pytest.raises(errors.SourceNotFound):
-            await push(client, target_at(double, "app", [AMD64]), [child_at(double, "app", AMD64)], INSECURE)
+            await push_one(
+                client, target_at(double, "app", [AMD64]), [child_at(double, "app", AMD64)], INSECURE
+            )
         assert not double.tag_puts
 
 
@@ -582,7 +612,7 @@ async def test_what_was_seen_long_ago_is_looked_at_again_before_the_tag_moves(
         RegistryClient(LOOPBACK, limits=replace(QUICK, fresh_seconds=0)) as client,
         asyncio.TaskGroup() as group,
     ):
-        group.create_task(push(client, target_at(registry, "app", BOTH), children, INSECURE))
+        group.create_task(push_one(client, target_at(registry, "app", BOTH), children, INSECURE))
         held = registry.content.at("app")
         await until(lambda: AMD64.digest in held.manifests and hold.reached.is_set())
         held.delete_manifest(AMD64.digest)
@@ -598,7 +628,7 @@ async def test_a_child_of_which_head_lied_is_put_after_all(registry: RegistryDou
     registry.misbehave(seen, method="HEAD", path=AMD64.digest, times=None)
     target = target_at(registry, "app", [AMD64])
     async with connect() as client:
-        await push(client, target, [child_at(registry, "src", AMD64)], INSECURE)
+        await push_one(client, target, [child_at(registry, "src", AMD64)], INSECURE)
     assert [put.accepted for put in registry.tag_puts] == [False, True]
     await check_whole(registry, target, [AMD64])
 
@@ -610,24 +640,8 @@ async def test_one_image_that_fails_leaves_the_tag_alone(registry: RegistryDoubl
     children = [child_at(registry, f"src{n}", image) for n, image in enumerate(BOTH)]
     async with connect() as client:
         with pytest.raises(errors.RegistryRejected) as caught:
-            await push(client, target_at(registry, "app", BOTH), children, INSECURE)
+            await push_one(client, target_at(registry, "app", BOTH), children, INSECURE)
     assert caught.value.members["reference"] == f"{registry.host}/app@{ARM64.digest}"
-    assert not registry.tag_puts
-
-
-async def test_a_condition_that_is_not_met_keeps_the_tag(registry: RegistryDouble) -> None:
-    plant(registry, "app", "1", AMD64)
-    asked: list[tuple[str, str]] = []
-
-    def refuse(reference: str, held: object) -> None:
-        asked.append((reference, str(held)))
-        raise errors.TagMoved("it holds something else")
-
-    async with connect() as client:
-        target, children = target_at(registry, "app", [AMD64]), [child_at(registry, "app", AMD64)]
-        with pytest.raises(errors.TagMoved):
-            await push(client, target, children, INSECURE, condition=refuse)
-    assert asked == [(f"{registry.host}/app:1", AMD64.digest)]
     assert not registry.tag_puts
 
 
@@ -643,7 +657,7 @@ async def test_a_cancelled_push_leaves_nothing_running(registry: RegistryDouble,
     children = [child_at(registry, f"src{n}", image) for n, image in enumerate(BOTH)]
     async with connect() as client:
         before = asyncio.all_tasks()
-        task = asyncio.create_task(push(client, target_at(registry, "app", BOTH), children, INSECURE))
+        task = asyncio.create_task(push_one(client, target_at(registry, "app", BOTH), children, INSECURE))
         await hold.reached.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -659,7 +673,7 @@ async def test_a_cancelled_copy_closes_its_connections() -> None:
         source.misbehave(Drip(0.05), method="GET", path="/blobs/", times=None)
         before = asyncio.all_tasks()
         target, children = target_at(double, "dst", [LARGE]), [child_at(source, "src", LARGE)]
-        task = asyncio.create_task(push(client, target, children, INSECURE))
+        task = asyncio.create_task(push_one(client, target, children, INSECURE))
         await until(lambda: bool(double.received("PUT", "/uploads/")))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -10,8 +10,8 @@ import pytest
 
 from app import errors
 from app.registry.client import RegistryClient
-from app.registry.copy import CopyChild, push
-from tests.support.clients import LOOPBACK, QUICK, child_at, reference_at, repository_at
+from app.registry.copy import CopyChild
+from tests.support.clients import LOOPBACK, QUICK, child_at, push_one, reference_at, repository_at
 from tests.support.fault_table import CASES, ROWS
 from tests.support.fault_table.case import IMAGES, USERS, Act, Case, Scene
 from tests.support.fault_table.report import FAULT
@@ -47,7 +47,7 @@ async def act(case: Case, scene: Scene, client: RegistryClient) -> object:
             assert str(found.digest) == IMAGES[0].digest
             return found
         case Act.PUSH | Act.COPY | Act.OWN:
-            return await push(client, scene.target, list(children(case, scene)), scene.access)
+            return await push_one(client, scene.target, list(children(case, scene)), scene.access)
 
 
 def children(case: Case, scene: Scene) -> list[CopyChild]:

@@ -9,8 +9,8 @@ import pytest
 
 from app import errors
 from app.registry.client import Access, Credential, RegistryClient
-from app.registry.copy import BlobCounts, push
-from tests.support.clients import LOOPBACK, QUICK, child_at, reference_at, signed_in, target_at
+from app.registry.copy import BlobCounts
+from tests.support.clients import LOOPBACK, QUICK, child_at, push_one, reference_at, signed_in, target_at
 from tests.support.docker_registry import (
     BINARY,
     HTPASSWD_PASSWORD,
@@ -49,7 +49,7 @@ async def test_a_push_with_a_password_over_verified_tls(guarded: DockerRegistry)
     children = [child_at(guarded, f"src{n}", image) for n, image in enumerate(IMAGES)]
     target = target_at(guarded, "dst", IMAGES, tags=("1", "latest"))
     async with connect(guarded) as client:
-        assert (await push(client, target, children, access)).blobs == BlobCounts(mounted=6)
+        assert (await push_one(client, target, children, access)).blobs == BlobCounts(mounted=6)
         fetched = await client.fetch_manifest(reference_at(guarded, "dst:latest"), access)
     assert fetched.raw == target.index
 
@@ -60,7 +60,7 @@ async def test_a_copy_from_elsewhere_with_a_password(guarded: DockerRegistry) ->
         plant(source, "src", "1", image)
         access = signed_in(guarded.host, USER)
         target, children = target_at(guarded, "copied", [image]), [child_at(source, "src", image)]
-        assert (await push(client, target, children, access)).blobs.copied == len(image.blobs)
+        assert (await push_one(client, target, children, access)).blobs.copied == len(image.blobs)
         assert not [r for r in source.journal if "Authorization" in r.headers]
 
 

@@ -12,8 +12,8 @@ import pytest
 from app import errors
 from app.oci.reference import Repository
 from app.registry.client import RegistryClient
-from app.registry.copy import CopyResult, Step, StepName, push
-from tests.support.clients import INSECURE, LOOPBACK, QUICK, child_at, target_at
+from app.registry.copy import CopyResult, Step, StepName
+from tests.support.clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, target_at
 from tests.support.cutting_line import CuttingLine, cutting_line
 from tests.support.docker_registry import BINARY, DockerRegistry
 from tests.support.images import make_image, plant, seed
@@ -52,7 +52,7 @@ async def copy(source: RegistryDouble, target: RegistryDouble) -> tuple[CopyResu
     told: list[Step] = []
     async with RegistryClient(LOOPBACK, limits=QUICK) as client:
         goal, children = target_at(target, "dst", [IMAGE]), [child_at(source, "src", IMAGE)]
-        result = await push(client, goal, children, INSECURE, told.append)
+        result = await push_one(client, goal, children, INSECURE, told.append)
     return result, told
 
 
@@ -244,7 +244,7 @@ async def test_a_small_upload_that_breaks_is_simply_sent_again(registry: Registr
         plant(source, "src", "1", small)
         registry.misbehave(CutUpload(50_000), method="PUT", path=UPLOAD)
         target = target_at(registry, "dst", [small])
-        await push(client, target, [child_at(source, "src", small)], INSECURE)
+        await push_one(client, target, [child_at(source, "src", small)], INSECURE)
     assert not registry.received("GET", "/uploads/")
     assert registry.blobs("dst") == set(small.blobs)
 
@@ -303,7 +303,7 @@ async def test_copies_in_both_directions_that_break_all_the_time_end() -> None:
                 plant(here, f"src{number}", "1", image)
             children = [child_at(here, f"src{n}", image) for n, image in enumerate(images)]
             for path in ("dst", "dst2"):
-                group.create_task(push(client, target_at(there, path, images), children, INSECURE))
+                group.create_task(push_one(client, target_at(there, path, images), children, INSECURE))
 
 
 async def test_both_ends_may_break(source: RegistryDouble, registry: RegistryDouble) -> None:
@@ -338,7 +338,7 @@ async def test_a_registry_that_takes_no_large_bodies_is_sent_chunks_and_that_is_
         for path in ("dst", "dst2"):
             double.forget()
             target, children = target_at(double, path, [IMAGE]), [child_at(source, "src", IMAGE)]
-            await push(client, target, children, INSECURE)
+            await push_one(client, target, children, INSECURE)
             assert double.blobs(path) == set(IMAGE.blobs)
         assert [r.body_size for r in double.received("PATCH")] == [3 * MIB + 8, 3 * MIB + 8, 1]
         assert 413 not in {r.status for r in double.journal}
@@ -416,7 +416,7 @@ async def test_the_real_registrys_downloads_go_on(
     line.down += [3 * MIB, 2 * MIB, MIB]
     child = replace(child_at(registry, path, IMAGE), source=across(line, path))
     async with RegistryClient(LOOPBACK, limits=QUICK) as client:
-        await push(client, target_at(registry, "dst", [IMAGE]), [child], INSECURE)
+        await push_one(client, target_at(registry, "dst", [IMAGE]), [child], INSECURE)
     assert line.cuts == 3
     assert sent(registry) == SIZE
     check_arrived(registry)
@@ -432,7 +432,7 @@ async def test_the_real_registrys_uploads_end_well(
     target = replace(target_at(source, path, [IMAGE]), repository=across(line, path))
     limits = replace(QUICK, config_bytes=SIZE)
     async with RegistryClient(LOOPBACK, limits=limits) as client:
-        await push(client, target, [child_at(source, "src", IMAGE)], INSECURE, told.append)
+        await push_one(client, target, [child_at(source, "src", IMAGE)], INSECURE, told.append)
         held = Repository(installed_registry.host, path)
         for blob in child_at(source, "src", IMAGE).blobs:
             assert len(await client.fetch_config(held, blob, INSECURE)) == blob.size

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from app.oci.manifest import Manifest, parse_manifest
 from app.oci.reference import Reference, Repository, parse_reference
-from app.registry.client import Access, AccessPolicy, Credential, Keychain, Limits
-from app.registry.copy import CopyChild, CopyTarget
+from app.registry.client import Access, AccessPolicy, Credential, Keychain, Limits, RegistryClient
+from app.registry.copy import CopyChild, CopyResult, CopyTarget, Guard, Step, push
 from tests.support.docker_registry import DockerRegistry
 from tests.support.images import Image, make_index
 from tests.support.registry import RegistryDouble
@@ -71,6 +71,24 @@ def target_at(
 ) -> CopyTarget:
     index = make_index(images, media="docker")
     return CopyTarget(repository_at(registry, path), tags, Manifest.of(index.media_type, index.raw))
+
+
+async def push_one(
+    client: RegistryClient,
+    target: CopyTarget,
+    children: Sequence[CopyChild],
+    access: Access,
+    on_step: Callable[[Step], object] = lambda _: None,
+    *,
+    guard: Guard | None = None,
+) -> CopyResult:
+    """A push to a single target."""
+
+    def on_progress(_: Repository, step: Step) -> None:
+        on_step(step)
+
+    (result,) = await push(client, [target], children, access, on_progress, guard=guard)
+    return result
 
 
 async def until(happens: Callable[[], bool]) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from app import errors
 from app.oci.manifest import ImageManifest, Manifest
-from app.registry.copy import CopyChild, CopyTarget, push
+from app.registry.copy import CopyChild, CopyTarget
+from tests.support.clients import push_one
 from tests.support.hostile_world import CANARIES, IMAGE, Origin, World, world
 from tests.support.images import make_index
 
@@ -92,4 +93,4 @@ async def copy(world: World) -> object:
     index = make_index([IMAGE], media="docker")
     child = CopyChild(source, found.manifest, found.copyable_blobs)
     goal = CopyTarget(target, ("1",), Manifest.of(index.media_type, index.raw))
-    return await push(world.client, goal, [child], world.access)
+    return await push_one(world.client, goal, [child], world.access)

@@ -19,8 +19,8 @@ from aiohttp import web
 from app import errors
 from app.operations.retries import GiveUp, RetryPolicy, decide
 from app.registry.client import Access, Credential, Keychain, Limits, RegistryClient
-from app.registry.copy import CopyTarget, push
-from tests.support.clients import LOOPBACK, child_at, target_at
+from app.registry.copy import CopyTarget
+from tests.support.clients import LOOPBACK, child_at, push_one, target_at
 from tests.support.images import Image, make_image, plant
 from tests.support.registry import (
     ExpiredToken,
@@ -151,7 +151,7 @@ async def _push_all(
         ]
         async with gate:
             failure = await _operate(
-                plan, tally, lambda: push(client, goal, children, access), random.Random(number)
+                plan, tally, lambda: push_one(client, goal, children, access), random.Random(number)
             )
         if failure is not None:
             tally.failures[f"{failure.code} ({failure.detail})"] += 1

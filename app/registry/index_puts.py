@@ -1,0 +1,62 @@
+"""The index put under a name at its target, and read back."""
+
+from __future__ import annotations
+
+from app import errors
+from app.oci.manifest import Manifest
+from app.registry.errors import means_immutable
+from app.registry.manifests import named, read_digest
+from app.registry.repository import Remote
+from app.registry.scope import pushing
+from app.registry.settling import Mend, put_settled, wait
+
+__all__ = ["IndexPuts"]
+
+
+class IndexPuts:
+    """A PUT whose answer was lost, or that a rule refuses for what is there already, may have succeeded.
+
+    What a reader gets decides, and it is read by GET: HEAD is answered from caches.
+    """
+
+    def __init__(self, remote: Remote, index: Manifest, mend: Mend) -> None:
+        self._remote = remote
+        self._index = index
+        self._mend = mend
+        self._scopes = pushing(remote.path)
+
+    async def put(self, target: str) -> None:
+        """Under a tag or its digest; returns when it is what a reader gets."""
+        try:
+            await put_settled(self._remote, target, self._index, self._mend)
+        except errors.RegistryError as error:
+            if not await self._is_held(target):
+                raise self._refused(error, target) from error
+        else:
+            await self._verify(target)
+
+    async def _verify(self, target: str) -> None:
+        wanted = self._index.digest
+        attempt = 1
+        while (found := await read_digest(self._remote, target, scopes=self._scopes)) != wanted:
+            if not await wait(attempt, may_pass=True, limits=self._remote.services.limits):
+                raise errors.PushNotVerified(
+                    f"{named(self._remote, target)} was put as {wanted}, but gives {found or 'nothing'}",
+                    **self._remote.subject(named(self._remote, target)).members,
+                )
+            attempt += 1
+
+    async def _is_held(self, target: str) -> bool:
+        try:
+            found = await read_digest(self._remote, target, scopes=self._scopes)
+        except errors.BrokerError:
+            return False
+        return found == self._index.digest
+
+    def _refused(self, error: errors.RegistryError, target: str) -> errors.RegistryError:
+        if not means_immutable(error):
+            return error
+        return errors.TagImmutable(
+            f"{named(self._remote, target)} may not be moved and holds something else: {error.detail}",
+            **error.members,
+        )

@@ -1,0 +1,160 @@
+"""One target of a push: all that must be there before its tags move, and then the tags."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from dataclasses import replace
+
+from app import errors
+from app.oci.digest import Digest
+from app.oci.reference import Reference, Repository
+from app.registry.access import Access
+from app.registry.blob_copies import BlobCopies
+from app.registry.children import Children
+from app.registry.client import RegistryClient
+from app.registry.graph import CopyChild, CopyResult, CopyTarget, Held, TagAction
+from app.registry.index_puts import IndexPuts
+from app.registry.manifests import head_manifest, read_digest
+from app.registry.repository import Remote
+from app.registry.scope import pushing
+from app.registry.steps import Step, StepName, Steps
+from app.registry.urls import api_host
+
+__all__ = ["Stage"]
+
+
+class Stage:
+    """What it is told to do, `copy.push` orders among all targets.
+
+    `first` is the first stage on the same registry, where this is another; `looks` says whether what the tags
+    hold is read beside the copying, and `by_digest` whether the index is put under its digest before tags.
+    """
+
+    def __init__(
+        self,
+        client: RegistryClient,
+        target: CopyTarget,
+        children: Sequence[CopyChild],
+        access: Access,
+        on_progress: Callable[[Step], None],
+        *,
+        first: Stage | None,
+        looks: bool,
+        by_digest: bool,
+    ) -> None:
+        self.target = target
+        self._client = client
+        self._access = access
+        self._looks = looks
+        self._by_digest = by_digest
+        self._remote = client.remote(target.repository, access)
+        self._scopes = pushing(target.repository.path)
+        self._steps = Steps(on_progress)
+        self._blobs = BlobCopies(self._remote, self._steps, self._remote_of)
+        self.children: Children = Children(
+            self._remote, children, self._blobs, self._steps, first=first.children if first else None
+        )
+        self._index = IndexPuts(self._remote, target.index, self.children.mend)
+        self._steps.add(StepName.TAGS, total=max(1, len(target.tags)))
+        self._held: dict[str, Digest | None] = {}
+        self._looked_at = 0.0
+        self._became: dict[str, TagAction] = {}
+
+    @property
+    def registry(self) -> str:
+        return self.target.repository.registry
+
+    async def prepare(self) -> None:
+        """Everything but the tags: children first, and the index under its digest where that is wanted.
+
+        So where there are several tags, since all can only lead to the same bytes then, and where there is
+        none.
+        """
+        async with asyncio.TaskGroup() as group:
+            if self._looks:
+                group.create_task(self._look())
+            self.children.place(group)
+        if self._by_digest or not self.target.tags:
+            await self._index.put(str(self.target.index.digest))
+        if not self.target.tags:
+            self._steps.finish(StepName.TAGS, str(self.target.index.digest), TagAction.MOVED)
+
+    async def look_again(self) -> None:
+        """What other targets took may be long enough for this one's children to be collected."""
+        await self.children.look_again()
+
+    async def read_tags(self, *, strictly: bool) -> None:
+        """What the tags hold right now, if that is asked for or what is known of it is old.
+
+        By now the children are there, and others may have pushed.
+        """
+        age = asyncio.get_running_loop().time() - self._looked_at
+        if not (strictly or age > self._remote.services.limits.held_seconds):
+            return
+        async with asyncio.TaskGroup() as group:
+            for tag in self.target.tags:
+                group.create_task(self._read(tag, strictly=strictly))
+
+    @property
+    def held(self) -> Held:
+        return {self.target.repository.tagged(tag): self._held[tag] for tag in self.target.tags}
+
+    def moves(self, left: Collection[Reference]) -> list[Coroutine[None, None, None]]:
+        """The move of each tag but those that are left, of which it is told."""
+        moves = []
+        for tag in self.target.tags:
+            if self.target.repository.tagged(tag) in left:
+                self._finish(tag, TagAction.LEFT)
+            else:
+                moves.append(self._move(tag))
+        return moves
+
+    @property
+    def result(self) -> CopyResult:
+        return CopyResult(
+            manifests=self.children.placed,
+            blobs=self._blobs.counts,
+            previous={tag: self._held[tag] for tag in self.target.tags},
+            tags={tag: self._became[tag] for tag in self.target.tags},
+        )
+
+    async def _look(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for tag in self.target.tags:
+                group.create_task(self._find(tag))
+        self._looked_at = asyncio.get_running_loop().time()
+
+    async def _find(self, tag: str) -> None:
+        reference = self.target.repository.tagged(tag)
+        self._held[tag] = None
+        # Some registries say this of a tag that does not exist; the PUT will show whether it is meant.
+        try:
+            found = await head_manifest(self._remote, reference, scopes=self._scopes)
+        except errors.RegistryDenied:
+            return
+        self._held[tag] = None if found is None else found.digest
+
+    async def _read(self, tag: str, *, strictly: bool) -> None:
+        try:
+            self._held[tag] = await read_digest(self._remote, tag, scopes=self._scopes)
+        except errors.RegistryDenied:
+            # It was so when it was looked at, and is taken for the same.
+            if strictly:
+                raise
+
+    async def _move(self, tag: str) -> None:
+        await self._index.put(tag)
+        self._finish(tag, TagAction.MOVED)
+
+    def _finish(self, tag: str, action: TagAction) -> None:
+        self._became[tag] = action
+        self._steps.finish(StepName.TAGS, tag, action)
+
+    def _remote_of(self, source: Repository) -> Remote:
+        """Insecure ways asked for the target don't make another registry's TLS worse, or forbidden."""
+        access = self._access
+        if source.registry != self.registry and access.insecure:
+            may_be = self._client.policy.may_be_insecure(api_host(source.registry))
+            access = replace(access, insecure=may_be)
+        return self._client.remote(source, access)
