@@ -41,13 +41,13 @@ from app.services.operations import Operations
 from app.services.pushes import Pushes
 from app.services.readiness import Readiness
 from app.services.registries import Registries
+from app.services.saving import Saving
 from app.services.tokens import Tokens
 from app.settings import Settings, secret_key_of
 from app.store.budgets import forget_old_budgets
 from app.store.database import Database
 from app.store.embedded import EmbeddedPostgres, postgres_on
 from app.store.events import forget_old_events
-from app.store.lists import delete_expired_lists
 from app.store.migrate import upgrade
 from app.store.notifications import Notifications
 from app.store.tokens import Token
@@ -73,6 +73,7 @@ class Wired:
     handlers: Mapping[Kind, Handler]
     registries: Registries
     deadlines: Deadlines
+    saving: Saving
 
 
 def broker_version() -> str:
@@ -108,9 +109,10 @@ def wire(settings: Settings, url: str, *, prompt: RetryPolicy = PROMPT) -> Wired
     credentials = Credentials(_keychain(settings), secret_key_of(settings))
     intake = Intake(credentials)
     events = Events(database, notifications)
-    pushes = Pushes(database, client, credentials, intake)
+    pushes = Pushes(database, client, credentials, intake, events)
+    saving = Saving(pushes, events)
     inspections = Inspections(database, client, credentials, intake)
-    composer = Composer(database, client, credentials, pushes)
+    composer = Composer(database, client, credentials, saving)
     handlers = {
         Kind.CREATE_LIST: Handler(composer.perform_create, policy=prompt),
         Kind.ADD_ENTRIES: Handler(composer.perform_add, policy=prompt),
@@ -119,7 +121,7 @@ def wire(settings: Settings, url: str, *, prompt: RetryPolicy = PROMPT) -> Wired
         Kind.PUSH_LIST: Handler(pushes.perform, pushes.ended),
     }
     services = Services(
-        lists=Lists(database, notifications, intake, pushes),
+        lists=Lists(database, notifications, intake, saving),
         pushes=pushes,
         inspections=inspections,
         operations=Operations(database, notifications, handlers),
@@ -129,8 +131,8 @@ def wire(settings: Settings, url: str, *, prompt: RetryPolicy = PROMPT) -> Wired
         version=broker_version(),
     )
     registries = Registries(database, notifications, client.budgets)
-    deadlines = Deadlines(database, pushes)
-    return Wired(database, notifications, client, services, handlers, registries, deadlines)
+    deadlines = Deadlines(database, saving)
+    return Wired(database, notifications, client, services, handlers, registries, deadlines, saving)
 
 
 async def run_api_and_worker(settings: Settings, *, announce: Announce) -> None:
@@ -285,7 +287,9 @@ async def listening(wired: Wired) -> AsyncIterator[Services]:
 @asynccontextmanager
 async def _listening(wired: Wired) -> AsyncIterator[None]:
     """Notifications, deadlines and housekeeping for as long as the block runs."""
-    housekeeper = Housekeeper(wired.database, [delete_expired_lists, forget_old_budgets, forget_old_events])
+    housekeeper = Housekeeper(
+        wired.database, [wired.saving.remove_expired, forget_old_budgets, forget_old_events]
+    )
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(each.run()) for each in (wired.notifications, wired.deadlines, housekeeper)

@@ -60,7 +60,7 @@ def satisfies(actual: Platform, expected: Platform) -> bool:
     """
     if (actual.os, actual.architecture) != (expected.os, expected.architecture):
         return False
-    if expected.variant and _variant(actual) != expected.variant:
+    if expected.variant and usual_variant(actual) != expected.variant:
         return False
     if expected.os_version and actual.os_version != expected.os_version:
         return False
@@ -70,7 +70,8 @@ def satisfies(actual: Platform, expected: Platform) -> bool:
 _USUAL_VARIANT = {"amd64": "v1", "arm": "v7", "arm64": "v8"}
 
 
-def _variant(platform: Platform) -> str:
+def usual_variant(platform: Platform) -> str:
+    """The variant, or the one that an image of this architecture has if it names none."""
     return platform.variant or _USUAL_VARIANT.get(platform.architecture, "")
 
 

@@ -23,9 +23,8 @@ from app.services.callers import Call
 from app.services.credentials import Credentials
 from app.services.documents import list_document
 from app.services.lists import ListRequest, list_exists
-from app.services.pushes import Pushes
 from app.services.resolving import Resolved, Resolver
-from app.services.saving import save_changed
+from app.services.saving import Saving
 from app.store import lists as stored
 from app.store.database import Database, Transaction
 from app.store.manifests import keep_manifests
@@ -35,12 +34,12 @@ class Composer:
     """Performs the operations that `Lists` accepts."""
 
     def __init__(
-        self, database: Database, client: RegistryClient, credentials: Credentials, pushes: Pushes
+        self, database: Database, client: RegistryClient, credentials: Credentials, saving: Saving
     ) -> None:
         self._database = database
         self._client = client
         self._credentials = credentials
-        self._pushes = pushes
+        self._saving = saving
 
     async def perform_create(self, attempt: Attempt) -> None:
         """All or nothing: one source that fails leaves everything as it was."""
@@ -100,7 +99,7 @@ class Composer:
         options = forget_failures(after.options, [entry.platform for entry in amended.added])
         after = replace(after, entries=amended.entries, options=options)
         refuse_mixed_revisions(after)
-        saved = await save_changed(tx, self._pushes, call, before, after)
+        saved = await self._saving.save_changed(tx, call, before, after)
         await attempt.succeed(tx, list_document(saved, amended.replaced), list_id=saved.id)
 
     def _call(self, attempt: Attempt) -> Call:

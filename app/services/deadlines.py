@@ -9,8 +9,7 @@ from uuid import UUID
 from app.errors import Unavailable
 from app.lists.draft import Draft
 from app.services.callers import Call
-from app.services.pushes import Pushes
-from app.services.saving import save_late
+from app.services.saving import Saving
 from app.store.database import Database, Transaction
 from app.store.lists import lock_late_lists
 
@@ -23,9 +22,9 @@ AT_ONCE = 50
 class Deadlines:
     """Looks for late lists; any number of processes may do so at once."""
 
-    def __init__(self, database: Database, pushes: Pushes, *, poll: float = POLL_SECONDS) -> None:
+    def __init__(self, database: Database, saving: Saving, *, poll: float = POLL_SECONDS) -> None:
         self._database = database
-        self._pushes = pushes
+        self._saving = saving
         self._poll = poll
 
     async def run(self) -> None:
@@ -53,7 +52,7 @@ class Deadlines:
         call = Call(project_id, draft.created_by)
         try:
             async with tx.begin_nested():
-                await save_late(tx, self._pushes, call, draft)
+                await self._saving.save_late(tx, call, draft)
         except Unavailable:
             raise
         except Exception:

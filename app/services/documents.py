@@ -62,6 +62,37 @@ def list_document(draft: Draft, replaced: Mapping[UUID, Digest] | None = None) -
     }
 
 
+def list_event(draft: Draft) -> dict[str, Any]:
+    """What those are told who follow the lists of a project."""
+    return {
+        "list_id": str(draft.id),
+        "reference": str(draft.reference),
+        "session": draft.session,
+        "revision": draft.revision,
+        "state": draft.state.value,
+        "complete": is_complete(draft),
+        "platforms": [str(entry.platform) for entry in draft.in_order if not entry.platform.is_unknown],
+        "missing_platforms": [str(platform) for platform in missing_platforms(draft)],
+        **_index_facts(draft),
+        "labels": dict(draft.options.labels),
+        "problem": dict(draft.problem) if draft.problem is not None else None,
+        "push_operation_id": _text(draft.push_operation_id),
+    }
+
+
+def push_event(push: Push) -> dict[str, Any]:
+    """What those are told who follow the pushes: of each tag what it held, and how that differs."""
+    document = push_document(push)
+    members = ("list_id", "reference", "session", "state", "digest", "media_type", "partial")
+    told = ("reference", "digest", "action", "previous_digest", "difference")
+    return {
+        "push_id": document["id"],
+        **{name: document[name] for name in (*members, "missing_platforms")},
+        "targets": [{name: target[name] for name in told} for target in document["targets"]],
+        **{name: document[name] for name in ("problem", "restores", "labels", "created_by")},
+    }
+
+
 def entry_document(entry: Entry, replaced: Digest | None = None) -> dict[str, Any]:
     return {
         "id": str(entry.id),
@@ -119,6 +150,7 @@ def push_document(push: Push) -> dict[str, Any]:
         "targets": result.get("targets", []),
         "lines": result.get("lines", []),
         "problem": dict(push.problem) if push.problem is not None else None,
+        "restores": _text(push.restores),
         "labels": dict(push.labels),
         "created_by": push.created_by,
         "created_at": instant(push.created_at),

@@ -31,8 +31,7 @@ from app.oci.reference import Reference, parse_reference
 from app.operations.states import Kind
 from app.services.callers import Call
 from app.services.intake import Intake
-from app.services.pushes import Pushes
-from app.services.saving import save_changed
+from app.services.saving import Saving
 from app.store import lists as stored
 from app.store.database import Database, Transaction
 from app.store.lists import ListFilter, Position
@@ -101,14 +100,14 @@ class Lists:
         database: Database,
         notifications: Notifications,
         intake: Intake,
-        pushes: Pushes,
+        saving: Saving,
         *,
         poll: float = POLL_SECONDS,
     ) -> None:
         self._database = database
         self._notifications = notifications
         self._intake = intake
-        self._pushes = pushes
+        self._saving = saving
         self._poll = poll
 
     async def create(self, call: Call, request: ListRequest) -> Operation:
@@ -192,7 +191,7 @@ class Lists:
             draft = await _open(tx, call.project_id, list_id, revisions)
             kept = retract(draft, changes.get("failures"))
             changed = replace(kept, options=apply_changes(draft.options, changes))
-            return await save_changed(tx, self._pushes, call, draft, changed)
+            return await self._saving.save_changed(tx, call, draft, changed)
 
     async def annotate(
         self,
@@ -211,7 +210,7 @@ class Lists:
                 changes,
                 allow_duplicate_platforms=draft.options.allow_duplicate_platforms,
             )
-            return await save_changed(tx, self._pushes, call, draft, replace(draft, entries=entries))
+            return await self._saving.save_changed(tx, call, draft, replace(draft, entries=entries))
 
     async def remove_entry(
         self, call: Call, list_id: UUID, entry_id: UUID, *, revisions: Revisions = None
@@ -219,12 +218,12 @@ class Lists:
         async with self._database.transaction() as tx:
             draft = await _open(tx, call.project_id, list_id, revisions)
             entries = drafts.remove(draft.entries, find_entry(draft, entry_id))
-            return await save_changed(tx, self._pushes, call, draft, replace(draft, entries=entries))
+            return await self._saving.save_changed(tx, call, draft, replace(draft, entries=entries))
 
     async def delete(self, project_id: UUID, list_id: UUID, *, revisions: Revisions = None) -> None:
         async with self._database.transaction() as tx:
-            await _open(tx, project_id, list_id, revisions)
-            await stored.delete_list(tx, project_id, list_id)
+            draft = await _open(tx, project_id, list_id, revisions)
+            await self._saving.remove(tx, project_id, draft)
 
     async def delete_many(
         self, project_id: UUID, references: Sequence[str], ids: Sequence[str], session: str
@@ -254,7 +253,7 @@ class Lists:
             return Deletion(text, problem)
         async with self._database.transaction() as tx:
             draft = await stored.find_list(tx, project_id, reference, session, lock=True)
-            if draft is None or not await stored.delete_list(tx, project_id, draft.id):
+            if draft is None or not await self._saving.remove(tx, project_id, draft):
                 return Deletion(text, no_such_list(reference))
         return Deletion(text)
 

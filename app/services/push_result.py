@@ -7,27 +7,43 @@ from dataclasses import asdict
 from typing import Any
 
 from app.lists.push_plan import PushPlan, PushTarget
-from app.registry.copy import CopyResult
+from app.registry.copy import CopyResult, TagAction
+from app.store.pushes import Push
 
 
-def build_result(
-    plan: PushPlan, results: Sequence[CopyResult], previous: Mapping[str, str | None]
-) -> dict[str, Any]:
+def build_result(plan: PushPlan, results: Sequence[CopyResult], kept: Push) -> dict[str, Any]:
     """One target for each reference that now leads to the index, and the lines that Docker would print.
 
-    `previous` is what each of them led to before any attempt: the last may have found its own index there.
+    `kept` has what each of them led to before any attempt: the last may have found its own index there.
     """
     targets = []
     lines = []
     for target, result in zip(plan.targets, results, strict=True):
-        targets += _targets(plan, target, result, previous)
+        targets += _targets(plan, target, result, kept)
         lines += _lines(plan, target)
     return {"targets": targets, "lines": lines}
 
 
-def _targets(
-    plan: PushPlan, target: PushTarget, result: CopyResult, previous: Mapping[str, str | None]
-) -> list[dict[str, Any]]:
+def moved_references(result: Mapping[str, Any]) -> list[str]:
+    """The tags that lead to the index now; without a tag there is none that another push could move."""
+    return [
+        target["reference"]
+        for target in result["targets"]
+        if target["action"] == TagAction.MOVED and "@" not in target["reference"]
+    ]
+
+
+def moved_before_the_end(push: Push) -> list[str]:
+    """The tags that a push had moved when it failed; one that stands for a digest is none."""
+    return [
+        f"{reached['repository']}:{tag}"
+        for reached in push.reached
+        for tag in reached["tags"][TagAction.MOVED]
+        if ":" not in tag
+    ]
+
+
+def _targets(plan: PushPlan, target: PushTarget, result: CopyResult, kept: Push) -> list[dict[str, Any]]:
     manifests = [
         {
             "reference": f"{target.repository}@{placed.digest}",
@@ -36,15 +52,18 @@ def _targets(
         }
         for placed in result.manifests
     ]
+    actions = [result.tags[tag].value for tag in target.tags] or [TagAction.MOVED.value]
     return [
         {
             "reference": reference,
             "digest": str(plan.index.digest),
-            "previous_digest": previous.get(reference),
+            "action": action,
+            "previous_digest": kept.previous.get(reference),
+            "difference": kept.differences.get(reference),
             "manifests": manifests,
             "blobs": asdict(result.blobs),
         }
-        for reference in target.references(plan.index.digest)
+        for reference, action in zip(target.references(plan.index.digest), actions, strict=True)
     ]
 
 

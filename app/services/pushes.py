@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 from app.errors import BrokerError, ListNotFound, OperationCancelled, Unavailable
 from app.lists.draft import Draft, ListState
+from app.lists.events import EventKind
 from app.lists.push_plan import (
     ALWAYS,
     NONE,
@@ -31,13 +32,16 @@ from app.registry.copy import CopyChild, CopyResult, CopyTarget, Guard, Held, pu
 from app.services.attempts import Attempt
 from app.services.callers import Call
 from app.services.credentials import Credentials
-from app.services.documents import push_document
+from app.services.documents import list_event, push_document, push_event
+from app.services.events import Events
 from app.services.intake import Intake
+from app.services.push_guard import PushGuard
 from app.services.push_progress import PushProgress
-from app.services.push_result import build_result
+from app.services.push_result import build_result, moved_before_the_end, moved_references
 from app.store import lists
 from app.store import pushes as stored
 from app.store.database import Database, Transaction
+from app.store.heads import TagHead, save_head
 from app.store.lists import Position
 from app.store.manifests import load_manifests
 from app.store.operations import LostLease, Operation
@@ -61,12 +65,18 @@ class Pushes:
     """Requests, history, and the work itself."""
 
     def __init__(
-        self, database: Database, client: RegistryClient, credentials: Credentials, intake: Intake
+        self,
+        database: Database,
+        client: RegistryClient,
+        credentials: Credentials,
+        intake: Intake,
+        events: Events,
     ) -> None:
         self._database = database
         self._client = client
         self._credentials = credentials
         self._intake = intake
+        self._events = events
 
     async def request(self, call: Call, list_id: UUID, wanted: PushRequest) -> Operation:
         """Accept a push of the list as it stands now; what it will put is decided here, not later."""
@@ -119,8 +129,23 @@ class Pushes:
         await stored.end_push(
             tx, operation.project_id, planned.id, outcome, ended_at=operation.ended_at, problem=problem
         )
-        if planned.list_id is not None:
-            await _fail_list(tx, operation, planned.list_id, problem)
+        # Of several tags some may have moved, and older runs must find that out.
+        await save_head(tx, operation.project_id, moved_before_the_end(planned), _head(planned))
+        failed = await _fail_list(tx, operation, planned, problem)
+        ended = replace(planned, state=outcome, problem=problem)
+        await self._tell(tx, operation, EventKind.PUSH_FAILED, ended)
+        if failed is not None:
+            await self._tell_of_list(tx, operation, EventKind.LIST_FAILED, failed)
+
+    async def _tell(self, tx: Transaction, operation: Operation, kind: EventKind, push: Push) -> None:
+        await self._events.record(
+            tx, operation.project_id, kind, push_event(push), list_id=push.list_id, push_id=push.id
+        )
+
+    async def _tell_of_list(
+        self, tx: Transaction, operation: Operation, kind: EventKind, draft: Draft
+    ) -> None:
+        await self._events.record(tx, operation.project_id, kind, list_event(draft), list_id=draft.id)
 
     async def _enqueue(
         self, tx: Transaction, call: Call, draft: Draft, wanted: PushRequest, operation_id: UUID
@@ -169,7 +194,8 @@ class Pushes:
         plan = planned.plan
         children = [await self._child(child, manifests[child.digest]) for child in plan.children]
         targets = [CopyTarget(each.repository, each.tags, plan.index) for each in plan.targets]
-        guard = Guard(partial(self._guard, attempt, planned), is_strict=plan.conditions != ALWAYS)
+        judge = PushGuard(self._database, self._client, access, attempt.operation.project_id, planned)
+        guard = Guard(partial(self._guard, attempt, planned, judge), is_strict=plan.conditions != ALWAYS)
         try:
             return await push(self._client, targets, children, access, progress.tell, guard=guard)
         except BrokerError as error:
@@ -184,21 +210,21 @@ class Pushes:
         await asyncio.sleep(0)
         return CopyChild(child.repository, manifest, blobs)
 
-    async def _guard(self, attempt: Attempt, planned: Push, held: Held) -> Collection[Reference]:
+    async def _guard(
+        self, attempt: Attempt, planned: Push, judge: PushGuard, held: Held
+    ) -> Collection[Reference]:
         """Before the first tag moves: what all of them hold is allowed to go, and is kept.
 
         A later attempt would take what this one put for what was there.
         """
-        for reference, digest in held.items():
-            # An attempt that was cut off may have moved it already.
-            if digest != planned.plan.index.digest:
-                planned.plan.conditions.check(str(reference), digest)
+        left, differences = await judge.decide(held)
         found = {str(reference): str(digest) if digest else None for reference, digest in held.items()}
+        differing = {str(reference): each.document() for reference, each in differences.items()}
         if found:
             async with self._database.transaction() as tx:
                 await attempt.hold(tx)
-                await stored.keep_previous(tx, planned.id, found)
-        return ()
+                await stored.keep_previous(tx, planned.id, found, differing)
+        return left
 
     async def _keep_reached(self, attempt: Attempt, planned: Push, progress: PushProgress) -> None:
         """What ended the attempt matters more than that this can be written."""
@@ -212,43 +238,58 @@ class Pushes:
     async def _record(self, attempt: Attempt, planned: Push, results: Sequence[CopyResult]) -> None:
         operation = attempt.operation
         async with self._database.transaction() as tx:
-            previous = (await stored.get_push(tx, operation.project_id, planned.id)).previous
-            result = build_result(planned.plan, results, previous)
+            kept = await stored.get_push(tx, operation.project_id, planned.id)
+            result = build_result(planned.plan, results, kept)
             done = replace(planned, state=PushState.SUCCEEDED, result=result, ended_at=datetime.now(UTC))
             # The operation's row first, as everyone takes them who ends one: no two wait for each other.
             await attempt.succeed(tx, push_document(done))
             await stored.end_push(
                 tx, operation.project_id, done.id, done.state, ended_at=done.ended_at, result=result
             )
-            if planned.list_id is not None:
-                await _settle_list(tx, operation, planned.list_id, planned)
+            await save_head(tx, operation.project_id, moved_references(result), _head(planned))
+            gone = await _settle_list(tx, operation, done)
+            await self._tell(tx, operation, EventKind.LIST_PUSHED, done)
+            if gone is not None:
+                await self._tell_of_list(tx, operation, EventKind.LIST_REMOVED, gone)
 
 
-async def _settle_list(tx: Transaction, operation: Operation, list_id: UUID, planned: Push) -> None:
-    """A list that is still what was pushed says so, or goes if purge was asked; a changed one stays."""
-    try:
-        draft = await lists.get_list(tx, operation.project_id, list_id, lock=True)
-    except ListNotFound:
-        return
-    same = build_draft_index(draft).digest == planned.plan.index.digest
+async def _settle_list(tx: Transaction, operation: Operation, push: Push) -> Draft | None:
+    """A list that is still what was pushed says so, or is removed and returned if purge was asked."""
+    draft = await _find_list(tx, operation, push)
+    if draft is None:
+        return None
+    same = build_draft_index(draft).digest == push.plan.index.digest
     if same and operation.request["purge"]:
-        await lists.delete_list(tx, operation.project_id, list_id)
-        return
+        await lists.delete_list(tx, operation.project_id, draft.id)
+        return draft
     settled = replace(draft, state=ListState.PUSHED, problem=None) if same else draft
-    await lists.save_state(tx, operation.project_id, replace(settled, last_push_id=planned.id))
+    await lists.save_state(tx, operation.project_id, replace(settled, last_push_id=push.id))
+    return None
 
 
 async def _fail_list(
-    tx: Transaction, operation: Operation, list_id: UUID, problem: Mapping[str, Any]
-) -> None:
+    tx: Transaction, operation: Operation, push: Push, problem: Mapping[str, Any]
+) -> Draft | None:
     """A list whose completion started the push has failed with it; of one pushed by hand its caller knows."""
+    draft = await _find_list(tx, operation, push)
+    if draft is None or draft.push_operation_id != operation.id:
+        return None
+    failed = replace(draft, state=ListState.FAILED, problem=problem)
+    await lists.save_state(tx, operation.project_id, failed)
+    return failed
+
+
+async def _find_list(tx: Transaction, operation: Operation, push: Push) -> Draft | None:
+    if push.list_id is None:
+        return None
     try:
-        draft = await lists.get_list(tx, operation.project_id, list_id, lock=True)
+        return await lists.get_list(tx, operation.project_id, push.list_id, lock=True)
     except ListNotFound:
-        return
-    if draft.push_operation_id == operation.id:
-        failed = replace(draft, state=ListState.FAILED, problem=problem)
-        await lists.save_state(tx, operation.project_id, failed)
+        return None
+
+
+def _head(push: Push) -> TagHead:
+    return TagHead(push.plan.order, push.list_id, push.id, push.plan.index.digest)
 
 
 def _push_id(operation: Operation) -> UUID:

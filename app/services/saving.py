@@ -1,52 +1,94 @@
-"""The one way in which a changed list is stored: its revision, its state, and the push that is due."""
+"""The one way in which a list is changed or removed: its revision and state, what is due, and who is told."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from uuid import UUID
 
 from app.lists.draft import Draft, Entry, ListState
+from app.lists.events import EventKind
+from app.lists.readiness import is_complete
 from app.lists.verdict import Verdict, judge
 from app.services.callers import Call
+from app.services.documents import list_event
+from app.services.events import Events
 from app.services.pushes import Pushes, PushRequest
 from app.store.database import Transaction
-from app.store.lists import save_list, save_state
+from app.store.lists import delete_expired_lists, delete_list, save_list, save_state
 
 
-async def save_changed(tx: Transaction, pushes: Pushes, call: Call, before: Draft, after: Draft) -> Draft:
-    """Store a list read with `lock=True`; a repeat that changes nothing leaves revision and push alone.
+class Saving:
+    """Used inside the transactions of those who decide a change."""
 
-    A list that says `push_when_complete` and has become complete, or another index, is pushed: the operation
-    is enqueued in this transaction.
-    """
-    is_changed = not before.revision or _says(before) != _says(after)
-    if not is_changed and before.state is not ListState.FAILED:
-        renewed = replace(before, options=after.options)
-        if before.options.expires_at != after.options.expires_at:
-            await save_state(tx, call.project_id, renewed)
-        return renewed
-    now = datetime.now(UTC)
-    after = replace(after, revision=before.revision + is_changed, updated_at=now)
-    after = await _follow(tx, pushes, call, after, judge(before, after, now))
-    await save_list(tx, call.project_id, before, after)
-    return after
+    def __init__(self, pushes: Pushes, events: Events) -> None:
+        self._pushes = pushes
+        self._events = events
+
+    async def save_changed(self, tx: Transaction, call: Call, before: Draft, after: Draft) -> Draft:
+        """Store a list read with `lock=True`; a repeat that changes nothing leaves revision and push alone.
+
+        A list that says `push_when_complete` and has become complete, or another index, is pushed: the
+        operation is enqueued in this transaction. Nothing else is locked after it.
+        """
+        is_changed = not before.revision or _says(before) != _says(after)
+        if not is_changed and before.state is not ListState.FAILED:
+            renewed = replace(before, options=after.options)
+            if before.options.expires_at != after.options.expires_at:
+                await save_state(tx, call.project_id, renewed)
+            return renewed
+        now = datetime.now(UTC)
+        after = replace(after, revision=before.revision + is_changed, updated_at=now)
+        after = await self._follow(tx, call, after, judge(before, after, now))
+        await save_list(tx, call.project_id, before, after)
+        await self._tell(tx, call, before, after)
+        return after
+
+    async def save_late(self, tx: Transaction, call: Call, draft: Draft) -> Draft:
+        """Store what a deadline that is over makes of a list read with `lock=True`."""
+        now = datetime.now(UTC)
+        after = await self._follow(tx, call, replace(draft, updated_at=now), judge(draft, draft, now))
+        await save_state(tx, call.project_id, after)
+        await self._tell(tx, call, draft, after)
+        return after
+
+    async def remove(self, tx: Transaction, project_id: UUID, draft: Draft) -> bool:
+        """Whether it was there to be removed."""
+        if not await delete_list(tx, project_id, draft.id):
+            return False
+        await self._record(tx, project_id, EventKind.LIST_REMOVED, draft)
+        return True
+
+    async def remove_expired(self, tx: Transaction) -> None:
+        """Those that nobody has used for as long as they were to be kept."""
+        for project_id, draft in await delete_expired_lists(tx):
+            await self._record(tx, project_id, EventKind.LIST_REMOVED, draft)
+
+    async def _follow(self, tx: Transaction, call: Call, draft: Draft, verdict: Verdict) -> Draft:
+        problem = verdict.failure.document() if verdict.failure is not None else None
+        draft = replace(draft, state=verdict.state, problem=problem)
+        if not verdict.is_push_due:
+            return draft
+        operation = await self._pushes.enqueue(tx, call, draft, PushRequest(insecure=draft.options.insecure))
+        return replace(draft, push_operation_id=operation.id)
+
+    async def _tell(self, tx: Transaction, call: Call, before: Draft, after: Draft) -> None:
+        for kind in _news(before, after):
+            await self._record(tx, call.project_id, kind, after)
+
+    async def _record(self, tx: Transaction, project_id: UUID, kind: EventKind, draft: Draft) -> None:
+        await self._events.record(tx, project_id, kind, list_event(draft), list_id=draft.id)
 
 
-async def save_late(tx: Transaction, pushes: Pushes, call: Call, draft: Draft) -> Draft:
-    """Store what a deadline that is over makes of a list read with `lock=True`."""
-    now = datetime.now(UTC)
-    after = await _follow(tx, pushes, call, replace(draft, updated_at=now), judge(draft, draft, now))
-    await save_state(tx, call.project_id, after)
-    return after
-
-
-async def _follow(tx: Transaction, pushes: Pushes, call: Call, draft: Draft, verdict: Verdict) -> Draft:
-    problem = verdict.failure.document() if verdict.failure is not None else None
-    draft = replace(draft, state=verdict.state, problem=problem)
-    if not verdict.is_push_due:
-        return draft
-    operation = await pushes.enqueue(tx, call, draft, PushRequest(insecure=draft.options.insecure))
-    return replace(draft, push_operation_id=operation.id)
+def _news(before: Draft, after: Draft) -> list[EventKind]:
+    news = []
+    if after.revision != before.revision:
+        news.append(EventKind.LIST_CHANGED if before.revision else EventKind.LIST_CREATED)
+    if is_complete(after) and not (before.revision and is_complete(before)):
+        news.append(EventKind.LIST_COMPLETED)
+    if after.problem is not None and after.problem != before.problem:
+        news.append(EventKind.LIST_FAILED)
+    return news
 
 
 def _says(draft: Draft) -> object:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Text, cast, delete, func, select, text, tuple_, update
+from sqlalchemy import Column, ColumnElement, Row, Text, cast, delete, func, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from app.errors import ListNotFound
@@ -28,6 +28,7 @@ from app.store.notifications import LIST_CHANGED
 from app.store.tables import entries, lists
 
 Position = tuple[datetime, UUID]
+EXPIRED_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,18 @@ class ListFilter:
     session: str | None = None
     state: ListState | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+def within(
+    column: Column[Any], since: datetime | None, until: datetime | None
+) -> Iterator[ColumnElement[bool]]:
+    """From one moment on, and before the other."""
+    if since is not None:
+        yield column >= since
+    if until is not None:
+        yield column < until
 
 
 async def insert_list(tx: Transaction, project_id: UUID, draft: Draft) -> bool:
@@ -139,8 +152,19 @@ async def lock_late_lists(tx: Transaction, limit: int) -> list[tuple[UUID, Draft
     return [(row.project_id, draft) for row, draft in zip(rows, drafts, strict=True)]
 
 
-async def delete_expired_lists(tx: Transaction) -> int:
-    return (await tx.execute(delete(lists).where(lists.c.expires_at < func.now()))).rowcount
+async def delete_expired_lists(tx: Transaction) -> list[tuple[UUID, Draft]]:
+    """As many as one transaction may well hold, with their projects."""
+    query = (
+        select(lists)
+        .where(lists.c.expires_at < func.now())
+        .order_by(lists.c.expires_at)
+        .limit(EXPIRED_AT_ONCE)
+        .with_for_update(skip_locked=True)
+    )
+    rows = (await tx.execute(query)).all()
+    drafts = await _with_entries(tx, rows)
+    await tx.execute(delete(lists).where(lists.c.id.in_([row.id for row in rows])))
+    return [(row.project_id, draft) for row, draft in zip(rows, drafts, strict=True)]
 
 
 async def _find(
@@ -171,7 +195,7 @@ def _conditions(wanted: ListFilter) -> list[ColumnElement[bool]]:
     conditions = [column == value for column, value in exact.items() if value is not None]
     if wanted.labels:
         conditions.append(lists.c.labels.contains(dict(wanted.labels)))
-    return conditions
+    return [*conditions, *within(lists.c.created_at, wanted.since, wanted.until)]
 
 
 async def _save_entries(tx: Transaction, project_id: UUID, list_id: UUID, changed: Sequence[Entry]) -> None:

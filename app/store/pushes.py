@@ -17,7 +17,7 @@ from app.lists.push_plan import PushPlan, parse_plan
 from app.oci.digest import parse_digest
 from app.oci.manifest import Manifest
 from app.store.database import Transaction
-from app.store.lists import Position
+from app.store.lists import Position, within
 from app.store.tables import pushes
 
 
@@ -32,8 +32,9 @@ class PushState(StrEnum):
 class Push:
     """One push of one list, under way or ended; it outlives the list.
 
-    `previous` is what each reference led to before its tag was moved, `reached` how far a failed attempt had
-    come at each target, and `problem` why it ended without success.
+    `previous` is what each reference led to before its tag was moved, `differences` how that differs from the
+    index, `reached` how far a failed attempt had come at each target, `problem` why it ended without success,
+    and `restores` the push whose bytes it puts back.
     """
 
     id: UUID
@@ -48,9 +49,11 @@ class Push:
     created_by: str
     state: PushState = PushState.QUEUED
     previous: Mapping[str, str | None] = field(default_factory=dict)
+    differences: Mapping[str, Any] = field(default_factory=dict)
     reached: Sequence[Mapping[str, Any]] = ()
     result: Mapping[str, Any] | None = None
     problem: Mapping[str, Any] | None = None
+    restores: UUID | None = None
     created_at: datetime | None = None
     ended_at: datetime | None = None
 
@@ -65,6 +68,9 @@ class PushFilter:
     session: str | None = None
     list_id: UUID | None = None
     state: PushState | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 async def insert_push(tx: Transaction, project_id: UUID, push: Push) -> None:
@@ -84,6 +90,7 @@ async def insert_push(tx: Transaction, project_id: UUID, push: Push) -> None:
             media_type=index.media_type,
             raw=index.raw,
             plan=push.plan.document(),
+            restores=push.restores,
             created_by=push.created_by,
         )
     )
@@ -106,11 +113,14 @@ async def end_push(
     )
 
 
-async def keep_previous(tx: Transaction, push_id: UUID, found: Mapping[str, str | None]) -> None:
+async def keep_previous(
+    tx: Transaction, push_id: UUID, found: Mapping[str, str | None], differences: Mapping[str, Any]
+) -> None:
     """What references led to before they are moved; what is known of one already stays."""
-    earlier = bindparam("found", dict(found), JSONB)
+    previous = bindparam("found", dict(found), JSONB).concat(pushes.c.previous)
+    differing = bindparam("differing", dict(differences), JSONB).concat(pushes.c.differences)
     await tx.execute(
-        update(pushes).where(pushes.c.id == push_id).values(previous=earlier.concat(pushes.c.previous))
+        update(pushes).where(pushes.c.id == push_id).values(previous=previous, differences=differing)
     )
 
 
@@ -141,7 +151,10 @@ async def page_pushes(
     query = select(pushes).where(
         pushes.c.project_id == project_id,
         *(column == value for column, value in exact.items() if value is not None),
+        *within(pushes.c.created_at, wanted.since, wanted.until),
     )
+    if wanted.labels:
+        query = query.where(pushes.c.labels.contains(dict(wanted.labels)))
     if before is not None:
         query = query.where(tuple_(pushes.c.created_at, pushes.c.id) < before)
     query = query.order_by(pushes.c.created_at.desc(), pushes.c.id.desc()).limit(limit)
@@ -163,9 +176,11 @@ def _read(row: Row[Any]) -> Push:
         created_by=row.created_by,
         state=PushState(row.state),
         previous=row.previous,
+        differences=row.differences,
         reached=row.reached,
         result=row.result,
         problem=row.problem,
+        restores=row.restores,
         created_at=row.created_at,
         ended_at=row.ended_at,
     )

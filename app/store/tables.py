@@ -191,6 +191,8 @@ pushes = Table(
     Column("plan", JSON, nullable=False),
     # What each tag held before the first attempt that moved tags: later ones find what earlier ones put.
     Column("previous", JSONB, nullable=False, server_default=EMPTY_OBJECT),
+    # And how that differs from what was put there, for each that held something else.
+    Column("differences", JSONB, nullable=False, server_default=EMPTY_OBJECT),
     # Where everything was when the last attempt ended without success.
     Column("reached", JSON, nullable=False, server_default=text("'[]'::json")),
     Column("result", JSON(none_as_null=True)),

@@ -71,6 +71,15 @@ def upgrade() -> None:
     )
     op.drop_constraint(op.f("ck_lists_state"), "lists", type_="check")
     op.create_check_constraint(op.f("ck_lists_state"), "lists", "state IN ('open', 'pushed', 'failed')")
+    op.add_column(
+        "pushes",
+        sa.Column(
+            "differences",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default=sa.text("'{}'::jsonb"),
+            nullable=False,
+        ),
+    )
     op.add_column("pushes", sa.Column("restores", sa.Uuid(), nullable=True))
     op.create_index(
         "ix_pushes_labels",
@@ -90,6 +99,7 @@ def downgrade() -> None:
         postgresql_ops={"labels": "jsonb_path_ops"},
     )
     op.drop_column("pushes", "restores")
+    op.drop_column("pushes", "differences")
     op.drop_index(
         "ix_lists_complete_by",
         table_name="lists",

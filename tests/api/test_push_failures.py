@@ -69,8 +69,9 @@ async def test_a_tag_that_a_failed_attempt_moved_is_still_told_with_what_it_held
     await broker.call("DELETE", f"/v1/lists/{draft['id']}/entries/{draft['entries'][0]['id']}")
     registry.misbehave(BUSY, method="PUT", path="/manifests/latest$", times=TRIES)
     registry.forget()
-    second = await broker.push(draft["id"])
+    second = await broker.push(draft["id"], allow_shrink=True)
     assert [put.tag for put in registry.tag_puts].count("1") == 2
+    assert [len(target["difference"]["removed"]) for target in second["targets"]] == [1, 1]
     assert {target["reference"]: target["previous_digest"] for target in second["targets"]} == {
         f"{registry.host}/app:1": first["digest"],
         f"{registry.host}/app:latest": first["digest"],

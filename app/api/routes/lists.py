@@ -15,6 +15,7 @@ from app import errors
 from app.api import examples
 from app.api.answers import BYTES, answer, answers, json_answer
 from app.api.context import CallDep, CallerDep, ChangeDep, ServicesDep
+from app.api.filters import LabelQuery, SinceQuery, UntilQuery, parse_labels
 from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
 from app.api.preconditions import IfMatchDep, etag
 from app.api.preferences import DEFAULT_SECONDS, PUSH_SECONDS, Wait, waits
@@ -34,7 +35,7 @@ from app.api.schemas.lists import (
 from app.api.schemas.pushes import Push, PushList
 from app.errors import FieldError, InvalidInput, ListNotPushable
 from app.lists.draft import Draft, ListState
-from app.lists.push_plan import Conditions, find_index
+from app.lists.push_plan import Conditions, Consent, find_index
 from app.lists.source import at
 from app.oci import media_types
 from app.oci.digest import parse_digest
@@ -112,9 +113,9 @@ async def list_lists(
     repository: Annotated[Text | None, Query(description="The path, without the registry.")] = None,
     session: Text | None = None,
     state: ListState | None = None,
-    label: Annotated[
-        list[str] | None, Query(description="`name=value`; all that are given must match.")
-    ] = None,
+    label: LabelQuery = None,
+    since: SinceQuery = None,
+    until: UntilQuery = None,
     limit: LimitQuery = DEFAULT_LIMIT,
     cursor: CursorQuery = None,
 ) -> Response:
@@ -125,7 +126,9 @@ async def list_lists(
         repository=repository,
         session=session,
         state=state,
-        labels=dict(_parse_label(text) for text in label or ()),
+        labels=parse_labels(label),
+        since=since,
+        until=until,
     )
     before = parse_cursor(cursor)
     found = await services.lists.page(caller.project_id, wanted, before=before, limit=limit + 1)
@@ -252,6 +255,8 @@ async def get_index(list_id: UUID, caller: CallerDep, services: ServicesDep) -> 
         errors.InvalidDigest,
         errors.ListNotFound,
         errors.ListNotPushable,
+        errors.Superseded,
+        errors.PlatformsLost,
         errors.TagMoved,
         errors.TagImmutable,
         errors.RegistryRejected,
@@ -273,6 +278,7 @@ async def push_list(
         insecure=body.insecure,
         targets=tuple(parse_at(text, f"/targets/{position}") for position, text in enumerate(body.targets)),
         conditions=_conditions(body),
+        consent=Consent(shrink=body.allow_shrink, older=body.allow_older),
     )
     operation = await services.pushes.request(call, list_id, wanted)
     return await answer(services.operations, operation, wait, json_answer(200))
@@ -298,14 +304,6 @@ def _changes(body: ListOptions) -> dict[str, Any]:
         if name in body.model_fields_set:
             changes[moment] = (now + timedelta(seconds=seconds)).isoformat() if seconds else None
     return changes
-
-
-def _parse_label(text: str) -> tuple[str, str]:
-    name, separator, value = text.partition("=")
-    if not separator or not name or "\0" in text:
-        detail = "A label filter is name=value"
-        raise InvalidInput(detail, errors=[FieldError("query:label", detail)])
-    return name, value
 
 
 def _conditions(body: PushList) -> Conditions:

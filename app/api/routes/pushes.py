@@ -9,12 +9,15 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from app import errors
+from app.api.answers import BYTES
 from app.api.context import CallerDep, ServicesDep
+from app.api.filters import LabelQuery, SinceQuery, UntilQuery, parse_labels
 from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
 from app.api.problems import problems
 from app.api.references import canonical_query
 from app.api.schemas.common import Text
 from app.api.schemas.pushes import Push, PushPage, push_answer
+from app.oci import media_types
 from app.store.pushes import PushFilter, PushState
 
 router = APIRouter(prefix="/v1/pushes", tags=["pushes"])
@@ -36,6 +39,9 @@ async def list_pushes(
     session: Text | None = None,
     list_id: UUID | None = None,
     state: PushState | None = None,
+    label: LabelQuery = None,
+    since: SinceQuery = None,
+    until: UntilQuery = None,
     limit: LimitQuery = DEFAULT_LIMIT,
     cursor: CursorQuery = None,
 ) -> Response:
@@ -47,6 +53,9 @@ async def list_pushes(
         session=session,
         list_id=list_id,
         state=state,
+        labels=parse_labels(label),
+        since=since,
+        until=until,
     )
     before = parse_cursor(cursor)
     found = await services.pushes.page(caller.project_id, wanted, before=before, limit=limit + 1)
@@ -62,3 +71,23 @@ async def list_pushes(
 async def get_push(push_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
     """What went where, when, by whom, replacing what."""
     return JSONResponse(push_answer(await services.pushes.get(caller.project_id, push_id)))
+
+
+@router.get(
+    "/{push_id}/index",
+    operation_id="get_pushed_index",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The index's exact bytes.",
+            "content": {media_types.OCI_INDEX: BYTES, media_types.DOCKER_LIST: BYTES},
+            "headers": {"Docker-Content-Digest": {"schema": {"type": "string"}}},
+        },
+        **problems(errors.PushNotFound),
+    },
+)
+async def get_pushed_index(push_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
+    """The exact bytes that it put, or was to put."""
+    index = (await services.pushes.get(caller.project_id, push_id)).plan.index
+    headers = {"Docker-Content-Digest": str(index.digest)}
+    return Response(index.raw, headers=headers, media_type=index.media_type)

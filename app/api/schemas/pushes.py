@@ -15,6 +15,7 @@ from app.store.pushes import Push as StoredPush
 from app.store.pushes import PushState
 
 ManifestAction = TypeAliasType("ManifestAction", Literal["put", "present"])
+TagAction = TypeAliasType("TagAction", Literal["moved", "left"])
 
 
 class PushList(Body):
@@ -29,6 +30,12 @@ class PushList(Body):
     )
     if_absent: bool = Field(False, description="Only if none of the tags is there yet.")
     if_digest: ShortText | None = Field(None, description="Only if every tag holds this digest now.")
+    allow_shrink: bool = Field(
+        False, description="Take platforms from a tag that has them now, as if the list said so."
+    )
+    allow_older: bool = Field(
+        False, description="Overwrite what a newer run has put, as if the list said so."
+    )
 
 
 class PushedManifest(Document):
@@ -48,12 +55,30 @@ class PushedBlobs(Document):
     bytes_copied: int
 
 
+class ChangedPlatform(Document):
+    """A platform whose readers get another image than before."""
+
+    platform: str
+    before: str = Field(alias="from", description="A digest.")
+    after: str = Field(alias="to", description="A digest.")
+
+
+class Difference(Document):
+    """How what readers of a tag get differs from what they got before, by platform."""
+
+    added: list[str]
+    removed: list[str]
+    changed: list[ChangedPlatform]
+
+
 class PushedTarget(Document):
     """What a push did for one tag."""
 
     reference: str
     digest: str
+    action: TagAction = Field(description="`left`: a newer run has moved this further tag, which stays so.")
     previous_digest: str | None = Field(None, description="What the tag held before.")
+    difference: Difference | None = Field(None, description="Null where the tag held nothing, or this.")
     manifests: list[PushedManifest]
     blobs: PushedBlobs
 
@@ -73,6 +98,7 @@ class Push(Document):
     missing_platforms: list[str]
     targets: list[PushedTarget]
     lines: list[str] = Field(description="What `docker manifest push` would have printed.")
+    restores: str | None = Field(None, description="The push whose bytes this one put back.")
     problem: Problem | None = Field(
         None, description="Why it failed or was cancelled; its `targets` say what is where."
     )

@@ -1,0 +1,30 @@
+"""What listings are narrowed to."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Query
+from pydantic import AwareDatetime
+
+from app.errors import FieldError, InvalidInput
+
+LabelQuery = Annotated[list[str] | None, Query(description="`name=value`; all that are given must match.")]
+SinceQuery = Annotated[
+    AwareDatetime | None, Query(description="Made at this moment or later (RFC 3339, with an offset).")
+]
+UntilQuery = Annotated[
+    AwareDatetime | None, Query(description="Made before this moment (RFC 3339, with an offset).")
+]
+
+
+def parse_labels(texts: list[str] | None) -> dict[str, str]:
+    return dict(_parse_label(text) for text in texts or ())
+
+
+def _parse_label(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name or "\0" in text:
+        detail = "A label filter is name=value"
+        raise InvalidInput(detail, errors=[FieldError("query:label", detail)])
+    return name, value

@@ -1,0 +1,124 @@
+"""What is asked before the tags of a push move: may what they hold go, and what will its readers miss."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from uuid import UUID
+
+from app.errors import PlatformsLost, SourceNotFound, SourceUnusable, Superseded
+from app.lists.difference import Difference, choices, compare
+from app.lists.push_plan import PushPlan
+from app.oci.digest import Digest
+from app.oci.manifest import Index, parse_manifest
+from app.oci.platform import Platform
+from app.oci.reference import Reference
+from app.registry.client import Access, RegistryClient
+from app.registry.graph import Held
+from app.store.database import Database
+from app.store.heads import TagHead, load_heads
+from app.store.pushes import Push
+
+
+class PushGuard:
+    """Refuses what nobody has consented to: an older run's push, or one that takes platforms from a tag."""
+
+    def __init__(
+        self, database: Database, client: RegistryClient, access: Access, project_id: UUID, push: Push
+    ) -> None:
+        self._database = database
+        self._client = client
+        self._access = access
+        self._project_id = project_id
+        self._push = push
+
+    @property
+    def _plan(self) -> PushPlan:
+        return self._push.plan
+
+    async def decide(self, held: Held) -> tuple[Collection[Reference], Mapping[Reference, Difference]]:
+        """The tags to leave as they are, and how each that holds something else will differ.
+
+        Raises TagMoved, Superseded or PlatformsLost, and then none may move.
+        """
+        # An attempt that was cut off may have moved some already.
+        others = {at: digest for at, digest in held.items() if digest != self._plan.index.digest}
+        for reference, digest in others.items():
+            self._plan.conditions.check(str(reference), digest)
+        replaced = {at: digest for at, digest in others.items() if digest is not None}
+        left = await self._superseded(replaced)
+        differences = await self._differences({at: each for at, each in replaced.items() if at not in left})
+        if not self._plan.consent.shrink:
+            self._refuse_loss(differences)
+        return left, differences
+
+    async def _superseded(self, replaced: Mapping[Reference, Digest]) -> Collection[Reference]:
+        """The list's own tag decides; a further one, such as `latest`, stays with the newer run."""
+        if self._plan.consent.older or not replaced:
+            return ()
+        async with self._database.transaction() as tx:
+            heads = await load_heads(tx, self._project_id, [str(reference) for reference in replaced])
+        newer = {
+            reference: head
+            for reference in replaced
+            if (head := heads.get(str(reference))) is not None and self._is_newer(head)
+        }
+        own = [reference for reference in newer if str(reference) == self._push.reference]
+        if own or len(newer) == len(self._tags):
+            reference = (own or list(newer))[0]
+            raise _superseded(reference, newer[reference])
+        return tuple(newer)
+
+    def _is_newer(self, head: TagHead) -> bool:
+        is_own = head.list_id is not None and head.list_id == self._push.list_id
+        return not is_own and self._plan.order.is_older_than(head.order)
+
+    @property
+    def _tags(self) -> list[str]:
+        return [f"{target.repository}:{tag}" for target in self._plan.targets for tag in target.tags]
+
+    async def _differences(self, replaced: Mapping[Reference, Digest]) -> Mapping[Reference, Difference]:
+        if not replaced:
+            return {}
+        index = self._plan.index
+        new = await self._client.parse(parse_manifest, index.raw, index.media_type)
+        after = choices(new.manifests) if isinstance(new, Index) else {}
+        # Several tags of a repository mostly hold one thing.
+        distinct = {at.repository.at(digest) for at, digest in replaced.items()}
+        found = {at: compare(await self._choices(at), after) for at in sorted(distinct)}
+        return {at: found[at.repository.at(digest)] for at, digest in replaced.items()}
+
+    async def _choices(self, reference: Reference) -> Mapping[Platform, Digest]:
+        """What readers may choose from now. What is no image, or gone since, they can't miss."""
+        try:
+            fetched = (await self._client.fetch_manifest(reference, self._access)).manifest
+            if isinstance(fetched, Index):
+                return choices(fetched.manifests)
+            if fetched.is_artifact:
+                return {}
+            config = await self._client.fetch_image_config(reference.repository, fetched.config, self._access)
+        except (SourceUnusable, SourceNotFound):
+            return {}
+        platform = config.platform
+        return {platform: fetched.manifest.digest} if platform.os or platform.architecture else {}
+
+    def _refuse_loss(self, differences: Mapping[Reference, Difference]) -> None:
+        for reference, difference in differences.items():
+            if difference.removed:
+                lost = [str(platform) for platform in difference.removed]
+                raise PlatformsLost(
+                    f"{reference} has {', '.join(lost)}, which this push would take from it: add what is "
+                    "missing, or say allow_shrink",
+                    reference=str(reference),
+                    platforms=lost,
+                )
+
+
+def _superseded(reference: Reference, head: TagHead) -> Superseded:
+    number = f" (number {head.order.number})" if head.order.number is not None else ""
+    return Superseded(
+        f"A newer run{number} has pushed {reference} already; say allow_older to overwrite what it put",
+        reference=str(reference),
+        digest=str(head.digest),
+        push_id=str(head.push_id),
+        list_id=str(head.list_id) if head.list_id else None,
+    )

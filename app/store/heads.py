@@ -1,0 +1,60 @@
+"""Which run has moved a tag last."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from app.lists.run_order import RunOrder
+from app.oci.digest import Digest, parse_digest
+from app.store.database import Transaction
+from app.store.tables import tag_heads
+
+
+@dataclass(frozen=True, slots=True)
+class TagHead:
+    """The push that has moved a tag last, and where its run stands among the others."""
+
+    order: RunOrder
+    list_id: UUID | None
+    push_id: UUID
+    digest: Digest
+
+
+async def load_heads(tx: Transaction, project_id: UUID, references: Collection[str]) -> Mapping[str, TagHead]:
+    """By reference, for those that a push of this project has moved."""
+    query = select(tag_heads).where(
+        tag_heads.c.project_id == project_id, tag_heads.c.reference.in_(references)
+    )
+    return {
+        row.reference: TagHead(
+            RunOrder(row.began_at, row.run_number), row.list_id, row.push_id, parse_digest(row.digest)
+        )
+        for row in await tx.execute(query)
+    }
+
+
+async def save_head(tx: Transaction, project_id: UUID, references: Iterable[str], head: TagHead) -> None:
+    """These tags were moved by this push."""
+    # In one order everywhere, so that pushes with the same tags never wait for each other in a ring.
+    rows = [{"reference": reference} for reference in sorted(set(references))]
+    if not rows:
+        return
+    statement = insert(tag_heads).values(
+        project_id=project_id,
+        run_number=head.order.number,
+        began_at=head.order.began_at,
+        list_id=head.list_id,
+        push_id=head.push_id,
+        digest=str(head.digest),
+        moved_at=func.clock_timestamp(),
+    )
+    names = ("run_number", "began_at", "list_id", "push_id", "digest", "moved_at")
+    renewed = {name: statement.excluded[name] for name in names}
+    await tx.execute(
+        statement.on_conflict_do_update(index_elements=["project_id", "reference"], set_=renewed), rows
+    )

@@ -1,0 +1,190 @@
+"""What a push does not do unasked: go backwards, or take platforms from a tag."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.broker import Broker
+from tests.support.images import make_image, make_image_for
+from tests.support.registry import RegistryDouble, Status
+from tests.support.shelf import put, shelve
+
+Json = dict[str, Any]
+
+
+async def run(broker: Broker, registry: RegistryDouble, name: str, *platforms: str, **options: Any) -> Any:
+    """A session's list of images that only it has; nothing is pushed."""
+    sources = shelve(registry, *(platforms or ("linux/amd64",)), tag=name, seed=name)
+    return await broker.create(f"{registry.host}/app:1", *sources, session=name, **options)
+
+
+# --- never backwards ---
+
+
+async def test_an_older_run_that_finishes_late_overwrites_nothing(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    older, newer = await run(broker, registry, "older"), await run(broker, registry, "newer")
+    pushed = await broker.push(newer["id"])
+    told = await broker.push(older["id"], status=409)
+    assert told["type"].endswith(":superseded")
+    assert (told["push_id"], told["digest"]) == (pushed["id"], newer["digest"])
+    assert registry.tags("app") == {"1": newer["digest"]}
+    await broker.push(older["id"], allow_older=True)
+    assert registry.tags("app") == {"1": older["digest"]}
+
+
+async def test_the_count_of_runs_decides_before_who_came_first(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    newer = await run(broker, registry, "newer", run_number=12)
+    older = await run(broker, registry, "older", run_number=11)
+    await broker.push(newer["id"])
+    await broker.push(older["id"], status=409)
+    assert registry.tags("app") == {"1": newer["digest"]}
+
+
+async def test_a_newer_run_overwrites_an_older_one(broker: Broker, registry: RegistryDouble) -> None:
+    older, newer = await run(broker, registry, "older"), await run(broker, registry, "newer")
+    await broker.push(older["id"])
+    pushed = await broker.push(newer["id"])
+    assert pushed["targets"][0]["previous_digest"] == older["digest"]
+    assert pushed["targets"][0]["difference"] == {
+        "added": [],
+        "removed": [],
+        "changed": [
+            {
+                "platform": "linux/amd64",
+                "from": older["entries"][0]["descriptor"]["digest"],
+                "to": newer["entries"][0]["descriptor"]["digest"],
+            }
+        ],
+    }
+
+
+async def test_a_run_may_push_its_own_list_again(broker: Broker, registry: RegistryDouble) -> None:
+    first = await run(broker, registry, "one")
+    await broker.push(first["id"])
+    (second,) = shelve(registry, "linux/arm64", tag="one")
+    await broker.call("POST", f"/v1/lists/{first['id']}/entries", {"sources": [second], "insecure": True})
+    pushed = await broker.push(first["id"])
+    assert pushed["targets"][0]["difference"]["added"] == ["linux/arm64"]
+
+
+async def test_a_list_without_a_session_is_as_new_as_its_push(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    by_hand = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    session = await run(broker, registry, "run")
+    await broker.push(session["id"])
+    await broker.push(by_hand["id"])
+    assert registry.tags("app") == {"1": by_hand["digest"]}
+    told = await broker.push((await run_again(broker, registry, session))["id"], status=409)
+    assert told["type"].endswith(":superseded")
+
+
+async def run_again(broker: Broker, registry: RegistryDouble, session: Json) -> Any:
+    """A change to what a session has pushed, so that it would push something else."""
+    return await broker.call("PATCH", f"/v1/lists/{session['id']}", {"annotations": {"again": "yes"}})
+
+
+async def test_a_further_tag_stays_with_the_newer_run(broker: Broker, registry: RegistryDouble) -> None:
+    sources = shelve(registry, "linux/amd64", seed="old")
+    old = await broker.create(f"{registry.host}/app:1.0", *sources, session="a", tags=["latest"])
+    sources = shelve(registry, "linux/amd64", seed="new")
+    new = await broker.create(f"{registry.host}/app:2.0", *sources, session="b", tags=["latest"])
+    await broker.push(new["id"])
+    pushed = await broker.push(old["id"])
+    assert {target["reference"]: target["action"] for target in pushed["targets"]} == {
+        f"{registry.host}/app:1.0": "moved",
+        f"{registry.host}/app:latest": "left",
+    }
+    assert registry.tags("app") == {"1.0": old["digest"], "2.0": new["digest"], "latest": new["digest"]}
+
+
+async def test_a_push_that_moved_some_of_its_tags_counts_for_those(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    older = await run(broker, registry, "older")
+    newer = await run(broker, registry, "newer", tags=["latest"])
+    registry.misbehave(Status(403), times=None, method="PUT", path="/manifests/latest$")
+    await broker.push(newer["id"], status=403)
+    assert registry.tags("app") == {"1": newer["digest"]}
+    await broker.push(older["id"], status=409)
+
+
+async def test_projects_know_nothing_of_each_others_runs(broker: Broker, registry: RegistryDouble) -> None:
+    await broker.call("POST", "/v1/projects", {"name": "other"}, status=201)
+    older, newer = await run(broker, registry, "older"), await run(broker, registry, "newer")
+    await broker.push(newer["id"])
+    async with broker.client_with(await broker.new_token("other")) as stranger:
+        body = {
+            "reference": f"{registry.host}/app:1",
+            "sources": [f"{registry.host}/app-linux-amd64:older"],
+            "session": "x",
+            "run_number": 0,
+            "insecure": True,
+        }
+        made = (await stranger.post("/v1/lists", json=body)).json()
+        reply = await stranger.post(f"/v1/lists/{made['id']}/push", json={"insecure": True})
+    assert reply.status_code == 200
+    assert registry.tags("app") == {"1": older["digest"]}
+
+
+# --- never less ---
+
+
+async def test_a_tag_loses_no_platform_unasked(broker: Broker, registry: RegistryDouble) -> None:
+    both = await run(broker, registry, "both", "linux/amd64", "linux/arm64")
+    await broker.push(both["id"])
+    less = await run(broker, registry, "less")
+    told = await broker.push(less["id"], status=409)
+    assert told["type"].endswith(":platforms-lost")
+    assert (told["platforms"], told["reference"]) == (["linux/arm64"], f"{registry.host}/app:1")
+    assert registry.tags("app") == {"1": both["digest"]}
+    pushed = await broker.push(less["id"], allow_shrink=True)
+    assert pushed["targets"][0]["difference"]["removed"] == ["linux/arm64"]
+    assert registry.tags("app") == {"1": less["digest"]}
+
+
+async def test_a_list_may_say_itself_that_it_shrinks(broker: Broker, registry: RegistryDouble) -> None:
+    await broker.push((await run(broker, registry, "both", "linux/amd64", "linux/arm64"))["id"])
+    less = await run(broker, registry, "less", allow_shrink=True)
+    await broker.push(less["id"])
+    assert registry.tags("app") == {"1": less["digest"]}
+
+
+async def test_a_tag_that_is_an_image_keeps_its_platform(broker: Broker, registry: RegistryDouble) -> None:
+    put(registry, "app", make_image_for("linux/s390x"))
+    told = await broker.push((await run(broker, registry, "other"))["id"], status=409)
+    assert told["platforms"] == ["linux/s390x"]
+
+
+@pytest.mark.parametrize("what", ["no image", "gone"])
+async def test_what_nobody_can_run_is_no_loss(broker: Broker, registry: RegistryDouble, what: str) -> None:
+    plain = make_image(
+        seed=what, extra={"artifactType": "application/x"} if what == "no image" else None, media="oci"
+    )
+    put(registry, "app", plain)
+    if what == "gone":
+        registry.misbehave(
+            Status.oci(404, "MANIFEST_UNKNOWN", "gone"), times=None, method="GET", path=plain.digest
+        )
+    draft = await run(broker, registry, "one", "linux/arm64")
+    await broker.push(draft["id"])
+    assert registry.tags("app") == {"1": draft["digest"]}
+
+
+async def test_nothing_is_asked_about_a_tag_that_holds_nothing(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    draft = await run(broker, registry, "one")
+    before = len(registry.journal)
+    await broker.push(draft["id"])
+    reads = [
+        each for each in registry.journal[before:] if each.method == "GET" and "/manifests/" in each.path
+    ]
+    # The tag is read back, and that is all.
+    assert [each.path for each in reads] == ["/v2/app/manifests/1"]

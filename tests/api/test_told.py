@@ -1,0 +1,113 @@
+"""What those are told who follow a project: one event for each thing that became of a list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support.broker import Broker
+from tests.support.registry import RegistryDouble, Status
+from tests.support.shelf import shelve
+
+Json = dict[str, Any]
+BOTH = ["linux/amd64", "linux/arm64"]
+LEG: Json = {"amend": True, "expected_platforms": BOTH, "push_when_complete": True}
+
+
+async def told(broker: Broker) -> list[Json]:
+    """Everything so far, oldest first."""
+    page = await broker.call("GET", "/v1/events/history?limit=200")
+    return list(reversed(page["items"]))
+
+
+async def kinds(broker: Broker) -> list[str]:
+    return [event["type"] for event in await told(broker)]
+
+
+async def test_a_fan_in_is_told_from_its_first_leg_to_its_publication(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    sources = shelve(registry, *BOTH)
+    await broker.create(f"{registry.host}/app:1", sources[0], labels={"commit": "aaa"}, **LEG)
+    last = await broker.create(f"{registry.host}/app:1", sources[1], **LEG)
+    operation = await broker.ended(last["push_operation_id"])
+    events = await told(broker)
+    assert [event["type"] for event in events] == [
+        "list.created",
+        "list.changed",
+        "list.completed",
+        "list.pushed",
+    ]
+    assert events[0]["data"]["missing_platforms"] == ["linux/arm64"]
+    assert events[2]["data"]["digest"] == last["digest"]
+    pushed = events[3]["data"]
+    assert (pushed["list_id"], pushed["push_id"]) == (last["id"], operation["push_id"])
+    assert pushed["labels"] == {"commit": "aaa"}
+    assert pushed["targets"] == [
+        {
+            "reference": f"{registry.host}/app:1",
+            "digest": last["digest"],
+            "action": "moved",
+            "previous_digest": None,
+            "difference": None,
+        }
+    ]
+
+
+async def test_one_event_tells_how_the_published_list_differs(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    first = await broker.create(f"{registry.host}/app:1", *shelve(registry, *BOTH))
+    await broker.push(first["id"])
+    (newer,) = shelve(registry, "linux/s390x")
+    await broker.call("POST", f"/v1/lists/{first['id']}/entries", {"sources": [newer], "insecure": True})
+    await broker.push(first["id"])
+    pushes = [event for event in await told(broker) if event["type"] == "list.pushed"]
+    assert len(pushes) == 2
+    assert pushes[1]["data"]["targets"][0]["previous_digest"] == first["digest"]
+    assert pushes[1]["data"]["targets"][0]["difference"]["added"] == ["linux/s390x"]
+
+
+async def test_a_repeat_that_changes_nothing_is_no_news(broker: Broker, registry: RegistryDouble) -> None:
+    (source,) = shelve(registry, "linux/amd64")
+    for _ in range(3):
+        await broker.create(f"{registry.host}/app:1", source, **LEG)
+    assert await kinds(broker) == ["list.created"]
+
+
+async def test_a_failure_is_told_with_its_reason(broker: Broker, registry: RegistryDouble) -> None:
+    await broker.create(f"{registry.host}/app:1", failures={"linux/arm64": "exit code 1"}, **LEG)
+    events = await told(broker)
+    assert [event["type"] for event in events] == ["list.created", "list.failed"]
+    assert "exit code 1" in events[1]["data"]["problem"]["detail"]
+
+
+async def test_a_deadline_that_is_over_is_told_once(broker: Broker, registry: RegistryDouble) -> None:
+    draft = await broker.create(
+        f"{registry.host}/app:1", *shelve(registry, "linux/amd64"), complete_in=1, **LEG
+    )
+    reply = await broker.client.get(f"/v1/lists/{draft['id']}?wait_for=pushed", headers={"Prefer": "wait=30"})
+    assert reply.status_code == 409
+    assert await kinds(broker) == ["list.created", "list.failed"]
+
+
+async def test_a_push_that_fails_is_told_and_fails_the_list_that_it_was_to_publish(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    registry.misbehave(Status(403), times=None, method="PUT", path="/manifests/")
+    last = await broker.create(f"{registry.host}/app:1", *shelve(registry, *BOTH), **LEG)
+    await broker.ended(last["push_operation_id"])
+    events = await told(broker)
+    assert [event["type"] for event in events][-2:] == ["push.failed", "list.failed"]
+    assert events[-2]["data"]["problem"]["code"] == "registry-denied"
+
+
+async def test_a_list_that_is_removed_or_purged_is_told(broker: Broker, registry: RegistryDouble) -> None:
+    sources = shelve(registry, "linux/amd64")
+    draft = await broker.create(f"{registry.host}/app:1", *sources)
+    await broker.call("DELETE", f"/v1/lists/{draft['id']}", status=204)
+    draft = await broker.create(f"{registry.host}/app:1", *sources)
+    await broker.call("POST", "/v1/lists/delete", {"references": [draft["reference"]]})
+    draft = await broker.create(f"{registry.host}/app:1", *sources)
+    await broker.push(draft["id"], purge=True)
+    removed = ["list.created", "list.completed", "list.removed"]
+    assert await kinds(broker) == [*removed, *removed, *removed[:2], "list.pushed", "list.removed"]

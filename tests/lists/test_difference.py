@@ -1,0 +1,80 @@
+"""What readers of a tag get, before and after."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.lists.difference import Change, Difference, choices, compare
+from app.oci.descriptor import Descriptor
+from app.oci.digest import Digest, digest_of
+from app.oci.media_types import OCI_MANIFEST
+from app.oci.platform import Platform
+
+AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
+ONE, OTHER = digest_of(b"one"), digest_of(b"other")
+
+
+def listed(platform: Platform | None, digest: Digest = ONE) -> Descriptor:
+    return Descriptor(OCI_MANIFEST, digest, 500, platform=platform)
+
+
+def test_platforms_are_added_removed_and_changed() -> None:
+    s390x = Platform("linux", "s390x")
+    found = compare({AMD64: ONE, ARM64: ONE}, {AMD64: OTHER, s390x: ONE})
+    assert found == Difference((s390x,), (ARM64,), (Change(AMD64, ONE, OTHER),))
+    assert found.document() == {
+        "added": ["linux/s390x"],
+        "removed": ["linux/arm64"],
+        "changed": [{"platform": "linux/amd64", "from": str(ONE), "to": str(OTHER)}],
+    }
+
+
+def test_a_variant_that_is_the_usual_one_makes_no_difference() -> None:
+    assert compare({ARM64: ONE}, {Platform("linux", "arm64", "v8"): ONE}) == Difference()
+    assert compare({ARM64: ONE}, {Platform("linux", "arm64", "v9"): ONE}).removed == (ARM64,)
+
+
+def test_another_revision_of_a_windows_build_is_no_other_platform() -> None:
+    old, new, server = (
+        Platform("windows", "amd64", os_version=version)
+        for version in ("10.0.17763.6893", "10.0.17763.7009", "10.0.20348.1")
+    )
+    assert compare({old: ONE}, {new: ONE}) == Difference()
+    assert compare({old: ONE}, {server: ONE}).removed == (old,)
+
+
+def test_attestations_and_nameless_manifests_are_for_no_reader() -> None:
+    unknown = Platform("unknown", "unknown")
+    assert choices([listed(unknown), listed(None), listed(Platform())]) == {}
+
+
+def test_of_two_images_for_one_platform_readers_take_the_first() -> None:
+    assert choices([listed(AMD64, ONE), listed(AMD64, OTHER)]) == {AMD64: ONE}
+    twice = {ARM64: ONE, Platform("linux", "arm64", "v8"): OTHER}
+    assert compare({ARM64: ONE}, twice) == Difference()
+
+
+platforms = st.builds(
+    Platform,
+    st.sampled_from(["linux", "windows"]),
+    st.sampled_from(["amd64", "arm64"]),
+    st.sampled_from(["", "v8"]),
+)
+found = st.dictionaries(platforms, st.sampled_from([ONE, OTHER]))
+
+
+@given(found, found)
+def test_the_way_back_undoes_the_way_there(
+    before: dict[Platform, Digest], after: dict[Platform, Digest]
+) -> None:
+    there, back = compare(before, after), compare(after, before)
+    assert (there.added, there.removed) == (back.removed, back.added)
+    assert {(each.before, each.after) for each in there.changed} == {
+        (each.after, each.before) for each in back.changed
+    }
+
+
+@given(found)
+def test_nothing_differs_from_itself(same: dict[Platform, Digest]) -> None:
+    assert compare(same, same) == Difference()

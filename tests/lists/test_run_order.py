@@ -1,0 +1,49 @@
+"""Which of two runs is the newer one."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.lists.run_order import RunOrder, parse_order
+from tests.lists.builders import NOW
+
+LATER = NOW + timedelta(seconds=1)
+orders = st.builds(
+    RunOrder,
+    st.integers(0, 3).map(lambda seconds: NOW + timedelta(seconds=seconds)),
+    st.none() | st.integers(0, 3),
+)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_older"),
+    [
+        (RunOrder(NOW), RunOrder(LATER), True),
+        (RunOrder(LATER), RunOrder(NOW), False),
+        (RunOrder(NOW), RunOrder(NOW), False),
+        # The CI's own count decides, however late its legs came.
+        (RunOrder(LATER, 7), RunOrder(NOW, 8), True),
+        (RunOrder(NOW, 8), RunOrder(LATER, 7), False),
+        # The same run tried again.
+        (RunOrder(NOW, 7), RunOrder(LATER, 7), True),
+        # One of them has no count.
+        (RunOrder(NOW, 8), RunOrder(LATER), True),
+    ],
+)
+def test_the_count_decides_and_else_the_beginning(one: RunOrder, other: RunOrder, is_older: bool) -> None:
+    assert one.is_older_than(other) is is_older
+
+
+@given(orders, orders)
+def test_of_two_runs_at_most_one_is_older(one: RunOrder, other: RunOrder) -> None:
+    assert not (one.is_older_than(other) and other.is_older_than(one))
+
+
+@given(orders)
+def test_an_order_survives_being_stored(order: RunOrder) -> None:
+    assert parse_order(json.loads(json.dumps(order.document()))) == order
