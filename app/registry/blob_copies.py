@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
 from app.oci.reference import Repository
-from app.registry.blobs import BlobAction, copy_blob
+from app.registry.blobs import BlobAction
+from app.registry.hands import Hands
 from app.registry.repository import Remote
 from app.registry.steps import StepName, Steps
 from app.registry.turns import Turns
 
-__all__ = ["BlobCopies", "BlobCounts"]
+__all__ = ["BlobCopies", "BlobCounts", "BroughtBlob"]
 
 _TOLD_BYTES = 1024 * 1024
 
@@ -27,28 +28,45 @@ class BlobCounts:
     bytes_copied: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class BroughtBlob:
+    """How a blob came to be at a target, and from where, if it was not there already."""
+
+    digest: Digest
+    size: int
+    action: BlobAction
+    source: Repository | None = None
+
+
 class BlobCopies:
     """Begun as images ask for them, the largest first of those that wait."""
 
-    def __init__(self, target: Remote, steps: Steps, remote_of: Callable[[Repository], Remote]) -> None:
+    def __init__(
+        self, target: Remote, steps: Steps, remote_of: Callable[[Repository], Remote], hands: Hands
+    ) -> None:
         self._target = target
         self._steps = steps
+        self._hands = hands
         self._remote_of = remote_of
         self._turns = Turns(target.services.limits.transfers)
         self._holders: dict[Digest, list[Repository]] = {}
         self._tasks: dict[Digest, asyncio.Task[None]] = {}
         self._positions: dict[Digest, int] = {}
-        self._done: dict[Digest, tuple[BlobAction, int]] = {}
+        self._done: dict[Digest, BroughtBlob] = {}
 
     @property
     def counts(self) -> BlobCounts:
-        actions = [action for action, _ in self._done.values()]
+        actions = [blob.action for blob in self.brought]
         return BlobCounts(
             mounted=actions.count(BlobAction.MOUNTED),
             copied=actions.count(BlobAction.COPIED),
             skipped=actions.count(BlobAction.SKIPPED),
-            bytes_copied=sum(size for action, size in self._done.values() if action is BlobAction.COPIED),
+            bytes_copied=sum(blob.size for blob in self.brought if blob.action is BlobAction.COPIED),
         )
+
+    @property
+    def brought(self) -> tuple[BroughtBlob, ...]:
+        return tuple(self._done.values())
 
     def note_holder(self, holder: Repository, blobs: Iterable[Descriptor]) -> None:
         """A repository whose manifest has these blobs: within the target's registry they may be mounted."""
@@ -86,7 +104,7 @@ class BlobCopies:
                 self._positions[blob.digest] = position
                 self._steps.add(StepName.BLOBS, bytes_done=step)
 
-        action = await copy_blob(
+        outcome = await self._hands.bring_blob(
             self._remote_of(source),
             self._target,
             blob,
@@ -97,7 +115,7 @@ class BlobCopies:
         on_position(blob.size)
         if blob.digest not in self._done:
             self._steps.add(StepName.BLOBS, done=1)
-            self._done[blob.digest] = action, blob.size
+            self._done[blob.digest] = BroughtBlob(blob.digest, blob.size, outcome.action, outcome.source)
 
     def _holders_of(self, blob: Descriptor, source: Repository) -> list[Repository]:
         """The image's own source before others."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from app import errors
@@ -19,7 +19,7 @@ from app.registry.turns import Turns
 from app.registry.uploads import Upload, accepted_upload, has_blob, upload_refusal
 from app.registry.urls import uploads_path, with_query
 
-__all__ = ["BlobAction", "copy_blob"]
+__all__ = ["BlobAction", "BlobOutcome", "BlobPlan", "copy_blob", "foresee_blob", "plan_blob"]
 
 _CREATED, _ACCEPTED = 201, 202
 _UNAUTHORIZED = 401
@@ -36,6 +36,38 @@ class BlobAction(StrEnum):
     SKIPPED = "skipped"
 
 
+@dataclass(frozen=True, slots=True)
+class BlobOutcome:
+    """`source` is where it was mounted or copied from, None where it was there already."""
+
+    action: BlobAction
+    source: Repository | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BlobPlan:
+    """What is asked first: the registry whether it has the blob, or, in their order, holders for a mount."""
+
+    looks_first: bool
+    holders: tuple[Repository, ...]
+
+
+def plan_blob(holders: Sequence[Repository], standing_of: Callable[[Repository], Standing]) -> BlobPlan:
+    """`holders` are repositories of the target's registry that are known to hold a blob.
+
+    A mount is asked for at once: one request where looking first would be two. On a registry that was seen to
+    not mount it is worth while to look first whether the blob is there already.
+    """
+    standings = {holder: standing_of(holder) for holder in holders}
+    may_mount = Standing.MOUNTS in standings.values()
+    # Where mounts are declined as a rule, one question gets an upload as good as several would.
+    asked = holders[: _MOST_CANDIDATES if may_mount else 1]
+    return BlobPlan(
+        looks_first=not may_mount,
+        holders=tuple(each for each in asked if standings[each] is not Standing.REFUSES),
+    )
+
+
 async def copy_blob(
     source: Remote,
     target: Remote,
@@ -44,28 +76,47 @@ async def copy_blob(
     holders: Sequence[Repository],
     turns: Turns,
     on_position: Callable[[int], None],
-) -> BlobAction:
+) -> BlobOutcome:
     """Makes a blob of one repository be in another: by mount within a registry, else by streaming.
 
-    `holders` are repositories of the target's registry that are known to hold it. A mount is asked for at
-    once: one request where looking first would be two. On a registry that was seen to not mount it is worth
-    while to look first whether the blob is there already, and always before it is copied.
+    Before it is copied it is always looked for.
     """
-    standings = {_standing(holder, target) for holder in holders}
-    may_mount = Standing.MOUNTS in standings
-    if not may_mount and await has_blob(target, blob):
-        return BlobAction.SKIPPED
-    # Where mounts are declined as a rule, one question gets an upload as good as several would.
-    is_mounted, upload = await _mount(holders[: _MOST_CANDIDATES if may_mount else 1], target, blob)
-    if is_mounted:
-        return BlobAction.MOUNTED
-    if may_mount and await has_blob(target, blob):
+    plan = plan_blob(holders, lambda holder: _standing(holder, target))
+    if plan.looks_first and await has_blob(target, blob):
+        return BlobOutcome(BlobAction.SKIPPED)
+    holder, upload = await _mount(plan.holders, target, blob)
+    if holder is not None:
+        return BlobOutcome(BlobAction.MOUNTED, holder)
+    if not plan.looks_first and await has_blob(target, blob):
         if upload is not None:
             await upload.cancel()
-        return BlobAction.SKIPPED
+        return BlobOutcome(BlobAction.SKIPPED)
     async with turns.turn(blob.size):
         await Transfer(source, target, blob, on_position).perform(upload)
-    return BlobAction.COPIED
+    return BlobOutcome(BlobAction.COPIED, source.repository)
+
+
+async def foresee_blob(
+    source: Remote,
+    target: Remote,
+    blob: Descriptor,
+    *,
+    holders: Sequence[Repository],
+    **_: object,
+) -> BlobOutcome:
+    """What `copy_blob` would come to, by nothing but looking; a mount is believed to be granted."""
+    plan = plan_blob(holders, lambda holder: _standing(holder, target))
+    if not plan.looks_first:
+        may_mount = (each for each in plan.holders if _standing(each, target) is Standing.MOUNTS)
+        return BlobOutcome(BlobAction.MOUNTED, next(may_mount, plan.holders[0]))
+    if await has_blob(target, blob):
+        return BlobOutcome(BlobAction.SKIPPED)
+    if source.repository == target.repository:
+        raise errors.SourceNotFound(
+            f"{target.repository} does not have {blob.digest}, which an image there needs",
+            **target.subject().members,
+        )
+    return BlobOutcome(BlobAction.COPIED, source.repository)
 
 
 def _standing(holder: Repository, target: Remote) -> Standing:
@@ -74,19 +125,20 @@ def _standing(holder: Repository, target: Remote) -> Standing:
 
 async def _mount(
     holders: Sequence[Repository], target: Remote, blob: Descriptor
-) -> tuple[bool, Upload | None]:
-    """From the first that lets it be; where none does, the upload that the registry opened instead."""
+) -> tuple[Repository | None, Upload | None]:
+    """The first that lets it be; where none does, the upload that the registry opened instead."""
     upload = None
     for holder in holders:
+        # What came of another blob's mount may have taught better since this was planned.
         if _standing(holder, target) is Standing.REFUSES:
             continue
         standing, opened = await _mount_from(holder, target, blob)
         if upload is not None and (opened is not None or standing is Standing.MOUNTS):
             await upload.cancel()
         if standing is Standing.MOUNTS:
-            return True, None
+            return holder, None
         upload = opened or upload
-    return False, upload
+    return None, upload
 
 
 async def _mount_from(source: Repository, target: Remote, blob: Descriptor) -> tuple[Standing, Upload | None]:

@@ -10,11 +10,11 @@ from app.oci.digest import Digest
 from app.oci.reference import Repository
 from app.registry.blob_copies import BlobCopies
 from app.registry.graph import CopyChild, ManifestAction, PlacedManifest
+from app.registry.hands import Hands
 from app.registry.manifests import is_present
 from app.registry.mounts import Standing
 from app.registry.repository import Remote
 from app.registry.scope import pushing
-from app.registry.settling import put_settled
 from app.registry.steps import StepName, Steps
 
 __all__ = ["Children"]
@@ -32,6 +32,7 @@ class Children:
         children: Sequence[CopyChild],
         blobs: BlobCopies,
         steps: Steps,
+        hands: Hands,
         *,
         first: Children | None = None,
     ) -> None:
@@ -39,6 +40,7 @@ class Children:
         self._scopes = pushing(remote.path)
         self._blobs = blobs
         self._steps = steps
+        self._hands = hands
         self._first = first
         self._children = _distinct(children, remote.repository)
         self._placing: dict[Digest, asyncio.Task[PlacedManifest]] = {}
@@ -104,7 +106,7 @@ class Children:
             action = ManifestAction.PUT
             await self._await_first(child)
             await self._blobs.bring(group, child.source, child.blobs)
-            await put_settled(self._remote, str(digest), child.manifest)
+            await self._hands.put_manifest(self._remote, str(digest), child.manifest)
         self._seen[digest] = asyncio.get_running_loop().time()
         return action
 

@@ -10,7 +10,7 @@ from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
 from app.oci.manifest import Manifest
 from app.oci.reference import Reference, Repository
-from app.registry.blob_copies import BlobCounts
+from app.registry.blob_copies import BlobCounts, BroughtBlob
 
 __all__ = [
     "CopyChild",
@@ -20,6 +20,7 @@ __all__ = [
     "Held",
     "ManifestAction",
     "PlacedManifest",
+    "Survey",
     "TagAction",
 ]
 
@@ -82,3 +83,16 @@ class CopyResult:
     blobs: BlobCounts
     previous: Mapping[str, Digest | None]
     tags: Mapping[str, TagAction]
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a push would do at one target, as far as looking can tell: a mount may still be declined.
+
+    `held` is what each tag holds now, None for nothing.
+    """
+
+    manifests: tuple[PlacedManifest, ...]
+    blobs: tuple[BroughtBlob, ...]
+    counts: BlobCounts
+    held: Mapping[str, Digest | None]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Coroutine, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 from app import errors
 from app.oci.digest import Digest
@@ -13,7 +15,8 @@ from app.registry.access import Access
 from app.registry.blob_copies import BlobCopies
 from app.registry.children import Children
 from app.registry.client import RegistryClient
-from app.registry.graph import CopyChild, CopyResult, CopyTarget, Held, TagAction
+from app.registry.graph import CopyChild, CopyResult, CopyTarget, Held, Survey, TagAction
+from app.registry.hands import Hands
 from app.registry.index_puts import IndexPuts
 from app.registry.manifests import head_manifest, read_digest
 from app.registry.repository import Remote
@@ -21,39 +24,80 @@ from app.registry.scope import pushing
 from app.registry.steps import Step, StepName, Steps
 from app.registry.urls import api_host
 
-__all__ = ["Stage"]
+__all__ = ["Cargo", "OnProgress", "Stage", "build_stages"]
+
+OnProgress = Callable[[Repository, Step], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Cargo:
+    """What goes to all targets, on whose behalf, and by which hands.
+
+    `looks` says whether what tags hold is read while the cargo is brought.
+    """
+
+    client: RegistryClient
+    children: Sequence[CopyChild]
+    access: Access
+    hands: Hands
+    looks: bool = True
+
+    def remote_of(self, source: Repository, target: Repository) -> Remote:
+        """Insecure ways asked for the target don't make another registry's TLS worse, or forbidden."""
+        access = self.access
+        if source.registry != target.registry and access.insecure:
+            access = replace(access, insecure=self.client.policy.may_be_insecure(api_host(source.registry)))
+        return self.client.remote(source, access)
+
+
+def build_stages(cargo: Cargo, targets: Sequence[CopyTarget], on_progress: OnProgress) -> list[Stage]:
+    stages: list[Stage] = []
+    for target in targets:
+        here = target.repository
+        stage = Stage(
+            cargo,
+            target,
+            partial(on_progress, here),
+            first=next((each for each in stages if each.registry == here.registry), None),
+            by_digest=sum(len(each.tags) for each in targets) > 1,
+        )
+        stages.append(stage)
+    return stages
 
 
 class Stage:
     """What it is told to do, `copy.push` orders among all targets.
 
-    `first` is the first stage on the same registry, where this is another; `looks` says whether what the tags
-    hold is read beside the copying, and `by_digest` whether the index is put under its digest before tags.
+    `first` is the first stage on the same registry, where this is another; `by_digest` says whether the index
+    is put under its digest before any tag.
     """
 
     def __init__(
         self,
-        client: RegistryClient,
+        cargo: Cargo,
         target: CopyTarget,
-        children: Sequence[CopyChild],
-        access: Access,
-        on_progress: Callable[[Step], None],
+        on_step: Callable[[Step], None],
         *,
         first: Stage | None,
-        looks: bool,
         by_digest: bool,
     ) -> None:
         self.target = target
-        self._client = client
-        self._access = access
-        self._looks = looks
+        self._looks = cargo.looks
         self._by_digest = by_digest
-        self._remote = client.remote(target.repository, access)
-        self._scopes = pushing(target.repository.path)
-        self._steps = Steps(on_progress)
-        self._blobs = BlobCopies(self._remote, self._steps, self._remote_of)
+        here = target.repository
+        self._remote = cargo.client.remote(here, cargo.access)
+        self._scopes = pushing(here.path)
+        self._steps = Steps(on_step)
+        self._blobs = BlobCopies(
+            self._remote, self._steps, lambda source: cargo.remote_of(source, here), cargo.hands
+        )
         self.children: Children = Children(
-            self._remote, children, self._blobs, self._steps, first=first.children if first else None
+            self._remote,
+            cargo.children,
+            self._blobs,
+            self._steps,
+            cargo.hands,
+            first=first.children if first else None,
         )
         self._index = IndexPuts(self._remote, target.index, self.children.mend)
         self._steps.add(StepName.TAGS, total=max(1, len(target.tags)))
@@ -65,16 +109,20 @@ class Stage:
     def registry(self) -> str:
         return self.target.repository.registry
 
+    async def bring(self) -> None:
+        """All that the index lists."""
+        async with asyncio.TaskGroup() as group:
+            if self._looks:
+                group.create_task(self._look())
+            self.children.place(group)
+
     async def prepare(self) -> None:
         """Everything but the tags: children first, and the index under its digest where that is wanted.
 
         So where there are several tags, since all can only lead to the same bytes then, and where there is
         none.
         """
-        async with asyncio.TaskGroup() as group:
-            if self._looks:
-                group.create_task(self._look())
-            self.children.place(group)
+        await self.bring()
         if self._by_digest or not self.target.tags:
             await self._index.put(str(self.target.index.digest))
         if not self.target.tags:
@@ -98,7 +146,7 @@ class Stage:
 
     @property
     def held(self) -> Held:
-        return {self.target.repository.tagged(tag): self._held[tag] for tag in self.target.tags}
+        return {self.target.repository.tagged(tag): digest for tag, digest in self._held_in_order.items()}
 
     def moves(self, left: Collection[Reference]) -> list[Coroutine[None, None, None]]:
         """The move of each tag but those that are left, of which it is told."""
@@ -115,9 +163,22 @@ class Stage:
         return CopyResult(
             manifests=self.children.placed,
             blobs=self._blobs.counts,
-            previous={tag: self._held[tag] for tag in self.target.tags},
+            previous=self._held_in_order,
             tags={tag: self._became[tag] for tag in self.target.tags},
         )
+
+    @property
+    def survey(self) -> Survey:
+        return Survey(
+            manifests=self.children.placed,
+            blobs=self._blobs.brought,
+            counts=self._blobs.counts,
+            held=self._held_in_order,
+        )
+
+    @property
+    def _held_in_order(self) -> dict[str, Digest | None]:
+        return {tag: self._held[tag] for tag in self.target.tags}
 
     async def _look(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -129,11 +190,9 @@ class Stage:
         reference = self.target.repository.tagged(tag)
         self._held[tag] = None
         # Some registries say this of a tag that does not exist; the PUT will show whether it is meant.
-        try:
+        with contextlib.suppress(errors.RegistryDenied):
             found = await head_manifest(self._remote, reference, scopes=self._scopes)
-        except errors.RegistryDenied:
-            return
-        self._held[tag] = None if found is None else found.digest
+            self._held[tag] = None if found is None else found.digest
 
     async def _read(self, tag: str, *, strictly: bool) -> None:
         try:
@@ -150,11 +209,3 @@ class Stage:
     def _finish(self, tag: str, action: TagAction) -> None:
         self._became[tag] = action
         self._steps.finish(StepName.TAGS, tag, action)
-
-    def _remote_of(self, source: Repository) -> Remote:
-        """Insecure ways asked for the target don't make another registry's TLS worse, or forbidden."""
-        access = self._access
-        if source.registry != self.registry and access.insecure:
-            may_be = self._client.policy.may_be_insecure(api_host(source.registry))
-            access = replace(access, insecure=may_be)
-        return self._client.remote(source, access)

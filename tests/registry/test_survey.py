@@ -1,0 +1,156 @@
+"""What a push would do, told by nothing but looking, and always what it then does."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from app import errors
+from app.oci.digest import parse_digest
+from app.oci.reference import Repository
+from app.registry.client import RegistryClient
+from app.registry.copy import (
+    BlobAction,
+    BlobCounts,
+    BroughtBlob,
+    CopyChild,
+    CopyTarget,
+    ManifestAction,
+    PlacedManifest,
+    push,
+    survey,
+)
+from tests.support.clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, repository_at, target_at
+from tests.support.images import Image, make_image, plant
+from tests.support.registry import MountDeclined, RegistryDouble, Status
+
+BASE = b"a layer that all images share" * 50
+IMAGES = [
+    make_image(architecture=name, base=(BASE,), layers=2, seed="survey")
+    for name in ("amd64", "arm64", "s390x", "ppc64le")
+]
+IMAGE = IMAGES[0]
+
+
+def connect() -> RegistryClient:
+    return RegistryClient(LOOPBACK, limits=QUICK)
+
+
+def expected(image: Image, action: BlobAction, source: Repository | None = None) -> dict[str, BroughtBlob]:
+    return {
+        digest: BroughtBlob(parse_digest(digest), len(data), action, source)
+        for digest, data in image.blobs.items()
+    }
+
+
+async def test_what_is_on_the_registry_would_be_mounted(registry: RegistryDouble) -> None:
+    plant(registry, "src", "1", IMAGE)
+    async with connect() as client:
+        (found,) = await survey(
+            client, [target_at(registry, "app", [IMAGE])], [child_at(registry, "src", IMAGE)], INSECURE
+        )
+    assert found.manifests == (PlacedManifest(parse_digest(IMAGE.digest), ManifestAction.PUT),)
+    source = repository_at(registry, "src")
+    assert {str(blob.digest): blob for blob in found.blobs} == expected(IMAGE, BlobAction.MOUNTED, source)
+    assert found.counts == BlobCounts(mounted=4)
+    assert found.held == {"1": None}
+    assert {r.method for r in registry.journal} <= {"HEAD", "GET"}
+    assert not registry.received(path="/blobs/")
+
+
+async def test_what_is_elsewhere_would_be_copied_unless_it_is_there(registry: RegistryDouble) -> None:
+    registry.add_blob("app", BASE)
+    plant(registry, "app", "1", IMAGES[1])
+    async with RegistryDouble() as source, connect() as client:
+        plant(source, "src", "1", IMAGE)
+        (found,) = await survey(
+            client, [target_at(registry, "app", [IMAGE])], [child_at(source, "src", IMAGE)], INSECURE
+        )
+        copied = expected(IMAGE, BlobAction.COPIED, repository_at(source, "src"))
+        assert not source.journal
+    shared = next(digest for digest, data in IMAGE.blobs.items() if data == BASE)
+    copied[shared] = BroughtBlob(parse_digest(shared), len(BASE), BlobAction.SKIPPED)
+    assert {str(blob.digest): blob for blob in found.blobs} == copied
+    sizes = sum(len(data) for digest, data in IMAGE.blobs.items() if digest != shared)
+    assert found.counts == BlobCounts(copied=3, skipped=1, bytes_copied=sizes)
+    assert found.held == {"1": parse_digest(IMAGES[1].digest)}
+    assert {r.method for r in registry.journal} <= {"HEAD", "GET"}
+
+
+async def test_nothing_would_be_done_for_a_child_that_is_there(registry: RegistryDouble) -> None:
+    plant(registry, "app", "amd64", IMAGE)
+    async with connect() as client:
+        (found,) = await survey(
+            client, [target_at(registry, "app", [IMAGE])], [child_at(registry, "app", IMAGE)], INSECURE
+        )
+    assert [each.action for each in found.manifests] == [ManifestAction.PRESENT]
+    assert found.blobs == ()
+
+
+async def test_what_nobody_has_any_more_is_told_as_a_push_would(registry: RegistryDouble) -> None:
+    async with connect() as client:
+        target, children = target_at(registry, "app", [IMAGE]), [child_at(registry, "app", IMAGE)]
+        with pytest.raises(errors.SourceNotFound):
+            await survey(client, [target], children, INSECURE)
+        with pytest.raises(errors.SourceNotFound):
+            await push_one(client, target, children, INSECURE)
+
+
+async def test_a_target_that_may_not_be_looked_at_fails_the_survey(registry: RegistryDouble) -> None:
+    async with RegistryDouble() as busy, connect() as client:
+        plant(registry, "src", "1", IMAGE)
+        busy.misbehave(Status(503), times=None)
+        targets = [target_at(each, "app", [IMAGE]) for each in (registry, busy)]
+        with pytest.raises(errors.RegistryUnavailable):
+            await survey(client, targets, [child_at(registry, "src", IMAGE)], INSECURE)
+
+
+@pytest.mark.parametrize("seed", range(24))
+async def test_a_push_does_what_was_foretold(registry: RegistryDouble, seed: int) -> None:
+    """Whatever is where: images here, elsewhere and in the targets; registries that mount and that don't."""
+    dice = random.Random(seed)
+    async with RegistryDouble() as other, connect() as client:
+        doubles = [registry, other]
+        for double in doubles:
+            if dice.random() < 0.3:
+                await learn_not_to_mount(client, double)
+        targets, children = lay_out(dice, doubles)
+        foretold = await survey(client, targets, children, INSECURE)
+        again = await survey(client, targets, children, INSECURE)
+        puts = [r for double in doubles for r in double.journal if r.method not in {"GET", "HEAD"}]
+        assert not [r for r in puts if "unmounted" not in r.path]
+        done = await push(client, targets, children, INSECURE)
+    assert foretold == again
+    assert [each.manifests for each in foretold] == [each.manifests for each in done]
+    assert [each.counts for each in foretold] == [each.blobs for each in done]
+    assert [each.held for each in foretold] == [each.previous for each in done]
+
+
+async def learn_not_to_mount(client: RegistryClient, double: RegistryDouble) -> None:
+    other = make_image(seed="unmounted")
+    plant(double, "unmounted/src", "1", other)
+    double.misbehave(MountDeclined(405), times=None)
+    target = target_at(double, "unmounted/dst", [other])
+    await push_one(client, target, [child_at(double, "unmounted/src", other)], INSECURE)
+
+
+def lay_out(
+    dice: random.Random, doubles: Sequence[RegistryDouble]
+) -> tuple[list[CopyTarget], list[CopyChild]]:
+    places = [(dice.choice(doubles), f"dst{n}") for n in range(dice.randint(1, 3))]
+    images = dice.sample(IMAGES, dice.randint(1, len(IMAGES)))
+    children = []
+    for number, image in enumerate(images):
+        double, path = dice.choice([*places, *((double, f"src{number}") for double in doubles)])
+        plant(double, path, f"s{number}", image)
+        children.append(child_at(double, path, image))
+    for double, path in places:
+        if dice.random() < 0.3:
+            plant(double, path, "1", dice.choice(images))
+        for data in dice.choice(images).blobs.values():
+            if dice.random() < 0.3:
+                double.add_blob(path, data)
+    tags = [("1",), ("1", "2")][dice.randrange(2)]
+    return [target_at(double, path, images, tags=tags) for double, path in places], children
