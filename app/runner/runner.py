@@ -121,7 +121,7 @@ class Runner:
                 limit=free,
                 lease=self._lease,
                 kinds=list(self._handlers),
-                max_attempts=self._policy.max_attempts,
+                max_lost=self._policy.max_attempts,
                 share=self._share,
                 held=lanes,
             )
@@ -135,7 +135,7 @@ class Runner:
             return
         async with self._database.transaction() as tx:
             for operation in await queue.bury(
-                tx, kinds=list(self._handlers), max_attempts=self._policy.max_attempts
+                tx, kinds=list(self._handlers), max_lost=self._policy.max_attempts
             ):
                 await conclude(tx, self._handlers, operation)
         self._buried_at = now

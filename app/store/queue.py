@@ -67,7 +67,7 @@ _CLAIM = text("""
     ), lost AS (
         SELECT id FROM operations
         WHERE state = 'running' AND lease_until < statement_timestamp() AND NOT cancel_requested
-          AND attempt - excused < :max_attempts AND deadline_at > statement_timestamp() AND kind = ANY(:kinds)
+          AND lost + 1 < :max_lost AND deadline_at > statement_timestamp() AND kind = ANY(:kinds)
           AND NOT registries && (SELECT registries FROM closed)
         ORDER BY priority, sequence LIMIT :limit
         FOR UPDATE SKIP LOCKED
@@ -100,6 +100,7 @@ _CLAIM = text("""
     )
     UPDATE operations
     SET state = 'running', attempt = attempt + 1, worker = :worker,
+        lost = lost + CASE WHEN state = 'running' THEN 1 ELSE 0 END,
         lease_until = clock_timestamp() + :lease, started_at = coalesce(started_at, clock_timestamp())
     FROM taken WHERE operations.id = taken.id
     RETURNING operations.*, attempt - excused AS counted, deadline_at - clock_timestamp() AS time_left
@@ -112,11 +113,12 @@ _CLAIM = text("""
 )
 
 _BEYOND_HELP = text("""
-    SELECT id, attempt, state, cancel_requested, deadline_at <= statement_timestamp() AS late FROM operations
+    SELECT id, attempt, lost, state, cancel_requested, deadline_at <= statement_timestamp() AS late
+    FROM operations
     WHERE kind = ANY(:kinds) AND (
         state = 'queued' AND deadline_at <= statement_timestamp()
         OR state = 'running' AND lease_until < statement_timestamp() AND (
-            cancel_requested OR attempt - excused >= :max_attempts OR deadline_at <= statement_timestamp()
+            cancel_requested OR lost + 1 >= :max_lost OR deadline_at <= statement_timestamp()
         )
     )
     LIMIT :limit FOR UPDATE SKIP LOCKED
@@ -153,14 +155,14 @@ async def claim(
     limit: int,
     lease: timedelta,
     kinds: Collection[Kind] = tuple(Kind),
-    max_attempts: int = 5,
+    max_lost: int = 5,
     share: int = MOST,
     held: Mapping[Lane, int] = NOTHING,
 ) -> list[Claimed]:
     """What may run now, oldest first, ours for the length of the lease.
 
     `limit` is the room that is free in the worker, `share` how much of it all the operations of one lane may
-    have, and `held` how many of each lane it runs.
+    have, and `held` how many of each lane it runs. What was lost with `max_lost` workers is not taken again.
     """
     # One claim at a time: two that can't see each other's rows yet could take two operations of one key.
     await tx.execute(select(sql.pg_advisory_xact_lock(bindparam(None, CLAIM_LOCK, BigInteger))))
@@ -169,7 +171,7 @@ async def claim(
         "limit": limit,
         "lease": lease,
         "kinds": list(kinds),
-        "max_attempts": max_attempts,
+        "max_lost": max_lost,
         "share": share,
         "lanes": [" ".join(lane) for lane in held],
         "held": list(held.values()),
@@ -190,10 +192,10 @@ async def next_due(tx: Transaction) -> timedelta | None:
 
 
 async def bury(
-    tx: Transaction, *, kinds: Collection[Kind] = tuple(Kind), max_attempts: int = 5
+    tx: Transaction, *, kinds: Collection[Kind] = tuple(Kind), max_lost: int = 5
 ) -> list[Operation]:
-    """Ends what nobody holds and nobody may take: cancelled, tried too often, or past its deadline."""
-    values = {"kinds": list(kinds), "max_attempts": max_attempts, "limit": BURIED_AT_ONCE}
+    """Ends what nobody holds and nobody may take: cancelled, lost too often, or past its deadline."""
+    values = {"kinds": list(kinds), "max_lost": max_lost, "limit": BURIED_AT_ONCE}
     rows = (await tx.execute(_BEYOND_HELP, values)).all()
     return [await _bury(tx, row) for row in rows]
 
@@ -206,7 +208,7 @@ async def _bury(tx: Transaction, row: Any) -> Operation:
     if row.late:
         failure = DeadlineExceeded("The operation's deadline passed before it could be done.")
     else:
-        failure = AttemptsExhausted(f"Each of {row.attempt} attempts was lost with the worker that made it.")
+        failure = AttemptsExhausted(f"{row.lost + 1} attempts were lost with the workers that made them.")
     return await end(tx, row.id, row.attempt, was, State.FAILED, problem=failure.document())
 
 

@@ -248,6 +248,9 @@ operations = Table(
     # Attempts that ended for reasons that say nothing against the operation, such as a stop, or a pause that
     # a registry asked for; they don't count against the limit.
     Column("excused", Integer, nullable=False, server_default=text("0")),
+    # Attempts that were lost with their workers: what takes them down is not tried for ever, however many
+    # attempts it may have.
+    Column("lost", Integer, nullable=False, server_default=text("0")),
     Column("worker", Text),
     _instant("lease_until"),
     Column("cancel_requested", Boolean, nullable=False, server_default=text("false")),

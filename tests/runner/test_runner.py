@@ -383,7 +383,7 @@ async def test_an_operation_that_every_worker_loses_ends_as_failed_and_its_handl
     async with database.transaction() as tx:
         await tx.execute(
             text(
-                "UPDATE operations SET state = 'running', attempt = 5, worker = 'dead',"
+                "UPDATE operations SET state = 'running', attempt = 5, lost = 4, worker = 'dead',"
                 " lease_until = clock_timestamp()"
             )
         )

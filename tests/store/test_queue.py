@@ -30,11 +30,9 @@ WAITING = text(
 Write = Callable[[Transaction], Awaitable[object]]
 
 
-async def claim(
-    database: Database, limit: int = 10, worker: str = "one", max_attempts: int = 5
-) -> list[Claimed]:
+async def claim(database: Database, limit: int = 10, worker: str = "one", max_lost: int = 5) -> list[Claimed]:
     async with database.transaction() as tx:
-        return await queue.claim(tx, worker=worker, limit=limit, lease=LEASE, max_attempts=max_attempts)
+        return await queue.claim(tx, worker=worker, limit=limit, lease=LEASE, max_lost=max_lost)
 
 
 async def claim_one(database: Database, worker: str = "one") -> Operation:
@@ -308,6 +306,21 @@ async def test_an_operation_whose_workers_all_died_ends_as_failed(
     assert buried.problem is not None
     assert buried.problem["code"] == "attempts-exhausted"
     assert await bury(database) == []
+
+
+async def test_attempts_that_ended_in_order_do_not_speak_against_one_that_was_lost(
+    database: Database, project_id: UUID
+) -> None:
+    operation = await enqueued(database, project_id)
+    for _ in range(9):
+        tried = await claim_one(database)
+        async with database.transaction() as tx:
+            await queue.give_back(tx, tried.id, tried.attempt, timedelta(0))
+    await claim_one(database)
+    await lapse(database, operation)
+    assert await bury(database) == []
+    (again,) = await claim(database)
+    assert again.counted == 11
 
 
 async def test_an_excused_attempt_does_not_count_but_has_its_own_number(
