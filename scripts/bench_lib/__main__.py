@@ -10,7 +10,7 @@ from pathlib import Path
 
 import uvloop
 
-from scripts.bench_lib import copying, isolation
+from scripts.bench_lib import copying, fanin, isolation
 from scripts.bench_lib.comparison import Comparison, Result
 from scripts.bench_lib.peer import find_docker
 from scripts.bench_lib.programs import line_to, serving
@@ -24,7 +24,7 @@ MEMORY = Path("/dev/shm")
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.epilog = "scripts/bench copy --help tells of copies between registries."
+    parser.epilog = "scripts/bench copy, isolation and fanin measure something else each; see their --help."
     parser.add_argument("--images", type=int, default=16, choices=range(1, len(PLATFORMS) + 1), metavar="N")
     parser.add_argument("--layers", type=int, default=8, metavar="N", help="of each image")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of broker and floor, in turn")
@@ -87,6 +87,8 @@ if __name__ == "__main__":
             copying.run(sys.argv[2:])
         elif sys.argv[1:2] == ["isolation"]:
             isolation.run(sys.argv[2:])
+        elif sys.argv[1:2] == ["fanin"]:
+            sys.exit(fanin.run(sys.argv[2:]))
         else:
             uvloop.run(main())
     except Failed as failure:

@@ -46,6 +46,16 @@ async def test_in_a_small_comparison_broker_and_floor_make_the_same_requests() -
     assert made == ["15"] * 4
 
 
+@pytest.mark.skipif(find_docker_registry() is None, reason=f"{BINARY} is not installed")
+async def test_a_small_fan_in_asks_for_what_the_floor_asks_and_reads_the_tag_back() -> None:
+    status, out, err = await bench("fanin", "--legs", "3", "--rounds", "1", "--round-trip", "2")
+    # Whether it meets the bars is for a quiet machine to say.
+    assert status in {0, 1}, err
+    made = [int(line.split()[-2]) for line in out.splitlines() if line.endswith(" requests")]
+    # One leg's manifest and config or those of three, four looks and the PUT; the broker reads the tag back.
+    assert made == [7, 8, 11, 12], out + err
+
+
 async def test_more_images_than_there_are_platforms_are_refused_by_name() -> None:
     status, _, err = await bench("--images", "17")
     assert status == 2

@@ -53,6 +53,7 @@ class DockerRegistry:
         self._parent = parent
         self.port = 0
         self.certificate: SelfSigned | None = None
+        self.storage = Path()
         self._tls = tls
         self._htpasswd = htpasswd
         self._process: asyncio.subprocess.Process | None = None
@@ -69,6 +70,11 @@ class DockerRegistry:
             raise DidNotStart("it is not running")
         return self._process.pid
 
+    def tag_file(self, repository: str, tag: str) -> Path:
+        """What comes to be, whole, in the moment in which the tag can be read."""
+        tags = self.storage / "docker/registry/v2/repositories" / repository / "_manifests/tags"
+        return tags / tag / "current/link"
+
     @property
     def base_url(self) -> str:
         return f"{'https' if self._tls else 'http'}://{self.host}"
@@ -84,6 +90,7 @@ class DockerRegistry:
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="registry-", dir=self._parent))
             )
             self.certificate = make_certificate(directory) if self._tls else None
+            self.storage = directory / "storage"
             stack.push_async_callback(self._stop)
             await self._start(directory)
             self._cleanup = stack.pop_all()
@@ -152,7 +159,7 @@ class DockerRegistry:
             "version": 0.1,
             "log": {"level": "warn", "accesslog": {"disabled": True}},
             "storage": {
-                "filesystem": {"rootdirectory": str(directory / "storage")},
+                "filesystem": {"rootdirectory": str(self.storage)},
                 "delete": {"enabled": True},
                 "maintenance": {"uploadpurging": {"enabled": False}},
             },
