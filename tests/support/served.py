@@ -1,4 +1,4 @@
-"""The broker as its users start it: the command, in a process of its own, on an embedded Postgres."""
+"""The broker as its users start it: the command, in processes of their own."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _ADDRESS = re.compile(r"listens on (http://[^,\s]+)")
+_COMMAND = str(Path(sys.executable).with_name("manifest-broker"))
 
 
 @dataclass(frozen=True)
@@ -23,17 +24,35 @@ class Served:
 
 
 @asynccontextmanager
-async def served(data: Path, settings: Mapping[str, str] | None = None) -> AsyncIterator[Served]:
+async def served(
+    data: Path, settings: Mapping[str, str] | None = None, *options: str
+) -> AsyncIterator[Served]:
     """`manifest-broker serve` on a free port; ends it by its pid, and waits for that."""
+    arguments = ("serve", "--port", "0", "--data", str(data), *options)
+    async with _running(arguments, settings) as process:
+        yield await _announced(process)
+
+
+@asynccontextmanager
+async def working(settings: Mapping[str, str]) -> AsyncIterator[None]:
+    """`manifest-broker worker`, which says nothing as long as all is well."""
+    async with _running(("worker",), settings):
+        yield
+
+
+@asynccontextmanager
+async def _running(
+    arguments: tuple[str, ...], settings: Mapping[str, str] | None
+) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
-        str(Path(sys.executable).with_name("manifest-broker")),
-        *("serve", "--port", "0", "--data", str(data)),
+        _COMMAND,
+        *arguments,
         env={**os.environ, **(settings or {})},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        yield await _announced(process)
+        yield process
     finally:
         if process.returncode is None:
             process.terminate()

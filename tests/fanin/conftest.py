@@ -1,0 +1,23 @@
+"""Two brokers with a worker each on one database, and the calls to both."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+
+from tests.support.broker import StartBroker
+from tests.support.fanin.calls import Apis
+
+
+@pytest.fixture
+def seed() -> int:
+    """FANIN_SEED repeats a run."""
+    return int(os.environ.get("FANIN_SEED") or random.SystemRandom().randrange(10**6))
+
+
+@pytest.fixture
+async def apis(start_broker: StartBroker, seed: int) -> Apis:
+    brokers = [await start_broker() for _ in range(2)]
+    return Apis([broker.client for broker in brokers], random.Random(seed))

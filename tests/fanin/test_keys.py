@@ -1,0 +1,20 @@
+"""Requests with an Idempotency-Key, sent to two brokers several times at once; FANIN_KEYS makes it longer."""
+
+from __future__ import annotations
+
+import os
+
+from tests.support.fanin.calls import Apis
+from tests.support.fanin.keys import run_keys
+from tests.support.registry import RegistryDouble
+
+KEYS = int(os.environ.get("FANIN_KEYS", "60"))
+
+
+async def test_a_key_is_one_operation_however_often_and_wherever_it_is_sent(
+    apis: Apis, registry: RegistryDouble, seed: int
+) -> None:
+    tally = await run_keys(KEYS, seed, apis, registry)
+    assert tally.wrong == [], f"FANIN_SEED={seed}"
+    assert tally.keys == tally.operations == tally.refused == KEYS
+    assert tally.requests > KEYS

@@ -1,0 +1,28 @@
+"""All legs of a session at once, to two brokers on one database in turn; FANIN_SESSIONS makes it longer."""
+
+from __future__ import annotations
+
+import os
+
+from tests.support.fanin.calls import Apis
+from tests.support.fanin.matrix import PLATFORMS, make_matrix
+from tests.support.fanin.sessions import MATRICES, Plan, run_sessions
+from tests.support.images import OCI_INDEX
+from tests.support.registry import RegistryDouble
+
+SESSIONS = int(os.environ.get("FANIN_SESSIONS", "6"))
+
+
+async def test_every_session_publishes_its_own_list_whole_and_once(
+    apis: Apis, registry: RegistryDouble, seed: int
+) -> None:
+    tally = await run_sessions(Plan(SESSIONS, seed, at_once=4), apis, registry)
+    assert tally.wrong == [], f"FANIN_SEED={seed}"
+    assert (tally.sessions, tally.pushes, tally.digests) == (SESSIONS, SESSIONS, min(SESSIONS, MATRICES))
+
+
+def test_the_expected_index_is_worked_out_from_the_images_alone() -> None:
+    matrix = make_matrix("a")
+    assert matrix.digest == make_matrix("a").digest != make_matrix("b").digest
+    assert matrix.index.count(b'"digest"') == len(PLATFORMS)
+    assert OCI_INDEX.encode() in matrix.index
