@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 import aiohttp
+import httpcore2  # noqa: F401 - httpx2 imports it, sixty modules, at the first request: on the loop
 import httpx2
 from aiohttp.abc import AbstractResolver, ResolveResult
 from httpx_aiohttp.httpx2 import AiohttpTransport

@@ -15,7 +15,7 @@ from aiohttp.http import RawResponseMessage
 from aiohttp.http_exceptions import BadHttpMessage
 from aiohttp.streams import StreamReader
 
-__all__ = ["Connector"]
+__all__ = ["Connector", "Handler"]
 
 _END_OF_HEAD = b"\r\n\r\n"
 _HEAD_SLICE = 4096
@@ -28,7 +28,7 @@ _MANY_TINY_CHUNKS = 512
 _BYTES_FOR_ONE_MORE = 128
 
 
-class _Handler(ResponseHandler):
+class Handler(ResponseHandler):
     """Feeds heads to the parser one by one, and looks at chunked bodies before it does."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -43,20 +43,26 @@ class _Handler(ResponseHandler):
             # aiohttp's own sign that a reader which was behind goes on.
             super().data_received(data)
             return
-        while data and self._awaits_head:
-            end = data.find(_END_OF_HEAD, 0, _HEAD_SLICE)
-            size = _HEAD_SLICE if end < 0 else end + len(_END_OF_HEAD)
-            super().data_received(data[:size])
-            data = data[size:]
+        start = 0
+        while start < len(data) and self._awaits_head:
+            if self.exception() is not None:
+                # The parser gave up on this head; the rest of what came is nobody's.
+                return
+            end = data.find(_END_OF_HEAD, start, start + _HEAD_SLICE)
+            stop = start + _HEAD_SLICE if end < 0 else end + len(_END_OF_HEAD)
+            super().data_received(data[start:stop])
+            start = stop
             if self._interim > _MOST_INTERIM:
                 self._refuse("too many interim answers")
                 return
-        if not data:
-            return
+        self._take_in(data[start:])
+
+    def _take_in(self, data: bytes) -> None:
+        """What came of a body."""
         if self._is_chunked and _is_crumbled(data):
             self._refuse("a body in crumbs")
-            return
-        super().data_received(data)
+        elif data:
+            super().data_received(data)
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         message, body = data
@@ -89,7 +95,7 @@ class Connector(aiohttp.TCPConnector):
 
 
 def _handler(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
-    return _Handler(loop)
+    return Handler(loop)
 
 
 def _is_crumbled(data: bytes) -> bool:

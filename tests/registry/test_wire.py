@@ -11,11 +11,13 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
+from aiohttp.http_exceptions import HttpProcessingError
 
 from app.registry.client import Limits
 from app.registry.connections import Pools
 from app.registry.policy import AccessPolicy
 from app.registry.urls import parse_url
+from app.registry.wire import Handler
 from tests.support.clients import LOOPBACK, listening
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -132,3 +134,24 @@ async def test_an_honest_answer_comes_after_another_on_one_connection() -> None:
             async with pools.of(url, registry="x", verify=False).stream("GET", url, {}) as opened:
                 assert b"".join([chunk async for chunk in opened.chunks]) == b"ok"
         await pools.close()
+
+
+class _Transport(asyncio.Transport):
+    """Counts how often it is told to close."""
+
+    closings = 0
+
+    def close(self) -> None:
+        self.closings += 1
+
+
+async def test_the_rest_of_a_refused_head_is_parsed_no_more() -> None:
+    """What is read at once has 64 slices of a head; a parser that refused one would refuse each."""
+    handler = Handler(asyncio.get_running_loop())
+    transport = _Transport()
+    handler.connection_made(transport)
+    handler.set_response_params()
+    handler.data_received(HEAD + b"X: " + b"a" * 256 * 1024)
+    handler.data_received(b"a" * 256 * 1024)
+    assert isinstance(handler.exception(), HttpProcessingError)
+    assert transport.closings == 1
