@@ -1,4 +1,9 @@
-"""Sends hostile documents at the registry client, many at a time, and watches its loop and its memory."""
+"""Sends hostile documents at the registry client, many at a time, and watches its loop and its memory.
+
+It fails if the loop ever stood still for too long, by the clock on the wall. Where other programs keep the
+processors busy, that would judge them: then the time in which the loop's thread was ready and no processor
+was free is taken off, and the output says so. Nothing else is: waiting for a lock or a disk counts.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +17,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 import uvloop
@@ -36,21 +42,25 @@ CONFIGS = ("deep arrays", "wide numbers", "as many keys as are taken", "one stri
 class Watch:
     """The longest that the loop kept a short sleep waiting, and the most memory seen then.
 
-    `busy` is the part of such a wait that this thread computed, whoever else uses the processor.
+    `own` leaves out the time without a processor; `busy` is the part that this thread computed.
     """
 
     lag: float = 0.0
+    own: float = 0.0
     busy: float = 0.0
     resident: int = 0
 
     async def run(self) -> None:
         tick = 0.001
-        while True:
-            began, used = time.perf_counter(), time.thread_time()
-            await asyncio.sleep(tick)
-            self.lag = max(self.lag, time.perf_counter() - began - tick)
-            self.busy = max(self.busy, time.thread_time() - used)
-            self.resident = max(self.resident, resident())
+        with open_schedule() as schedule:
+            while True:
+                began, used, waited = time.perf_counter(), time.thread_time(), waiting(schedule)
+                await asyncio.sleep(tick)
+                lag = time.perf_counter() - began - tick
+                self.lag = max(self.lag, lag)
+                self.own = max(self.own, lag - (waiting(schedule) - waited))
+                self.busy = max(self.busy, time.thread_time() - used)
+                self.resident = max(self.resident, resident())
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +73,20 @@ class Result:
     def __str__(self) -> str:
         outcomes = ", ".join(f"{count} {name}" for name, count in self.outcomes.most_common(4))
         return (
-            f"{self.name:34} {self.seconds:6.1f} s {self.watch.lag * 1000:6.1f} ms "
+            f"{self.name:34} {self.seconds:6.1f} s {self.watch.lag * 1000:6.1f} {self.watch.own * 1000:6.1f} "
             f"{self.watch.busy * 1000:6.1f} ms {self.watch.resident / 2**20:6.0f} MiB  {outcomes}"
         )
+
+
+def open_schedule() -> FileIO:
+    """What the kernel's scheduler knows of this thread."""
+    return Path("/proc/thread-self/schedstat").open("rb", buffering=0)
+
+
+def waiting(schedule: FileIO) -> float:
+    """For how many seconds the thread was ready to run and no processor was free."""
+    schedule.seek(0)
+    return int(schedule.read().split()[1]) / 1e9
 
 
 def resident() -> int:
@@ -113,6 +134,8 @@ async def main() -> int:
     kinds = [kind for kind in kinds if arguments.only in kind]
     gc.freeze()
     results = []
+    load = os.getloadavg()[0]
+    print(f"{'':42} standstill, own, computing")
     policy = AccessPolicy.parse(allow_loopback=True)
     async with hostile_registry() as host, RegistryClient(policy, limits=LIMITS) as client:
         for kind in kinds:
@@ -121,12 +144,25 @@ async def main() -> int:
         mixed = [kinds[place % len(kinds)] for place in range(arguments.at_once)]
         results.append(await attack(client, host, "all of these, mixed", mixed))
         print(results[-1])
-    lag = max(result.watch.lag for result in results)
-    busy = max(result.watch.busy for result in results)
-    most = max(result.watch.resident for result in results)
-    print(f"\nlongest standstill {lag * 1000:.1f} ms, of it computing {busy * 1000:.1f} ms at most")
+    return judge([result.watch for result in results], load)
+
+
+def judge(watches: Sequence[Watch], load: float) -> int:
+    lag = max(watch.lag for watch in watches)
+    own = max(watch.own for watch in watches)
+    busy = max(watch.busy for watch in watches)
+    most = max(watch.resident for watch in watches)
+    is_quiet = load <= (os.cpu_count() or 1) / 2
+    print(
+        f"\nlongest standstill {lag * 1000:.1f} ms; {own * 1000:.1f} ms without the time in which no "
+        f"processor was free; {busy * 1000:.1f} ms computing"
+    )
     print(f"most memory {most / 2**20:.0f} MiB")
-    return int(busy * 1000 > LONGEST_MS or most > MOST_MIB * 2**20)
+    if not is_quiet:
+        print(f"the machine was busy (load {load:.1f} before), so the second of these figures is judged")
+    is_good = (lag if is_quiet else own) * 1000 <= LONGEST_MS and most <= MOST_MIB * 2**20
+    print(f"at most {LONGEST_MS} ms and {MOST_MIB} MiB: {'holds' if is_good else 'missed'}")
+    return int(not is_good)
 
 
 if __name__ == "__main__":
