@@ -38,6 +38,7 @@ from app.services.inspections import Inspections
 from app.services.intake import Intake
 from app.services.lists import Lists
 from app.services.operations import Operations
+from app.services.planning import Planning
 from app.services.pushes import Pushes
 from app.services.readiness import Readiness
 from app.services.registries import Registries
@@ -111,11 +112,14 @@ def wire(settings: Settings, url: str, *, prompt: RetryPolicy = PROMPT) -> Wired
     events = Events(database, notifications)
     pushes = Pushes(database, client, credentials, intake, events)
     saving = Saving(pushes, events)
+    planning = Planning(database, client, credentials, intake)
     inspections = Inspections(database, client, credentials, intake)
     composer = Composer(database, client, credentials, saving)
     handlers = {
         Kind.CREATE_LIST: Handler(composer.perform_create, policy=prompt),
         Kind.ADD_ENTRIES: Handler(composer.perform_add, policy=prompt),
+        Kind.REFRESH_LIST: Handler(composer.perform_refresh, policy=prompt),
+        Kind.PLAN_PUSH: Handler(planning.perform, policy=prompt),
         Kind.INSPECT_IMAGE: Handler(inspections.perform, policy=prompt),
         Kind.INSPECT_IMAGES: Handler(inspections.perform_many, policy=prompt),
         Kind.PUSH_LIST: Handler(pushes.perform, pushes.ended),
@@ -123,6 +127,7 @@ def wire(settings: Settings, url: str, *, prompt: RetryPolicy = PROMPT) -> Wired
     services = Services(
         lists=Lists(database, notifications, intake, saving),
         pushes=pushes,
+        planning=planning,
         inspections=inspections,
         operations=Operations(database, notifications, handlers),
         events=events,

@@ -17,6 +17,7 @@ from app.services.events import Events
 from app.services.inspections import Inspections
 from app.services.lists import Lists
 from app.services.operations import Operations
+from app.services.planning import Planning
 from app.services.pushes import Pushes
 from app.services.readiness import Readiness
 from app.services.tokens import Tokens
@@ -28,6 +29,7 @@ class Services:
 
     lists: Lists
     pushes: Pushes
+    planning: Planning
     inspections: Inspections
     operations: Operations
     events: Events

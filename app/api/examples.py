@@ -32,7 +32,20 @@ CREATE_LIST: Any = {
             "push_when_complete": True,
             "tags": ["latest"],
             "labels": {"commit": "0f3c2a1"},
+            "run_number": 4711,
+            "complete_in": 3600,
             "expires_in": 86400,
+        },
+    },
+    "failed-leg": {
+        "summary": "A leg whose build has failed says so, and nobody waits any longer",
+        "value": {
+            "reference": "registry.example.com/team/app:1.2.3",
+            "amend": True,
+            "session": "run-4711",
+            "expected_platforms": ["linux/amd64", "linux/arm64"],
+            "push_when_complete": True,
+            "failures": {"linux/arm64": "exit code 1"},
         },
     },
 }
@@ -63,6 +76,23 @@ PUSH_LIST: Any = {
         "summary": "To another registry as well, only if the tag is not there yet",
         "value": {"targets": ["other.example.com/team/app:1.2.3"], "if_absent": True},
     },
+}
+PLAN_PUSH: Any = {
+    "plan": {"summary": "What a push would do", "value": {"insecure": False}},
+    "targets": {
+        "summary": "To another registry as well",
+        "value": {"targets": ["other.example.com/team/app:1.2.3"], "if_absent": True},
+    },
+}
+RESTORE_PUSH: Any = {
+    "restore": {"summary": "Put the earlier bytes back", "value": {"insecure": False}},
+    "only-from": {
+        "summary": "Only if the tags hold this now",
+        "value": {"if_digest": DIGEST},
+    },
+}
+REFRESH_LIST: Any = {
+    "refresh": {"summary": "Resolve all tags again", "value": {"insecure": False}},
 }
 DELETE_LISTS: Any = {
     "delete": {

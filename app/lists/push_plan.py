@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -200,6 +200,12 @@ def plan_push(
         referrers=options.referrers,
         missing_platforms=tuple(str(platform) for platform in missing_platforms(draft)),
     )
+
+
+def restored(plan: PushPlan, now: datetime, conditions: Conditions = ALWAYS) -> PushPlan:
+    """The same bytes to the same tags again: whoever asks for that knows what goes, and is the newest now."""
+    order, consent = RunOrder(now), Consent(shrink=True, older=True)
+    return replace(plan, order=order, conditions=conditions, consent=consent)
 
 
 def parse_plan(index: Manifest, document: Mapping[str, Any]) -> PushPlan:

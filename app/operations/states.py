@@ -22,4 +22,6 @@ class Kind(StrEnum):
     ADD_ENTRIES = "add"
     INSPECT_IMAGE = "inspect"
     INSPECT_IMAGES = "inspect_many"
+    REFRESH_LIST = "refresh"
+    PLAN_PUSH = "plan"
     PUSH_LIST = "push"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID, uuid4
 
 from app.errors import Unavailable
@@ -13,7 +12,8 @@ from app.lists import draft as drafts
 from app.lists.draft import Draft, ListState, Options
 from app.lists.options import amend_options, forget_failures
 from app.lists.readiness import refuse_mixed_revisions
-from app.lists.source import parse_sources
+from app.lists.refreshing import plan_refresh, refresh
+from app.lists.source import Source, parse_sources
 from app.lists.verdict import retract
 from app.oci.reference import parse_reference
 from app.operations.progress import Progress, ProgressStep
@@ -45,7 +45,8 @@ class Composer:
         """All or nothing: one source that fails leaves everything as it was."""
         request = ListRequest(**attempt.operation.request)
         call = self._call(attempt)
-        resolved = await self._resolve(attempt, call, request.sources, insecure=request.insecure)
+        sources = parse_sources(request.sources)
+        resolved = _flat(await self._resolve(attempt, call, sources, insecure=request.insecure))
         async with self._database.transaction() as tx:
             await attempt.hold(tx)
             before = await _open_or_create(tx, call, request)
@@ -59,16 +60,34 @@ class Composer:
     async def perform_add(self, attempt: Attempt) -> None:
         request = attempt.operation.request
         call = self._call(attempt)
-        resolved = await self._resolve(attempt, call, request["sources"], insecure=request["insecure"])
+        sources = parse_sources(request["sources"])
+        resolved = _flat(await self._resolve(attempt, call, sources, insecure=request["insecure"]))
         async with self._database.transaction() as tx:
             await attempt.hold(tx)
             draft = await stored.get_list(tx, call.project_id, UUID(request["list_id"]), lock=True)
             await self._add(tx, attempt, call, before=draft, after=draft, resolved=resolved)
 
+    async def perform_refresh(self, attempt: Attempt) -> None:
+        """A list that has changed meanwhile keeps its changes."""
+        request = attempt.operation.request
+        call, list_id = self._call(attempt), UUID(request["list_id"])
+        async with self._database.transaction() as tx:
+            sources = plan_refresh(await stored.get_list(tx, call.project_id, list_id))
+        resolved = await self._resolve(attempt, call, sources, insecure=request["insecure"])
+        async with self._database.transaction() as tx:
+            await attempt.hold(tx)
+            draft = await stored.get_list(tx, call.project_id, list_id, lock=True)
+            await keep_manifests(tx, call.project_id, [each.manifest for each in _flat(resolved)])
+            entries = [[each.entry for each in found] for found in resolved]
+            after, refreshed = refresh(draft, sources, entries)
+            refuse_mixed_revisions(after)
+            saved = await self._saving.save_changed(tx, call, draft, after)
+            told = [each.document() for each in refreshed]
+            await attempt.succeed(tx, {**list_document(saved), "refreshed": told})
+
     async def _resolve(
-        self, attempt: Attempt, call: Call, documents: Sequence[Any], *, insecure: bool
-    ) -> list[Resolved]:
-        sources = parse_sources(documents)
+        self, attempt: Attempt, call: Call, sources: Sequence[Source], *, insecure: bool
+    ) -> list[list[Resolved]]:
         access = self._credentials.access(call.project_id, call.credentials, insecure=insecure)
         done = 0
 
@@ -106,6 +125,10 @@ class Composer:
         operation = attempt.operation
         own = self._credentials.open(operation.id, attempt.secret)
         return Call(operation.project_id, operation.created_by, credentials=own)
+
+
+def _flat(resolved: Sequence[Sequence[Resolved]]) -> list[Resolved]:
+    return [each for found in resolved for each in found]
 
 
 async def _open_or_create(tx: Transaction, call: Call, request: ListRequest) -> Draft:

@@ -21,6 +21,8 @@ DEADLINES = {
     Kind.ADD_ENTRIES: timedelta(minutes=10),
     Kind.INSPECT_IMAGE: timedelta(minutes=5),
     Kind.INSPECT_IMAGES: timedelta(minutes=10),
+    Kind.REFRESH_LIST: timedelta(minutes=10),
+    Kind.PLAN_PUSH: timedelta(minutes=10),
     Kind.PUSH_LIST: timedelta(hours=1),
 }
 

@@ -16,13 +16,13 @@ from app.errors import (
     InvalidReference,
     ListExists,
     ListNotFound,
-    RevisionChanged,
     revive,
 )
 from app.lists import draft as drafts
 from app.lists.draft import Draft, Entry, EntryChanges, ListState, Options
 from app.lists.options import apply_changes
 from app.lists.readiness import is_complete
+from app.lists.refreshing import plan_refresh
 from app.lists.source import parse_sources
 from app.lists.verdict import retract
 from app.oci.digest import Digest
@@ -31,18 +31,16 @@ from app.oci.reference import Reference, parse_reference
 from app.operations.states import Kind
 from app.services.callers import Call
 from app.services.intake import Intake
+from app.services.opening import Revisions, open_list
 from app.services.saving import Saving
 from app.store import lists as stored
-from app.store.database import Database, Transaction
+from app.store.database import Database
 from app.store.lists import ListFilter, Position
 from app.store.manifests import load_manifests
 from app.store.notifications import LIST_CHANGED, Notifications
 from app.store.operations import Operation
 
 POLL_SECONDS = 5.0
-
-# Those that a caller may have seen; None for whatever there is.
-Revisions = frozenset[int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +149,23 @@ class Lists:
                 list_id=list_id,
             )
 
+    async def refresh(self, call: Call, list_id: UUID, *, insecure: bool) -> Operation:
+        """Accept that every source named by a tag is resolved again."""
+        operation_id = uuid4()
+        async with self._database.transaction() as tx:
+            if earlier := await self._intake.find_earlier(tx, call, operation_id):
+                return earlier
+            draft = await stored.get_list(tx, call.project_id, list_id)
+            return await self._intake.accept(
+                tx,
+                call,
+                operation_id,
+                Kind.REFRESH_LIST,
+                {"list_id": str(list_id), "insecure": insecure},
+                registries=[source.reference.registry for source in plan_refresh(draft)],
+                list_id=list_id,
+            )
+
     async def get(self, project_id: UUID, list_id: UUID) -> Draft:
         async with self._database.snapshot() as tx:
             return await stored.get_list(tx, project_id, list_id)
@@ -188,7 +203,7 @@ class Lists:
     ) -> Draft:
         """Change what a list says of itself; a list that becomes complete by it is pushed if it says so."""
         async with self._database.transaction() as tx:
-            draft = await _open(tx, call.project_id, list_id, revisions)
+            draft = await open_list(tx, call.project_id, list_id, revisions)
             kept = retract(draft, changes.get("failures"))
             changed = replace(kept, options=apply_changes(draft.options, changes))
             return await self._saving.save_changed(tx, call, draft, changed)
@@ -203,7 +218,7 @@ class Lists:
         revisions: Revisions = None,
     ) -> Draft:
         async with self._database.transaction() as tx:
-            draft = await _open(tx, call.project_id, list_id, revisions)
+            draft = await open_list(tx, call.project_id, list_id, revisions)
             entries = drafts.annotate(
                 draft.entries,
                 find_entry(draft, entry_id),
@@ -216,13 +231,13 @@ class Lists:
         self, call: Call, list_id: UUID, entry_id: UUID, *, revisions: Revisions = None
     ) -> Draft:
         async with self._database.transaction() as tx:
-            draft = await _open(tx, call.project_id, list_id, revisions)
+            draft = await open_list(tx, call.project_id, list_id, revisions)
             entries = drafts.remove(draft.entries, find_entry(draft, entry_id))
             return await self._saving.save_changed(tx, call, draft, replace(draft, entries=entries))
 
     async def delete(self, project_id: UUID, list_id: UUID, *, revisions: Revisions = None) -> None:
         async with self._database.transaction() as tx:
-            draft = await _open(tx, project_id, list_id, revisions)
+            draft = await open_list(tx, project_id, list_id, revisions)
             await self._saving.remove(tx, project_id, draft)
 
     async def delete_many(
@@ -275,14 +290,3 @@ def list_exists(present: Draft) -> ListExists:
         list_id=str(present.id),
         reference=str(present.reference),
     )
-
-
-async def _open(tx: Transaction, project_id: UUID, list_id: UUID, revisions: Revisions = None) -> Draft:
-    """The list, for a change by someone who may have said which revision they saw."""
-    draft = await stored.get_list(tx, project_id, list_id, lock=True)
-    if revisions is not None and draft.revision not in revisions:
-        raise RevisionChanged(
-            f"The list is at revision {draft.revision}: read it again, then repeat the change",
-            list_id=str(draft.id),
-        )
-    return draft

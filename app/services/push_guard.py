@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from uuid import UUID
 
-from app.errors import PlatformsLost, SourceNotFound, SourceUnusable, Superseded
+from app.errors import BrokerError, PlatformsLost, SourceNotFound, SourceUnusable, Superseded, TagMoved
 from app.lists.difference import Difference, choices, compare
 from app.lists.push_plan import PushPlan
 from app.oci.digest import Digest
@@ -17,6 +18,15 @@ from app.registry.graph import Held
 from app.store.database import Database
 from app.store.heads import TagHead, load_heads
 from app.store.pushes import Push
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The tags to leave, how each that holds something else will differ, and what refuses the whole."""
+
+    left: Collection[Reference] = ()
+    differences: Mapping[Reference, Difference] = field(default_factory=dict)
+    refusal: BrokerError | None = None
 
 
 class PushGuard:
@@ -35,21 +45,21 @@ class PushGuard:
     def _plan(self) -> PushPlan:
         return self._push.plan
 
-    async def decide(self, held: Held) -> tuple[Collection[Reference], Mapping[Reference, Difference]]:
-        """The tags to leave as they are, and how each that holds something else will differ.
-
-        Raises TagMoved, Superseded or PlatformsLost, and then none may move.
-        """
+    async def decide(self, held: Held) -> Decision:
+        """Refused with TagMoved, Superseded or PlatformsLost, none may move."""
         # An attempt that was cut off may have moved some already.
         others = {at: digest for at, digest in held.items() if digest != self._plan.index.digest}
-        for reference, digest in others.items():
-            self._plan.conditions.check(str(reference), digest)
         replaced = {at: digest for at, digest in others.items() if digest is not None}
-        left = await self._superseded(replaced)
-        differences = await self._differences({at: each for at, each in replaced.items() if at not in left})
-        if not self._plan.consent.shrink:
-            self._refuse_loss(differences)
-        return left, differences
+        try:
+            for reference, digest in others.items():
+                self._plan.conditions.check(str(reference), digest)
+            left = await self._superseded(replaced)
+        except (TagMoved, Superseded) as refusal:
+            return Decision(refusal=refusal)
+        moving = {at: digest for at, digest in replaced.items() if at not in left}
+        differences = await self._differences(moving)
+        loss = None if self._plan.consent.shrink else _loss(differences)
+        return Decision(left, differences, loss)
 
     async def _superseded(self, replaced: Mapping[Reference, Digest]) -> Collection[Reference]:
         """The list's own tag decides; a further one, such as `latest`, stays with the newer run."""
@@ -101,16 +111,18 @@ class PushGuard:
         platform = config.platform
         return {platform: fetched.manifest.digest} if platform.os or platform.architecture else {}
 
-    def _refuse_loss(self, differences: Mapping[Reference, Difference]) -> None:
-        for reference, difference in differences.items():
-            if difference.removed:
-                lost = [str(platform) for platform in difference.removed]
-                raise PlatformsLost(
-                    f"{reference} has {', '.join(lost)}, which this push would take from it: add what is "
-                    "missing, or say allow_shrink",
-                    reference=str(reference),
-                    platforms=lost,
-                )
+
+def _loss(differences: Mapping[Reference, Difference]) -> PlatformsLost | None:
+    for reference, difference in differences.items():
+        if difference.removed:
+            lost = [str(platform) for platform in difference.removed]
+            return PlatformsLost(
+                f"{reference} has {', '.join(lost)}, which this push would take from it: add what is "
+                "missing, or say allow_shrink",
+                reference=str(reference),
+                platforms=lost,
+            )
+    return None
 
 
 def _superseded(reference: Reference, head: TagHead) -> Superseded:

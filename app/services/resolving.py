@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from app.errors import BrokerError, FieldError, RegistryUnavailable, SourcesFailed, SourceUnsupported
-from app.lists.draft import Entry, ImageFacts
+from app.lists.draft import Entry, ImageFacts, Origin
 from app.lists.overrides import PlatformOverride
 from app.lists.readiness import satisfies
 from app.lists.source import Source
@@ -52,8 +52,8 @@ class Resolver:
         self._manifests: Once[Reference, ImageManifest | Index] = Once()
         self._configs: Once[tuple[Repository, Digest], ImageConfig] = Once()
 
-    async def resolve(self, sources: Sequence[Source], on_done: Callable[[], None]) -> list[Resolved]:
-        """All entries of all sources, or one error that names each source that failed and why.
+    async def resolve(self, sources: Sequence[Source], on_done: Callable[[], None]) -> list[list[Resolved]]:
+        """All entries of each source, or one error that names each source that failed and why.
 
         `on_done` is called as each source has been resolved.
         """
@@ -71,9 +71,7 @@ class Resolver:
         }
         if failures:
             raise _combined(sources, failures)
-        return [
-            resolved for outcome in outcomes if not isinstance(outcome, BrokerError) for resolved in outcome
-        ]
+        return [outcome for outcome in outcomes if not isinstance(outcome, BrokerError)]
 
     async def _resolve(self, source: Source) -> list[Resolved]:
         found = await self._find(source.reference)
@@ -136,8 +134,11 @@ class Resolver:
                 )
             return await self._flatten(source, member, depth=depth + 1)
         if member.is_attestation or _is_attestation(described):
-            return [self._entry(reference, member, UNKNOWN, ImageFacts(), described)]
-        return [await self._image(reference, member, described)]
+            resolved = self._entry(reference, member, UNKNOWN, ImageFacts(), described)
+        else:
+            resolved = await self._image(reference, member, described)
+        origin = Origin(source.reference, source.platforms)
+        return [replace(resolved, entry=replace(resolved.entry, origin=origin))]
 
     def _entry(
         self,

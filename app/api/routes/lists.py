@@ -30,18 +30,16 @@ from app.api.schemas.lists import (
     DraftList,
     DraftListPage,
     ListOptions,
+    RefreshedList,
+    RefreshList,
     list_answer,
 )
-from app.api.schemas.pushes import Push, PushList
-from app.errors import FieldError, InvalidInput, ListNotPushable
+from app.errors import ListNotPushable
 from app.lists.draft import Draft, ListState
-from app.lists.push_plan import Conditions, Consent, find_index
-from app.lists.source import at
+from app.lists.push_plan import find_index
 from app.oci import media_types
-from app.oci.digest import parse_digest
 from app.services.documents import list_document
 from app.services.lists import Deletion, Goal
-from app.services.pushes import PushRequest
 from app.store.lists import ListFilter
 
 router = APIRouter(prefix="/v1/lists", tags=["lists"])
@@ -244,44 +242,32 @@ async def get_index(list_id: UUID, caller: CallerDep, services: ServicesDep) -> 
 
 
 @router.post(
-    "/{list_id}/push",
-    operation_id="push_list",
+    "/{list_id}/refresh",
+    operation_id="refresh_list",
     responses=answers(
         200,
-        Push,
-        "The push.",
+        RefreshedList,
+        "The list, and old and new digest of each entry that was resolved again.",
         *BODY,
+        *SOURCES,
         *REGISTRY,
-        errors.InvalidDigest,
         errors.ListNotFound,
-        errors.ListNotPushable,
-        errors.Superseded,
-        errors.PlatformsLost,
-        errors.TagMoved,
-        errors.TagImmutable,
-        errors.RegistryRejected,
-        errors.PushNotVerified,
-        errors.DigestMismatch,
+        errors.DuplicatePlatform,
+        errors.MixedRevisions,
     ),
 )
-async def push_list(
+async def refresh_list(
     list_id: UUID,
     call: CallDep,
-    wait: PushWaitDep,
+    wait: WaitDep,
     services: ServicesDep,
-    body: Annotated[PushList | None, Body(openapi_examples=examples.PUSH_LIST)] = None,
+    body: Annotated[RefreshList | None, Body(openapi_examples=examples.REFRESH_LIST)] = None,
 ) -> Response:
-    """Push the list: every manifest by digest, then the index under its tags, last; then read back."""
-    body = body or PushList()
-    wanted = PushRequest(
-        purge=body.purge,
-        insecure=body.insecure,
-        targets=tuple(parse_at(text, f"/targets/{position}") for position, text in enumerate(body.targets)),
-        conditions=_conditions(body),
-        consent=Consent(shrink=body.allow_shrink, older=body.allow_older),
-    )
-    operation = await services.pushes.request(call, list_id, wanted)
-    return await answer(services.operations, operation, wait, json_answer(200))
+    """Resolve every source that was named by a tag again; what was annotated stays."""
+    insecure = body is not None and body.insecure
+    operation = await services.lists.refresh(call, list_id, insecure=insecure)
+    render = json_answer(200, lambda result: {"ETag": etag(result["revision"])}, list_answer)
+    return await answer(services.operations, operation, wait, render)
 
 
 def list_response(draft: Draft, status: int = 200, more: Mapping[str, str] | None = None) -> JSONResponse:
@@ -304,15 +290,6 @@ def _changes(body: ListOptions) -> dict[str, Any]:
         if name in body.model_fields_set:
             changes[moment] = (now + timedelta(seconds=seconds)).isoformat() if seconds else None
     return changes
-
-
-def _conditions(body: PushList) -> Conditions:
-    if body.if_absent and body.if_digest is not None:
-        detail = "A tag can't be absent and hold a digest: give if_absent or if_digest"
-        raise InvalidInput(detail, errors=[FieldError("/if_absent", detail)])
-    with at("/if_digest"):
-        wanted = parse_digest(body.if_digest) if body.if_digest is not None else None
-    return Conditions(if_absent=body.if_absent, if_digest=wanted)
 
 
 def _outcome(outcome: Deletion, references: int, position: int) -> dict[str, Any]:

@@ -5,22 +5,29 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from app import errors
-from app.api.answers import BYTES
-from app.api.context import CallerDep, ServicesDep
+from app.api import examples
+from app.api.answers import BYTES, answer, answers, json_answer
+from app.api.context import CallDep, CallerDep, ServicesDep
 from app.api.filters import LabelQuery, SinceQuery, UntilQuery, parse_labels
 from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
-from app.api.problems import problems
+from app.api.preferences import PUSH_SECONDS, Wait, waits
+from app.api.problems import BODY, REGISTRY, problems
 from app.api.references import canonical_query
 from app.api.schemas.common import Text
-from app.api.schemas.pushes import Push, PushPage, push_answer
+from app.api.schemas.pushes import Push, PushPage, RestorePush, push_answer
+from app.lists.push_plan import Conditions
+from app.lists.source import at
 from app.oci import media_types
+from app.oci.digest import parse_digest
 from app.store.pushes import PushFilter, PushState
 
 router = APIRouter(prefix="/v1/pushes", tags=["pushes"])
+
+PushWaitDep = Annotated[Wait, Depends(waits(PUSH_SECONDS))]
 
 
 @router.get(
@@ -91,3 +98,36 @@ async def get_pushed_index(push_id: UUID, caller: CallerDep, services: ServicesD
     index = (await services.pushes.get(caller.project_id, push_id)).plan.index
     headers = {"Docker-Content-Digest": str(index.digest)}
     return Response(index.raw, headers=headers, media_type=index.media_type)
+
+
+@router.post(
+    "/{push_id}/restore",
+    operation_id="restore_push",
+    responses=answers(
+        200,
+        Push,
+        "The push that has put the bytes back.",
+        *BODY,
+        *REGISTRY,
+        errors.InvalidDigest,
+        errors.PushNotFound,
+        errors.PushNotRestorable,
+        errors.TagMoved,
+        errors.TagImmutable,
+        errors.PushNotVerified,
+        errors.DigestMismatch,
+    ),
+)
+async def restore_push(
+    push_id: UUID,
+    call: CallDep,
+    wait: PushWaitDep,
+    services: ServicesDep,
+    body: Annotated[RestorePush | None, Body(openapi_examples=examples.RESTORE_PUSH)] = None,
+) -> Response:
+    """Put an earlier push's exact bytes back on all of its tags: a rollback, whatever they hold now."""
+    body = body or RestorePush()
+    with at("/if_digest"):
+        conditions = Conditions(if_digest=parse_digest(body.if_digest) if body.if_digest else None)
+    operation = await services.pushes.restore(call, push_id, conditions, insecure=body.insecure)
+    return await answer(services.operations, operation, wait, json_answer(200))

@@ -338,6 +338,30 @@ def list_answer(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "problem": problem_of(document.get("problem"))}
 
 
+class RefreshList(Body):
+    """How to resolve the sources again."""
+
+    insecure: bool = Field(
+        False, description="Try unverified TLS and plain HTTP where the operator allows it for that registry."
+    )
+
+
+class RefreshedEntry(Document):
+    """What a source stands for now; without an old digest it is new, without a new one it is gone."""
+
+    entry_id: str
+    reference: str = Field(description="The source, as it was named.")
+    platform: str
+    old_digest: str | None = None
+    new_digest: str | None = None
+
+
+class RefreshedList(DraftList):
+    """The list, and what has become of each of its entries that can change."""
+
+    refreshed: list[RefreshedEntry]
+
+
 class DraftListPage(Document):
     items: list[DraftList]
     next_cursor: str | None = None

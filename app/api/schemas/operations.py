@@ -10,6 +10,7 @@ from app.api.problem_documents import problem_of
 from app.api.schemas.common import Document, JsonObject
 from app.api.schemas.lists import list_answer
 from app.api.schemas.problem import Problem
+from app.api.schemas.pushes import plan_answer
 from app.operations.states import Kind, State
 from app.services.documents import instant
 from app.store.operations import Operation as StoredOperation
@@ -82,8 +83,10 @@ def _readable(kind: Kind, result: dict[str, Any]) -> dict[str, Any]:
     match kind:
         case Kind.INSPECT_IMAGES:
             return inspections_document(result)
-        case Kind.CREATE_LIST | Kind.ADD_ENTRIES:
+        case Kind.CREATE_LIST | Kind.ADD_ENTRIES | Kind.REFRESH_LIST:
             return list_answer(result)
+        case Kind.PLAN_PUSH:
+            return plan_answer(result)
         case _:
             return result
 

@@ -9,19 +9,20 @@ from typing_extensions import TypeAliasType
 
 from app.api.problem_documents import problem_of
 from app.api.schemas.common import Body, Document, Labels, ShortText, Text
+from app.api.schemas.lists import Finding
 from app.api.schemas.problem import Problem
 from app.services.documents import push_document
 from app.store.pushes import Push as StoredPush
 from app.store.pushes import PushState
 
 ManifestAction = TypeAliasType("ManifestAction", Literal["put", "present"])
+BlobAction = TypeAliasType("BlobAction", Literal["mounted", "copied", "skipped"])
 TagAction = TypeAliasType("TagAction", Literal["moved", "left"])
 
 
-class PushList(Body):
-    """How to push a list."""
+class PlanPush(Body):
+    """What a push would be asked for."""
 
-    purge: bool = Field(False, description="Remove the list after full success.")
     insecure: bool = Field(
         False, description="Try unverified TLS and plain HTTP where the operator allows it for that registry."
     )
@@ -53,6 +54,12 @@ class PushedBlobs(Document):
     copied: int
     skipped: int = Field(description="Already there.")
     bytes_copied: int
+
+
+class PushList(PlanPush):
+    """How to push a list."""
+
+    purge: bool = Field(False, description="Remove the list after full success.")
 
 
 class ChangedPlatform(Document):
@@ -106,6 +113,75 @@ class Push(Document):
     created_by: str
     created_at: str
     ended_at: str | None = None
+
+
+class RestorePush(Body):
+    """How to put an earlier push's bytes back."""
+
+    insecure: bool = Field(
+        False, description="Try unverified TLS and plain HTTP where the operator allows it for that registry."
+    )
+    if_digest: ShortText | None = Field(None, description="Only if every tag holds this digest now.")
+
+
+class PlannedTag(Document):
+    """What would become of one tag."""
+
+    reference: str
+    action: TagAction = Field(
+        description="`left` if a newer run has moved this further tag, or if the push would be refused."
+    )
+    previous_digest: str | None = Field(None, description="What the tag holds now.")
+    difference: Difference | None = Field(
+        None, description="Null where the tag holds nothing, or the index already."
+    )
+
+
+class PlannedBlob(Document):
+    """What would become of one blob; a registry may still decline a mount, and then it is copied."""
+
+    digest: str
+    size: int = Field(description="Bytes.")
+    action: BlobAction
+    source: str | None = Field(None, alias="from", description="The repository that it comes from.")
+
+
+class PlannedTarget(Document):
+    """What a push would do in one repository."""
+
+    repository: str
+    tags: list[PlannedTag]
+    manifests: list[PushedManifest]
+    blobs: list[PlannedBlob]
+    totals: PushedBlobs
+
+
+class PushConditions(Document):
+    if_absent: bool
+    if_digest: str | None = None
+
+
+class PushPlan(Document):
+    """What a push would do now; send `revision` as If-Match with the push, and it does just that."""
+
+    list_id: str
+    revision: int
+    reference: str
+    session: str
+    digest: str
+    media_type: str
+    size: int = Field(description="Of the index, in bytes.")
+    partial: bool
+    missing_platforms: list[str]
+    findings: list[Finding]
+    conditions: PushConditions | None = None
+    targets: list[PlannedTarget]
+    problem: Problem | None = Field(None, description="What the push would be refused with.")
+
+
+def plan_answer(document: dict[str, Any]) -> dict[str, Any]:
+    """The problem is kept without HTTP; callers read it as a problem document."""
+    return {**document, "problem": problem_of(document["problem"])}
 
 
 class PushPage(Document):

@@ -1,0 +1,24 @@
+"""A list, for a change by someone who may have said which revision they saw."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from app.errors import RevisionChanged
+from app.lists.draft import Draft
+from app.store.database import Transaction
+from app.store.lists import get_list
+
+# Those that a caller may have seen; None for whatever there is.
+Revisions = frozenset[int] | None
+
+
+async def open_list(tx: Transaction, project_id: UUID, list_id: UUID, revisions: Revisions = None) -> Draft:
+    """Locked until the transaction ends; RevisionChanged if it is not as the caller saw it."""
+    draft = await get_list(tx, project_id, list_id, lock=True)
+    if revisions is not None and draft.revision not in revisions:
+        raise RevisionChanged(
+            f"The list is at revision {draft.revision}: read it again, then repeat the change",
+            list_id=str(draft.id),
+        )
+    return draft

@@ -1,0 +1,109 @@
+"""Refresh: tags resolved again, and what they stood for and stand for now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support.broker import Broker, problem
+from tests.support.images import Image, make_attestation, make_image_for, make_index
+from tests.support.registry import RegistryDouble
+from tests.support.shelf import put, shelve
+
+Json = dict[str, Any]
+
+
+async def refresh(broker: Broker, list_id: str) -> Any:
+    return await broker.call("POST", f"/v1/lists/{list_id}/refresh", {"insecure": True})
+
+
+async def test_a_moved_tag_is_told_with_its_old_and_new_digest(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64", "linux/arm64"))
+    old = {entry["reference"]: entry for entry in draft["entries"]}
+    await broker.call(
+        "PATCH", f"/v1/lists/{draft['id']}/entries/{draft['entries'][0]['id']}", {"annotations": {"a": "b"}}
+    )
+    (moved,) = shelve(registry, "linux/amd64", seed="newer")
+    refreshed = await refresh(broker, draft["id"])
+    told = {each["reference"]: each for each in refreshed["refreshed"]}
+    assert told[moved]["old_digest"] == old[moved]["descriptor"]["digest"]
+    assert told[moved]["new_digest"] == make_image_for("linux/amd64", seed="newer").digest
+    assert told[moved]["entry_id"] == old[moved]["id"]
+    (other,) = told.keys() - {moved}
+    assert told[other]["old_digest"] == told[other]["new_digest"]
+    now = {entry["reference"]: entry for entry in refreshed["entries"]}
+    assert now[moved]["annotations"] == {"a": "b"}
+    assert refreshed["digest"] != draft["digest"]
+
+
+async def test_nothing_moved_is_no_change(broker: Broker, registry: RegistryDouble) -> None:
+    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    refreshed = await refresh(broker, draft["id"])
+    assert (refreshed["revision"], refreshed["digest"]) == (draft["revision"], draft["digest"])
+
+
+async def test_what_was_named_by_digest_stays(broker: Broker, registry: RegistryDouble) -> None:
+    image = make_image_for("linux/amd64")
+    (named,) = shelve(registry, "linux/amd64")
+    pinned = named.rpartition(":")[0] + f"@{image.digest}"
+    both = f"{named}@{image.digest}".replace("linux-amd64", "other")
+    put(registry, "app-other", make_image_for("linux/arm64"), "1")
+    put(registry, "app-other", image, "1")
+    draft = await broker.create(f"{registry.host}/app:1", pinned)
+    shelve(registry, "linux/amd64", seed="newer")
+    refreshed = await refresh(broker, draft["id"])
+    assert refreshed["refreshed"] == []
+    assert refreshed["digest"] == draft["digest"]
+    other = await broker.create(f"{registry.host}/app:2", both)
+    assert (await refresh(broker, other["id"]))["refreshed"] == []
+
+
+def built(seed: str, *platforms: str) -> Any:
+    """What buildx makes: images, each with its attestation."""
+    images: list[Image] = [make_image_for(name, seed=seed) for name in platforms]
+    return images, make_index([each for image in images for each in (image, make_attestation(image))])
+
+
+async def test_a_moved_index_brings_its_images_and_attestations(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    old_images, old = built("old", "linux/amd64", "linux/arm64")
+    new_images, new = built("new", "linux/amd64", "linux/s390x")
+    source = put(registry, "built", old)
+    draft = await broker.create(f"{registry.host}/app:1", source)
+    amd64 = next(each for each in draft["entries"] if each["platform"]["architecture"] == "amd64")
+    path = f"/v1/lists/{draft['id']}/entries/{amd64['id']}"
+    await broker.call("PATCH", path, {"platform": {"variant": "v2"}})
+    put(registry, "built", new)
+    refreshed = await refresh(broker, draft["id"])
+    digests = {entry["descriptor"]["digest"] for entry in refreshed["entries"]}
+    assert digests == {child.digest for child in new.children}
+    told = {each["platform"]: each for each in refreshed["refreshed"] if "unknown" not in each["platform"]}
+    assert told["linux/amd64/v2"]["old_digest"] == old_images[0].digest
+    assert told["linux/amd64/v2"]["new_digest"] == new_images[0].digest
+    assert told["linux/amd64/v2"]["entry_id"] == amd64["id"]
+    assert told["linux/arm64"]["new_digest"] is None
+    assert told["linux/s390x"]["old_digest"] is None
+
+
+async def test_what_was_selected_of_an_index_is_selected_again(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    source = put(registry, "built", built("old", "linux/amd64", "linux/arm64")[1])
+    draft = await broker.create(f"{registry.host}/app:1", {"reference": source, "platforms": ["linux/arm64"]})
+    put(registry, "built", built("new", "linux/amd64", "linux/arm64")[1])
+    refreshed = await refresh(broker, draft["id"])
+    architectures = [entry["platform"]["architecture"] for entry in refreshed["entries"]]
+    assert sorted(architectures) == ["arm64", "unknown"]
+
+
+async def test_a_source_that_is_gone_leaves_the_list_as_it_was(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    registry.content.at("app-linux-amd64").tags.clear()
+    reply = await broker.client.post(f"/v1/lists/{draft['id']}/refresh", json={"insecure": True})
+    problem(reply, 404, "source-not-found")
+    kept = await broker.call("GET", f"/v1/lists/{draft['id']}")
+    assert kept["entries"] == draft["entries"]

@@ -1,0 +1,110 @@
+"""Restore: the exact bytes of an earlier push, back on its tags."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support.broker import Broker, problem
+from tests.support.registry import RegistryDouble, Status
+from tests.support.shelf import shelve
+
+Json = dict[str, Any]
+
+
+async def release(broker: Broker, registry: RegistryDouble, name: str, *platforms: str) -> Any:
+    """A run that has pushed its list."""
+    sources = shelve(registry, *platforms, tag=name, seed=name)
+    draft = await broker.create(f"{registry.host}/app:1", *sources, session=name, tags=["latest"])
+    return await broker.push(draft["id"], allow_shrink=True)
+
+
+async def restore(broker: Broker, push_id: str, status: int = 200, **members: object) -> Any:
+    body = {"insecure": True, **members}
+    return await broker.call("POST", f"/v1/pushes/{push_id}/restore", body, status=status)
+
+
+async def test_an_earlier_push_is_put_back_on_all_its_tags(broker: Broker, registry: RegistryDouble) -> None:
+    good = await release(broker, registry, "good", "linux/amd64")
+    bad = await release(broker, registry, "bad", "linux/amd64", "linux/arm64")
+    raw = registry.get_manifest("app", good["digest"])
+    restored = await restore(broker, good["id"])
+    assert registry.tags("app") == {"1": good["digest"], "latest": good["digest"]}
+    assert registry.get_manifest("app", "1") == raw
+    assert (restored["restores"], restored["digest"]) == (good["id"], good["digest"])
+    assert {target["previous_digest"] for target in restored["targets"]} == {bad["digest"]}
+    assert restored["targets"][0]["difference"]["removed"] == ["linux/arm64"]
+
+
+async def test_what_was_collected_meanwhile_is_put_back_too(broker: Broker, registry: RegistryDouble) -> None:
+    good = await release(broker, registry, "good", "linux/amd64")
+    await release(broker, registry, "bad", "linux/amd64")
+    for manifest in good["targets"][0]["manifests"]:
+        del registry.content.at("app").manifests[manifest["digest"]]
+    del registry.content.at("app").manifests[good["digest"]]
+    restored = await restore(broker, good["id"])
+    assert registry.tags("app")["1"] == good["digest"]
+    assert [each["action"] for each in restored["targets"][0]["manifests"]] == ["put"]
+    assert registry.partial_tag_puts == []
+
+
+async def test_a_restore_survives_the_list_that_was_pushed(broker: Broker, registry: RegistryDouble) -> None:
+    good = await release(broker, registry, "good", "linux/amd64")
+    await release(broker, registry, "bad", "linux/amd64")
+    await broker.call("DELETE", f"/v1/lists/{good['list_id']}", status=204)
+    await restore(broker, good["id"])
+    assert registry.tags("app")["1"] == good["digest"]
+
+
+async def test_a_run_older_than_the_restore_does_not_undo_it(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    good = await release(broker, registry, "good", "linux/amd64")
+    late = await broker.create(
+        f"{registry.host}/app:1", *shelve(registry, "linux/amd64", seed="late", tag="late"), session="late"
+    )
+    await release(broker, registry, "bad", "linux/amd64")
+    await restore(broker, good["id"])
+    told = await broker.push(late["id"], status=409)
+    assert told["type"].endswith(":superseded")
+
+
+async def test_a_restore_can_insist_on_what_the_tags_hold(broker: Broker, registry: RegistryDouble) -> None:
+    good = await release(broker, registry, "good", "linux/amd64")
+    bad = await release(broker, registry, "bad", "linux/amd64")
+    await restore(broker, good["id"], status=409, if_digest="sha256:" + "0" * 64)
+    assert registry.tags("app")["1"] == bad["digest"]
+    await restore(broker, good["id"], if_digest=bad["digest"])
+    assert registry.tags("app")["1"] == good["digest"]
+
+
+async def test_a_restore_is_in_the_history_and_told(broker: Broker, registry: RegistryDouble) -> None:
+    good = await release(broker, registry, "good", "linux/amd64")
+    await release(broker, registry, "bad", "linux/amd64")
+    restored = await restore(broker, good["id"])
+    history = await broker.call("GET", "/v1/pushes")
+    assert history["items"][0]["id"] == restored["id"]
+    events = await broker.call("GET", "/v1/events/history?type=list.pushed")
+    assert events["items"][0]["data"]["restores"] == good["id"]
+    shown = await broker.client.get(f"/v1/pushes/{restored['id']}/index")
+    assert shown.headers["Docker-Content-Digest"] == good["digest"]
+    assert shown.content == registry.get_manifest("app", "1")[1]
+
+
+async def test_only_what_succeeded_can_be_restored(broker: Broker, registry: RegistryDouble) -> None:
+    registry.misbehave(Status(403), times=None, method="PUT", path="/manifests/")
+    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    await broker.push(draft["id"], status=403)
+    (failed,) = (await broker.call("GET", "/v1/pushes"))["items"]
+    told = await restore(broker, failed["id"], status=409)
+    assert told["type"].endswith(":push-not-restorable")
+
+
+async def test_another_projects_push_is_not_there_to_be_restored(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    good = await release(broker, registry, "good", "linux/amd64")
+    await broker.call("POST", "/v1/projects", {"name": "other"}, status=201)
+    async with broker.client_with(await broker.new_token("other")) as stranger:
+        reply = await stranger.post(f"/v1/pushes/{good['id']}/restore", json={})
+        problem(reply, 404, "push-not-found")
+        problem(await stranger.get(f"/v1/pushes/{good['id']}/index"), 404, "push-not-found")
