@@ -9,7 +9,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from uuid import UUID
@@ -84,10 +84,13 @@ def broker_version() -> str:
         return "0.0.0"
 
 
-def wire(settings: Settings, url: str, *, prompt: RetryPolicy = PROMPT) -> Wired:
+def wire(
+    settings: Settings, url: str, *, prompt: RetryPolicy = PROMPT, limits: Limits | None = None
+) -> Wired:
     """Construct everything once; nothing is connected yet.
 
-    `prompt` is how patient the operations are that callers wait for.
+    `prompt` is how patient the operations are that callers wait for; `limits` those of the registry client
+    that are not settings.
     """
     database = Database(url, pool_size=settings.pool_size)
     notifications = Notifications(url)
@@ -99,7 +102,8 @@ def wire(settings: Settings, url: str, *, prompt: RetryPolicy = PROMPT) -> Wired
             allow_loopback=settings.loopback_allowed,
             token_origins=settings.token_origins,
         ),
-        limits=Limits(
+        limits=replace(
+            limits or Limits(),
             concurrency=settings.registry_concurrency,
             connect_seconds=settings.registry_connect_seconds,
             call_seconds=settings.registry_call_seconds,

@@ -7,19 +7,45 @@ from __future__ import annotations
 
 import os
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
 from app.operations.retries import RetryPolicy
 from app.registry.client import Limits
+from app.store.migrate import upgrade
+from app.wiring import PROMPT
+from tests.support.broker_soak import soak_broker
 from tests.support.clients import QUICK
-from tests.support.soak import Soak, soak
+from tests.support.soak import Soak, Tally, soak
 
 PUSHES = int(os.environ.get("SOAK_PUSHES", "60"))
 # What is shortened are the waits; how often is tried is what the broker does.
 LIMITS = replace(QUICK, attempts=Limits().attempts)
-POLICY = RetryPolicy(base=0.01, cap=0.05, shortest_wait=0.01)
+POLICY = replace(RetryPolicy(), base=0.01, cap=0.05, shortest_wait=0.01)
+PROMPT_POLICY = replace(PROMPT, base=0.01, cap=0.05, shortest_wait=0.01)
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """At this rate of faults so large a share succeeds, at most for so many times the requests."""
+
+    rate: float
+    share: float
+    most: float
+
+    def __str__(self) -> str:
+        return f"{self.rate:.0%}"
+
+    def check(self, plan: Soak, without: Tally, tally: Tally) -> None:
+        assert without.succeeded == plan.pushes
+        assert tally.succeeded >= self.share * plan.pushes, tally
+        assert tally.wrong == without.wrong == 0
+        assert tally.partial == without.partial == 0
+        assert tally.requests <= self.most * without.requests
+
+
+BARS = pytest.mark.parametrize("bar", [Bar(0.2, 0.999, 2.5), Bar(0.01, 0.9999, 1.3)], ids=str)
 
 
 @pytest.fixture
@@ -27,21 +53,35 @@ def seed() -> int:
     return int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(10**6))
 
 
-@pytest.mark.parametrize(("rate", "share", "most"), [(0.2, 0.999, 2.5), (0.01, 0.9999, 1.3)])
+@BARS
 async def test_pushes_succeed_whatever_fails_at_random(
-    seed: int, rate: float, share: float, most: float, capsys: pytest.CaptureFixture[str]
+    bar: Bar, seed: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = Soak(PUSHES, rate, seed, LIMITS, POLICY)
+    plan = plan_of(PUSHES, bar.rate, seed)
     without, tally = await soak(replace(plan, rate=0.0)), await soak(plan)
     with capsys.disabled():
-        print(f"\nseed {seed}, {PUSHES} pushes, {rate:.0%} faults: {tally}")  # noqa: T201
-    assert without.succeeded == PUSHES
-    assert tally.succeeded >= share * PUSHES, tally
-    assert tally.wrong == without.wrong == 0
-    assert tally.partial == without.partial == 0
-    assert tally.requests <= most * without.requests
+        print(f"\nseed {seed}, {PUSHES} pushes, {bar} faults: {tally}")  # noqa: T201
+    bar.check(plan, without, tally)
+
+
+@BARS
+async def test_so_do_those_that_a_broker_is_asked_for(
+    bar: Bar, seed: int, database_url: str, empty_database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the first creation to the last push, with what operations do to wait and to try again."""
+    plan = plan_of(PUSHES * 2 // 3, bar.rate, seed)
+    await upgrade(empty_database_url)
+    without = await soak_broker(replace(plan, rate=0.0), empty_database_url)
+    tally = await soak_broker(plan, database_url)
+    with capsys.disabled():
+        print(f"\nseed {seed}, {plan.pushes} pushes through a broker, {bar} faults: {tally}")  # noqa: T201
+    bar.check(plan, without, tally)
 
 
 async def test_without_faults_nothing_is_tried_twice(seed: int) -> None:
-    tally = await soak(Soak(PUSHES // 4, 0.0, seed, LIMITS, POLICY))
+    tally = await soak(plan_of(PUSHES // 4, 0.0, seed))
     assert tally.attempts == tally.succeeded == PUSHES // 4
+
+
+def plan_of(pushes: int, rate: float, seed: int) -> Soak:
+    return Soak(pushes, rate, seed, LIMITS, POLICY, PROMPT_POLICY)

@@ -17,6 +17,7 @@ import uvicorn
 
 from app.api.app import create_app
 from app.operations.retries import RetryPolicy
+from app.registry.client import Limits
 from app.settings import Settings
 from app.wiring import Wired, listening, running, server_config, wire
 from tests.support.contract import check_response
@@ -33,7 +34,8 @@ KEY = base64.b64encode(b"k" * 32).decode()
 class Broker:
     """`async with Broker(database_url) as broker:` and it answers at `broker.base_url`.
 
-    Settings are overridden by their names; without a worker operations are accepted and left.
+    Settings are overridden by their names; without a worker operations are accepted and left. `policy` is for
+    all operations, or with a `prompt` only for those that nobody waits for.
     """
 
     def __init__(
@@ -41,6 +43,8 @@ class Broker:
         database_url: str,
         *,
         policy: RetryPolicy = QUICK,
+        prompt: RetryPolicy | None = None,
+        limits: Limits | None = None,
         worker: bool = True,
         token: str | None = None,
         **settings: Any,
@@ -62,6 +66,8 @@ class Broker:
         )
         self.base_url = ""
         self._policy = policy
+        self._prompt = prompt or policy
+        self._limits = limits
         self._worker = worker
         self._cleanup = contextlib.AsyncExitStack()
         self._client: Client | None = None
@@ -74,7 +80,7 @@ class Broker:
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
-            wired = wire(self.settings, self._database_url(), prompt=self._policy)
+            wired = wire(self.settings, self._database_url(), prompt=self._prompt, limits=self._limits)
             stack.push_async_callback(wired.database.dispose)
             await wired.services.tokens.bootstrap(self.token)
             self.base_url = await stack.enter_async_context(self._serving(wired))

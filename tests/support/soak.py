@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import logging
 import random
-import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -20,6 +17,7 @@ from app import errors
 from app.operations.retries import GiveUp, RetryPolicy, decide
 from app.registry.client import Access, Credential, Keychain, Limits, RegistryClient
 from app.registry.copy import CopyTarget
+from app.wiring import PROMPT
 from tests.support.clients import LOOPBACK, child_at, push_one, target_at
 from tests.support.images import Image, make_image, plant
 from tests.support.registry import (
@@ -33,7 +31,7 @@ from tests.support.registry import (
     Truncated,
 )
 
-__all__ = ["Soak", "Tally", "soak"]
+__all__ = ["REPOSITORIES", "USERS", "Soak", "Tally", "failing_registries", "lots", "pool", "soak"]
 
 Work = Callable[[], Awaitable[object]]
 
@@ -75,12 +73,16 @@ class Soak:
     seed: int
     limits: Limits = field(default_factory=Limits)
     policy: RetryPolicy = field(default_factory=RetryPolicy)
+    prompt: RetryPolicy = PROMPT
     side_by_side: int = 16
 
 
 @dataclass(slots=True)
 class Tally:
-    """What came of it; `wrong` are successes whose tag, bytes or children are not what was pushed."""
+    """What came of it; `wrong` are successes whose tag, bytes or children are not what was pushed.
+
+    `repeats` are requests that a caller had to make again, since what it asked for had failed for now.
+    """
 
     succeeded: int = 0
     wrong: int = 0
@@ -88,6 +90,7 @@ class Tally:
     requests: int = 0
     faults: int = 0
     attempts: int = 0
+    repeats: int = 0
     seconds: float = 0.0
     failures: Counter[str] = field(default_factory=Counter)
 
@@ -95,13 +98,26 @@ class Tally:
         failures = ", ".join(f"{count} {code}" for code, count in self.failures.items()) or "none"
         return (
             f"succeeded {self.succeeded}, wrong {self.wrong}, partial {self.partial}, failures: {failures}; "
-            f"{self.requests} requests, {self.faults} faults, {self.attempts} attempts, {self.seconds:.1f} s"
+            f"{self.requests} requests, {self.faults} faults, {self.attempts} attempts, "
+            f"{self.repeats} repeats, {self.seconds:.1f} s"
         )
 
 
 async def soak(plan: Soak) -> Tally:
     """Half of the lists have their images on the registry that they are pushed to, half on another."""
-    tally, began = Tally(), time.monotonic()
+    tally = Tally()
+    async with (
+        failing_registries(plan, tally) as doubles,
+        RegistryClient(LOOPBACK, limits=plan.limits) as client,
+    ):
+        await _push_all(plan, client, doubles, tally)
+    return tally
+
+
+@asynccontextmanager
+async def failing_registries(plan: Soak, tally: Tally) -> AsyncIterator[list[RegistryDouble]]:
+    """Two registries with all images; what they saw by the end of the block is counted."""
+    began = time.monotonic()
     async with AsyncExitStack() as stack:
         doubles = [
             await stack.enter_async_context(RegistryDouble(auth="bearer", users=USERS)) for _ in range(2)
@@ -112,13 +128,23 @@ async def soak(plan: Soak) -> Tally:
                 for number, image in enumerate(images):
                     plant(double, f"src/{name}{number}", "1", image)
             double.misbehaviour.append(rule)
-        client = await stack.enter_async_context(RegistryClient(LOOPBACK, limits=plan.limits))
-        await _push_all(plan, client, doubles, tally)
+        yield doubles
         tally.requests = sum(len(double.journal) for double in doubles)
         tally.partial = sum(len(double.partial_tag_puts) for double in doubles)
         tally.faults = sum(rule.hits for rule in chaos)
     tally.seconds = time.monotonic() - began
-    return tally
+
+
+def lots(plan: Soak) -> list[dict[str, int]]:
+    """For each list, the number of the image that it has of each architecture."""
+    dice = random.Random(plan.seed)
+    return [
+        {
+            name: dice.randrange(POOL)
+            for name in dice.sample(ARCHITECTURES, dice.randint(1, len(ARCHITECTURES)))
+        }
+        for _ in range(plan.pushes)
+    ]
 
 
 def pool(seed: int) -> dict[str, list[Image]]:
@@ -136,7 +162,7 @@ def pool(seed: int) -> dict[str, list[Image]]:
 async def _push_all(
     plan: Soak, client: RegistryClient, doubles: Sequence[RegistryDouble], tally: Tally
 ) -> None:
-    images, dice = pool(plan.seed), random.Random(plan.seed)
+    images = pool(plan.seed)
     gate = asyncio.Semaphore(plan.side_by_side)
     target, elsewhere = doubles
     access = Access(Keychain({d.host: Credential("user", USERS["user"]) for d in doubles}), insecure=True)
@@ -160,9 +186,8 @@ async def _push_all(
         tally.wrong += not _is_whole(target, goal)
 
     async with asyncio.TaskGroup() as group:
-        for number in range(plan.pushes):
-            names = dice.sample(ARCHITECTURES, dice.randint(1, len(ARCHITECTURES)))
-            group.create_task(one(number, {name: dice.randrange(POOL) for name in names}))
+        for number, chosen in enumerate(lots(plan)):
+            group.create_task(one(number, chosen))
 
 
 async def _operate(plan: Soak, tally: Tally, work: Work, dice: random.Random) -> errors.BrokerError | None:
@@ -197,38 +222,3 @@ def _is_whole(double: RegistryDouble, goal: CopyTarget) -> bool:
         return False
     digest, stored = found
     return digest == str(goal.index.digest) and stored.raw == goal.index.raw and not held.missing(stored)
-
-
-async def _compare(plan: Soak) -> bool:
-    """The run beside the same one without faults; whether the bars are met."""
-    without = await soak(Soak(plan.pushes, 0.0, plan.seed, plan.limits, plan.policy, plan.side_by_side))
-    say(f"no faults: {without}")
-    tally = await soak(plan)
-    ratio = tally.requests / without.requests
-    most, least = (2.5, 0.999) if plan.rate > 0.01 else (1.3, 0.9999)
-    say(f"{plan.rate:.0%} faults: {tally}")
-    say(f"    {tally.succeeded / plan.pushes:.2%} succeeded, {ratio:.2f} times the requests (at most {most})")
-    return tally.succeeded >= least * plan.pushes and not tally.wrong and not tally.partial and ratio <= most
-
-
-def say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
-def main() -> int:
-    """The figures for a number of pushes, at one fault in five requests and at one in a hundred."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--pushes", type=int, default=1000)
-    options.add_argument("--rates", type=float, nargs="+", default=[0.2, 0.01])
-    options.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    given = options.parse_args()
-    # The double has more to say of connections that end than anyone wants to read.
-    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
-    say(f"{given.pushes} pushes, seed {given.seed}")
-    met = [asyncio.run(_compare(Soak(given.pushes, rate, given.seed))) for rate in given.rates]
-    return 0 if all(met) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

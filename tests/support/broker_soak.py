@@ -1,0 +1,143 @@
+"""The same pushes through a whole broker: asked for over its API, carried out by its worker, on Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tests.support.broker import Broker
+from tests.support.images import Image
+from tests.support.registry import RegistryDouble
+from tests.support.soak import REPOSITORIES, USERS, Soak, Tally, failing_registries, lots, pool
+
+__all__ = ["soak_broker"]
+
+Json = dict[str, Any]
+
+# What a CI job makes of a problem: these may pass, and are worth asking again.
+MAY_PASS = frozenset({429, 502, 503, 504})
+PATIENCE = 5
+
+
+class Failed(Exception):
+    """An operation that ended otherwise than in success."""
+
+    def __init__(self, problem: Mapping[str, Any]) -> None:
+        super().__init__(f"{problem.get('type')} ({problem.get('detail')})")
+        self.may_pass = problem.get("status") in MAY_PASS
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One list: the images that it has, where they are, and the tag that it goes to."""
+
+    number: int
+    source: RegistryDouble
+    target: RegistryDouble
+    images: Mapping[str, Image]
+
+    @property
+    def repository(self) -> str:
+        return f"app{self.number % REPOSITORIES}"
+
+    @property
+    def tag(self) -> str:
+        return f"t{self.number}"
+
+    @property
+    def reference(self) -> str:
+        return f"{self.target.host}/{self.repository}:{self.tag}"
+
+    def is_met_by(self, push: Mapping[str, Any]) -> bool:
+        """Whether the tag holds what the push says, all of it, and just these images."""
+        held = self.target.content.at(self.repository)
+        found = held.find_manifest(self.tag)
+        if found is None:
+            return False
+        digest, stored = found
+        listed = {child["digest"] for child in stored.document()["manifests"]}
+        wanted = {image.digest for image in self.images.values()}
+        said = {push["digest"], *(target["digest"] for target in push["targets"])}
+        return said == {digest} and listed == wanted and not held.missing(stored)
+
+
+class Caller:
+    """A CI job: an Idempotency-Key with each request, and what failed for now is asked for again."""
+
+    def __init__(self, broker: Broker, tally: Tally) -> None:
+        self._broker = broker
+        self._tally = tally
+
+    async def create(self, order: Order) -> str:
+        """The list's id; creating is not worth a long wait to the broker, but it is to this caller."""
+        sources = [f"{order.source.host}/src/{name}:1" for name in order.images]
+        body = {"reference": order.reference, "sources": sources, "insecure": True}
+        for again in range(PATIENCE):
+            try:
+                made = await self._ask("/v1/lists", body, f"create-{order.number}-{again}")
+            except Failed as failure:
+                if not failure.may_pass or again == PATIENCE - 1:
+                    raise
+                self._tally.repeats += 1
+            else:
+                return str(made["id"])
+        raise AssertionError
+
+    async def push(self, order: Order, list_id: str) -> Json:
+        """Asked for once: what passes is the broker's to wait for."""
+        return await self._ask(f"/v1/lists/{list_id}/push", {"insecure": True}, f"push-{order.number}")
+
+    async def _ask(self, path: str, body: Json, key: str) -> Json:
+        accepted = await self._broker.call(
+            "POST", path, body, status=202, Prefer="respond-async", Idempotency_Key=key
+        )
+        operation = await self._broker.ended(accepted["id"])
+        self._tally.attempts += operation["attempts"]
+        if operation["state"] != "succeeded":
+            raise Failed(operation["problem"] or {"type": operation["state"]})
+        result: Json = operation["result"]
+        return result
+
+
+async def soak_broker(plan: Soak, database_url: str) -> Tally:
+    """Half of the lists have their images on the registry that they are pushed to, half on another.
+
+    Faults strike from the first creation to the last push.
+    """
+    tally = Tally()
+    async with failing_registries(plan, tally) as doubles:
+        credentials = {double.host: {"username": "user", "password": USERS["user"]} for double in doubles}
+        async with Broker(
+            database_url,
+            policy=plan.policy,
+            prompt=plan.prompt,
+            limits=plan.limits,
+            registry_credentials=credentials,
+            worker_concurrency=plan.side_by_side,
+            registry_operations=plan.side_by_side // 2,
+        ) as broker:
+            await _order_all(plan, Caller(broker, tally), doubles, tally)
+    return tally
+
+
+async def _order_all(plan: Soak, caller: Caller, doubles: Sequence[RegistryDouble], tally: Tally) -> None:
+    images, gate = pool(plan.seed), asyncio.Semaphore(plan.side_by_side)
+    target, elsewhere = doubles
+
+    async def one(order: Order) -> None:
+        async with gate:
+            try:
+                pushed = await caller.push(order, await caller.create(order))
+            except Failed as failure:
+                tally.failures[str(failure)] += 1
+                return
+        tally.succeeded += 1
+        tally.wrong += not order.is_met_by(pushed)
+
+    async with asyncio.TaskGroup() as group:
+        for number, chosen in enumerate(lots(plan)):
+            listed = {f"{name}{n}": images[name][n] for name, n in chosen.items()}
+            order = Order(number, target if number % 2 else elsewhere, target, listed)
+            group.create_task(one(order))
