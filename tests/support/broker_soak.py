@@ -18,7 +18,9 @@ Json = dict[str, Any]
 
 # What a CI job makes of a problem: these may pass, and are worth asking again.
 MAY_PASS = frozenset({429, 502, 503, 504})
+BUSY = 503
 PATIENCE = 5
+ENDED = frozenset({"succeeded", "failed", "cancelled"})
 
 
 class Failed(Exception):
@@ -90,15 +92,28 @@ class Caller:
         return await self._ask(f"/v1/lists/{list_id}/push", {"insecure": True}, f"push-{order.number}")
 
     async def _ask(self, path: str, body: Json, key: str) -> Json:
-        accepted = await self._broker.call(
-            "POST", path, body, status=202, Prefer="respond-async", Idempotency_Key=key
-        )
-        operation = await self._broker.ended(accepted["id"])
+        headers = {"Prefer": "respond-async", "Idempotency-Key": key}
+        operation = await self._call("POST", path, json=body, headers=headers)
+        while operation["state"] not in ENDED:
+            # The stream ends with the operation, or with a broker that has too much to do.
+            async with self._broker.client.stream("GET", f"/v1/operations/{operation['id']}/events") as reply:
+                async for _line in reply.aiter_lines():
+                    pass
+            operation = await self._call("GET", f"/v1/operations/{operation['id']}")
         self._tally.attempts += operation["attempts"]
         if operation["state"] != "succeeded":
             raise Failed(operation["problem"] or {"type": operation["state"]})
         result: Json = operation["result"]
         return result
+
+    async def _call(self, method: str, path: str, **sent: Any) -> Json:
+        """What a broker that is busy refuses is asked again, as its Retry-After says."""
+        while (reply := await self._broker.client.request(method, path, **sent)).status_code == BUSY:
+            self._tally.repeats += 1
+            await asyncio.sleep(int(reply.headers["Retry-After"]))
+        assert reply.is_success, reply.text
+        answer: Json = reply.json()
+        return answer
 
 
 async def soak_broker(plan: Soak, database_url: str) -> Tally:
@@ -117,6 +132,7 @@ async def soak_broker(plan: Soak, database_url: str) -> Tally:
             registry_credentials=credentials,
             worker_concurrency=plan.side_by_side,
             registry_operations=plan.side_by_side // 2,
+            pool_size=10,
         ) as broker:
             await _order_all(plan, Caller(broker, tally), doubles, tally)
     return tally
