@@ -54,8 +54,10 @@ class Attempt:
         `list_id` is the list that the operation made.
         """
         self.succeeded = True
-        await self.flush(tx)
-        await queue.succeed(tx, self.operation.id, self.operation.attempt, result, list_id=list_id)
+        operation = self.operation
+        await queue.succeed(
+            tx, operation.id, operation.attempt, result, list_id=list_id, progress=self._latest
+        )
 
     async def flush(self, tx: Transaction) -> Progress | None:
         """Writes the progress that is not known to be written yet.
@@ -63,10 +65,10 @@ class Attempt:
         It counts as written once it is committed: one that `report` is writing while the operation ends would
         be fenced off, and so goes with the end as well.
         """
-        latest = self._latest
-        if latest is not None:
-            await queue.record_progress(tx, self.operation.id, self.operation.attempt, latest)
-        return latest
+        latest, operation = self._latest, self.operation
+        if latest is None or await queue.record_progress(tx, operation.id, operation.attempt, latest):
+            return latest
+        return None
 
     def close(self) -> None:
         """Lets `report` finish what it is writing, and end."""

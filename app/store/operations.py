@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, func, insert, select, tuple_, update
+from sqlalchemy import (
+    ARRAY,
+    Integer,
+    Interval,
+    LargeBinary,
+    Row,
+    Text,
+    TextClause,
+    Uuid,
+    bindparam,
+    func,
+    insert,
+    select,
+    text,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSON
 
 from app.errors import OperationEnded, OperationNotFound
 from app.operations.states import Kind, State
@@ -23,6 +40,67 @@ from app.store.tables import operation_events, operations
 
 Json = dict[str, Any]
 CLOCK = func.clock_timestamp()
+
+# What an operation costs here is mostly round trips, so a change, its events and those who are told of it are
+# one statement. The events are written while the row is locked: their ids grow in the order of the commits.
+_TOLD = """
+    told AS (
+        INSERT INTO operation_events (operation_id, kind, data)
+        SELECT changed.id, happened, CASE WHEN happened <> changed.state OR problem IS NULL
+            THEN json_build_object('state', state_then, 'attempt', attempt, 'progress', progress)
+            ELSE json_build_object(
+                'state', state_then, 'attempt', attempt, 'progress', progress, 'problem', problem)
+            END
+        FROM changed, unnest(:kinds, :states) WITH ORDINALITY AS event (happened, state_then, nth)
+        ORDER BY nth
+    )
+    SELECT changed.*,
+        (SELECT count(pg_notify(channel, CAST(changed.id AS text))) FROM unnest(:channels) AS channel)
+"""
+_EVENTS = tuple(bindparam(name, type_=ARRAY(Text)) for name in ("kinds", "states", "channels"))
+
+_ENQUEUE = text(f"""
+    WITH changed AS (
+        INSERT INTO operations (
+            id, project_id, kind, keys, registries, priority, request, secret, list_id, push_id, created_by,
+            run_at, deadline_at
+        ) VALUES (
+            :id, :project_id, :kind, :keys, :registries, :priority, :request, :secret, :list_id, :push_id,
+            :created_by, clock_timestamp(), clock_timestamp() + :deadline_in
+        )
+        RETURNING *
+    ), {_TOLD} FROM changed
+""")  # noqa: S608 - nothing of a caller's
+_ENQUEUE = _ENQUEUE.bindparams(
+    *_EVENTS,
+    *(bindparam(name, type_=Uuid) for name in ("id", "project_id", "list_id", "push_id")),
+    *(bindparam(name, type_=ARRAY(Text)) for name in ("keys", "registries")),
+    bindparam("kind", type_=Text),
+    bindparam("created_by", type_=Text),
+    bindparam("priority", type_=Integer),
+    bindparam("request", type_=JSON),
+    bindparam("secret", type_=LargeBinary),
+    bindparam("deadline_in", type_=Interval),
+)
+
+_END = text(f"""
+    WITH changed AS (
+        UPDATE operations SET
+            state = :state, result = :result, problem = :problem, progress = coalesce(:progress, progress),
+            list_id = coalesce(:list_id, list_id), secret = NULL, worker = NULL, lease_until = NULL,
+            ended_at = clock_timestamp()
+        WHERE id = :id AND attempt = :attempt AND state = :was
+        RETURNING *
+    ), {_TOLD}, CASE WHEN keys <> '{{}}' THEN pg_notify(:freed, CAST(id AS text)) END FROM changed
+""")  # noqa: S608
+_END = _END.bindparams(
+    *_EVENTS,
+    *(bindparam(name, type_=Uuid) for name in ("id", "list_id")),
+    *(bindparam(name, type_=Text) for name in ("state", "was")),
+    *(bindparam(name, type_=JSON(none_as_null=True)) for name in ("result", "problem", "progress")),
+    bindparam("attempt", type_=Integer),
+    bindparam("freed", type_=Text),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,28 +189,23 @@ def view(row: Row[Any]) -> Operation:
 
 async def enqueue(tx: Transaction, new: NewOperation) -> Operation:
     """Accepted once the caller's transaction commits."""
-    statement = (
-        insert(operations)
-        .values(
-            id=new.id or uuid4(),
-            project_id=new.project_id,
-            kind=new.kind,
-            keys=list(new.keys),
-            registries=sorted(set(new.registries)),
-            priority=new.priority,
-            request=new.request,
-            secret=new.secret,
-            list_id=new.list_id,
-            push_id=new.push_id,
-            deadline_at=CLOCK + new.deadline_in,
-            run_at=CLOCK,
-            created_by=new.created_by,
-        )
-        .returning(operations)
-    )
-    operation = view((await tx.execute(statement)).one())
-    await record_event(tx, operation, State.QUEUED, tell=[OPERATION_QUEUED])
-    return operation
+    values = {
+        "id": new.id or uuid4(),
+        "project_id": new.project_id,
+        "kind": new.kind,
+        "keys": list(new.keys),
+        "registries": sorted(set(new.registries)),
+        "priority": new.priority,
+        "request": new.request,
+        "secret": new.secret,
+        "list_id": new.list_id,
+        "push_id": new.push_id,
+        "deadline_in": new.deadline_in,
+        "created_by": new.created_by,
+    }
+    row = await _change(tx, _ENQUEUE, values, {State.QUEUED: State.QUEUED}, tell=[OPERATION_QUEUED])
+    assert row is not None  # noqa: S101 - an INSERT of one row
+    return view(row)
 
 
 async def get(tx: Transaction, project_id: UUID, operation_id: UUID) -> Operation:
@@ -211,36 +284,41 @@ async def end(
     result: Json | None = None,
     problem: Json | None = None,
     list_id: UUID | None = None,
+    progress: Json | None = None,
 ) -> Operation:
     """The one way into a final state: only from the state and the attempt that the caller knows.
 
-    `list_id` is the list that the operation made.
+    `list_id` is the list that the operation made; `progress` is what was not written before.
     """
-    made = {"list_id": list_id} if list_id is not None else {}
-    statement = (
-        update(operations)
-        .where(operations.c.id == operation_id, operations.c.attempt == attempt, operations.c.state == was)
-        .values(
-            state=state,
-            result=result,
-            problem=problem,
-            secret=None,
-            worker=None,
-            lease_until=None,
-            ended_at=CLOCK,
-            **made,
-        )
-        .returning(operations)
-    )
-    row = (await tx.execute(statement)).one_or_none()
+    values = {
+        "id": operation_id,
+        "attempt": attempt,
+        "was": was,
+        "state": state,
+        "result": result,
+        "problem": problem,
+        "progress": progress,
+        "list_id": list_id,
+        # Who may run now that its keys are free.
+        "freed": OPERATION_QUEUED,
+    }
+    events = {**({"progress": was} if progress is not None else {}), state: state}
+    row = await _change(tx, _END, values, events, tell=[OPERATION_ENDED])
     if row is None:
         raise LostLease(f"Attempt {attempt} of operation {operation_id} has no lease.")
-    operation = view(row)
-    # Who waits for the end, and who may run now that its keys are free.
-    await record_event(
-        tx, operation, state, tell=[OPERATION_ENDED, *([OPERATION_QUEUED] if operation.keys else [])]
-    )
-    return operation
+    return view(row)
+
+
+async def _change(
+    tx: Transaction, statement: TextClause, values: Json, events: Mapping[str, str], *, tell: Sequence[str]
+) -> Row[Any] | None:
+    """The operation as it is then, if it was changed; `events` by kind have the state at that time."""
+    told = {
+        "kinds": list(events),
+        "states": list(events.values()),
+        "channels": [OPERATION_CHANGED, *tell],
+    }
+    return (await tx.execute(statement, values | told)).one_or_none()
 
 
 async def record_event(

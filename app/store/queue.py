@@ -8,14 +8,27 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, Integer, Text, Uuid, bindparam, delete, exists, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Text,
+    Uuid,
+    bindparam,
+    delete,
+    exists,
+    select,
+    text,
+    update,
+)
 from sqlalchemy import func as sql
 
 from app.errors import AttemptsExhausted, BrokerError, DeadlineExceeded
 from app.operations.progress import Progress
 from app.operations.states import Kind, State
 from app.store.database import Transaction
-from app.store.notifications import OPERATION_QUEUED
+from app.store.notifications import OPERATION_CHANGED, OPERATION_QUEUED
 from app.store.operations import CLOCK, Json, LostLease, Operation, end, record_event, view
 from app.store.tables import operation_events, operations
 
@@ -112,6 +125,14 @@ _CLAIM = text("""
     bindparam("share", type_=Integer),
 )
 
+# One statement for all that was claimed, where twenty legs of a build come at once.
+_TELL_RUNNING = text("""
+    INSERT INTO operation_events (operation_id, kind, data)
+    SELECT id, state, json_build_object('state', state, 'attempt', attempt, 'progress', progress)
+    FROM operations WHERE id = ANY(:ids)
+    RETURNING pg_notify(:channel, CAST(operation_id AS text))
+""").bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("channel", type_=Text))
+
 _BEYOND_HELP = text("""
     SELECT id, attempt, lost, state, cancel_requested, deadline_at <= statement_timestamp() AS late
     FROM operations
@@ -177,11 +198,13 @@ async def claim(
         "held": list(held.values()),
     }
     rows = (await tx.execute(_CLAIM, values)).all()
-    claimed = []
-    for row in sorted(rows, key=lambda row: (row.priority, row.sequence)):
-        operation = view(row)
-        await record_event(tx, operation, State.RUNNING)
-        claimed.append(Claimed(operation, row.secret, row.counted, row.time_left))
+    claimed = [
+        Claimed(view(row), row.secret, row.counted, row.time_left)
+        for row in sorted(rows, key=lambda row: (row.priority, row.sequence))
+    ]
+    if claimed:
+        ids = [each.operation.id for each in claimed]
+        await tx.execute(_TELL_RUNNING, {"ids": ids, "channel": OPERATION_CHANGED})
     return claimed
 
 
@@ -221,47 +244,63 @@ async def beat(tx: Transaction, held: Iterable[tuple[UUID, int]], lease: timedel
 
 async def _write(tx: Transaction, operation_id: UUID, attempt: int, values: Json) -> Operation:
     """Any write of an attempt to its operation: without the lease nothing is written."""
-    statement = (
-        update(operations)
-        .where(
-            operations.c.id == operation_id,
-            operations.c.attempt == attempt,
-            operations.c.state == State.RUNNING,
-        )
-        .values(values)
-        .returning(operations)
-    )
-    row = (await tx.execute(statement)).one_or_none()
+    statement = update(operations).where(*_ours(operation_id, attempt)).values(values)
+    row = (await tx.execute(statement.returning(operations))).one_or_none()
     if row is None:
         raise LostLease(f"Attempt {attempt} of operation {operation_id} has no lease.")
     return view(row)
 
 
-async def record_progress(tx: Transaction, operation_id: UUID, attempt: int, progress: Progress) -> None:
-    operation = await _write(tx, operation_id, attempt, {"progress": progress.document()})
-    await record_event(tx, operation, "progress")
+def _ours(operation_id: UUID, attempt: int) -> tuple[ColumnElement[bool], ...]:
+    return (
+        operations.c.id == operation_id,
+        operations.c.attempt == attempt,
+        operations.c.state == State.RUNNING,
+    )
+
+
+async def record_progress(tx: Transaction, operation_id: UUID, attempt: int, progress: Progress) -> bool:
+    """False, and nothing is written, while another transaction has the operation's row.
+
+    Mostly that is the attempt's own, about to end it: waiting for it costs a connection and tells nothing.
+    """
+    ours = _ours(operation_id, attempt)
+    free = select(operations.c.id).where(*ours).with_for_update(skip_locked=True).scalar_subquery()
+    statement = update(operations).where(operations.c.id == free).values(progress=progress.document())
+    row = (await tx.execute(statement.returning(operations))).one_or_none()
+    if row is not None:
+        await record_event(tx, view(row), "progress")
+    elif (await tx.execute(select(operations.c.id).where(*ours))).first() is None:
+        raise LostLease(f"Attempt {attempt} of operation {operation_id} has no lease.")
+    return row is not None
 
 
 async def hold(tx: Transaction, operation_id: UUID, attempt: int) -> None:
     """Keeps all others from the operation until the transaction ends; `LostLease` if it is not ours."""
-    statement = (
-        select(operations.c.id)
-        .where(
-            operations.c.id == operation_id,
-            operations.c.attempt == attempt,
-            operations.c.state == State.RUNNING,
-        )
-        .with_for_update()
-    )
+    statement = select(operations.c.id).where(*_ours(operation_id, attempt)).with_for_update()
     if (await tx.execute(statement)).first() is None:
         raise LostLease(f"Attempt {attempt} of operation {operation_id} has no lease.")
 
 
 async def succeed(
-    tx: Transaction, operation_id: UUID, attempt: int, result: Json, *, list_id: UUID | None = None
+    tx: Transaction,
+    operation_id: UUID,
+    attempt: int,
+    result: Json,
+    *,
+    list_id: UUID | None = None,
+    progress: Progress | None = None,
 ) -> Operation:
+    """`progress` is what was not written before."""
     return await end(
-        tx, operation_id, attempt, State.RUNNING, State.SUCCEEDED, result=result, list_id=list_id
+        tx,
+        operation_id,
+        attempt,
+        State.RUNNING,
+        State.SUCCEEDED,
+        result=result,
+        list_id=list_id,
+        progress=progress.document() if progress is not None else None,
     )
 
 

@@ -293,6 +293,21 @@ async def test_progress_is_kept_and_told(database: Database, project_id: UUID) -
     assert (last.kind, last.data["progress"]) == ("progress", progress.document())
 
 
+async def test_progress_never_waits_for_whoever_has_the_operation_just_now(
+    database: Database, project_id: UUID
+) -> None:
+    await enqueued(database, project_id)
+    operation = await claim_one(database)
+    id_, attempt = operation.id, operation.attempt
+    async with database.transaction() as holder:
+        await queue.hold(holder, id_, attempt)
+        async with asyncio.timeout(5), database.transaction() as tx:
+            assert not await queue.record_progress(tx, id_, attempt, Progress(bytes_done=1))
+        ended = await queue.succeed(holder, id_, attempt, {}, progress=Progress(bytes_done=2))
+    assert ended.progress["bytes_done"] == 2
+    assert await event_kinds(database, operation) == ["queued", "running", "progress", "succeeded"]
+
+
 async def test_an_operation_whose_workers_all_died_ends_as_failed(
     database: Database, project_id: UUID
 ) -> None:
