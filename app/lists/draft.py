@@ -162,7 +162,6 @@ class Amended:
 
     entries: tuple[Entry, ...]
     added: tuple[Entry, ...]
-    removed: tuple[UUID, ...]
     replaced: Mapping[UUID, Digest]
 
 
@@ -194,9 +193,7 @@ def amend(entries: Sequence[Entry], incoming: Sequence[Entry], *, allow_duplicat
         raise InvalidInput(
             f"A list has at most {MAX_ENTRIES} entries; this would make {len(kept) + len(fresh)}"
         )
-    remaining = {entry.id for entry in (*kept, *fresh)}
-    removed = tuple(entry.id for entry in entries if entry.id not in remaining)
-    return Amended((*kept, *fresh), fresh, removed, replaced)
+    return Amended((*kept, *fresh), fresh, replaced)
 
 
 def remove(entries: Sequence[Entry], *leaving: Entry) -> tuple[Entry, ...]:

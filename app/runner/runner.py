@@ -133,12 +133,19 @@ class Runner:
         now = asyncio.get_running_loop().time()
         if now < self._buried_at + self._beat.total_seconds():
             return
-        async with self._database.transaction() as tx:
-            for operation in await queue.bury(
-                tx, kinds=list(self._handlers), max_lost=self._policy.max_attempts
-            ):
-                await conclude(tx, self._handlers, operation)
+        while await self._bury_one():
+            pass
         self._buried_at = now
+
+    async def _bury_one(self) -> bool:
+        """One in each transaction: what follows from its end may lock what others wait for."""
+        async with self._database.transaction() as tx:
+            buried = await queue.bury(
+                tx, kinds=list(self._handlers), max_lost=self._policy.max_attempts, limit=1
+            )
+            for operation in buried:
+                await conclude(tx, self._handlers, operation)
+        return bool(buried)
 
     async def _hold(self, lease: Lease) -> None:
         try:

@@ -215,10 +215,14 @@ async def next_due(tx: Transaction) -> timedelta | None:
 
 
 async def bury(
-    tx: Transaction, *, kinds: Collection[Kind] = tuple(Kind), max_lost: int = 5
+    tx: Transaction,
+    *,
+    kinds: Collection[Kind] = tuple(Kind),
+    max_lost: int = 5,
+    limit: int = BURIED_AT_ONCE,
 ) -> list[Operation]:
     """Ends what nobody holds and nobody may take: cancelled, lost too often, or past its deadline."""
-    values = {"kinds": list(kinds), "max_lost": max_lost, "limit": BURIED_AT_ONCE}
+    values = {"kinds": list(kinds), "max_lost": max_lost, "limit": limit}
     rows = (await tx.execute(_BEYOND_HELP, values)).all()
     return [await _bury(tx, row) for row in rows]
 

@@ -418,3 +418,17 @@ async def test_a_list_that_goes_while_sources_are_resolved_is_a_404(
     await broker.call("DELETE", f"/v1/lists/{draft['id']}", status=204)
     hold.gate.set()
     problem(await adding, 404, "list-not-found")
+
+
+async def test_lists_are_found_by_when_they_were_made_and_by_their_state(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    made = [await broker.create(f"{registry.host}/{name}:1") for name in ("a", "b")]
+    await broker.create(f"{registry.host}/c:1", failures={"linux/arm64": "no"})
+    for query, count in (
+        (f"since={made[1]['created_at']}", 2),
+        (f"until={made[1]['created_at']}", 1),
+        ("state=failed", 1),
+        ("state=open", 2),
+    ):
+        assert len((await broker.call("GET", f"/v1/lists?{query}"))["items"]) == count, query

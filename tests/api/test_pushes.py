@@ -245,10 +245,35 @@ async def test_the_history_can_be_paged_and_filtered(broker: Broker, registry: R
         ("state=failed", 0),
         (f"list_id={pushed[1]['list_id']}", 1),
         ("session=x", 0),
+        ("label=n%3Da", 2),
+        ("label=n%3Da&label=x%3Dy", 0),
+        (f"since={pushed[1]['created_at']}", 2),
+        (f"until={pushed[1]['created_at']}", 1),
+        (f"since={pushed[0]['created_at']}&until={pushed[2]['created_at']}", 2),
     ):
         found = await broker.call("GET", f"/v1/pushes?{query}")
         assert len(found["items"]) == count, query
     assert pushed[1]["labels"] == {"n": "b"}
+
+
+async def test_pages_stay_in_place_while_more_is_pushed(broker: Broker, registry: RegistryDouble) -> None:
+    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    pushed = [(await broker.push(draft["id"]))["id"] for _ in range(4)]
+    seen = []
+    path = "/v1/pushes?limit=1"
+    for _ in range(4):
+        page = await broker.call("GET", path)
+        seen += [each["id"] for each in page["items"]]
+        path = f"/v1/pushes?limit=1&cursor={page['next_cursor']}"
+        await broker.push(draft["id"])
+    assert seen == pushed[::-1]
+
+
+@pytest.mark.parametrize("moment", ["yesterday", "2026-11-25T10:00:00"])
+async def test_a_moment_without_an_offset_is_refused(shared_broker: Broker, moment: str) -> None:
+    for path in ("/v1/pushes", "/v1/lists"):
+        reply = await shared_broker.client.get(path, params={"since": moment})
+        assert problem(reply, 422)["errors"][0]["pointer"] == "query:since"
 
 
 async def test_unknown_pushes_and_lists_are_not_found(broker: Broker) -> None:

@@ -1,0 +1,45 @@
+"""What becomes of a list whose sources are resolved again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from app.lists.draft import Origin
+from app.lists.refreshing import plan_refresh, refresh
+from app.lists.source import Source
+from app.oci.digest import digest_of
+from app.oci.platform import Platform
+from app.oci.reference import parse_reference
+from tests.lists.builders import draft, entry
+
+AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
+INDEX = Origin(parse_reference("r.test/index:1"))
+PINNED = f"r.test/a@{digest_of(b'a')}"
+
+
+def test_only_what_a_tag_alone_names_is_resolved_again() -> None:
+    of_index = replace(entry(f"r.test/index:1@{digest_of(b'x')}", ARM64), origin=INDEX)
+    listed = draft(entries=[entry(PINNED), entry("r.test/b:1", ARM64), of_index])
+    assert plan_refresh(listed) == (
+        Source(parse_reference("r.test/b:1")),
+        Source(parse_reference("r.test/index:1")),
+    )
+
+
+def test_a_source_that_has_left_the_list_meanwhile_stays_away() -> None:
+    kept = draft(entries=[entry("r.test/a:1")])
+    gone = Source(parse_reference("r.test/gone:1"))
+    after, told = refresh(kept, [gone], [[entry("r.test/gone:1", ARM64)]])
+    assert (after, told) == (kept, ())
+
+
+def test_what_was_said_of_a_platform_stays_with_it() -> None:
+    old = replace(
+        entry(f"r.test/index:1@{digest_of(b'old')}", AMD64, override={"variant": "v2"}), origin=INDEX
+    )
+    new = replace(entry(f"r.test/index:1@{digest_of(b'new')}", AMD64), origin=INDEX)
+    after, (told,) = refresh(draft(entries=[old]), [Source(INDEX.reference)], [[new]])
+    assert [(each.id, each.digest, each.platform.variant) for each in after.entries] == [
+        (old.id, new.digest, "v2")
+    ]
+    assert (told.before, told.after) == (old.digest, new.digest)
