@@ -7,15 +7,18 @@ from collections.abc import Sequence
 
 from app import errors
 from app.oci.digest import Digest
+from app.oci.manifest import Manifest
 from app.oci.reference import Repository
 from app.registry.blob_copies import BlobCopies
 from app.registry.graph import CopyChild, ManifestAction, PlacedManifest
 from app.registry.hands import Hands
 from app.registry.manifests import is_present
 from app.registry.mounts import Standing
+from app.registry.referrer_copies import ReferrerCopies
 from app.registry.repository import Remote
 from app.registry.scope import pushing
 from app.registry.steps import StepName, Steps
+from app.registry.subjects import find_subject
 
 __all__ = ["Children"]
 
@@ -35,6 +38,7 @@ class Children:
         hands: Hands,
         *,
         first: Children | None = None,
+        referrers: ReferrerCopies | None = None,
     ) -> None:
         self._remote = remote
         self._scopes = pushing(remote.path)
@@ -42,6 +46,7 @@ class Children:
         self._steps = steps
         self._hands = hands
         self._first = first
+        self._referrers = referrers
         self._children = _distinct(children, remote.repository)
         self._placing: dict[Digest, asyncio.Task[PlacedManifest]] = {}
         self._seen: dict[Digest, float] = {}
@@ -91,6 +96,10 @@ class Children:
     async def _place(self, group: asyncio.TaskGroup, child: CopyChild) -> PlacedManifest:
         action = await self._bring(group, child)
         self._steps.finish(StepName.MANIFESTS, str(child.manifest.digest), action)
+        if self._referrers is not None and child.source != self.repository:
+            first = await self._first_with(child)
+            holders = [child.source] if first is None else [child.source, first]
+            await self._referrers.bring(child.manifest.digest, holders)
         return PlacedManifest(child.manifest.digest, action)
 
     async def _bring(
@@ -104,23 +113,32 @@ class Children:
         action = ManifestAction.PRESENT
         if is_doubted or not await is_present(self._remote, digest, scopes=self._scopes):
             action = ManifestAction.PUT
-            await self._await_first(child)
+            if (first := await self._first_with(child)) is not None:
+                self._blobs.note_holder(first, child.blobs)
             await self._blobs.bring(group, child.source, child.blobs)
-            await self._hands.put_manifest(self._remote, str(digest), child.manifest)
+            await self._put(child.manifest)
         self._seen[digest] = asyncio.get_running_loop().time()
         return action
 
-    async def _await_first(self, child: CopyChild) -> None:
-        """What comes from another registry crosses once, and is mounted from the first target that has it.
+    async def _put(self, manifest: Manifest) -> None:
+        is_noted = await self._hands.put_manifest(self._remote, str(manifest.digest), manifest)
+        found = None if is_noted else await find_subject(self._remote, manifest)
+        if found is not None:
+            subject, described = found
+            await self._hands.list_in_tag(self._remote, subject, [described])
 
-        With its manifest, since not every registry mounts what no manifest lists.
+    async def _first_with(self, child: CopyChild) -> Repository | None:
+        """The first target, once it has what comes from another registry: to mount from, instead of a copy.
+
+        Once it has the manifest, since not every registry mounts what no manifest lists.
         """
         first, here = self._first, self._remote
         if first is None or child.source.registry == here.registry:
-            return
+            return None
         standing = here.services.mounts.of(here.registry, first.repository.path, here.path)
         if standing is Standing.MOUNTS and await first.will_have(child.manifest.digest):
-            self._blobs.note_holder(first.repository, child.blobs)
+            return first.repository
+        return None
 
 
 def _distinct(children: Sequence[CopyChild], target: Repository) -> dict[Digest, CopyChild]:

@@ -10,6 +10,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from app.oci.config import ImageConfig
 from app.oci.descriptor import Descriptor
+from app.oci.digest import Digest
 from app.oci.manifest import Manifest
 from app.oci.reference import Reference, Repository
 from app.registry import configs, manifests
@@ -21,10 +22,12 @@ from app.registry.credentials import ANONYMOUS, Credential, Keychain, parse_regi
 from app.registry.endpoints import Endpoints
 from app.registry.habits import Habits
 from app.registry.limits import Limits
+from app.registry.locks import Locks
 from app.registry.manifests import FetchedManifest
 from app.registry.mounts import MountMemory
 from app.registry.parsing import Parsers
 from app.registry.policy import AccessPolicy
+from app.registry.referrers import list_referrers
 from app.registry.repository import Remote, Services
 from app.registry.rooms import Rooms
 from app.registry.transport import Door
@@ -87,6 +90,7 @@ class RegistryClient:
             mounts=MountMemory(self.limits.remembered_seconds, self._now),
             parsers=Parsers(),
             rooms=Rooms(),
+            locks=Locks(),
             habits=Habits(self.limits.remembered_seconds, self._now),
         )
         return self
@@ -133,6 +137,12 @@ class RegistryClient:
         if self._services is None:
             raise RuntimeError(_OUTSIDE)
         return await self._services.parsers.run(read, raw, *args, **named)
+
+    async def list_referrers(
+        self, repository: Repository, subject: Digest, access: Access
+    ) -> tuple[Descriptor, ...]:
+        """What refers to a manifest, such as its signatures, wherever the registry keeps that."""
+        return await list_referrers(self.remote(repository, access), subject)
 
     async def put_manifest(
         self, repository: Repository, target: str, manifest: Manifest, access: Access

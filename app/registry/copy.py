@@ -17,12 +17,16 @@ from app.registry.graph import (
     Held,
     ManifestAction,
     PlacedManifest,
+    PlacedReferrer,
+    ReferrerAction,
     Survey,
     TagAction,
 )
 from app.registry.hands import PUSHING, SURVEYING
+from app.registry.referrer_search import ReferrerSearch
+from app.registry.repository import Remote
 from app.registry.side_by_side import each_to_its_end
-from app.registry.stage import Cargo, OnProgress, build_stages
+from app.registry.stage import Cargo, OnProgress, build_stages, remote_for
 from app.registry.steps import Finished, Step, StepName
 
 __all__ = [
@@ -37,6 +41,8 @@ __all__ = [
     "Held",
     "ManifestAction",
     "PlacedManifest",
+    "PlacedReferrer",
+    "ReferrerAction",
     "Step",
     "StepName",
     "Survey",
@@ -58,15 +64,19 @@ async def push(
     on_progress: OnProgress = _ignore,
     *,
     guard: Guard | None = None,
+    with_referrers: bool = False,
 ) -> list[CopyResult]:
     """Brings indexes and all that they list to their targets, of which no two are one repository.
 
     Everything is staged everywhere before any tag moves; readers see the old index or the new one whole. One
     target that fails keeps the tags of all as they are, and one tag that fails does not keep the others: what
-    was begun goes on to its end, so that the next attempt has less to do.
+    was begun goes on to its end, so that the next attempt has less to do. `with_referrers` brings along what
+    refers to the children where they are now, such as their signatures, unless that is the target itself.
     """
     looks = guard is None or not guard.is_strict
-    stages = build_stages(Cargo(client, children, access, PUSHING, looks=looks), targets, on_progress)
+    search = _search(client, targets, access) if with_referrers else None
+    cargo = Cargo(client, children, access, PUSHING, looks=looks, search=search)
+    stages = build_stages(cargo, targets, on_progress)
     await each_to_its_end(stage.prepare() for stage in stages)
     await each_to_its_end(stage.look_again() for stage in stages)
     await each_to_its_end(stage.read_tags(strictly=not looks) for stage in stages)
@@ -81,8 +91,22 @@ async def survey(
     targets: Sequence[CopyTarget],
     children: Sequence[CopyChild],
     access: Access,
+    *,
+    with_referrers: bool = False,
 ) -> list[Survey]:
     """What `push` would do, decided by the same code with its hands tied: registries are only asked."""
-    stages = build_stages(Cargo(client, children, access, SURVEYING), targets, _ignore)
+    search = _search(client, targets, access) if with_referrers else None
+    stages = build_stages(Cargo(client, children, access, SURVEYING, search=search), targets, _ignore)
     await each_to_its_end(stage.bring() for stage in stages)
     return [stage.survey for stage in stages]
+
+
+def _search(client: RegistryClient, targets: Sequence[CopyTarget], access: Access) -> ReferrerSearch:
+    """For all targets: a source is reached insecurely where the target on its registry may be."""
+
+    def remote_of(source: Repository) -> Remote:
+        homes = [target.repository for target in targets]
+        home = next((each for each in homes if each.registry == source.registry), homes[0])
+        return remote_for(client, access, home, source)
+
+    return ReferrerSearch(remote_of, client.limits)

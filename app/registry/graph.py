@@ -20,6 +20,8 @@ __all__ = [
     "Held",
     "ManifestAction",
     "PlacedManifest",
+    "PlacedReferrer",
+    "ReferrerAction",
     "Survey",
     "TagAction",
 ]
@@ -36,6 +38,13 @@ class ManifestAction(StrEnum):
 class TagAction(StrEnum):
     MOVED = "moved"
     LEFT = "left"
+
+
+class ReferrerAction(StrEnum):
+    PUT = "put"
+    PRESENT = "present"
+    MISSING = "missing"
+    """Its source lists it and does not have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +85,16 @@ class PlacedManifest:
 
 
 @dataclass(frozen=True, slots=True)
+class PlacedReferrer:
+    """What refers to an image, such as a signature, or to another referrer."""
+
+    subject: Digest
+    digest: Digest
+    artifact_type: str | None
+    action: ReferrerAction
+
+
+@dataclass(frozen=True, slots=True)
 class CopyResult:
     """What a push did at one target; `previous` is what each tag held before, None for nothing."""
 
@@ -83,6 +102,7 @@ class CopyResult:
     blobs: BlobCounts
     previous: Mapping[str, Digest | None]
     tags: Mapping[str, TagAction]
+    referrers: tuple[PlacedReferrer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +116,4 @@ class Survey:
     blobs: tuple[BroughtBlob, ...]
     counts: BlobCounts
     held: Mapping[str, Digest | None]
+    referrers: tuple[PlacedReferrer, ...] = ()

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from app.oci.descriptor import Descriptor
+from app.oci.digest import Digest
 from app.oci.manifest import Manifest
 from app.oci.reference import Repository
 from app.registry.blobs import BlobOutcome, copy_blob, foresee_blob
 from app.registry.repository import Remote
 from app.registry.settling import put_settled
+from app.registry.subjects import list_in_tag
 from app.registry.turns import Turns
 
 __all__ = ["PUSHING", "SURVEYING", "Hands"]
@@ -30,7 +32,9 @@ class BringBlob(Protocol):
     ) -> BlobOutcome: ...
 
 
-PutManifest = Callable[[Remote, str, Manifest], Awaitable[None]]
+# Says whether the registry has noted what the manifest's subject is.
+PutManifest = Callable[[Remote, str, Manifest], Awaitable[bool]]
+ListInTag = Callable[[Remote, Digest, Sequence[Descriptor]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +43,16 @@ class Hands:
 
     bring_blob: BringBlob
     put_manifest: PutManifest
+    list_in_tag: ListInTag
 
 
-async def _leave(_: Remote, __: str, ___: Manifest) -> None:
+async def _put_nothing(_: Remote, __: str, ___: Manifest) -> bool:
+    return True
+
+
+async def _list_nothing(_: Remote, __: Digest, ___: Sequence[Descriptor]) -> None:
     return None
 
 
-PUSHING = Hands(copy_blob, put_settled)
-SURVEYING = Hands(foresee_blob, _leave)
+PUSHING = Hands(copy_blob, put_settled, list_in_tag)
+SURVEYING = Hands(foresee_blob, _put_nothing, _list_nothing)

@@ -9,6 +9,7 @@ from app.registry.manifests import named, read_digest
 from app.registry.repository import Remote
 from app.registry.scope import pushing
 from app.registry.settling import Mend, put_settled, wait
+from app.registry.subjects import find_subject, list_in_tag, list_unless_listed
 
 __all__ = ["IndexPuts"]
 
@@ -24,16 +25,32 @@ class IndexPuts:
         self._index = index
         self._mend = mend
         self._scopes = pushing(remote.path)
+        self._is_noted = False
 
     async def put(self, target: str) -> None:
         """Under a tag or its digest; returns when it is what a reader gets."""
+        is_noted = None
         try:
-            await put_settled(self._remote, target, self._index, self._mend)
+            is_noted = await put_settled(self._remote, target, self._index, self._mend)
         except errors.RegistryError as error:
             if not await self._is_held(target):
                 raise self._refused(error, target) from error
         else:
             await self._verify(target)
+        if not self._is_noted:
+            await self._note_subject(is_noted=is_noted)
+            self._is_noted = True
+
+    async def _note_subject(self, *, is_noted: bool | None) -> None:
+        """Once, whatever the number of tags; None where the answer that would have told was lost."""
+        found = None if is_noted else await find_subject(self._remote, self._index)
+        if found is None:
+            return
+        subject, described = found
+        if is_noted is None:
+            await list_unless_listed(self._remote, subject, described)
+        else:
+            await list_in_tag(self._remote, subject, [described])
 
     async def _verify(self, target: str) -> None:
         wanted = self._index.digest

@@ -46,6 +46,13 @@ class Limits:
     """For so long a manifest that was seen in the target is believed to be there still."""
     held_seconds: float = 5.0
     """For so long it is believed that a tag holds what it held, where nothing depends on it."""
+    referrers: int = 256
+    """Manifests that one push brings along because they refer to its images, however deeply."""
+    referrer_depth: int = 4
+    """How far it goes on from an image to what refers to it, to what refers to that, and so on."""
+    referrer_bytes: int = 1024 * _MIB
+    referrer_manifest_bytes: int = 16 * _MIB
+    """What all that may weigh with its blobs, and what of it is kept in memory."""
     redirects: int = 3
     helper_seconds: float = 10.0
     remembered_seconds: float = 600.0

@@ -141,8 +141,11 @@ def named(remote: Remote, target: str) -> str:
     return f"{remote.repository}{'@' if ':' in target else ':'}{target}"
 
 
-async def put_manifest(remote: Remote, target: str, manifest: Manifest) -> None:
-    """Puts exact bytes under a tag or digest; safe to repeat."""
+async def put_manifest(remote: Remote, target: str, manifest: Manifest) -> bool:
+    """Puts exact bytes under a tag or digest; safe to repeat.
+
+    Says whether the registry has noted what the manifest's subject is, if it has one.
+    """
     scopes = pushing(remote.path)
     subject = remote.subject(named(remote, target))
     request = await remote.prepare(
@@ -161,6 +164,7 @@ async def put_manifest(remote: Remote, target: str, manifest: Manifest) -> None:
         raise errors.PushNotVerified(
             f"{remote.registry} stored {stated} where {manifest.digest} was put", **subject.members
         )
+    return "OCI-Subject" in answer.headers
 
 
 def _put_refusal(answer: Answer, subject: Subject) -> errors.BrokerError:

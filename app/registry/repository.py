@@ -13,6 +13,7 @@ from app.registry.endpoints import Endpoint, Endpoints, challenge_of
 from app.registry.errors import Subject
 from app.registry.habits import Habits
 from app.registry.limits import Limits
+from app.registry.locks import Locks
 from app.registry.mounts import MountMemory
 from app.registry.parsing import Parsers
 from app.registry.policy import AccessPolicy
@@ -40,6 +41,7 @@ class Services:
     habits: Habits
     parsers: Parsers
     rooms: Rooms
+    locks: Locks
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,10 @@ __all__ = ["put_settled", "wait"]
 Mend = Callable[[errors.RegistryRejected], Awaitable[None]]
 
 
-async def put_settled(remote: Remote, target: str, manifest: Manifest, mend: Mend | None = None) -> None:
+async def put_settled(remote: Remote, target: str, manifest: Manifest, mend: Mend | None = None) -> bool:
     """Again for as long as the registry says that it lacks what the manifest lists.
 
-    `mend` is told of each time, to put anew what is missing.
+    `mend` is told of each time, to put anew what is missing. Says whether a subject has been noted.
     """
     limits = _patience(remote.services.limits)
     attempt = 1

@@ -15,16 +15,18 @@ from app.registry.access import Access
 from app.registry.blob_copies import BlobCopies
 from app.registry.children import Children
 from app.registry.client import RegistryClient
-from app.registry.graph import CopyChild, CopyResult, CopyTarget, Held, Survey, TagAction
+from app.registry.graph import CopyChild, CopyResult, CopyTarget, Held, PlacedReferrer, Survey, TagAction
 from app.registry.hands import Hands
 from app.registry.index_puts import IndexPuts
 from app.registry.manifests import head_manifest, read_digest
+from app.registry.referrer_copies import ReferrerCopies
+from app.registry.referrer_search import ReferrerSearch
 from app.registry.repository import Remote
 from app.registry.scope import pushing
 from app.registry.steps import Step, StepName, Steps
 from app.registry.urls import api_host
 
-__all__ = ["Cargo", "OnProgress", "Stage", "build_stages"]
+__all__ = ["Cargo", "OnProgress", "Stage", "build_stages", "remote_for"]
 
 OnProgress = Callable[[Repository, Step], None]
 
@@ -33,7 +35,8 @@ OnProgress = Callable[[Repository, Step], None]
 class Cargo:
     """What goes to all targets, on whose behalf, and by which hands.
 
-    `looks` says whether what tags hold is read while the cargo is brought.
+    `looks` says whether what tags hold is read while the cargo is brought; with a `search` comes what refers
+    to the children.
     """
 
     client: RegistryClient
@@ -41,13 +44,14 @@ class Cargo:
     access: Access
     hands: Hands
     looks: bool = True
+    search: ReferrerSearch | None = None
 
-    def remote_of(self, source: Repository, target: Repository) -> Remote:
-        """Insecure ways asked for the target don't make another registry's TLS worse, or forbidden."""
-        access = self.access
-        if source.registry != target.registry and access.insecure:
-            access = replace(access, insecure=self.client.policy.may_be_insecure(api_host(source.registry)))
-        return self.client.remote(source, access)
+
+def remote_for(client: RegistryClient, access: Access, target: Repository, source: Repository) -> Remote:
+    """Insecure ways asked for the target don't make another registry's TLS worse, or forbidden."""
+    if source.registry != target.registry and access.insecure:
+        access = replace(access, insecure=client.policy.may_be_insecure(api_host(source.registry)))
+    return client.remote(source, access)
 
 
 def build_stages(cargo: Cargo, targets: Sequence[CopyTarget], on_progress: OnProgress) -> list[Stage]:
@@ -89,7 +93,15 @@ class Stage:
         self._scopes = pushing(here.path)
         self._steps = Steps(on_step)
         self._blobs = BlobCopies(
-            self._remote, self._steps, lambda source: cargo.remote_of(source, here), cargo.hands
+            self._remote,
+            self._steps,
+            partial(remote_for, cargo.client, cargo.access, here),
+            cargo.hands,
+        )
+        self._referrers = (
+            ReferrerCopies(self._remote, cargo.search, self._blobs, self._steps, cargo.hands)
+            if cargo.search is not None
+            else None
         )
         self.children: Children = Children(
             self._remote,
@@ -98,6 +110,7 @@ class Stage:
             self._steps,
             cargo.hands,
             first=first.children if first else None,
+            referrers=self._referrers,
         )
         self._index = IndexPuts(self._remote, target.index, self.children.mend)
         self._steps.add(StepName.TAGS, total=max(1, len(target.tags)))
@@ -165,6 +178,7 @@ class Stage:
             blobs=self._blobs.counts,
             previous=self._held_in_order,
             tags={tag: self._became[tag] for tag in self.target.tags},
+            referrers=self._placed_referrers,
         )
 
     @property
@@ -174,11 +188,16 @@ class Stage:
             blobs=self._blobs.brought,
             counts=self._blobs.counts,
             held=self._held_in_order,
+            referrers=self._placed_referrers,
         )
 
     @property
     def _held_in_order(self) -> dict[str, Digest | None]:
         return {tag: self._held[tag] for tag in self.target.tags}
+
+    @property
+    def _placed_referrers(self) -> tuple[PlacedReferrer, ...]:
+        return self._referrers.placed if self._referrers is not None else ()
 
     async def _look(self) -> None:
         async with asyncio.TaskGroup() as group:

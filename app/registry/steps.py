@@ -14,6 +14,7 @@ class StepName(StrEnum):
 
     BLOBS = "blobs"
     MANIFESTS = "manifests"
+    REFERRERS = "referrers"
     TAGS = "tags"
 
 

@@ -14,9 +14,11 @@ __all__ = [
     "blob_path",
     "canonical_registry",
     "manifest_path",
+    "next_page",
     "origin_of",
     "parse_url",
     "redirect_target",
+    "referrers_path",
     "split_host",
     "upload_location",
     "uploads_path",
@@ -39,6 +41,10 @@ _URL = re.compile(
     r"(?:\?(?P<query>[!$-;=?@-\[\]_a-z{|}~]*))?",
     re.IGNORECASE,
 )
+# RFC 8288, as far as paging needs it.
+_LINK = re.compile(r"<([^<>]*)>([^,<]*)")
+_NEXT = re.compile(r";\s*rel\s*=\s*\"?next\"?\s*(?:;|$)", re.IGNORECASE)
+_PAGE = re.compile(r"(?:[A-Za-z0-9:_-]|%3A)+", re.IGNORECASE)
 _LOCATION = re.compile(r"[!#-;=?@-\[\]_a-z{|}~A-Z]+")
 
 
@@ -126,6 +132,10 @@ def uploads_path(repository: str) -> str:
     return f"/v2/{repository}/blobs/uploads/"
 
 
+def referrers_path(repository: str, digest: str) -> str:
+    return f"/v2/{repository}/referrers/{digest}"
+
+
 def with_query(url: Url, parameters: list[tuple[str, str]]) -> Url:
     """The address with parameters behind the query that it has, which is left as it is."""
     added = urlencode(parameters, quote_via=quote, safe="")
@@ -141,6 +151,22 @@ def upload_location(requested: Url, location: str, *, registry: str) -> Url:
     if resolved.host != requested.host or _is_another_port(resolved, requested):
         raise errors.UntrustedOrigin(
             f"{registry} wants uploads sent to {resolved.origin}, which is not the registry itself",
+            registry=registry,
+        )
+    return requested.at(resolved.path, resolved.query)
+
+
+def next_page(requested: Url, links: list[str], *, below: str, registry: str) -> Url | None:
+    """Where the next page is: at the same origin and below a path, since the credential goes there too."""
+    found = (match for link in links for match in _LINK.finditer(link) if _NEXT.search(match[2]))
+    link = next(found, None)
+    if link is None:
+        return None
+    resolved = _join(requested, link[1], registry=registry)
+    is_elsewhere = resolved.host != requested.host or _is_another_port(resolved, requested)
+    if is_elsewhere or not _is_below(resolved.path, below):
+        raise errors.UntrustedOrigin(
+            f"{registry} has its next page at {resolved.printable}, which is not the same list",
             registry=registry,
         )
     return requested.at(resolved.path, resolved.query)
@@ -163,6 +189,11 @@ def _join(requested: Url, location: str, *, registry: str) -> Url:
     if joined is None:
         raise errors.UntrustedOrigin(f"{registry} sends to an address that is not valid", registry=registry)
     return joined
+
+
+def _is_below(path: str, below: str) -> bool:
+    """One segment further, and no way out of it."""
+    return path.startswith(below) and _PAGE.fullmatch(path.removeprefix(below)) is not None
 
 
 def _is_another_port(resolved: Url, requested: Url) -> bool:

@@ -81,13 +81,16 @@ async def push_one(
     on_step: Callable[[Step], object] = lambda _: None,
     *,
     guard: Guard | None = None,
+    with_referrers: bool = False,
 ) -> CopyResult:
     """A push to a single target."""
 
     def on_progress(_: Repository, step: Step) -> None:
         on_step(step)
 
-    (result,) = await push(client, [target], children, access, on_progress, guard=guard)
+    (result,) = await push(
+        client, [target], children, access, on_progress, guard=guard, with_referrers=with_referrers
+    )
     return result
 
 

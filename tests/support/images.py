@@ -241,6 +241,34 @@ def make_attestation(image: Image, *, seed: int | str = 0) -> Image:
     )
 
 
+EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+
+
+def make_referrer(
+    subject: Content,
+    *,
+    artifact_type: str | None = "application/vnd.example.signature.v1",
+    annotations: Mapping[str, str] | None = None,
+    seed: int | str = 0,
+    layers: int = 1,
+    media_type: str | None = None,
+) -> Image:
+    """A signature or the like of something: an artifact that names it as its subject."""
+    dice = random.Random(f"referrer {seed} {subject.digest}")
+    content = [dice.randbytes(512) for _ in range(layers)]
+    document = {
+        "schemaVersion": 2,
+        "mediaType": media_type or OCI_MANIFEST,
+        **({"artifactType": artifact_type} if artifact_type else {}),
+        "config": {"mediaType": EMPTY_TYPE, "size": 2, "digest": digest_of(b"{}")},
+        "layers": [layer_descriptor(data, "oci") for data in content],
+        "subject": subject.descriptor(),
+        **({"annotations": dict(annotations)} if annotations else {}),
+    }
+    raw = json.dumps(document).encode()
+    return Image(str(document["mediaType"]), raw, b"{}", tuple(content))
+
+
 # --- into a registry ---
 
 

@@ -52,8 +52,13 @@ def referrers(
     wanted = query.get("artifactType")
     found = list(referring(content.find(repository) or RepositoryContent(), digest))
     kept = [each for each in found if wanted in (None, each["artifactType"])]
-    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": kept}
+    begun = int(query.get("skip", "0"))
+    page = kept[begun:][: rules.referrers_per_page]
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": page}
     answer = json_answer(200, index, Content_Type=OCI_INDEX)
+    if begun + len(page) < len(kept):
+        path = f"/v2/{repository}/referrers/{digest}?{urlencode({**query, 'skip': begun + len(page)})}"
+        answer = answer.with_headers(Link=f'<{path}>; rel="next"')
     return answer if wanted is None else answer.with_headers(OCI_Filters_Applied="artifactType")
 
 

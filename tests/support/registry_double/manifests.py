@@ -34,6 +34,7 @@ class Rules:
     max_chunk: int | None = None
     ranges: bool = True
     tags_per_page: int | None = None
+    referrers_per_page: int | None = None
     anonymous_mount: bool = True
 
 

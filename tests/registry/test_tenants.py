@@ -1,0 +1,141 @@
+"""Two tenants of one broker on one registry: what one may read helps the other to nothing (T24, T38)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+import pytest
+
+from app import errors
+from app.oci.digest import parse_digest
+from app.registry.client import Access, Credential, RegistryClient
+from app.registry.copy import push, survey
+from tests.support.clients import (
+    LOOPBACK,
+    QUICK,
+    child_at,
+    push_one,
+    reference_at,
+    repository_at,
+    signed_in,
+    target_at,
+)
+from tests.support.images import make_image, make_referrer, plant
+from tests.support.registry import MountDeclined, RegistryDouble
+
+USERS = {"alice": "alice's-5ecret", "bob": "bob's-5ecret"}
+PRIVATE = make_image(media="oci", seed="private")
+SIGNATURE = make_referrer(PRIVATE)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Alice has pushed her private image by this client, which has seen all of it; what Bob does follows."""
+
+    double: RegistryDouble
+    client: RegistryClient
+    alice: Access
+    bob: Access
+
+
+@pytest.fixture(params=["bearer", "basic"])
+async def scene(request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
+    async with (
+        RegistryDouble(auth=request.param, users=USERS) as double,
+        RegistryClient(LOOPBACK, limits=QUICK) as client,
+    ):
+        assert double.authority is not None
+        for name in USERS:
+            double.authority.grants[name] = {f"{name}/.*": {"pull", "push"}}
+        alice, bob = (signed_in(double.host, Credential(*user), tenant=user[0]) for user in USERS.items())
+        for content in (PRIVATE, SIGNATURE):
+            plant(double, "alice/src", "1", content)
+        await client.fetch_manifest(reference_at(double, f"alice/src@{PRIVATE.digest}"), alice)
+        children = [child_at(double, "alice/src", PRIVATE)]
+        targets = [target_at(double, name, [PRIVATE]) for name in ("alice/a", "alice/b")]
+        await push(client, targets, children, alice, with_referrers=True)
+        double.forget()
+        yield Scene(double, client, alice, bob)
+
+
+async def fetch(scene: Scene) -> object:
+    reference = reference_at(scene.double, f"alice/src@{PRIVATE.digest}")
+    return await scene.client.fetch_manifest(reference, scene.bob)
+
+
+async def head(scene: Scene) -> object:
+    return await scene.client.head_manifest(reference_at(scene.double, "alice/src:1"), scene.bob)
+
+
+async def fetch_config(scene: Scene) -> object:
+    (config, *_) = child_at(scene.double, "alice/src", PRIVATE).blobs
+    return await scene.client.fetch_config(repository_at(scene.double, "alice/src"), config, scene.bob)
+
+
+async def copy(scene: Scene) -> object:
+    """As if it were a source of his: he knows the manifest's bytes from elsewhere."""
+    child = child_at(scene.double, "alice/src", PRIVATE)
+    return await push_one(
+        scene.client, target_at(scene.double, "bob/app", [PRIVATE]), [child], scene.bob, with_referrers=True
+    )
+
+
+async def list_referrers(scene: Scene) -> object:
+    repository = repository_at(scene.double, "alice/src")
+    return await scene.client.list_referrers(repository, parse_digest(PRIVATE.digest), scene.bob)
+
+
+@pytest.mark.parametrize("act", [fetch, head, fetch_config, copy, list_referrers])
+async def test_what_another_tenant_may_read_is_refused(
+    scene: Scene, act: Callable[[Scene], Awaitable[object]]
+) -> None:
+    with pytest.raises(errors.RegistryDenied):
+        await act(scene)
+    assert not scene.double.blobs("bob/app")
+    assert not scene.double.tags("bob/app")
+
+
+@pytest.mark.parametrize("mounts", [True, False])
+async def test_a_blob_that_another_tenant_has_is_mounted_from_nowhere(scene: Scene, mounts: bool) -> None:
+    """Bob lists Alice's layers, whose digests he knows, in an image of his own repository."""
+    if not mounts:
+        scene.double.misbehave(MountDeclined(405), times=None)
+    scene.double.rules.anonymous_mount = False
+    scene.double.add_manifest("bob/src", "1", PRIVATE.raw, PRIVATE.media_type)
+    target = target_at(scene.double, "bob/app", [PRIVATE])
+    with pytest.raises(errors.SourceNotFound):
+        await push_one(scene.client, target, [child_at(scene.double, "bob/src", PRIVATE)], scene.bob)
+    asked = {r.query["from"] for r in scene.double.received("POST") if "from" in r.query}
+    assert asked <= {"bob/src"}
+    assert not scene.double.blobs("bob/app")
+    assert not scene.double.tags("bob/app")
+
+
+async def test_a_survey_tells_nothing_of_what_another_tenant_has(scene: Scene) -> None:
+    """Its answer about a target of his own is the same whether Alice has it or nobody."""
+    unknown = make_image(media="oci", seed="nobody's")
+    found = []
+    for image in (PRIVATE, unknown):
+        target, child = target_at(scene.double, "bob/app", [image]), child_at(scene.double, "bob/src", image)
+        found += await survey(scene.client, [target], [child], scene.bob)
+    told = [{(blob.action, blob.source) for blob in each.blobs} for each in found]
+    assert told[0] == told[1]
+    assert not [r for r in scene.double.journal if "alice" in r.target]
+
+
+async def test_nothing_of_one_tenant_is_sent_for_another(scene: Scene) -> None:
+    """Not even to the same registry: what Bob asks for goes with his name, or fails."""
+    for act in (fetch, copy):
+        with pytest.raises(errors.RegistryDenied):
+            await act(scene)
+    tokens = scene.double.received(path="/token")
+    signed = [r.headers.get("Authorization", "") for r in scene.double.journal]
+    basic = {scene_basic(await scene.alice.keychain.find(scene.double.host))}
+    assert not basic & set(signed)
+    assert all("alice" not in r.query.get("account", "") for r in tokens)
+
+
+def scene_basic(credential: Credential) -> str:
+    assert credential.basic is not None
+    return credential.basic
