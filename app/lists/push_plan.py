@@ -173,11 +173,12 @@ def plan_push(
     targets: Sequence[Reference] = (),
     conditions: Conditions = ALWAYS,
     consent: Consent = NONE,
+    referrers: bool = False,
 ) -> PushPlan:
     """Decide a push of the list to its own reference, its tags and targets, and the further `targets`.
 
-    What the list itself consents to needs no `consent`. Raises ListNotPushable naming each entry without a
-    platform, or that there are none.
+    What the list itself says, `consent` and `referrers` need not repeat. Raises ListNotPushable naming each
+    entry without a platform, or that there are none.
     """
     options = draft.options
     if (refusal := find_refusal(draft)) is not None:
@@ -197,7 +198,7 @@ def plan_push(
         order=RunOrder(draft.created_at if draft.session else now, options.run_number),
         conditions=conditions,
         consent=Consent(consent.shrink or options.allow_shrink, consent.older or options.allow_older),
-        referrers=options.referrers,
+        referrers=referrers or options.referrers,
         missing_platforms=tuple(str(platform) for platform in missing_platforms(draft)),
     )
 

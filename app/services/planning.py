@@ -22,6 +22,7 @@ from app.services.credentials import Credentials
 from app.services.intake import Intake
 from app.services.push_children import load_children, parse_children, targets_of
 from app.services.push_guard import Decision, PushGuard
+from app.services.push_result import referrers_document
 from app.services.pushes import PushRequest
 from app.store.database import Database
 from app.store.lists import get_list
@@ -66,7 +67,7 @@ class Planning:
         async with self._database.transaction() as tx:
             manifests = await load_children(tx, operation.project_id, plan)
         children = await parse_children(self._client, plan, manifests)
-        found = await survey(self._client, targets_of(plan), children, access)
+        found = await survey(self._client, targets_of(plan), children, access, with_referrers=plan.referrers)
         guard = PushGuard(self._database, self._client, access, operation.project_id, _push(operation, plan))
         decision = await guard.decide(_held(plan, found))
         document = {**request["list"], **_document(plan, found, decision)}
@@ -151,6 +152,7 @@ def _target(target: PushTarget, found: Survey, decision: Decision) -> dict[str, 
             }
             for placed in found.manifests
         ],
+        "referrers": referrers_document(target, found.referrers),
         "blobs": [
             {
                 "digest": str(blob.digest),

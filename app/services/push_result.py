@@ -8,6 +8,7 @@ from typing import Any
 
 from app.lists.push_plan import PushPlan, PushTarget
 from app.registry.copy import CopyResult, TagAction
+from app.registry.graph import PlacedReferrer
 from app.store.pushes import Push
 
 
@@ -30,6 +31,20 @@ def moved_references(result: Mapping[str, Any]) -> list[str]:
         target["reference"]
         for target in result["targets"]
         if target["action"] == TagAction.MOVED and "@" not in target["reference"]
+    ]
+
+
+def referrers_document(target: PushTarget, placed: Sequence[PlacedReferrer]) -> list[dict[str, Any]]:
+    """What refers to the images, and came along."""
+    return [
+        {
+            "reference": f"{target.repository}@{each.digest}",
+            "digest": str(each.digest),
+            "subject": str(each.subject),
+            "artifact_type": each.artifact_type,
+            "action": each.action.value,
+        }
+        for each in placed
     ]
 
 
@@ -61,6 +76,7 @@ def _targets(plan: PushPlan, target: PushTarget, result: CopyResult, kept: Push)
             "previous_digest": kept.previous.get(reference),
             "difference": kept.differences.get(reference),
             "manifests": manifests,
+            "referrers": referrers_document(target, result.referrers),
             "blobs": asdict(result.blobs),
         }
         for reference, action in zip(target.references(plan.index.digest), actions, strict=True)

@@ -48,6 +48,7 @@ class PushRequest:
     targets: Sequence[Reference] = ()
     conditions: Conditions = ALWAYS
     consent: Consent = NONE
+    referrers: bool = False
 
     def plan(self, draft: Draft) -> PushPlan:
         """What is decided of the list as it stands, now."""
@@ -57,6 +58,7 @@ class PushRequest:
             targets=self.targets,
             conditions=self.conditions,
             consent=self.consent,
+            referrers=self.referrers,
         )
 
 
@@ -197,7 +199,15 @@ class Pushes:
         judge = PushGuard(self._database, self._client, access, attempt.operation.project_id, planned)
         guard = Guard(partial(self._guard, attempt, planned, judge), is_strict=plan.conditions != ALWAYS)
         try:
-            return await push(self._client, targets_of(plan), children, access, progress.tell, guard=guard)
+            return await push(
+                self._client,
+                targets_of(plan),
+                children,
+                access,
+                progress.tell,
+                guard=guard,
+                with_referrers=plan.referrers,
+            )
         except BrokerError as error:
             members = {**error.members, "targets": progress.document()}
             raise type(error)(error.detail, errors=error.errors, **members) from error

@@ -22,7 +22,7 @@ from app.lists.source import at
 from app.oci.digest import parse_digest
 from app.services.pushes import PushRequest
 
-router = APIRouter(prefix="/v1/lists", tags=["pushes"])
+router = APIRouter(prefix="/v1/lists", tags=["lists"])
 
 WaitDep = Annotated[Wait, Depends(waits(DEFAULT_SECONDS))]
 PushWaitDep = Annotated[Wait, Depends(waits(PUSH_SECONDS))]
@@ -99,6 +99,7 @@ def _wanted(body: PlanPush, *, purge: bool = False) -> PushRequest:
         targets=tuple(parse_at(text, f"/targets/{position}") for position, text in enumerate(body.targets)),
         conditions=_conditions(body),
         consent=Consent(shrink=body.allow_shrink, older=body.allow_older),
+        referrers=body.referrers,
     )
 
 

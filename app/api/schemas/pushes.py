@@ -17,6 +17,7 @@ from app.store.pushes import PushState
 
 ManifestAction = TypeAliasType("ManifestAction", Literal["put", "present"])
 BlobAction = TypeAliasType("BlobAction", Literal["mounted", "copied", "skipped"])
+ReferrerAction = TypeAliasType("ReferrerAction", Literal["put", "present", "missing"])
 TagAction = TypeAliasType("TagAction", Literal["moved", "left"])
 
 
@@ -34,6 +35,9 @@ class PlanPush(Body):
     allow_shrink: bool = Field(
         False, description="Take platforms from a tag that has them now, as if the list said so."
     )
+    referrers: bool = Field(
+        False, description="Copy what refers to the images along, as if the list said so."
+    )
     allow_older: bool = Field(
         False, description="Overwrite what a newer run has put, as if the list said so."
     )
@@ -45,6 +49,16 @@ class PushedManifest(Document):
     reference: str
     digest: str
     action: ManifestAction
+
+
+class PushedReferrer(Document):
+    """What refers to one of the images, such as a signature or an SBOM, and came along."""
+
+    reference: str
+    digest: str
+    subject: str = Field(description="The digest that it refers to.")
+    artifact_type: str | None = None
+    action: ReferrerAction = Field(description="`missing`: where it was listed it could not be found.")
 
 
 class PushedBlobs(Document):
@@ -87,6 +101,7 @@ class PushedTarget(Document):
     previous_digest: str | None = Field(None, description="What the tag held before.")
     difference: Difference | None = Field(None, description="Null where the tag held nothing, or this.")
     manifests: list[PushedManifest]
+    referrers: list[PushedReferrer] = Field(default_factory=list)
     blobs: PushedBlobs
 
 
@@ -152,6 +167,7 @@ class PlannedTarget(Document):
     repository: str
     tags: list[PlannedTag]
     manifests: list[PushedManifest]
+    referrers: list[PushedReferrer] = Field(default_factory=list)
     blobs: list[PlannedBlob]
     totals: PushedBlobs
 

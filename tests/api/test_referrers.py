@@ -1,0 +1,64 @@
+"""What refers to images comes along when it is asked for, and what has a subject is listed with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.broker import Broker
+from tests.support.images import make_image, make_referrer, plant
+from tests.support.registry import RegistryDouble, Rules
+from tests.support.shelf import put
+
+Json = dict[str, Any]
+IMAGE = make_image(media="oci", seed="signed")
+SIGNATURE = make_referrer(IMAGE, seed="signature")
+
+
+@pytest.fixture
+async def source(registry: RegistryDouble) -> str:
+    reference = put(registry, "signed", IMAGE)
+    plant(registry, "signed", SIGNATURE.digest, SIGNATURE)
+    return reference
+
+
+async def test_signatures_come_along_when_the_list_says_so(
+    broker: Broker, registry: RegistryDouble, source: str
+) -> None:
+    draft = await broker.create(f"{registry.host}/app:1", source, referrers=True)
+    planned = await broker.call("POST", f"/v1/lists/{draft['id']}/plan", {"insecure": True})
+    pushed = await broker.push(draft["id"])
+    (told,) = pushed["targets"][0]["referrers"]
+    assert (told["digest"], told["subject"], told["action"]) == (SIGNATURE.digest, IMAGE.digest, "put")
+    assert planned["targets"][0]["referrers"] == [told]
+    assert registry.get_manifest("app", SIGNATURE.digest)
+
+
+async def test_signatures_stay_where_they_are_when_nobody_asks(
+    broker: Broker, registry: RegistryDouble, source: str
+) -> None:
+    draft = await broker.create(f"{registry.host}/app:1", source)
+    assert (await broker.push(draft["id"]))["targets"][0]["referrers"] == []
+    assert SIGNATURE.digest not in registry.content.at("app").manifests
+    asked = await broker.push(draft["id"], referrers=True)
+    assert [each["action"] for each in asked["targets"][0]["referrers"]] == ["put"]
+
+
+@pytest.mark.parametrize("has_api", [True, False])
+async def test_an_index_with_a_subject_is_found_from_it(broker: Broker, has_api: bool) -> None:
+    async with RegistryDouble(rules=Rules(referrers_api=has_api)) as registry:
+        plant(registry, "app", "base", IMAGE)
+        draft = await broker.create(
+            f"{registry.host}/app:1",
+            put(registry, "signed", IMAGE),
+            subject={"mediaType": IMAGE.media_type, "digest": IMAGE.digest, "size": len(IMAGE.raw)},
+            artifact_type="application/vnd.example.bundle",
+        )
+        await broker.push(draft["id"])
+        tag = IMAGE.digest.replace(":", "-")
+        assert (tag in registry.tags("app")) is not has_api
+        if not has_api:
+            raw = registry.get_manifest("app", tag)[1]
+            assert draft["digest"].encode() in raw
+            assert b"application/vnd.example.bundle" in raw
