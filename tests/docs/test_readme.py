@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,8 +17,9 @@ from tests.support.docker_registry import (
     find_docker_registry,
 )
 from tests.support.images import make_image_for, seed
-from tests.support.readme import ROOT, marked_commands
+from tests.support.readme import marked_commands
 from tests.support.served import served
+from tests.support.shell import documents, run
 
 TOKEN = "a-token-for-the-readme"
 COMMANDS = marked_commands("README.md")
@@ -32,33 +31,6 @@ pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is no
 async def broker(tmp_path: Path) -> AsyncIterator[str]:
     async with served(tmp_path / "data", {"BROKER_ADMIN_TOKEN": TOKEN}) as running:
         yield running.base_url
-
-
-async def run(commands: str, directory: Path, **variables: str) -> list[str]:
-    """The standard output of shell commands, which all have to succeed."""
-    (directory / "scripts").unlink(missing_ok=True)
-    (directory / "scripts").symlink_to(ROOT / "scripts")
-    process = await asyncio.create_subprocess_exec(
-        *("bash", "-euo", "pipefail", "-c", commands),
-        cwd=directory,
-        env={**os.environ, **variables},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, complaints = await process.communicate()
-    assert process.returncode == 0, output.decode() + complaints.decode()
-    return output.decode().splitlines()
-
-
-def documents(lines: list[str]) -> list[dict[str, object]]:
-    """The JSON documents in curl's output, which puts no newline between two."""
-    decoder, text, found = json.JSONDecoder(), "".join(lines), []
-    text = text[text.index("{") :]
-    while text:
-        document, end = decoder.raw_decode(text)
-        found.append(document)
-        text = text[end:].lstrip()
-    return found
 
 
 async def sample(registry: DockerRegistry, directory: Path) -> None:
