@@ -28,7 +28,7 @@ from app.registry.client import AccessPolicy, Credential, Keychain, Limits, Regi
 from app.registry.trust import read_certs_dir
 from app.registry.urls import canonical_registry
 from app.runner.housekeeper import Housekeeper
-from app.runner.runner import Runner
+from app.runner.runner import LEASE, Runner
 from app.services.attempts import Handler
 from app.services.composing import Composer
 from app.services.credentials import Credentials
@@ -274,10 +274,10 @@ def _announce(announce: Announce, address: str, made: str | None) -> None:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, wired: Wired, policy: RetryPolicy | None = None
+    settings: Settings, wired: Wired, policy: RetryPolicy | None = None, *, lease: timedelta = LEASE
 ) -> AsyncIterator[Services]:
     """The services with a worker beside them, which is stopped gracefully at the end."""
-    runner = _runner(settings, wired, policy)
+    runner = _runner(settings, wired, policy, lease)
     async with _listening(wired), _asking(wired), asyncio.TaskGroup() as group:
         group.create_task(runner.run())
         try:
@@ -321,13 +321,17 @@ async def _asking(wired: Wired) -> AsyncIterator[None]:
             sharing.cancel()
 
 
-def _runner(settings: Settings, wired: Wired, policy: RetryPolicy | None = None) -> Runner:
+def _runner(
+    settings: Settings, wired: Wired, policy: RetryPolicy | None = None, lease: timedelta = LEASE
+) -> Runner:
     return Runner(
         wired.database,
         wired.notifications,
         wired.handlers,
         concurrency=settings.worker_concurrency,
         share=settings.registry_operations,
+        lease=lease,
+        beat=lease / 3,
         grace=timedelta(seconds=settings.stop_seconds),
         policy=policy,
     )

@@ -6,11 +6,7 @@ import asyncio
 import logging
 import os
 import random
-import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 from uuid import UUID, uuid4
 
 from sqlalchemy import text
@@ -23,14 +19,13 @@ from app.store.database import Database
 from tests.support.chaos_worker import LEASE, TABLES
 from tests.support.queueing import listening, new_project, running, until, wanted
 from tests.support.restartable import restartable_postgres
+from tests.support.workers import Workers
 
 logger = logging.getLogger(__name__)
 
-PROJECT = Path(__file__).parents[2]
 # Larger for a night: the seed is printed, the number of operations is what costs time.
 OPERATIONS = int(os.environ.get("CHAOS_OPERATIONS", "80"))
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
-WORKERS = 3
 PATIENCE_SECONDS = 60 + OPERATIONS
 
 ENDS = text("SELECT operation_id FROM operation_events WHERE kind IN ('succeeded', 'failed', 'cancelled')")
@@ -41,57 +36,8 @@ def seeded_dice() -> random.Random:
     return random.Random(SEED)
 
 
-class Workers:
-    """Processes that are replaced when they die."""
-
-    def __init__(self, url: str, dice: random.Random) -> None:
-        self._url = url
-        self._dice = dice
-        self._processes: list[asyncio.subprocess.Process] = []
-        self.deaths = 0
-
-    async def start(self) -> None:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "tests.support.chaos_worker",
-            self._url,
-            str(self._dice.randrange(10**6)),
-            cwd=PROJECT,
-        )
-        self._processes.append(process)
-
-    async def kill_one(self) -> None:
-        victim = self._processes.pop(self._dice.randrange(len(self._processes)))
-        victim.kill()
-        await victim.wait()
-        self.deaths += 1
-        await self.start()
-
-    async def stall_one(self, seconds: float) -> None:
-        """Past its lease, and then it goes on as if nothing had been."""
-        victim = self._dice.choice(self._processes)
-        victim.send_signal(signal.SIGSTOP)
-        await asyncio.sleep(seconds)
-        victim.send_signal(signal.SIGCONT)
-
-    async def stop(self) -> None:
-        for process in self._processes:
-            with suppress(ProcessLookupError):
-                process.kill()
-        for process in self._processes:
-            await process.wait()
-
-
-@asynccontextmanager
-async def workers_on(url: str, dice: random.Random, count: int) -> AsyncIterator[Workers]:
-    workers = Workers(url, dice)
-    try:
-        for _ in range(count):
-            await workers.start()
-        yield workers
-    finally:
-        await workers.stop()
+def chaos_workers(url: str, dice: random.Random) -> Workers:
+    return Workers(lambda: ["tests.support.chaos_worker", url, str(dice.randrange(10**6))], dice)
 
 
 async def prepare(database: Database) -> UUID:
@@ -155,7 +101,7 @@ async def test_workers_killed_at_random_lose_nothing_and_never_share_a_key(
 ) -> None:
     dice = seeded_dice()
     project_id = await prepare(database)
-    async with workers_on(database_url, dice, WORKERS) as workers, asyncio.timeout(PATIENCE_SECONDS):
+    async with chaos_workers(database_url, dice) as workers, asyncio.timeout(PATIENCE_SECONDS):
         accepting = asyncio.create_task(accept(database, project_id, random.Random(SEED), OPERATIONS))
         while not accepting.done() or await left(database):
             await asyncio.sleep(0.5 + dice.random())
@@ -173,7 +119,7 @@ async def test_what_a_stalled_worker_does_after_its_lease_counts_for_nothing(
 ) -> None:
     dice = seeded_dice()
     project_id = await prepare(database)
-    async with workers_on(database_url, dice, WORKERS) as workers, asyncio.timeout(PATIENCE_SECONDS):
+    async with chaos_workers(database_url, dice) as workers, asyncio.timeout(PATIENCE_SECONDS):
         accepting = asyncio.create_task(accept(database, project_id, random.Random(SEED), OPERATIONS // 2))
         await until(lambda: some_run(database))
         while not accepting.done() or await left(database):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from tests.support.images import Image
 from tests.support.registry import RegistryDouble
 from tests.support.soak import REPOSITORIES, USERS, Soak, Tally, failing_registries, lots, pool
 
-__all__ = ["soak_broker"]
+__all__ = ["Caller", "credentials_for", "order_all", "soak_broker"]
 
 Json = dict[str, Any]
 
@@ -122,25 +122,31 @@ async def soak_broker(plan: Soak, database_url: str) -> Tally:
     Faults strike from the first creation to the last push.
     """
     tally = Tally()
-    async with failing_registries(plan, tally) as doubles:
-        credentials = {double.host: {"username": "user", "password": USERS["user"]} for double in doubles}
-        async with Broker(
+    async with (
+        failing_registries(plan, tally) as doubles,
+        Broker(
             database_url,
             policy=plan.policy,
             prompt=plan.prompt,
             limits=plan.limits,
-            registry_credentials=credentials,
+            registry_credentials=credentials_for(doubles),
             worker_concurrency=plan.side_by_side,
             registry_operations=plan.side_by_side // 2,
             pool_size=10,
-        ) as broker:
-            await _order_all(plan, Caller(broker, tally), doubles, tally)
+        ) as broker,
+    ):
+        await order_all(plan, Caller(broker, tally), doubles, tally)
     return tally
 
 
-async def _order_all(plan: Soak, caller: Caller, doubles: Sequence[RegistryDouble], tally: Tally) -> None:
-    images, gate = pool(plan.seed), asyncio.Semaphore(plan.side_by_side)
-    target, elsewhere = doubles
+def credentials_for(doubles: Sequence[RegistryDouble]) -> dict[str, dict[str, str]]:
+    """As the operator sets them."""
+    return {double.host: {"username": "user", "password": USERS["user"]} for double in doubles}
+
+
+async def order_all(plan: Soak, caller: Caller, doubles: Sequence[RegistryDouble], tally: Tally) -> None:
+    """Every list, so many side by side; each success is looked at as soon as it is told."""
+    gate = asyncio.Semaphore(plan.side_by_side)
 
     async def one(order: Order) -> None:
         async with gate:
@@ -153,7 +159,13 @@ async def _order_all(plan: Soak, caller: Caller, doubles: Sequence[RegistryDoubl
         tally.wrong += not order.is_met_by(pushed)
 
     async with asyncio.TaskGroup() as group:
-        for number, chosen in enumerate(lots(plan)):
-            listed = {f"{name}{n}": images[name][n] for name, n in chosen.items()}
-            order = Order(number, target if number % 2 else elsewhere, target, listed)
+        for order in _orders(plan, doubles):
             group.create_task(one(order))
+
+
+def _orders(plan: Soak, doubles: Sequence[RegistryDouble]) -> Iterator[Order]:
+    images = pool(plan.seed)
+    target, elsewhere = doubles
+    for number, chosen in enumerate(lots(plan)):
+        listed = {f"{name}{n}": images[name][n] for name, n in chosen.items()}
+        yield Order(number, target if number % 2 else elsewhere, target, listed)

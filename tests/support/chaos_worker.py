@@ -19,6 +19,7 @@ from app.services.attempts import Attempt, Handler
 from app.store.database import Database
 from app.store.notifications import Notifications
 from tests.support.postgres import connected
+from tests.support.workers import end_with_parent
 
 LEASE = timedelta(seconds=2)
 FAILURES = 0.1
@@ -62,13 +63,6 @@ class ChaosWork:
             raise RegistryUnavailable("The registry had a bad moment.")
 
 
-async def end_with(parent: int) -> None:
-    """A test run that is killed leaves no workers behind."""
-    while os.getppid() == parent:  # noqa: ASYNC110
-        await asyncio.sleep(1)
-    os._exit(1)
-
-
 async def main(url: str, seed: int) -> None:
     database, notifications = Database(url), Notifications(url)
     runner = Runner(
@@ -82,7 +76,7 @@ async def main(url: str, seed: int) -> None:
         policy=RetryPolicy(max_attempts=1000, base=0.05, cap=0.2),
     )
     async with asyncio.TaskGroup() as group:
-        group.create_task(end_with(os.getppid()))
+        group.create_task(end_with_parent(os.getppid()))
         group.create_task(notifications.run())
         group.create_task(runner.run())
 

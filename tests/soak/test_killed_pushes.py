@@ -1,0 +1,210 @@
+"""Workers die or stall in the midst of pushes: each ends once, and its tag is moved to all or to nothing.
+
+KILLED_PUSHES makes it longer, SOAK_SEED repeats the lists and the dice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from tests.support.broker import KEY, Broker, new_token
+from tests.support.broker_soak import Caller, credentials_for, order_all
+from tests.support.clients import until
+from tests.support.images import make_image
+from tests.support.postgres import connected
+from tests.support.push_worker import LEASE
+from tests.support.registry import Fault, RegistryDouble, Rule, Silence
+from tests.support.registry_double.wire import Answer, Exchange
+from tests.support.shelf import put, shelve
+from tests.support.soak import Soak, Tally, failing_registries
+from tests.support.workers import Workers
+
+PUSHES = int(os.environ.get("KILLED_PUSHES", "24"))
+PATIENCE_SECONDS = 180 + 5 * PUSHES
+SECONDS_BETWEEN = 2.0
+# Each push fails now and then for other reasons too.
+FAULTS = 0.02
+
+ENDS = text(
+    "SELECT state, count(operation_events.id) AS ends FROM operations LEFT JOIN operation_events "
+    "ON operation_id = operations.id AND operation_events.kind IN ('succeeded', 'failed', 'cancelled') "
+    "GROUP BY operations.id"
+)
+PUSH = {"insecure": True}
+PUSH_STATES = text("SELECT DISTINCT state FROM pushes")
+
+
+@dataclass(frozen=True, slots=True)
+class Late(Fault):
+    """The registry takes a moment of random length, so that deaths come in the midst of pushes."""
+
+    dice: random.Random
+    longest: float = 0.08
+
+    async def instead(self, exchange: Exchange) -> Answer | None:
+        await exchange.pause(self.longest * self.dice.random())
+        return None
+
+
+@pytest.fixture
+def seed() -> int:
+    return int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(10**6))
+
+
+def push_workers(
+    broker: Broker, doubles: Sequence[RegistryDouble], dice: random.Random, *, count: int = 3
+) -> Workers:
+    """Workers as an operator starts them, of the same database and with the same secret key as the API."""
+    assert broker.settings.database_url is not None
+    variables = {
+        "DATABASE_URL": broker.settings.database_url.get_secret_value(),
+        "BROKER_SECRET_KEY": KEY,
+        "BROKER_ALLOW_LOOPBACK": "true",
+        "BROKER_WORKER_CONCURRENCY": "32",
+        "BROKER_REGISTRY_OPERATIONS": "12",
+        "BROKER_REGISTRY_CREDENTIALS": json.dumps(credentials_for(doubles)),
+        "BROKER_LOG_LEVEL": "error",
+    }
+    return Workers(lambda: ["tests.support.push_worker"], dice, count=count, variables=variables)
+
+
+@asynccontextmanager
+async def late_registries(plan: Soak, tally: Tally) -> AsyncIterator[list[RegistryDouble]]:
+    async with failing_registries(plan, tally) as doubles:
+        for double in doubles:
+            double.misbehave(Late(random.Random(plan.seed)), times=None)
+        yield doubles
+
+
+async def survive(
+    plan: Soak, database_url: str, harm: Callable[[Workers, random.Random], Awaitable[None]]
+) -> Tally:
+    """All pushes of the plan, while workers are harmed now and then; some work is done between."""
+    tally, dice = Tally(), random.Random(plan.seed)
+    async with (
+        asyncio.timeout(PATIENCE_SECONDS),
+        late_registries(plan, tally) as doubles,
+        Broker(database_url, worker=False, pool_size=10) as broker,
+        push_workers(broker, doubles, dice) as workers,
+    ):
+        ordering = asyncio.create_task(order_all(plan, Caller(broker, tally), doubles, tally))
+        ended = 0
+        while not ordering.done():
+            await asyncio.sleep(SECONDS_BETWEEN * (0.5 + dice.random()))
+            if ended != tally.attempts and not ordering.done():
+                ended = tally.attempts
+                await harm(workers, dice)
+        await ordering
+        for double in doubles:
+            bodies = {(put.repository, put.tag, put.digest) for put in double.tag_puts}
+            assert len(bodies) == len({(repository, tag) for repository, tag, _ in bodies})
+    return tally
+
+
+async def check(plan: Soak, tally: Tally, database_url: str) -> None:
+    assert tally.succeeded == plan.pushes, tally
+    assert tally.wrong == tally.partial == 0
+    async with connected(database_url) as connection:
+        ended = (await connection.execute(ENDS)).all()
+        states = (await connection.execute(PUSH_STATES)).scalars().all()
+    assert len(ended) >= 2 * plan.pushes
+    assert {row.ends for row in ended} == {1}
+    assert states == ["succeeded"]
+
+
+async def test_pushes_survive_the_deaths_of_their_workers(
+    seed: int, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan, deaths = Soak(PUSHES, FAULTS, seed, side_by_side=12), 0
+
+    async def kill(workers: Workers, dice: random.Random) -> None:
+        nonlocal deaths
+        await workers.kill_one()
+        deaths = workers.deaths
+
+    tally = await survive(plan, database_url, kill)
+    with capsys.disabled():
+        print(f"\nseed {seed}, {PUSHES} pushes, {deaths} workers killed: {tally}")  # noqa: T201
+    await check(plan, tally, database_url)
+    assert deaths
+
+
+async def test_a_worker_that_wakes_up_after_its_lease_spoils_nothing(seed: int, database_url: str) -> None:
+    plan = Soak(PUSHES // 2, FAULTS, seed, side_by_side=12)
+
+    async def stall(workers: Workers, dice: random.Random) -> None:
+        await workers.stall_one(LEASE.total_seconds() * (1 + dice.random() / 2))
+
+    await check(plan, await survive(plan, database_url, stall), database_url)
+
+
+# What the worker waits for when it dies: a request, whether it took effect, and how many like it came first.
+MOMENTS = (
+    ("POST", "/blobs/uploads/", False, 0),
+    ("POST", "/blobs/uploads/", True, 2),
+    ("PUT", "/blobs/uploads/", False, 1),
+    ("PUT", "/blobs/uploads/", True, 0),
+    ("PUT", "/manifests/sha256:", False, 0),
+    ("PUT", "/manifests/sha256:", True, 1),
+    ("PUT", "/manifests/1$", False, 0),
+    ("PUT", "/manifests/1$", True, 0),
+    ("GET", "/manifests/1$", False, 0),
+)
+
+
+async def test_a_push_goes_on_from_wherever_its_worker_died(
+    database_url: str, registry: RegistryDouble, seed: int
+) -> None:
+    """And what its tag held before is what it held before the first attempt."""
+    token = new_token()
+    async with RegistryDouble() as source:
+        sources = shelve(source, "linux/amd64", "linux/arm64") + shelve(registry, "linux/s390x")
+        async with Broker(database_url, token=token) as composer:
+            drafts = [
+                await composer.create(f"{registry.host}/app{n}:1", *sources) for n in range(len(MOMENTS))
+            ]
+        for n in range(len(MOMENTS)):
+            put(registry, f"app{n}", make_image(seed="before"))
+        moments = [
+            registry.misbehave(Silence(takes_effect=done), method=method, path=f"/app{n}{path}", after=after)
+            for n, (method, path, done, after) in enumerate(MOMENTS)
+        ]
+        pushed = await push_through_a_death(database_url, token, drafts, moments, random.Random(seed))
+    before = make_image(seed="before").digest
+    for n, operation in enumerate(pushed):
+        assert operation["state"] == "succeeded", (MOMENTS[n], operation["problem"])
+        assert operation["attempts"] == 2, MOMENTS[n]
+        (reached,) = operation["result"]["targets"]
+        assert reached["previous_digest"] == before, MOMENTS[n]
+        assert registry.tags(f"app{n}") == {"1": drafts[n]["digest"]}
+    assert registry.partial_tag_puts == []
+
+
+async def push_through_a_death(
+    database_url: str, token: str, drafts: Sequence[Any], moments: Sequence[Rule], dice: random.Random
+) -> list[Any]:
+    """The operations of these pushes, whose worker is killed when all have come to their moment."""
+    async with (
+        asyncio.timeout(PATIENCE_SECONDS),
+        Broker(database_url, worker=False, token=token) as broker,
+        push_workers(broker, (), dice, count=1) as workers,
+    ):
+        accepted = [
+            await broker.call(
+                "POST", f"/v1/lists/{draft['id']}/push", PUSH, status=202, Prefer="respond-async"
+            )
+            for draft in drafts
+        ]
+        await until(lambda: all(moment.hits for moment in moments))
+        await workers.kill_one()
+        return [await broker.ended(operation["id"]) for operation in accepted]
