@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+import logging
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
 from uuid import UUID
 
+from app.errors import Unavailable
 from app.operations.states import Kind, State
 from app.services.attempts import Handler, conclude
 from app.store import operations as store
@@ -16,6 +19,25 @@ from app.store.operations import Operation, OperationEvent
 
 POLL_SECONDS = 5.0
 EVENTS_AT_ONCE = 100
+
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """A full one has more behind it."""
+
+    events: Sequence[OperationEvent]
+    has_ended: bool
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.events) == EVENTS_AT_ONCE
+
+    @property
+    def is_last(self) -> bool:
+        return self.has_ended and not self.is_full
 
 
 class Operations:
@@ -76,23 +98,23 @@ class Operations:
         """Events after the last one seen, as they happen; ends after the one that ends the operation."""
         async with self._notifications.subscribe(OPERATION_CHANGED, str(operation_id)) as changes:
             while True:
-                # Read before the events: if it has ended, the event that says so is among those read next.
-                operation = await self.get(project_id, operation_id)
-                async for event in self._events(project_id, operation_id, last_event_id):
+                batch = await self._read(project_id, operation_id, last_event_id)
+                for event in batch.events:
                     last_event_id = event.id
                     yield event
-                if operation.state.ended:
+                if batch.is_last:
                     return
-                await changes.wait(self._poll)
+                if not batch.is_full:
+                    await changes.wait(self._poll)
 
-    async def _events(
-        self, project_id: UUID, operation_id: UUID, last_id: int
-    ) -> AsyncIterator[OperationEvent]:
-        full = True
-        while full:
+    async def _read(self, project_id: UUID, operation_id: UUID, last_id: int) -> _Batch:
+        try:
             async with self._database.transaction() as tx:
+                # Read before the events: if it has ended, the event that says so is among those read next.
+                operation = await store.get(tx, project_id, operation_id)
                 events = await store.events_after(tx, project_id, operation_id, last_id, EVENTS_AT_ONCE)
-            for event in events:
-                last_id = event.id
-                yield event
-            full = len(events) == EVENTS_AT_ONCE
+        except Unavailable:
+            # Who follows an operation is not cut off by a restart of the database.
+            logger.warning("The events of operation %s can't be read at the moment", operation_id)
+            return _Batch((), has_ended=False)
+        return _Batch(events, has_ended=operation.state.ended)

@@ -118,6 +118,23 @@ async def test_a_stream_of_many_events_leaves_none_out(
     assert len(events) == 252
 
 
+async def test_a_stream_outlasts_a_database_that_can_not_be_asked(
+    database_url: str, database: Database, notifications: Notifications, service: Operations, project_id: UUID
+) -> None:
+    small = Database(database_url, pool_size=1, pool_wait=0.01)
+    operation = await enqueued(database, project_id)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        stream = Operations(small, notifications, poll=0.01).stream(project_id, operation.id)
+        assert (await anext(stream)).kind == "queued"
+        async with small.transaction():
+            following = asyncio.create_task(follow(stream))
+            await asyncio.sleep(0.1)
+            assert not following.done()
+        await service.cancel(project_id, operation.id)
+        await following
+    await small.dispose()
+
+
 async def test_whoever_stops_following_leaves_nothing_behind(
     database: Database, notifications: Notifications, service: Operations, project_id: UUID
 ) -> None:
