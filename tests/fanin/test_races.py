@@ -1,0 +1,20 @@
+"""Two sessions for one tag, their legs interleaved at random; FANIN_RACES makes it longer."""
+
+from __future__ import annotations
+
+import os
+
+from tests.support.fanin.calls import Apis
+from tests.support.fanin.races import run_races
+from tests.support.registry import RegistryDouble
+
+RACES = int(os.environ.get("FANIN_RACES", "12"))
+
+
+async def test_sessions_never_mix_and_the_tag_ends_at_the_newer_one(
+    apis: Apis, registry: RegistryDouble, seed: int
+) -> None:
+    """Newer is the run with the higher number, or, where runs have none, the list that was created later."""
+    races = await run_races(RACES, seed, apis, registry, legs=4)
+    assert races.wrong == [], f"FANIN_SEED={seed}"
+    assert races.races == RACES
