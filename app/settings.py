@@ -142,10 +142,13 @@ class Settings(BaseSettings):
     token_origins: Annotated[dict[str, tuple[str, ...]], NoDecode, BeforeValidator(_decode)] = {}
     """For each registry, further origins that may be sent its credentials in exchange for a token."""
 
-    worker_concurrency: Count = 64
+    worker_concurrency: Count = 96
     """Operations that one process runs at the same time."""
-    registry_operations: Count = 16
-    """How many of them may be for the same registries: one that is slow takes no more of the room."""
+    registry_operations: Count = 24
+    """How many of them may be for the same registries: one that is slow takes no more of the room.
+
+    A build of twenty legs comes all at once.
+    """
     registry_concurrency: Count = 32
     """Requests that one process makes to one registry host at the same time."""
     registry_connect_seconds: Seconds = 10.0

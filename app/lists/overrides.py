@@ -23,6 +23,9 @@ class PlatformOverride:
 
     def over(self, resolved: Platform) -> Platform:
         """The effective platform."""
+        if not self.members:
+            # By far the most, and asked for again and again.
+            return resolved
         texts = {name: self._text(name, getattr(resolved, name)) for name in _TEXTS}
         features = self.members.get("os_features", resolved.os_features)
         return replace(resolved, **texts, os_features=features if isinstance(features, tuple) else ())

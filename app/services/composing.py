@@ -156,5 +156,5 @@ async def _open_or_create(tx: Transaction, call: Call, request: ListRequest) -> 
         # Created and removed by others between the two looks.
         raise Unavailable("The list changed too fast; try again", retry_after=1)
     if not request.amend:
-        raise list_exists(present)
+        raise list_exists(present.reference, present.id)
     return present

@@ -117,9 +117,9 @@ class Lists:
         async with self._database.transaction() as tx:
             if earlier := await self._intake.find_earlier(tx, call, operation_id):
                 return earlier
-            present = await stored.find_list(tx, call.project_id, reference, request.session)
+            present = await stored.find_list_id(tx, call.project_id, reference, request.session)
             if present is not None and not request.amend:
-                raise list_exists(present)
+                raise list_exists(reference, present)
             return await self._intake.accept(
                 tx,
                 call,
@@ -127,7 +127,7 @@ class Lists:
                 Kind.CREATE_LIST,
                 request.document(),
                 registries=[source.reference.registry for source in found],
-                list_id=present.id if present else None,
+                list_id=present,
             )
 
     async def add(self, call: Call, list_id: UUID, sources: Sequence[Any], *, insecure: bool) -> Operation:
@@ -284,9 +284,9 @@ def no_such_list(reference: Reference) -> ListNotFound:
     return ListNotFound(f"No such manifest: {reference}", reference=str(reference))
 
 
-def list_exists(present: Draft) -> ListExists:
+def list_exists(reference: Reference, list_id: UUID) -> ListExists:
     return ListExists(
-        f"There is a list {present.reference} already: say amend to add to it, name a session, or remove it",
-        list_id=str(present.id),
-        reference=str(present.reference),
+        f"There is a list {reference} already: say amend to add to it, name a session, or remove it",
+        list_id=str(list_id),
+        reference=str(reference),
     )

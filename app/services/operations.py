@@ -57,7 +57,7 @@ class Operations:
         self._poll = poll
 
     async def get(self, project_id: UUID, operation_id: UUID) -> Operation:
-        async with self._database.transaction() as tx:
+        async with self._database.reading() as tx:
             return await store.get(tx, project_id, operation_id)
 
     async def page(

@@ -122,7 +122,7 @@ class Pushes:
             return await self._accept(tx, call, again, purge=False, insecure=insecure)
 
     async def get(self, project_id: UUID, push_id: UUID) -> Push:
-        async with self._database.transaction() as tx:
+        async with self._database.reading() as tx:
             return await stored.get_push(tx, project_id, push_id)
 
     async def page(

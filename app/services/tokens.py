@@ -26,7 +26,7 @@ class Tokens:
 
     async def identify(self, text: str) -> Caller:
         """Who the token belongs to; Unauthenticated alike for unknown and revoked ones."""
-        async with self._database.transaction() as tx:
+        async with self._database.reading() as tx:
             token = await stored.find_token(tx, _hash(text))
         if token is None:
             raise Unauthenticated("The token is not known, or was revoked")

@@ -108,8 +108,17 @@ async def get_list(tx: Transaction, project_id: UUID, list_id: UUID, *, lock: bo
 async def find_list(
     tx: Transaction, project_id: UUID, reference: Reference, session: str, *, lock: bool = False
 ) -> Draft | None:
-    key = (lists.c.reference == str(reference)) & (lists.c.session == session)
-    return await _find(tx, project_id, key, lock=lock)
+    return await _find(tx, project_id, _named(reference, session), lock=lock)
+
+
+async def find_list_id(tx: Transaction, project_id: UUID, reference: Reference, session: str) -> UUID | None:
+    query = select(lists.c.id).where(lists.c.project_id == project_id, _named(reference, session))
+    found: UUID | None = (await tx.execute(query)).scalar_one_or_none()
+    return found
+
+
+def _named(reference: Reference, session: str) -> ColumnElement[bool]:
+    return (lists.c.reference == str(reference)) & (lists.c.session == session)
 
 
 async def page_lists(
