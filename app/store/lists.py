@@ -101,8 +101,20 @@ async def get_list(tx: Transaction, project_id: UUID, list_id: UUID, *, lock: bo
     """The list, or ListNotFound; with `lock`, no one else changes it before this transaction ends."""
     draft = await _find(tx, project_id, lists.c.id == list_id, lock=lock)
     if draft is None:
-        raise ListNotFound(f"There is no list {list_id} in this project", list_id=str(list_id))
+        raise _no_list(list_id)
     return draft
+
+
+def _no_list(list_id: UUID) -> ListNotFound:
+    return ListNotFound(f"There is no list {list_id} in this project", list_id=str(list_id))
+
+
+async def get_state(tx: Transaction, project_id: UUID, list_id: UUID) -> ListState:
+    query = select(lists.c.state).where(lists.c.project_id == project_id, lists.c.id == list_id)
+    state = (await tx.execute(query)).scalar_one_or_none()
+    if state is None:
+        raise _no_list(list_id)
+    return ListState(state)
 
 
 async def find_list(
