@@ -37,6 +37,16 @@ _POST_UNKNOWN = frozenset({400, 401, 404, 405})
 
 
 @dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A token that a registry asks for, whoever gives what it costs."""
+
+    endpoint: Endpoint
+    tenant: str
+    scopes: Scopes
+    challenge: Challenge
+
+
+@dataclass(frozen=True, slots=True)
 class _Key:
     """Whose token it is, from whom and for what: nothing less tells two tokens apart (T25 of the threats)."""
 
@@ -80,17 +90,30 @@ class Authorizer:
         if challenge is None:
             return None
         if challenge.scheme == "basic":
+            if refused is not None and refused == credential.basic:
+                credential = await access.keychain.find(endpoint.registry, refused=credential)
             return credential.basic
+        wanted = _Wanted(endpoint, access.tenant, scopes, challenge)
+        try:
+            return await self._bearer(wanted, credential, refused)
+        except errors.RegistryDenied:
+            other = await access.keychain.find(endpoint.registry, refused=credential)
+            if other == credential:
+                raise
+            return await self._bearer(wanted, other, refused)
+
+    async def _bearer(self, wanted: _Wanted, credential: Credential, refused: str | None) -> str:
+        endpoint, parameters = wanted.endpoint, wanted.challenge.parameters
         realm = plan_realm(
-            challenge.parameters["realm"],
+            parameters["realm"],
             registry=endpoint.registry,
             base=endpoint.base,
             base_verify=endpoint.verify,
             policy=self._policy,
             has_secret=not credential.is_anonymous,
         )
-        service = challenge.parameters.get("service", "")
-        key = _Key(access.tenant, credential, str(realm.url), service, scopes)
+        service = parameters.get("service", "")
+        key = _Key(wanted.tenant, credential, str(realm.url), service, wanted.scopes)
         token = self._tokens.get(key)
         if token is None or token.header == refused or self._now() >= token.until:
             subject = Subject(endpoint.registry)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app import errors
-from app.registry.helpers import ask_helper
+from app.registry.helpers import Helpers
 from app.registry.limits import Limits
 from app.registry.urls import canonical_registry
 
@@ -69,18 +69,18 @@ class Keychain:
         *,
         helpers: Mapping[str, str] | None = None,
         default_helper: str | None = None,
-        limits: Limits | None = None,
+        asked: Helpers | None = None,
     ) -> None:
         self._credentials = {canonical_registry(host): one for host, one in (credentials or {}).items()}
         self._helpers = {canonical_registry(host): name for host, name in (helpers or {}).items()}
         self._default_helper = default_helper
-        self._limits = limits or Limits()
+        self._asked = asked or Helpers(Limits())
 
     def __repr__(self) -> str:
         return f"Keychain({', '.join(sorted(self._credentials))})"
 
     @classmethod
-    def from_docker_config(cls, document: Mapping[str, Json], *, limits: Limits | None = None) -> Keychain:
+    def from_docker_config(cls, document: Mapping[str, Json], *, asked: Helpers | None = None) -> Keychain:
         """What a Docker `config.json` holds; raises InvalidInput where it can't be read."""
         credentials = {}
         for key, entry in _object(document, "auths").items():
@@ -98,7 +98,7 @@ class Keychain:
             credentials,
             helpers=helpers,
             default_helper=_parse_helper(store) if store else None,
-            limits=limits,
+            asked=asked,
         )
 
     def with_credential(self, registry: str, credential: Credential) -> Keychain:
@@ -107,11 +107,14 @@ class Keychain:
             {**self._credentials, canonical_registry(registry): credential},
             helpers={h: n for h, n in self._helpers.items() if h != canonical_registry(registry)},
             default_helper=self._default_helper,
-            limits=self._limits,
+            asked=self._asked,
         )
 
-    async def find(self, registry: str) -> Credential:
-        """The credential for a registry's host, ANONYMOUS if there is none."""
+    async def find(self, registry: str, *, refused: Credential | None = None) -> Credential:
+        """The credential for a registry's host, ANONYMOUS if there is none.
+
+        `refused` is one that is no longer taken: who gave it may have another by now.
+        """
         host = canonical_registry(registry)
         helper = self._helpers.get(host)
         if helper is None and host in self._credentials:
@@ -119,12 +122,9 @@ class Keychain:
         helper = helper or self._default_helper
         if helper is None:
             return ANONYMOUS
-        answer = await ask_helper(helper, _helper_key(host), seconds=self._limits.helper_seconds)
-        credential = ANONYMOUS if answer is None else _of_pair(*answer)
-        # A helper is a process to start: it is asked once in the life of a keychain.
-        self._credentials[host] = credential
-        self._helpers.pop(host, None)
-        return credential
+        pair = None if refused is None else _pair_of(refused)
+        answer = await self._asked.ask(helper, _helper_key(host), refused=pair)
+        return ANONYMOUS if answer is None else _of_pair(*answer)
 
 
 def parse_registry_auth(header: str) -> tuple[str | None, Credential]:
@@ -192,6 +192,12 @@ def _of_pair(username: str, secret: str) -> Credential:
     if username == TOKEN_USER:
         return Credential(identity_token=secret)
     return Credential(username, secret)
+
+
+def _pair_of(credential: Credential) -> tuple[str, str]:
+    if credential.identity_token:
+        return TOKEN_USER, credential.identity_token
+    return credential.username, credential.password
 
 
 def _object(document: Mapping[str, Json], name: str) -> dict[str, Json]:

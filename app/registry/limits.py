@@ -55,5 +55,9 @@ class Limits:
     """What all that may weigh with its blobs, and what of it is kept in memory."""
     redirects: int = 3
     helper_seconds: float = 10.0
+    """For so long a credential helper may think."""
+    helper_answer_seconds: float = 3600.0
+    helper_again_seconds: float = 60.0
+    """For so long its answer is used, or if a registry refuses that, until it is asked again."""
     remembered_seconds: float = 600.0
     """How long it is remembered how a registry is spoken to, and whether it mounts."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from pathlib import Path
 from typing import Literal
 
 import pytest
 
 from app import errors
 from app.registry.client import Access, AccessPolicy, Credential, Keychain, RegistryClient
+from app.registry.helpers import Helpers
 from tests.support.clients import (
     INSECURE,
     LOOPBACK,
@@ -406,3 +408,29 @@ async def test_no_secret_is_logged_or_raised(caplog: pytest.LogCaptureFixture) -
     assert "GET http" in caplog.text
     for secret in ("canary-5ecret", "dXNlcjpjYW5hcnktNWVjcmV0", "token-1"):
         assert secret not in said
+
+
+@pytest.mark.parametrize("mode", ["basic", "bearer"])
+async def test_a_helpers_password_that_is_no_longer_taken_is_asked_for_anew(
+    mode: Literal["basic", "bearer"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a registry's tokens of twelve hours end while the broker runs on."""
+    secret, clock = tmp_path / "secret", Clock()
+    secret.write_text("first")
+    helper = tmp_path / "docker-credential-test"
+    helper.write_text(f"""#!/bin/sh\necho '{{"Username":"user","Secret":"'$(cat {secret})'"}}'\n""")
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    async with (
+        RegistryDouble(auth=mode, users={"user": "first"}) as double,
+        RegistryClient(LOOPBACK, limits=QUICK, now=clock) as client,
+    ):
+        plant(double, "app", "1", IMAGE)
+        keychain = Keychain.from_docker_config({"credsStore": "test"}, asked=Helpers(QUICK, clock))
+        access = Access(keychain, insecure=True)
+        await client.fetch_manifest(reference_at(double, "app:1"), access)
+        assert double.authority is not None
+        double.authority.users = {"user": "second"}
+        secret.write_text("second")
+        clock.pass_by(1800)
+        await client.fetch_manifest(reference_at(double, "app:1"), access)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 
 from app import errors
 from app.registry.client import ANONYMOUS, Access, Credential, Keychain, Limits, parse_registry_auth
+from app.registry.helpers import Helpers
+from tests.support.clients import Clock
 
 CANARY = "canary-5ecret"
 
@@ -195,15 +198,56 @@ def helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-async def test_a_helper_is_asked_for_its_host_once(helpers: Path) -> None:
-    log = helpers / "asked"
-    answer = '{"ServerURL":"x","Username":"user","Secret":"secret"}'
-    install_helper(helpers, f"cat >> {log}; echo >> {log}; echo '{answer}'")
+def install_counting_helper(directory: Path) -> Path:
+    """One that gives another secret each time; the log says for whom it was asked."""
+    log = directory / "asked"
+    answer = """printf '{"Username":"user","Secret":"secret-%s"}'"""
+    install_helper(directory, f"cat >> {log}; echo >> {log}; {answer} $(wc -l < {log})")
+    return log
+
+
+async def test_a_helper_is_asked_for_its_host_only_and_its_answer_kept(helpers: Path) -> None:
+    log = install_counting_helper(helpers)
     keychain = Keychain.from_docker_config({"credHelpers": {"a.test": "test"}})
-    assert await keychain.find("a.test") == Credential("user", "secret")
-    assert await keychain.find("a.test") == Credential("user", "secret")
+    derived = keychain.with_credential("c.test", Credential("other", "x"))
+    for _ in range(3):
+        assert await keychain.find("a.test") == await derived.find("a.test") == Credential("user", "secret-1")
     assert await keychain.find("b.test") == ANONYMOUS
     assert log.read_text().split() == ["a.test"]
+
+
+async def test_many_who_need_it_at_once_ask_a_helper_once(helpers: Path) -> None:
+    log = install_counting_helper(helpers)
+    keychain = Keychain.from_docker_config({"credsStore": "test"})
+    found = await asyncio.gather(*(keychain.find("a.test") for _ in range(20)))
+    assert set(found) == {Credential("user", "secret-1")}
+    assert log.read_text().split() == ["a.test"]
+
+
+async def test_a_helper_is_asked_again_after_an_hour(helpers: Path) -> None:
+    install_counting_helper(helpers)
+    clock = Clock()
+    keychain = Keychain.from_docker_config({"credsStore": "test"}, asked=Helpers(Limits(), clock))
+    await keychain.find("a.test")
+    clock.pass_by(3599)
+    assert await keychain.find("a.test") == Credential("user", "secret-1")
+    clock.pass_by(1)
+    assert await keychain.find("a.test") == Credential("user", "secret-2")
+
+
+async def test_a_helper_is_asked_again_for_what_is_refused_but_not_all_the_time(helpers: Path) -> None:
+    log = install_counting_helper(helpers)
+    clock = Clock()
+    keychain = Keychain.from_docker_config({"credsStore": "test"}, asked=Helpers(Limits(), clock))
+    first = await keychain.find("a.test")
+    assert await keychain.find("a.test", refused=first) == first
+    clock.pass_by(60)
+    second = await keychain.find("a.test", refused=first)
+    assert second == Credential("user", "secret-2")
+    # Who was refused the first one meanwhile takes the one that is there.
+    clock.pass_by(60)
+    assert await keychain.find("a.test", refused=first) == second
+    assert len(log.read_text().split()) == 2
 
 
 async def test_a_store_answers_for_all_hosts_and_may_give_identity_tokens(helpers: Path) -> None:
@@ -234,6 +278,6 @@ async def test_a_missing_helper_is_named(helpers: Path) -> None:
 
 async def test_a_helper_that_hangs_is_ended(helpers: Path) -> None:
     install_helper(helpers, "exec sleep 60")
-    keychain = Keychain.from_docker_config({"credsStore": "test"}, limits=Limits(helper_seconds=0.2))
+    keychain = Keychain.from_docker_config({"credsStore": "test"}, asked=Helpers(Limits(helper_seconds=0.2)))
     with pytest.raises(errors.RegistryTimeout, match="docker-credential-test"):
         await keychain.find("a.test")
