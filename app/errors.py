@@ -110,6 +110,16 @@ class CredentialUnreadable(InvalidHeader):
     title = "The credential sent with the request can't be read any more"
 
 
+class InvalidReceiver(InvalidInput):
+    code = "invalid-receiver"
+    title = "Not an address that events can be sent to"
+
+
+class InvalidSecret(InvalidInput):
+    code = "invalid-secret"
+    title = "Not a secret for signing"
+
+
 class InvalidAnnotation(InvalidInput):
     code = "invalid-annotation"
     title = "Not a valid annotation"
@@ -174,6 +184,16 @@ class OperationNotFound(NotFound):
 class PushNotFound(NotFound):
     code = "push-not-found"
     title = "There is no such push"
+
+
+class WebhookNotFound(NotFound):
+    code = "webhook-not-found"
+    title = "There is no such webhook"
+
+
+class DeliveryNotFound(NotFound):
+    code = "delivery-not-found"
+    title = "There is no such delivery"
 
 
 class TokenNotFound(NotFound):
@@ -251,6 +271,28 @@ class PlatformsLost(Conflict):
 class PushNotRestorable(Conflict):
     code = "push-not-restorable"
     title = "Only a push that succeeded can be restored"
+
+
+class WebhookDisabled(Conflict):
+    code = "webhook-disabled"
+    title = "The webhook is disabled"
+
+
+class TooManyWebhooks(Conflict):
+    code = "too-many-webhooks"
+    title = "The project has as many webhooks as it may have"
+
+
+class DeliveryPending(Conflict):
+    code = "delivery-pending"
+    title = "The delivery is under way already"
+
+
+class NoSecretKey(Conflict):
+    """The operator has to set BROKER_SECRET_KEY."""
+
+    code = "no-secret-key"
+    title = "The broker has no key under which it could keep a secret"
 
 
 class NameTaken(Conflict):
@@ -390,6 +432,31 @@ class InsecureForbidden(RegistryForbidden):
 class UntrustedOrigin(RegistryForbidden):
     code = "untrusted-origin"
     title = "The registry sends credentials or content elsewhere"
+
+
+class ReceiverForbidden(RegistryForbidden):
+    code = "receiver-forbidden"
+    title = "The broker may not send anything to this receiver"
+
+
+# --- what a receiver of webhooks did ---
+
+
+class DeliveryFailed(BrokerError):
+    """It did not say 2xx; `receiver_status` is what it said, if anything."""
+
+    code = "delivery-failed"
+    title = "The receiver did not take the event"
+    retryable = True
+
+
+class ReceiverGone(DeliveryFailed):
+    code = "receiver-gone"
+    title = "The receiver wants no more events"
+    retryable = False
+
+
+# --- what was fetched ---
 
 
 class SourceUnusable(BrokerError):

@@ -154,6 +154,8 @@ class Settings(BaseSettings):
     registry_connect_seconds: Seconds = 10.0
     registry_call_seconds: Seconds = 60.0
     """One call to a registry with its retries, from the first byte to the last."""
+    webhook_seconds: Seconds = 20.0
+    """How long a receiver of webhooks may take to answer."""
     stop_seconds: Seconds = 25.0
     """How long a stopping process lets its requests and operations finish."""
 

@@ -33,6 +33,7 @@ from app.services.attempts import Handler
 from app.services.composing import Composer
 from app.services.credentials import Credentials
 from app.services.deadlines import Deadlines
+from app.services.deliveries import Deliveries
 from app.services.events import Events
 from app.services.inspections import Inspections
 from app.services.intake import Intake
@@ -43,10 +44,14 @@ from app.services.pushes import Pushes
 from app.services.readiness import Readiness
 from app.services.registries import Registries
 from app.services.saving import Saving
+from app.services.sealing import Seal
+from app.services.signing import Secrets
 from app.services.tokens import Tokens
+from app.services.webhooks import Webhooks
 from app.settings import Settings, secret_key_of
 from app.store.budgets import forget_old_budgets
 from app.store.database import Database
+from app.store.deliveries import forget_old_deliveries
 from app.store.embedded import EmbeddedPostgres, postgres_on
 from app.store.events import forget_old_events
 from app.store.migrate import upgrade
@@ -58,6 +63,11 @@ Announce = Callable[[str], object]
 # For calls that someone waits for: rather an answer soon than success late, and no pause that is longer than
 # callers wait by default. A push is worth more patience.
 PROMPT = RetryPolicy(max_attempts=3, base=0.25, cap=2.0, longest_park=10.0)
+
+# A receiver that is away is tried for days, until the deadline of its delivery: soon at first, then rarely.
+DELIVERY = RetryPolicy(
+    max_attempts=1_000, base=5.0, cap=6 * 3600.0, shortest_wait=1.0, longest_wait=6 * 3600.0
+)
 
 # So long a request waits for a registry that asked for a pause; beyond it the operation is parked.
 PATIENCE_SECONDS = 5.0
@@ -85,12 +95,17 @@ def broker_version() -> str:
 
 
 def wire(
-    settings: Settings, url: str, *, prompt: RetryPolicy = PROMPT, limits: Limits | None = None
+    settings: Settings,
+    url: str,
+    *,
+    prompt: RetryPolicy = PROMPT,
+    delivery: RetryPolicy = DELIVERY,
+    limits: Limits | None = None,
 ) -> Wired:
     """Construct everything once; nothing is connected yet.
 
-    `prompt` is how patient the operations are that callers wait for; `limits` those of the registry client
-    that are not settings.
+    `prompt` is how patient the operations are that callers wait for, `delivery` those that bring events;
+    `limits` are those of the registry client that are not settings.
     """
     database = Database(url, pool_size=settings.pool_size)
     notifications = Notifications(url)
@@ -108,10 +123,13 @@ def wire(
             connect_seconds=settings.registry_connect_seconds,
             call_seconds=settings.registry_call_seconds,
             patience_seconds=PATIENCE_SECONDS,
+            hook_seconds=settings.webhook_seconds,
         ),
         trusts=_trusts(settings),
     )
-    credentials = Credentials(_keychain(settings), secret_key_of(settings))
+    seal = Seal(secret_key_of(settings))
+    secrets = Secrets(seal)
+    credentials = Credentials(_keychain(settings), seal)
     intake = Intake(credentials)
     events = Events(database, notifications)
     pushes = Pushes(database, client, credentials, intake, events)
@@ -119,6 +137,7 @@ def wire(
     planning = Planning(database, client, credentials, intake)
     inspections = Inspections(database, client, credentials, intake)
     composer = Composer(database, client, credentials, saving)
+    deliveries = Deliveries(database, client, secrets)
     handlers = {
         Kind.CREATE_LIST: Handler(composer.perform_create, policy=prompt),
         Kind.ADD_ENTRIES: Handler(composer.perform_add, policy=prompt),
@@ -127,6 +146,7 @@ def wire(
         Kind.INSPECT_IMAGE: Handler(inspections.perform, policy=prompt),
         Kind.INSPECT_IMAGES: Handler(inspections.perform_many, policy=prompt),
         Kind.PUSH_LIST: Handler(pushes.perform, pushes.ended),
+        Kind.DELIVER: Handler(deliveries.perform, deliveries.ended, policy=delivery),
     }
     services = Services(
         lists=Lists(database, notifications, intake, saving),
@@ -135,6 +155,8 @@ def wire(
         inspections=inspections,
         operations=Operations(database, notifications, handlers),
         events=events,
+        webhooks=Webhooks(database, client, secrets),
+        deliveries=deliveries,
         tokens=Tokens(database),
         readiness=Readiness(database),
         version=broker_version(),
@@ -297,7 +319,8 @@ async def listening(wired: Wired) -> AsyncIterator[Services]:
 async def _listening(wired: Wired) -> AsyncIterator[None]:
     """Notifications, deadlines and housekeeping for as long as the block runs."""
     housekeeper = Housekeeper(
-        wired.database, [wired.saving.remove_expired, forget_old_budgets, forget_old_events]
+        wired.database,
+        [wired.saving.remove_expired, forget_old_budgets, forget_old_events, forget_old_deliveries],
     )
     async with asyncio.TaskGroup() as group:
         tasks = [

@@ -13,7 +13,19 @@ from app.api.context import Services
 from app.api.document import Application
 from app.api.hardening import Hardening
 from app.api.metrics import Metrics
-from app.api.routes import entries, events, health, inspections, lists, operations, pushes, pushing, tokens
+from app.api.routes import (
+    deliveries,
+    entries,
+    events,
+    health,
+    inspections,
+    lists,
+    operations,
+    pushes,
+    pushing,
+    tokens,
+    webhooks,
+)
 
 DESCRIPTION = """\
 `docker manifest` as a service: create multi-arch images from images, annotate their platforms, push them at
@@ -42,7 +54,19 @@ def create_app(running: Running, *, version: str, max_body_bytes: int) -> FastAP
         redirect_slashes=False,
         separate_input_output_schemas=False,
     )
-    for resource in (lists, entries, pushing, pushes, inspections, operations, events, tokens, health):
+    for resource in (
+        lists,
+        entries,
+        pushing,
+        pushes,
+        inspections,
+        operations,
+        events,
+        webhooks,
+        deliveries,
+        tokens,
+        health,
+    ):
         app.include_router(resource.router)
     problems.install(app)
     app.add_middleware(Hardening, max_body_bytes=max_body_bytes)

@@ -13,6 +13,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from app.errors import FieldError, InvalidHeader, Unauthenticated
 from app.registry.credentials import parse_registry_auth
 from app.services.callers import Call, Caller, Idempotency
+from app.services.deliveries import Deliveries
 from app.services.events import Events
 from app.services.inspections import Inspections
 from app.services.lists import Lists
@@ -21,6 +22,7 @@ from app.services.planning import Planning
 from app.services.pushes import Pushes
 from app.services.readiness import Readiness
 from app.services.tokens import Tokens
+from app.services.webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Services:
     inspections: Inspections
     operations: Operations
     events: Events
+    webhooks: Webhooks
+    deliveries: Deliveries
     tokens: Tokens
     readiness: Readiness
     version: str

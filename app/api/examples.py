@@ -117,6 +117,31 @@ CREATE_PROJECT: Any = {"create": {"summary": "A project for one team", "value": 
 CREATE_TOKEN: Any = {
     "create": {"summary": "A token for its CI", "value": {"name": "ci", "project": "default"}}
 }
+CREATE_WEBHOOK: Any = {
+    "create": {
+        "summary": "Tell the deployment of each list that is published, and of each that is not",
+        "value": {
+            "url": "https://deploy.example.com/hooks/manifests",
+            "types": ["list.pushed", "list.failed", "push.failed"],
+            "description": "deployment",
+        },
+    }
+}
+UPDATE_WEBHOOK: Any = {
+    "disable": {"summary": "Send nothing for a while", "value": {"enabled": False}},
+    "change": {"summary": "Tell of everything again; null clears", "value": {"types": None}},
+}
+ROTATE_SECRET: Any = {"rotate": {"summary": "A secret is made", "value": {}}}
+REPLAY_DELIVERIES: Any = {
+    "failed": {
+        "summary": "All that failed since a time",
+        "value": {"since": "2026-07-01T12:00:00Z", "states": ["failed"]},
+    },
+    "since": {
+        "summary": "Everything since an event",
+        "value": {"since": "4711", "states": ["failed", "delivered"]},
+    },
+}
 INSPECTION: Json = {
     "reference": "registry.example.com/team/app:1.2.3",
     "from": "registry",

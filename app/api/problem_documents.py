@@ -34,6 +34,7 @@ _STATUS: Mapping[type[BrokerError], int] = {
     errors.TagImmutable: 409,
     errors.RegistryForbidden: 403,
     errors.SourceUnusable: 422,
+    errors.DeliveryFailed: 502,
 }
 
 

@@ -1,4 +1,4 @@
-"""What can happen to the lists of a project that others are told of."""
+"""What can happen in a project that others are told of."""
 
 from __future__ import annotations
 
@@ -13,3 +13,4 @@ class EventKind(StrEnum):
     LIST_PUSHED = "list.pushed"
     LIST_REMOVED = "list.removed"
     PUSH_FAILED = "push.failed"
+    WEBHOOK_TEST = "webhook.test"

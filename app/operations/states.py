@@ -25,3 +25,4 @@ class Kind(StrEnum):
     REFRESH_LIST = "refresh"
     PLAN_PUSH = "plan"
     PUSH_LIST = "push"
+    DELIVER = "deliver"

@@ -13,7 +13,7 @@ from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
 from app.oci.manifest import Manifest
 from app.oci.reference import Reference, Repository
-from app.registry import configs, manifests
+from app.registry import configs, hooks, manifests
 from app.registry.access import Access
 from app.registry.auth import Authorizer
 from app.registry.budget import Budgets
@@ -21,6 +21,7 @@ from app.registry.connections import Lookup, Pools
 from app.registry.credentials import ANONYMOUS, Credential, Keychain, parse_registry_auth
 from app.registry.endpoints import Endpoints
 from app.registry.habits import Habits
+from app.registry.hooks import Receipt
 from app.registry.limits import Limits
 from app.registry.locks import Locks
 from app.registry.manifests import FetchedManifest
@@ -32,6 +33,7 @@ from app.registry.repository import Remote, Services
 from app.registry.rooms import Rooms
 from app.registry.transport import Door
 from app.registry.trust import Trust
+from app.registry.urls import Url
 
 __all__ = [
     "ANONYMOUS",
@@ -41,6 +43,7 @@ __all__ = [
     "FetchedManifest",
     "Keychain",
     "Limits",
+    "Receipt",
     "RegistryClient",
     "Trust",
     "parse_registry_auth",
@@ -149,3 +152,13 @@ class RegistryClient:
     ) -> None:
         """Puts exact bytes under a tag or a digest."""
         await manifests.put_manifest(self.remote(repository, access), target, manifest)
+
+    def parse_receiver(self, text: str) -> Url:
+        """Where a webhook's events may be posted, as far as the address tells."""
+        return hooks.parse_receiver(text, self.policy)
+
+    async def post(self, url: Url, headers: Mapping[str, str], body: bytes) -> Receipt:
+        """Exact bytes to a receiver of webhooks, once."""
+        if self._services is None:
+            raise RuntimeError(_OUTSIDE)
+        return await hooks.post(self._services.door, url, headers, body, seconds=self.limits.hook_seconds)

@@ -26,6 +26,8 @@ class Limits:
     connect_seconds: float = 10.0
     call_seconds: float = 60.0
     """For one call with its retries and the waits between them, but not the queue before it."""
+    hook_seconds: float = 20.0
+    """For a receiver of webhooks, from the name's look-up to the answer's head."""
     stall_seconds: float = 30.0
     stall_bytes: int = 480 * 1024
     """A blob must move at least so many bytes in each stall time, or end."""

@@ -156,6 +156,22 @@ class Door:
                         deadline.reschedule(None)
                         yield opened
 
+    async def post(self, request: Request, seconds: float) -> Answer:
+        """A request that is made once, and the head of its answer: what is said below it is not read."""
+        self._admit(request)
+        budget = self._budgets.of(request.subject.registry)
+        async with budget.slot(request.subject) as sent:
+            with _translated(request):
+                async with asyncio.timeout(seconds):
+                    pool = self._pool(request)
+                    async with pool.stream(
+                        request.method, request.url, request.all_headers, request.content
+                    ) as opened:
+                        _check_headers(opened, request)
+                        answer = Answer(opened.status, opened.headers, b"")
+        budget.heard(_refusal(answer, _outcome(answer)), sent)
+        return answer
+
     async def _try(self, request: Request, seconds: float) -> Answer | errors.RegistryUnreachable:
         self._admit(request)
         try:

@@ -3,44 +3,39 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import fields
 from uuid import UUID
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from app.errors import CredentialUnreadable, FieldError, InvalidHeader
 from app.registry.client import Access
 from app.registry.credentials import Credential, Keychain
-
-_NONCE_BYTES = 12
+from app.services.sealing import BrokenSeal, NoKey, Seal
 
 
 class Credentials:
     """The operator's keychain, and the seal for what callers bring in X-Registry-Auth.
 
-    `secret_key` has 32 bytes (AES-256-GCM); without one, callers can't bring credentials.
+    Without the operator's key callers can't bring credentials.
     """
 
-    def __init__(self, keychain: Keychain, secret_key: bytes | None) -> None:
+    def __init__(self, keychain: Keychain, seal: Seal) -> None:
         self._keychain = keychain
-        self._cipher = AESGCM(secret_key) if secret_key is not None else None
+        self._seal = seal
 
     def seal(self, operation_id: UUID, credentials: Mapping[str, Credential]) -> bytes | None:
         """What is stored with the operation; bound to it, so that it opens for no other."""
         if not credentials:
             return None
-        if self._cipher is None:
+        document = {host: _document(credential) for host, credential in credentials.items()}
+        try:
+            return self._seal.close(json.dumps(document).encode(), operation_id.bytes)
+        except NoKey:
             detail = (
                 "This broker can't keep a caller's credential until its worker needs it: its operator has "
                 "to set BROKER_SECRET_KEY"
             )
-            raise InvalidHeader(detail, errors=[FieldError("header:X-Registry-Auth", detail)])
-        document = {host: _document(credential) for host, credential in credentials.items()}
-        nonce = os.urandom(_NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, json.dumps(document).encode(), operation_id.bytes)
+            raise InvalidHeader(detail, errors=[FieldError("header:X-Registry-Auth", detail)]) from None
 
     def access(self, project_id: UUID, own: Mapping[str, Credential], *, insecure: bool) -> Access:
         """What the registry client may use for one operation: the caller's own before the operator's."""
@@ -53,11 +48,13 @@ class Credentials:
         """What `seal` was given."""
         if sealed is None:
             return {}
-        if self._cipher is None:
-            raise CredentialUnreadable("The broker has no secret key any more; send the request again")
         try:
-            opened = self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], operation_id.bytes)
-        except InvalidTag:
+            opened = self._seal.open(sealed, operation_id.bytes)
+        except NoKey:
+            raise CredentialUnreadable(
+                "The broker has no secret key any more; send the request again"
+            ) from None
+        except BrokenSeal:
             raise CredentialUnreadable(
                 "The broker's secret key has changed; send the request again"
             ) from None

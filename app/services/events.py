@@ -1,4 +1,4 @@
-"""What happened in a project: written down by those who do it, told to those who ask."""
+"""What happened in a project: written down by those who do it, told to those who ask or asked to be told."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from uuid import UUID
 from app.errors import Unauthenticated, Unavailable
 from app.lists.events import EventKind
 from app.services.callers import Caller
+from app.services.deliveries import begin
 from app.store import events as store
 from app.store import tokens
 from app.store.database import Database, Transaction
 from app.store.events import ALL, EventFilter, ProjectEvent
 from app.store.notifications import PROJECT_EVENT, Notifications
+from app.store.webhooks import wanting
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +62,9 @@ class Events:
         It comes last in it, after every row that is locked: those who record in one project take turns, and
         who waits for a turn must hold nothing that the one before still needs.
         """
-        await store.record(tx, project_id, kind, data, list_id=list_id, push_id=push_id)
+        event = await store.record(tx, project_id, kind, data, list_id=list_id, push_id=push_id)
+        for webhook in await wanting(tx, project_id, kind):
+            await begin(tx, webhook, event.id)
 
     async def newest(self, project_id: UUID) -> int:
         """Where a stream begins that is to tell of what happens from now on."""

@@ -91,6 +91,14 @@ async def record(
     return ProjectEvent(row.id, project_id, kind, data, list_id, push_id, row.created_at)
 
 
+async def get(tx: Transaction, project_id: UUID, event_id: int) -> ProjectEvent:
+    """One that is known to be there."""
+    statement = select(project_events).where(
+        project_events.c.id == event_id, project_events.c.project_id == project_id
+    )
+    return _view((await tx.execute(statement)).one())
+
+
 async def newest(tx: Transaction, project_id: UUID) -> int:
     """The id of the last event that there is; 0 before the first."""
     last = select(func.coalesce(func.max(project_events.c.id), 0))

@@ -228,9 +228,14 @@ async def page(
     before: tuple[datetime, UUID] | None = None,
     limit: int,
 ) -> list[Operation]:
-    """Newest first; `before` is the `created_at` and `id` of the last one seen."""
+    """Newest first; `before` is the `created_at` and `id` of the last one seen.
+
+    Deliveries are many, and nobody's who asked for something: they come to those who ask for that kind.
+    """
     place = tuple_(operations.c.created_at, operations.c.id)
     statement = select(operations).where(operations.c.project_id == project_id)
+    if kind is None:
+        statement = statement.where(operations.c.kind != Kind.DELIVER)
     for column, wanted in (
         (operations.c.state, state),
         (operations.c.kind, kind),

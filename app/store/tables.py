@@ -271,6 +271,7 @@ operations = Table(
     Index("ix_operations_lease", "lease_until", postgresql_where=text("state = 'running'")),
     Index("ix_operations_live", "sequence", postgresql_where=text("state IN ('queued', 'running')")),
     Index("ix_operations_list", "list_id"),
+    Index("ix_operations_delivered", "ended_at", postgresql_where=text("kind = 'deliver'")),
     CheckConstraint("state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"),
 )
 
@@ -299,6 +300,46 @@ project_events = Table(
     _created_at(),
     Index("ix_project_events_project", "project_id", "id"),
     Index("ix_project_events_created_at", "created_at"),
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _project_id(),
+    Column("url", Text, nullable=False),
+    # None means all.
+    Column("types", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("enabled", Boolean, nullable=False, server_default=text("true")),
+    # Encrypted, as is the one before it, with which is still signed for a while after it was rotated.
+    Column("secret", LargeBinary, nullable=False),
+    Column("previous_secret", LargeBinary),
+    _instant("rotated_at"),
+    Column("created_by", Text, nullable=False),
+    _created_at(),
+    Index("ix_webhooks_page", "project_id", "created_at", "id"),
+)
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    # What its receiver knows it by, however often it is sent.
+    Column("id", Uuid, primary_key=True),
+    _project_id(),
+    Column("webhook_id", Uuid, ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False),
+    Column("event_id", BigInteger, ForeignKey("project_events.id", ondelete="CASCADE"), nullable=False),
+    Column("state", Text, nullable=False, server_default="pending"),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("last_status", Integer),
+    Column("problem", JSON(none_as_null=True)),
+    # No foreign key: operations that have ended go sooner.
+    Column("operation_id", Uuid, nullable=False),
+    _created_at(),
+    _instant("delivered_at"),
+    Index("ix_webhook_deliveries_page", "webhook_id", "created_at", "id"),
+    Index("ix_webhook_deliveries_event", "event_id"),
+    CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="state"),
 )
 
 # What registries bear, as one worker learnt it for all.

@@ -4,43 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
 from app.lists.events import EventKind
-from app.services.events import Events
 from app.store.database import Database
-from app.store.notifications import Notifications
 from tests.support.broker import Broker, Client, StartBroker, problem
-from tests.support.postgres import ask
+from tests.support.happenings import Project, project_of
 from tests.support.queueing import PATIENCE_SECONDS
 from tests.support.streams import Reader
 
 PATH = "/v1/events"
 CHANGED, PUSHED = EventKind.LIST_CHANGED, EventKind.LIST_PUSHED
-
-
-class Project:
-    """One in which a test makes things happen."""
-
-    def __init__(self, database: Database, project_id: UUID) -> None:
-        self._database = database
-        self._events = Events(database, Notifications(""))
-        self.id = project_id
-
-    async def happen(
-        self, name: str, kind: EventKind = CHANGED, *, list_id: UUID | None = None, session: str = ""
-    ) -> None:
-        async with self._database.transaction() as tx:
-            data = {"name": name, "session": session}
-            await self._events.record(tx, self.id, kind, data, list_id=list_id)
-
-
-async def project_of(database: Database, database_url: str, name: str = "default") -> Project:
-    found = await ask(database_url, f"SELECT id FROM projects WHERE name = '{name}'")
-    assert isinstance(found, UUID)
-    return Project(database, found)
 
 
 @pytest.fixture
@@ -53,12 +29,11 @@ def names(events: list[Any]) -> list[str]:
 
 
 async def read(client: Client, path: str, number: int) -> list[Any]:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        return await Reader(client, path).read(number)
+    return await Reader(client, path).read(number)
 
 
 async def test_an_event_says_what_happened_when_and_where(broker: Broker, project: Project) -> None:
-    await project.happen("a", PUSHED)
+    await project.happen("a", kind=PUSHED)
     (event,) = await read(broker.client, f"{PATH}?after=0", 1)
     assert event["event"] == event["data"]["type"] == "list.pushed"
     assert event["id"] == event["data"]["id"]
@@ -121,9 +96,9 @@ async def test_the_header_goes_before_the_query(broker: Broker, project: Project
 
 async def test_a_stream_is_narrowed_to_kinds_a_list_or_a_session(broker: Broker, project: Project) -> None:
     mine = uuid4()
-    await project.happen("a", PUSHED, list_id=mine)
-    await project.happen("b", CHANGED, session="run-1")
-    await project.happen("c", EventKind.LIST_FAILED, list_id=uuid4())
+    await project.happen("a", kind=PUSHED, list_id=mine)
+    await project.happen("b", kind=CHANGED, session="run-1")
+    await project.happen("c", kind=EventKind.LIST_FAILED, list_id=uuid4())
     path = f"{PATH}?after=0"
     assert names(await read(broker.client, f"{path}&type=list.pushed&type=list.failed", 2)) == ["a", "c"]
     assert names(await read(broker.client, f"{path}&list_id={mine}", 1)) == ["a"]

@@ -21,7 +21,7 @@ V1 = [
 @pytest.mark.parametrize(("method", "path"), V1)
 async def test_every_call_under_v1_wants_a_token(broker: Broker, method: str, path: str) -> None:
     path = path.replace("{", "").replace("}", "")
-    for name in ("list_id", "entry_id", "operation_id", "push_id", "token_id"):
+    for name in ("list_id", "entry_id", "operation_id", "push_id", "token_id", "webhook_id", "delivery_id"):
         path = path.replace(name, str(uuid4()))
     query = "?reference=a" if path == "/v1/inspect" else ""
     body = _example(method, path)

@@ -27,6 +27,8 @@ Client = httpx2.AsyncClient
 
 # Registries in tests fail at once or never: nothing is won by trying long.
 QUICK = RetryPolicy(max_attempts=2, base=0.01, cap=0.02, longest_park=0.0)
+# A receiver is tried often enough to come back within a test.
+PERSISTENT = RetryPolicy(max_attempts=1_000, base=0.01, cap=0.1, shortest_wait=0.01, longest_wait=0.1)
 PATIENCE = 60.0
 KEY = base64.b64encode(b"k" * 32).decode()
 
@@ -44,6 +46,7 @@ class Broker:
         *,
         policy: RetryPolicy = QUICK,
         prompt: RetryPolicy | None = None,
+        delivery: RetryPolicy = PERSISTENT,
         limits: Limits | None = None,
         worker: bool = True,
         token: str | None = None,
@@ -59,6 +62,7 @@ class Broker:
                 "stop_seconds": 5.0,
                 "registry_connect_seconds": 2.0,
                 "registry_call_seconds": 20.0,
+                "webhook_seconds": 5.0,
                 "worker_concurrency": 8,
                 "pool_size": 5,
                 **settings,
@@ -67,6 +71,7 @@ class Broker:
         self.base_url = ""
         self._policy = policy
         self._prompt = prompt or policy
+        self._delivery = delivery
         self._limits = limits
         self._worker = worker
         self._cleanup = contextlib.AsyncExitStack()
@@ -80,7 +85,13 @@ class Broker:
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
-            wired = wire(self.settings, self._database_url(), prompt=self._prompt, limits=self._limits)
+            wired = wire(
+                self.settings,
+                self._database_url(),
+                prompt=self._prompt,
+                delivery=self._delivery,
+                limits=self._limits,
+            )
             stack.push_async_callback(wired.database.dispose)
             await wired.services.tokens.bootstrap(self.token)
             self.base_url = await stack.enter_async_context(self._serving(wired))

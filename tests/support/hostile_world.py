@@ -281,7 +281,7 @@ async def world(tmp_path: Path, *, tls: bool = False, seconds: float = 10.0) -> 
                     allowed_networks=[f"{HOME}/32", f"{ELSEWHERE}/32"],
                     insecure_registries=[] if tls else [registry.authority, f"registry.test:{registry.port}"],
                 ),
-                limits=replace(QUICK, call_seconds=seconds),
+                limits=replace(QUICK, call_seconds=seconds, hook_seconds=seconds),
                 tls=authority.believed() if authority else None,
                 lookup=_lookup(answers),
             )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
+
+from tests.support.queueing import PATIENCE_SECONDS
 
 Json = dict[str, Any]
 
@@ -40,7 +43,11 @@ class Reader:
         """So many events, and then the connection is cut."""
         found: list[Json] = []
         headers = {"Last-Event-ID": self.last_id} if self.last_id is not None else {}
-        async with self._client.stream("GET", self._path, headers=headers) as reply:
+        # A stream is kept alive, so that nobody's read times out by itself.
+        async with (
+            asyncio.timeout(PATIENCE_SECONDS),
+            self._client.stream("GET", self._path, headers=headers) as reply,
+        ):
             assert reply.status_code == 200, await reply.aread()
             async for event in read_events(reply.aiter_lines()):
                 self.last_id = event["id"]

@@ -60,7 +60,9 @@ class Problem(Document):
     errors: list[ProblemField] | None = None
     reference: str | None = Field(None, description="The image reference that it is about.")
     registry: str | None = Field(None, description="The registry that it is about.")
-    upstream_status: int | None = Field(None, description="The registry's HTTP status.")
+    upstream_status: int | None = Field(
+        None, description="The HTTP status of the registry, or of a receiver."
+    )
     upstream_code: str | None = Field(
         None, description="The registry's error code, such as MANIFEST_UNKNOWN."
     )

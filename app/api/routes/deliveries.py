@@ -1,0 +1,131 @@
+"""Deliveries: what was brought to a webhook, what was not, and bringing it again."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Body, Request, Response
+from fastapi.responses import JSONResponse
+
+from app import errors
+from app.api import examples
+from app.api.context import CallerDep, ServicesDep
+from app.api.pagination import (
+    DEFAULT_LIMIT,
+    MAX_LIMIT,
+    CursorQuery,
+    LimitQuery,
+    page_response,
+    parse_cursor,
+)
+from app.api.problems import BODY, problems
+from app.api.schemas.webhooks import (
+    ReplayDeliveries,
+    Replayed,
+    WebhookDelivery,
+    WebhookDeliveryPage,
+    delivery_document,
+)
+from app.errors import FieldError, InvalidInput
+from app.store.deliveries import DeliveryState
+
+router = APIRouter(prefix="/v1/webhooks/{webhook_id}", tags=["webhooks"])
+
+_EVENT_ID = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+
+@router.get(
+    "/deliveries",
+    operation_id="list_webhook_deliveries",
+    response_model=WebhookDeliveryPage,
+    responses=problems(errors.InvalidCursor, errors.WebhookNotFound),
+)
+async def list_webhook_deliveries(
+    request: Request,
+    webhook_id: UUID,
+    caller: CallerDep,
+    services: ServicesDep,
+    state: DeliveryState | None = None,
+    limit: LimitQuery = DEFAULT_LIMIT,
+    cursor: CursorQuery = None,
+) -> Response:
+    """Page through what was to be brought to a webhook in the last 30 days, newest first."""
+    found = await services.deliveries.page(
+        caller.project_id, webhook_id, state=state, before=parse_cursor(cursor), limit=limit + 1
+    )
+    shown = found[:limit]
+    last = (shown[-1].created_at, shown[-1].id) if shown else None
+    return page_response(request, [delivery_document(each) for each in found], limit, last)
+
+
+@router.get(
+    "/deliveries/{delivery_id}",
+    operation_id="get_webhook_delivery",
+    response_model=WebhookDelivery,
+    responses=problems(errors.WebhookNotFound, errors.DeliveryNotFound),
+)
+async def get_webhook_delivery(
+    webhook_id: UUID, delivery_id: UUID, caller: CallerDep, services: ServicesDep
+) -> Response:
+    """How often it was tried, and what came of it."""
+    found = await services.deliveries.get(caller.project_id, webhook_id, delivery_id)
+    return JSONResponse(delivery_document(found))
+
+
+@router.post(
+    "/deliveries/{delivery_id}/replay",
+    operation_id="replay_webhook_delivery",
+    status_code=202,
+    response_model=WebhookDelivery,
+    responses=problems(
+        errors.WebhookNotFound, errors.DeliveryNotFound, errors.WebhookDisabled, errors.DeliveryPending
+    ),
+)
+async def replay_webhook_delivery(
+    webhook_id: UUID, delivery_id: UUID, caller: CallerDep, services: ServicesDep
+) -> Response:
+    """Bring it again, the same body under the same `webhook-id`, even if it was delivered."""
+    again = await services.deliveries.replay(caller.project_id, webhook_id, delivery_id)
+    return JSONResponse(delivery_document(again), 202)
+
+
+@router.post(
+    "/replay",
+    operation_id="replay_webhook_deliveries",
+    status_code=202,
+    response_model=Replayed,
+    responses=problems(*BODY, errors.WebhookNotFound, errors.WebhookDisabled),
+)
+async def replay_webhook_deliveries(
+    webhook_id: UUID,
+    caller: CallerDep,
+    services: ServicesDep,
+    body: Annotated[ReplayDeliveries | None, Body(openapi_examples=examples.REPLAY_DELIVERIES)] = None,
+) -> Response:
+    """Bring again what failed, oldest first: after an outage all that was missed."""
+    body = body or ReplayDeliveries()
+    states = set(body.states)
+    if DeliveryState.PENDING in states:
+        detail = "What is pending is under way: replay what is delivered or failed"
+        raise InvalidInput(detail, errors=[FieldError("/states", detail)])
+    since = _parse_since(body.since) if body.since is not None else None
+    replayed, more = await services.deliveries.replay_many(
+        caller.project_id, webhook_id, states, since=since, limit=MAX_LIMIT
+    )
+    return JSONResponse({"replayed": replayed, "more": more}, 202)
+
+
+def _parse_since(text: str) -> int | datetime:
+    if _EVENT_ID.fullmatch(text):
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    detail = "since is the id of an event, or a time with its offset, such as 2026-07-01T12:00:00Z"
+    raise InvalidInput(detail, errors=[FieldError("/since", detail)])

@@ -1,0 +1,160 @@
+"""Webhooks: who is told what happens in a project."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Body, Request, Response
+from fastapi.responses import JSONResponse
+
+from app import errors
+from app.api import examples
+from app.api.context import CallerDep, ServicesDep
+from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
+from app.api.problems import BODY, problems
+from app.api.schemas.webhooks import (
+    CreateWebhook,
+    NewWebhook,
+    RotateSecret,
+    UpdateWebhook,
+    Webhook,
+    WebhookDelivery,
+    WebhookPage,
+    delivery_document,
+    webhook_document,
+)
+from app.errors import FieldError, InvalidInput
+from app.store.webhooks import Webhook as StoredWebhook
+
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
+
+RECEIVER = (errors.InvalidReceiver, errors.ReceiverForbidden)
+SECRET = (errors.InvalidSecret, errors.NoSecretKey)
+DEFAULTS: dict[str, Any] = {"types": [], "description": "", "enabled": True}
+
+
+@router.post(
+    "",
+    operation_id="create_webhook",
+    status_code=201,
+    response_model=NewWebhook,
+    responses=problems(*BODY, *RECEIVER, *SECRET, errors.TooManyWebhooks),
+)
+async def create_webhook(
+    body: Annotated[CreateWebhook, Body(openapi_examples=examples.CREATE_WEBHOOK)],
+    caller: CallerDep,
+    services: ServicesDep,
+) -> Response:
+    """Have events of the project posted somewhere; the secret that signs them is shown this once."""
+    webhook, secret = await services.webhooks.create(
+        caller,
+        body.url,
+        kinds=body.types,
+        description=body.description,
+        enabled=body.enabled,
+        secret=body.secret,
+    )
+    return _with_secret(webhook, secret, 201)
+
+
+@router.get(
+    "", operation_id="list_webhooks", response_model=WebhookPage, responses=problems(errors.InvalidCursor)
+)
+async def list_webhooks(
+    request: Request,
+    caller: CallerDep,
+    services: ServicesDep,
+    limit: LimitQuery = DEFAULT_LIMIT,
+    cursor: CursorQuery = None,
+) -> Response:
+    """Page through webhooks, newest first."""
+    found = await services.webhooks.page(caller.project_id, before=parse_cursor(cursor), limit=limit + 1)
+    shown = found[:limit]
+    last = (shown[-1].created_at, shown[-1].id) if shown else None
+    return page_response(request, [webhook_document(each) for each in found], limit, last)
+
+
+@router.get(
+    "/{webhook_id}",
+    operation_id="get_webhook",
+    response_model=Webhook,
+    responses=problems(errors.WebhookNotFound),
+)
+async def get_webhook(webhook_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
+    """Where it posts, and what; never its secret."""
+    return JSONResponse(webhook_document(await services.webhooks.get(caller.project_id, webhook_id)))
+
+
+@router.patch(
+    "/{webhook_id}",
+    operation_id="update_webhook",
+    response_model=Webhook,
+    responses=problems(*BODY, *RECEIVER, errors.WebhookNotFound),
+)
+async def update_webhook(
+    webhook_id: UUID,
+    body: Annotated[UpdateWebhook, Body(openapi_examples=examples.UPDATE_WEBHOOK)],
+    caller: CallerDep,
+    services: ServicesDep,
+) -> Response:
+    """Change where it posts, and what, or disable it (JSON Merge Patch, RFC 7396: null clears)."""
+    changes = {
+        name: DEFAULTS.get(name) if value is None else value
+        for name, value in body.model_dump(exclude_unset=True).items()
+    }
+    if "url" in changes and changes["url"] is None:
+        detail = "A webhook has an address: it can be changed, and not cleared"
+        raise InvalidInput(detail, errors=[FieldError("/url", detail)])
+    return JSONResponse(
+        webhook_document(await services.webhooks.update(caller.project_id, webhook_id, changes))
+    )
+
+
+@router.delete(
+    "/{webhook_id}",
+    operation_id="delete_webhook",
+    status_code=204,
+    response_class=Response,
+    responses=problems(errors.WebhookNotFound),
+)
+async def delete_webhook(webhook_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
+    """Remove it with its deliveries; it is told nothing more."""
+    await services.webhooks.delete(caller.project_id, webhook_id)
+    return Response(status_code=204)
+
+
+@router.post(
+    "/{webhook_id}/rotate",
+    operation_id="rotate_webhook_secret",
+    response_model=NewWebhook,
+    responses=problems(*BODY, *SECRET, errors.WebhookNotFound),
+)
+async def rotate_webhook_secret(
+    webhook_id: UUID,
+    caller: CallerDep,
+    services: ServicesDep,
+    body: Annotated[RotateSecret | None, Body(openapi_examples=examples.ROTATE_SECRET)] = None,
+) -> Response:
+    """Give it a new secret, shown this once; for 24 hours events are signed with the old one, too."""
+    secret = body.secret if body is not None else None
+    return _with_secret(*await services.webhooks.rotate(caller.project_id, webhook_id, secret))
+
+
+@router.post(
+    "/{webhook_id}/test",
+    operation_id="test_webhook",
+    status_code=202,
+    response_model=WebhookDelivery,
+    responses=problems(errors.WebhookNotFound, errors.WebhookDisabled),
+)
+async def test_webhook(webhook_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
+    """Send it an event `webhook.test`, whatever it is told of; the answer is the delivery to look at."""
+    return JSONResponse(delivery_document(await services.webhooks.test(caller, webhook_id)), 202)
+
+
+def _with_secret(webhook: StoredWebhook, secret: str, status: int = 200) -> Response:
+    headers = {"Cache-Control": "no-store"}
+    if status == 201:  # noqa: PLR2004
+        headers["Location"] = f"/v1/webhooks/{webhook.id}"
+    return JSONResponse({**webhook_document(webhook), "secret": secret}, status, headers)

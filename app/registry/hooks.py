@@ -1,0 +1,92 @@
+"""Posts to receivers of webhooks: exact bytes out through the one door, and nothing but a status back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app import errors
+from app.registry.errors import Subject
+from app.registry.policy import AccessPolicy
+from app.registry.retries import parse_retry_after
+from app.registry.transport import Door, Request
+from app.registry.urls import Url, parse_url
+
+__all__ = ["Receipt", "parse_receiver", "post"]
+
+# The labels of a host name (RFC 1123, section 2.1), with the underscore that container networks have.
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:.]+\]", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a receiver answered; its words are neither read nor kept."""
+
+    status: int
+    retry_after: float | None = None
+
+    @property
+    def is_success(self) -> bool:
+        return self.status in range(200, 300)
+
+
+def parse_receiver(text: str, policy: AccessPolicy) -> Url:
+    """An address that may be posted to, as far as its text tells.
+
+    Where its name leads is checked with each connection.
+    """
+    url = parse_url(text)
+    if url is None or not _HOST.fullmatch(url.host):
+        raise errors.InvalidReceiver(
+            "An address is https://host[:port]/path?query, without a user, a password or a fragment"
+        )
+    try:
+        policy.check_host(url.authority)
+    except errors.RegistryForbidden as error:
+        raise _forbidden(url) from error
+    if url.scheme != "https" and not policy.may_be_insecure(url.authority):
+        raise errors.ReceiverForbidden(
+            f"{url.origin} is not https, and the operator does not allow plain HTTP for that host"
+        )
+    return url
+
+
+async def post(door: Door, url: Url, headers: Mapping[str, str], body: bytes, *, seconds: float) -> Receipt:
+    """One request, made once; whether there is another is decided where it will be remembered.
+
+    Raises DeliveryFailed for what may be different later, and RateLimited, without asking, while the receiver
+    wants no requests.
+    """
+    # A receiver may have the host of a registry, and what one bears must say nothing of the other: the name
+    # of an origin is that of no registry.
+    request = Request(method="POST", url=url, subject=Subject(url.origin), headers=headers, content=body)
+    try:
+        answer = await door.post(request, seconds)
+    except errors.RateLimited:
+        raise
+    except errors.RegistryForbidden as error:
+        raise _forbidden(url) from error
+    except errors.RegistryError as error:
+        raise errors.DeliveryFailed(f"{url.origin} {_reason(error)}") from error
+    return Receipt(answer.status, parse_retry_after(answer.headers.get("Retry-After")))
+
+
+def _forbidden(url: Url) -> errors.ReceiverForbidden:
+    # The same for every reason, so that nobody learns from it what there is inside.
+    return errors.ReceiverForbidden(
+        f"The operator's settings do not let the broker send anything to {url.origin}"
+    )
+
+
+def _reason(error: errors.RegistryError) -> str:
+    match error:
+        case errors.RegistryTimeout():
+            return "did not answer in time"
+        case errors.RegistryTlsFailed():
+            return "could not be trusted: TLS failed"
+        case errors.RegistryUnreachable():
+            return "could not be reached, or hung up"
+        case _:
+            return "did not answer in valid HTTP"

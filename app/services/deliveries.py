@@ -1,0 +1,215 @@
+"""Deliveries: each event brought to each webhook that wants it, at least once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID, uuid4
+
+from app.errors import (
+    BrokerError,
+    DeliveryFailed,
+    DeliveryPending,
+    OperationCancelled,
+    ReceiverForbidden,
+    ReceiverGone,
+    WebhookDisabled,
+    WebhookNotFound,
+)
+from app.operations.states import Kind, State
+from app.registry.client import Receipt, RegistryClient
+from app.registry.urls import origin_of
+from app.services.attempts import Attempt
+from app.services.documents import instant
+from app.services.signing import Secrets, utc_now
+from app.store import deliveries as stored
+from app.store import events, operations, webhooks
+from app.store.database import Database, Transaction
+from app.store.deliveries import Delivery, DeliveryState
+from app.store.events import ProjectEvent
+from app.store.operations import NewOperation, Operation
+from app.store.webhooks import Position, Webhook
+
+# A receiver has so long to come back; what it misses can be replayed for as long as its event is kept.
+DEADLINE = timedelta(days=3)
+# Those who wait for their lists come first.
+PRIORITY = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is to be brought, and to whom."""
+
+    delivery: Delivery
+    webhook: Webhook
+    event: ProjectEvent
+
+
+async def begin(tx: Transaction, webhook: Webhook, event_id: int) -> UUID:
+    """A delivery, and the operation that brings it, once the transaction commits."""
+    operation_id = uuid4()
+    delivery_id = await stored.insert_delivery(tx, webhook.project_id, webhook.id, event_id, operation_id)
+    await operations.enqueue(tx, _operation(webhook, delivery_id, operation_id))
+    return delivery_id
+
+
+def _operation(webhook: Webhook, delivery_id: UUID, operation_id: UUID) -> NewOperation:
+    return NewOperation(
+        id=operation_id,
+        project_id=webhook.project_id,
+        kind=Kind.DELIVER,
+        request={"delivery_id": str(delivery_id)},
+        created_by=webhook.created_by,
+        deadline_in=DEADLINE,
+        # An origin is no registry's name, so neither waits for the other; all its webhooks share a lane.
+        registries=(origin_of(webhook.url),),
+        priority=PRIORITY,
+    )
+
+
+class Deliveries:
+    """Looks them up, carries them out, and begins them again."""
+
+    def __init__(
+        self,
+        database: Database,
+        client: RegistryClient,
+        secrets: Secrets,
+        *,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._database = database
+        self._client = client
+        self._secrets = secrets
+        self._now = now
+
+    async def get(self, project_id: UUID, webhook_id: UUID, delivery_id: UUID) -> Delivery:
+        async with self._database.transaction() as tx:
+            await webhooks.get_webhook(tx, project_id, webhook_id)
+            return await stored.get_delivery(tx, project_id, webhook_id, delivery_id)
+
+    async def page(
+        self,
+        project_id: UUID,
+        webhook_id: UUID,
+        *,
+        state: DeliveryState | None,
+        before: Position | None,
+        limit: int,
+    ) -> list[Delivery]:
+        async with self._database.transaction() as tx:
+            await webhooks.get_webhook(tx, project_id, webhook_id)
+            return await stored.page_deliveries(
+                tx, project_id, webhook_id, state=state, before=before, limit=limit
+            )
+
+    async def replay(self, project_id: UUID, webhook_id: UUID, delivery_id: UUID) -> Delivery:
+        """The same event under the same id, whatever came of it before."""
+        async with self._database.transaction() as tx:
+            webhook = await _enabled(tx, project_id, webhook_id)
+            delivery = await stored.get_delivery(tx, project_id, webhook_id, delivery_id, lock=True)
+            if delivery.state is DeliveryState.PENDING:
+                raise DeliveryPending(f"Delivery {delivery_id} has not ended yet.")
+            await _again(tx, webhook, delivery)
+            return await stored.get_delivery(tx, project_id, webhook_id, delivery_id)
+
+    async def replay_many(
+        self,
+        project_id: UUID,
+        webhook_id: UUID,
+        states: Collection[DeliveryState],
+        *,
+        since: int | datetime | None,
+        limit: int,
+    ) -> tuple[int, bool]:
+        """How many, oldest first, and whether there are more than the limit."""
+        async with self._database.transaction() as tx:
+            webhook = await _enabled(tx, project_id, webhook_id)
+            found = await stored.to_replay(tx, project_id, webhook_id, states, since=since, limit=limit + 1)
+            for delivery in found[:limit]:
+                await _again(tx, webhook, delivery)
+        return len(found[:limit]), len(found) > limit
+
+    async def perform(self, attempt: Attempt) -> None:
+        """One request; the body is the same in each, and so is the id by which its receiver knows it."""
+        job = await self._load(attempt.operation)
+        try:
+            receipt = await self._send(job)
+        except (DeliveryFailed, ReceiverForbidden) as failure:
+            await self._note(attempt, job, failure)
+            raise
+        async with self._database.transaction() as tx:
+            await attempt.succeed(tx, {"delivery_id": str(job.delivery.id), "status": receipt.status})
+            await stored.count_attempt(tx, job.delivery.id, status=receipt.status)
+            await stored.mark_delivered(tx, job.delivery.id)
+
+    async def ended(self, tx: Transaction, operation: Operation, state: State) -> None:
+        """What was given up says so, and can be replayed."""
+        problem = operation.problem
+        if state is State.CANCELLED or problem is None:
+            problem = OperationCancelled("The delivery was cancelled").document()
+        await stored.mark_failed(tx, _delivery_id(operation), operation.id, problem)
+
+    async def _load(self, operation: Operation) -> _Job:
+        async with self._database.transaction() as tx:
+            delivery = await stored.find_delivery(tx, operation.project_id, _delivery_id(operation))
+            if delivery is None:
+                raise WebhookNotFound("The webhook was removed.")
+            webhook = await _enabled(tx, operation.project_id, delivery.webhook_id)
+            event = await events.get(tx, operation.project_id, delivery.event_id)
+        return _Job(delivery, webhook, event)
+
+    async def _send(self, job: _Job) -> Receipt:
+        url = self._client.parse_receiver(job.webhook.url)
+        body = event_body(job.event)
+        headers = self._secrets.headers(job.webhook, str(job.delivery.id), body, self._now())
+        receipt = await self._client.post(url, {**headers, "Content-Type": "application/json"}, body)
+        if receipt.is_success:
+            return receipt
+        failure = ReceiverGone if receipt.status == HTTPStatus.GONE else DeliveryFailed
+        raise failure(
+            f"{url.origin} answered {receipt.status}",
+            upstream_status=receipt.status,
+            retry_after=receipt.retry_after,
+        )
+
+    async def _note(self, attempt: Attempt, job: _Job, failure: BrokerError) -> None:
+        status = failure.members.get("upstream_status")
+        async with self._database.transaction() as tx:
+            await attempt.hold(tx)
+            await stored.count_attempt(tx, job.delivery.id, status=status, problem=failure.document())
+        if isinstance(failure, ReceiverGone):
+            # By itself: who removes the webhook locks it before its deliveries, and not after.
+            async with self._database.transaction() as tx:
+                await webhooks.disable(tx, job.webhook.project_id, job.webhook.id)
+
+
+def event_body(event: ProjectEvent) -> bytes:
+    """The exact bytes that are sent and signed: a pure function of what is stored."""
+    document: dict[str, Any] = {
+        "type": event.kind.value,
+        "timestamp": instant(event.created_at),
+        "data": event.data,
+    }
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+async def _enabled(tx: Transaction, project_id: UUID, webhook_id: UUID) -> Webhook:
+    webhook = await webhooks.get_webhook(tx, project_id, webhook_id)
+    if not webhook.enabled:
+        raise WebhookDisabled(f"Webhook {webhook_id} is disabled.")
+    return webhook
+
+
+async def _again(tx: Transaction, webhook: Webhook, delivery: Delivery) -> None:
+    operation_id = uuid4()
+    await stored.renew(tx, delivery.id, operation_id)
+    await operations.enqueue(tx, _operation(webhook, delivery.id, operation_id))
+
+
+def _delivery_id(operation: Operation) -> UUID:
+    return UUID(operation.request["delivery_id"])

@@ -1,0 +1,84 @@
+"""The secrets of webhooks, and what is signed with them as Standard Webhooks prescribes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from standardwebhooks import Webhook as Signer
+
+from app.errors import DeliveryFailed, FieldError, InvalidSecret, NoSecretKey
+from app.services.sealing import BrokenSeal, NoKey, Seal
+from app.store.webhooks import Webhook
+
+PREFIX = "whsec_"
+# The standard's bounds, in bytes.
+SHORTEST, LONGEST = 24, 64
+# For so long both secrets are good, so that receivers have time to learn the new one.
+ROTATION = timedelta(hours=24)
+
+
+def make_secret() -> str:
+    return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def parse_secret(text: str) -> str:
+    """A secret of the caller's own; the library would take anything, and drop what is not base64."""
+    try:
+        key = base64.b64decode(text.removeprefix(PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if not text.startswith(PREFIX) or not SHORTEST <= len(key) <= LONGEST:
+        detail = f"A secret is {PREFIX} and base64 of {SHORTEST} to {LONGEST} random bytes"
+        raise InvalidSecret(detail, errors=[FieldError("/secret", detail)])
+    return text
+
+
+class Secrets:
+    """Seals the secrets of webhooks, and signs with them."""
+
+    def __init__(self, seal: Seal) -> None:
+        self._seal = seal
+
+    def close(self, webhook_id: UUID, secret: str) -> bytes:
+        try:
+            return self._seal.close(secret.encode(), _owner(webhook_id))
+        except NoKey:
+            raise NoSecretKey(
+                "This broker can't keep a webhook's secret: its operator has to set BROKER_SECRET_KEY"
+            ) from None
+
+    def headers(self, webhook: Webhook, message_id: str, body: bytes, now: datetime) -> dict[str, str]:
+        """What tells a receiver who speaks, and that it was not said long ago."""
+        signatures = [
+            Signer(secret).sign(message_id, now, body.decode()) for secret in self._valid(webhook, now)
+        ]
+        return {
+            "webhook-id": message_id,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": " ".join(signatures),
+        }
+
+    def _valid(self, webhook: Webhook, now: datetime) -> Sequence[str]:
+        sealed = [webhook.secret]
+        if webhook.previous_secret is not None and webhook.rotated_at is not None:
+            sealed += [webhook.previous_secret] if now - webhook.rotated_at < ROTATION else []
+        try:
+            return [self._seal.open(each, _owner(webhook.id)).decode() for each in sealed]
+        except (NoKey, BrokenSeal):
+            # It may be put right: by the operator who gives the key back, or by a new secret.
+            raise DeliveryFailed(
+                "The broker's secret key has changed, and the webhook's secret can't be read: rotate it"
+            ) from None
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _owner(webhook_id: UUID) -> bytes:
+    return b"webhook:" + webhook_id.bytes

@@ -1,0 +1,204 @@
+"""Deliveries: one for each event and webhook, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Interval, Row, Select, bindparam, func, insert, select, text, tuple_, update
+
+from app.errors import DeliveryNotFound
+from app.lists.events import EventKind
+from app.operations.states import State
+from app.store.database import Transaction
+from app.store.tables import operations, project_events, webhook_deliveries
+from app.store.webhooks import Position
+
+CLOCK = func.clock_timestamp()
+# Longer than any is tried.
+OPERATIONS_FOR = timedelta(days=7)
+
+_table = webhook_deliveries
+# The kind is a literal, or the planner would not take the index that has these alone.
+_FORGET = text("""
+    DELETE FROM operations WHERE kind = 'deliver' AND ended_at < clock_timestamp() - :age
+""").bindparams(bindparam("age", type_=Interval))
+
+
+class DeliveryState(StrEnum):
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """`attempts` are requests that were made, `next_at` is when there will be another."""
+
+    id: UUID
+    project_id: UUID
+    webhook_id: UUID
+    event_id: int
+    event_kind: EventKind
+    state: DeliveryState
+    attempts: int
+    last_status: int | None
+    problem: Mapping[str, Any] | None
+    operation_id: UUID
+    created_at: datetime
+    delivered_at: datetime | None
+    next_at: datetime | None
+
+
+async def insert_delivery(
+    tx: Transaction, project_id: UUID, webhook_id: UUID, event_id: int, operation_id: UUID
+) -> UUID:
+    delivery_id = uuid4()
+    await tx.execute(
+        insert(_table).values(
+            id=delivery_id,
+            project_id=project_id,
+            webhook_id=webhook_id,
+            event_id=event_id,
+            operation_id=operation_id,
+        )
+    )
+    return delivery_id
+
+
+async def get_delivery(
+    tx: Transaction, project_id: UUID, webhook_id: UUID, delivery_id: UUID, *, lock: bool = False
+) -> Delivery:
+    statement = _whole().where(
+        _table.c.id == delivery_id, _table.c.webhook_id == webhook_id, _table.c.project_id == project_id
+    )
+    if lock:
+        statement = statement.with_for_update(of=_table)
+    row = (await tx.execute(statement)).one_or_none()
+    if row is None:
+        raise DeliveryNotFound(f"There is no delivery {delivery_id} of this webhook.")
+    return _view(row)
+
+
+async def find_delivery(tx: Transaction, project_id: UUID, delivery_id: UUID) -> Delivery | None:
+    """None when its webhook was removed, or its event is too old."""
+    statement = _whole().where(_table.c.id == delivery_id, _table.c.project_id == project_id)
+    row = (await tx.execute(statement)).one_or_none()
+    return _view(row) if row is not None else None
+
+
+async def page_deliveries(
+    tx: Transaction,
+    project_id: UUID,
+    webhook_id: UUID,
+    *,
+    state: DeliveryState | None = None,
+    before: Position | None,
+    limit: int,
+) -> list[Delivery]:
+    """Newest first; `before` is the place of the last one seen."""
+    statement = _whole().where(_table.c.webhook_id == webhook_id, _table.c.project_id == project_id)
+    if state is not None:
+        statement = statement.where(_table.c.state == state)
+    if before is not None:
+        statement = statement.where(tuple_(_table.c.created_at, _table.c.id) < before)
+    statement = statement.order_by(_table.c.created_at.desc(), _table.c.id.desc()).limit(limit)
+    return [_view(row) for row in await tx.execute(statement)]
+
+
+async def to_replay(
+    tx: Transaction,
+    project_id: UUID,
+    webhook_id: UUID,
+    states: Collection[DeliveryState],
+    *,
+    since: int | datetime | None,
+    limit: int,
+) -> list[Delivery]:
+    """The oldest first, and nobody else's until the transaction ends; `since` is an event or a moment."""
+    statement = _whole().where(
+        _table.c.webhook_id == webhook_id, _table.c.project_id == project_id, _table.c.state.in_(states)
+    )
+    if isinstance(since, datetime):
+        statement = statement.where(project_events.c.created_at >= since)
+    elif since is not None:
+        statement = statement.where(_table.c.event_id >= since)
+    statement = statement.order_by(_table.c.event_id).limit(limit).with_for_update(of=_table)
+    return [_view(row) for row in await tx.execute(statement)]
+
+
+async def count_attempt(
+    tx: Transaction, delivery_id: UUID, *, status: int | None, problem: Mapping[str, Any] | None = None
+) -> None:
+    """One request more was made, and this came of it."""
+    await tx.execute(
+        update(_table)
+        .where(_table.c.id == delivery_id)
+        .values(attempts=_table.c.attempts + 1, last_status=status, problem=problem)
+    )
+
+
+async def mark_delivered(tx: Transaction, delivery_id: UUID) -> None:
+    await tx.execute(
+        update(_table)
+        .where(_table.c.id == delivery_id)
+        .values(state=DeliveryState.DELIVERED, delivered_at=CLOCK)
+    )
+
+
+async def mark_failed(
+    tx: Transaction, delivery_id: UUID, operation_id: UUID, problem: Mapping[str, Any]
+) -> None:
+    """If it is still that operation's to bring."""
+    await tx.execute(
+        update(_table)
+        .where(_table.c.id == delivery_id, _table.c.operation_id == operation_id)
+        .values(state=DeliveryState.FAILED, problem=problem)
+    )
+
+
+async def renew(tx: Transaction, delivery_id: UUID, operation_id: UUID) -> None:
+    """To be brought again, by another operation."""
+    await tx.execute(
+        update(_table)
+        .where(_table.c.id == delivery_id)
+        .values(state=DeliveryState.PENDING, operation_id=operation_id, delivered_at=None)
+    )
+
+
+async def forget_old_deliveries(tx: Transaction) -> int:
+    """Removes operations that brought something long ago; the deliveries stay as long as their events."""
+    return (await tx.execute(_FORGET, {"age": OPERATIONS_FOR})).rowcount
+
+
+def _whole() -> Select[Any]:
+    return (
+        select(_table, project_events.c.kind.label("event_kind"), operations.c.run_at.label("next_at"))
+        .join(project_events, project_events.c.id == _table.c.event_id)
+        .outerjoin(
+            operations,
+            (operations.c.id == _table.c.operation_id) & (operations.c.state == State.QUEUED),
+        )
+    )
+
+
+def _view(row: Row[Any]) -> Delivery:
+    return Delivery(
+        id=row.id,
+        project_id=row.project_id,
+        webhook_id=row.webhook_id,
+        event_id=row.event_id,
+        event_kind=EventKind(row.event_kind),
+        state=DeliveryState(row.state),
+        attempts=row.attempts,
+        last_status=row.last_status,
+        problem=row.problem,
+        operation_id=row.operation_id,
+        created_at=row.created_at,
+        delivered_at=row.delivered_at,
+        next_at=row.next_at,
+    )

@@ -1,0 +1,158 @@
+"""Webhooks: who is told, of what, and the sealed secrets that tell them who is speaking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, any_, delete, func, insert, literal, or_, select, tuple_, update
+
+from app.errors import WebhookNotFound
+from app.lists.events import EventKind
+from app.store.database import Transaction
+from app.store.tables import webhooks
+
+Position = tuple[datetime, UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Without kinds it wants all; the secret before the last one is still signed with for a while."""
+
+    id: UUID
+    project_id: UUID
+    url: str
+    kinds: tuple[EventKind, ...]
+    description: str
+    enabled: bool
+    secret: bytes = field(repr=False)
+    previous_secret: bytes | None = field(repr=False)
+    rotated_at: datetime | None
+    created_by: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewWebhook:
+    id: UUID
+    project_id: UUID
+    url: str
+    kinds: tuple[EventKind, ...]
+    description: str
+    enabled: bool
+    secret: bytes = field(repr=False)
+    created_by: str
+
+
+async def insert_webhook(tx: Transaction, new: NewWebhook) -> Webhook:
+    statement = (
+        insert(webhooks)
+        .values(
+            id=new.id,
+            project_id=new.project_id,
+            url=new.url,
+            types=list(new.kinds),
+            description=new.description,
+            enabled=new.enabled,
+            secret=new.secret,
+            created_by=new.created_by,
+        )
+        .returning(webhooks)
+    )
+    return _view((await tx.execute(statement)).one())
+
+
+async def count_webhooks(tx: Transaction, project_id: UUID) -> int:
+    statement = select(func.count()).select_from(webhooks).where(webhooks.c.project_id == project_id)
+    found: int = (await tx.execute(statement)).scalar_one()
+    return found
+
+
+async def get_webhook(tx: Transaction, project_id: UUID, webhook_id: UUID, *, lock: bool = False) -> Webhook:
+    statement = select(webhooks).where(webhooks.c.id == webhook_id, webhooks.c.project_id == project_id)
+    if lock:
+        statement = statement.with_for_update(key_share=True)
+    row = (await tx.execute(statement)).one_or_none()
+    if row is None:
+        raise WebhookNotFound(f"There is no webhook {webhook_id}.")
+    return _view(row)
+
+
+async def page_webhooks(
+    tx: Transaction, project_id: UUID, *, before: Position | None, limit: int
+) -> list[Webhook]:
+    """Newest first; `before` is the place of the last one seen."""
+    statement = select(webhooks).where(webhooks.c.project_id == project_id)
+    if before is not None:
+        statement = statement.where(tuple_(webhooks.c.created_at, webhooks.c.id) < before)
+    statement = statement.order_by(webhooks.c.created_at.desc(), webhooks.c.id.desc()).limit(limit)
+    return [_view(row) for row in await tx.execute(statement)]
+
+
+async def wanting(tx: Transaction, project_id: UUID, kind: EventKind) -> list[Webhook]:
+    """Those that are to be told of such an event, and stay until the transaction has ended.
+
+    Without the lock one that is removed at this moment would take the event's transaction down with it.
+    """
+    statement = (
+        select(webhooks)
+        .where(
+            webhooks.c.project_id == project_id,
+            webhooks.c.enabled,
+            or_(func.cardinality(webhooks.c.types) == 0, literal(kind.value) == any_(webhooks.c.types)),
+        )
+        .order_by(webhooks.c.created_at, webhooks.c.id)
+        .with_for_update(read=True, key_share=True)
+    )
+    return [_view(row) for row in await tx.execute(statement)]
+
+
+async def update_webhook(
+    tx: Transaction, project_id: UUID, webhook_id: UUID, changes: Mapping[str, Any]
+) -> Webhook:
+    """`changes` has columns by name."""
+    statement = (
+        update(webhooks)
+        .where(webhooks.c.id == webhook_id, webhooks.c.project_id == project_id)
+        .values(**changes)
+        .returning(webhooks)
+    )
+    row = (await tx.execute(statement)).one_or_none()
+    if row is None:
+        raise WebhookNotFound(f"There is no webhook {webhook_id}.")
+    return _view(row)
+
+
+async def disable(tx: Transaction, project_id: UUID, webhook_id: UUID) -> None:
+    """If it is still there."""
+    await tx.execute(
+        update(webhooks)
+        .where(webhooks.c.id == webhook_id, webhooks.c.project_id == project_id)
+        .values(enabled=False)
+    )
+
+
+async def delete_webhook(tx: Transaction, project_id: UUID, webhook_id: UUID) -> None:
+    """Its deliveries go with it."""
+    statement = delete(webhooks).where(webhooks.c.id == webhook_id, webhooks.c.project_id == project_id)
+    if (await tx.execute(statement)).rowcount == 0:
+        raise WebhookNotFound(f"There is no webhook {webhook_id}.")
+
+
+def _view(row: Row[Any]) -> Webhook:
+    return Webhook(
+        id=row.id,
+        project_id=row.project_id,
+        url=row.url,
+        kinds=tuple(EventKind(each) for each in row.types),
+        description=row.description,
+        enabled=row.enabled,
+        secret=bytes(row.secret),
+        previous_secret=bytes(row.previous_secret) if row.previous_secret is not None else None,
+        rotated_at=row.rotated_at,
+        created_by=row.created_by,
+        created_at=row.created_at,
+    )

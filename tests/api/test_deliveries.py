@@ -1,0 +1,381 @@
+"""Webhooks at work: each event comes to its receiver at least once, whatever goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from app.lists.events import EventKind
+from app.operations.retries import RetryPolicy
+from app.store.database import Database
+from tests.support.broker import Broker, StartBroker, new_token, problem
+from tests.support.happenings import Project, project_of
+from tests.support.queueing import until
+from tests.support.receiver import Message, Receiver, answering, hang, hang_up
+
+PATH = "/v1/webhooks"
+FAILING = answering(500, b"what a receiver says when it fails")
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with Receiver() as running:
+        yield running
+
+
+@pytest.fixture
+async def project(broker: Broker, database: Database, database_url: str) -> Project:
+    return await project_of(database, database_url)
+
+
+async def hook_at(broker: Broker, receiver: Receiver, **members: object) -> Any:
+    return await broker.call("POST", PATH, {"url": receiver.url, **members}, status=201)
+
+
+async def deliveries(broker: Broker, hook: Any, query: str = "") -> list[Any]:
+    found = await broker.call("GET", f"{PATH}/{hook['id']}/deliveries?limit=200{query}")
+    items: list[Any] = found["items"]
+    return items
+
+
+async def settled(broker: Broker, hook: Any, number: int) -> list[Any]:
+    """The deliveries, once so many have ended."""
+
+    async def have_ended() -> bool:
+        states = [delivery["state"] for delivery in await deliveries(broker, hook)]
+        return len(states) - states.count("pending") == number
+
+    await until(have_ended)
+    return await deliveries(broker, hook)
+
+
+def names_of(messages: list[Message], secret: str) -> list[str]:
+    return sorted(message.verified(secret)["data"]["name"] for message in messages)
+
+
+async def test_an_event_is_posted_as_the_standard_prescribes(
+    broker: Broker, project: Project, receiver: Receiver
+) -> None:
+    hook = await hook_at(broker, receiver)
+    await project.happen("a", kind=EventKind.LIST_PUSHED)
+    (delivery,) = await settled(broker, hook, 1)
+    (message,) = receiver.taken
+    document = message.verified(hook["secret"])
+    (event,) = (await broker.call("GET", "/v1/events/history"))["items"]
+    assert document == {name: event[name] for name in ("type", "timestamp", "data")}
+    assert document["type"] == "list.pushed"
+    assert message.headers["Content-Type"] == "application/json"
+    assert message.id == delivery["id"]
+    assert (delivery["state"], delivery["attempts"], delivery["last_status"]) == ("delivered", 1, 204)
+    assert (delivery["event_id"], delivery["event_type"]) == (event["id"], "list.pushed")
+    assert delivery["delivered_at"] is not None
+    assert await broker.call("GET", f"{PATH}/{hook['id']}/deliveries/{delivery['id']}") == delivery
+
+
+async def test_a_receiver_that_fails_for_a_while_gets_each_event(
+    start_broker: StartBroker, database: Database, database_url: str, receiver: Receiver
+) -> None:
+    broker = await start_broker(webhook_seconds=0.2)
+    project = await project_of(database, database_url)
+    hook = await hook_at(broker, receiver)
+    moods = [FAILING, hang, hang_up, answering(302, Location="/elsewhere"), answering(404), answering(503)]
+    receiver.then(*random.Random(7).choices(moods, k=40))
+    expected = [f"event {number:02}" for number in range(20)]
+    for name in expected:
+        await project.happen(name)
+    found = await settled(broker, hook, 20)
+    assert {delivery["state"] for delivery in found} == {"delivered"}
+    assert sum(delivery["attempts"] for delivery in found) == 60
+    assert names_of(receiver.taken, hook["secret"]) == expected
+    # Whatever became of it, each request could be told from a stranger's, and from one for another event.
+    by_id = {message.id: message.body for message in receiver.received}
+    assert len(by_id) == 20
+    assert all(by_id[message.id] == message.body for message in receiver.received)
+    assert all(message.verified(hook["secret"]) for message in receiver.received)
+
+
+async def test_a_reply_that_is_lost_makes_its_receiver_see_the_same_event_twice(
+    broker: Broker, project: Project, receiver: Receiver
+) -> None:
+    hook = await hook_at(broker, receiver)
+    receiver.then(hang_up)
+    await project.happen("a")
+    await settled(broker, hook, 1)
+    first, again = receiver.received
+    assert (first.id, first.body) == (again.id, again.body)
+
+
+async def test_a_delivery_survives_the_process_that_makes_it(
+    database: Database, database_url: str, receiver: Receiver
+) -> None:
+    token = new_token()
+    receiver.usual = hang
+    async with Broker(database_url, token=token, stop_seconds=0.1) as broker:
+        hook = await hook_at(broker, receiver)
+        await (await project_of(database, database_url)).happen("a")
+        await until(lambda: len(receiver.received) == 1)
+    receiver.usual = answering(204)
+    async with Broker(database_url, token=token) as broker:
+        (delivery,) = await settled(broker, hook, 1)
+    assert delivery["state"] == "delivered"
+    assert {message.id for message in receiver.received} == {delivery["id"]}
+
+
+async def test_who_is_told_chooses_of_what(broker: Broker, project: Project, receiver: Receiver) -> None:
+    everything = await hook_at(broker, receiver)
+    pushes = await hook_at(broker, receiver, types=["list.pushed", "push.failed"])
+    await project.happen("changed")
+    await project.happen("pushed", kind=EventKind.LIST_PUSHED)
+    await settled(broker, everything, 2)
+    (delivery,) = await settled(broker, pushes, 1)
+    assert delivery["event_type"] == "list.pushed"
+
+
+async def test_an_event_that_did_not_happen_is_not_delivered(
+    broker: Broker, database: Database, project: Project, receiver: Receiver
+) -> None:
+    hook = await hook_at(broker, receiver)
+    async with database.transaction() as tx:
+        await project.record(tx, "never")
+        await tx.rollback()
+    await project.happen("once")
+    await settled(broker, hook, 1)
+    assert names_of(receiver.received, hook["secret"]) == ["once"]
+
+
+async def test_another_projects_events_are_not_told(
+    broker: Broker, database: Database, database_url: str, receiver: Receiver
+) -> None:
+    await broker.call("POST", "/v1/projects", {"name": "other"}, status=201)
+    hook = await hook_at(broker, receiver)
+    await (await project_of(database, database_url, "other")).happen("theirs")
+    await (await project_of(database, database_url)).happen("mine")
+    await settled(broker, hook, 1)
+    assert names_of(receiver.received, hook["secret"]) == ["mine"]
+
+
+async def test_what_a_receiver_says_is_neither_kept_nor_shown(
+    database_url: str, database: Database, receiver: Receiver
+) -> None:
+    receiver.usual = FAILING
+    async with Broker(database_url, delivery=RetryPolicy(max_attempts=2, base=0.01)) as broker:
+        hook = await hook_at(broker, receiver)
+        await (await project_of(database, database_url)).happen("a")
+        (delivery,) = await settled(broker, hook, 1)
+        operation = await broker.client.get(f"/v1/operations/{delivery['operation_id']}")
+        events = await broker.client.get(f"/v1/operations/{delivery['operation_id']}/events")
+    assert (delivery["state"], delivery["attempts"], delivery["last_status"]) == ("failed", 2, 500)
+    assert delivery["problem"]["type"] == "urn:manifest-broker:problem:delivery-failed"
+    assert delivery["problem"]["upstream_status"] == 500
+    assert "says" not in f"{delivery}{operation.text}{events.text}"
+
+
+async def test_a_receiver_may_say_when_it_wants_to_be_asked_again(
+    database_url: str, database: Database, receiver: Receiver
+) -> None:
+    receiver.usual = answering(503, Retry_After="120")
+    async with Broker(database_url, delivery=RetryPolicy()) as broker:
+        hook = await hook_at(broker, receiver)
+        await (await project_of(database, database_url)).happen("a")
+
+        async def is_put_off() -> bool:
+            (delivery,) = await deliveries(broker, hook)
+            return bool(delivery["attempts"] == 1 and delivery["next_at"])
+
+        await until(is_put_off)
+        (delivery,) = await deliveries(broker, hook)
+    created, coming = (datetime.fromisoformat(delivery[name]) for name in ("created_at", "next_at"))
+    assert coming - created >= timedelta(seconds=120)
+    assert delivery["state"] == "pending"
+
+
+async def test_a_receiver_that_is_gone_is_told_nothing_more(
+    broker: Broker, project: Project, receiver: Receiver
+) -> None:
+    hook = await hook_at(broker, receiver)
+    receiver.then(answering(410))
+    await project.happen("a")
+    (delivery,) = await settled(broker, hook, 1)
+    assert (delivery["state"], delivery["attempts"]) == ("failed", 1)
+    assert delivery["problem"]["type"].endswith(":receiver-gone")
+    assert not (await broker.call("GET", f"{PATH}/{hook['id']}"))["enabled"]
+    await project.happen("b")
+    assert len(await deliveries(broker, hook)) == 1
+    reply = await broker.client.post(f"{PATH}/{hook['id']}/deliveries/{delivery['id']}/replay")
+    problem(reply, 409, "webhook-disabled")
+
+
+async def test_a_webhook_that_is_disabled_meanwhile_gets_nothing_more(
+    database_url: str, database: Database, receiver: Receiver
+) -> None:
+    token = new_token()
+    async with Broker(database_url, token=token, worker=False) as broker:
+        disabled, removed, kept = [await hook_at(broker, receiver) for _ in range(3)]
+        await (await project_of(database, database_url)).happen("a")
+        await broker.call("PATCH", f"{PATH}/{disabled['id']}", {"enabled": False})
+        await broker.call("DELETE", f"{PATH}/{removed['id']}", status=204)
+    async with Broker(database_url, token=token) as broker:
+        (delivery,) = await settled(broker, disabled, 1)
+        await settled(broker, kept, 1)
+        operations = (await broker.call("GET", "/v1/operations?kind=deliver"))["items"]
+    assert len(receiver.received) == 1
+    assert (delivery["state"], delivery["attempts"]) == ("failed", 0)
+    assert delivery["problem"]["type"].endswith(":webhook-disabled")
+    assert sorted(each["state"] for each in operations) == ["failed", "failed", "succeeded"]
+
+
+async def test_what_failed_can_be_brought_again_under_the_same_id(
+    database_url: str, database: Database, receiver: Receiver
+) -> None:
+    receiver.usual = FAILING
+    async with Broker(database_url, delivery=RetryPolicy(max_attempts=1)) as broker:
+        hook = await hook_at(broker, receiver)
+        await (await project_of(database, database_url)).happen("a")
+        (failed,) = await settled(broker, hook, 1)
+        receiver.usual = answering(204)
+        path = f"{PATH}/{hook['id']}/deliveries/{failed['id']}/replay"
+        again = await broker.call("POST", path, status=202)
+        assert (again["state"], again["id"]) == ("pending", failed["id"])
+        (delivery,) = await settled(broker, hook, 1)
+        assert (delivery["state"], delivery["attempts"], delivery["problem"]) == ("delivered", 2, None)
+        await broker.call("POST", path, status=202)
+        await until(lambda: len(receiver.taken) == 2)
+    assert len({(message.id, message.body) for message in receiver.received}) == 1
+
+
+async def test_a_delivery_that_has_not_ended_is_not_begun_again(
+    start_broker: StartBroker, database: Database, database_url: str, receiver: Receiver
+) -> None:
+    broker = await start_broker(worker=False)
+    hook = await hook_at(broker, receiver)
+    await (await project_of(database, database_url)).happen("a")
+    (delivery,) = await deliveries(broker, hook)
+    reply = await broker.client.post(f"{PATH}/{hook['id']}/deliveries/{delivery['id']}/replay")
+    problem(reply, 409, "delivery-pending")
+    unknown = await broker.client.post(f"{PATH}/{hook['id']}/deliveries/{uuid4()}/replay")
+    problem(unknown, 404, "delivery-not-found")
+
+
+async def test_all_that_was_missed_in_an_outage_can_be_brought_again(
+    database_url: str, database: Database, receiver: Receiver
+) -> None:
+    receiver.then(answering(204), answering(204))
+    receiver.usual = FAILING
+    async with Broker(database_url, delivery=RetryPolicy(max_attempts=1)) as broker:
+        project = await project_of(database, database_url)
+        hook = await hook_at(broker, receiver)
+        path = f"{PATH}/{hook['id']}/replay"
+        for number in range(5):
+            await project.happen(str(number))
+            await settled(broker, hook, number + 1)
+        events = (await broker.call("GET", "/v1/events/history"))["items"][::-1]
+        receiver.usual = answering(204)
+        assert await _replayed(broker, path, since=events[3]["id"]) == 2
+        await settled(broker, hook, 5)
+        assert names_of(receiver.taken, hook["secret"]) == ["0", "1", "3", "4"]
+        assert await _replayed(broker, path) == 1
+        await settled(broker, hook, 5)
+        assert names_of(receiver.taken, hook["secret"]) == list("01234")
+        since = events[4]["timestamp"]
+        assert await _replayed(broker, path, since=since, states=["delivered", "failed"]) == 1
+        assert await _replayed(broker, path) == 0
+
+
+async def _replayed(broker: Broker, path: str, **body: object) -> int:
+    answer = await broker.call("POST", path, body, status=202)
+    assert answer["more"] is False
+    return int(answer["replayed"])
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"since": "yesterday"}, "/since"),
+        ({"since": "2026-07-01T12:00:00"}, "/since"),
+        ({"since": "-1"}, "/since"),
+        ({"since": "0001-01-01T00:00:00+23:00"}, "/since"),
+        ({"states": ["pending"]}, "/states"),
+        ({"states": ["lost"]}, "/states/0"),
+    ],
+)
+async def test_a_replay_of_what_nobody_can_tell_is_refused(broker: Broker, body: Any, pointer: str) -> None:
+    hook = await broker.call("POST", PATH, {"url": "https://receiver.example.com/"}, status=201)
+    reply = await broker.client.post(f"{PATH}/{hook['id']}/replay", json=body)
+    assert problem(reply, 422, "invalid-input")["errors"][0]["pointer"] == pointer
+
+
+async def test_a_new_secret_signs_at_once_and_the_old_one_for_a_day(
+    broker: Broker, project: Project, receiver: Receiver
+) -> None:
+    hook = await hook_at(broker, receiver)
+    rotated = await broker.client.post(f"{PATH}/{hook['id']}/rotate")
+    assert (rotated.status_code, rotated.headers["Cache-Control"]) == (200, "no-store")
+    secret = rotated.json()["secret"]
+    assert secret != hook["secret"]
+    await project.happen("a")
+    await settled(broker, hook, 1)
+    (message,) = receiver.taken
+    assert message.verified(secret) == message.verified(hook["secret"])
+    assert len(message.headers["webhook-signature"].split(" ")) == 2
+
+
+async def test_a_test_comes_to_one_webhook_whatever_it_is_told_of(broker: Broker, receiver: Receiver) -> None:
+    hook, other = [await hook_at(broker, receiver, types=["list.pushed"]) for _ in range(2)]
+    asked = await broker.call("POST", f"{PATH}/{hook['id']}/test", status=202)
+    assert (asked["state"], asked["event_type"]) == ("pending", "webhook.test")
+    await settled(broker, hook, 1)
+    (message,) = receiver.taken
+    assert message.verified(hook["secret"])["data"]["webhook_id"] == hook["id"]
+    assert await deliveries(broker, other) == []
+    await broker.call("PATCH", f"{PATH}/{hook['id']}", {"enabled": False})
+    problem(await broker.client.post(f"{PATH}/{hook['id']}/test"), 409, "webhook-disabled")
+
+
+async def test_a_receiver_that_hangs_keeps_nobody_else_waiting(
+    start_broker: StartBroker, database: Database, database_url: str, receiver: Receiver
+) -> None:
+    broker = await start_broker(worker_concurrency=4, webhook_seconds=60.0)
+    project = await project_of(database, database_url)
+    receiver.usual = hang
+    slow = await hook_at(broker, receiver)
+    async with Receiver() as other:
+        quick = await hook_at(broker, other)
+        for number in range(12):
+            await project.happen(str(number))
+        await settled(broker, quick, 12)
+        assert await deliveries(broker, slow, "&state=pending") == await deliveries(broker, slow)
+        # Its share of four places, of which one is left free.
+        assert len(receiver.received) <= 3
+        receiver.usual = answering(204)
+        receiver.released.set()
+        await settled(broker, slow, 12)
+
+
+async def test_deliveries_are_listed_for_who_asks_for_them(
+    broker: Broker, project: Project, receiver: Receiver
+) -> None:
+    hook = await hook_at(broker, receiver)
+    await project.happen("a")
+    (delivery,) = await settled(broker, hook, 1)
+    assert (await broker.call("GET", "/v1/operations"))["items"] == []
+    assert (await broker.call("GET", "/v1/operations?state=succeeded"))["items"] == []
+    (operation,) = (await broker.call("GET", "/v1/operations?kind=deliver"))["items"]
+    assert operation["id"] == delivery["operation_id"]
+    assert operation["result"] == {"delivery_id": delivery["id"], "status": 204}
+
+
+async def test_a_webhook_that_is_removed_as_something_happens_keeps_it_from_nothing(
+    broker: Broker, project: Project, receiver: Receiver
+) -> None:
+    hooks = [await hook_at(broker, receiver) for _ in range(8)]
+    async with asyncio.TaskGroup() as group:
+        for number, hook in enumerate(hooks):
+            group.create_task(project.happen(str(number)))
+            group.create_task(broker.call("DELETE", f"{PATH}/{hook['id']}", status=204))
+    assert len((await broker.call("GET", "/v1/events/history"))["items"]) == 8
