@@ -84,11 +84,15 @@ def _news(before: Draft, after: Draft) -> list[EventKind]:
     news = []
     if after.revision != before.revision:
         news.append(EventKind.LIST_CHANGED if before.revision else EventKind.LIST_CREATED)
-    if is_complete(after) and not (before.revision and is_complete(before)):
+    if _meets_expectations(after) and not (before.revision and _meets_expectations(before)):
         news.append(EventKind.LIST_COMPLETED)
     if after.problem is not None and after.problem != before.problem:
         news.append(EventKind.LIST_FAILED)
     return news
+
+
+def _meets_expectations(draft: Draft) -> bool:
+    return bool(draft.options.expected_platforms) and is_complete(draft)
 
 
 def _says(draft: Draft) -> object:

@@ -184,7 +184,7 @@ async def delete_expired_lists(tx: Transaction) -> list[tuple[UUID, Draft]]:
     )
     rows = (await tx.execute(query)).all()
     drafts = await _with_entries(tx, rows)
-    await tx.execute(delete(lists).where(lists.c.id.in_([row.id for row in rows])))
+    await tx.execute(delete(lists).where(lists.c.id.in_([row.id for row in rows])).returning(_tell()))
     return [(row.project_id, draft) for row, draft in zip(rows, drafts, strict=True)]
 
 

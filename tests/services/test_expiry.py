@@ -1,0 +1,28 @@
+"""An abandoned draft goes away by itself, and is told to have gone."""
+
+from __future__ import annotations
+
+from app.store.database import Database
+from app.wiring import wire
+from tests.support.broker import Broker, problem
+from tests.support.queueing import until
+from tests.support.registry import RegistryDouble
+
+
+async def test_a_list_that_has_expired_is_removed_and_told(
+    broker: Broker, database: Database, database_url: str, registry: RegistryDouble
+) -> None:
+    kept = await broker.create(f"{registry.host}/kept:1", expires_in=3600)
+    gone = await broker.create(f"{registry.host}/gone:1", expires_in=1)
+    saving = wire(broker.settings, database_url).saving
+
+    async def is_gone() -> bool:
+        async with database.transaction() as tx:
+            await saving.remove_expired(tx)
+        return (await broker.client.get(f"/v1/lists/{gone['id']}")).status_code == 404
+
+    await until(is_gone)
+    problem(await broker.client.get(f"/v1/lists/{gone['id']}"), 404, "list-not-found")
+    await broker.call("GET", f"/v1/lists/{kept['id']}")
+    removed = await broker.call("GET", "/v1/events/history?type=list.removed")
+    assert [event["data"]["list_id"] for event in removed["items"]] == [gone["id"]]
