@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from app import errors
 from app.oci.digest import Digest
-from app.oci.manifest import Manifest
 from app.oci.reference import Repository
 from app.registry.blob_copies import BlobCopies
 from app.registry.graph import CopyChild, ManifestAction, PlacedManifest
@@ -18,7 +17,6 @@ from app.registry.referrer_copies import ReferrerCopies
 from app.registry.repository import Remote
 from app.registry.scope import pushing
 from app.registry.steps import StepName, Steps
-from app.registry.subjects import find_subject
 
 __all__ = ["Children"]
 
@@ -116,16 +114,9 @@ class Children:
             if (first := await self._first_with(child)) is not None:
                 self._blobs.note_holder(first, child.blobs)
             await self._blobs.bring(group, child.source, child.blobs)
-            await self._put(child.manifest)
+            await self._hands.place(self._remote, child.manifest)
         self._seen[digest] = asyncio.get_running_loop().time()
         return action
-
-    async def _put(self, manifest: Manifest) -> None:
-        is_noted = await self._hands.put_manifest(self._remote, str(manifest.digest), manifest)
-        found = None if is_noted else await find_subject(self._remote, manifest)
-        if found is not None:
-            subject, described = found
-            await self._hands.list_in_tag(self._remote, subject, [described])
 
     async def _first_with(self, child: CopyChild) -> Repository | None:
         """The first target, once it has what comes from another registry: to mount from, instead of a copy.

@@ -13,7 +13,7 @@ from app.oci.reference import Repository
 from app.registry.blobs import BlobOutcome, copy_blob, foresee_blob
 from app.registry.repository import Remote
 from app.registry.settling import put_settled
-from app.registry.subjects import list_in_tag
+from app.registry.subjects import find_subject, list_in_tag
 from app.registry.turns import Turns
 
 __all__ = ["PUSHING", "SURVEYING", "Hands"]
@@ -44,6 +44,14 @@ class Hands:
     bring_blob: BringBlob
     put_manifest: PutManifest
     list_in_tag: ListInTag
+
+    async def place(self, target: Remote, manifest: Manifest) -> None:
+        """Puts a manifest under its digest, and lists what refers to something where the registry did not."""
+        is_noted = await self.put_manifest(target, str(manifest.digest), manifest)
+        found = None if is_noted else await find_subject(target, manifest)
+        if found is not None:
+            subject, described = found
+            await self.list_in_tag(target, subject, [described])
 
 
 async def _put_nothing(_: Remote, __: str, ___: Manifest) -> bool:

@@ -53,7 +53,7 @@ class Limits:
     referrer_depth: int = 4
     """How far it goes on from an image to what refers to it, to what refers to that, and so on."""
     referrer_bytes: int = 1024 * _MIB
-    referrer_manifest_bytes: int = 16 * _MIB
+    referrer_manifest_bytes: int = 8 * _MIB
     """What all that may weigh with its blobs, and what of it is kept in memory."""
     redirects: int = 3
     helper_seconds: float = 10.0

@@ -86,7 +86,7 @@ class ReferrerCopies:
         for child in referrer.children:
             if not await is_present(self._target, child.digest, scopes=self._scopes):
                 await self._bring_content(group, child, holders)
-                await self._hands.put_manifest(self._target, str(child.digest), child.manifest)
+                await self._hands.place(self._target, child.manifest)
         for holder in holders:
             self._blobs.note_holder(holder, referrer.blobs)
         await self._blobs.bring(group, holders[0], referrer.blobs)

@@ -16,7 +16,16 @@ from tests.conformance.datasets import (
     missing_subject,
 )
 from tests.conformance.peer import Peer, codes
-from tests.support.images import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, digest_of, make_image
+from tests.support.images import (
+    OCI_CONFIG,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    digest_of,
+    make_image,
+    make_referrer,
+    plant,
+)
+from tests.support.registry import RegistryDouble
 
 TAGS = ["alpha", "beta", "delta", "gamma"]
 
@@ -156,3 +165,22 @@ async def test_a_deleted_referrer_is_listed_no_more(peer: Peer) -> None:
     found = await referrers(peer, contents[0][1].digest)
     if found is not None:
         assert [each["digest"] for each in found] == [contents[1][1].digest]
+
+
+async def test_following_the_links_leads_through_all_referrers_once(registry: RegistryDouble) -> None:
+    """The real registry has no referrers API at all."""
+    registry.rules.referrers_per_page = 2
+    subject = make_image(media="oci", seed="subject of many")
+    made = [make_referrer(subject, seed=n) for n in range(5)]
+    for each in made:
+        plant(registry, "paged", None, each)
+    seen, pages = [], 0
+    async with httpx2.AsyncClient(base_url=registry.base_url) as client:
+        reply = await client.get(f"/v2/paged/referrers/{subject.digest}")
+        while True:
+            seen += [each["digest"] for each in reply.json()["manifests"]]
+            pages += 1
+            if "next" not in reply.links:
+                break
+            reply = await client.get(reply.links["next"]["url"])
+    assert (sorted(seen), pages) == (sorted(each.digest for each in made), 3)

@@ -23,13 +23,16 @@ async def list_referrers(world: World) -> object:
     return await world.client.list_referrers(repository, parse_digest(IMAGE.digest), world.access)
 
 
-def page(names: list[str], link: str) -> Reply:
-    listed = [{"mediaType": OCI_MANIFEST, "size": 3, "digest": digest_of(name.encode())} for name in names]
+def page(names: list[str], link: str, weight: int) -> Reply:
+    says = {"annotations": {"x": "x" * weight}} if weight else {}
+    listed = [
+        {"mediaType": OCI_MANIFEST, "size": 3, "digest": digest_of(name.encode()), **says} for name in names
+    ]
     document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": listed}
     return reply(body=json.dumps(document).encode(), Content_Type=OCI_INDEX, Link=link)
 
 
-def serving(links: Links, *, most: int, per_page: int = 1) -> Act:
+def serving(links: Links, *, most: int, per_page: int = 1, weight: int = 0) -> Act:
     """Each page leads on by `links`; no more than so many are asked for, and nobody else is."""
 
     async def perform(world: World) -> object:
@@ -37,7 +40,7 @@ def serving(links: Links, *, most: int, per_page: int = 1) -> Act:
             if not seen.header("Authorization"):
                 return reply(401, WWW_Authenticate=BASIC)
             names = [f"{len(world.journal)}/{n}" for n in range(per_page)]
-            return page(names, links(world, seen))
+            return page(names, links(world, seen), weight)
 
         world.registry.asks = BASIC
         world.registry.on("/referrers/", answer)
@@ -100,6 +103,8 @@ def _circles() -> Iterator[Case]:
     yield Case("to no end", ends, errors.SourceTooLarge)
     wide = serving(endless, most=7, per_page=1000)
     yield Case("to no end, and many at a time", wide, errors.SourceTooLarge)
+    heavy = serving(endless, most=11, weight=1024 * 1024)
+    yield Case("to no end, and much at a time", heavy, errors.SourceTooLarge)
 
 
 @parametrized([*_elsewhere(), *_circles()])

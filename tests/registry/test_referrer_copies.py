@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import uuid
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ from tests.support.clients import (
     push_one,
     repository_at,
     target_at,
+    until,
 )
 from tests.support.images import (
     OCI_INDEX,
@@ -43,7 +45,7 @@ from tests.support.images import (
     plant,
     seed,
 )
-from tests.support.registry import LostReply, MountDeclined, RegistryDouble, Status, WithoutHeader
+from tests.support.registry import Hold, LostReply, MountDeclined, RegistryDouble, Status, WithoutHeader
 
 IMAGE = make_image(media="oci", seed="signed")
 OTHER = make_image(media="oci", seed="signed", architecture="arm64")
@@ -197,6 +199,34 @@ async def test_an_index_that_refers_to_an_image_brings_what_it_lists(any_registr
             assert (await client.fetch_manifest(repository.at(digest(each)), INSECURE)).raw.raw == each.raw
         (found,) = await client.list_referrers(repository, digest(IMAGE), INSECURE)
         assert found.digest == digest(bundle)
+
+
+async def test_what_such_an_index_lists_may_itself_refer_to_something(
+    registry: RegistryDouble,
+) -> None:
+    registry.rules.referrers_api = False
+    inner = make_referrer(OTHER, seed="inner")
+    bundle = make_index([inner], extra={"subject": IMAGE.descriptor()})
+    plant_all(registry, "src", [IMAGE, bundle])
+    async with connect() as client:
+        target, children = target_at(registry, "app", [IMAGE]), [child_at(registry, "src", IMAGE)]
+        await push_one(client, target, children, INSECURE, with_referrers=True)
+    await check_referrers(registry, "app", OTHER, [inner])
+
+
+async def test_the_size_that_a_list_tells_is_nothing_to_go_by(registry: RegistryDouble) -> None:
+    """Google's registry has told that of other manifests (oras#1626)."""
+    registry.rules.referrers_api = False
+    plant_all(registry, "src", [IMAGE, SIGNATURE])
+    _, raw = registry.get_manifest("src", referrers_tag(digest(IMAGE)))
+    wrong = raw.replace(f'"size": {len(SIGNATURE.raw)}'.encode(), b'"size": 9')
+    assert wrong != raw
+    registry.add_manifest("src", referrers_tag(digest(IMAGE)), wrong, OCI_INDEX)
+    async with connect() as client:
+        target, children = target_at(registry, "app", [IMAGE]), [child_at(registry, "src", IMAGE)]
+        await push_one(client, target, children, INSECURE, with_referrers=True)
+        (found,) = await client.list_referrers(target.repository, digest(IMAGE), INSECURE)
+    assert found.size == len(SIGNATURE.raw)
 
 
 # --- again, and to several targets ---
@@ -409,6 +439,35 @@ async def test_a_push_brings_what_was_foretold(registry: RegistryDouble, seed: i
     assert [each.referrers for each in foretold] == [each.referrers for each in done]
     assert [each.counts for each in foretold] == [each.blobs for each in done]
     assert [each.manifests for each in foretold] == [each.manifests for each in done]
+
+
+@pytest.mark.parametrize(
+    "path", ["/src/referrers/", f"/src/manifests/{SBOM.digest}", f"/app/manifests/{SBOM.digest}"]
+)
+async def test_a_cancelled_push_leaves_nothing_running(registry: RegistryDouble, path: str) -> None:
+    """Though what is looked for is so for several targets."""
+    plant_all(registry, "src", [IMAGE, *ALL])
+    hold = Hold()
+    registry.misbehave(hold, path=path, times=None)
+    targets = [target_at(registry, name, [IMAGE]) for name in ("app", "b")]
+    async with connect() as client:
+        before = asyncio.all_tasks()
+        task = asyncio.create_task(
+            push(client, targets, [child_at(registry, "src", IMAGE)], INSECURE, with_referrers=True)
+        )
+        await hold.reached.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        hold.gate.set()
+        await until(lambda: not registry.log.in_flight and not ours(before))
+    assert not registry.tag_puts
+
+
+def ours(before: set[asyncio.Task[object]]) -> list[object]:
+    """Tasks that the client has begun since."""
+    codes = [getattr(each.get_coro(), "cr_code", None) for each in asyncio.all_tasks() - before]
+    return [code for code in codes if code is not None and "/app/" in code.co_filename]
 
 
 @pytest.mark.parametrize("fault", [LostReply(), WithoutHeader("OCI-Subject"), MountDeclined(405)])

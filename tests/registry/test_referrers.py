@@ -13,7 +13,7 @@ from app.oci.referrers import referrers_tag
 from app.registry.client import RegistryClient
 from tests.support.clients import INSECURE, LOOPBACK, QUICK, Clock, repository_at
 from tests.support.images import OCI_INDEX, Image, make_image, make_index, make_referrer, plant
-from tests.support.registry import Fault, Html, OtherStatus, RegistryDouble, Status, WithHeaders
+from tests.support.registry import Fault, Html, OtherStatus, RegistryDouble, Status, Truncated, WithHeaders
 
 IMAGE = make_image(media="oci", seed="listed")
 SUBJECT = parse_digest(IMAGE.digest)
@@ -84,7 +84,6 @@ async def test_a_registry_without_the_api_is_read_by_the_tag_and_not_asked_again
     [
         Html(),
         Status(200, headers={"Content-Type": "application/json"}, body=b"{}"),
-        Status(200, headers={"Content-Type": OCI_INDEX}, body=b"[]"),
         Status(303, headers={"Location": "https://www.example.test/"}),
         Status.oci(404, "NOT_FOUND"),
         Status(400),
@@ -92,7 +91,7 @@ async def test_a_registry_without_the_api_is_read_by_the_tag_and_not_asked_again
         Status(406),
         Status(501),
     ],
-    ids=["a page", "no index", "a broken index", "redirect", "404", "400", "405", "406", "501"],
+    ids=["a page", "no index", "redirect", "404", "400", "405", "406", "501"],
 )
 async def test_an_answer_that_is_no_list_means_that_there_is_no_api(
     registry: RegistryDouble, fault: Fault
@@ -124,6 +123,30 @@ async def test_a_repository_that_is_behind_others_says_nothing_of_them(registry:
     async with connect() as client:
         await client.list_referrers(repository_at(registry, "old"), SUBJECT, INSECURE)
         assert await listed(client, registry) == {SIGNATURES[0].digest}
+
+
+@pytest.mark.parametrize("where", ["/referrers/", f"/manifests/{TAG}$"])
+@pytest.mark.parametrize("times", [1, None])
+async def test_a_list_that_can_not_be_read_is_not_an_empty_one(
+    registry: RegistryDouble, where: str, times: int | None
+) -> None:
+    """One that was cut off looks so, and is asked for again."""
+    registry.rules.referrers_api = where == "/referrers/"
+    plant_in_tag(registry, SIGNATURES[:2])
+    registry.misbehave(Truncated(with_length=False), path=where, times=times)
+    async with connect() as client:
+        if times is None:
+            with pytest.raises((errors.NotARegistry, errors.SourceUnusable)):
+                await listed(client, registry)
+        else:
+            assert await listed(client, registry) == {each.digest for each in SIGNATURES[:2]}
+
+
+async def test_a_list_that_is_none_by_its_own_word_is_an_error(registry: RegistryDouble) -> None:
+    registry.misbehave(Status(200, b"[]", {"Content-Type": OCI_INDEX}), path="/referrers/", times=None)
+    async with connect() as client:
+        with pytest.raises(errors.NotARegistry):
+            await listed(client, registry)
 
 
 @pytest.mark.parametrize("status", [401, 403, 503])
@@ -163,10 +186,14 @@ async def test_a_tag_that_holds_something_else_lists_nothing(registry: RegistryD
 
 
 async def test_a_tag_that_may_not_be_read_counts_as_none(registry: RegistryDouble) -> None:
+    """But not where it is the credential that is refused."""
     registry.rules.referrers_api = False
-    registry.misbehave(OtherStatus(403), path=f"/manifests/{TAG}", times=None)
+    registry.misbehave(OtherStatus(403), path=f"/manifests/{TAG}")
+    registry.misbehave(OtherStatus(401), path=f"/manifests/{TAG}")
     async with connect() as client:
         assert await listed(client, registry) == set()
+        with pytest.raises(errors.RegistryDenied):
+            await listed(client, registry)
 
 
 async def test_a_link_that_leads_to_no_next_page_is_no_page(registry: RegistryDouble) -> None:

@@ -33,7 +33,7 @@ from tests.support.registry import (
 )
 from tests.support.registry_double.journal import Journal
 
-__all__ = ["REPOSITORIES", "USERS", "Soak", "Tally", "failing_registries", "lots", "pool", "soak"]
+__all__ = ["REPOSITORIES", "USERS", "Soak", "Tally", "failing_registries", "lots", "operate", "pool", "soak"]
 
 Work = Callable[[], Awaitable[object]]
 
@@ -192,7 +192,7 @@ async def _push_all(
             for (name, n), image in zip(chosen.items(), listed, strict=True)
         ]
         async with gate:
-            failure = await _operate(
+            failure = await operate(
                 plan, tally, lambda: push_one(client, goal, children, access), random.Random(number)
             )
         if failure is not None:
@@ -206,7 +206,7 @@ async def _push_all(
             group.create_task(one(number, chosen))
 
 
-async def _operate(plan: Soak, tally: Tally, work: Work, dice: random.Random) -> errors.BrokerError | None:
+async def operate(plan: Soak, tally: Tally, work: Work, dice: random.Random) -> errors.BrokerError | None:
     """As an operation is carried out: tried again as its policy decides. Gives what ended it, if anything."""
     deadline = datetime.now(UTC) + timedelta(minutes=15)
     attempt = 1
