@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -101,6 +101,13 @@ class Attempt:
         except LostLease:
             if not self.succeeded:
                 raise
+
+
+async def hold_all(tx: Transaction, attempts: Sequence[Attempt]) -> set[UUID]:
+    """`Attempt.hold` for many that end in one transaction; the ids of the operations that are still ours."""
+    return await queue.hold_all(
+        tx, ((attempt.operation.id, attempt.operation.attempt) for attempt in attempts)
+    )
 
 
 Perform = Callable[[Attempt], Awaitable[None]]

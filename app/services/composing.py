@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from app.errors import Unavailable
-from app.lists import draft as drafts
-from app.lists.draft import Draft, ListState, Options
-from app.lists.options import amend_options, forget_failures
 from app.lists.readiness import refuse_mixed_revisions
 from app.lists.refreshing import plan_refresh, refresh
 from app.lists.source import Source, parse_sources
-from app.lists.verdict import retract
 from app.oci.reference import parse_reference
 from app.operations.progress import Progress, ProgressStep
 from app.registry.client import RegistryClient
+from app.services.adding import Adder, Addition, Name, Place
 from app.services.attempts import Attempt
 from app.services.callers import Call
 from app.services.credentials import Credentials
 from app.services.documents import list_document
-from app.services.lists import ListRequest, list_exists
+from app.services.lists import ListRequest
 from app.services.resolving import Resolved, Resolver
 from app.services.saving import Saving
 from app.store import lists as stored
-from app.store.database import Database, Transaction
+from app.store.database import Database
 from app.store.manifests import keep_manifests
 
 
@@ -40,6 +34,7 @@ class Composer:
         self._client = client
         self._credentials = credentials
         self._saving = saving
+        self._adder = Adder(database, saving)
 
     async def perform_create(self, attempt: Attempt) -> None:
         """All or nothing: one source that fails leaves everything as it was."""
@@ -47,25 +42,16 @@ class Composer:
         call = self._call(attempt)
         sources = parse_sources(request.sources)
         resolved = _flat(await self._resolve(attempt, call, sources, insecure=request.insecure))
-        async with self._database.transaction() as tx:
-            await attempt.hold(tx)
-            before = await _open_or_create(tx, call, request)
-            after = retract(before, request.options.get("failures"))
-            # A leg may say insecure although the first one did not: the push that follows needs it.
-            insecure = before.options.insecure or request.insecure
-            options = amend_options(before.options, request.options, datetime.now(UTC))
-            after = replace(after, options=replace(options, insecure=insecure))
-            await self._add(tx, attempt, call, before=before, after=after, resolved=resolved)
+        name = Name(parse_reference(request.reference), request.session)
+        await self._adder.add(Place(call.project_id, name), Addition(attempt, call, resolved, request))
 
     async def perform_add(self, attempt: Attempt) -> None:
         request = attempt.operation.request
         call = self._call(attempt)
         sources = parse_sources(request["sources"])
         resolved = _flat(await self._resolve(attempt, call, sources, insecure=request["insecure"]))
-        async with self._database.transaction() as tx:
-            await attempt.hold(tx)
-            draft = await stored.get_list(tx, call.project_id, UUID(request["list_id"]), lock=True)
-            await self._add(tx, attempt, call, before=draft, after=draft, resolved=resolved)
+        list_id = UUID(request["list_id"])
+        await self._adder.add(Place(call.project_id, list_id), Addition(attempt, call, resolved))
 
     async def perform_refresh(self, attempt: Attempt) -> None:
         """A list that has changed meanwhile keeps its changes."""
@@ -99,28 +85,6 @@ class Composer:
         attempt.progress(Progress((ProgressStep("sources", 0, len(sources)),)))
         return await Resolver(self._client, access, call.by).resolve(sources, on_done)
 
-    async def _add(
-        self,
-        tx: Transaction,
-        attempt: Attempt,
-        call: Call,
-        *,
-        before: Draft,
-        after: Draft,
-        resolved: Sequence[Resolved],
-    ) -> None:
-        await keep_manifests(tx, call.project_id, [each.manifest for each in resolved])
-        amended = drafts.amend(
-            after.entries,
-            [each.entry for each in resolved],
-            allow_duplicate_platforms=after.options.allow_duplicate_platforms,
-        )
-        options = forget_failures(after.options, [entry.platform for entry in amended.added])
-        after = replace(after, entries=amended.entries, options=options)
-        refuse_mixed_revisions(after)
-        saved = await self._saving.save_changed(tx, call, before, after)
-        await attempt.succeed(tx, list_document(saved, amended.replaced), list_id=saved.id)
-
     def _call(self, attempt: Attempt) -> Call:
         operation = attempt.operation
         own = self._credentials.open(operation.id, attempt.secret)
@@ -129,32 +93,3 @@ class Composer:
 
 def _flat(resolved: Sequence[Sequence[Resolved]]) -> list[Resolved]:
     return [each for found in resolved for each in found]
-
-
-async def _open_or_create(tx: Transaction, call: Call, request: ListRequest) -> Draft:
-    reference = parse_reference(request.reference)
-    present = await stored.find_list(tx, call.project_id, reference, request.session, lock=True)
-    if present is None:
-        now = datetime.now(UTC)
-        fresh = Draft(
-            id=uuid4(),
-            reference=reference,
-            session=request.session,
-            # Its first revision is the one that this operation saves.
-            revision=0,
-            state=ListState.OPEN,
-            options=Options(insecure=request.insecure),
-            entries=(),
-            created_by=call.by,
-            created_at=now,
-            updated_at=now,
-        )
-        if await stored.insert_list(tx, call.project_id, fresh):
-            return fresh
-        present = await stored.find_list(tx, call.project_id, reference, request.session, lock=True)
-    if present is None:
-        # Created and removed by others between the two looks.
-        raise Unavailable("The list changed too fast; try again", retry_after=1)
-    if not request.amend:
-        raise list_exists(present.reference, present.id)
-    return present

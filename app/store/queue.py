@@ -156,10 +156,18 @@ _NEXT_DUE = text("""
     ) AS coming
 """)
 
+# Whoever locks several operations does so in the order of their ids, so that no two wait for each other.
+_OURS = text("""
+    SELECT id FROM operations JOIN unnest(:ids, :attempts) AS held (id, attempt) USING (id, attempt)
+    WHERE state = 'running' ORDER BY id FOR UPDATE OF operations
+""").bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("attempts", type_=ARRAY(Integer)))
+
 _BEAT = text("""
-    UPDATE operations SET lease_until = clock_timestamp() + :lease
-    FROM unnest(:ids, :attempts) AS held (id, attempt)
-    WHERE operations.id = held.id AND operations.attempt = held.attempt AND operations.state = 'running'
+    WITH ours AS (
+        SELECT id FROM operations JOIN unnest(:ids, :attempts) AS held (id, attempt) USING (id, attempt)
+        WHERE state = 'running' ORDER BY id FOR UPDATE OF operations
+    )
+    UPDATE operations SET lease_until = clock_timestamp() + :lease FROM ours WHERE operations.id = ours.id
     RETURNING operations.id, operations.attempt, operations.cancel_requested
 """).bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("attempts", type_=ARRAY(Integer)))
 
@@ -284,6 +292,13 @@ async def hold(tx: Transaction, operation_id: UUID, attempt: int) -> None:
     statement = select(operations.c.id).where(*_ours(operation_id, attempt)).with_for_update()
     if (await tx.execute(statement)).first() is None:
         raise LostLease(f"Attempt {attempt} of operation {operation_id} has no lease.")
+
+
+async def hold_all(tx: Transaction, attempts: Iterable[tuple[UUID, int]]) -> set[UUID]:
+    """The same for many; the answer names those that are ours."""
+    pairs = sorted(attempts)
+    values = {"ids": [pair[0] for pair in pairs], "attempts": [pair[1] for pair in pairs]}
+    return set((await tx.execute(_OURS, values)).scalars())
 
 
 async def succeed(

@@ -1,0 +1,133 @@
+"""Legs that come while others of their list are being added go together, and are none the worse for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+from sqlalchemy import text
+
+from tests.support.broker import Broker, StartBroker, problem
+from tests.support.images import make_image
+from tests.support.postgres import connected, execute
+from tests.support.registry import RegistryDouble
+from tests.support.shelf import put
+
+Json = dict[str, Any]
+POISON = (
+    """
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'no such entry here'; END $$
+    """,
+    """
+    CREATE TRIGGER refuse BEFORE INSERT ON entries FOR EACH ROW
+    WHEN (NEW.reference LIKE '%poison%') EXECUTE FUNCTION refuse()
+    """,
+)
+
+
+class Legs:
+    """The calls of one session; each image has a repository of its own."""
+
+    def __init__(self, broker: Broker, registry: RegistryDouble) -> None:
+        self._broker = broker
+        self._registry = registry
+        self.sent = 0
+
+    async def first(self, **members: Any) -> Json:
+        """Makes the list that the others want."""
+        created: Json = await self._broker.create(f"{self._registry.host}/app:1", amend=True, **members)
+        return created
+
+    def send(
+        self, architecture: str, *, revision: str = "a", name: str = ""
+    ) -> asyncio.Task[httpx2.Response]:
+        labels = {"org.opencontainers.image.revision": revision}
+        image = make_image(architecture=architecture, labels=labels)
+        source = put(self._registry, f"leg-{name or architecture}", image)
+        body = {
+            "reference": f"{self._registry.host}/app:1",
+            "sources": [source],
+            "amend": True,
+            "insecure": True,
+        }
+        self.sent += 1
+        return asyncio.create_task(
+            self._broker.client.post("/v1/lists", json=body, headers={"Prefer": "wait=60"})
+        )
+
+    async def resolved(self) -> None:
+        """Until the registry has given all that the legs ask of it."""
+        await self._registry.until(lambda: self._configs() >= self.sent and not self._registry.log.in_flight)
+
+    def _configs(self) -> int:
+        return len(self._registry.received("GET", "/blobs/"))
+
+
+@asynccontextmanager
+async def locked_list(url: str) -> AsyncIterator[None]:
+    """All who want to change a list wait for as long as the block runs."""
+    async with connected(url) as connection:
+        await connection.execute(text("BEGIN"))
+        await connection.execute(text("SELECT id FROM lists FOR UPDATE"))
+        yield
+        await connection.execute(text("COMMIT"))
+
+
+async def test_legs_that_wait_for_one_list_are_saved_together_and_leave_room_for_others(
+    start_broker: StartBroker, database_url: str, registry: RegistryDouble
+) -> None:
+    # With a connection for each leg that waits there would be none for readers.
+    broker = await start_broker(pool_size=2)
+    legs = Legs(broker, registry)
+    made = await legs.first()
+    async with locked_list(database_url):
+        tasks = [
+            legs.send(architecture) for architecture in ("amd64", "arm64", "s390x", "ppc64le", "riscv64")
+        ]
+        await legs.resolved()
+        assert (await broker.call("GET", f"/v1/lists/{made['id']}"))["revision"] == 1
+    replies = [await task for task in tasks]
+    assert [reply.status_code for reply in replies] == [201] * 5
+    found = await broker.call("GET", f"/v1/lists/{made['id']}")
+    assert len(found["entries"]) == 5
+    assert found["revision"] < 1 + 5
+
+
+async def test_a_leg_that_is_refused_keeps_no_other_from_the_list(
+    broker: Broker, database_url: str, registry: RegistryDouble
+) -> None:
+    legs = Legs(broker, registry)
+    made = await legs.first(same_revision=True)
+    async with locked_list(database_url):
+        first = legs.send("amd64")
+        await legs.resolved()
+        others = [legs.send("arm64", revision="b"), legs.send("s390x")]
+        await legs.resolved()
+    refused, added = [await task for task in others]
+    problem(refused, 409, "mixed-revisions")
+    assert ((await first).status_code, added.status_code) == (201, 201)
+    found = await broker.call("GET", f"/v1/lists/{made['id']}")
+    assert len(found["entries"]) == 2
+
+
+async def test_what_the_database_refuses_of_one_leg_is_not_the_others_matter(
+    broker: Broker, database_url: str, registry: RegistryDouble
+) -> None:
+    for statement in POISON:
+        await execute(database_url, statement)
+    legs = Legs(broker, registry)
+    made = await legs.first()
+    async with locked_list(database_url):
+        first = legs.send("amd64")
+        await legs.resolved()
+        others = [legs.send("arm64", name="poison"), legs.send("s390x")]
+        await legs.resolved()
+    poisoned, added = [await task for task in others]
+    problem(poisoned, 500)
+    assert ((await first).status_code, added.status_code) == (201, 201)
+    found = await broker.call("GET", f"/v1/lists/{made['id']}")
+    assert len(found["entries"]) == 2
