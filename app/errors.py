@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-__all__ = ["BrokerError", "FieldError", "by_code", "error_classes", "revive"]
+__all__ = ["TYPE_PREFIX", "BrokerError", "FieldError", "by_code", "error_classes", "revive"]
 
 Json = Any
+# Before a code, the stable `type` of a problem document (RFC 9457 §3.1.1).
+TYPE_PREFIX = "urn:manifest-broker:problem:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +260,7 @@ class Superseded(Conflict):
     """`push_id` is the newer run's push, `digest` what it put there."""
 
     code = "superseded"
-    title = "A newer run has pushed this tag"
+    title = "Something newer has taken the place of this push"
 
 
 class PlatformsLost(Conflict):

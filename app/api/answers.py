@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import Response
 from fastapi.responses import JSONResponse
 
+from app import errors
 from app.api.preferences import Wait
 from app.api.problems import problems, response_of
 from app.api.schemas.operations import Operation as OperationSchema
@@ -67,7 +68,7 @@ def answers(
             "description": "Not ended yet: follow the operation at `Location`.",
             "headers": {"Location": {"schema": {"type": "string"}, "description": "The operation."}},
         },
-        **problems(*failures),
+        **problems(errors.IdempotencyMismatch, *failures),
     }
 
 

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from app import errors
-from app.errors import BrokerError
+from app.errors import TYPE_PREFIX, BrokerError
 
 MEDIA_TYPE = "application/problem+json"
-TYPE_PREFIX = "urn:manifest-broker:problem:"
 
 # The most derived class that stands here decides.
 _STATUS: Mapping[type[BrokerError], int] = {

@@ -32,7 +32,6 @@ BODY = (
     errors.MalformedBody,
     errors.BodyTooLarge,
     errors.UnsupportedBody,
-    errors.IdempotencyMismatch,
     errors.InvalidReference,
 )
 # Every call that waits for a registry.
@@ -58,6 +57,7 @@ REGISTRY = (
 SOURCES = (
     errors.InvalidReference,
     errors.InvalidPlatform,
+    errors.UnsupportedPlatform,
     errors.InvalidAnnotation,
     errors.SourceUnsupported,
     errors.SourceInvalid,

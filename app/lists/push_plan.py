@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -117,6 +117,11 @@ class PushPlan:
     missing_platforms: tuple[str, ...] = ()
 
     @property
+    def references(self) -> frozenset[str]:
+        """All that will lead to the index."""
+        return frozenset(name for target in self.targets for name in target.references(self.index.digest))
+
+    @property
     def keys(self) -> tuple[str, ...]:
         """What no other push may move at the same time."""
         return tuple(
@@ -183,18 +188,13 @@ def plan_push(
     options = draft.options
     if (refusal := find_refusal(draft)) is not None:
         raise refusal
-    references = (
-        draft.reference,
-        *(draft.reference.tagged(tag) for tag in draft.options.tags),
-        *draft.options.targets,
-        *targets,
-    )
+    index = build_draft_index(draft)
     return PushPlan(
-        index=build_draft_index(draft),
+        index=index,
         children=tuple(
             PushChild(entry.reference, entry.digest, entry.media_type, entry.size) for entry in draft.in_order
         ),
-        targets=_by_repository(references),
+        targets=_by_repository([*_own_references(draft), *targets]),
         order=RunOrder(draft.created_at if draft.session else now, options.run_number),
         conditions=conditions,
         consent=Consent(consent.shrink or options.allow_shrink, consent.older or options.allow_older),
@@ -203,10 +203,32 @@ def plan_push(
     )
 
 
-def restored(plan: PushPlan, now: datetime, conditions: Conditions = ALWAYS) -> PushPlan:
-    """The same bytes to the same tags again: whoever asks for that knows what goes, and is the newest now."""
+def goes_to(draft: Draft) -> frozenset[str]:
+    """What a push of the list as it stands, with nothing added, would have lead to its index."""
+    index = find_index(draft)
+    if index is None:
+        return frozenset()
+    targets = _by_repository(_own_references(draft))
+    return frozenset(name for target in targets for name in target.references(index.digest))
+
+
+def restored(
+    plan: PushPlan, now: datetime, moved: Collection[str], conditions: Conditions = ALWAYS
+) -> PushPlan:
+    """The same bytes to the tags that they were `moved` to: whoever asks for that knows what goes.
+
+    It is the newest run of all when it is asked for.
+    """
     order, consent = RunOrder(now), Consent(shrink=True, older=True)
-    return replace(plan, order=order, conditions=conditions, consent=consent)
+    targets = tuple(kept for target in plan.targets if (kept := _only(target, plan.index, moved)) is not None)
+    return replace(plan, targets=targets, order=order, conditions=conditions, consent=consent)
+
+
+def _only(target: PushTarget, index: Manifest, moved: Collection[str]) -> PushTarget | None:
+    if not target.tags:
+        return target if set(target.references(index.digest)) <= set(moved) else None
+    tags = tuple(tag for tag in target.tags if f"{target.repository}:{tag}" in moved)
+    return PushTarget(target.repository, tags) if tags else None
 
 
 def parse_plan(index: Manifest, document: Mapping[str, Any]) -> PushPlan:
@@ -235,6 +257,11 @@ def parse_plan(index: Manifest, document: Mapping[str, Any]) -> PushPlan:
         referrers=document.get("referrers", False),
         missing_platforms=tuple(document.get("missing_platforms", ())),
     )
+
+
+def _own_references(draft: Draft) -> list[Reference]:
+    tags = [draft.reference.tagged(tag) for tag in draft.options.tags]
+    return [draft.reference, *tags, *draft.options.targets]
 
 
 def _parse_repository(text: str) -> Repository:

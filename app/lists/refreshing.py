@@ -56,7 +56,7 @@ def refresh(
         before = [entry for entry in draft.entries if _is_of(entry, source)]
         if not before:
             continue
-        fresh = [_continued(entry, before) for entry in found]
+        fresh = _continued(found, before)
         rest = [entry for entry in draft.entries if entry not in before]
         allowed = draft.options.allow_duplicate_platforms
         amended = amend(rest, fresh, allow_duplicate_platforms=allowed)
@@ -69,14 +69,26 @@ def _is_of(entry: Entry, source: Source) -> bool:
     return (entry.origin or Origin(entry.reference)) == Origin(source.reference, source.platforms)
 
 
-def _continued(entry: Entry, before: Sequence[Entry]) -> Entry:
-    """An image of the same reference, or for the same platform, is the same entry."""
-    for old in before:
-        is_same = old.resolved_platform == entry.resolved_platform and not entry.platform.is_unknown
-        if old.reference == entry.reference or is_same:
-            annotations = {**old.annotations, **entry.annotations}
-            return replace(entry, id=old.id, override=old.override, annotations=annotations)
-    return entry
+def _continued(found: Sequence[Entry], before: Sequence[Entry]) -> list[Entry]:
+    """An image of the same reference is the same entry, of the rest one for the same platform; each once."""
+    left = {entry.id: entry for entry in before}
+    fresh = list(found)
+    for is_same in (_same_reference, _same_platform):
+        for place, entry in enumerate(fresh):
+            old = next((each for each in left.values() if is_same(each, entry)), None)
+            if old is not None and entry.id == found[place].id:
+                del left[old.id]
+                annotations = {**old.annotations, **entry.annotations}
+                fresh[place] = replace(entry, id=old.id, override=old.override, annotations=annotations)
+    return fresh
+
+
+def _same_reference(old: Entry, new: Entry) -> bool:
+    return old.reference == new.reference
+
+
+def _same_platform(old: Entry, new: Entry) -> bool:
+    return old.resolved_platform == new.resolved_platform and not new.platform.is_unknown
 
 
 def _compared(source: Source, before: Sequence[Entry], after: Sequence[Entry]) -> list[Refreshed]:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from app.errors import BrokerError, BuildFailed, ListIncomplete
 from app.lists.draft import Draft, ListState, remove
-from app.lists.push_plan import find_index, find_refusal
+from app.lists.push_plan import find_index, find_refusal, goes_to
 from app.lists.readiness import is_complete, missing_platforms, satisfies
 from app.oci.platform import Platform, parse_platform
 
@@ -25,17 +25,21 @@ class Verdict:
 def judge(before: Draft, after: Draft, now: datetime) -> Verdict:
     """A change of a list, or what time has done to it: `before` has revision 0 if it is new.
 
-    A push is due once for each index. A list that has failed is judged anew whatever comes in, so that what
-    is sent again tries again.
+    A push is due once for each index and for each tag that it is to have. A list that has failed is judged
+    anew whatever comes in, so that what is sent again tries again.
     """
     failure = find_failure(after, now)
     if failure is not None:
         return Verdict(ListState.FAILED, failure)
-    is_same = before.revision > 0 and find_index(before) == find_index(after)
-    is_settled = is_same and before.state is not ListState.FAILED
-    if _is_ready(after, now) and not (is_settled and before.push_operation_id):
-        return Verdict(ListState.OPEN, is_push_due=after.options.push_when_complete)
+    is_settled = before.revision > 0 and before.state is not ListState.FAILED and _is_same(before, after)
+    is_done = is_settled and (before.push_operation_id is not None or before.state is ListState.PUSHED)
+    if after.options.push_when_complete and is_ready(after, now) and not is_done:
+        return Verdict(ListState.OPEN, is_push_due=True)
     return Verdict(before.state if is_settled else ListState.OPEN)
+
+
+def _is_same(before: Draft, after: Draft) -> bool:
+    return find_index(before) == find_index(after) and goes_to(before) == goes_to(after)
 
 
 def find_failure(draft: Draft, now: datetime) -> BrokerError | None:
@@ -49,7 +53,7 @@ def find_failure(draft: Draft, now: datetime) -> BrokerError | None:
         return _build_failed(draft)
     if _is_late(draft, now) and not is_complete(draft) and not makes_do:
         return _incomplete(draft)
-    if options.push_when_complete and _is_ready(draft, now):
+    if options.push_when_complete and is_ready(draft, now):
         return find_refusal(draft)
     return None
 
@@ -82,7 +86,8 @@ def is_same_build(expected: Platform, reported: Platform) -> bool:
     return satisfies(reported, expected) or satisfies(expected, reported)
 
 
-def _is_ready(draft: Draft, now: datetime) -> bool:
+def is_ready(draft: Draft, now: datetime) -> bool:
+    """Whether it has all that it is to have: what is expected, or if it makes do all that may still come."""
     if not draft.options.allow_partial:
         return is_complete(draft) and not draft.options.failures
     return bool(draft.entries) and not awaited_platforms(draft, now)

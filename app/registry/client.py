@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
@@ -33,7 +34,7 @@ from app.registry.repository import Remote, Services
 from app.registry.rooms import Rooms
 from app.registry.transport import Door
 from app.registry.trust import Trust
-from app.registry.urls import Url
+from app.registry.urls import Url, api_host
 
 __all__ = [
     "ANONYMOUS",
@@ -112,6 +113,15 @@ class RegistryClient:
             raise RuntimeError(_OUTSIDE)
         self.policy.check_registry(repository.registry)
         return Remote(self._services, repository, access)
+
+    def access_at(self, registry: str, access: Access, among: Collection[str]) -> Access:
+        """Insecure ways that are asked for make no other registry's TLS worse, nor are they forbidden there.
+
+        Where none of those that are asked allows them, they are refused.
+        """
+        if not access.insecure or not any(self.policy.may_be_insecure(api_host(each)) for each in among):
+            return access
+        return replace(access, insecure=self.policy.may_be_insecure(api_host(registry)))
 
     async def fetch_manifest(self, reference: Reference, access: Access) -> FetchedManifest:
         """The manifest of a reference, its bytes verified; a digest counts where there is a tag too."""

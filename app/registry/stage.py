@@ -56,12 +56,14 @@ def remote_for(client: RegistryClient, access: Access, target: Repository, sourc
 
 def build_stages(cargo: Cargo, targets: Sequence[CopyTarget], on_progress: OnProgress) -> list[Stage]:
     stages: list[Stage] = []
+    registries = {target.repository.registry for target in targets}
     for target in targets:
         here = target.repository
         stage = Stage(
             cargo,
             target,
             partial(on_progress, here),
+            access=cargo.client.access_at(here.registry, cargo.access, registries),
             first=next((each for each in stages if each.registry == here.registry), None),
             by_digest=sum(len(each.tags) for each in targets) > 1,
         )
@@ -82,6 +84,7 @@ class Stage:
         target: CopyTarget,
         on_step: Callable[[Step], None],
         *,
+        access: Access,
         first: Stage | None,
         by_digest: bool,
     ) -> None:
@@ -89,7 +92,7 @@ class Stage:
         self._looks = cargo.looks
         self._by_digest = by_digest
         here = target.repository
-        self._remote = cargo.client.remote(here, cargo.access)
+        self._remote = cargo.client.remote(here, access)
         self._scopes = pushing(here.path)
         self._steps = Steps(on_step)
         self._blobs = BlobCopies(

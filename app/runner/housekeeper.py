@@ -13,6 +13,7 @@ from app.store.database import Database, Transaction
 
 logger = logging.getLogger(__name__)
 
+# True for one that is to be done again at once, in another transaction.
 Chore = Callable[[Transaction], Awaitable[object]]
 
 IDEMPOTENCY_KEYS_FOR = timedelta(days=7)
@@ -46,14 +47,17 @@ class Housekeeper:
         """Until cancelled."""
         while True:
             for chore in self._chores:
-                await self._do(chore)
+                while await self._do(chore):
+                    pass
             await asyncio.sleep(self._interval.total_seconds())
 
-    async def _do(self, chore: Chore) -> None:
+    async def _do(self, chore: Chore) -> bool:
+        """Whether there is more of it."""
         try:
             async with self._database.transaction() as tx:
-                await chore(tx)
+                return await chore(tx) is True
         except Unavailable:
             logger.warning("Housekeeping waits for the database")
         except Exception:
             logger.exception("A chore failed; it is tried again at the next round")
+        return False

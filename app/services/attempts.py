@@ -15,7 +15,7 @@ from app.operations.progress import Progress
 from app.operations.retries import RetryPolicy
 from app.operations.states import Kind, State
 from app.store import queue
-from app.store.database import Database, Transaction
+from app.store.database import Database, Transaction, savepoint
 from app.store.operations import LostLease, Operation
 
 logger = logging.getLogger(__name__)
@@ -132,12 +132,13 @@ async def conclude(tx: Transaction, handlers: Mapping[Kind, Handler], operation:
     """Tells the handler of an operation that did not succeed.
 
     A handler that fails here keeps nothing from being recorded: an operation ends whatever its handler does.
+    Only with a database that is away or too busy the end has to be recorded again, with all that follows.
     """
     handler = handlers.get(operation.kind)
     if handler is None or handler.ended is None:
         return
     try:
-        async with tx.begin_nested():
+        async with savepoint(tx):
             await handler.ended(tx, operation, operation.state)
     except Unavailable:
         raise

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import UUID
 
 from app.errors import Unavailable
 from app.lists.draft import Draft
 from app.services.callers import Call
 from app.services.saving import Saving
-from app.store.database import Database, Transaction
-from app.store.lists import lock_late_lists
+from app.store.database import Database, Transaction, savepoint
+from app.store.lists import lock_late_list, save_state
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
-AT_ONCE = 50
 
 
 class Deadlines:
@@ -30,31 +31,33 @@ class Deadlines:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            if await self._look() < AT_ONCE:
+            if not await self._end_one():
                 await asyncio.sleep(self._poll)
 
-    async def _look(self) -> int:
-        """How many were found."""
+    async def _end_one(self) -> bool:
+        """Whether one was ended, and there may be more: each in a transaction of its own."""
         try:
             async with self._database.transaction() as tx:
-                late = await lock_late_lists(tx, AT_ONCE)
-                for project_id, draft in late:
-                    await self._end(tx, project_id, draft)
-                return len(late)
+                late = await lock_late_list(tx)
+                if late is None:
+                    return False
+                return await self._end(tx, *late)
         except Unavailable:
             logger.warning("Deadlines of lists wait for the database")
         except Exception:
             logger.exception("The deadlines of lists can't be looked after; it is tried again")
-        return 0
+        return False
 
-    async def _end(self, tx: Transaction, project_id: UUID, draft: Draft) -> None:
+    async def _end(self, tx: Transaction, project_id: UUID, draft: Draft) -> bool:
         # Nobody calls, so a push that follows has the operator's credentials alone.
         call = Call(project_id, draft.created_by)
         try:
-            async with tx.begin_nested():
+            async with savepoint(tx):
                 await self._saving.save_late(tx, call, draft)
         except Unavailable:
             raise
         except Exception:
-            # One that can't be ended must not keep the others from it.
+            # One that can't be ended must not keep the others from it, and is looked at once.
             logger.exception("The list %s can't be ended at its deadline", draft.id)
+            await save_state(tx, project_id, replace(draft, updated_at=datetime.now(UTC)))
+        return True

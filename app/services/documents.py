@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from app.errors import TYPE_PREFIX
 from app.lists.draft import Draft, Entry
 from app.lists.push_plan import find_index
 from app.lists.readiness import find_findings, is_complete, missing_platforms
@@ -75,7 +76,7 @@ def list_event(draft: Draft) -> dict[str, Any]:
         "missing_platforms": [str(platform) for platform in missing_platforms(draft)],
         **_index_facts(draft),
         "labels": dict(draft.options.labels),
-        "problem": dict(draft.problem) if draft.problem is not None else None,
+        "problem": _told(draft.problem),
         "push_operation_id": _text(draft.push_operation_id),
     }
 
@@ -89,7 +90,8 @@ def push_event(push: Push) -> dict[str, Any]:
         "push_id": document["id"],
         **{name: document[name] for name in (*members, "missing_platforms")},
         "targets": [{name: target[name] for name in told} for target in document["targets"]],
-        **{name: document[name] for name in ("problem", "restores", "labels", "created_by")},
+        "problem": _told(push.problem),
+        **{name: document[name] for name in ("restores", "labels", "created_by")},
     }
 
 
@@ -100,6 +102,14 @@ def with_replaced(document: dict[str, Any], replaced: Mapping[UUID, Digest]) -> 
     named = {str(entry_id): str(digest) for entry_id, digest in replaced.items()}
     entries = [{**entry, "replaced": named.get(entry["id"])} for entry in document["entries"]]
     return {**document, "entries": entries}
+
+
+def _told(problem: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A problem as documents outside of HTTP have it: with its type, and without a status."""
+    if problem is None:
+        return None
+    rest = {name: value for name, value in problem.items() if name != "code"}
+    return {"type": TYPE_PREFIX + problem["code"], **rest}
 
 
 def entry_document(entry: Entry, replaced: Digest | None = None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from time import monotonic
 from typing import Any, assert_never
@@ -21,10 +22,9 @@ from app.errors import (
 from app.lists import draft as drafts
 from app.lists.draft import Draft, Entry, EntryChanges, ListState, Options
 from app.lists.options import apply_changes
-from app.lists.readiness import is_complete
 from app.lists.refreshing import plan_refresh
 from app.lists.source import parse_sources
-from app.lists.verdict import retract
+from app.lists.verdict import is_ready, retract
 from app.oci.digest import Digest
 from app.oci.manifest import Manifest
 from app.oci.reference import Reference, parse_reference
@@ -83,7 +83,7 @@ class Goal(StrEnum):
     def is_reached(self, draft: Draft) -> bool:
         match self:
             case Goal.COMPLETE:
-                return is_complete(draft)
+                return draft.state is ListState.PUSHED or is_ready(draft, datetime.now(UTC))
             case Goal.PUSHED:
                 return draft.state is ListState.PUSHED
             case _:

@@ -21,13 +21,12 @@ from app.services.callers import Call
 from app.services.credentials import Credentials
 from app.services.intake import Intake
 from app.services.push_children import load_children, parse_children, targets_of
-from app.services.push_guard import Decision, PushGuard
+from app.services.push_guard import Decision, Guarded, PushGuard
 from app.services.push_result import referrers_document
 from app.services.pushes import PushRequest
 from app.store.database import Database
 from app.store.lists import get_list
 from app.store.operations import Operation
-from app.store.pushes import Push
 
 
 class Planning:
@@ -62,13 +61,14 @@ class Planning:
         operation = attempt.operation
         request = operation.request
         plan = _read_plan(request)
-        own = self._credentials.open(operation.id, attempt.secret)
-        access = self._credentials.access(operation.project_id, own, insecure=request["insecure"])
+        brought = self._credentials.open(operation.id, attempt.secret)
+        access = self._credentials.access(operation.project_id, brought, insecure=request["insecure"])
         async with self._database.transaction() as tx:
             manifests = await load_children(tx, operation.project_id, plan)
         children = await parse_children(self._client, plan, manifests)
         found = await survey(self._client, targets_of(plan), children, access, with_referrers=plan.referrers)
-        guard = PushGuard(self._database, self._client, access, operation.project_id, _push(operation, plan))
+        own = Guarded(operation.project_id, operation.list_id, request["list"]["reference"], plan)
+        guard = PushGuard(self._database, self._client, access, own)
         decision = await guard.decide(_held(plan, found))
         document = {**request["list"], **_document(plan, found, decision)}
         async with self._database.transaction() as tx:
@@ -95,24 +95,6 @@ def _request(draft: Draft, plan: PushPlan, *, insecure: bool) -> dict[str, Any]:
 def _read_plan(request: Mapping[str, Any]) -> PushPlan:
     raw = base64.b64decode(request["raw"])
     return parse_plan(Manifest(request["media_type"], raw, parse_digest(request["digest"])), request["plan"])
-
-
-def _push(operation: Operation, plan: PushPlan) -> Push:
-    """The push that would be made, as its guard wants to know it; it is never stored."""
-    facts = operation.request["list"]
-    target = plan.targets[0].repository
-    return Push(
-        id=operation.id,
-        operation_id=operation.id,
-        list_id=operation.list_id,
-        reference=facts["reference"],
-        registry=target.registry,
-        repository=target.path,
-        session=facts["session"],
-        labels={},
-        plan=plan,
-        created_by=operation.created_by,
-    )
 
 
 def _held(plan: PushPlan, found: list[Survey]) -> Held:

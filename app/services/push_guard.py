@@ -11,13 +11,24 @@ from app.lists.difference import Difference, choices, compare
 from app.lists.push_plan import PushPlan
 from app.oci.digest import Digest
 from app.oci.manifest import Index, parse_manifest
+from app.oci.media_types import is_index
 from app.oci.platform import Platform
 from app.oci.reference import Reference
 from app.registry.client import Access, RegistryClient
 from app.registry.graph import Held
+from app.services.resolving import MAX_DEPTH
 from app.store.database import Database
 from app.store.heads import TagHead, load_heads
-from app.store.pushes import Push
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A push, or what would be one: of which list, to which reference of its own, and what it is to do."""
+
+    project_id: UUID
+    list_id: UUID | None
+    reference: str
+    plan: PushPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +40,18 @@ class Decision:
     refusal: BrokerError | None = None
 
 
+_MOST_NESTED = 16
+
+
 class PushGuard:
     """Refuses what nobody has consented to: an older run's push, or one that takes platforms from a tag."""
 
-    def __init__(
-        self, database: Database, client: RegistryClient, access: Access, project_id: UUID, push: Push
-    ) -> None:
+    def __init__(self, database: Database, client: RegistryClient, access: Access, subject: Guarded) -> None:
         self._database = database
         self._client = client
         self._access = access
-        self._project_id = project_id
-        self._push = push
-
-    @property
-    def _plan(self) -> PushPlan:
-        return self._push.plan
+        self._subject = subject
+        self._plan = subject.plan
 
     async def decide(self, held: Held) -> Decision:
         """Refused with TagMoved, Superseded or PlatformsLost, none may move."""
@@ -53,7 +61,7 @@ class PushGuard:
         try:
             for reference, digest in others.items():
                 self._plan.conditions.check(str(reference), digest)
-            left = await self._superseded(replaced)
+            left = await self._superseded(others)
         except (TagMoved, Superseded) as refusal:
             return Decision(refusal=refusal)
         moving = {at: digest for at, digest in replaced.items() if at not in left}
@@ -61,25 +69,29 @@ class PushGuard:
         loss = None if self._plan.consent.shrink else _loss(differences)
         return Decision(left, differences, loss)
 
-    async def _superseded(self, replaced: Mapping[Reference, Digest]) -> Collection[Reference]:
-        """The list's own tag decides; a further one, such as `latest`, stays with the newer run."""
-        if self._plan.consent.older or not replaced:
+    async def _superseded(self, others: Collection[Reference]) -> Collection[Reference]:
+        """The list's own tag decides; a further one, such as `latest`, stays with the newer run.
+
+        A tag that seems to hold nothing is asked about, too: it may have been deleted since, or may not be
+        looked at.
+        """
+        if self._plan.consent.older or not others:
             return ()
-        async with self._database.transaction() as tx:
-            heads = await load_heads(tx, self._project_id, [str(reference) for reference in replaced])
+        async with self._database.reading() as tx:
+            heads = await load_heads(tx, self._subject.project_id, [str(reference) for reference in others])
         newer = {
             reference: head
-            for reference in replaced
+            for reference in others
             if (head := heads.get(str(reference))) is not None and self._is_newer(head)
         }
-        own = [reference for reference in newer if str(reference) == self._push.reference]
+        own = [reference for reference in newer if str(reference) == self._subject.reference]
         if own or len(newer) == len(self._tags):
             reference = (own or list(newer))[0]
             raise _superseded(reference, newer[reference])
         return tuple(newer)
 
     def _is_newer(self, head: TagHead) -> bool:
-        is_own = head.list_id is not None and head.list_id == self._push.list_id
+        is_own = head.list_id is not None and head.list_id == self._subject.list_id
         return not is_own and self._plan.order.is_older_than(head.order)
 
     @property
@@ -97,15 +109,26 @@ class PushGuard:
         found = {at: compare(await self._choices(at), after) for at in sorted(distinct)}
         return {at: found[at.repository.at(digest)] for at, digest in replaced.items()}
 
-    async def _choices(self, reference: Reference) -> Mapping[Platform, Digest]:
+    async def _choices_of(self, reference: Reference, index: Index, depth: int) -> Mapping[Platform, Digest]:
+        """Of an index in the index, what its own readers may choose from, as far down as sources may go."""
+        found = dict(choices(index.manifests))
+        nested = [each for each in index.manifests if is_index(each.media_type)]
+        for each in nested[:_MOST_NESTED] if depth < MAX_DEPTH else ():
+            inner = await self._choices(reference.repository.at(each.digest), depth + 1)
+            found = {**inner, **found}
+        return found
+
+    async def _choices(self, reference: Reference, depth: int = 1) -> Mapping[Platform, Digest]:
         """What readers may choose from now. What is no image, or gone since, they can't miss."""
+        registries = {target.repository.registry for target in self._plan.targets}
+        access = self._client.access_at(reference.registry, self._access, registries)
         try:
-            fetched = (await self._client.fetch_manifest(reference, self._access)).manifest
+            fetched = (await self._client.fetch_manifest(reference, access)).manifest
             if isinstance(fetched, Index):
-                return choices(fetched.manifests)
+                return await self._choices_of(reference, fetched, depth)
             if fetched.is_artifact:
                 return {}
-            config = await self._client.fetch_image_config(reference.repository, fetched.config, self._access)
+            config = await self._client.fetch_image_config(reference.repository, fetched.config, access)
         except (SourceUnusable, SourceNotFound):
             return {}
         platform = config.platform

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from app.errors import ListNotFound, OperationCancelled
+from app.errors import ListNotFound, OperationCancelled, Superseded, revive
 from app.lists.draft import Draft, ListState
 from app.lists.events import EventKind
-from app.lists.push_plan import find_index
+from app.lists.push_plan import find_index, goes_to
 from app.operations.states import State
 from app.services.documents import list_event, push_event
 from app.services.events import Events
-from app.services.push_result import moved_before_the_end, moved_references
+from app.services.push_result import moved_references, perhaps_moved
 from app.store import lists
 from app.store import pushes as stored
 from app.store.database import Transaction
@@ -27,6 +27,26 @@ class PushOutcomes:
 
     def __init__(self, events: Events) -> None:
         self._events = events
+
+    async def check(self, tx: Transaction, operation: Operation, push: Push) -> None:
+        """Before its tags move: a push that followed from a list's completion is still what the list wants.
+
+        Raises the problem of a list that has failed since, or Superseded if it wants another push by now.
+        """
+        if push.list_id is None or not operation.request.get("follows"):
+            return
+        now = await lists.find_push_state(tx, operation.project_id, push.list_id)
+        if now is None:
+            # It has been removed, which takes nothing back of what was asked for.
+            return
+        if now.problem is not None:
+            raise revive({"list_id": str(push.list_id), **now.problem})
+        if now.push_operation_id != operation.id:
+            raise Superseded(
+                f"The list {push.reference} has changed since, and is pushed anew",
+                reference=push.reference,
+                list_id=str(push.list_id),
+            )
 
     async def succeeded(self, tx: Transaction, operation: Operation, push: Push) -> None:
         """`push` has its result."""
@@ -50,8 +70,8 @@ class PushOutcomes:
         await stored.end_push(
             tx, operation.project_id, push.id, outcome, ended_at=ended.ended_at, problem=problem
         )
-        # Of several tags some may have moved, and older runs must find that out.
-        await save_head(tx, operation.project_id, moved_before_the_end(push), _head(push))
+        # Some tags may have moved, and older runs must find that out.
+        await save_head(tx, operation.project_id, perhaps_moved(push), _head(push))
         failed = await _fail_list(tx, operation, push, problem)
         await self._tell(tx, operation, EventKind.PUSH_FAILED, ended)
         if failed is not None:
@@ -73,7 +93,7 @@ async def _settle_list(tx: Transaction, operation: Operation, push: Push) -> Dra
     draft = await _find_list(tx, operation, push)
     if draft is None:
         return None
-    same = find_index(draft) == push.plan.index
+    same = find_index(draft) == push.plan.index and goes_to(draft) <= push.plan.references
     if same and operation.request["purge"]:
         await lists.delete_list(tx, operation.project_id, draft.id)
         return draft
@@ -87,7 +107,10 @@ async def _fail_list(
 ) -> Draft | None:
     """A list whose completion started the push has failed with it; of one pushed by hand its caller knows."""
     draft = await _find_list(tx, operation, push)
-    if draft is None or draft.push_operation_id != operation.id:
+    if draft is None or draft.push_operation_id != operation.id or draft.state is not ListState.OPEN:
+        return None
+    if find_index(draft) != push.plan.index:
+        # It has changed since, and waits for something else.
         return None
     failed = replace(draft, state=ListState.FAILED, problem=problem)
     await lists.save_state(tx, operation.project_id, failed)
@@ -104,4 +127,5 @@ async def _find_list(tx: Transaction, operation: Operation, push: Push) -> Draft
 
 
 def _head(push: Push) -> TagHead:
-    return TagHead(push.plan.order, push.list_id, push.id, push.plan.index.digest)
+    list_id = push.list_id if push.restores is None else None
+    return TagHead(push.plan.order, list_id, push.id, push.plan.index.digest)

@@ -48,8 +48,13 @@ def referrers_document(target: PushTarget, placed: Sequence[PlacedReferrer]) -> 
     ]
 
 
-def moved_before_the_end(push: Push) -> list[str]:
-    """The tags that a push had moved when it failed; one that stands for a digest is none."""
+def perhaps_moved(push: Push) -> list[str]:
+    """The tags that a push may have moved before it failed; one that stands for a digest is none.
+
+    An attempt that was lost with its worker has not said how far it came, but only that it was about to.
+    """
+    if not push.reached:
+        return list(push.previous)
     return [
         f"{reached['repository']}:{tag}"
         for reached in push.reached

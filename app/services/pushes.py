@@ -17,7 +17,7 @@ from app.oci.manifest import Manifest
 from app.oci.reference import Reference
 from app.operations.states import Kind, State
 from app.registry.client import Access, RegistryClient
-from app.registry.copy import CopyResult, Guard, Held, push
+from app.registry.copy import CopyResult, Guard, Held, TagAction, push
 from app.services.attempts import Attempt
 from app.services.callers import Call
 from app.services.credentials import Credentials
@@ -26,7 +26,7 @@ from app.services.events import Events
 from app.services.intake import Intake
 from app.services.opening import Revisions, open_list
 from app.services.push_children import load_children, parse_children, targets_of
-from app.services.push_guard import PushGuard
+from app.services.push_guard import Guarded, PushGuard
 from app.services.push_outcomes import PushOutcomes
 from app.services.push_progress import PushProgress
 from app.services.push_result import build_result
@@ -93,7 +93,8 @@ class Pushes:
     async def enqueue(self, tx: Transaction, call: Call, draft: Draft, wanted: PushRequest) -> Operation:
         """Accept a push within the transaction that makes it due."""
         # The key that the caller sent stands for what it asked for, not for what follows from that.
-        return await self._enqueue(tx, replace(call, idempotency=None), draft, wanted, uuid4())
+        unkeyed = replace(call, idempotency=None)
+        return await self._enqueue(tx, unkeyed, draft, wanted, uuid4(), follows=True)
 
     async def restore(
         self, call: Call, push_id: UUID, conditions: Conditions, *, insecure: bool
@@ -115,11 +116,11 @@ class Pushes:
                 repository=push.repository,
                 session=push.session,
                 labels=push.labels,
-                plan=restored(push.plan, datetime.now(UTC), conditions),
+                plan=restored(push.plan, datetime.now(UTC), _reached(push), conditions),
                 created_by=call.by,
                 restores=push.id,
             )
-            return await self._accept(tx, call, again, purge=False, insecure=insecure)
+            return await self._accept(tx, call, again, {"purge": False, "insecure": insecure})
 
     async def get(self, project_id: UUID, push_id: UUID) -> Push:
         async with self._database.reading() as tx:
@@ -153,7 +154,14 @@ class Pushes:
         await self._outcomes.failed(tx, operation, push)
 
     async def _enqueue(
-        self, tx: Transaction, call: Call, draft: Draft, wanted: PushRequest, operation_id: UUID
+        self,
+        tx: Transaction,
+        call: Call,
+        draft: Draft,
+        wanted: PushRequest,
+        operation_id: UUID,
+        *,
+        follows: bool = False,
     ) -> Operation:
         planned = Push(
             id=uuid4(),
@@ -167,10 +175,11 @@ class Pushes:
             plan=wanted.plan(draft),
             created_by=call.by,
         )
-        return await self._accept(tx, call, planned, purge=wanted.purge, insecure=wanted.insecure)
+        request = {"purge": wanted.purge, "insecure": wanted.insecure, "follows": follows}
+        return await self._accept(tx, call, planned, request)
 
     async def _accept(
-        self, tx: Transaction, call: Call, planned: Push, *, purge: bool, insecure: bool
+        self, tx: Transaction, call: Call, planned: Push, request: Mapping[str, bool]
     ) -> Operation:
         await stored.insert_push(tx, call.project_id, planned)
         return await self._intake.accept(
@@ -178,7 +187,7 @@ class Pushes:
             call,
             planned.operation_id,
             Kind.PUSH_LIST,
-            {"purge": purge, "insecure": insecure},
+            request,
             keys=planned.plan.keys,
             registries=planned.plan.registries,
             list_id=planned.list_id,
@@ -196,7 +205,8 @@ class Pushes:
         """A failure says what had been put where by then."""
         plan = planned.plan
         children = await parse_children(self._client, plan, manifests)
-        judge = PushGuard(self._database, self._client, access, attempt.operation.project_id, planned)
+        own = Guarded(attempt.operation.project_id, planned.list_id, planned.reference, plan)
+        judge = PushGuard(self._database, self._client, access, own)
         guard = Guard(partial(self._guard, attempt, planned, judge), is_strict=plan.conditions != ALWAYS)
         try:
             return await push(
@@ -224,10 +234,12 @@ class Pushes:
             raise decision.refusal
         found = {str(reference): str(digest) if digest else None for reference, digest in held.items()}
         differing = {str(reference): each.document() for reference, each in decision.differences.items()}
-        if found:
-            async with self._database.transaction() as tx:
-                await attempt.hold(tx)
-                await stored.keep_previous(tx, planned.id, found, differing)
+        async with self._database.transaction() as tx:
+            await attempt.hold(tx)
+            await self._outcomes.check(tx, attempt.operation, planned)
+            if found:
+                own = planned.plan.index.digest
+                await stored.keep_previous(tx, planned.id, found, differing, own=own)
         return decision.left
 
     async def _keep_reached(self, attempt: Attempt, planned: Push, progress: PushProgress) -> None:
@@ -248,6 +260,12 @@ class Pushes:
             # The operation's row first, as everyone takes them who ends one: no two wait for each other.
             await attempt.succeed(tx, push_document(done))
             await self._outcomes.succeeded(tx, operation, done)
+
+
+def _reached(push: Push) -> set[str]:
+    """What led to the index when it was done, without the tags that were left to newer runs."""
+    targets = (push.result or {}).get("targets", ())
+    return {each["reference"] for each in targets if each.get("action", TagAction.MOVED) == TagAction.MOVED}
 
 
 def _push_id(operation: Operation) -> UUID:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -47,6 +47,7 @@ class Resolver:
         self._client = client
         self._access = access
         self._added_by = added_by
+        self._registries: Collection[str] = ()
         self._allowance = Allowance()
         # Sources overlap: an image by its name and within an index, images with the same config.
         self._manifests: Once[Reference, ImageManifest | Index] = Once()
@@ -63,6 +64,7 @@ class Resolver:
             on_done()
             return found
 
+        self._registries = {source.reference.registry for source in sources}
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_caught(resolve(source))) for source in sources]
         outcomes = [task.result() for task in tasks]
@@ -89,9 +91,12 @@ class Resolver:
         return await self._manifests.run(key, lambda: self._fetch(reference))
 
     async def _fetch(self, reference: Reference) -> ImageManifest | Index:
-        fetched = await self._client.fetch_manifest(reference, self._access)
+        fetched = await self._client.fetch_manifest(reference, self._access_at(reference.repository))
         self._allowance.take(fetched.raw, reference)
         return fetched.manifest
+
+    def _access_at(self, repository: Repository) -> Access:
+        return self._client.access_at(repository.registry, self._access, self._registries)
 
     async def _image(
         self, reference: Reference, image: ImageManifest, described: Descriptor | None = None
@@ -106,7 +111,7 @@ class Resolver:
         repository = reference.repository
         config = await self._configs.run(
             (repository, image.config.digest),
-            lambda: self._client.fetch_image_config(repository, image.config, self._access),
+            lambda: self._client.fetch_image_config(repository, image.config, self._access_at(repository)),
         )
         return self._entry(reference, image, config.platform, _facts(config), described)
 

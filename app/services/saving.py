@@ -15,7 +15,7 @@ from app.services.documents import list_event
 from app.services.events import Events
 from app.services.pushes import Pushes, PushRequest
 from app.store.database import Transaction
-from app.store.lists import delete_expired_lists, delete_list, save_list, save_state
+from app.store.lists import delete_list, lock_expired_list, save_list, save_state
 
 
 class Saving:
@@ -59,10 +59,10 @@ class Saving:
         await self._record(tx, project_id, EventKind.LIST_REMOVED, draft)
         return True
 
-    async def remove_expired(self, tx: Transaction) -> None:
-        """Those that nobody has used for as long as they were to be kept."""
-        for project_id, draft in await delete_expired_lists(tx):
-            await self._record(tx, project_id, EventKind.LIST_REMOVED, draft)
+    async def remove_expired(self, tx: Transaction) -> bool:
+        """One that was to be kept no longer; whether there may be more."""
+        expired = await lock_expired_list(tx)
+        return expired is not None and await self.remove(tx, *expired)
 
     async def _follow(self, tx: Transaction, call: Call, draft: Draft, verdict: Verdict) -> Draft:
         problem = verdict.failure.document() if verdict.failure is not None else None

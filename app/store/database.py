@@ -175,6 +175,18 @@ class Database:
         await self._engine.dispose()
 
 
+@asynccontextmanager
+async def savepoint(tx: Transaction) -> AsyncIterator[None]:
+    """Takes back what the block has written if it raises; `Unavailable` if the database is away or busy."""
+    try:
+        async with tx.begin_nested():
+            yield
+    except DBAPIError as failure:
+        if _passes(failure):
+            raise _unavailable() from failure
+        raise
+
+
 def _forget_closed_connections(engine: Engine) -> None:
     @event.listens_for(engine, "checkout")
     def checkout(connection: Any, _record: object, _proxy: object) -> None:

@@ -17,7 +17,10 @@ from app.store.tables import tag_heads
 
 @dataclass(frozen=True, slots=True)
 class TagHead:
-    """The push that has moved a tag last, and where its run stands among the others."""
+    """The push that has moved a tag last, and the newest run that has moved it so far.
+
+    `list_id` is that run's list, which may always push again; what was restored is no run's.
+    """
 
     order: RunOrder
     list_id: UUID | None
@@ -39,16 +42,18 @@ async def load_heads(tx: Transaction, project_id: UUID, references: Collection[s
 
 
 async def save_head(tx: Transaction, project_id: UUID, references: Iterable[str], head: TagHead) -> None:
-    """These tags were moved by this push."""
+    """These tags lead to what this push has put, and to nothing that is older than the newest run so far.
+
+    An older run may have put the same, or may have been let; what comes between the two is older still.
+    """
     # In one order everywhere, so that pushes with the same tags never wait for each other in a ring.
-    rows = [{"reference": reference} for reference in sorted(set(references))]
-    if not rows:
+    wanted = sorted(set(references))
+    if not wanted:
         return
+    known = await load_heads(tx, project_id, wanted)
+    rows = [_row(reference, _newest(known.get(reference), head)) for reference in wanted]
     statement = insert(tag_heads).values(
         project_id=project_id,
-        run_number=head.order.number,
-        began_at=head.order.began_at,
-        list_id=head.list_id,
         push_id=head.push_id,
         digest=str(head.digest),
         moved_at=func.clock_timestamp(),
@@ -58,3 +63,16 @@ async def save_head(tx: Transaction, project_id: UUID, references: Iterable[str]
     await tx.execute(
         statement.on_conflict_do_update(index_elements=["project_id", "reference"], set_=renewed), rows
     )
+
+
+def _newest(known: TagHead | None, head: TagHead) -> TagHead:
+    return known if known is not None and head.order.is_older_than(known.order) else head
+
+
+def _row(reference: str, newest: TagHead) -> dict[str, object]:
+    return {
+        "reference": reference,
+        "run_number": newest.order.number,
+        "began_at": newest.order.began_at,
+        "list_id": newest.list_id,
+    }

@@ -8,7 +8,20 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, ColumnElement, Row, Text, cast, delete, func, select, text, tuple_, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Row,
+    Select,
+    Text,
+    cast,
+    delete,
+    func,
+    select,
+    text,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from app.errors import ListNotFound
@@ -28,7 +41,6 @@ from app.store.notifications import LIST_CHANGED
 from app.store.tables import entries, lists
 
 Position = tuple[datetime, UUID]
-EXPIRED_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +129,22 @@ async def get_state(tx: Transaction, project_id: UUID, list_id: UUID) -> ListSta
     return ListState(state)
 
 
+@dataclass(frozen=True, slots=True)
+class PushState:
+    """Whether a list has failed, and which push followed from its completion."""
+
+    problem: Mapping[str, Any] | None
+    push_operation_id: UUID | None
+
+
+async def find_push_state(tx: Transaction, project_id: UUID, list_id: UUID) -> PushState | None:
+    query = select(lists.c.problem, lists.c.push_operation_id).where(
+        lists.c.project_id == project_id, lists.c.id == list_id
+    )
+    row = (await tx.execute(query)).one_or_none()
+    return PushState(row.problem, row.push_operation_id) if row is not None else None
+
+
 async def find_list(
     tx: Transaction, project_id: UUID, reference: Reference, session: str, *, lock: bool = False
 ) -> Draft | None:
@@ -154,8 +182,8 @@ def _tell() -> ColumnElement[Any]:
     return func.pg_notify(LIST_CHANGED, cast(lists.c.id, Text))
 
 
-async def lock_late_lists(tx: Transaction, limit: int) -> list[tuple[UUID, Draft]]:
-    """Open lists untouched since their deadline, with their projects; those that others are at are left."""
+async def lock_late_list(tx: Transaction) -> tuple[UUID, Draft] | None:
+    """An open list untouched since its deadline, with its project; those that others are at are left."""
     query = (
         select(lists)
         # The state is a literal, because a parameter would keep the planner from the partial index.
@@ -165,27 +193,19 @@ async def lock_late_lists(tx: Transaction, limit: int) -> list[tuple[UUID, Draft
             lists.c.updated_at < lists.c.complete_by,
         )
         .order_by(lists.c.complete_by)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
     )
-    rows = (await tx.execute(query)).all()
-    drafts = await _with_entries(tx, rows)
-    return [(row.project_id, draft) for row, draft in zip(rows, drafts, strict=True)]
+    return await _lock_one(tx, query)
 
 
-async def delete_expired_lists(tx: Transaction) -> list[tuple[UUID, Draft]]:
-    """As many as one transaction may well hold, with their projects."""
-    query = (
-        select(lists)
-        .where(lists.c.expires_at < func.now())
-        .order_by(lists.c.expires_at)
-        .limit(EXPIRED_AT_ONCE)
-        .with_for_update(skip_locked=True)
-    )
-    rows = (await tx.execute(query)).all()
-    drafts = await _with_entries(tx, rows)
-    await tx.execute(delete(lists).where(lists.c.id.in_([row.id for row in rows])).returning(_tell()))
-    return [(row.project_id, draft) for row, draft in zip(rows, drafts, strict=True)]
+async def _lock_one(tx: Transaction, query: Select[Any]) -> tuple[UUID, Draft] | None:
+    row = (await tx.execute(query.limit(1).with_for_update(skip_locked=True))).first()
+    return (row.project_id, (await _with_entries(tx, [row]))[0]) if row is not None else None
+
+
+async def lock_expired_list(tx: Transaction) -> tuple[UUID, Draft] | None:
+    """A list that was to be kept no longer than this, with its project."""
+    query = select(lists).where(lists.c.expires_at < func.now()).order_by(lists.c.expires_at)
+    return await _lock_one(tx, query)
 
 
 async def _find(

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from app.errors import PushNotFound
 from app.lists.push_plan import PushPlan, parse_plan
-from app.oci.digest import parse_digest
+from app.oci.digest import Digest, parse_digest
 from app.oci.manifest import Manifest
 from app.store.database import Transaction
 from app.store.lists import Position, within
@@ -75,6 +75,7 @@ class PushFilter:
 
 async def insert_push(tx: Transaction, project_id: UUID, push: Push) -> None:
     index = push.plan.index
+    repositories = [target.repository for target in push.plan.targets]
     await tx.execute(
         insert(pushes).values(
             id=push.id,
@@ -85,6 +86,9 @@ async def insert_push(tx: Transaction, project_id: UUID, push: Push) -> None:
             registry=push.registry,
             repository=push.repository,
             session=push.session,
+            references=sorted({push.reference, *push.plan.references}),
+            registries=sorted({push.registry, *(each.registry for each in repositories)}),
+            repositories=sorted({push.repository, *(each.path for each in repositories)}),
             labels=dict(push.labels),
             digest=str(index.digest),
             media_type=index.media_type,
@@ -114,13 +118,27 @@ async def end_push(
 
 
 async def keep_previous(
-    tx: Transaction, push_id: UUID, found: Mapping[str, str | None], differences: Mapping[str, Any]
+    tx: Transaction,
+    push_id: UUID,
+    found: Mapping[str, str | None],
+    differences: Mapping[str, Any],
+    *,
+    own: Digest,
 ) -> None:
-    """What references led to before they are moved; what is known of one already stays."""
-    previous = bindparam("found", dict(found), JSONB).concat(pushes.c.previous)
-    differing = bindparam("differing", dict(differences), JSONB).concat(pushes.c.differences)
+    """What references lead to before they are moved.
+
+    One that leads to the push's `own` index was moved by an earlier attempt, which knows what was there.
+    """
+    moved = bindparam("moved", {at: each for at, each in found.items() if each == str(own)}, JSONB)
+    others = bindparam("others", {at: each for at, each in found.items() if each != str(own)}, JSONB)
+    differing = bindparam("differing", dict(differences), JSONB)
     await tx.execute(
-        update(pushes).where(pushes.c.id == push_id).values(previous=previous, differences=differing)
+        update(pushes)
+        .where(pushes.c.id == push_id)
+        .values(
+            previous=moved.concat(pushes.c.previous).concat(others),
+            differences=pushes.c.differences.concat(differing),
+        )
     )
 
 
@@ -141,9 +159,6 @@ async def page_pushes(
 ) -> list[Push]:
     """Newest first; `before` is the place of the last one seen."""
     exact = {
-        pushes.c.reference: wanted.reference,
-        pushes.c.registry: wanted.registry,
-        pushes.c.repository: wanted.repository,
         pushes.c.session: wanted.session,
         pushes.c.list_id: wanted.list_id,
         pushes.c.state: wanted.state,
@@ -153,6 +168,13 @@ async def page_pushes(
         *(column == value for column, value in exact.items() if value is not None),
         *within(pushes.c.created_at, wanted.since, wanted.until),
     )
+    for column, wanted_name in (
+        (pushes.c.references, wanted.reference),
+        (pushes.c.registries, wanted.registry),
+        (pushes.c.repositories, wanted.repository),
+    ):
+        if wanted_name is not None:
+            query = query.where(column.contains([wanted_name]))
     if wanted.labels:
         query = query.where(pushes.c.labels.contains(dict(wanted.labels)))
     if before is not None:

@@ -182,6 +182,10 @@ pushes = Table(
     Column("reference", Text, nullable=False),
     Column("registry", Text, nullable=False),
     Column("repository", Text, nullable=False),
+    # All that it was to move, the list's own among it: history is asked who moved a tag.
+    Column("references", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
+    Column("registries", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
+    Column("repositories", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     Column("session", Text, nullable=False, server_default=""),
     Column("labels", JSONB, nullable=False, server_default=EMPTY_OBJECT),
     Column("state", Text, nullable=False, server_default="queued"),
@@ -203,7 +207,8 @@ pushes = Table(
     _created_at(),
     _instant("ended_at"),
     Index("ix_pushes_page", "project_id", "created_at", "id"),
-    Index("ix_pushes_reference", "project_id", "reference", "created_at"),
+    Index("ix_pushes_references", "references", postgresql_using="gin"),
+    Index("ix_pushes_repositories", "repositories", postgresql_using="gin"),
     Index("ix_pushes_labels", "labels", postgresql_using="gin", postgresql_ops={"labels": "jsonb_path_ops"}),
     CheckConstraint("state IN ('queued', 'succeeded', 'failed', 'cancelled')", name="state"),
 )

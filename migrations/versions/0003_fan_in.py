@@ -81,6 +81,22 @@ def upgrade() -> None:
         ),
     )
     op.add_column("pushes", sa.Column("restores", sa.Uuid(), nullable=True))
+    for name in ("references", "registries", "repositories"):
+        op.add_column(
+            "pushes",
+            sa.Column(
+                name, postgresql.ARRAY(sa.Text()), server_default=sa.text("'{}'::text[]"), nullable=False
+            ),
+        )
+    op.execute(
+        'UPDATE pushes SET "references" = ARRAY[reference], registries = ARRAY[registry], '
+        "repositories = ARRAY[repository]"
+    )
+    op.drop_index("ix_pushes_reference", table_name="pushes")
+    op.create_index("ix_pushes_references", "pushes", ["references"], unique=False, postgresql_using="gin")
+    op.create_index(
+        "ix_pushes_repositories", "pushes", ["repositories"], unique=False, postgresql_using="gin"
+    )
     op.create_index(
         "ix_pushes_labels",
         "pushes",
@@ -98,6 +114,11 @@ def downgrade() -> None:
         postgresql_using="gin",
         postgresql_ops={"labels": "jsonb_path_ops"},
     )
+    op.drop_index("ix_pushes_repositories", table_name="pushes", postgresql_using="gin")
+    op.drop_index("ix_pushes_references", table_name="pushes", postgresql_using="gin")
+    op.create_index("ix_pushes_reference", "pushes", ["project_id", "reference", "created_at"], unique=False)
+    for name in ("references", "registries", "repositories"):
+        op.drop_column("pushes", name)
     op.drop_column("pushes", "restores")
     op.drop_column("pushes", "differences")
     op.drop_index(

@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.broker import Broker, problem
 from tests.support.images import make_image
-from tests.support.registry import RegistryDouble, Status
-from tests.support.shelf import put, shelve
+from tests.support.registry import Hold, RegistryDouble, Status
+from tests.support.shelf import arrival, put, shelve
 
 Json = dict[str, Any]
 BOTH = ["linux/amd64", "linux/arm64"]
@@ -183,6 +183,65 @@ async def test_a_push_by_hand_that_fails_leaves_the_list_to_others(
     put(registry, "app", make_image(seed="other"))
     await broker.push(draft["id"], status=409, if_absent=True)
     assert (await broker.call("GET", f"/v1/lists/{draft['id']}"))["state"] == "open"
+
+
+async def test_a_list_that_fails_while_it_is_pushed_is_not_published(
+    broker: Broker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    hold = Hold()
+    registry.misbehave(hold, method="POST", path="/app/blobs/")
+    last = await broker.create(f"{registry.host}/app:1", *sources, **LEG)
+    await arrival(hold)
+    await broker.create(f"{registry.host}/app:1", failures={"linux/arm64": "tests failed"}, **LEG)
+    hold.gate.set()
+    operation = await broker.ended(last["push_operation_id"])
+    assert operation["problem"]["type"].endswith(":build-failed")
+    assert registry.tags("app") == {}
+    assert (await broker.call("GET", f"/v1/lists/{last['id']}"))["problem"]["type"].endswith(":build-failed")
+
+
+async def test_a_push_that_is_overtaken_by_the_lists_next_one_moves_nothing(
+    broker: Broker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    hold = Hold()
+    registry.misbehave(hold, method="POST", path="/app/blobs/")
+    first = await broker.create(f"{registry.host}/app:1", *sources, **LEG)
+    await arrival(hold)
+    (newer,) = shelve(registry, "linux/amd64", seed="newer", tag="newer")
+    second = await broker.create(f"{registry.host}/app:1", newer, **LEG)
+    hold.gate.set()
+    assert (await broker.ended(first["push_operation_id"]))["problem"]["type"].endswith(":superseded")
+    assert (await broker.ended(second["push_operation_id"]))["state"] == "succeeded"
+    assert [put.digest for put in registry.tag_puts if put.tag == "1"] == [second["digest"]]
+    assert (await waiting(broker, second["id"])).json()["state"] == "pushed"
+
+
+async def test_tags_that_come_later_are_pushed_later(
+    broker: Broker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    first = await broker.create(f"{registry.host}/app:1", *sources, **LEG)
+    await broker.ended(first["push_operation_id"])
+    again = await broker.create(f"{registry.host}/app:1", sources[0], tags=["latest"], **LEG)
+    assert (await broker.ended(again["push_operation_id"]))["state"] == "succeeded"
+    assert registry.tags("app") == {"1": first["digest"], "latest": first["digest"]}
+
+
+async def test_what_says_nothing_of_the_index_leaves_a_pushed_list_pushed(
+    broker: Broker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    draft = await broker.create(f"{registry.host}/app:1", *sources)
+    await broker.push(draft["id"])
+    changed = await broker.call("PATCH", f"/v1/lists/{draft['id']}", {"labels": {"a": "b"}})
+    assert changed["state"] == "pushed"
+
+
+async def test_who_waits_for_a_partial_list_to_be_complete_has_not_to_wait_for_more(
+    broker: Broker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    options = {**LEG, "allow_partial": True}
+    await broker.create(f"{registry.host}/app:1", failures={"linux/arm64": "no"}, **options)
+    last = await broker.create(f"{registry.host}/app:1", sources[0], **options)
+    assert (await waiting(broker, last["id"], "complete")).status_code == 200
 
 
 async def test_images_of_another_revision_are_refused_where_one_is_asked_for(

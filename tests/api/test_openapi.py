@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from app.api.problem_documents import TYPE_PREFIX, status_of
-from app.errors import by_code
+from app.api.problem_documents import status_of
+from app.errors import TYPE_PREFIX, by_code
 from tests.support.contract import PROBLEM, document, operations, resolve, validator
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.broker import Broker
-from tests.support.images import make_image, make_image_for
+from tests.support.images import make_image, make_image_for, make_index
 from tests.support.registry import RegistryDouble, Status
 from tests.support.shelf import put, shelve
 
@@ -88,6 +88,56 @@ async def test_a_list_without_a_session_is_as_new_as_its_push(
 async def run_again(broker: Broker, registry: RegistryDouble, session: Json) -> Any:
     """A change to what a session has pushed, so that it would push something else."""
     return await broker.call("PATCH", f"/v1/lists/{session['id']}", {"annotations": {"again": "yes"}})
+
+
+async def test_an_older_run_that_puts_the_same_makes_no_room_for_one_in_between(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    first, third = [
+        await broker.create(
+            f"{registry.host}/app:1", *shelve(registry, "linux/amd64"), session=name, run_number=number
+        )
+        for name, number in (("first", 8), ("third", 10))
+    ]
+    second = await run(broker, registry, "second", run_number=9)
+    await broker.push(third["id"])
+    await broker.push(first["id"])
+    told = await broker.push(second["id"], status=409)
+    assert told["type"].endswith(":superseded")
+    assert registry.tags("app") == {"1": third["digest"]}
+
+
+async def test_what_was_let_go_back_is_not_overwritten_by_a_run_in_between(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    runs = [await run(broker, registry, f"run-{number}", run_number=number) for number in (1, 2, 3)]
+    await broker.push(runs[2]["id"])
+    await broker.push(runs[0]["id"], allow_older=True)
+    await broker.push(runs[1]["id"], status=409)
+    assert registry.tags("app") == {"1": runs[0]["digest"]}
+
+
+@pytest.mark.parametrize("how", ["deleted", "denied"])
+async def test_a_tag_that_can_not_be_seen_is_the_newer_runs_all_the_same(
+    broker: Broker, registry: RegistryDouble, how: str
+) -> None:
+    older, newer = await run(broker, registry, "older"), await run(broker, registry, "newer")
+    await broker.push(newer["id"])
+    if how == "deleted":
+        registry.content.at("app").tags.clear()
+    else:
+        for method in ("HEAD", "GET"):
+            registry.misbehave(Status(403), times=None, method=method, path="/app/manifests/1$")
+    await broker.push(older["id"], status=409)
+    assert older["digest"] not in registry.tags("app").values()
+
+
+async def test_a_tag_that_holds_an_index_of_indexes_keeps_their_platforms(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    put(registry, "app", make_index([make_index([make_image_for("linux/s390x")])]))
+    told = await broker.push((await run(broker, registry, "one"))["id"], status=409)
+    assert told["platforms"] == ["linux/s390x"]
 
 
 async def test_a_further_tag_stays_with_the_newer_run(broker: Broker, registry: RegistryDouble) -> None:

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.broker import Broker, problem
+from tests.support.broker import Broker, StartBroker, problem
 from tests.support.images import make_image, make_image_for, plant
 from tests.support.registry import Hold, MountDeclined, RegistryDouble
 from tests.support.shelf import arrival, put, shelve
@@ -254,6 +254,31 @@ async def test_the_history_can_be_paged_and_filtered(broker: Broker, registry: R
         found = await broker.call("GET", f"/v1/pushes?{query}")
         assert len(found["items"]) == count, query
     assert pushed[1]["labels"] == {"n": "b"}
+
+
+async def test_the_history_knows_who_moved_a_further_tag(broker: Broker, registry: RegistryDouble) -> None:
+    draft = await broker.create(
+        f"{registry.host}/app:1",
+        *shelve(registry, "linux/amd64"),
+        tags=["latest"],
+        targets=[f"{registry.host}/mirror/app:1"],
+    )
+    pushed = await broker.push(draft["id"])
+    for query in (f"reference={registry.host}/app:latest", "repository=mirror/app"):
+        found = await broker.call("GET", f"/v1/pushes?{query}")
+        assert [each["id"] for each in found["items"]] == [pushed["id"]], query
+
+
+async def test_a_registry_that_is_never_insecure_is_no_obstacle_to_one_that_may_be(
+    start_broker: StartBroker, registry: RegistryDouble
+) -> None:
+    broker = await start_broker(allow_loopback=True)
+    draft = await broker.create(
+        f"{registry.host}/app:1", *shelve(registry, "linux/amd64"), targets=["registry.example/app:1"]
+    )
+    reply = await broker.client.post(f"/v1/lists/{draft['id']}/push", json={"insecure": True})
+    # Nothing answers there, and that is what it fails for.
+    assert problem(reply, reply.status_code)["type"].rpartition(":")[2] != "insecure-forbidden"
 
 
 async def test_pages_stay_in_place_while_more_is_pushed(broker: Broker, registry: RegistryDouble) -> None:

@@ -68,6 +68,37 @@ async def test_a_run_older_than_the_restore_does_not_undo_it(
     assert told["type"].endswith(":superseded")
 
 
+async def test_not_even_a_late_leg_of_the_restored_run_undoes_it(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    good = await release(broker, registry, "good", "linux/amd64")
+    await release(broker, registry, "bad", "linux/amd64")
+    await restore(broker, good["id"])
+    (late,) = shelve(registry, "linux/amd64", tag="late", seed="late")
+    await broker.call("POST", f"/v1/lists/{good['list_id']}/entries", {"sources": [late], "insecure": True})
+    told = await broker.push(good["list_id"], status=409)
+    assert told["type"].endswith(":superseded")
+
+
+async def test_a_tag_that_the_push_had_left_is_left_by_its_restore(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    old, new = [
+        await broker.create(
+            f"{registry.host}/app:{name}",
+            *shelve(registry, "linux/amd64", tag=name, seed=name),
+            session=name,
+            tags=["latest"],
+        )
+        for name in ("1.0", "2.0")
+    ]
+    await broker.push(new["id"])
+    pushed = await broker.push(old["id"])
+    restored = await restore(broker, pushed["id"])
+    assert [target["reference"] for target in restored["targets"]] == [f"{registry.host}/app:1.0"]
+    assert registry.tags("app")["latest"] == new["digest"]
+
+
 async def test_a_restore_can_insist_on_what_the_tags_hold(broker: Broker, registry: RegistryDouble) -> None:
     good = await release(broker, registry, "good", "linux/amd64")
     bad = await release(broker, registry, "bad", "linux/amd64")

@@ -98,7 +98,7 @@ async def test_a_push_that_fails_is_told_and_fails_the_list_that_it_was_to_publi
     await broker.ended(last["push_operation_id"])
     events = await told(broker)
     assert [event["type"] for event in events][-2:] == ["push.failed", "list.failed"]
-    assert events[-2]["data"]["problem"]["code"] == "registry-denied"
+    assert events[-2]["data"]["problem"]["type"].endswith(":registry-denied")
 
 
 async def test_a_list_that_is_removed_or_purged_is_told(broker: Broker, registry: RegistryDouble) -> None:

@@ -43,3 +43,18 @@ def test_what_was_said_of_a_platform_stays_with_it() -> None:
         (old.id, new.digest, "v2")
     ]
     assert (told.before, told.after) == (old.digest, new.digest)
+
+
+def test_two_images_of_one_platform_stay_two() -> None:
+    old = [replace(entry(f"r.test/index:1@{digest_of(text)}", AMD64), origin=INDEX) for text in (b"a", b"b")]
+    new = [replace(entry(f"r.test/index:1@{digest_of(text)}", AMD64), origin=INDEX) for text in (b"a", b"c")]
+    listed = draft(entries=old, allow_duplicate_platforms=True)
+    after, told = refresh(listed, [Source(INDEX.reference)], [new])
+    assert [(each.id, each.digest) for each in after.entries] == [
+        (old[0].id, new[0].digest),
+        (old[1].id, new[1].digest),
+    ]
+    assert [(each.before, each.after) for each in told] == [
+        (old[0].digest, old[0].digest),
+        (old[1].digest, new[1].digest),
+    ]

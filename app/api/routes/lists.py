@@ -46,7 +46,7 @@ router = APIRouter(prefix="/v1/lists", tags=["lists"])
 
 WaitDep = Annotated[Wait, Depends(waits(DEFAULT_SECONDS))]
 PushWaitDep = Annotated[Wait, Depends(waits(PUSH_SECONDS))]
-OPTIONS = (errors.InvalidPlatform, errors.InvalidAnnotation)
+OPTIONS = (errors.InvalidPlatform, errors.UnsupportedPlatform, errors.InvalidAnnotation)
 # What may have become of a list that somebody waits for.
 GOALS = (
     errors.ListNotFound,
@@ -59,6 +59,9 @@ GOALS = (
     errors.TagMoved,
     errors.TagImmutable,
     errors.PushNotVerified,
+    errors.SourceUnusable,
+    errors.SourceInvalid,
+    errors.SourceTooLarge,
     errors.DigestMismatch,
 )
 CHANGES = (errors.ListNotFound, errors.RevisionChanged)

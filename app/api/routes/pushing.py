@@ -15,7 +15,7 @@ from app.api.preconditions import IfMatchDep
 from app.api.preferences import DEFAULT_SECONDS, PUSH_SECONDS, Wait, waits
 from app.api.problems import BODY, REGISTRY
 from app.api.references import parse_at
-from app.api.schemas.pushes import PlanPush, Push, PushList, PushPlan, plan_answer
+from app.api.schemas.pushes import Push, PushList, PushPlan, plan_answer
 from app.errors import FieldError, InvalidInput
 from app.lists.push_plan import Conditions, Consent
 from app.lists.source import at
@@ -48,10 +48,10 @@ async def plan_push(
     call: CallDep,
     wait: WaitDep,
     services: ServicesDep,
-    body: Annotated[PlanPush | None, Body(openapi_examples=examples.PLAN_PUSH)] = None,
+    body: Annotated[PushList | None, Body(openapi_examples=examples.PLAN_PUSH)] = None,
 ) -> Response:
     """What a push with the same body would do now: nothing is put anywhere, registries are only asked."""
-    operation = await services.planning.request(call, list_id, _wanted(body or PlanPush()))
+    operation = await services.planning.request(call, list_id, _wanted(body or PushList()))
     return await answer(services.operations, operation, wait, json_answer(200, None, plan_answer))
 
 
@@ -86,15 +86,14 @@ async def push_list(
     body: Annotated[PushList | None, Body(openapi_examples=examples.PUSH_LIST)] = None,
 ) -> Response:
     """Push the list: every manifest by digest, then the index under its tags, last; then read back."""
-    body = body or PushList()
-    wanted = _wanted(body, purge=body.purge)
+    wanted = _wanted(body or PushList())
     operation = await services.pushes.request(call, list_id, wanted, revisions=revisions)
     return await answer(services.operations, operation, wait, json_answer(200))
 
 
-def _wanted(body: PlanPush, *, purge: bool = False) -> PushRequest:
+def _wanted(body: PushList) -> PushRequest:
     return PushRequest(
-        purge=purge,
+        purge=body.purge,
         insecure=body.insecure,
         targets=tuple(parse_at(text, f"/targets/{position}") for position, text in enumerate(body.targets)),
         conditions=_conditions(body),
@@ -103,7 +102,7 @@ def _wanted(body: PlanPush, *, purge: bool = False) -> PushRequest:
     )
 
 
-def _conditions(body: PlanPush) -> Conditions:
+def _conditions(body: PushList) -> Conditions:
     if body.if_absent and body.if_digest is not None:
         detail = "A tag can't be absent and hold a digest: give if_absent or if_digest"
         raise InvalidInput(detail, errors=[FieldError("/if_absent", detail)])

@@ -21,9 +21,10 @@ ReferrerAction = TypeAliasType("ReferrerAction", Literal["put", "present", "miss
 TagAction = TypeAliasType("TagAction", Literal["moved", "left"])
 
 
-class PlanPush(Body):
-    """What a push would be asked for."""
+class PushList(Body):
+    """How to push a list; a plan takes the same."""
 
+    purge: bool = Field(False, description="Remove the list after full success; nothing to a plan.")
     insecure: bool = Field(
         False, description="Try unverified TLS and plain HTTP where the operator allows it for that registry."
     )
@@ -68,12 +69,6 @@ class PushedBlobs(Document):
     copied: int
     skipped: int = Field(description="Already there.")
     bytes_copied: int
-
-
-class PushList(PlanPush):
-    """How to push a list."""
-
-    purge: bool = Field(False, description="Remove the list after full success.")
 
 
 class ChangedPlatform(Document):
