@@ -1,0 +1,107 @@
+"""Secrets of webhooks, and what is signed with them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from standardwebhooks import Webhook as Verifier
+from standardwebhooks import WebhookVerificationError
+
+from app.errors import DeliveryFailed, NoSecretKey
+from app.services.sealing import BrokenSeal, NoKey, Seal
+from app.services.signing import ROTATION, Secrets, make_secret
+from app.store.webhooks import Webhook
+
+NOW = datetime.now(UTC)
+BODY = '{"type":"list.pushed","data":"é…"}'.encode()
+OLD, NEW = make_secret(), make_secret()
+KEY = b"k" * 32
+
+
+def webhook(secrets: Secrets, secret: str) -> Webhook:
+    identity = uuid4()
+    return Webhook(
+        id=identity,
+        project_id=uuid4(),
+        url="https://receiver.example.com/",
+        kinds=(),
+        description="",
+        enabled=True,
+        secret=secrets.close(identity, secret),
+        previous_secret=None,
+        rotated_at=None,
+        created_by="tests",
+        created_at=NOW,
+    )
+
+
+def rotated(secrets: Secrets, at: datetime) -> Webhook:
+    hook = webhook(secrets, OLD)
+    return replace(hook, secret=secrets.close(hook.id, NEW), previous_secret=hook.secret, rotated_at=at)
+
+
+@pytest.fixture
+def secrets() -> Secrets:
+    return Secrets(Seal(KEY))
+
+
+def test_what_is_signed_is_verified_by_the_standards_library(secrets: Secrets) -> None:
+    headers = secrets.headers(webhook(secrets, NEW), "message-1", BODY, NOW)
+    assert Verifier(NEW).verify(BODY, headers)["type"] == "list.pushed"
+    for changed in (
+        (BODY + b" ", headers),
+        (BODY, {**headers, "webhook-id": "message-2"}),
+        (BODY, {**headers, "webhook-timestamp": str(int(NOW.timestamp()) + 1)}),
+    ):
+        with pytest.raises(WebhookVerificationError):
+            Verifier(NEW).verify(*changed)
+
+
+def test_what_was_signed_long_ago_is_refused_by_its_receiver(secrets: Secrets) -> None:
+    headers = secrets.headers(webhook(secrets, NEW), "message-1", BODY, NOW - timedelta(minutes=6))
+    with pytest.raises(WebhookVerificationError, match="too old"):
+        Verifier(NEW).verify(BODY, headers)
+
+
+def test_the_old_secret_signs_too_until_its_time_is_over(secrets: Secrets) -> None:
+    hook = rotated(secrets, NOW - ROTATION + timedelta(seconds=1))
+    headers = secrets.headers(hook, "message-1", BODY, NOW)
+    assert Verifier(NEW).verify(BODY, headers) == Verifier(OLD).verify(BODY, headers)
+    headers = secrets.headers(rotated(secrets, NOW - ROTATION), "message-1", BODY, NOW)
+    assert Verifier(NEW).verify(BODY, headers)
+    with pytest.raises(WebhookVerificationError):
+        Verifier(OLD).verify(BODY, headers)
+
+
+def test_a_secret_opens_for_its_own_webhook_only(secrets: Secrets) -> None:
+    one, other = webhook(secrets, OLD), webhook(secrets, NEW)
+    with pytest.raises(DeliveryFailed):
+        secrets.headers(replace(one, secret=other.secret), "message-1", BODY, NOW)
+
+
+def test_a_key_that_has_changed_fails_a_delivery_that_may_succeed_when_it_is_given_back(
+    secrets: Secrets,
+) -> None:
+    hook = webhook(secrets, NEW)
+    for seal in (Seal(b"j" * 32), Seal(None)):
+        with pytest.raises(DeliveryFailed) as caught:
+            Secrets(seal).headers(hook, "message-1", BODY, NOW)
+        assert caught.value.retryable
+    with pytest.raises(NoSecretKey):
+        Secrets(Seal(None)).close(hook.id, NEW)
+
+
+def test_a_seal_is_different_each_time_and_opens_for_its_owner_only() -> None:
+    seal = Seal(KEY)
+    first, second = (seal.close(b"secret", b"owner") for _ in range(2))
+    assert first != second
+    assert seal.open(first, b"owner") == seal.open(second, b"owner") == b"secret"
+    broken = first[:-1] + bytes([first[-1] ^ 1])
+    for sealed, owner in ((first, b"stranger"), (broken, b"owner")):
+        with pytest.raises(BrokenSeal):
+            seal.open(sealed, owner)
+    with pytest.raises(NoKey):
+        Seal(None).open(first, b"owner")

@@ -1,0 +1,98 @@
+"""Deliveries stay as long as their events; the operations that brought them go sooner."""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+from sqlalchemy import text
+
+from app.lists.events import EventKind
+from app.operations.states import Kind
+from app.services.deliveries import begin
+from app.store import deliveries, events, webhooks
+from app.store.database import Database
+from app.store.deliveries import Delivery
+from app.store.webhooks import NewWebhook, Webhook
+from tests.support.queueing import enqueued
+
+
+async def hook_of(database: Database, project_id: UUID) -> Webhook:
+    new = NewWebhook(
+        id=uuid4(),
+        project_id=project_id,
+        url="https://receiver.example.com/",
+        kinds=(),
+        description="",
+        enabled=True,
+        secret=b"sealed",
+        created_by="tests",
+    )
+    async with database.transaction() as tx:
+        return await webhooks.insert_webhook(tx, new)
+
+
+async def begun(database: Database, hook: Webhook) -> Delivery:
+    async with database.transaction() as tx:
+        event = await events.record(tx, hook.project_id, EventKind.LIST_PUSHED, {})
+        delivery_id = await begin(tx, hook, event.id)
+        return await deliveries.get_delivery(tx, hook.project_id, hook.id, delivery_id)
+
+
+async def page(database: Database, hook: Webhook) -> list[UUID]:
+    async with database.transaction() as tx:
+        found = await deliveries.page_deliveries(tx, hook.project_id, hook.id, before=None, limit=10)
+        return [delivery.id for delivery in found]
+
+
+async def test_operations_that_brought_something_long_ago_are_forgotten(
+    database: Database, project_id: UUID
+) -> None:
+    hook = await hook_of(database, project_id)
+    old, young, waiting = [await begun(database, hook) for _ in range(3)]
+    other = await enqueued(database, project_id, kind=Kind.PUSH_LIST)
+    async with database.transaction() as tx:
+        for operation_id, days in ((old.operation_id, 8), (young.operation_id, 6), (other.id, 8)):
+            await tx.execute(
+                text(
+                    "UPDATE operations SET state = 'succeeded',"
+                    " ended_at = now() - :days * interval '1 day' WHERE id = :id"
+                ),
+                {"days": days, "id": operation_id},
+            )
+    async with database.transaction() as tx:
+        assert await deliveries.forget_old_deliveries(tx) == 1
+        left = (await tx.execute(text("SELECT id FROM operations"))).scalars().all()
+    assert set(left) == {young.operation_id, waiting.operation_id, other.id}
+    assert set(await page(database, hook)) == {old.id, young.id, waiting.id}
+
+
+async def test_deliveries_go_with_their_events_and_with_their_webhook(
+    database: Database, project_id: UUID
+) -> None:
+    hook, other = await hook_of(database, project_id), await hook_of(database, project_id)
+    first, second = await begun(database, hook), await begun(database, hook)
+    kept = await begun(database, other)
+    async with database.transaction() as tx:
+        await tx.execute(
+            text("UPDATE project_events SET created_at = now() - interval '31 days' WHERE id = :id"),
+            {"id": first.event_id},
+        )
+        assert await events.forget_old_events(tx) == 1
+    assert await page(database, hook) == [second.id]
+    async with database.transaction() as tx:
+        await webhooks.delete_webhook(tx, project_id, hook.id)
+    assert await page(database, hook) == []
+    assert await page(database, other) == [kept.id]
+
+
+async def test_a_webhook_that_wants_nothing_else_is_told_of_its_kinds_and_no_others(
+    database: Database, project_id: UUID
+) -> None:
+    hook = await hook_of(database, project_id)
+    async with database.transaction() as tx:
+        for kinds, told in (([], True), (["list.pushed"], True), (["push.failed", "list.failed"], False)):
+            await webhooks.update_webhook(tx, project_id, hook.id, {"types": kinds})
+            found = await webhooks.wanting(tx, project_id, EventKind.LIST_PUSHED)
+            assert [each.id for each in found] == ([hook.id] if told else [])
+        await webhooks.update_webhook(tx, project_id, hook.id, {"types": [], "enabled": False})
+        assert await webhooks.wanting(tx, project_id, EventKind.LIST_PUSHED) == []
