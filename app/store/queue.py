@@ -65,9 +65,9 @@ class Beat:
 #
 # Who lost a lease had the keys to itself, and goes on before anything else. What is queued waits for all that
 # run under one of its keys, and for all that were accepted earlier, even if those are waiting to be retried.
-# One pass over all that is alive finds who waits. A search for each candidate, by the index on the keys, took
-# a fifth of a second when two thousand waited for one key; NOT EXISTS became a nested loop of ten thousands
-# until the table was analyzed. NOT IN is hashed.
+# One pass over all that is alive and has keys finds who waits. A search for each candidate, by the index on
+# the keys, took a fifth of a second when two thousand waited for one key; NOT EXISTS became a nested loop of
+# ten thousands until the table was analyzed. NOT IN is hashed.
 #
 # What asks the same registries is a lane, and a lane may not have more of a worker's room than its share, nor
 # more than is left free: so however many wait for a registry that does not answer, the others find room. What
@@ -87,7 +87,7 @@ _CLAIM = text("""
     ), place AS (
         SELECT id, sequence > min(sequence) OVER same OR bool_or(state = 'running') OVER same AS waits
         FROM operations CROSS JOIN unnest(keys) AS key
-        WHERE state IN ('queued', 'running')
+        WHERE state IN ('queued', 'running') AND keys <> '{}'
         WINDOW same AS (PARTITION BY key COLLATE "C")
     ), ready AS (
         SELECT id, priority, sequence, registries,

@@ -274,7 +274,14 @@ operations = Table(
         postgresql_where=text("state = 'queued'"),
     ),
     Index("ix_operations_lease", "lease_until", postgresql_where=text("state = 'running'")),
-    Index("ix_operations_live", "sequence", postgresql_where=text("state IN ('queued', 'running')")),
+    # Who waits for a key, and what is due: so that what waits for later costs those nothing that come now.
+    Index(
+        "ix_operations_keyed",
+        "sequence",
+        postgresql_where=text("state IN ('queued', 'running') AND keys <> '{}'"),
+    ),
+    Index("ix_operations_due", "run_at", postgresql_where=text("state = 'queued'")),
+    Index("ix_operations_deadline", "deadline_at", postgresql_where=text("state = 'queued'")),
     Index("ix_operations_list", "list_id"),
     Index("ix_operations_delivered", "ended_at", postgresql_where=text("kind = 'deliver'")),
     CheckConstraint("state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"),

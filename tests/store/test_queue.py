@@ -400,6 +400,31 @@ async def test_texts_that_postgres_can_not_hold_do_not_keep_an_outcome_from_bein
     }
 
 
+async def test_what_waits_for_later_is_not_looked_at_by_those_who_ask_what_is_due(
+    database: Database, project_id: UUID
+) -> None:
+    await enqueued(database, project_id)
+    async with database.transaction() as tx:
+        await tx.execute(
+            text(
+                "INSERT INTO operations (id, project_id, kind, request, run_at, deadline_at, created_by)"
+                " SELECT gen_random_uuid(), project_id, kind, request, now() + interval '1 hour',"
+                " now() + interval '1 day', created_by FROM operations, generate_series(1, 5000)"
+            )
+        )
+    async with database.transaction() as tx:
+        await tx.execute(text("ANALYZE operations"))
+    async with database.transaction() as tx:
+        claimed = await queue.claim(tx, worker="one", limit=10, lease=LEASE)
+        await queue.next_due(tx)
+        await queue.bury(tx)
+        read = (
+            "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'operations'"
+        )
+        assert (await tx.execute(text(read))).scalar_one() < 500
+    assert len(claimed) == 1
+
+
 async def test_events_of_operations_that_ended_long_ago_are_forgotten(
     database: Database, project_id: UUID
 ) -> None:
