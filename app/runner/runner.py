@@ -97,10 +97,9 @@ class Runner:
         until = asyncio.get_running_loop().time() + self._lease.total_seconds()
         before = self._lanes()
         try:
-            claimed, due = await self._claim(free, before)
+            claimed = await self._claim(free, before)
         except Unavailable as failure:
-            logger.warning("Operations can't be claimed: %s", failure)
-            return min(failure.retry_after or 1.0, self._poll.total_seconds())
+            return self._wait_out(failure)
         for each in claimed:
             lease = Lease(each, until)
             self._held.add(lease)
@@ -109,13 +108,28 @@ class Runner:
         more = len(claimed) == free and len(self._held) < self._concurrency
         taken = before + Counter(each.operation.registries for each in claimed)
         full = (lane for lane in taken if taken[lane] >= queue.room(self._share, free, before[lane]))
-        return 0.0 if more or any(self._has_room(lane) for lane in full if lane) else due
+        if more or any(self._has_room(lane) for lane in full if lane):
+            return 0.0
+        return await self._next_due() if len(claimed) < free else self._poll.total_seconds()
 
-    async def _claim(self, free: int, lanes: Counter[queue.Lane]) -> tuple[list[queue.Claimed], float]:
+    async def _next_due(self) -> float:
+        # Asked when what was claimed has begun: nobody waits for it.
         poll = self._poll.total_seconds()
+        try:
+            async with self._database.reading() as tx:
+                due = await queue.next_due(tx)
+        except Unavailable as failure:
+            return self._wait_out(failure)
+        return poll if due is None else min(poll, max(0.0, due.total_seconds()))
+
+    def _wait_out(self, failure: Unavailable) -> float:
+        logger.warning("Operations can't be claimed: %s", failure)
+        return min(failure.retry_after or 1.0, self._poll.total_seconds())
+
+    async def _claim(self, free: int, lanes: Counter[queue.Lane]) -> list[queue.Claimed]:
         await self._bury()
         async with self._database.transaction() as tx:
-            claimed = await queue.claim(
+            return await queue.claim(
                 tx,
                 worker=self._worker,
                 limit=free,
@@ -125,8 +139,6 @@ class Runner:
                 share=self._share,
                 held=lanes,
             )
-            due = await queue.next_due(tx) if len(claimed) < free else None
-        return claimed, poll if due is None else min(poll, max(0.0, due.total_seconds()))
 
     async def _bury(self) -> None:
         # Not at each claim: nobody waits for these as for what is new.

@@ -88,7 +88,8 @@ class Attempt:
             await self._write()
 
     async def _write(self) -> None:
-        if self._latest is None:
+        # What has succeeded has told its progress with its end.
+        if self._latest is None or self.succeeded:
             return
         try:
             async with self._database.transaction() as tx:
