@@ -68,6 +68,7 @@ async def run(given: argparse.Namespace) -> bool:
                     keys = await run_keys(given.keys, given.seed, apis, registry)
                 missing = [] if keys.operations == keys.keys else ["not as many operations as keys"]
                 wrong += report(keys, keys.wrong + missing)
+        say(f"{apis.busy} answers asked to come again, since the broker was busy")
     return not wrong
 
 
@@ -86,7 +87,7 @@ def say(line: str) -> None:
 def main() -> int:
     options = argparse.ArgumentParser(prog="scripts/fanin", description=__doc__)
     options.add_argument("--sessions", type=int, default=1000, metavar="N", help="of 20 legs each")
-    options.add_argument("--at-once", type=int, default=20, metavar="N", help="sessions at the same time")
+    options.add_argument("--at-once", type=int, default=10, metavar="N", help="sessions at the same time")
     options.add_argument("--races", type=int, default=200, metavar="N", help="of two sessions for one tag")
     options.add_argument("--keys", type=int, default=1000, metavar="N", help="each sent up to five times")
     options.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))

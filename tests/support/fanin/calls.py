@@ -15,19 +15,24 @@ Json = dict[str, Any]
 Client = httpx2.AsyncClient
 
 PATIENCE = 300.0
-OK, CREATED = 200, 201
+RETRIES = 20
+OK, CREATED, UNAVAILABLE = 200, 201, 503
 
 
 class Refused(Exception):
     """An answer that is none of those that were to come."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Apis:
-    """Several processes with one database: a call may go to any of them."""
+    """Several processes with one database: a call may go to any of them.
+
+    `busy` counts the answers that asked to come again, as curl's --retry does.
+    """
 
     clients: Sequence[Client]
     dice: random.Random
+    busy: int = 0
 
     @property
     def any(self) -> Client:
@@ -35,10 +40,19 @@ class Apis:
 
     async def post(self, path: str, body: Json, **headers: str) -> httpx2.Response:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self.any.post(path, json=body, headers={"Prefer": "wait=300", **sent})
+        return await self._call("POST", path, json=body, headers={"Prefer": "wait=300", **sent})
+
+    async def _call(self, method: str, path: str, **what: Any) -> httpx2.Response:
+        for _ in range(RETRIES):
+            reply = await self.any.request(method, path, **what)
+            if reply.status_code != UNAVAILABLE:
+                break
+            self.busy += 1
+            await asyncio.sleep(float(reply.headers["Retry-After"]) * (1 + self.dice.random()))
+        return reply
 
     async def get(self, path: str, **query: str) -> Json:
-        reply = await self.any.get(path, params=query)
+        reply = await self._call("GET", path, params=query)
         if reply.status_code != OK:
             raise Refused(f"GET {path}: {reply.status_code} {reply.text}")
         document: Json = reply.json()
