@@ -54,6 +54,7 @@ def create_app(running: Running, *, version: str, max_body_bytes: int) -> FastAP
         redirect_slashes=False,
         separate_input_output_schemas=False,
     )
+    app.state.max_body_bytes = max_body_bytes
     for resource in (
         lists,
         entries,

@@ -52,12 +52,19 @@ ServicesDep = Annotated[Services, Depends(_services)]
 _bearer = HTTPBearer(auto_error=False, description="A token of a project.")
 
 
-async def _caller(
-    services: ServicesDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-) -> Caller:
+async def identify(request: Request) -> Caller:
+    """Who sends a request; asked once, before anything else is looked at."""
+    credentials = await _bearer(request)
     if credentials is None:
         raise Unauthenticated("Send the header Authorization: Bearer TOKEN")
-    return await services.tokens.identify(credentials.credentials)
+    return await _services(request).tokens.identify(credentials.credentials)
+
+
+async def _caller(
+    request: Request, _credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
 
 
 CallerDep = Annotated[Caller, Depends(_caller)]

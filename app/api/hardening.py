@@ -9,16 +9,14 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problems import response_of
-from app.errors import BodyTooLarge, BrokerError, FieldError, InvalidHeader, UnsupportedBody
+from app.errors import BrokerError, FieldError, InvalidHeader
 
 # Nothing here is a page, so nothing a browser is given may run, but for the API's own documentation.
 _POLICY = "default-src 'none'; frame-ancestors 'none'"
-_WITH_BODY = frozenset({"POST", "PATCH", "PUT"})
-_JSON = frozenset({"application/json", "application/merge-patch+json"})
 
 
 class Hardening:
-    """Refuses large bodies and other forms than JSON, and keeps browsers from misreading answers.
+    """Ends bodies that are too large, and keeps browsers from misreading answers.
 
     FastAPI's own limit of bodies answers in plain text.
     """
@@ -31,7 +29,7 @@ class Hardening:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refusal = _refuse(scope) or self._refuse_length(scope)
+        refusal = _refuse(scope)
         app = self._app if refusal is None else response_of(refusal, scope["path"])
 
         async def hardened(message: Message) -> None:
@@ -44,14 +42,8 @@ class Hardening:
 
         await app(scope, self._counted(receive), hardened)
 
-    def _refuse_length(self, scope: Scope) -> BrokerError | None:
-        length = Headers(scope=scope).get("content-length", "0")
-        if int(length) <= self._max_body_bytes:
-            return None
-        return BodyTooLarge(f"The body has {length} bytes; this broker accepts {self._max_body_bytes}")
-
     def _counted(self, receive: Receive) -> Receive:
-        """For bodies that come in pieces without saying how much there will be."""
+        """Of bodies that come in pieces nobody knows before how much there will be."""
         received = 0
 
         async def counted() -> Message:
@@ -66,16 +58,6 @@ class Hardening:
 
 
 def _refuse(scope: Scope) -> BrokerError | None:
-    headers = Headers(scope=scope)
-    if headers.get("content-encoding", "identity") != "identity":
-        return UnsupportedBody("Send the body as it is, without Content-Encoding")
-    if any("\0" in value for value in headers.values()):
+    if any("\0" in value for value in Headers(scope=scope).values()):
         return InvalidHeader("A header has U+0000", errors=[FieldError("header:*", "U+0000")])
-    if scope["method"] not in _WITH_BODY or headers.get("content-length", "0") == "0":
-        return None
-    sent = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if sent in _JSON:
-        return None
-    return UnsupportedBody(
-        f"The body is sent as {sent or 'nothing'}: send JSON as application/json, with curl by --json"
-    )
+    return None

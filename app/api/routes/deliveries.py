@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Request, Response
+from fastapi import Body, Request, Response
 from fastapi.responses import JSONResponse
 
 from app import errors
 from app.api import examples
+from app.api.admission import Router
 from app.api.context import CallerDep, ServicesDep
 from app.api.pagination import (
     DEFAULT_LIMIT,
@@ -32,7 +33,7 @@ from app.api.schemas.webhooks import (
 from app.errors import FieldError, InvalidInput
 from app.store.deliveries import DeliveryState
 
-router = APIRouter(prefix="/v1/webhooks/{webhook_id}", tags=["webhooks"])
+router = Router(prefix="/v1/webhooks/{webhook_id}", tags=["webhooks"])
 
 _EVENT_ID = re.compile(r"[0-9]{1,18}", re.ASCII)
 

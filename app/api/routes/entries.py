@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Response
+from fastapi import Body, Response
 from fastapi.responses import JSONResponse
 
 from app import errors
 from app.api import examples
+from app.api.admission import Router
 from app.api.answers import answer, answers, json_answer
 from app.api.context import CallDep, CallerDep, ChangeDep, ServicesDep
 from app.api.preconditions import IfMatchDep, etag
@@ -31,7 +32,7 @@ from app.oci.annotations import parse_annotations
 from app.services.documents import entry_inspection
 from app.services.lists import find_entry
 
-router = APIRouter(prefix="/v1/lists/{list_id}/entries", tags=["entries"])
+router = Router(prefix="/v1/lists/{list_id}/entries", tags=["entries"])
 
 ENTRY = (errors.ListNotFound, errors.EntryNotFound)
 

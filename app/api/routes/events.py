@@ -8,10 +8,11 @@ from contextlib import aclosing
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from app import errors
+from app.api.admission import Router
 from app.api.context import CallerDep, Services, ServicesDep
 from app.api.pagination import (
     DEFAULT_LIMIT,
@@ -28,7 +29,7 @@ from app.lists.events import EventKind
 from app.services.callers import Caller
 from app.store.events import EventFilter
 
-router = APIRouter(prefix="/v1/events", tags=["events"])
+router = Router(prefix="/v1/events", tags=["events"])
 
 
 def _wanted(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Query, Response
+from fastapi import Body, Depends, Query, Response
 from fastapi.responses import JSONResponse
 
 from app import errors
 from app.api import examples
+from app.api.admission import Router
 from app.api.answers import answer, answers, json_answer
 from app.api.context import CallDep, ChangeDep, ServicesDep
 from app.api.preferences import DEFAULT_SECONDS, Wait, waits
@@ -28,7 +29,7 @@ from app.oci.media_types import MANIFEST_TYPES
 from app.services.inspections import InspectRequest
 from app.services.lists import no_such_list
 
-router = APIRouter(prefix="/v1", tags=["inspections"])
+router = Router(prefix="/v1", tags=["inspections"])
 
 WaitDep = Annotated[Wait, Depends(waits(DEFAULT_SECONDS))]
 SOURCE = (

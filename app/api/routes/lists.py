@@ -8,11 +8,12 @@ from http import HTTPStatus
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Depends, Query, Request, Response
+from fastapi import Body, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from app import errors
 from app.api import examples
+from app.api.admission import Router
 from app.api.answers import BYTES, answer, answers, json_answer
 from app.api.context import CallDep, CallerDep, ChangeDep, ServicesDep
 from app.api.filters import LabelQuery, SinceQuery, UntilQuery, parse_labels
@@ -42,7 +43,7 @@ from app.services.documents import list_document
 from app.services.lists import Deletion, Goal
 from app.store.lists import ListFilter
 
-router = APIRouter(prefix="/v1/lists", tags=["lists"])
+router = Router(prefix="/v1/lists", tags=["lists"])
 
 WaitDep = Annotated[Wait, Depends(waits(DEFAULT_SECONDS))]
 PushWaitDep = Annotated[Wait, Depends(waits(PUSH_SECONDS))]

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from app import errors
+from app.api.admission import Router
 from app.api.context import CallerDep, Services, ServicesDep
 from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
 from app.api.problem_documents import problem_of
@@ -21,7 +22,7 @@ from app.api.streams import EVENT_STREAM, LastEventIdHeader, parse_last_event_id
 from app.operations.states import Kind, State
 from app.services.documents import instant
 
-router = APIRouter(prefix="/v1/operations", tags=["operations"])
+router = Router(prefix="/v1/operations", tags=["operations"])
 
 
 @router.get(

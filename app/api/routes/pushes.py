@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Depends, Query, Request, Response
+from fastapi import Body, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from app import errors
 from app.api import examples
+from app.api.admission import Router
 from app.api.answers import BYTES, answer, answers, json_answer
 from app.api.context import CallDep, CallerDep, ServicesDep
 from app.api.filters import LabelQuery, SinceQuery, UntilQuery, parse_labels
@@ -25,7 +26,7 @@ from app.oci import media_types
 from app.oci.digest import parse_digest
 from app.store.pushes import PushFilter, PushState
 
-router = APIRouter(prefix="/v1/pushes", tags=["pushes"])
+router = Router(prefix="/v1/pushes", tags=["pushes"])
 
 PushWaitDep = Annotated[Wait, Depends(waits(PUSH_SECONDS))]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Depends, Response
+from fastapi import Body, Depends, Response
 
 from app import errors
 from app.api import examples
+from app.api.admission import Router
 from app.api.answers import answer, answers, json_answer
 from app.api.context import CallDep, ServicesDep
 from app.api.preconditions import IfMatchDep
@@ -22,7 +23,7 @@ from app.lists.source import at
 from app.oci.digest import parse_digest
 from app.services.pushes import PushRequest
 
-router = APIRouter(prefix="/v1/lists", tags=["lists"])
+router = Router(prefix="/v1/lists", tags=["lists"])
 
 WaitDep = Annotated[Wait, Depends(waits(DEFAULT_SECONDS))]
 PushWaitDep = Annotated[Wait, Depends(waits(PUSH_SECONDS))]

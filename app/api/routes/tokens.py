@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Response
+from fastapi import Body, Response
 from fastapi.responses import JSONResponse
 
 from app import errors
 from app.api import examples
+from app.api.admission import Router
 from app.api.context import CallerDep, ServicesDep
 from app.api.problems import BODY, problems
 from app.api.schemas.tokens import (
@@ -24,7 +25,7 @@ from app.services.documents import instant
 from app.services.tokens import require_admin
 from app.store import tokens as stored
 
-router = APIRouter(prefix="/v1", tags=["tokens"])
+router = Router(prefix="/v1", tags=["tokens"])
 
 
 @router.post(

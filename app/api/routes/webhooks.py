@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Request, Response
+from fastapi import Body, Request, Response
 from fastapi.responses import JSONResponse
 
 from app import errors
 from app.api import examples
+from app.api.admission import Router
 from app.api.context import CallerDep, ServicesDep
 from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
 from app.api.problems import BODY, problems
@@ -27,7 +28,7 @@ from app.api.schemas.webhooks import (
 from app.errors import FieldError, InvalidInput
 from app.store.webhooks import Webhook as StoredWebhook
 
-router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
+router = Router(prefix="/v1/webhooks", tags=["webhooks"])
 
 RECEIVER = (errors.InvalidReceiver, errors.ReceiverForbidden)
 SECRET = (errors.InvalidSecret, errors.NoSecretKey)

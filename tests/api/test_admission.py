@@ -1,0 +1,47 @@
+"""What every call asks first: who sends it, and that it has no parameter that there is not."""
+
+from __future__ import annotations
+
+import re
+from uuid import UUID
+
+import pytest
+
+from tests.support.broker import Broker, problem
+from tests.support.contract import operations
+
+MEBIBYTE = 2**20
+JSON = {"Content-Type": "application/json"}
+
+CALLS = [
+    pytest.param(method, re.sub(r"\{\w+\}", str(UUID(int=0)), path), id=operation["operationId"])
+    for method, path, operation in operations()
+    if path.startswith("/v1/")
+]
+
+
+@pytest.mark.parametrize(("method", "path"), CALLS)
+async def test_a_stranger_is_told_nothing_but_to_say_who_it_is(
+    shared_broker: Broker, method: str, path: str
+) -> None:
+    """Whatever else is wrong: its parameters, its body, what that is sent as, and how large it says to be."""
+    async with shared_broker.client_with(None) as client:
+        for body, headers in (
+            (b"{", JSON),
+            (b"[" * 100_000, JSON),
+            (b"a=b", {"Content-Type": "application/x-www-form-urlencoded"}),
+            (b"{}", {**JSON, "Content-Encoding": "gzip"}),
+            (b" " * (2 * MEBIBYTE), JSON),
+        ):
+            reply = await client.request(method, f"{path}?nothing=1", content=body, headers=headers)
+            problem(reply, 401, "unauthenticated")
+
+
+@pytest.mark.parametrize(("method", "path"), CALLS)
+async def test_a_query_parameter_that_there_is_not_is_refused_by_its_name(
+    shared_broker: Broker, method: str, path: str
+) -> None:
+    """Or a filter that is spelt wrong would match everything."""
+    reply = await shared_broker.client.request(method, path, params={"refrence": "a", "Limit": "1"})
+    refused = problem(reply, 422, "invalid-input")["errors"]
+    assert [each["pointer"] for each in refused] == ["query:refrence", "query:Limit"]
