@@ -310,8 +310,11 @@ async def running(
 
 @asynccontextmanager
 async def listening(wired: Wired) -> AsyncIterator[Services]:
-    """The services alone: operations wait for a worker elsewhere."""
-    async with _listening(wired):
+    """The services alone: operations wait for a worker elsewhere.
+
+    No registry is asked; of the client only its processes are used, which read large manifests.
+    """
+    async with _listening(wired), wired.client:
         yield wired.services
 
 

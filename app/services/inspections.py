@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
 from app.errors import BrokerError
+from app.lists.draft import Entry
 from app.lists.push_plan import build_draft_index
 from app.oci.descriptor import Descriptor
 from app.oci.inspect import verbose_document
@@ -23,12 +26,17 @@ from app.services.allowance import Allowance
 from app.services.attempts import Attempt
 from app.services.callers import Call
 from app.services.credentials import Credentials
-from app.services.documents import verbose_entry
+from app.services.documents import entry_inspection, verbose_entry
 from app.services.intake import Intake
+from app.services.lists import find_entry
 from app.store.database import Database
-from app.store.lists import find_list
+from app.store.lists import find_list, get_list
 from app.store.manifests import load_manifests
 from app.store.operations import Operation
+
+# What is read at once, and how many of the larger ones may be in memory.
+_SMALL = 64 * 1024
+_LARGE_ONES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,20 @@ class InspectRequest:
         return {"reference": self.reference, "verbose": self.verbose, "insecure": self.insecure}
 
 
+@dataclass(frozen=True, slots=True)
+class FoundList:
+    """A list's document, and in JSON each image of it if they were asked for."""
+
+    document: dict[str, Any]
+    images: Sequence[bytes] | None
+
+    @property
+    def json(self) -> bytes:
+        if self.images is None:
+            return _json(self.document)
+        return _json(self.document)[:-1] + b',"images":[' + b",".join(self.images) + b"]}"
+
+
 class Inspections:
     """Of lists at once, of registries as operations."""
 
@@ -53,24 +75,40 @@ class Inspections:
         self._client = client
         self._credentials = credentials
         self._intake = intake
+        self._turns = asyncio.Semaphore(_LARGE_ONES)
 
     async def find_list(
         self, project_id: UUID, reference: Reference, session: str, *, verbose: bool
-    ) -> dict[str, Any] | None:
+    ) -> FoundList | None:
         """The list of that name as its push would put it, whether or not it was pushed."""
         async with self._database.snapshot() as tx:
             draft = await find_list(tx, project_id, reference, session)
-            if draft is None:
-                return None
-            digests = [entry.digest for entry in draft.entries] if verbose else []
-            manifests = await load_manifests(tx, project_id, digests)
-        images = (
-            [verbose_entry(entry, manifests[entry.digest]) for entry in draft.in_order] if verbose else None
-        )
+        if draft is None:
+            return None
         index = build_draft_index(draft)
         content = loads(index.raw, what=str(draft.reference))
-        document = _document(str(draft.reference), "list", index, content, images)
-        return {**document, "list_id": str(draft.id)}
+        document = _document(str(draft.reference), "list", index, content, None)
+        images = None
+        if verbose:
+            images = [await self._read(project_id, entry, _verbose_json) for entry in draft.in_order]
+        return FoundList({**document, "list_id": str(draft.id)}, images)
+
+    async def find_entry(self, project_id: UUID, list_id: UUID, entry_id: UUID) -> tuple[int, bytes]:
+        """One entry with its exact manifest, as JSON, and the revision of its list."""
+        async with self._database.snapshot() as tx:
+            draft = await get_list(tx, project_id, list_id)
+        entry = find_entry(draft, entry_id)
+        return draft.revision, await self._read(project_id, entry, _entry_json)
+
+    async def _read(
+        self, project_id: UUID, entry: Entry, render: Callable[[bytes, Entry, str], bytes]
+    ) -> bytes:
+        """Large manifests are read elsewhere than on the loop, and few are here at the same time."""
+        turn = self._turns if entry.descriptor.size > _SMALL else nullcontext()
+        async with turn:
+            async with self._database.snapshot() as tx:
+                manifest = (await load_manifests(tx, project_id, [entry.digest]))[entry.digest]
+            return await self._client.parse(render, manifest.raw, entry, manifest.media_type)
 
     async def request(self, call: Call, wanted: InspectRequest) -> Operation:
         """Accept an inspection of what a registry has."""
@@ -175,6 +213,18 @@ class Inspections:
             if isinstance(outcome, BrokerError):
                 raise outcome
         return [outcome for outcome in outcomes if not isinstance(outcome, BrokerError)]
+
+
+def _entry_json(raw: bytes, entry: Entry, media_type: str) -> bytes:
+    return _json(entry_inspection(entry, Manifest(media_type, raw, entry.digest)))
+
+
+def _verbose_json(raw: bytes, entry: Entry, media_type: str) -> bytes:
+    return _json(verbose_entry(entry, Manifest(media_type, raw, entry.digest)))
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _verbose(raw: bytes, media_type: str, reference: str, descriptor: Descriptor) -> dict[str, Any]:

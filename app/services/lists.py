@@ -25,8 +25,6 @@ from app.lists.options import apply_changes
 from app.lists.refreshing import plan_refresh
 from app.lists.source import parse_sources
 from app.lists.verdict import is_ready, retract
-from app.oci.digest import Digest
-from app.oci.manifest import Manifest
 from app.oci.reference import Reference, parse_reference
 from app.operations.states import Kind
 from app.services.callers import Call
@@ -36,7 +34,6 @@ from app.services.saving import Saving
 from app.store import lists as stored
 from app.store.database import Database
 from app.store.lists import ListFilter, Position
-from app.store.manifests import load_manifests
 from app.store.notifications import LIST_CHANGED, Notifications
 from app.store.operations import Operation
 
@@ -250,11 +247,6 @@ class Lists:
         """Each target by itself, as `docker manifest rm` does: those that can't go don't hold up the rest."""
         outcomes = [await self._delete_one(project_id, text, session) for text in references]
         return outcomes + [await self._delete_id(project_id, text) for text in ids]
-
-    async def manifests(self, project_id: UUID, digests: Sequence[Digest]) -> Mapping[Digest, Manifest]:
-        """The exact manifests of entries, by digest."""
-        async with self._database.transaction() as tx:
-            return await load_manifests(tx, project_id, digests)
 
     async def _delete_id(self, project_id: UUID, text: str) -> Deletion:
         try:

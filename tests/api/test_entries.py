@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import base64
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from tests.support.broker import Broker, problem
+from tests.support.broker import Broker, StartBroker, problem
 from tests.support.images import make_image, make_image_for
 from tests.support.registry import RegistryDouble
 from tests.support.shelf import put, shelve
@@ -41,6 +45,33 @@ async def test_an_entry_has_its_exact_manifest(broker: Broker, registry: Registr
     assert verbose["Ref"] == source
     assert base64.b64decode(verbose["Raw"]) == image.raw
     assert verbose["OCIManifest"] == entry["manifest"]
+
+
+def readers() -> int:
+    """How many processes of this one read documents."""
+    found = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            is_ours = f"\nPPid:\t{os.getpid()}\n" in (process / "status").read_text()
+            found += is_ours and b"parsing_process" in (process / "cmdline").read_bytes()
+    return found
+
+
+async def test_a_large_manifest_is_read_where_it_holds_up_nobody(
+    start_broker: StartBroker, registry: RegistryDouble
+) -> None:
+    """Two megabytes take a quarter of a second, during which the API would answer no one."""
+    image = make_image(extra={"annotations": {f"k{n}": "v" * 50 for n in range(30_000)}}, media="oci")
+    source = put(registry, "app-amd64", image)
+    draft = await (await start_broker()).create(f"{registry.host}/app:1", source)
+    api = await start_broker(worker=False)
+    before = readers()
+    entry = await api.call("GET", f"/v1/lists/{draft['id']}/entries/{draft['entries'][0]['id']}")
+    assert base64.b64decode(entry["raw"]) == image.raw
+    assert entry["inspection"]["OCIManifest"] == entry["manifest"] == json.loads(image.raw)
+    assert readers() == before + 1
+    found = await api.call("GET", f"/v1/inspect?reference={draft['reference']}&verbose=true")
+    assert found["images"] == [entry["inspection"]]
 
 
 async def test_annotating_overwrites_what_is_named_and_null_clears(broker: Broker, draft: Any) -> None:

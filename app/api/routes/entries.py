@@ -6,7 +6,6 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Body, Response
-from fastapi.responses import JSONResponse
 
 from app import errors
 from app.api import examples
@@ -29,8 +28,6 @@ from app.lists.draft import EntryChanges
 from app.lists.overrides import PlatformOverride
 from app.lists.source import at, parse_override
 from app.oci.annotations import parse_annotations
-from app.services.documents import entry_inspection
-from app.services.lists import find_entry
 
 router = Router(prefix="/v1/lists/{list_id}/entries", tags=["entries"])
 
@@ -74,11 +71,8 @@ async def add_entries(
 )
 async def get_entry(list_id: UUID, entry_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
     """One entry with its exact manifest, plain and as `docker manifest inspect -v LIST MANIFEST` has it."""
-    draft = await services.lists.get(caller.project_id, list_id)
-    entry = find_entry(draft, entry_id)
-    manifests = await services.lists.manifests(caller.project_id, [entry.digest])
-    headers = {"ETag": etag(draft.revision)}
-    return JSONResponse(entry_inspection(entry, manifests[entry.digest]), headers=headers)
+    revision, document = await services.inspections.find_entry(caller.project_id, list_id, entry_id)
+    return Response(document, headers={"ETag": etag(revision)}, media_type="application/json")
 
 
 @router.patch(

@@ -76,8 +76,10 @@ async def inspect_image(
     parsed = parse_at(reference, "query:reference")
     if source != "registry":
         found = await services.inspections.find_list(call.project_id, parsed, session, verbose=verbose)
+        if found is not None and raw:
+            return _render(found.document, raw=True)
         if found is not None:
-            return _render(found, raw=raw)
+            return Response(found.json, media_type="application/json")
         if source == "list":
             raise no_such_list(parsed)
     wanted = InspectRequest(str(parsed), verbose=verbose, insecure=insecure)
