@@ -69,6 +69,7 @@ def create_app(running: Running, *, version: str, max_body_bytes: int) -> FastAP
         health,
     ):
         app.include_router(resource.router)
+    app.webhooks.include_router(webhooks.announced)
     problems.install(app)
     app.add_middleware(Hardening, max_body_bytes=max_body_bytes)
     app.add_middleware(Metrics)

@@ -131,6 +131,20 @@ UPDATE_WEBHOOK: Any = {
     "disable": {"summary": "Send nothing for a while", "value": {"enabled": False}},
     "change": {"summary": "Tell of everything again; null clears", "value": {"types": None}},
 }
+WEBHOOK_EVENT: Any = {
+    "pushed": {
+        "summary": "A list is published",
+        "value": {
+            "type": "list.pushed",
+            "timestamp": "2026-07-01T12:00:02.654321Z",
+            "data": {
+                "push_id": "0f3c2a1e-8c6b-4b0a-9a52-6a1f4d1f7c11",
+                "reference": "registry.example.com/team/app:1.2.3",
+                "digest": DIGEST,
+            },
+        },
+    }
+}
 ROTATE_SECRET: Any = {"rotate": {"summary": "A secret is made", "value": {}}}
 REPLAY_DELIVERIES: Any = {
     "failed": {

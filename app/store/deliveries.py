@@ -21,12 +21,16 @@ from app.store.webhooks import Position
 CLOCK = func.clock_timestamp()
 # Longer than any is tried.
 OPERATIONS_FOR = timedelta(days=7)
+FORGOTTEN_AT_ONCE = 5_000
 
 _table = webhook_deliveries
 # The kind is a literal, or the planner would not take the index that has these alone.
 _FORGET = text("""
-    DELETE FROM operations WHERE kind = 'deliver' AND ended_at < clock_timestamp() - :age
-""").bindparams(bindparam("age", type_=Interval))
+    DELETE FROM operations WHERE id = ANY(ARRAY(
+        SELECT id FROM operations WHERE kind = 'deliver' AND ended_at < clock_timestamp() - :age
+        ORDER BY ended_at LIMIT :limit
+    ))
+""").bindparams(bindparam("age", type_=Interval), bindparam("limit", type_=Integer))
 
 
 class DeliveryState(StrEnum):
@@ -172,7 +176,7 @@ async def renew(tx: Transaction, delivery_id: UUID, operation_id: UUID) -> None:
 
 async def forget_old_deliveries(tx: Transaction) -> int:
     """Removes operations that brought something long ago; the deliveries stay as long as their events."""
-    return (await tx.execute(_FORGET, {"age": OPERATIONS_FOR})).rowcount
+    return (await tx.execute(_FORGET, {"age": OPERATIONS_FOR, "limit": FORGOTTEN_AT_ONCE})).rowcount
 
 
 def _whole() -> Select[Any]:

@@ -22,6 +22,7 @@ Json = dict[str, Any]
 # as others take them in this database, are apart from these.
 EVENT_LOCKS = 0x6D62
 KEPT_FOR = timedelta(days=30)
+FORGOTTEN_AT_ONCE = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +135,14 @@ async def page(
 
 
 async def forget_old_events(tx: Transaction) -> int:
-    old = project_events.c.created_at < func.clock_timestamp() - KEPT_FOR
-    return (await tx.execute(delete(project_events).where(old))).rowcount
+    """The oldest, as many as are soon removed; their deliveries go with them."""
+    old = (
+        select(project_events.c.id)
+        .where(project_events.c.created_at < func.clock_timestamp() - KEPT_FOR)
+        .order_by(project_events.c.created_at)
+        .limit(FORGOTTEN_AT_ONCE)
+    )
+    return (await tx.execute(delete(project_events).where(project_events.c.id.in_(old)))).rowcount
 
 
 def _narrowed(project_id: UUID, wanted: EventFilter) -> Select[Any]:

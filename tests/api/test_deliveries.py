@@ -15,6 +15,8 @@ from app.lists.events import EventKind
 from app.operations.retries import RetryPolicy
 from app.store.database import Database
 from tests.support.broker import Broker, StartBroker, new_token, problem
+from tests.support.contract import document as contract
+from tests.support.contract import validator
 from tests.support.happenings import Project, project_of
 from tests.support.queueing import until
 from tests.support.receiver import Message, Receiver, answering, hang, hang_up
@@ -70,6 +72,12 @@ async def test_an_event_is_posted_as_the_standard_prescribes(
     (event,) = (await broker.call("GET", "/v1/events/history"))["items"]
     assert document == {name: event[name] for name in ("type", "timestamp", "data")}
     assert document["type"] == "list.pushed"
+    announced = contract()["webhooks"]["event"]["post"]
+    assert {parameter["name"] for parameter in announced["parameters"]} <= {
+        name.lower() for name in message.headers
+    }
+    schema = announced["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    assert list(validator(schema).iter_errors(document)) == []
     assert message.headers["Content-Type"] == "application/json"
     assert message.id == delivery["id"]
     assert (delivery["state"], delivery["attempts"], delivery["last_status"]) == ("delivered", 1, 204)

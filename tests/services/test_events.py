@@ -178,6 +178,20 @@ async def test_many_follow_on_a_small_pool(
     await small.dispose()
 
 
+async def test_a_stream_outlasts_a_database_that_can_not_be_asked(
+    database_url: str, database: Database, notifications: Notifications, caller: Caller
+) -> None:
+    small = Database(database_url, pool_size=1, pool_wait=0.01)
+    reader = asyncio.create_task(follow(Events(small, notifications, poll=0.01), caller, 2))
+    await happen(database, caller.project_id, "before")
+    async with small.transaction():
+        await happen(database, caller.project_id, "meanwhile")
+        await asyncio.sleep(0.1)
+        assert not reader.done()
+    assert names(await reader) == ["before", "meanwhile"]
+    await small.dispose()
+
+
 async def test_whoever_stops_following_leaves_nothing_behind(
     notifications: Notifications, events: Events, caller: Caller
 ) -> None:

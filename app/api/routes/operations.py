@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import Request, Response
+from fastapi import Query, Request, Response
 from fastapi.responses import JSONResponse
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
@@ -33,7 +34,9 @@ async def list_operations(
     caller: CallerDep,
     services: ServicesDep,
     state: State | None = None,
-    kind: Kind | None = None,
+    kind: Annotated[
+        Kind | None, Query(description="Deliveries of events are listed for `deliver` only.")
+    ] = None,
     list_id: UUID | None = None,
     limit: LimitQuery = DEFAULT_LIMIT,
     cursor: CursorQuery = None,

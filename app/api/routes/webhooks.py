@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Body, Request, Response
+from fastapi import APIRouter, Body, Header, Request, Response
 from fastapi.responses import JSONResponse
 
 from app import errors
@@ -21,6 +21,7 @@ from app.api.schemas.webhooks import (
     UpdateWebhook,
     Webhook,
     WebhookDelivery,
+    WebhookEvent,
     WebhookPage,
     delivery_document,
     webhook_document,
@@ -152,6 +153,30 @@ async def rotate_webhook_secret(
 async def test_webhook(webhook_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
     """Send it an event `webhook.test`, whatever it is told of; the answer is the delivery to look at."""
     return JSONResponse(delivery_document(await services.webhooks.test(caller, webhook_id)), 202)
+
+
+# What is sent rather than taken: in the document alone, so that receivers can be generated from it, too.
+announced = APIRouter(tags=["webhooks"])
+
+
+@announced.post(
+    "event",
+    operation_id="receive_event",
+    status_code=204,
+    response_class=Response,
+    responses={
+        204: {"description": "Taken, as by any other 2xx."},
+        410: {"description": "The receiver wants no more events: its webhook is disabled."},
+        "default": {"description": "Not taken: it is sent again, for three days."},
+    },
+)
+def receive_event(
+    body: Annotated[WebhookEvent, Body(openapi_examples=examples.WEBHOOK_EVENT)],
+    webhook_id: Annotated[str, Header(description="The delivery: the same however often it is sent.")],
+    webhook_timestamp: Annotated[int, Header(description="Seconds since 1970, when it was sent.")],
+    webhook_signature: Annotated[str, Header(description="`v1,` and base64, one or two with a space.")],
+) -> None:
+    """An event of the project, posted to each webhook that wants it."""
 
 
 def _with_secret(webhook: StoredWebhook, secret: str, status: int = 200) -> Response:

@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 from typing_extensions import TypeAliasType
 
 from app.api.problem_documents import problem_of
-from app.api.schemas.common import Body, Document, ShortText, Text
+from app.api.schemas.common import Body, Document, JsonObject, ShortText, Text
 from app.api.schemas.problem import Problem
 from app.lists.events import EventKind
 from app.services.documents import instant
@@ -92,6 +92,14 @@ class Webhook(Document):
 
 class NewWebhook(Webhook):
     secret: str = Field(description="Shown this once; it verifies what is sent (Standard Webhooks).")
+
+
+class WebhookEvent(Document):
+    """What is posted to a receiver (Standard Webhooks)."""
+
+    type: EventKind
+    timestamp: str = Field(description="When it happened.")
+    data: JsonObject
 
 
 class WebhookPage(Document):
