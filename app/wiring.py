@@ -323,7 +323,13 @@ async def _listening(wired: Wired) -> AsyncIterator[None]:
     """Notifications, deadlines and housekeeping for as long as the block runs."""
     housekeeper = Housekeeper(
         wired.database,
-        [wired.saving.remove_expired, forget_old_budgets, forget_old_events, forget_old_deliveries],
+        [
+            wired.saving.remove_expired,
+            forget_old_budgets,
+            forget_old_events,
+            forget_old_deliveries,
+            wired.services.deliveries.go_on,
+        ],
     )
     async with asyncio.TaskGroup() as group:
         tasks = [

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from app.errors import (
     BrokerError,
@@ -38,6 +38,9 @@ from app.store.webhooks import Position, Webhook
 DEADLINE = timedelta(days=3)
 # Those who wait for their lists come first.
 PRIORITY = 1
+# So many of one webhook are operations at the same time. The others stand in line, where they cost the queue
+# nothing, however long their receiver is away and however much happens meanwhile.
+WINDOW = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +53,16 @@ class _Job:
 
 
 async def begin(tx: Transaction, webhook: Webhook, event_id: int) -> UUID:
-    """A delivery, and the operation that brings it, once the transaction commits."""
-    operation_id = uuid4()
-    delivery_id = await stored.insert_delivery(tx, webhook.project_id, webhook.id, event_id, operation_id)
-    await operations.enqueue(tx, _operation(webhook, delivery_id, operation_id))
+    """A delivery, and the operation that brings it if it is its turn, once the transaction commits."""
+    delivery_id = await stored.insert_delivery(tx, webhook.project_id, webhook.id, event_id)
+    await _advance(tx, webhook)
     return delivery_id
+
+
+async def _advance(tx: Transaction, webhook: Webhook) -> None:
+    """Whoever's turn it is, because others have ended or nobody was before them."""
+    for delivery_id, operation_id in await stored.take_turns(tx, webhook.id, WINDOW):
+        await operations.enqueue(tx, _operation(webhook, delivery_id, operation_id))
 
 
 def _operation(webhook: Webhook, delivery_id: UUID, operation_id: UUID) -> NewOperation:
@@ -74,18 +82,10 @@ def _operation(webhook: Webhook, delivery_id: UUID, operation_id: UUID) -> NewOp
 class Deliveries:
     """Looks them up, carries them out, and begins them again."""
 
-    def __init__(
-        self,
-        database: Database,
-        client: RegistryClient,
-        secrets: Secrets,
-        *,
-        now: Callable[[], datetime] = utc_now,
-    ) -> None:
+    def __init__(self, database: Database, client: RegistryClient, secrets: Secrets) -> None:
         self._database = database
         self._client = client
         self._secrets = secrets
-        self._now = now
 
     async def get(self, project_id: UUID, webhook_id: UUID, delivery_id: UUID) -> Delivery:
         async with self._database.transaction() as tx:
@@ -114,7 +114,8 @@ class Deliveries:
             delivery = await stored.get_delivery(tx, project_id, webhook_id, delivery_id, lock=True)
             if delivery.state is DeliveryState.PENDING:
                 raise DeliveryPending(f"Delivery {delivery_id} has not ended yet.")
-            await _again(tx, webhook, delivery)
+            await stored.renew(tx, delivery.id)
+            await _advance(tx, webhook)
             return await stored.get_delivery(tx, project_id, webhook_id, delivery_id)
 
     async def replay_many(
@@ -131,7 +132,8 @@ class Deliveries:
             webhook = await _enabled(tx, project_id, webhook_id)
             found = await stored.to_replay(tx, project_id, webhook_id, states, since=since, limit=limit + 1)
             for delivery in found[:limit]:
-                await _again(tx, webhook, delivery)
+                await stored.renew(tx, delivery.id)
+            await _advance(tx, webhook)
         return len(found[:limit]), len(found) > limit
 
     async def perform(self, attempt: Attempt) -> None:
@@ -146,13 +148,30 @@ class Deliveries:
             await attempt.succeed(tx, {"delivery_id": str(job.delivery.id), "status": receipt.status})
             await stored.count_attempt(tx, job.delivery.id, status=receipt.status)
             await stored.mark_delivered(tx, job.delivery.id)
+            await _advance(tx, job.webhook)
 
     async def ended(self, tx: Transaction, operation: Operation, state: State) -> None:
         """What was given up says so, and can be replayed."""
         problem = operation.problem
         if state is State.CANCELLED or problem is None:
             problem = OperationCancelled("The delivery was cancelled").document()
-        await stored.mark_failed(tx, _delivery_id(operation), operation.id, problem)
+        delivery_id = _delivery_id(operation)
+        await stored.mark_failed(tx, delivery_id, operation.id, problem)
+        delivery = await stored.find_delivery(tx, operation.project_id, delivery_id)
+        if delivery is not None:
+            await self._go_on(tx, operation.project_id, delivery.webhook_id)
+
+    async def go_on(self, tx: Transaction) -> None:
+        """For lines that nobody moves: everyone before them had ended when they were joined."""
+        for project_id, webhook_id in await stored.with_lines(tx):
+            await self._go_on(tx, project_id, webhook_id)
+
+    async def _go_on(self, tx: Transaction, project_id: UUID, webhook_id: UUID) -> None:
+        webhook = await webhooks.get_webhook(tx, project_id, webhook_id)
+        if webhook.enabled:
+            await _advance(tx, webhook)
+        else:
+            await stored.fail_line(tx, webhook_id, _disabled(webhook_id).document())
 
     async def _load(self, operation: Operation) -> _Job:
         async with self._database.transaction() as tx:
@@ -166,7 +185,7 @@ class Deliveries:
     async def _send(self, job: _Job) -> Receipt:
         url = self._client.parse_receiver(job.webhook.url)
         body = event_body(job.event)
-        headers = self._secrets.headers(job.webhook, str(job.delivery.id), body, self._now())
+        headers = self._secrets.headers(job.webhook, str(job.delivery.id), body, utc_now())
         receipt = await self._client.post(url, {**headers, "Content-Type": "application/json"}, body)
         if receipt.is_success:
             return receipt
@@ -201,14 +220,12 @@ def event_body(event: ProjectEvent) -> bytes:
 async def _enabled(tx: Transaction, project_id: UUID, webhook_id: UUID) -> Webhook:
     webhook = await webhooks.get_webhook(tx, project_id, webhook_id)
     if not webhook.enabled:
-        raise WebhookDisabled(f"Webhook {webhook_id} is disabled.")
+        raise _disabled(webhook_id)
     return webhook
 
 
-async def _again(tx: Transaction, webhook: Webhook, delivery: Delivery) -> None:
-    operation_id = uuid4()
-    await stored.renew(tx, delivery.id, operation_id)
-    await operations.enqueue(tx, _operation(webhook, delivery.id, operation_id))
+def _disabled(webhook_id: UUID) -> WebhookDisabled:
+    return WebhookDisabled(f"Webhook {webhook_id} is disabled.")
 
 
 def _delivery_id(operation: Operation) -> UUID:

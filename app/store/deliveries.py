@@ -9,7 +9,20 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Interval, Row, Select, bindparam, func, insert, select, text, tuple_, update
+from sqlalchemy import (
+    Integer,
+    Interval,
+    Row,
+    Select,
+    Uuid,
+    bindparam,
+    func,
+    insert,
+    select,
+    text,
+    tuple_,
+    update,
+)
 
 from app.errors import DeliveryNotFound
 from app.lists.events import EventKind
@@ -24,7 +37,25 @@ OPERATIONS_FOR = timedelta(days=7)
 FORGOTTEN_AT_ONCE = 5_000
 
 _table = webhook_deliveries
-# The kind is a literal, or the planner would not take the index that has these alone.
+# States are literals, or the planner would not take the indexes that have these alone.
+_TAKE_TURNS = text("""
+    UPDATE webhook_deliveries SET operation_id = gen_random_uuid() WHERE id = ANY(ARRAY(
+        SELECT id FROM webhook_deliveries
+        WHERE webhook_id = :webhook_id AND state = 'pending' AND operation_id IS NULL
+        ORDER BY event_id
+        LIMIT greatest(0, :window - (
+            SELECT count(*) FROM webhook_deliveries
+            WHERE webhook_id = :webhook_id AND state = 'pending' AND operation_id IS NOT NULL
+        ))
+        FOR UPDATE SKIP LOCKED
+    ))
+    RETURNING id, operation_id
+""").bindparams(bindparam("webhook_id", type_=Uuid), bindparam("window", type_=Integer))
+_WITH_LINES = text("""
+    SELECT DISTINCT project_id, webhook_id FROM webhook_deliveries
+    WHERE state = 'pending' AND operation_id IS NULL
+    ORDER BY project_id, webhook_id
+""")
 _FORGET = text("""
     DELETE FROM operations WHERE id = ANY(ARRAY(
         SELECT id FROM operations WHERE kind = 'deliver' AND ended_at < clock_timestamp() - :age
@@ -41,7 +72,10 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """`attempts` are requests that were made, `next_at` is when there will be another."""
+    """`attempts` are requests that were made, `next_at` is when there will be another.
+
+    One that is pending without an operation stands in line behind others of its webhook.
+    """
 
     id: UUID
     project_id: UUID
@@ -52,15 +86,14 @@ class Delivery:
     attempts: int
     last_status: int | None
     problem: Mapping[str, Any] | None
-    operation_id: UUID
+    operation_id: UUID | None
     created_at: datetime
     delivered_at: datetime | None
     next_at: datetime | None
 
 
-async def insert_delivery(
-    tx: Transaction, project_id: UUID, webhook_id: UUID, event_id: int, operation_id: UUID
-) -> UUID:
+async def insert_delivery(tx: Transaction, project_id: UUID, webhook_id: UUID, event_id: int) -> UUID:
+    """In line."""
     delivery_id = uuid4()
     await tx.execute(
         insert(_table).values(
@@ -68,10 +101,33 @@ async def insert_delivery(
             project_id=project_id,
             webhook_id=webhook_id,
             event_id=event_id,
-            operation_id=operation_id,
         )
     )
     return delivery_id
+
+
+async def take_turns(tx: Transaction, webhook_id: UUID, window: int) -> list[tuple[UUID, UUID]]:
+    """Those whose turn it is, each with the id of its operation; no more than `window` are under way."""
+    rows = await tx.execute(_TAKE_TURNS, {"webhook_id": webhook_id, "window": window})
+    return [(row.id, row.operation_id) for row in rows]
+
+
+async def with_lines(tx: Transaction) -> list[tuple[UUID, UUID]]:
+    """The webhooks at which deliveries stand in line, with their projects."""
+    return [(row.project_id, row.webhook_id) for row in await tx.execute(_WITH_LINES)]
+
+
+async def fail_line(tx: Transaction, webhook_id: UUID, problem: Mapping[str, Any]) -> None:
+    """Nobody in line gets a turn any more."""
+    await tx.execute(
+        update(_table)
+        .where(
+            _table.c.webhook_id == webhook_id,
+            _table.c.state == DeliveryState.PENDING,
+            _table.c.operation_id.is_(None),
+        )
+        .values(state=DeliveryState.FAILED, problem=problem)
+    )
 
 
 async def get_delivery(
@@ -165,12 +221,12 @@ async def mark_failed(
     )
 
 
-async def renew(tx: Transaction, delivery_id: UUID, operation_id: UUID) -> None:
-    """To be brought again, by another operation."""
+async def renew(tx: Transaction, delivery_id: UUID) -> None:
+    """To be brought again, when it is its turn."""
     await tx.execute(
         update(_table)
         .where(_table.c.id == delivery_id)
-        .values(state=DeliveryState.PENDING, operation_id=operation_id, delivered_at=None)
+        .values(state=DeliveryState.PENDING, operation_id=None, delivered_at=None)
     )
 
 

@@ -345,12 +345,23 @@ webhook_deliveries = Table(
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("last_status", Integer),
     Column("problem", JSON(none_as_null=True)),
-    # No foreign key: operations that have ended go sooner.
-    Column("operation_id", Uuid, nullable=False),
+    # What brings it, once it is its turn. No foreign key: operations that have ended go sooner.
+    Column("operation_id", Uuid),
     _created_at(),
     _instant("delivered_at"),
     Index("ix_webhook_deliveries_page", "webhook_id", "created_at", "id"),
     Index("ix_webhook_deliveries_event", "event_id"),
+    Index(
+        "ix_webhook_deliveries_begun",
+        "webhook_id",
+        postgresql_where=text("state = 'pending' AND operation_id IS NOT NULL"),
+    ),
+    Index(
+        "ix_webhook_deliveries_line",
+        "webhook_id",
+        "event_id",
+        postgresql_where=text("state = 'pending' AND operation_id IS NULL"),
+    ),
     CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="state"),
 )
 

@@ -366,6 +366,25 @@ async def test_a_receiver_that_hangs_keeps_nobody_else_waiting(
         await settled(broker, slow, 12)
 
 
+async def test_what_is_too_much_at_once_stands_in_line_and_comes_in_its_turn(
+    database_url: str, database: Database, receiver: Receiver
+) -> None:
+    token = new_token()
+    async with Broker(database_url, token=token, worker=False) as broker:
+        hook, other = [await hook_at(broker, receiver) for _ in range(2)]
+        await (await project_of(database, database_url)).happen(*(f"{number:03}" for number in range(130)))
+        waiting = await deliveries(broker, hook)
+        assert [each["operation_id"] is None for each in waiting] == [True] * 30 + [False] * 100
+        assert {each["state"] for each in waiting} == {"pending"}
+        await broker.call("PATCH", f"{PATH}/{other['id']}", {"enabled": False})
+    async with Broker(database_url, token=token) as broker:
+        found = await settled(broker, hook, 130)
+        assert {each["state"] for each in found} == {"delivered"}
+        failed = await settled(broker, other, 130)
+    assert names_of(receiver.taken, hook["secret"]) == [f"{number:03}" for number in range(130)]
+    assert {each["problem"]["type"].rpartition(":")[2] for each in failed} == {"webhook-disabled"}
+
+
 async def test_deliveries_are_listed_for_who_asks_for_them(
     broker: Broker, project: Project, receiver: Receiver
 ) -> None:

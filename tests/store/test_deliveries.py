@@ -8,7 +8,10 @@ from sqlalchemy import text
 
 from app.lists.events import EventKind
 from app.operations.states import Kind
-from app.services.deliveries import begin
+from app.registry.client import AccessPolicy, RegistryClient
+from app.services.deliveries import Deliveries, begin
+from app.services.sealing import Seal
+from app.services.signing import Secrets
 from app.store import deliveries, events, webhooks
 from app.store.database import Database
 from app.store.deliveries import Delivery
@@ -83,6 +86,21 @@ async def test_deliveries_go_with_their_events_and_with_their_webhook(
         await webhooks.delete_webhook(tx, project_id, hook.id)
     assert await page(database, hook) == []
     assert await page(database, other) == [kept.id]
+
+
+async def test_a_line_that_nobody_moves_is_moved_all_the_same(database: Database, project_id: UUID) -> None:
+    hook = await hook_of(database, project_id)
+    delivery = await begun(database, hook)
+    async with database.transaction() as tx:
+        # As when everyone before it ended at the moment in which it joined.
+        await deliveries.renew(tx, delivery.id)
+    client = RegistryClient(AccessPolicy())
+    service = Deliveries(database, client, Secrets(Seal(None)))
+    async with database.transaction() as tx:
+        await service.go_on(tx)
+        moved = await deliveries.get_delivery(tx, project_id, hook.id, delivery.id)
+    assert moved.operation_id not in {None, delivery.operation_id}
+    assert moved.next_at is not None
 
 
 async def test_a_webhook_that_wants_nothing_else_is_told_of_its_kinds_and_no_others(

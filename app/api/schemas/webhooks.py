@@ -118,7 +118,9 @@ class WebhookDelivery(Document):
     attempts: int = Field(description="Requests that were made.")
     last_status: int | None = Field(None, description="What the receiver answered last, if it did.")
     problem: Problem | None = Field(None, description="Why the last request did not do.")
-    operation_id: str
+    operation_id: str | None = Field(
+        None, description="What brings it; at most 100 of one webhook are under way, and the others wait."
+    )
     created_at: str
     delivered_at: str | None = None
     next_at: str | None = Field(None, description="When there will be another request.")
@@ -158,7 +160,7 @@ def delivery_document(delivery: StoredDelivery) -> dict[str, Any]:
         "attempts": delivery.attempts,
         "last_status": delivery.last_status,
         "problem": problem_of(delivery.problem),
-        "operation_id": str(delivery.operation_id),
+        "operation_id": str(delivery.operation_id) if delivery.operation_id else None,
         "created_at": instant(delivery.created_at),
         "delivered_at": instant(delivery.delivered_at),
         "next_at": instant(delivery.next_at),
