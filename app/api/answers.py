@@ -42,7 +42,7 @@ async def answer(
     """Wait as the caller asked; the problem of an operation that failed comes under its own status."""
     operation = accepted
     if not operation.state.ended and wait.seconds > 0:
-        operation = await operations.wait(accepted.project_id, accepted.id, wait.seconds)
+        operation = await operations.wait(accepted, wait.seconds)
     response = _ended(operation, render) if operation.state.ended else _accepted(operation)
     if wait.applied is not None:
         response.headers["Preference-Applied"] = wait.applied

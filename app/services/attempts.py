@@ -20,7 +20,8 @@ from app.store.operations import LostLease, Operation
 
 logger = logging.getLogger(__name__)
 
-PROGRESS_SECONDS = 0.2
+# Most of what callers wait for is over by then, twenty legs of one list at once included.
+PROGRESS_SECONDS = 0.5
 
 
 class Attempt:

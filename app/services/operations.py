@@ -82,14 +82,18 @@ class Operations:
                 await conclude(tx, self._handlers, operation)
         return operation
 
-    async def wait(self, project_id: UUID, operation_id: UUID, seconds: float) -> Operation:
-        """The operation once it has ended, or as it is after `seconds`; no connection is held meanwhile."""
-        give_up = monotonic() + seconds
-        async with self._notifications.subscribe(OPERATION_ENDED, str(operation_id)) as end:
-            operation = await self.get(project_id, operation_id)
+    async def wait(self, accepted: Operation, seconds: float) -> Operation:
+        """The operation once it has ended, or as it is after `seconds`; no connection is held meanwhile.
+
+        As it was when it was accepted it is known, so it is read again only once something is heard of it.
+        """
+        operation, give_up = accepted, monotonic() + seconds
+        async with self._notifications.subscribe(OPERATION_ENDED, str(accepted.id)) as end:
+            if not self._notifications.listening:
+                operation = await self.get(accepted.project_id, accepted.id)
             while not operation.state.ended and (left := give_up - monotonic()) > 0:
                 await end.wait(min(left, self._poll))
-                operation = await self.get(project_id, operation_id)
+                operation = await self.get(accepted.project_id, accepted.id)
         return operation
 
     async def stream(

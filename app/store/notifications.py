@@ -35,6 +35,8 @@ CHANNELS = (
 FIRST_BACKOFF = 0.1
 LONGEST_BACKOFF = 5.0
 KEEPALIVE_SECONDS = 10.0
+# So many ends of operations are remembered for those who come to wait for one a moment too late.
+REMEMBERED = 1_000
 
 
 class _Listener(Protocol):
@@ -77,6 +79,7 @@ class Notifications:
         self.listening = False
         self._url = url
         self._subscriptions: dict[tuple[str, str | None], set[Subscription]] = defaultdict(set)
+        self._ended: dict[str | None, None] = {}
 
     @property
     def subscribers(self) -> int:
@@ -85,8 +88,13 @@ class Notifications:
 
     @asynccontextmanager
     async def subscribe(self, channel: str, payload: str | None = None) -> AsyncIterator[Subscription]:
-        """Woken by notifications of the channel; with a payload, by those that carry it."""
+        """Woken by notifications of the channel; with a payload, by those that carry it.
+
+        Of an operation that has just ended the wake-up is there already: who has accepted it need not look.
+        """
         subscription, key = Subscription(), (channel, payload)
+        if channel == OPERATION_ENDED and payload in self._ended:
+            subscription.wake()
         self._subscriptions[key].add(subscription)
         try:
             yield subscription
@@ -121,9 +129,16 @@ class Notifications:
             logger.warning("The connection that listens for notifications was lost")
 
     def _hear(self, _connection: object, _pid: int, channel: str, payload: str) -> None:
+        if channel == OPERATION_ENDED:
+            self._remember(payload)
         for key in {(channel, None), (channel, payload)}:
             for subscription in self._subscriptions.get(key, ()):
                 subscription.wake()
+
+    def _remember(self, payload: str) -> None:
+        self._ended[payload] = None
+        if len(self._ended) > REMEMBERED:
+            del self._ended[next(iter(self._ended))]
 
     def _wake_all(self) -> None:
         # Notifications sent while nobody listened are gone: everyone looks for themselves.

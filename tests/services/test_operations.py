@@ -12,7 +12,7 @@ from app.errors import OperationEnded, OperationNotFound
 from app.operations.progress import Progress
 from app.operations.states import Kind, State
 from app.services.attempts import Attempt, Handler
-from app.services.operations import Operations
+from app.services.operations import POLL_SECONDS, Operations
 from app.store import operations as store
 from app.store.database import Database, Transaction
 from app.store.notifications import Notifications
@@ -31,7 +31,7 @@ async def test_who_waits_gets_the_outcome_as_soon_as_it_is_there(
     database: Database, notifications: Notifications, service: Operations, project_id: UUID
 ) -> None:
     operation = await enqueued(database, project_id)
-    waiter = asyncio.create_task(service.wait(project_id, operation.id, PATIENCE_SECONDS))
+    waiter = asyncio.create_task(service.wait(operation, PATIENCE_SECONDS))
     async with running(database, notifications, {PUSH: succeeding(database)}):
         outcome = await waiter
     assert (outcome.state, outcome.result) == (State.SUCCEEDED, {"attempt": 1})
@@ -41,8 +41,19 @@ async def test_who_has_waited_long_enough_gets_the_operation_as_it_stands(
     database: Database, service: Operations, project_id: UUID
 ) -> None:
     operation = await enqueued(database, project_id)
-    assert (await service.wait(project_id, operation.id, 0.02)).state is State.QUEUED
-    assert (await service.wait(project_id, operation.id, 0)).state is State.QUEUED
+    assert (await service.wait(operation, 0.02)).state is State.QUEUED
+    assert (await service.wait(operation, 0)).state is State.QUEUED
+
+
+async def test_who_comes_to_wait_when_it_has_ended_already_does_not_wait(
+    database: Database, notifications: Notifications, service: Operations, project_id: UUID
+) -> None:
+    operation = await enqueued(database, project_id)
+    async with running(database, notifications, {PUSH: succeeding(database)}):
+        first = await service.wait(operation, PATIENCE_SECONDS)
+    # Sooner than the poll that is behind all notifications.
+    async with asyncio.timeout(POLL_SECONDS / 2):
+        assert await service.wait(operation, PATIENCE_SECONDS) == first
 
 
 async def test_many_wait_at_once_on_a_small_pool(
@@ -52,9 +63,7 @@ async def test_many_wait_at_once_on_a_small_pool(
     service = Operations(small, notifications)
     operation = await enqueued(database, project_id)
     async with asyncio.TaskGroup() as group:
-        waiters = [
-            group.create_task(service.wait(project_id, operation.id, PATIENCE_SECONDS)) for _ in range(30)
-        ]
+        waiters = [group.create_task(service.wait(operation, PATIENCE_SECONDS)) for _ in range(30)]
         # The one connection is free although thirty wait.
         await service.get(project_id, operation.id)
         await service.cancel(project_id, operation.id)
@@ -67,7 +76,7 @@ async def test_a_waiter_that_hears_nothing_sees_the_outcome_at_the_next_poll(
 ) -> None:
     deaf = Operations(database, Notifications(database_url), poll=0.05)
     operation = await enqueued(database, project_id)
-    waiter = asyncio.create_task(deaf.wait(project_id, operation.id, PATIENCE_SECONDS))
+    waiter = asyncio.create_task(deaf.wait(operation, PATIENCE_SECONDS))
     await asyncio.sleep(0)
     await deaf.cancel(project_id, operation.id)
     assert (await waiter).state is State.CANCELLED
@@ -141,7 +150,7 @@ async def test_whoever_stops_following_leaves_nothing_behind(
     operation = await enqueued(database, project_id)
     stream = service.stream(project_id, operation.id)
     follower = asyncio.create_task(follow(stream))
-    waiter = asyncio.create_task(service.wait(project_id, operation.id, PATIENCE_SECONDS))
+    waiter = asyncio.create_task(service.wait(operation, PATIENCE_SECONDS))
     await asyncio.sleep(0.05)
     for task in (follower, waiter):
         task.cancel()
@@ -163,8 +172,6 @@ async def test_operations_of_others_are_not_there(
     for project, id_ in ((stranger, operation.id), (project_id, uuid4())):
         with pytest.raises(OperationNotFound):
             await service.get(project, id_)
-        with pytest.raises(OperationNotFound):
-            await service.wait(project, id_, 1)
         with pytest.raises(OperationNotFound):
             await service.cancel(project, id_)
         with pytest.raises(OperationNotFound):

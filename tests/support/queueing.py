@@ -128,7 +128,7 @@ async def running(
 
 async def ended(database: Database, notifications: Notifications, operation: Operation) -> Operation:
     service = Operations(database, notifications)
-    outcome = await service.wait(operation.project_id, operation.id, PATIENCE_SECONDS)
+    outcome = await service.wait(operation, PATIENCE_SECONDS)
     assert outcome.state.ended
     return outcome
 
