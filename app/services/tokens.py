@@ -10,7 +10,7 @@ from app.errors import Forbidden, Unauthenticated
 from app.services.callers import Caller
 from app.store import tokens as stored
 from app.store.database import Database
-from app.store.tokens import Project, Token
+from app.store.tokens import Position, Project, Token
 
 PREFIX = "mbt_"
 DEFAULT_PROJECT = "default"
@@ -60,8 +60,13 @@ class Tokens:
         return token, text
 
     async def live(self) -> list[Token]:
+        """All of them, for the command line."""
         async with self._database.transaction() as tx:
             return await stored.live_tokens(tx)
+
+    async def page(self, *, before: Position | None, limit: int) -> list[Token]:
+        async with self._database.transaction() as tx:
+            return await stored.page_tokens(tx, before=before, limit=limit)
 
     async def revoke(self, token_id: UUID) -> None:
         async with self._database.transaction() as tx:
@@ -75,9 +80,9 @@ class Tokens:
         async with self._database.transaction() as tx:
             return await stored.ensure_project(tx, name)
 
-    async def projects(self) -> list[Project]:
+    async def page_projects(self, *, before: Position | None, limit: int) -> list[Project]:
         async with self._database.transaction() as tx:
-            return await stored.all_projects(tx)
+            return await stored.page_projects(tx, before=before, limit=limit)
 
 
 def require_admin(caller: Caller) -> None:

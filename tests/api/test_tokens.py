@@ -80,6 +80,23 @@ async def test_only_admins_make_projects_and_tokens(broker: Broker) -> None:
     assert [each["name"] for each in projects["items"]] == ["default"]
 
 
+@pytest.mark.parametrize("what", ["projects", "tokens"])
+async def test_many_are_paged_through_newest_first_by_the_links(broker: Broker, what: str) -> None:
+    for n in range(4):
+        await broker.call("POST", f"/v1/{what}", {"name": f"n{n}"}, status=201)
+    seen: list[str] = []
+    path: str | None = f"/v1/{what}?limit=2"
+    while path is not None:
+        reply = await broker.client.get(path)
+        page = reply.json()
+        seen += [each["name"] for each in page["items"]]
+        link = reply.links.get("next")
+        path = link["url"] if link else None
+        assert (path is None) == (page["next_cursor"] is None)
+    assert seen == ["n3", "n2", "n1", "n0", "default" if what == "projects" else "operator"]
+    problem(await broker.client.get(f"/v1/{what}?cursor=x"), 422, "invalid-cursor")
+
+
 async def test_an_admin_of_ones_making_may_do_the_same(broker: Broker) -> None:
     async with broker.client_with(await broker.new_token(admin=True)) as client:
         reply = await client.post("/v1/projects", json={"name": "x"})

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Body, Response
+from fastapi import Body, Request, Response
 from fastapi.responses import JSONResponse
 
 from app import errors
 from app.api import examples
 from app.api.admission import Router
 from app.api.context import CallerDep, ServicesDep
+from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
 from app.api.problems import BODY, problems
 from app.api.schemas.tokens import (
     CreateProject,
@@ -49,12 +50,20 @@ async def create_project(
     "/projects",
     operation_id="list_projects",
     response_model=ProjectPage,
-    responses=problems(errors.Forbidden),
+    responses=problems(errors.Forbidden, errors.InvalidCursor),
 )
-async def list_projects(caller: CallerDep, services: ServicesDep) -> Response:
-    """All projects, by name."""
+async def list_projects(
+    request: Request,
+    caller: CallerDep,
+    services: ServicesDep,
+    limit: LimitQuery = DEFAULT_LIMIT,
+    cursor: CursorQuery = None,
+) -> Response:
+    """Page through all projects, newest first."""
     require_admin(caller)
-    return JSONResponse({"items": [_project(project) for project in await services.tokens.projects()]})
+    found = await services.tokens.page_projects(before=parse_cursor(cursor), limit=limit + 1)
+    places = [(project.created_at, project.id) for project in found[:limit]]
+    return page_response(request, [_project(each) for each in found], limit, places[-1] if places else None)
 
 
 @router.post(
@@ -76,12 +85,23 @@ async def create_token(
 
 
 @router.get(
-    "/tokens", operation_id="list_tokens", response_model=TokenPage, responses=problems(errors.Forbidden)
+    "/tokens",
+    operation_id="list_tokens",
+    response_model=TokenPage,
+    responses=problems(errors.Forbidden, errors.InvalidCursor),
 )
-async def list_tokens(caller: CallerDep, services: ServicesDep) -> Response:
-    """The live tokens of all projects, without their texts."""
+async def list_tokens(
+    request: Request,
+    caller: CallerDep,
+    services: ServicesDep,
+    limit: LimitQuery = DEFAULT_LIMIT,
+    cursor: CursorQuery = None,
+) -> Response:
+    """Page through the live tokens of all projects, without their texts, newest first."""
     require_admin(caller)
-    return JSONResponse({"items": [_token(token) for token in await services.tokens.live()]})
+    found = await services.tokens.page(before=parse_cursor(cursor), limit=limit + 1)
+    places = [(token.created_at, token.id) for token in found[:limit]]
+    return page_response(request, [_token(each) for each in found], limit, places[-1] if places else None)
 
 
 @router.delete(

@@ -21,6 +21,7 @@ class Project(Document):
 
 class ProjectPage(Document):
     items: list[Project]
+    next_cursor: str | None = None
 
 
 class CreateToken(Body):
@@ -45,3 +46,4 @@ class NewToken(Token):
 
 class TokenPage(Document):
     items: list[Token]
+    next_cursor: str | None = None
