@@ -27,6 +27,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 __all__ = ["RegistryCredential", "RegistryTls", "Settings", "secret_key_of"]
 
 SECRET_KEY_BYTES = 32
+IDEMPOTENCY_DAYS = 7
 # 256 random bits in hexadecimal have 64 characters; what people think up is shorter, and guessed.
 SHORTEST_ADMIN_TOKEN = 16
 DRIVER = "postgresql+asyncpg"
@@ -156,6 +157,8 @@ class Settings(BaseSettings):
     """One call to a registry with its retries, from the first byte to the last."""
     webhook_seconds: Seconds = 20.0
     """How long a receiver of webhooks may take to answer."""
+    keep_operations_days: Annotated[int, Field(ge=IDEMPOTENCY_DAYS, le=3_650)] = 30
+    """How long an operation can be asked for after its end; idempotency keys stand for it for seven days."""
     stop_seconds: Seconds = 25.0
     """How long a stopping process lets its requests and operations finish."""
 

@@ -7,10 +7,11 @@ import gc
 import json
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from uuid import UUID
 
@@ -27,7 +28,7 @@ from app.operations.states import Kind
 from app.registry.client import AccessPolicy, Credential, Keychain, Limits, RegistryClient, Trust
 from app.registry.trust import read_certs_dir
 from app.registry.urls import canonical_registry
-from app.runner.housekeeper import Housekeeper
+from app.runner.housekeeper import Chore, Housekeeper
 from app.runner.runner import LEASE, Runner
 from app.services.attempts import Handler
 from app.services.composing import Composer
@@ -56,6 +57,7 @@ from app.store.embedded import EmbeddedPostgres, postgres_on
 from app.store.events import forget_old_events
 from app.store.migrate import upgrade
 from app.store.notifications import Notifications
+from app.store.operations import forget_ended
 from app.store.tokens import Token
 
 Announce = Callable[[str], object]
@@ -85,6 +87,7 @@ class Wired:
     registries: Registries
     deadlines: Deadlines
     saving: Saving
+    chores: Sequence[Chore]
 
 
 def broker_version() -> str:
@@ -163,7 +166,15 @@ def wire(
     )
     registries = Registries(database, notifications, client.budgets)
     deadlines = Deadlines(database, saving)
-    return Wired(database, notifications, client, services, handlers, registries, deadlines, saving)
+    chores: list[Chore] = [
+        saving.remove_expired,
+        forget_old_budgets,
+        forget_old_events,
+        forget_old_deliveries,
+        services.deliveries.go_on,
+        partial(forget_ended, older_than=timedelta(days=settings.keep_operations_days)),
+    ]
+    return Wired(database, notifications, client, services, handlers, registries, deadlines, saving, chores)
 
 
 async def run_api_and_worker(settings: Settings, *, announce: Announce) -> None:
@@ -321,16 +332,7 @@ async def listening(wired: Wired) -> AsyncIterator[Services]:
 @asynccontextmanager
 async def _listening(wired: Wired) -> AsyncIterator[None]:
     """Notifications, deadlines and housekeeping for as long as the block runs."""
-    housekeeper = Housekeeper(
-        wired.database,
-        [
-            wired.saving.remove_expired,
-            forget_old_budgets,
-            forget_old_events,
-            forget_old_deliveries,
-            wired.services.deliveries.go_on,
-        ],
-    )
+    housekeeper = Housekeeper(wired.database, wired.chores)
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(each.run()) for each in (wired.notifications, wired.deadlines, housekeeper)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import stat
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from app.settings import Settings, secret_key_of
+from app.runner.housekeeper import IDEMPOTENCY_KEYS_FOR
+from app.settings import IDEMPOTENCY_DAYS, Settings, secret_key_of
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 
@@ -192,3 +194,12 @@ def test_the_only_registries_are_listed_like_the_insecure_ones(monkeypatch: pyte
     assert Settings().registries == ()
     monkeypatch.setenv("BROKER_REGISTRIES", "docker.io, *.example.com")
     assert Settings().registries == ("docker.io", "*.example.com")
+
+
+def test_operations_are_kept_as_long_as_idempotency_keys_stand_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert timedelta(days=IDEMPOTENCY_DAYS) == IDEMPOTENCY_KEYS_FOR
+    monkeypatch.setenv("BROKER_KEEP_OPERATIONS_DAYS", "6")
+    with pytest.raises(ValidationError, match="keep_operations_days"):
+        Settings()

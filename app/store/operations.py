@@ -18,6 +18,7 @@ from sqlalchemy import (
     TextClause,
     Uuid,
     bindparam,
+    delete,
     func,
     insert,
     select,
@@ -40,6 +41,7 @@ from app.store.tables import operation_events, operations
 
 Json = dict[str, Any]
 CLOCK = func.clock_timestamp()
+FORGOTTEN_AT_ONCE = 1_000
 
 # What an operation costs here is mostly round trips, so a change, its events and those who are told of it are
 # one statement. The events are written while the row is locked: their ids grow in the order of the commits.
@@ -359,3 +361,16 @@ async def events_after(
         OperationEvent(id=row.id, kind=row.kind, data=row.data, created_at=row.created_at)
         for row in await tx.execute(statement)
     ]
+
+
+async def forget_ended(tx: Transaction, *, older_than: timedelta, limit: int = FORGOTTEN_AT_ONCE) -> int:
+    """Removes operations that ended that long ago with their events, the oldest first, so many at a time."""
+    old = (
+        select(operations.c.id)
+        .where(operations.c.ended_at < CLOCK - older_than)
+        .order_by(operations.c.ended_at)
+        .limit(limit)
+        # Several processes may do this at once.
+        .with_for_update(skip_locked=True)
+    )
+    return (await tx.execute(delete(operations).where(operations.c.id.in_(old)))).rowcount

@@ -274,6 +274,7 @@ operations = Table(
         postgresql_where=text("state = 'queued'"),
     ),
     Index("ix_operations_lease", "lease_until", postgresql_where=text("state = 'running'")),
+    Index("ix_operations_ended", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
     # Who waits for a key, and what is due: so that what waits for later costs those nothing that come now.
     Index(
         "ix_operations_keyed",

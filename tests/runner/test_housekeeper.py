@@ -10,9 +10,9 @@ from uuid import UUID, uuid4
 from sqlalchemy import text
 
 from app.runner.housekeeper import Chore, Housekeeper
-from app.store import idempotency
+from app.store import idempotency, operations
 from app.store.database import Database, Transaction
-from tests.support.queueing import PATIENCE_SECONDS
+from tests.support.queueing import PATIENCE_SECONDS, enqueued
 
 SOON = timedelta(milliseconds=10)
 
@@ -44,6 +44,39 @@ async def test_old_idempotency_keys_go_and_young_ones_stay(database: Database, p
     await keep_house(database, chore, done)
     async with database.transaction() as tx:
         assert (await tx.execute(text("SELECT key FROM idempotency_keys"))).scalars().all() == ["young"]
+
+
+async def test_operations_that_ended_long_ago_go_with_their_events_so_many_at_a_time(
+    database: Database, project_id: UUID
+) -> None:
+    old = [await ended_ago(database, project_id, timedelta(days=31 + n)) for n in range(3)]
+    young = await ended_ago(database, project_id, timedelta(days=29))
+    running = await enqueued(database, project_id)
+    month = timedelta(days=30)
+    async with database.transaction() as tx:
+        assert await operations.forget_ended(tx, older_than=month, limit=2) == 2
+        assert await left(tx) == {old[0], young, running.id}
+        assert await operations.forget_ended(tx, older_than=month) == 1
+        assert await operations.forget_ended(tx, older_than=month) == 0
+        assert await left(tx) == {young, running.id}
+
+
+async def ended_ago(database: Database, project_id: UUID, age: timedelta) -> UUID:
+    operation = await enqueued(database, project_id)
+    async with database.transaction() as tx:
+        await operations.request_cancel(tx, project_id, operation.id)
+        await tx.execute(
+            text("UPDATE operations SET ended_at = now() - CAST(:age AS interval) WHERE id = :id"),
+            {"age": age, "id": operation.id},
+        )
+    return operation.id
+
+
+async def left(tx: Transaction) -> set[UUID]:
+    """The operations that are there; only they have events."""
+    there = set((await tx.execute(text("SELECT id FROM operations"))).scalars())
+    assert there == set((await tx.execute(text("SELECT operation_id FROM operation_events"))).scalars())
+    return there
 
 
 async def test_a_chore_that_fails_is_tried_again_and_keeps_nothing_of_the_failure(
