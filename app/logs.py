@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import logging.config
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import structlog
 from asgi_correlation_id import correlation_id
@@ -15,6 +18,24 @@ _LONGEST = 2048
 _LONGEST_EXCEPTION = 8192
 
 
+_trace: ContextVar[str | None] = ContextVar("trace", default=None)
+
+
+@contextmanager
+def in_trace(trace_id: str | None) -> Iterator[None]:
+    """What is logged within the block says which trace it belongs to; what is started there inherits it."""
+    token = _trace.set(trace_id)
+    try:
+        yield
+    finally:
+        _trace.reset(token)
+
+
+def current_trace() -> str | None:
+    """The trace that the work at hand belongs to."""
+    return _trace.get()
+
+
 def configure_logging(level: str, form: str) -> None:
     """Everything that is logged, by us and by libraries, leaves through one handler on standard error."""
     shared: list[structlog.typing.Processor] = [
@@ -22,6 +43,7 @@ def configure_logging(level: str, form: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _add_request_id,
+        _add_trace_id,
         structlog.stdlib.ExtraAdder(),
         structlog.processors.format_exc_info,
         _tame,
@@ -49,6 +71,14 @@ def _add_request_id(
 ) -> structlog.typing.EventDict:
     if (request_id := correlation_id.get()) is not None:
         event["request_id"] = request_id
+    return event
+
+
+def _add_trace_id(
+    _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    if (trace_id := current_trace()) is not None:
+        event["trace_id"] = trace_id
     return event
 
 

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from app.logs import configure_logging
+from app.logs import configure_logging, in_trace
 from app.store.database import Database
 
 # Escape, bell, a line break of Unicode's, and what turns the direction of writing.
@@ -108,3 +108,11 @@ async def test_the_parameters_of_a_statement_are_not_in_its_traceback(
         await database.dispose()
     assert "division by zero" in only_line(log)["exception"]
     assert secret not in log.getvalue()
+
+
+def test_what_is_logged_in_a_trace_names_it(log: io.StringIO) -> None:
+    with in_trace("4bf92f3577b34da6a3ce929d0e0e4736"):
+        logging.getLogger("app.test").info("within")
+    assert only_line(log)["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
+    logging.getLogger("app.test").info("outside")
+    assert "trace_id" not in json.loads(log.getvalue().splitlines()[1])

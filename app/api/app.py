@@ -26,6 +26,7 @@ from app.api.routes import (
     tokens,
     webhooks,
 )
+from app.api.tracing import Tracing
 
 DESCRIPTION = """\
 `docker manifest` as a service: create multi-arch images from images, annotate their platforms, push them at
@@ -74,4 +75,5 @@ def create_app(running: Running, *, version: str, max_body_bytes: int) -> FastAP
     app.add_middleware(Hardening, max_body_bytes=max_body_bytes)
     app.add_middleware(Metrics)
     app.add_middleware(CorrelationIdMiddleware, header_name="X-Request-ID")
+    app.add_middleware(Tracing)
     return app

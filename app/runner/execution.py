@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
 from app.errors import BrokerError, DeadlineExceeded, Unavailable
+from app.logs import in_trace
 from app.operations.retries import GiveUp, Park, RetryAt, RetryPolicy, decide
 from app.operations.states import Kind
 from app.runner.lease import Lease, Stop
@@ -36,6 +37,10 @@ class Execution:
 
     async def carry_out(self, lease: Lease) -> None:
         """Ends the operation or gives it back; a cancellation from outside gives it back, too."""
+        with in_trace(lease.claimed.operation.trace):
+            await self._carry_out(lease)
+
+    async def _carry_out(self, lease: Lease) -> None:
         attempt = Attempt(self._database, lease.claimed.operation, lease.claimed.secret)
         try:
             failure = await self._work(lease, attempt)
@@ -43,6 +48,10 @@ class Execution:
             lease.stop(Stop.SHUTDOWN)
             await self._record(lease, attempt, _stopped(lease, Stop.SHUTDOWN))
             raise
+        logger.info(
+            "Attempt %d of operation %s (%s) %s",
+            *(lease.attempt, lease.id, attempt.operation.kind.value, _outcome(lease, failure)),
+        )
         if lease.stopped is not None:
             await self._record(lease, attempt, _stopped(lease, lease.stopped))
         elif failure is not None:
@@ -138,6 +147,16 @@ async def _report(attempt: Attempt, lease: Lease) -> None:
         lease.stop(Stop.LOST)
     except Exception:
         logger.exception("The progress of operation %s can't be recorded", lease.id)
+
+
+def _outcome(lease: Lease, failure: Exception | None) -> str:
+    """For the log; what a registry said is in the problem, not here."""
+    if lease.stopped is not None:
+        return f"was stopped: {lease.stopped.name.lower()}"
+    if failure is None:
+        return "succeeded"
+    cause = _unwrapped(failure)
+    return f"failed: {cause.code if isinstance(cause, BrokerError) else type(cause).__name__}"
 
 
 def _stopped(lease: Lease, reason: Stop) -> Write:

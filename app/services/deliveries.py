@@ -20,6 +20,7 @@ from app.errors import (
     WebhookDisabled,
     WebhookNotFound,
 )
+from app.logs import current_trace
 from app.operations.states import Kind, State
 from app.registry.client import Receipt, RegistryClient
 from app.registry.urls import origin_of
@@ -76,6 +77,7 @@ def _operation(webhook: Webhook, delivery_id: UUID, operation_id: UUID) -> NewOp
         # An origin is no registry's name, so neither waits for the other; all its webhooks share a lane.
         registries=(origin_of(webhook.url),),
         priority=PRIORITY,
+        trace=current_trace(),
     )
 
 

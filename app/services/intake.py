@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from app.logs import current_trace
 from app.operations.states import Kind
 from app.services.callers import Call
 from app.services.credentials import Credentials
@@ -14,6 +16,8 @@ from app.store import operations
 from app.store.database import Transaction
 from app.store.idempotency import remember
 from app.store.operations import NewOperation, Operation
+
+logger = logging.getLogger(__name__)
 
 # Long enough for a registry's outage, short enough that nobody still waits for what was given up.
 DEADLINES = {
@@ -64,6 +68,7 @@ class Intake:
         `registries` are all that it will ask.
         """
         asked = tuple(dict.fromkeys(registries))
+        logger.info("Operation %s (%s) is asked for", operation_id, kind.value)
         return await operations.enqueue(
             tx,
             NewOperation(
@@ -77,6 +82,7 @@ class Intake:
                 registries=asked,
                 list_id=list_id,
                 push_id=push_id,
+                trace=current_trace(),
                 secret=self._credentials.seal(operation_id, call.credentials_for(asked)),
             ),
         )

@@ -65,10 +65,10 @@ _ENQUEUE = text(f"""
     WITH changed AS (
         INSERT INTO operations (
             id, project_id, kind, keys, registries, priority, request, secret, list_id, push_id, created_by,
-            run_at, deadline_at
+            trace, run_at, deadline_at
         ) VALUES (
             :id, :project_id, :kind, :keys, :registries, :priority, :request, :secret, :list_id, :push_id,
-            :created_by, clock_timestamp(), clock_timestamp() + :deadline_in
+            :created_by, :trace, clock_timestamp(), clock_timestamp() + :deadline_in
         )
         RETURNING *
     ), {_TOLD} FROM changed
@@ -78,7 +78,7 @@ _ENQUEUE = _ENQUEUE.bindparams(
     *(bindparam(name, type_=Uuid) for name in ("id", "project_id", "list_id", "push_id")),
     *(bindparam(name, type_=ARRAY(Text)) for name in ("keys", "registries")),
     bindparam("kind", type_=Text),
-    bindparam("created_by", type_=Text),
+    *(bindparam(name, type_=Text) for name in ("created_by", "trace")),
     bindparam("priority", type_=Integer),
     bindparam("request", type_=JSON),
     bindparam("secret", type_=LargeBinary),
@@ -127,6 +127,7 @@ class Operation:
     cancel_requested: bool
     keys: tuple[str, ...]
     registries: tuple[str, ...]
+    trace: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,8 @@ class NewOperation:
     """`keys` name what the operation has to itself while it runs; those who share one run in order.
 
     `registries` are those that it will ask: it waits while one of them wants no requests.
-    A lower `priority` runs first. `secret` is stored as it comes, so it comes encrypted.
+    A lower `priority` runs first. `secret` is stored as it comes, so it comes encrypted. `trace` is the id of
+    the trace (W3C Trace Context) of the request that asked for it.
     """
 
     project_id: UUID
@@ -148,6 +150,7 @@ class NewOperation:
     push_id: UUID | None = None
     secret: bytes | None = None
     priority: int = 0
+    trace: str | None = None
     id: UUID | None = None
 
 
@@ -186,6 +189,7 @@ def view(row: Row[Any]) -> Operation:
         cancel_requested=row.cancel_requested,
         keys=tuple(row.keys),
         registries=tuple(row.registries),
+        trace=row.trace,
     )
 
 
@@ -204,6 +208,7 @@ async def enqueue(tx: Transaction, new: NewOperation) -> Operation:
         "push_id": new.push_id,
         "deadline_in": new.deadline_in,
         "created_by": new.created_by,
+        "trace": new.trace,
     }
     row = await _change(tx, _ENQUEUE, values, {State.QUEUED: State.QUEUED}, tell=[OPERATION_QUEUED])
     assert row is not None  # noqa: S101 - an INSERT of one row

@@ -263,6 +263,8 @@ operations = Table(
     Column("result", JSON(none_as_null=True)),
     Column("problem", JSON(none_as_null=True)),
     Column("created_by", Text, nullable=False),
+    # The id of the trace (W3C Trace Context) of the request that asked for it, for the log.
+    Column("trace", Text),
     _created_at(),
     _instant("started_at"),
     _instant("ended_at"),
