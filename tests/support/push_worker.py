@@ -21,7 +21,8 @@ POLICY = RetryPolicy(max_attempts=100, base=0.05, cap=0.2, shortest_wait=0.01)
 async def main() -> None:
     settings = Settings()
     assert settings.database_url is not None
-    wired = wire(settings, settings.database_url.get_secret_value(), prompt=POLICY, limits=QUICK)
+    url = settings.database_url.get_secret_value()
+    wired = wire(settings, url, prompt=POLICY, delivery=POLICY, limits=QUICK)
     async with running(settings, wired, POLICY, lease=LEASE):
         await end_with_parent(os.getppid())
 

@@ -44,6 +44,14 @@ async def hang(receiver: Receiver, request: web.Request) -> web.StreamResponse:
     return web.Response()
 
 
+def late(seconds: float) -> Mood:
+    async def answer(receiver: Receiver, request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(seconds)
+        return web.Response()
+
+    return answer
+
+
 async def hang_up(receiver: Receiver, request: web.Request) -> web.StreamResponse:
     """What was received is kept; only its sender can't know that."""
     assert request.transport is not None

@@ -1,0 +1,65 @@
+"""Workers die in the midst of deliveries to a receiver that fails: each event comes, and is what it was.
+
+KILLED_DELIVERIES makes it longer, SOAK_SEED repeats the dice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+
+import pytest
+
+from app.store.database import Database
+from tests.soak.test_killed_pushes import push_workers
+from tests.support.broker import Broker
+from tests.support.happenings import project_of
+from tests.support.receiver import Receiver, answering, hang_up, late
+
+EVENTS = int(os.environ.get("KILLED_DELIVERIES", "60"))
+PATIENCE_SECONDS = 120 + EVENTS
+WRITERS, SECONDS_BETWEEN = 3, 1.0
+MOODS = (answering(204), answering(204), answering(500), answering(503), hang_up, late(0.2))
+
+
+async def test_events_survive_the_deaths_of_those_who_bring_them(
+    database_url: str, database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seed = int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(10**6))
+    dice = random.Random(seed)
+    async with (
+        asyncio.timeout(PATIENCE_SECONDS),
+        Receiver() as receiver,
+        Broker(database_url, worker=False) as broker,
+        push_workers(broker, (), dice, count=2) as workers,
+    ):
+        receiver.then(*dice.choices(MOODS, k=3 * EVENTS))
+        project = await project_of(database, database_url)
+        hook = await broker.call("POST", "/v1/webhooks", {"url": receiver.url}, status=201)
+
+        async def write(writer: int) -> None:
+            for number in range(EVENTS // WRITERS):
+                await project.happen(f"{writer}.{number}")
+                await asyncio.sleep(dice.random() * 0.1)
+
+        writing = [asyncio.create_task(write(writer)) for writer in range(WRITERS)]
+        path, pending, seen = f"/v1/webhooks/{hook['id']}/deliveries", 1, 0
+        while pending or not all(task.done() for task in writing):
+            await asyncio.sleep(SECONDS_BETWEEN * (0.5 + dice.random()))
+            # Some work is done between.
+            if seen < len(receiver.received) < 2 * EVENTS:
+                seen = len(receiver.received)
+                await workers.kill_one()
+            pending = len((await broker.call("GET", f"{path}?state=pending&limit=1"))["items"])
+        await asyncio.gather(*writing)
+        failed = (await broker.call("GET", f"{path}?state=failed"))["items"]
+    with capsys.disabled():
+        counts = f"{len(receiver.received)} requests, {len(receiver.taken)} taken"
+        print(f"\nseed {seed}, {EVENTS} events, {workers.deaths} workers killed: {counts}")  # noqa: T201
+    assert failed == []
+    assert workers.deaths
+    names = {message.verified(hook["secret"])["data"]["name"] for message in receiver.taken}
+    assert names == {f"{writer}.{number}" for writer in range(WRITERS) for number in range(EVENTS // WRITERS)}
+    assert len({message.id for message in receiver.received}) == EVENTS
+    assert len({(message.id, message.body) for message in receiver.received}) == EVENTS
