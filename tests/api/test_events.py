@@ -94,6 +94,18 @@ async def test_the_header_goes_before_the_query(broker: Broker, project: Project
     assert names(await reader.read(2)) == ["b", "c"]
 
 
+async def test_who_names_an_event_that_is_yet_to_come_is_told_what_comes_next(
+    broker: Broker, project: Project
+) -> None:
+    await project.happen("before")
+    reader = Reader(broker.client, PATH)
+    reader.last_id = "999999"
+    await reader.read(0)
+    assert reader.last_id == str((await broker.call("GET", f"{PATH}/history"))["items"][0]["id"])
+    await project.happen("next")
+    assert names(await reader.read(1)) == ["next"]
+
+
 async def test_a_stream_is_narrowed_to_kinds_a_list_or_a_session(broker: Broker, project: Project) -> None:
     mine = uuid4()
     await project.happen("a", kind=PUSHED, list_id=mine)

@@ -74,10 +74,12 @@ async def stream_events(
 ) -> Response:
     """What happens in the project from now on, or after `Last-Event-ID`; it does not end by itself."""
     resumed = parse_last_event_id(last_event_id)
+    # Before the answer begins, so that whoever has its head misses nothing that comes then.
+    newest = await services.events.newest(caller.project_id)
     start = resumed if resumed is not None else after
-    if start is None:
-        # Before the answer begins, so that whoever has its head misses nothing that comes then.
-        start = await services.events.newest(caller.project_id)
+    # An id that is yet to come is of another broker, or of a database that was set back: who waited for it
+    # would be told nothing until then.
+    start = newest if start is None else min(start, newest)
     return EventSourceResponse(_events(services, caller, start, wanted), sep="\n")
 
 
