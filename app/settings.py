@@ -140,6 +140,8 @@ class Settings(BaseSettings):
     """Networks, as CIDR, whose registries may be reached although they are not public."""
     allow_loopback: bool | None = None
     """Whether registries on this machine may be reached; by default only with the embedded Postgres."""
+    receivers: Names = ()
+    """The only hosts that webhooks may be sent to, if there are any here: host, host:port, *.suffix, CIDR."""
     token_origins: Annotated[dict[str, tuple[str, ...]], NoDecode, BeforeValidator(_decode)] = {}
     """For each registry, further origins that may be sent its credentials in exchange for a token."""
 

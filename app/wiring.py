@@ -117,6 +117,7 @@ def wire(
             allowed_networks=settings.allowed_networks,
             insecure_registries=settings.insecure_registries,
             registries=settings.registries,
+            receivers=settings.receivers,
             allow_loopback=settings.loopback_allowed,
             token_origins=settings.token_origins,
         ),

@@ -190,6 +190,12 @@ def test_trust_that_cannot_be_meant_is_refused(given: str, monkeypatch: pytest.M
         Settings()
 
 
+def test_the_only_receivers_are_listed_like_the_registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().receivers == ()
+    monkeypatch.setenv("BROKER_RECEIVERS", "hooks.example.com, *.inside.example.com")
+    assert Settings().receivers == ("hooks.example.com", "*.inside.example.com")
+
+
 def test_the_only_registries_are_listed_like_the_insecure_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings().registries == ()
     monkeypatch.setenv("BROKER_REGISTRIES", "docker.io, *.example.com")

@@ -46,6 +46,8 @@ def parse_receiver(text: str, policy: AccessPolicy) -> Url:
         policy.check_host(url.authority)
     except errors.RegistryForbidden as error:
         raise _forbidden(url) from error
+    if not policy.may_receive(url.authority):
+        raise _forbidden(url)
     if url.scheme != "https" and not policy.may_be_insecure(url.authority):
         raise errors.ReceiverForbidden(
             f"{url.origin} is not https, and the operator does not allow plain HTTP for that host"

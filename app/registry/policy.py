@@ -27,7 +27,8 @@ class AccessPolicy:
 
     `allowed_networks` may be reached although they are not public. `insecure_registries` are `host`,
     `host:port`, `*.suffix` or a CIDR of literal addresses; a pattern without a port covers all ports.
-    `registries` are patterns of the same kind: when there are any, no other registry may be named.
+    `registries` are patterns of the same kind: when there are any, no other registry may be named, and so
+    are `receivers` for webhooks.
     `token_origins` maps a registry to the origins, such as `https://auth.example.com`, that may be given its
     credentials.
     """
@@ -35,6 +36,7 @@ class AccessPolicy:
     allowed_networks: tuple[Network, ...] = ()
     insecure_registries: tuple[str, ...] = ()
     registries: tuple[str, ...] = ()
+    receivers: tuple[str, ...] = ()
     allow_loopback: bool = False
     token_origins: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
@@ -45,6 +47,7 @@ class AccessPolicy:
         allowed_networks: Iterable[str] = (),
         insecure_registries: Iterable[str] = (),
         registries: Iterable[str] = (),
+        receivers: Iterable[str] = (),
         allow_loopback: bool = False,
         token_origins: Mapping[str, Iterable[str]] | None = None,
     ) -> AccessPolicy:
@@ -53,6 +56,7 @@ class AccessPolicy:
             allowed_networks=tuple(ip_network(text, strict=False) for text in allowed_networks),
             insecure_registries=tuple(pattern.strip().lower() for pattern in insecure_registries),
             registries=tuple(canonical_registry(pattern) for pattern in registries),
+            receivers=tuple(pattern.strip().lower() for pattern in receivers),
             allow_loopback=allow_loopback,
             token_origins={
                 canonical_registry(host): frozenset(_parse_origin(text) for text in origins)
@@ -68,6 +72,10 @@ class AccessPolicy:
                 f"{registry} is not among the registries that the operator lets the broker use",
                 registry=registry,
             )
+
+    def may_receive(self, host: str) -> bool:
+        """Whether webhooks may be sent to a host, as far as the operator's list goes, where there is one."""
+        return not self.receivers or any(_covers(pattern, host) for pattern in self.receivers)
 
     def check_address(self, address: Address, *, registry: str = "") -> None:
         """Refuse an address that is neither public nor allowed."""

@@ -239,6 +239,19 @@ async def test_a_webhook_that_is_disabled_meanwhile_gets_nothing_more(
     assert sorted(each["state"] for each in operations) == ["failed", "failed", "succeeded"]
 
 
+async def test_what_failed_goes_where_the_webhook_leads_by_then(
+    broker: Broker, project: Project, receiver: Receiver
+) -> None:
+    receiver.usual = FAILING
+    hook = await hook_at(broker, receiver)
+    await project.happen("a")
+    await until(lambda: len(receiver.received) > 0)
+    async with Receiver() as other:
+        await broker.call("PATCH", f"{PATH}/{hook['id']}", {"url": other.url})
+        (delivery,) = await settled(broker, hook, 1)
+        assert [message.id for message in other.taken] == [delivery["id"]]
+
+
 async def test_what_failed_can_be_brought_again_under_the_same_id(
     database_url: str, database: Database, receiver: Receiver
 ) -> None:

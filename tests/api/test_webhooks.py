@@ -107,6 +107,14 @@ async def test_plain_http_is_for_hosts_for_which_the_operator_allows_it(start_br
     await made(broker, url="http://inside.example.com:8080/hook")
 
 
+async def test_where_receivers_are_listed_no_other_is_told(start_broker: StartBroker) -> None:
+    broker = await start_broker(worker=False, receivers=["*.inside.example.com", "hooks.example.com:8443"])
+    for url in ("https://a.inside.example.com/", "https://HOOKS.example.com:8443/"):
+        await made(broker, url=url)
+    for url in (URL, "https://inside.example.com/", "https://hooks.example.com/"):
+        problem(await broker.client.post(PATH, json={"url": url}), 403, "receiver-forbidden")
+
+
 async def test_a_webhook_is_changed_member_by_member(broker: Broker) -> None:
     hook = await made(broker, types=["list.pushed"], description="a")
     path = f"{PATH}/{hook['id']}"
