@@ -182,13 +182,16 @@ async def test_a_stream_outlasts_a_database_that_can_not_be_asked(
     database_url: str, database: Database, notifications: Notifications, caller: Caller
 ) -> None:
     small = Database(database_url, pool_size=1, pool_wait=0.01)
-    reader = asyncio.create_task(follow(Events(small, notifications, poll=0.01), caller, 2))
     await happen(database, caller.project_id, "before")
-    async with small.transaction():
-        await happen(database, caller.project_id, "meanwhile")
-        await asyncio.sleep(0.1)
-        assert not reader.done()
-    assert names(await reader) == ["before", "meanwhile"]
+    stream = Events(small, notifications, poll=0.01).stream(caller, 0)
+    async with asyncio.timeout(PATIENCE_SECONDS), aclosing(stream):
+        assert (await anext(stream)).data["name"] == "before"
+        async with small.transaction():
+            following = asyncio.create_task(anext(stream))
+            await happen(database, caller.project_id, "meanwhile")
+            await asyncio.sleep(0.1)
+            assert not following.done()
+        assert (await following).data["name"] == "meanwhile"
     await small.dispose()
 
 
