@@ -17,7 +17,7 @@ from app.lists.readiness import refuse_mixed_revisions
 from app.lists.verdict import retract
 from app.oci.digest import Digest
 from app.oci.reference import Reference
-from app.services.attempts import Attempt, hold_all
+from app.services.attempts import Attempt, hold_all, succeed_all
 from app.services.callers import Call
 from app.services.documents import list_document, with_replaced
 from app.services.gathering import Gatherer, Outcomes
@@ -139,9 +139,12 @@ class Adder:
         call = next((each for each in reversed(calls) if each.credentials), calls[-1])
         saved = await self._saving.save_changed(tx, call, merged.before, merged.after)
         document = list_document(saved)
+        if plain := [each.addition.attempt for each in merged.added if not each.replaced]:
+            await succeed_all(tx, plain, document, list_id=saved.id)
         for each in merged.added:
-            result = with_replaced(document, each.replaced)
-            await each.addition.attempt.succeed(tx, result, list_id=saved.id)
+            if each.replaced:
+                result = with_replaced(document, each.replaced)
+                await each.addition.attempt.succeed(tx, result, list_id=saved.id)
 
 
 def _outcome(attempt: Attempt, ours: set[UUID], refused: Mapping[UUID, BrokerError]) -> Exception | None:

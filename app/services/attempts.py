@@ -14,9 +14,9 @@ from app.errors import Unavailable
 from app.operations.progress import Progress
 from app.operations.retries import RetryPolicy
 from app.operations.states import Kind, State
-from app.store import queue
+from app.store import operations, queue
 from app.store.database import Database, Transaction, savepoint
-from app.store.operations import LostLease, Operation
+from app.store.operations import Ending, LostLease, Operation
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,12 @@ class Attempt:
         await queue.succeed(
             tx, operation.id, operation.attempt, result, list_id=list_id, progress=self._latest
         )
+
+    def ending(self) -> Ending:
+        """What `succeed_all` writes of it."""
+        self.succeeded = True
+        progress = self._latest.document() if self._latest is not None else None
+        return Ending(self.operation.id, self.operation.attempt, progress)
 
     async def flush(self, tx: Transaction) -> Progress | None:
         """Writes the progress that is not known to be written yet.
@@ -110,6 +116,13 @@ async def hold_all(tx: Transaction, attempts: Sequence[Attempt]) -> set[UUID]:
     return await queue.hold_all(
         tx, ((attempt.operation.id, attempt.operation.attempt) for attempt in attempts)
     )
+
+
+async def succeed_all(
+    tx: Transaction, attempts: Sequence[Attempt], result: dict[str, Any], *, list_id: UUID
+) -> None:
+    """`Attempt.succeed` for many that have the same outcome."""
+    await operations.succeed_all(tx, [attempt.ending() for attempt in attempts], result, list_id=list_id)
 
 
 Perform = Callable[[Attempt], Awaitable[None]]

@@ -97,8 +97,6 @@ def push_event(push: Push) -> dict[str, Any]:
 
 def with_replaced(document: dict[str, Any], replaced: Mapping[UUID, Digest]) -> dict[str, Any]:
     """The document of a list, for one of several who changed it at once; `replaced` as `Amended` has it."""
-    if not replaced:
-        return document
     named = {str(entry_id): str(digest) for entry_id, digest in replaced.items()}
     entries = [{**entry, "replaced": named.get(entry["id"])} for entry in document["entries"]]
     return {**document, "entries": entries}

@@ -111,7 +111,9 @@ class Lists:
         found = parse_sources(request.sources)
         apply_changes(Options(), request.options)
         operation_id = uuid4()
-        async with self._database.transaction() as tx:
+        # What is read here is judged once more when the list is locked, so nothing has to hold together.
+        begun = self._database.transaction() if call.idempotency is not None else self._database.single()
+        async with begun as tx:
             if earlier := await self._intake.find_earlier(tx, call, operation_id):
                 return earlier
             present = await stored.find_list_id(tx, call.project_id, reference, request.session)

@@ -140,6 +140,12 @@ class Database:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Transaction]:
         """For one statement that only reads, with no transaction around it: one round trip, not three."""
+        async with self.single() as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def single(self) -> AsyncIterator[Transaction]:
+        """For statements that are a transaction each."""
         async with self._begin(isolation_level="AUTOCOMMIT") as tx:
             yield tx
 

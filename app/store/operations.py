@@ -30,7 +30,7 @@ from sqlalchemy.dialects.postgresql import JSON
 
 from app.errors import OperationEnded, OperationNotFound
 from app.operations.states import Kind, State
-from app.store.database import Transaction
+from app.store.database import Transaction, dump_json
 from app.store.notifications import (
     CANCEL_REQUESTED,
     OPERATION_CHANGED,
@@ -101,6 +101,40 @@ _END = _END.bindparams(
     *(bindparam(name, type_=Text) for name in ("state", "was")),
     *(bindparam(name, type_=JSON(none_as_null=True)) for name in ("result", "problem", "progress")),
     bindparam("attempt", type_=Integer),
+    bindparam("freed", type_=Text),
+)
+
+# What ends well together in one transaction with one result, such as legs that completed a list together.
+_SUCCEED_ALL = text("""
+    WITH held AS (
+        SELECT * FROM unnest(:ids, :attempts, :told) AS held (id, attempt, told)
+    ), changed AS (
+        UPDATE operations SET
+            state = 'succeeded', result = :result, problem = NULL, list_id = :list_id, secret = NULL,
+            progress = coalesce(CAST(told AS json), progress), worker = NULL, lease_until = NULL,
+            ended_at = clock_timestamp()
+        FROM held
+        WHERE operations.id = held.id AND operations.attempt = held.attempt AND state = 'running'
+        RETURNING operations.id, operations.attempt, progress, keys, told
+    ), events AS (
+        INSERT INTO operation_events (operation_id, kind, data)
+        SELECT id, happened, json_build_object('state', state_then, 'attempt', attempt, 'progress', progress)
+        FROM changed, (VALUES ('progress', 'running', 1), ('succeeded', 'succeeded', 2))
+            AS event (happened, state_then, nth)
+        WHERE happened = 'succeeded' OR told IS NOT NULL
+        ORDER BY id, nth
+    )
+    SELECT id,
+        (SELECT count(pg_notify(channel, CAST(changed.id AS text))) FROM unnest(:channels) AS channel),
+        CASE WHEN keys <> '{}' THEN pg_notify(:freed, CAST(id AS text)) END
+    FROM changed
+""").bindparams(
+    bindparam("ids", type_=ARRAY(Uuid)),
+    bindparam("attempts", type_=ARRAY(Integer)),
+    bindparam("told", type_=ARRAY(Text)),
+    bindparam("channels", type_=ARRAY(Text)),
+    bindparam("result", type_=JSON),
+    bindparam("list_id", type_=Uuid),
     bindparam("freed", type_=Text),
 )
 
@@ -319,6 +353,32 @@ async def end(
     if row is None:
         raise LostLease(f"Attempt {attempt} of operation {operation_id} has no lease.")
     return view(row)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """An attempt that ends, and its progress that was not written before."""
+
+    id: UUID
+    attempt: int
+    progress: Json | None = None
+
+
+async def succeed_all(tx: Transaction, endings: Sequence[Ending], result: Json, *, list_id: UUID) -> None:
+    """All of them with one result, which is written once; `LostLease` if one of them is not ours."""
+    values = {
+        "ids": [each.id for each in endings],
+        "attempts": [each.attempt for each in endings],
+        "told": [dump_json(each.progress) if each.progress else None for each in endings],
+        "result": result,
+        "list_id": list_id,
+        "channels": [OPERATION_CHANGED, OPERATION_ENDED],
+        "freed": OPERATION_QUEUED,
+    }
+    changed = set((await tx.execute(_SUCCEED_ALL, values)).scalars())
+    for each in endings:
+        if each.id not in changed:
+            raise LostLease(f"Attempt {each.attempt} of operation {each.id} has no lease.")
 
 
 async def _change(

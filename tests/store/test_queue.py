@@ -16,7 +16,7 @@ from app.operations.states import Kind, State
 from app.store import operations as store
 from app.store import queue
 from app.store.database import Database, Transaction
-from app.store.operations import LostLease, Operation
+from app.store.operations import Ending, LostLease, Operation
 from app.store.queue import Claimed
 from app.store.tables import operations
 from tests.support.queueing import HOUR, enqueued, event_kinds, lapse, read, until, wanted
@@ -291,6 +291,36 @@ async def test_progress_is_kept_and_told(database: Database, project_id: UUID) -
     async with database.transaction() as tx:
         last = (await store.events_after(tx, project_id, operation.id, 0, 10))[-1]
     assert (last.kind, last.data["progress"]) == ("progress", progress.document())
+
+
+async def test_many_that_end_together_have_one_result_and_their_own_progress(
+    database: Database, project_id: UUID
+) -> None:
+    operations = [await enqueued(database, project_id) for _ in range(3)]
+    await claim(database)
+    list_id, progress = uuid4(), Progress(bytes_done=7).document()
+    endings = [Ending(each.id, 1, progress if each is operations[0] else None) for each in operations]
+    async with database.transaction() as tx:
+        await store.succeed_all(tx, endings, {"done": True}, list_id=list_id)
+    first, *others = [await read(database, each) for each in operations]
+    assert {(each.state, each.list_id) for each in (first, *others)} == {(State.SUCCEEDED, list_id)}
+    assert (first.result, first.progress) == ({"done": True}, progress)
+    assert await event_kinds(database, first) == ["queued", "running", "progress", "succeeded"]
+    assert await event_kinds(database, others[0]) == ["queued", "running", "succeeded"]
+
+
+async def test_none_ends_together_with_one_that_another_worker_has(
+    database: Database, project_id: UUID
+) -> None:
+    ours, lost = await enqueued(database, project_id), await enqueued(database, project_id)
+    await claim(database)
+    endings = [Ending(ours.id, 1), Ending(lost.id, 2)]
+    with pytest.raises(LostLease):
+        async with database.transaction() as tx:
+            await store.succeed_all(tx, endings, {}, list_id=uuid4())
+    assert (await read(database, ours)).state is State.RUNNING
+    async with database.transaction() as tx:
+        assert await queue.hold_all(tx, [(ours.id, 1), (lost.id, 2)]) == {ours.id}
 
 
 async def test_progress_never_waits_for_whoever_has_the_operation_just_now(
