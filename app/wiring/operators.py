@@ -1,0 +1,42 @@
+"""What operators give in files and settings: whom to trust, and which credentials to use."""
+
+from __future__ import annotations
+
+import json
+
+from app.errors import InvalidInput
+from app.registry.client import Credential, Keychain, Trust
+from app.registry.trust import read_certs_dir
+from app.registry.urls import canonical_registry
+from app.settings import Settings
+
+
+def read_trusts(settings: Settings) -> dict[str, Trust]:
+    """What the operator gave: a directory as Docker's, and before it the settings by host."""
+    trusts = read_certs_dir(settings.certs_dir) if settings.certs_dir is not None else {}
+    for host, given in settings.registry_tls.items():
+        authorities = (given.ca,) if given.ca is not None else ()
+        trusts[canonical_registry(host)] = Trust(authorities, given.cert, given.key)
+    for trust in trusts.values():
+        trust.check()
+    return trusts
+
+
+def read_keychain(settings: Settings) -> Keychain:
+    """What the operator gave: a Docker config.json, and before it the credentials by host."""
+    document: object = {}
+    if settings.docker_config is not None:
+        try:
+            document = json.loads(settings.docker_config.read_text())
+        except (OSError, ValueError) as error:
+            raise InvalidInput(f"BROKER_DOCKER_CONFIG can't be read: {error}") from None
+    keychain = Keychain.from_docker_config(document if isinstance(document, dict) else {})
+    for host, given in settings.registry_credentials.items():
+        credential = Credential(
+            username=given.username,
+            password=given.password.get_secret_value(),
+            identity_token=given.identity_token.get_secret_value(),
+            registry_token=given.registry_token.get_secret_value(),
+        )
+        keychain = keychain.with_credential(host, credential)
+    return keychain

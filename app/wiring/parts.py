@@ -1,0 +1,161 @@
+"""Where everything is constructed: settings in, the parts of a process out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+
+from app.api.context import Services
+from app.operations.retries import RetryPolicy
+from app.operations.states import Kind
+from app.registry.client import AccessPolicy, Limits, RegistryClient
+from app.runner.housekeeper import Chore
+from app.services.attempts import Handler
+from app.services.composing import Composer
+from app.services.credentials import Credentials
+from app.services.deadlines import Deadlines
+from app.services.deliveries import Deliveries
+from app.services.events import Events
+from app.services.inspections import Inspections
+from app.services.intake import Intake
+from app.services.lists import Lists
+from app.services.operations import Operations
+from app.services.planning import Planning
+from app.services.pushes import Pushes
+from app.services.readiness import Readiness
+from app.services.registries import Registries
+from app.services.saving import Saving
+from app.services.sealing import Seal
+from app.services.signing import Secrets
+from app.services.tokens import Tokens
+from app.services.webhooks import Webhooks
+from app.settings import Settings, secret_key_of
+from app.store.budgets import forget_old_budgets
+from app.store.database import Database
+from app.store.deliveries import forget_old_deliveries
+from app.store.events import forget_old_events
+from app.store.notifications import Notifications
+from app.store.operations import forget_ended
+from app.wiring.operators import read_keychain, read_trusts
+
+# For calls that someone waits for: rather an answer soon than success late, and no pause that is longer than
+# callers wait by default. A push is worth more patience.
+PROMPT = RetryPolicy(max_attempts=3, base=0.25, cap=2.0, longest_park=10.0)
+
+# A receiver that is away is tried for days, until the deadline of its delivery: soon at first, then rarely.
+DELIVERY = RetryPolicy(
+    max_attempts=1_000, base=5.0, cap=6 * 3600.0, shortest_wait=1.0, longest_wait=6 * 3600.0
+)
+
+# So long a request waits for a registry that asked for a pause; beyond it the operation is parked.
+PATIENCE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """The parts of one process."""
+
+    database: Database
+    notifications: Notifications
+    client: RegistryClient
+    services: Services
+    handlers: Mapping[Kind, Handler]
+    registries: Registries
+    deadlines: Deadlines
+    saving: Saving
+    chores: Sequence[Chore]
+
+
+def broker_version() -> str:
+    try:
+        return version("manifest-broker")
+    except PackageNotFoundError:
+        return "0.0.0"
+
+
+def wire(
+    settings: Settings,
+    url: str,
+    *,
+    prompt: RetryPolicy = PROMPT,
+    delivery: RetryPolicy = DELIVERY,
+    limits: Limits | None = None,
+) -> Wired:
+    """Construct everything once; nothing is connected yet.
+
+    `prompt` is how patient the operations are that callers wait for, `delivery` those that bring events;
+    `limits` are those of the registry client that are not settings.
+    """
+    database = Database(url, pool_size=settings.pool_size)
+    notifications = Notifications(url)
+    client = _client(settings, limits or Limits())
+    seal = Seal(secret_key_of(settings))
+    secrets = Secrets(seal)
+    credentials = Credentials(read_keychain(settings), seal)
+    intake = Intake(credentials)
+    events = Events(database, notifications)
+    pushes = Pushes(database, client, credentials, intake, events)
+    saving = Saving(pushes, events)
+    planning = Planning(database, client, credentials, intake)
+    inspections = Inspections(database, client, credentials, intake)
+    composer = Composer(database, client, credentials, saving)
+    deliveries = Deliveries(database, client, secrets)
+    handlers = {
+        Kind.CREATE_LIST: Handler(composer.perform_create, policy=prompt),
+        Kind.ADD_ENTRIES: Handler(composer.perform_add, policy=prompt),
+        Kind.REFRESH_LIST: Handler(composer.perform_refresh, policy=prompt),
+        Kind.PLAN_PUSH: Handler(planning.perform, policy=prompt),
+        Kind.INSPECT_IMAGE: Handler(inspections.perform, policy=prompt),
+        Kind.INSPECT_IMAGES: Handler(inspections.perform_many, policy=prompt),
+        Kind.PUSH_LIST: Handler(pushes.perform, pushes.ended),
+        Kind.DELIVER: Handler(deliveries.perform, deliveries.ended, policy=delivery),
+    }
+    services = Services(
+        lists=Lists(database, notifications, intake, saving),
+        pushes=pushes,
+        planning=planning,
+        inspections=inspections,
+        operations=Operations(database, notifications, handlers),
+        events=events,
+        webhooks=Webhooks(database, client, secrets),
+        deliveries=deliveries,
+        tokens=Tokens(database),
+        readiness=Readiness(database),
+        version=broker_version(),
+    )
+    registries = Registries(database, notifications, client.budgets)
+    deadlines = Deadlines(database, saving)
+    chores: list[Chore] = [
+        saving.remove_expired,
+        forget_old_budgets,
+        forget_old_events,
+        forget_old_deliveries,
+        services.deliveries.go_on,
+        partial(forget_ended, older_than=timedelta(days=settings.keep_operations_days)),
+    ]
+    return Wired(database, notifications, client, services, handlers, registries, deadlines, saving, chores)
+
+
+def _client(settings: Settings, limits: Limits) -> RegistryClient:
+    return RegistryClient(
+        AccessPolicy.parse(
+            allowed_networks=settings.allowed_networks,
+            insecure_registries=settings.insecure_registries,
+            registries=settings.registries,
+            receivers=settings.receivers,
+            allow_loopback=settings.loopback_allowed,
+            token_origins=settings.token_origins,
+        ),
+        limits=replace(
+            limits,
+            concurrency=settings.registry_concurrency,
+            connect_seconds=settings.registry_connect_seconds,
+            call_seconds=settings.registry_call_seconds,
+            patience_seconds=PATIENCE_SECONDS,
+            hook_seconds=settings.webhook_seconds,
+        ),
+        trusts=read_trusts(settings),
+    )

@@ -1,0 +1,117 @@
+"""The parts of a process at work, for as long as a block runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+
+from app.api.context import Services
+from app.operations.retries import RetryPolicy
+from app.runner.housekeeper import Housekeeper
+from app.runner.runner import LEASE, Runner
+from app.services.readiness import Readiness
+from app.services.tokens import Tokens
+from app.settings import Settings
+from app.store.database import Database
+from app.store.embedded import EmbeddedPostgres, postgres_on
+from app.store.migrate import upgrade
+from app.wiring.parts import Wired
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings, wired: Wired, policy: RetryPolicy | None = None, *, lease: timedelta = LEASE
+) -> AsyncIterator[Services]:
+    """The services with a worker beside them, which is stopped gracefully at the end."""
+    runner = build_runner(settings, wired, policy, lease)
+    async with attending(wired), asking(wired), asyncio.TaskGroup() as group:
+        group.create_task(runner.run())
+        try:
+            yield wired.services
+        finally:
+            runner.stop()
+
+
+@asynccontextmanager
+async def listening(wired: Wired) -> AsyncIterator[Services]:
+    """The services alone: operations wait for a worker elsewhere.
+
+    No registry is asked; of the client only its processes are used, which read large manifests.
+    """
+    async with attending(wired), wired.client:
+        yield wired.services
+
+
+@asynccontextmanager
+async def attending(wired: Wired) -> AsyncIterator[None]:
+    """Notifications, deadlines and housekeeping for as long as the block runs."""
+    housekeeper = Housekeeper(wired.database, wired.chores)
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(each.run()) for each in (wired.notifications, wired.deadlines, housekeeper)
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+@asynccontextmanager
+async def asking(wired: Wired) -> AsyncIterator[None]:
+    """The registry client for as long as the block runs, and what it learns shared with the other workers."""
+    async with wired.client, asyncio.TaskGroup() as group:
+        sharing = group.create_task(wired.registries.run())
+        try:
+            yield
+        finally:
+            sharing.cancel()
+
+
+def build_runner(
+    settings: Settings, wired: Wired, policy: RetryPolicy | None = None, lease: timedelta = LEASE
+) -> Runner:
+    return Runner(
+        wired.database,
+        wired.notifications,
+        wired.handlers,
+        concurrency=settings.worker_concurrency,
+        share=settings.registry_operations,
+        lease=lease,
+        beat=lease / 3,
+        grace=timedelta(seconds=settings.stop_seconds),
+        policy=policy,
+    )
+
+
+@contextmanager
+def database_of(settings: Settings, *, beside: bool = False) -> Iterator[str]:
+    """The operator's database, or the embedded one for as long as the block runs.
+
+    The embedded one is ours alone, or if we may run beside a service the one that it has started.
+    """
+    root = settings.data / "postgres"
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+    elif beside:
+        with postgres_on(root, binaries=settings.pg_bin) as url:
+            yield url
+    else:
+        with EmbeddedPostgres(root, binaries=settings.pg_bin) as server:
+            yield server.url
+
+
+@asynccontextmanager
+async def tokens_of(settings: Settings) -> AsyncIterator[Tokens]:
+    """For the command line: beside a running service too."""
+    with database_of(settings, beside=True) as url:
+        if settings.embedded:
+            await upgrade(url)
+        database = Database(url, pool_size=1)
+        try:
+            await Readiness(database).check()
+            yield Tokens(database)
+        finally:
+            await database.dispose()
