@@ -83,6 +83,8 @@ class RegistryClient:
         self._services: Services | None = None
 
     async def __aenter__(self) -> Self:
+        if self._services is not None:
+            raise RuntimeError("a RegistryClient is opened once at a time")
         pools = Pools(self.policy, self.limits, trusts=self._trusts, tls=self._tls, lookup=self._lookup)
         door = Door(self.policy, self.limits, pools, now=self._now, budgets=self.budgets)
         self._services = Services(
