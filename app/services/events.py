@@ -62,8 +62,10 @@ class Events:
         It comes last in it, after every row that is locked: those who record in one project take turns, and
         who waits for a turn must hold nothing that the one before still needs.
         """
+        # Asked before it is our turn, which others of the project wait for.
+        told = await wanting(tx, project_id, kind)
         event = await store.record(tx, project_id, kind, data, list_id=list_id, push_id=push_id)
-        for webhook in await wanting(tx, project_id, kind):
+        for webhook in told:
             await begin(tx, webhook, event.id)
 
     async def newest(self, project_id: UUID) -> int:
