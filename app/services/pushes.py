@@ -135,7 +135,8 @@ class Pushes:
     async def perform(self, attempt: Attempt) -> None:
         """Put the stored bytes everywhere; every attempt puts the same ones."""
         operation = attempt.operation
-        async with self._database.transaction() as tx:
+        # Neither changes once the push is accepted, so they need not be read at one moment.
+        async with self._database.single() as tx:
             planned = await stored.get_push(tx, operation.project_id, _push_id(operation))
             manifests = await load_children(tx, operation.project_id, planned.plan)
         own = self._credentials.open(operation.id, attempt.secret)

@@ -110,28 +110,29 @@ _CLAIM = text("""
         FOR UPDATE SKIP LOCKED
     ), taken AS (
         SELECT id FROM lost UNION ALL SELECT id FROM fresh LIMIT :limit
+    ), claimed AS (
+        UPDATE operations
+        SET state = 'running', attempt = attempt + 1, worker = :worker,
+            lost = lost + CASE WHEN state = 'running' THEN 1 ELSE 0 END,
+            lease_until = clock_timestamp() + :lease, started_at = coalesce(started_at, clock_timestamp())
+        FROM taken WHERE operations.id = taken.id
+        RETURNING operations.*
+    ), told AS (
+        INSERT INTO operation_events (operation_id, kind, data)
+        SELECT id, state, json_build_object('state', state, 'attempt', attempt, 'progress', progress)
+        FROM claimed
     )
-    UPDATE operations
-    SET state = 'running', attempt = attempt + 1, worker = :worker,
-        lost = lost + CASE WHEN state = 'running' THEN 1 ELSE 0 END,
-        lease_until = clock_timestamp() + :lease, started_at = coalesce(started_at, clock_timestamp())
-    FROM taken WHERE operations.id = taken.id
-    RETURNING operations.*, attempt - excused AS counted, deadline_at - clock_timestamp() AS time_left
+    SELECT *, attempt - excused AS counted, deadline_at - clock_timestamp() AS time_left,
+        pg_notify(:changed, CAST(id AS text))
+    FROM claimed
 """).bindparams(
     bindparam("kinds", type_=ARRAY(Text)),
     bindparam("lanes", type_=ARRAY(Text)),
     bindparam("held", type_=ARRAY(Integer)),
     bindparam("limit", type_=Integer),
     bindparam("share", type_=Integer),
+    bindparam("changed", type_=Text),
 )
-
-# One statement for all that was claimed, where twenty legs of a build come at once.
-_TELL_RUNNING = text("""
-    INSERT INTO operation_events (operation_id, kind, data)
-    SELECT id, state, json_build_object('state', state, 'attempt', attempt, 'progress', progress)
-    FROM operations WHERE id = ANY(:ids)
-    RETURNING pg_notify(:channel, CAST(operation_id AS text))
-""").bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("channel", type_=Text))
 
 _BEYOND_HELP = text("""
     SELECT id, attempt, lost, state, cancel_requested, deadline_at <= statement_timestamp() AS late
@@ -204,16 +205,13 @@ async def claim(
         "share": share,
         "lanes": [" ".join(lane) for lane in held],
         "held": list(held.values()),
+        "changed": OPERATION_CHANGED,
     }
     rows = (await tx.execute(_CLAIM, values)).all()
-    claimed = [
+    return [
         Claimed(view(row), row.secret, row.counted, row.time_left)
         for row in sorted(rows, key=lambda row: (row.priority, row.sequence))
     ]
-    if claimed:
-        ids = [each.operation.id for each in claimed]
-        await tx.execute(_TELL_RUNNING, {"ids": ids, "channel": OPERATION_CHANGED})
-    return claimed
 
 
 async def next_due(tx: Transaction) -> timedelta | None:
