@@ -47,11 +47,10 @@ class Legs:
         self._host = host
 
     async def hand_in(self, numbers: Iterable[int]) -> None:
-        """All at once; where they complete the list, until its push has ended."""
+        """All at once; where they complete the list, one of them waits until it is published."""
         answers = await asyncio.gather(*(self._post(number) for number in numbers))
-        operations = {answer["push_operation_id"] for answer in answers} - {None}
-        for operation in operations:
-            await self._follow(operation)
+        if any(answer["complete"] for answer in answers):
+            await self._wait(answers[0]["id"])
 
     async def _post(self, number: int) -> dict[str, Any]:
         name, image = f"{self._host}/{self._fresh.repository}", self._fresh.images[number]
@@ -70,14 +69,11 @@ class Legs:
             answer: dict[str, Any] = await reply.json()
             return answer
 
-    async def _follow(self, operation: str) -> None:
-        path = f"/v1/operations/{operation}"
-        async with self._service.get(f"{path}/events") as events:
-            await events.read()
-        async with self._service.get(path) as reply:
-            ended = await reply.json()
-        if ended["state"] != "succeeded":
-            raise Failed(f"the push {ended['state']}: {ended['problem']}")
+    async def _wait(self, list_id: str) -> None:
+        path, headers = f"/v1/lists/{list_id}?wait_for=pushed", {"Prefer": "wait=60"}
+        async with self._service.get(path, headers=headers) as reply:
+            if reply.status != OK:
+                raise Failed(f"the list was not published: {reply.status} {await reply.text()}")
 
 
 def make_images(legs: int) -> list[Image]:
