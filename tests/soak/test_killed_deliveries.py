@@ -12,9 +12,9 @@ import random
 import pytest
 
 from app.store.database import Database
-from tests.soak.test_killed_pushes import push_workers
 from tests.support.broker import Broker
 from tests.support.happenings import project_of
+from tests.support.processes import push_workers, variables_for
 from tests.support.receiver import Receiver, answering, hang_up, late
 
 EVENTS = int(os.environ.get("KILLED_DELIVERIES", "60"))
@@ -32,7 +32,7 @@ async def test_events_survive_the_deaths_of_those_who_bring_them(
         asyncio.timeout(PATIENCE_SECONDS),
         Receiver() as receiver,
         Broker(database_url, worker=False) as broker,
-        push_workers(broker, (), dice, count=2) as workers,
+        push_workers(variables_for(database_url, ()), dice, count=2) as workers,
     ):
         receiver.then(*dice.choices(MOODS, k=3 * EVENTS))
         project = await project_of(database, database_url)

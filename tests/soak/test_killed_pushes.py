@@ -6,7 +6,6 @@ KILLED_PUSHES makes it longer, SOAK_SEED repeats the lists and the dice.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -17,11 +16,12 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from tests.support.broker import KEY, Broker, new_token
-from tests.support.broker_soak import Caller, credentials_for, order_all
+from tests.support.broker import Broker, new_token
+from tests.support.broker_soak import Caller, order_all
 from tests.support.clients import until
 from tests.support.images import make_image
 from tests.support.postgres import connected
+from tests.support.processes import Replicas, push_workers, variables_for
 from tests.support.push_worker import LEASE
 from tests.support.registry import Fault, RegistryDouble, Rule, Silence
 from tests.support.registry_double.wire import Answer, Exchange
@@ -41,6 +41,7 @@ ENDS = text(
     "GROUP BY operations.id"
 )
 PUSH = {"insecure": True}
+OPERATIONS = text("SELECT count(*) FROM operations")
 PUSH_STATES = text("SELECT DISTINCT state FROM pushes")
 
 
@@ -61,23 +62,6 @@ def seed() -> int:
     return int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(10**6))
 
 
-def push_workers(
-    broker: Broker, doubles: Sequence[RegistryDouble], dice: random.Random, *, count: int = 3
-) -> Workers:
-    """Workers as an operator starts them, of the same database and with the same secret key as the API."""
-    assert broker.settings.database_url is not None
-    variables = {
-        "DATABASE_URL": broker.settings.database_url.get_secret_value(),
-        "BROKER_SECRET_KEY": KEY,
-        "BROKER_ALLOW_LOOPBACK": "true",
-        "BROKER_WORKER_CONCURRENCY": "32",
-        "BROKER_REGISTRY_OPERATIONS": "12",
-        "BROKER_REGISTRY_CREDENTIALS": json.dumps(credentials_for(doubles)),
-        "BROKER_LOG_LEVEL": "error",
-    }
-    return Workers(lambda: ["tests.support.push_worker"], dice, count=count, variables=variables)
-
-
 @asynccontextmanager
 async def late_registries(plan: Soak, tally: Tally) -> AsyncIterator[list[RegistryDouble]]:
     async with failing_registries(plan, tally) as doubles:
@@ -95,7 +79,7 @@ async def survive(
         asyncio.timeout(PATIENCE_SECONDS),
         late_registries(plan, tally) as doubles,
         Broker(database_url, worker=False, pool_size=10) as broker,
-        push_workers(broker, doubles, dice) as workers,
+        push_workers(variables_for(database_url, doubles), dice) as workers,
     ):
         ordering = asyncio.create_task(order_all(plan, Caller(broker, tally), doubles, tally))
         ended = 0
@@ -137,6 +121,33 @@ async def test_pushes_survive_the_deaths_of_their_workers(
         print(f"\nseed {seed}, {PUSHES} pushes, {deaths} workers killed: {tally}")  # noqa: T201
     await check(plan, tally, database_url)
     assert deaths
+
+
+async def test_nothing_is_lost_or_done_twice_when_any_process_may_die(
+    seed: int, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """API processes too: who got no answer asks another one with the same Idempotency-Key."""
+    plan, tally, dice = Soak(PUSHES, FAULTS, seed, side_by_side=4), Tally(), random.Random(seed)
+    async with asyncio.timeout(PATIENCE_SECONDS), late_registries(plan, tally) as doubles:
+        variables = variables_for(database_url, doubles)
+        async with (
+            Replicas(new_token(), dice, variables=variables) as replicas,
+            push_workers(variables, dice, count=2) as workers,
+        ):
+            caller = Caller(replicas, tally)
+            ordering = asyncio.create_task(order_all(plan, caller, doubles, tally))
+            while not ordering.done():
+                await replicas.kill_one()
+                await workers.kill_one()
+            await ordering
+    with capsys.disabled():
+        deaths = f"{replicas.deaths} API processes and {workers.deaths} workers killed"
+        print(f"\nseed {seed}, {PUSHES} pushes, {deaths}: {tally}")  # noqa: T201
+    await check(plan, tally, database_url)
+    assert replicas.deaths
+    assert workers.deaths
+    async with connected(database_url) as connection:
+        assert (await connection.execute(OPERATIONS)).scalar_one() == len(caller.keys)
 
 
 async def test_a_worker_that_wakes_up_after_its_lease_spoils_nothing(seed: int, database_url: str) -> None:
@@ -197,7 +208,7 @@ async def push_through_a_death(
     async with (
         asyncio.timeout(PATIENCE_SECONDS),
         Broker(database_url, worker=False, token=token) as broker,
-        push_workers(broker, (), dice, count=1) as workers,
+        push_workers(variables_for(database_url, ()), dice, count=1) as workers,
     ):
         accepted = [
             await broker.call(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from tests.support.broker import Broker
+import httpx2
+
+from tests.support.broker import Broker, Client
 from tests.support.images import Image
 from tests.support.registry import RegistryDouble
 from tests.support.soak import REPOSITORIES, USERS, Soak, Tally, failing_registries, lots, pool
@@ -65,12 +68,23 @@ class Order:
         return said == {digest} and listed == wanted and not held.missing(stored)
 
 
-class Caller:
-    """A CI job: an Idempotency-Key with each request, and what failed for now is asked for again."""
+class Api(Protocol):
+    """Whatever answers: a broker, or one of several processes of it."""
 
-    def __init__(self, broker: Broker, tally: Tally) -> None:
-        self._broker = broker
+    @property
+    def client(self) -> Client: ...
+
+
+class Caller:
+    """A CI job: an Idempotency-Key with each request, and what failed for now is asked for again.
+
+    `keys` are those that it has used.
+    """
+
+    def __init__(self, api: Api, tally: Tally) -> None:
+        self._api = api
         self._tally = tally
+        self.keys: set[str] = set()
 
     async def create(self, order: Order) -> str:
         """The list's id; creating is not worth a long wait to the broker, but it is to this caller."""
@@ -92,13 +106,11 @@ class Caller:
         return await self._ask(f"/v1/lists/{list_id}/push", {"insecure": True}, f"push-{order.number}")
 
     async def _ask(self, path: str, body: Json, key: str) -> Json:
+        self.keys.add(key)
         headers = {"Prefer": "respond-async", "Idempotency-Key": key}
         operation = await self._call("POST", path, json=body, headers=headers)
         while operation["state"] not in ENDED:
-            # The stream ends with the operation, or with a broker that has too much to do.
-            async with self._broker.client.stream("GET", f"/v1/operations/{operation['id']}/events") as reply:
-                async for _line in reply.aiter_lines():
-                    pass
+            await self._follow(operation["id"])
             operation = await self._call("GET", f"/v1/operations/{operation['id']}")
         self._tally.attempts += operation["attempts"]
         if operation["state"] != "succeeded":
@@ -106,14 +118,29 @@ class Caller:
         result: Json = operation["result"]
         return result
 
+    async def _follow(self, operation_id: str) -> None:
+        """Until the stream ends: with the operation, or with the process that sent it."""
+        path = f"/v1/operations/{operation_id}/events"
+        with suppress(httpx2.TransportError):
+            async with self._api.client.stream("GET", path) as reply:
+                async for _line in reply.aiter_lines():
+                    pass
+
     async def _call(self, method: str, path: str, **sent: Any) -> Json:
-        """What a broker that is busy refuses is asked again, as its Retry-After says."""
-        while (reply := await self._broker.client.request(method, path, **sent)).status_code == BUSY:
+        """What got no answer is asked again, and what was refused for now as its Retry-After says."""
+        while True:
+            try:
+                reply = await self._api.client.request(method, path, **sent)
+            except httpx2.TransportError:
+                wait = 0.1
+            else:
+                if reply.status_code != BUSY:
+                    assert reply.is_success, reply.text
+                    answer: Json = reply.json()
+                    return answer
+                wait = float(reply.headers["Retry-After"])
             self._tally.repeats += 1
-            await asyncio.sleep(int(reply.headers["Retry-After"]))
-        assert reply.is_success, reply.text
-        answer: Json = reply.json()
-        return answer
+            await asyncio.sleep(wait)
 
 
 async def soak_broker(plan: Soak, database_url: str) -> Tally:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _ADDRESS = re.compile(r"listens on (http://[^,\s]+)")
-_COMMAND = str(Path(sys.executable).with_name("manifest-broker"))
+COMMAND = str(Path(sys.executable).with_name("manifest-broker"))
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ async def served(
     """`manifest-broker serve` on a free port; ends it by its pid, and waits for that."""
     arguments = ("serve", "--port", "0", "--data", str(data), *options)
     async with _running(arguments, settings) as process:
-        yield await _announced(process)
+        yield await announced(process)
 
 
 @asynccontextmanager
@@ -45,7 +45,7 @@ async def _running(
     arguments: tuple[str, ...], settings: Mapping[str, str] | None
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
-        _COMMAND,
+        COMMAND,
         *arguments,
         env={**os.environ, **(settings or {})},
         stdout=asyncio.subprocess.PIPE,
@@ -59,7 +59,8 @@ async def _running(
         await process.communicate()
 
 
-async def _announced(process: asyncio.subprocess.Process) -> Served:
+async def announced(process: asyncio.subprocess.Process) -> Served:
+    """Once it listens; its standard output is a pipe."""
     assert process.stdout is not None
     output = ""
     while (match := _ADDRESS.search(output)) is None:
