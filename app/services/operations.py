@@ -90,11 +90,19 @@ class Operations:
         operation, give_up = accepted, monotonic() + seconds
         async with self._notifications.subscribe(OPERATION_ENDED, str(accepted.id)) as end:
             if not self._notifications.listening:
-                operation = await self.get(accepted.project_id, accepted.id)
+                operation = await self._now(accepted)
             while not operation.state.ended and (left := give_up - monotonic()) > 0:
                 await end.wait(min(left, self._poll))
-                operation = await self.get(accepted.project_id, accepted.id)
+                operation = await self._now(operation)
         return operation
+
+    async def _now(self, operation: Operation) -> Operation:
+        """As it is; or, as it is accepted whatever becomes of the database, as it was known last."""
+        try:
+            return await self.get(operation.project_id, operation.id)
+        except Unavailable:
+            logger.warning("Operation %s can't be read at the moment", operation.id)
+            return operation
 
     async def stream(
         self, project_id: UUID, operation_id: UUID, last_event_id: int = 0
