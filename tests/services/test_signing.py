@@ -15,10 +15,17 @@ from app.services.sealing import BrokenSeal, NoKey, Seal
 from app.services.signing import ROTATION, Secrets, make_secret
 from app.store.webhooks import Webhook
 
-NOW = datetime.now(UTC)
+
+CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 BODY = '{"type":"list.pushed","data":"é…"}'.encode()
 OLD, NEW = make_secret(), make_secret()
 KEY = b"k" * 32
+
+
+@pytest.fixture
+def now() -> datetime:
+    """The library compares with the clock, so this is the moment of the test and no other."""
+    return datetime.now(UTC)
 
 
 def webhook(secrets: Secrets, secret: str) -> Webhook:
@@ -34,7 +41,7 @@ def webhook(secrets: Secrets, secret: str) -> Webhook:
         previous_secret=None,
         rotated_at=None,
         created_by="tests",
-        created_at=NOW,
+        created_at=CREATED,
     )
 
 
@@ -48,47 +55,47 @@ def secrets() -> Secrets:
     return Secrets(Seal(KEY))
 
 
-def test_what_is_signed_is_verified_by_the_standards_library(secrets: Secrets) -> None:
-    headers = secrets.headers(webhook(secrets, NEW), "message-1", BODY, NOW)
+def test_what_is_signed_is_verified_by_the_standards_library(secrets: Secrets, now: datetime) -> None:
+    headers = secrets.headers(webhook(secrets, NEW), "message-1", BODY, now)
     assert Verifier(NEW).verify(BODY, headers)["type"] == "list.pushed"
     for changed in (
         (BODY + b" ", headers),
         (BODY, {**headers, "webhook-id": "message-2"}),
-        (BODY, {**headers, "webhook-timestamp": str(int(NOW.timestamp()) + 1)}),
+        (BODY, {**headers, "webhook-timestamp": str(int(now.timestamp()) + 1)}),
     ):
         with pytest.raises(WebhookVerificationError):
             Verifier(NEW).verify(*changed)
 
 
-def test_what_was_signed_long_ago_is_refused_by_its_receiver(secrets: Secrets) -> None:
-    headers = secrets.headers(webhook(secrets, NEW), "message-1", BODY, NOW - timedelta(minutes=6))
+def test_what_was_signed_long_ago_is_refused_by_its_receiver(secrets: Secrets, now: datetime) -> None:
+    headers = secrets.headers(webhook(secrets, NEW), "message-1", BODY, now - timedelta(minutes=6))
     with pytest.raises(WebhookVerificationError, match="too old"):
         Verifier(NEW).verify(BODY, headers)
 
 
-def test_the_old_secret_signs_too_until_its_time_is_over(secrets: Secrets) -> None:
-    hook = rotated(secrets, NOW - ROTATION + timedelta(seconds=1))
-    headers = secrets.headers(hook, "message-1", BODY, NOW)
+def test_the_old_secret_signs_too_until_its_time_is_over(secrets: Secrets, now: datetime) -> None:
+    hook = rotated(secrets, now - ROTATION + timedelta(seconds=1))
+    headers = secrets.headers(hook, "message-1", BODY, now)
     assert Verifier(NEW).verify(BODY, headers) == Verifier(OLD).verify(BODY, headers)
-    headers = secrets.headers(rotated(secrets, NOW - ROTATION), "message-1", BODY, NOW)
+    headers = secrets.headers(rotated(secrets, now - ROTATION), "message-1", BODY, now)
     assert Verifier(NEW).verify(BODY, headers)
     with pytest.raises(WebhookVerificationError):
         Verifier(OLD).verify(BODY, headers)
 
 
-def test_a_secret_opens_for_its_own_webhook_only(secrets: Secrets) -> None:
+def test_a_secret_opens_for_its_own_webhook_only(secrets: Secrets, now: datetime) -> None:
     one, other = webhook(secrets, OLD), webhook(secrets, NEW)
     with pytest.raises(DeliveryFailed):
-        secrets.headers(replace(one, secret=other.secret), "message-1", BODY, NOW)
+        secrets.headers(replace(one, secret=other.secret), "message-1", BODY, now)
 
 
 def test_a_key_that_has_changed_fails_a_delivery_that_may_succeed_when_it_is_given_back(
-    secrets: Secrets,
+    secrets: Secrets, now: datetime
 ) -> None:
     hook = webhook(secrets, NEW)
     for seal in (Seal(b"j" * 32), Seal(None)):
         with pytest.raises(DeliveryFailed) as caught:
-            Secrets(seal).headers(hook, "message-1", BODY, NOW)
+            Secrets(seal).headers(hook, "message-1", BODY, now)
         assert caught.value.retryable
     with pytest.raises(NoSecretKey):
         Secrets(Seal(None)).close(hook.id, NEW)
