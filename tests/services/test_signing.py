@@ -15,7 +15,6 @@ from app.services.sealing import BrokenSeal, NoKey, Seal
 from app.services.signing import ROTATION, Secrets, make_secret
 from app.store.webhooks import Webhook
 
-
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 BODY = '{"type":"list.pushed","data":"é…"}'.encode()
 OLD, NEW = make_secret(), make_secret()
