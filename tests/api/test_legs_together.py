@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 from sqlalchemy import text
 
-from tests.support.broker import Broker, StartBroker, problem
+from tests.support.broker import Broker, StartBroker, problem, registry_auth
 from tests.support.images import make_image
 from tests.support.postgres import connected, execute
 from tests.support.registry import RegistryDouble
@@ -43,8 +43,9 @@ class Legs:
         return created
 
     def send(
-        self, architecture: str, *, revision: str = "a", name: str = ""
+        self, architecture: str, *, revision: str = "a", name: str = "", password: str | None = None
     ) -> asyncio.Task[httpx2.Response]:
+        """A leg with a credential of its own brings it along."""
         labels = {"org.opencontainers.image.revision": revision}
         image = make_image(architecture=architecture, labels=labels)
         source = put(self._registry, f"leg-{name or architecture}", image)
@@ -54,17 +55,19 @@ class Legs:
             "amend": True,
             "insecure": True,
         }
+        headers = {"Prefer": "wait=60"}
+        if password is not None:
+            own = {"serveraddress": self._registry.host, "username": "user", "password": password}
+            headers["X-Registry-Auth"] = registry_auth(own)
         self.sent += 1
-        return asyncio.create_task(
-            self._broker.client.post("/v1/lists", json=body, headers={"Prefer": "wait=60"})
-        )
+        return asyncio.create_task(self._broker.client.post("/v1/lists", json=body, headers=headers))
 
     async def resolved(self) -> None:
         """Until the registry has given all that the legs ask of it."""
         await self._registry.until(lambda: self._configs() >= self.sent and not self._registry.log.in_flight)
 
     def _configs(self) -> int:
-        return len(self._registry.received("GET", "/blobs/"))
+        return sum(each.status == 200 for each in self._registry.received("GET", "/blobs/"))
 
 
 @asynccontextmanager
@@ -131,3 +134,22 @@ async def test_what_the_database_refuses_of_one_leg_is_not_the_others_matter(
     assert ((await first).status_code, added.status_code) == (201, 201)
     found = await broker.call("GET", f"/v1/lists/{made['id']}")
     assert len(found["entries"]) == 2
+
+
+async def test_a_list_that_legs_complete_together_is_pushed_with_the_credential_that_one_of_them_brought(
+    broker: Broker, database_url: str
+) -> None:
+    async with RegistryDouble(auth="bearer", users={"user": "secret"}, anonymous_pull=True) as registry:
+        legs = Legs(broker, registry)
+        expected = ["linux/amd64", "linux/arm64", "linux/s390x"]
+        made = await legs.first(expected_platforms=expected, push_when_complete=True)
+        async with locked_list(database_url):
+            tasks = [legs.send("amd64")]
+            await legs.resolved()
+            tasks.append(legs.send("arm64", password="secret"))
+            await legs.resolved()
+            tasks.append(legs.send("s390x"))
+            await legs.resolved()
+        assert [(await task).status_code for task in tasks] == [201] * 3
+        reply = await broker.client.get(f"/v1/lists/{made['id']}", params={"wait_for": "pushed"})
+        assert (reply.status_code, reply.json()["state"]) == (200, "pushed"), reply.text
