@@ -27,7 +27,8 @@ class SingleFlight(Generic[K, V]):
 
     async def run(self, key: K, work: Callable[[], Coroutine[Any, Any, V]]) -> V:
         flight = self._flights.get(key)
-        if flight is None:
+        # A task that has just ended is still here until its callbacks are called.
+        if flight is None or flight.task.done():
             flight = self._flights[key] = _Flight(asyncio.create_task(work()))
             flight.task.add_done_callback(lambda task: self._land(key, task))
         flight.waiting += 1
@@ -55,6 +56,11 @@ class Once(Generic[K, V]):
         self._flights: SingleFlight[K, V] = SingleFlight()
 
     async def run(self, key: K, work: Callable[[], Coroutine[Any, Any, V]]) -> V:
-        if key not in self._results:
-            self._results[key] = await self._flights.run(key, work)
-        return self._results[key]
+        if key in self._results:
+            return self._results[key]
+        return await self._flights.run(key, lambda: self._keep(key, work))
+
+    async def _keep(self, key: K, work: Callable[[], Coroutine[Any, Any, V]]) -> V:
+        # Before the work has ended for those who wait: who comes at that moment finds it done.
+        result = self._results[key] = await work()
+        return result

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from app.registry.mounts import MountMemory, Standing
-from app.registry.singleflight import SingleFlight
+from app.registry.singleflight import Once, SingleFlight
 from tests.support.clients import Clock
 
 
@@ -88,3 +88,46 @@ def test_what_is_known_of_mounts_fades_and_is_only_as_wide_as_what_was_said() ->
     memory.note(Standing.DECLINES, "reg", "a", "b")
     memory.note(Standing.MOUNTS, "reg", "c", "d")
     assert memory.of("reg", "a", "b") is Standing.MOUNTS
+
+
+async def test_who_comes_when_the_work_has_just_ended_starts_anew() -> None:
+    """Its result may be the very token that a registry refuses by then."""
+    flights: SingleFlight[str, str] = SingleFlight()
+    ending = asyncio.Event()
+
+    async def first() -> str:
+        # Who waits for this goes on before those that wait for the end.
+        ending.set()
+        return "first"
+
+    async def second() -> str:
+        return "second"
+
+    async def come_late() -> str:
+        await ending.wait()
+        return await flights.run("key", second)
+
+    late = asyncio.create_task(come_late())
+    await asyncio.sleep(0)
+    assert await flights.run("key", first) == "first"
+    assert await late == "second"
+
+
+async def test_what_is_done_once_is_not_done_again_for_who_comes_as_it_ends() -> None:
+    once: Once[str, int] = Once()
+    ending = asyncio.Event()
+    begun = 0
+
+    async def work() -> int:
+        nonlocal begun
+        begun += 1
+        ending.set()
+        return begun
+
+    async def come_late() -> int:
+        await ending.wait()
+        return await once.run("key", work)
+
+    late = asyncio.create_task(come_late())
+    await asyncio.sleep(0)
+    assert [await once.run("key", work), await late, await once.run("key", work)] == [1, 1, 1]
