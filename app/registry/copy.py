@@ -25,6 +25,7 @@ from app.registry.graph import (
 from app.registry.hands import PUSHING, SURVEYING
 from app.registry.referrer_search import ReferrerSearch
 from app.registry.repository import Remote
+from app.registry.shelf import Shelf
 from app.registry.side_by_side import each_to_its_end
 from app.registry.stage import Cargo, OnProgress, build_stages, remote_for
 from app.registry.steps import Finished, Step, StepName
@@ -75,13 +76,14 @@ async def push(
     """
     looks = guard is None or not guard.is_strict
     search = _search(client, targets, access) if with_referrers else None
-    cargo = Cargo(client, children, access, PUSHING, looks=looks, search=search)
+    shelf = Shelf(client.limits.held_bytes)
+    cargo = Cargo(client, children, access, PUSHING, shelf, looks=looks, search=search)
     stages = build_stages(cargo, targets, on_progress)
     await each_to_its_end(stage.prepare() for stage in stages)
     await each_to_its_end(stage.look_again() for stage in stages)
     await each_to_its_end(stage.read_tags(strictly=not looks) for stage in stages)
     held = {reference: digest for stage in stages for reference, digest in stage.held.items()}
-    left = await guard.ask(held) if guard is not None else ()
+    left = await guard.ask(Held(held, shelf.manifests)) if guard is not None else ()
     await each_to_its_end(move for stage in stages for move in stage.moves(left))
     return [stage.result for stage in stages]
 
@@ -96,7 +98,9 @@ async def survey(
 ) -> list[Survey]:
     """What `push` would do, decided by the same code with its hands tied: registries are only asked."""
     search = _search(client, targets, access) if with_referrers else None
-    stages = build_stages(Cargo(client, children, access, SURVEYING, search=search), targets, _ignore)
+    shelf = Shelf(client.limits.held_bytes)
+    cargo = Cargo(client, children, access, SURVEYING, shelf, search=search)
+    stages = build_stages(cargo, targets, _ignore)
     await each_to_its_end(stage.bring() for stage in stages)
     return [stage.survey for stage in stages]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from app.oci.descriptor import Descriptor
@@ -26,8 +26,16 @@ __all__ = [
     "TagAction",
 ]
 
-# What each tag holds, None for nothing.
-Held = Mapping[Reference, Digest | None]
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What each tag holds, None for nothing; and of that, what has been read already, in bytes.
+
+    A tag is mostly just looked up, and what is large is not kept: the manifests may be none.
+    """
+
+    digests: Mapping[Reference, Digest | None]
+    manifests: Mapping[Digest, Manifest] = field(default_factory=dict, repr=False)
 
 
 class ManifestAction(StrEnum):
@@ -109,11 +117,12 @@ class CopyResult:
 class Survey:
     """What a push would do at one target, as far as looking can tell: a mount may still be declined.
 
-    `held` is what each tag holds now, None for nothing.
+    `held` is what each tag holds now, None for nothing, and `read` what of that has been read in bytes.
     """
 
     manifests: tuple[PlacedManifest, ...]
     blobs: tuple[BroughtBlob, ...]
     counts: BlobCounts
     held: Mapping[str, Digest | None]
+    read: Mapping[Digest, Manifest]
     referrers: tuple[PlacedReferrer, ...] = ()

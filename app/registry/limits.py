@@ -48,6 +48,8 @@ class Limits:
     """For so long a manifest that was seen in the target is believed to be there still."""
     held_seconds: float = 5.0
     """For so long it is believed that a tag holds what it held, where nothing depends on it."""
+    held_bytes: int = _MIB
+    """Of the manifests that tags hold, what a push keeps until it is asked what will be lost with them."""
     referrers: int = 256
     """Manifests that one push brings along because they refer to its images, however deeply."""
     referrer_depth: int = 4

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from app import errors
 from app.oci import media_types
 from app.oci.descriptor import Descriptor
-from app.oci.digest import Digest, digest_of, parse_digest
+from app.oci.digest import Digest, parse_digest
 from app.oci.manifest import ImageManifest, Index, Manifest, parse_manifest
 from app.oci.reference import Reference
 from app.registry.errors import Subject, is_html, refusal, scrub, write_refusal
@@ -23,11 +23,13 @@ __all__ = [
     "NOT_YET_KNOWN",
     "FetchedManifest",
     "fetch_manifest",
+    "find_manifest",
     "head_manifest",
     "is_present",
     "named",
     "put_manifest",
     "read_digest",
+    "read_manifest",
 ]
 
 _ACCEPT = {"Accept": ", ".join(media_types.MANIFEST_TYPES)}
@@ -73,7 +75,15 @@ async def fetch_manifest(
 async def head_manifest(
     remote: Remote, reference: Reference, *, scopes: Scopes | None = None
 ) -> Descriptor | None:
-    """What a reference leads to, or None when the registry says that it does not have it.
+    """What a reference leads to, or None when the registry says that it does not have it."""
+    found = await find_manifest(remote, reference, scopes=scopes)
+    return found.descriptor if isinstance(found, Manifest) else found
+
+
+async def find_manifest(
+    remote: Remote, reference: Reference, *, scopes: Scopes | None = None
+) -> Descriptor | Manifest | None:
+    """What a reference leads to, in bytes where those had to be asked for; None where it leads to nothing.
 
     HEAD is not counted by registries that count; where it is refused, or says too little, GET answers.
     """
@@ -86,17 +96,17 @@ async def head_manifest(
         if descriptor is not None:
             return descriptor
     async with remote.services.rooms.of(remote.registry) as room:
-        return await _describe(remote, reference, scopes, room)
+        return await _find(remote, reference, scopes, room)
 
 
-async def _describe(remote: Remote, reference: Reference, scopes: Scopes, room: Room) -> Descriptor | None:
+async def _find(remote: Remote, reference: Reference, scopes: Scopes, room: Room) -> Manifest | None:
     try:
         answer = await _get(remote, reference, scopes, room)
     except errors.SourceNotFound:
         return None
     _check_kind(answer, remote.subject(reference))
     _check_digest(answer, reference, remote.subject(reference))
-    return Manifest.of(media_types.bare(answer.headers.get("Content-Type")), answer.body).descriptor
+    return _manifest(answer)
 
 
 async def is_present(remote: Remote, digest: Digest, *, scopes: Scopes) -> bool:
@@ -116,6 +126,12 @@ async def is_present(remote: Remote, digest: Digest, *, scopes: Scopes) -> bool:
 
 async def read_digest(remote: Remote, target: str, *, scopes: Scopes) -> Digest | None:
     """The digest of the bytes that a tag or digest gives now; None where there are none."""
+    found = await read_manifest(remote, target, scopes=scopes)
+    return found.digest if found is not None else None
+
+
+async def read_manifest(remote: Remote, target: str, *, scopes: Scopes) -> Manifest | None:
+    """The bytes that a tag or digest gives now, whatever they are; None where there are none."""
     async with remote.services.rooms.of(remote.registry) as room:
         request = await remote.prepare(
             "GET",
@@ -133,7 +149,7 @@ async def read_digest(remote: Remote, target: str, *, scopes: Scopes) -> Digest 
             raise refusal(
                 answer.status, answer.headers, answer.body, request.subject, doing="the GET of what was put"
             )
-        return digest_of(answer.body)
+        return _manifest(answer)
 
 
 def named(remote: Remote, target: str) -> str:
@@ -224,6 +240,10 @@ async def _try(
         if answer.is_framed or is_last:
             raise
         return None
+
+
+def _manifest(answer: Answer) -> Manifest:
+    return Manifest.of(media_types.bare(answer.headers.get("Content-Type")), answer.body)
 
 
 def _check_digest(answer: Answer, reference: Reference, subject: Subject) -> None:

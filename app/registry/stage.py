@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from app import errors
+from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
+from app.oci.manifest import Manifest
 from app.oci.reference import Reference, Repository
 from app.registry.access import Access
 from app.registry.blob_copies import BlobCopies
 from app.registry.children import Children
 from app.registry.client import RegistryClient
-from app.registry.graph import CopyChild, CopyResult, CopyTarget, Held, PlacedReferrer, Survey, TagAction
+from app.registry.graph import CopyChild, CopyResult, CopyTarget, PlacedReferrer, Survey, TagAction
 from app.registry.hands import Hands
 from app.registry.index_puts import IndexPuts
-from app.registry.manifests import head_manifest, read_digest
+from app.registry.manifests import find_manifest, read_manifest
 from app.registry.referrer_copies import ReferrerCopies
 from app.registry.referrer_search import ReferrerSearch
 from app.registry.repository import Remote
 from app.registry.scope import pushing
+from app.registry.shelf import Shelf
 from app.registry.steps import Step, StepName, Steps
 from app.registry.urls import api_host
 
@@ -35,14 +38,15 @@ OnProgress = Callable[[Repository, Step], None]
 class Cargo:
     """What goes to all targets, on whose behalf, and by which hands.
 
-    `looks` says whether what tags hold is read while the cargo is brought; with a `search` comes what refers
-    to the children.
+    `looks` says whether what tags hold is read while the cargo is brought, and what is read of it lies on the
+    `shelf`; with a `search` comes what refers to the children.
     """
 
     client: RegistryClient
     children: Sequence[CopyChild]
     access: Access
     hands: Hands
+    shelf: Shelf
     looks: bool = True
     search: ReferrerSearch | None = None
 
@@ -118,6 +122,7 @@ class Stage:
         self._index = IndexPuts(self._remote, target.index, self.children.mend)
         self._steps.add(StepName.TAGS, total=max(1, len(target.tags)))
         self._held: dict[str, Digest | None] = {}
+        self._shelf = cargo.shelf
         self._looked_at = 0.0
         self._became: dict[str, TagAction] = {}
 
@@ -161,7 +166,7 @@ class Stage:
                 group.create_task(self._read(tag, strictly=strictly))
 
     @property
-    def held(self) -> Held:
+    def held(self) -> Mapping[Reference, Digest | None]:
         return {self.target.repository.tagged(tag): digest for tag, digest in self._held_in_order.items()}
 
     def moves(self, left: Collection[Reference]) -> list[Coroutine[None, None, None]]:
@@ -191,6 +196,7 @@ class Stage:
             blobs=self._blobs.brought,
             counts=self._blobs.counts,
             held=self._held_in_order,
+            read=self._shelf.manifests,
             referrers=self._placed_referrers,
         )
 
@@ -213,16 +219,20 @@ class Stage:
         self._held[tag] = None
         # Some registries say this of a tag that does not exist; the PUT will show whether it is meant.
         with contextlib.suppress(errors.RegistryDenied):
-            found = await head_manifest(self._remote, reference, scopes=self._scopes)
-            self._held[tag] = None if found is None else found.digest
+            self._note(tag, await find_manifest(self._remote, reference, scopes=self._scopes))
 
     async def _read(self, tag: str, *, strictly: bool) -> None:
         try:
-            self._held[tag] = await read_digest(self._remote, tag, scopes=self._scopes)
+            self._note(tag, await read_manifest(self._remote, tag, scopes=self._scopes))
         except errors.RegistryDenied:
             # It was so when it was looked at, and is taken for the same.
             if strictly:
                 raise
+
+    def _note(self, tag: str, found: Descriptor | Manifest | None) -> None:
+        self._held[tag] = None if found is None else found.digest
+        if isinstance(found, Manifest):
+            self._shelf.put(found)
 
     async def _move(self, tag: str) -> None:
         await self._index.put(tag)

@@ -12,11 +12,13 @@ from app.oci.reference import parse_reference
 from app.operations.progress import Progress, ProgressStep
 from app.registry.client import RegistryClient
 from app.services.adding import Adder, Addition, Name, Place
+from app.services.allowance import Allowance
 from app.services.attempts import Attempt
 from app.services.callers import Call
 from app.services.credentials import Credentials
 from app.services.documents import list_document
 from app.services.lists import ListRequest
+from app.services.reading import Reader
 from app.services.resolving import Resolved, Resolver
 from app.services.saving import Saving
 from app.store import lists as stored
@@ -83,7 +85,9 @@ class Composer:
             attempt.progress(Progress((ProgressStep("sources", done, len(sources)),)))
 
         attempt.progress(Progress((ProgressStep("sources", 0, len(sources)),)))
-        return await Resolver(self._client, access, call.by).resolve(sources, on_done)
+        registries = {source.reference.registry for source in sources}
+        reader = Reader(self._client, access, among=registries, allowance=Allowance())
+        return await Resolver(reader, call.by).resolve(sources, on_done)
 
     def _call(self, attempt: Attempt) -> Call:
         operation = attempt.operation

@@ -21,7 +21,7 @@ from app.oci.reference import Reference, parse_reference
 from app.oci.strict_json import Json, loads
 from app.operations.progress import Progress, ProgressStep
 from app.operations.states import Kind
-from app.registry.client import Access, RegistryClient
+from app.registry.client import RegistryClient
 from app.services.allowance import Allowance
 from app.services.attempts import Attempt
 from app.services.callers import Call
@@ -29,6 +29,7 @@ from app.services.credentials import Credentials
 from app.services.documents import entry_inspection, verbose_entry
 from app.services.intake import Intake
 from app.services.lists import find_entry
+from app.services.reading import Reader
 from app.store.database import Database
 from app.store.lists import find_list, get_list
 from app.store.manifests import load_manifests
@@ -121,22 +122,22 @@ class Inspections:
 
     async def perform(self, attempt: Attempt) -> None:
         wanted = InspectRequest(**attempt.operation.request)
-        access = self._access(attempt, insecure=wanted.insecure)
-        document = await self._inspect(access, wanted, Allowance())
+        reader = self._reader(attempt, insecure=wanted.insecure)
+        document = await self._inspect(reader, wanted, Allowance())
         async with self._database.transaction() as tx:
             await attempt.succeed(tx, document)
 
     async def perform_many(self, attempt: Attempt) -> None:
         """Each reference gets its own result or problem; what fails takes nothing from the rest."""
         wanted = [InspectRequest(**each) for each in attempt.operation.request["inspections"]]
+        readers = {insecure: self._reader(attempt, insecure=insecure) for insecure in (False, True)}
         allowance = Allowance()
         done = 0
 
         async def inspect(each: InspectRequest) -> dict[str, Any]:
             nonlocal done
             try:
-                access = self._access(attempt, insecure=each.insecure)
-                result = await self._inspect(access, each, allowance)
+                result = await self._inspect(readers[each.insecure], each, allowance)
                 outcome = {"reference": each.reference, "result": result}
             except BrokerError as error:
                 outcome = {"reference": each.reference, "problem": error.document()}
@@ -159,47 +160,45 @@ class Inspections:
                 return earlier
             return await self._intake.accept(tx, call, operation_id, kind, request, registries=registries)
 
-    def _access(self, attempt: Attempt, *, insecure: bool) -> Access:
+    def _reader(self, attempt: Attempt, *, insecure: bool) -> Reader:
         operation = attempt.operation
         own = self._credentials.open(operation.id, attempt.secret)
-        return self._credentials.access(operation.project_id, own, insecure=insecure)
+        return Reader(self._client, self._credentials.access(operation.project_id, own, insecure=insecure))
 
-    async def _inspect(self, access: Access, wanted: InspectRequest, allowance: Allowance) -> dict[str, Any]:
+    async def _inspect(self, reader: Reader, wanted: InspectRequest, allowance: Allowance) -> dict[str, Any]:
+        """What is shown twice counts twice: the allowance is for the answer."""
         reference = parse_reference(wanted.reference)
-        fetched = await self._client.fetch_manifest(reference, access)
-        allowance.take(fetched.raw, reference)
-        found = fetched.manifest
+        found = await reader.manifest(reference)
+        allowance.take(found.manifest, reference)
         images = None
         if wanted.verbose and isinstance(found, Index):
-            images = await self._members(reference, found, access, allowance)
+            images = await self._members(reference, found, reader, allowance)
         elif wanted.verbose and isinstance(found, ImageManifest):
-            images = [await self._image(reference, found, access)]
+            images = [await self._image(reference, found, reader)]
         document = await self._client.parse(loads, found.manifest.raw, what=str(reference))
         return _document(str(reference), "registry", found.manifest, document, images)
 
-    async def _image(self, reference: Reference, image: ImageManifest, access: Access) -> dict[str, Any]:
+    async def _image(self, reference: Reference, image: ImageManifest, reader: Reader) -> dict[str, Any]:
         """Docker takes an image's platform from its config; an artifact's config has none."""
         manifest = image.manifest
         platform = None
         if not image.is_artifact:
-            config = await self._client.fetch_image_config(reference.repository, image.config, access)
-            platform = config.platform
+            platform = (await reader.image_config(reference.repository, image.config)).platform
         descriptor = Descriptor(manifest.media_type, manifest.digest, manifest.size, platform=platform)
         return await self._client.parse(
             _verbose, manifest.raw, manifest.media_type, str(reference), descriptor
         )
 
     async def _members(
-        self, reference: Reference, index: Index, access: Access, allowance: Allowance
+        self, reference: Reference, index: Index, reader: Reader, allowance: Allowance
     ) -> list[dict[str, Any]]:
         """Every manifest of the index, with the platform that the index gives it."""
 
         async def member(described: Descriptor) -> dict[str, Any] | BrokerError:
             at = reference.at(described.digest)
             try:
-                fetched = await self._client.fetch_manifest(at, access)
-                allowance.take(fetched.raw, at)
-                manifest = fetched.raw
+                manifest = (await reader.manifest(at)).manifest
+                allowance.take(manifest, at)
                 return await self._client.parse(
                     _verbose, manifest.raw, manifest.media_type, str(at), described
                 )

@@ -98,11 +98,12 @@ def _read_plan(request: Mapping[str, Any]) -> PushPlan:
 
 
 def _held(plan: PushPlan, found: list[Survey]) -> Held:
-    return {
+    digests = {
         target.repository.tagged(tag): each.held[tag]
         for target, each in zip(plan.targets, found, strict=True)
         for tag in target.tags
     }
+    return Held(digests, {digest: manifest for each in found for digest, manifest in each.read.items()})
 
 
 def _document(plan: PushPlan, found: list[Survey], decision: Decision) -> dict[str, Any]:

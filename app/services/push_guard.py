@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from app.errors import BrokerError, PlatformsLost, SourceNotFound, SourceUnusable, Superseded, TagMoved
-from app.lists.difference import Difference, choices, compare
+from app.lists.difference import Choices, Difference, choices, compare
 from app.lists.push_plan import PushPlan
 from app.oci.digest import Digest
-from app.oci.manifest import Index, parse_manifest
+from app.oci.manifest import Index, Manifest, parse_manifest
 from app.oci.media_types import is_index
-from app.oci.platform import Platform
 from app.oci.reference import Reference
 from app.registry.client import Access, RegistryClient
 from app.registry.graph import Held
+from app.services.reading import Reader
 from app.services.resolving import MAX_DEPTH
 from app.store.database import Database
 from app.store.heads import TagHead, load_heads
@@ -56,7 +56,8 @@ class PushGuard:
     async def decide(self, held: Held) -> Decision:
         """Refused with TagMoved, Superseded or PlatformsLost, none may move."""
         # An attempt that was cut off may have moved some already.
-        others = {at: digest for at, digest in held.items() if digest != self._plan.index.digest}
+        own = self._plan.index.digest
+        others = {at: digest for at, digest in held.digests.items() if digest != own}
         replaced = {at: digest for at, digest in others.items() if digest is not None}
         try:
             for reference, digest in others.items():
@@ -65,7 +66,7 @@ class PushGuard:
         except (TagMoved, Superseded) as refusal:
             return Decision(refusal=refusal)
         moving = {at: digest for at, digest in replaced.items() if at not in left}
-        differences = await self._differences(moving)
+        differences = await self._differences(moving, held.manifests)
         loss = None if self._plan.consent.shrink else _loss(differences)
         return Decision(left, differences, loss)
 
@@ -98,7 +99,9 @@ class PushGuard:
     def _tags(self) -> list[str]:
         return [f"{target.repository}:{tag}" for target in self._plan.targets for tag in target.tags]
 
-    async def _differences(self, replaced: Mapping[Reference, Digest]) -> Mapping[Reference, Difference]:
+    async def _differences(
+        self, replaced: Mapping[Reference, Digest], known: Mapping[Digest, Manifest]
+    ) -> Mapping[Reference, Difference]:
         if not replaced:
             return {}
         index = self._plan.index
@@ -106,33 +109,35 @@ class PushGuard:
         after = choices(new.manifests) if isinstance(new, Index) else {}
         # Several tags of a repository mostly hold one thing.
         distinct = {at.repository.at(digest) for at, digest in replaced.items()}
-        found = {at: compare(await self._choices(at), after) for at in sorted(distinct)}
+        registries = {target.repository.registry for target in self._plan.targets}
+        reader = Reader(self._client, self._access, among=registries, known=known)
+        found = {at: compare(await _choices(reader, at), after) for at in sorted(distinct)}
         return {at: found[at.repository.at(digest)] for at, digest in replaced.items()}
 
-    async def _choices_of(self, reference: Reference, index: Index, depth: int) -> Mapping[Platform, Digest]:
-        """Of an index in the index, what its own readers may choose from, as far down as sources may go."""
-        found = dict(choices(index.manifests))
-        nested = [each for each in index.manifests if is_index(each.media_type)]
-        for each in nested[:_MOST_NESTED] if depth < MAX_DEPTH else ():
-            inner = await self._choices(reference.repository.at(each.digest), depth + 1)
-            found = {**inner, **found}
-        return found
 
-    async def _choices(self, reference: Reference, depth: int = 1) -> Mapping[Platform, Digest]:
-        """What readers may choose from now. What is no image, or gone since, they can't miss."""
-        registries = {target.repository.registry for target in self._plan.targets}
-        access = self._client.access_at(reference.registry, self._access, registries)
-        try:
-            fetched = (await self._client.fetch_manifest(reference, access)).manifest
-            if isinstance(fetched, Index):
-                return await self._choices_of(reference, fetched, depth)
-            if fetched.is_artifact:
-                return {}
-            config = await self._client.fetch_image_config(reference.repository, fetched.config, access)
-        except (SourceUnusable, SourceNotFound):
+async def _choices(reader: Reader, reference: Reference, depth: int = 1) -> Choices:
+    """What readers may choose from now. What is no image, or gone since, they can't miss."""
+    try:
+        found = await reader.manifest(reference)
+        if isinstance(found, Index):
+            return await _choices_of(reader, reference, found, depth)
+        if found.is_artifact:
             return {}
-        platform = config.platform
-        return {platform: fetched.manifest.digest} if platform.os or platform.architecture else {}
+        config = await reader.image_config(reference.repository, found.config)
+    except (SourceUnusable, SourceNotFound):
+        return {}
+    platform = config.platform
+    return {platform: found.manifest.digest} if platform.os or platform.architecture else {}
+
+
+async def _choices_of(reader: Reader, reference: Reference, index: Index, depth: int) -> Choices:
+    """Of an index in the index, what its own readers may choose from, as far down as sources may go."""
+    found = dict(choices(index.manifests))
+    nested = [each for each in index.manifests if is_index(each.media_type)]
+    for each in nested[:_MOST_NESTED] if depth < MAX_DEPTH else ():
+        inner = await _choices(reader, reference.repository.at(each.digest), depth + 1)
+        found = {**inner, **found}
+    return found
 
 
 def _loss(differences: Mapping[Reference, Difference]) -> PlatformsLost | None:

@@ -233,7 +233,7 @@ class Pushes:
         decision = await judge.decide(held)
         if decision.refusal is not None:
             raise decision.refusal
-        found = {str(reference): str(digest) if digest else None for reference, digest in held.items()}
+        found = {str(at): str(digest) if digest else None for at, digest in held.digests.items()}
         differing = {str(reference): each.document() for reference, each in decision.differences.items()}
         async with self._database.transaction() as tx:
             await attempt.hold(tx)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -17,14 +17,11 @@ from app.lists.source import Source
 from app.oci import annotations as keys
 from app.oci.config import ImageConfig
 from app.oci.descriptor import Descriptor
-from app.oci.digest import Digest
 from app.oci.manifest import ImageManifest, Index, Manifest
 from app.oci.media_types import is_index
 from app.oci.platform import Platform
-from app.oci.reference import Reference, Repository
-from app.registry.client import Access, RegistryClient
-from app.registry.singleflight import Once
-from app.services.allowance import Allowance
+from app.oci.reference import Reference
+from app.services.reading import Reader
 
 # An index of indexes is what some tools make of a merge; deeper ones nobody means.
 MAX_DEPTH = 2
@@ -43,15 +40,9 @@ class Resolved:
 class Resolver:
     """Resolves the sources of one operation, side by side."""
 
-    def __init__(self, client: RegistryClient, access: Access, added_by: str) -> None:
-        self._client = client
-        self._access = access
+    def __init__(self, reader: Reader, added_by: str) -> None:
+        self._reader = reader
         self._added_by = added_by
-        self._registries: Collection[str] = ()
-        self._allowance = Allowance()
-        # Sources overlap: an image by its name and within an index, images with the same config.
-        self._manifests: Once[Reference, ImageManifest | Index] = Once()
-        self._configs: Once[tuple[Repository, Digest], ImageConfig] = Once()
 
     async def resolve(self, sources: Sequence[Source], on_done: Callable[[], None]) -> list[list[Resolved]]:
         """All entries of each source, or one error that names each source that failed and why.
@@ -64,7 +55,6 @@ class Resolver:
             on_done()
             return found
 
-        self._registries = {source.reference.registry for source in sources}
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_caught(resolve(source))) for source in sources]
         outcomes = [task.result() for task in tasks]
@@ -76,7 +66,7 @@ class Resolver:
         return [outcome for outcome in outcomes if not isinstance(outcome, BrokerError)]
 
     async def _resolve(self, source: Source) -> list[Resolved]:
-        found = await self._find(source.reference)
+        found = await self._reader.manifest(source.reference)
         if isinstance(found, ImageManifest):
             resolved = [await self._image(source.reference, found)]
             resolved = [each for each in resolved if _is_chosen(source, each.entry.resolved_platform)]
@@ -85,18 +75,6 @@ class Resolver:
         if not resolved:
             raise _nothing_wanted(source)
         return [_said(source, each) for each in resolved]
-
-    async def _find(self, reference: Reference) -> ImageManifest | Index:
-        key = reference if reference.digest is None else reference.repository.at(reference.digest)
-        return await self._manifests.run(key, lambda: self._fetch(reference))
-
-    async def _fetch(self, reference: Reference) -> ImageManifest | Index:
-        fetched = await self._client.fetch_manifest(reference, self._access_at(reference.repository))
-        self._allowance.take(fetched.raw, reference)
-        return fetched.manifest
-
-    def _access_at(self, repository: Repository) -> Access:
-        return self._client.access_at(repository.registry, self._access, self._registries)
 
     async def _image(
         self, reference: Reference, image: ImageManifest, described: Descriptor | None = None
@@ -108,11 +86,7 @@ class Resolver:
                 reference=str(reference),
                 media_type=kind,
             )
-        repository = reference.repository
-        config = await self._configs.run(
-            (repository, image.config.digest),
-            lambda: self._client.fetch_image_config(repository, image.config, self._access_at(repository)),
-        )
+        config = await self._reader.image_config(reference.repository, image.config)
         return self._entry(reference, image, config.platform, _facts(config), described)
 
     async def _flatten(self, source: Source, index: Index, *, depth: int) -> list[Resolved]:
@@ -130,7 +104,7 @@ class Resolver:
 
     async def _member(self, source: Source, described: Descriptor, depth: int) -> list[Resolved]:
         reference = source.reference.at(described.digest)
-        member = await self._find(reference)
+        member = await self._reader.manifest(reference)
         if isinstance(member, Index):
             if depth >= MAX_DEPTH:
                 raise SourceUnsupported(

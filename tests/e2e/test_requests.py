@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import pytest
+
 from tests.support.broker import Broker, registry_auth
 from tests.support.images import ImageIndex, make_buildx_index, make_image, make_index, plant
-from tests.support.registry import RegistryDouble
+from tests.support.registry import RegistryDouble, Status
 
 AMD64, ARM64 = (make_image(architecture=name, seed="requests") for name in ("amd64", "arm64"))
 
@@ -110,3 +112,57 @@ async def test_tokens_are_fetched_once_for_each_right(broker: Broker) -> None:
         check_each_once(double)
         scopes = [token.query.getall("scope") for token in double.received("GET", "/token")]
         assert len(scopes) == len({tuple(each) for each in scopes}) == 3
+
+
+async def test_what_a_condition_has_read_of_a_tag_is_not_read_again(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    """What the tag held is known in bytes by then, and so is what its readers would lose."""
+    for tag in ("1", "latest"):
+        plant(registry, "app", tag, held := make_index([AMD64]))
+    plant(registry, "one", "1", ARM64)
+    made = await broker.create(
+        f"{registry.host}/app:1", f"{registry.host}/one:1", f"{registry.host}/app:1", tags=["latest"]
+    )
+    before = len(registry.journal)
+    pushed = await broker.push(made["id"], if_digest=held.digest)
+    assert pushed["targets"][0]["difference"]["added"] == ["linux/arm64"]
+    read = [each.path for each in registry.journal[before:] if each.method == "GET"]
+    # Each tag for the condition, the index that several tags share, and each tag read back.
+    assert sorted(read) == sorted(
+        f"/v2/app/manifests/{name}" for name in ("1", "latest", pushed["digest"], "1", "latest")
+    )
+
+
+@pytest.mark.parametrize("call", ["push", "plan"])
+async def test_what_is_looked_up_by_get_is_not_read_again(
+    broker: Broker, registry: RegistryDouble, call: str
+) -> None:
+    """A registry that does not know HEAD gives the manifest at once."""
+    registry.misbehave(Status(405), method="HEAD", times=None)
+    plant(registry, "app", "1", held := make_index([AMD64]))
+    made = await broker.create(f"{registry.host}/app:1", f"{registry.host}/app:1")
+    await broker.call("PATCH", f"/v1/lists/{made['id']}", {"annotations": {"a": "b"}})
+    await broker.call("POST", f"/v1/lists/{made['id']}/{call}", {"insecure": True})
+    assert ("GET", f"/v2/app/manifests/{held.digest}") not in asked(registry)
+
+
+async def test_a_manifest_too_large_to_be_kept_is_read_again(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    plant(registry, "app", "1", held := make_index([AMD64], annotations={"pad": "x" * 2**20}))
+    plant(registry, "one", "1", AMD64)
+    made = await broker.create(f"{registry.host}/app:1", f"{registry.host}/one:1")
+    pushed = await broker.push(made["id"], if_digest=held.digest)
+    assert pushed["targets"][0]["difference"] == {"added": [], "removed": [], "changed": []}
+    assert asked(registry)["GET", f"/v2/app/manifests/{held.digest}"] == 1
+
+
+async def test_inspections_that_share_something(broker: Broker, registry: RegistryDouble) -> None:
+    """An index, and by digest one of its images."""
+    plant(registry, "both", "1", make_index([AMD64, ARM64]))
+    names = [f"{registry.host}/both:1", f"{registry.host}/both@{ARM64.digest}"]
+    body = {"references": names, "verbose": True, "insecure": True}
+    told = await broker.call("POST", "/v1/inspections", body)
+    assert [len(each["result"]["images"]) for each in told["results"]] == [2, 1]
+    check_each_once(registry)

@@ -242,7 +242,7 @@ async def test_the_guard_is_asked_once_with_all_staged_and_no_tag_moved(registry
         targets = [target_at(registry, "app", [IMAGE], tags=("1", "2")), target_at(other, "app", [IMAGE])]
         results = await push(client, targets, [child_at(registry, "src", IMAGE)], INSECURE, guard=asked.guard)
         (held,) = asked.told
-        assert held == {
+        assert held.digests == {
             reference_at(registry, "app:1"): None,
             reference_at(registry, "app:2"): None,
             reference_at(other, "app:1"): parse_digest(OTHER.digest),
@@ -305,7 +305,7 @@ async def test_a_strict_guard_is_told_what_tags_hold_when_all_is_staged(registry
         await push_one(client, target, children, INSECURE, guard=asked.guard)
     assert not registry.received("HEAD", "/manifests/1")
     assert last_requests(registry, 3) == [("GET", "1"), ("PUT", "1"), ("GET", "1")]
-    assert asked.told == [{reference_at(registry, "app:1"): None}]
+    assert [held.digests for held in asked.told] == [{reference_at(registry, "app:1"): None}]
 
 
 async def test_what_was_read_long_ago_is_read_again(registry: RegistryDouble) -> None:
@@ -316,7 +316,7 @@ async def test_what_was_read_long_ago_is_read_again(registry: RegistryDouble) ->
     async with connect(replace(QUICK, held_seconds=0)) as client:
         target, children = target_at(registry, "app", [IMAGE]), [child_at(registry, "src", IMAGE)]
         result = await push_one(client, target, children, INSECURE, guard=asked.guard)
-    assert list(asked.told[0].values()) == [parse_digest(OTHER.digest)]
+    assert list(asked.told[0].digests.values()) == [parse_digest(OTHER.digest)]
     assert result.previous == {"1": parse_digest(OTHER.digest)}
 
 
@@ -347,7 +347,8 @@ async def test_a_repeated_push_tells_the_guard_that_its_own_index_is_there(regis
     async with connect() as client:
         await push_one(client, target, children, INSECURE)
         await push_one(client, target, children, INSECURE, guard=asked.guard)
-    assert asked.told == [{reference_at(registry, "app:1"): target.index.digest}]
+    (held,) = asked.told
+    assert held.digests == {reference_at(registry, "app:1"): target.index.digest}
 
 
 async def test_a_push_without_any_tag_asks_with_nothing(registry: RegistryDouble) -> None:
@@ -360,7 +361,7 @@ async def test_a_push_without_any_tag_asks_with_nothing(registry: RegistryDouble
         result = await push_one(
             client, target, [child_at(registry, "src", IMAGE)], INSECURE, guard=asked.guard
         )
-    assert asked.told == [{}]
+    assert [held.digests for held in asked.told] == [{}]
     assert (result.tags, result.previous) == ({}, {})
     assert [r.path for r in registry.received("PUT", str(target.index.digest))] == [
         f"/v2/app/manifests/{target.index.digest}"
