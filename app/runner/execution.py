@@ -17,7 +17,8 @@ from app.runner.lease import Lease, Stop
 from app.services.attempts import Attempt, Handler, conclude
 from app.store import queue
 from app.store.database import Database, Transaction
-from app.store.operations import LostLease, Operation
+from app.store.operation_changes import LostLease
+from app.store.operations import Operation
 
 logger = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from app.services.saving import Saving
 from app.store import lists as stored
 from app.store.database import Database, Transaction
 from app.store.manifests import keep_manifests
-from app.store.operations import LostLease
+from app.store.operation_changes import LostLease
 
 logger = logging.getLogger(__name__)
 

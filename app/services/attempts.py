@@ -14,9 +14,10 @@ from app.errors import Unavailable
 from app.operations.progress import Progress
 from app.operations.retries import RetryPolicy
 from app.operations.states import Kind, State
-from app.store import operations, queue
+from app.store import operation_changes, queue
 from app.store.database import Database, Transaction, savepoint
-from app.store.operations import Ending, LostLease, Operation
+from app.store.operation_changes import Ending, LostLease
+from app.store.operations import Operation
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +123,9 @@ async def succeed_all(
     tx: Transaction, attempts: Sequence[Attempt], result: dict[str, Any], *, list_id: UUID
 ) -> None:
     """`Attempt.succeed` for many that have the same outcome."""
-    await operations.succeed_all(tx, [attempt.ending() for attempt in attempts], result, list_id=list_id)
+    await operation_changes.succeed_all(
+        tx, [attempt.ending() for attempt in attempts], result, list_id=list_id
+    )
 
 
 Perform = Callable[[Attempt], Awaitable[None]]

@@ -28,11 +28,12 @@ from app.services.attempts import Attempt
 from app.services.documents import instant
 from app.services.signing import Secrets, utc_now
 from app.store import deliveries as stored
-from app.store import events, operations, webhooks
+from app.store import events, operation_changes, webhooks
 from app.store.database import Database, Transaction
 from app.store.deliveries import Delivery, DeliveryState
 from app.store.events import ProjectEvent
-from app.store.operations import NewOperation, Operation
+from app.store.operation_changes import NewOperation
+from app.store.operations import Operation
 from app.store.webhooks import Position, Webhook
 
 # A receiver has so long to come back; what it misses can be replayed for as long as its event is kept.
@@ -63,7 +64,7 @@ async def begin(tx: Transaction, webhook: Webhook, event_id: int) -> UUID:
 async def _advance(tx: Transaction, webhook: Webhook) -> None:
     """Whoever's turn it is, because others have ended or nobody was before them."""
     for delivery_id, operation_id in await stored.take_turns(tx, webhook.id, WINDOW):
-        await operations.enqueue(tx, _operation(webhook, delivery_id, operation_id))
+        await operation_changes.enqueue(tx, _operation(webhook, delivery_id, operation_id))
 
 
 def _operation(webhook: Webhook, delivery_id: UUID, operation_id: UUID) -> NewOperation:

@@ -12,10 +12,11 @@ from app.logs import current_trace
 from app.operations.states import Kind
 from app.services.callers import Call
 from app.services.credentials import Credentials
-from app.store import operations
+from app.store import operation_changes, operations
 from app.store.database import Transaction
 from app.store.idempotency import remember
-from app.store.operations import NewOperation, Operation
+from app.store.operation_changes import NewOperation
+from app.store.operations import Operation
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class Intake:
         """
         asked = tuple(dict.fromkeys(registries))
         logger.info("Operation %s (%s) is asked for", operation_id, kind.value)
-        return await operations.enqueue(
+        return await operation_changes.enqueue(
             tx,
             NewOperation(
                 id=operation_id,

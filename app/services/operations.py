@@ -12,6 +12,7 @@ from uuid import UUID
 from app.errors import Unavailable
 from app.operations.states import Kind, State
 from app.services.attempts import Handler, conclude
+from app.store import operation_changes
 from app.store import operations as store
 from app.store.database import Database
 from app.store.notifications import OPERATION_CHANGED, OPERATION_ENDED, Notifications
@@ -77,7 +78,7 @@ class Operations:
 
     async def cancel(self, project_id: UUID, operation_id: UUID) -> Operation:
         async with self._database.transaction() as tx:
-            operation = await store.request_cancel(tx, project_id, operation_id)
+            operation = await operation_changes.request_cancel(tx, project_id, operation_id)
             if operation.state.ended:
                 await conclude(tx, self._handlers, operation)
         return operation

@@ -33,7 +33,8 @@ from app.services.push_result import build_result
 from app.store import pushes as stored
 from app.store.database import Database, Transaction
 from app.store.lists import Position
-from app.store.operations import LostLease, Operation
+from app.store.operation_changes import LostLease
+from app.store.operations import Operation
 from app.store.pushes import Push, PushFilter, PushState
 
 logger = logging.getLogger(__name__)

@@ -2,141 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import (
-    ARRAY,
-    Integer,
-    Interval,
-    LargeBinary,
     Row,
-    Text,
-    TextClause,
-    Uuid,
-    bindparam,
     delete,
     func,
-    insert,
     select,
-    text,
     tuple_,
-    update,
 )
-from sqlalchemy.dialects.postgresql import JSON
 
-from app.errors import OperationEnded, OperationNotFound
+from app.errors import OperationNotFound
 from app.operations.states import Kind, State
-from app.store.database import Transaction, dump_json
-from app.store.notifications import (
-    CANCEL_REQUESTED,
-    OPERATION_CHANGED,
-    OPERATION_ENDED,
-    OPERATION_QUEUED,
-)
+from app.store.database import Transaction
 from app.store.tables import operation_events, operations
 
 Json = dict[str, Any]
 CLOCK = func.clock_timestamp()
 FORGOTTEN_AT_ONCE = 1_000
-
-# What an operation costs here is mostly round trips, so a change, its events and those who are told of it are
-# one statement. The events are written while the row is locked: their ids grow in the order of the commits.
-_TOLD = """
-    told AS (
-        INSERT INTO operation_events (operation_id, kind, data)
-        SELECT changed.id, happened, CASE WHEN happened <> changed.state OR problem IS NULL
-            THEN json_build_object('state', state_then, 'attempt', attempt, 'progress', progress)
-            ELSE json_build_object(
-                'state', state_then, 'attempt', attempt, 'progress', progress, 'problem', problem)
-            END
-        FROM changed, unnest(:kinds, :states) WITH ORDINALITY AS event (happened, state_then, nth)
-        ORDER BY nth
-    )
-    SELECT changed.*,
-        (SELECT count(pg_notify(channel, CAST(changed.id AS text))) FROM unnest(:channels) AS channel)
-"""
-_EVENTS = tuple(bindparam(name, type_=ARRAY(Text)) for name in ("kinds", "states", "channels"))
-
-_ENQUEUE = text(f"""
-    WITH changed AS (
-        INSERT INTO operations (
-            id, project_id, kind, keys, registries, priority, request, secret, list_id, push_id, created_by,
-            trace, run_at, deadline_at
-        ) VALUES (
-            :id, :project_id, :kind, :keys, :registries, :priority, :request, :secret, :list_id, :push_id,
-            :created_by, :trace, clock_timestamp(), clock_timestamp() + :deadline_in
-        )
-        RETURNING *
-    ), {_TOLD} FROM changed
-""")  # noqa: S608 - nothing of a caller's
-_ENQUEUE = _ENQUEUE.bindparams(
-    *_EVENTS,
-    *(bindparam(name, type_=Uuid) for name in ("id", "project_id", "list_id", "push_id")),
-    *(bindparam(name, type_=ARRAY(Text)) for name in ("keys", "registries")),
-    bindparam("kind", type_=Text),
-    *(bindparam(name, type_=Text) for name in ("created_by", "trace")),
-    bindparam("priority", type_=Integer),
-    bindparam("request", type_=JSON),
-    bindparam("secret", type_=LargeBinary),
-    bindparam("deadline_in", type_=Interval),
-)
-
-_END = text(f"""
-    WITH changed AS (
-        UPDATE operations SET
-            state = :state, result = :result, problem = :problem, progress = coalesce(:progress, progress),
-            list_id = coalesce(:list_id, list_id), secret = NULL, worker = NULL, lease_until = NULL,
-            ended_at = clock_timestamp()
-        WHERE id = :id AND attempt = :attempt AND state = :was
-        RETURNING *
-    ), {_TOLD}, CASE WHEN keys <> '{{}}' THEN pg_notify(:freed, CAST(id AS text)) END FROM changed
-""")  # noqa: S608
-_END = _END.bindparams(
-    *_EVENTS,
-    *(bindparam(name, type_=Uuid) for name in ("id", "list_id")),
-    *(bindparam(name, type_=Text) for name in ("state", "was")),
-    *(bindparam(name, type_=JSON(none_as_null=True)) for name in ("result", "problem", "progress")),
-    bindparam("attempt", type_=Integer),
-    bindparam("freed", type_=Text),
-)
-
-# What ends well together in one transaction with one result, such as legs that completed a list together.
-_SUCCEED_ALL = text("""
-    WITH held AS (
-        SELECT * FROM unnest(:ids, :attempts, :told) AS held (id, attempt, told)
-    ), changed AS (
-        UPDATE operations SET
-            state = 'succeeded', result = :result, problem = NULL, list_id = :list_id, secret = NULL,
-            progress = coalesce(CAST(told AS json), progress), worker = NULL, lease_until = NULL,
-            ended_at = clock_timestamp()
-        FROM held
-        WHERE operations.id = held.id AND operations.attempt = held.attempt AND state = 'running'
-        RETURNING operations.id, operations.attempt, progress, keys, told
-    ), events AS (
-        INSERT INTO operation_events (operation_id, kind, data)
-        SELECT id, happened, json_build_object('state', state_then, 'attempt', attempt, 'progress', progress)
-        FROM changed, (VALUES ('progress', 'running', 1), ('succeeded', 'succeeded', 2))
-            AS event (happened, state_then, nth)
-        WHERE happened = 'succeeded' OR told IS NOT NULL
-        ORDER BY id, nth
-    )
-    SELECT id,
-        (SELECT count(pg_notify(channel, CAST(changed.id AS text))) FROM unnest(:channels) AS channel),
-        CASE WHEN keys <> '{}' THEN pg_notify(:freed, CAST(id AS text)) END
-    FROM changed
-""").bindparams(
-    bindparam("ids", type_=ARRAY(Uuid)),
-    bindparam("attempts", type_=ARRAY(Integer)),
-    bindparam("told", type_=ARRAY(Text)),
-    bindparam("channels", type_=ARRAY(Text)),
-    bindparam("result", type_=JSON),
-    bindparam("list_id", type_=Uuid),
-    bindparam("freed", type_=Text),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,30 +48,6 @@ class Operation:
     keys: tuple[str, ...]
     registries: tuple[str, ...]
     trace: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class NewOperation:
-    """`keys` name what the operation has to itself while it runs; those who share one run in order.
-
-    `registries` are those that it will ask: it waits while one of them wants no requests.
-    A lower `priority` runs first. `secret` is stored as it comes, so it comes encrypted. `trace` is the id of
-    the trace (W3C Trace Context) of the request that asked for it.
-    """
-
-    project_id: UUID
-    kind: Kind
-    request: Json
-    created_by: str
-    deadline_in: timedelta
-    keys: tuple[str, ...] = ()
-    registries: tuple[str, ...] = ()
-    list_id: UUID | None = None
-    push_id: UUID | None = None
-    secret: bytes | None = None
-    priority: int = 0
-    trace: str | None = None
-    id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,28 +89,6 @@ def view(row: Row[Any]) -> Operation:
     )
 
 
-async def enqueue(tx: Transaction, new: NewOperation) -> Operation:
-    """Accepted once the caller's transaction commits."""
-    values = {
-        "id": new.id or uuid4(),
-        "project_id": new.project_id,
-        "kind": new.kind,
-        "keys": list(new.keys),
-        "registries": sorted(set(new.registries)),
-        "priority": new.priority,
-        "request": new.request,
-        "secret": new.secret,
-        "list_id": new.list_id,
-        "push_id": new.push_id,
-        "deadline_in": new.deadline_in,
-        "created_by": new.created_by,
-        "trace": new.trace,
-    }
-    row = await _change(tx, _ENQUEUE, values, {State.QUEUED: State.QUEUED}, tell=[OPERATION_QUEUED])
-    assert row is not None  # noqa: S101 - an INSERT of one row
-    return view(row)
-
-
 async def get(tx: Transaction, project_id: UUID, operation_id: UUID) -> Operation:
     statement = select(operations).where(
         operations.c.id == operation_id, operations.c.project_id == project_id
@@ -288,124 +128,6 @@ async def page(
         statement = statement.where(place < before)
     statement = statement.order_by(operations.c.created_at.desc(), operations.c.id.desc()).limit(limit)
     return [view(row) for row in await tx.execute(statement)]
-
-
-async def request_cancel(tx: Transaction, project_id: UUID, operation_id: UUID) -> Operation:
-    """What is queued is cancelled at once; the worker of what runs is told to stop."""
-    operation = await get(tx, project_id, operation_id)
-    await tx.execute(select(operations.c.id).where(operations.c.id == operation_id).with_for_update())
-    operation = await get(tx, project_id, operation_id)
-    if operation.state is State.QUEUED:
-        return await end(tx, operation_id, operation.attempt, State.QUEUED, State.CANCELLED)
-    if operation.state.ended:
-        raise OperationEnded(f"Operation {operation_id} has {operation.state} already.")
-    if not operation.cancel_requested:
-        operation = await _tell_worker(tx, operation)
-    return operation
-
-
-async def _tell_worker(tx: Transaction, operation: Operation) -> Operation:
-    statement = (
-        update(operations)
-        .where(operations.c.id == operation.id)
-        .values(cancel_requested=True)
-        .returning(operations)
-    )
-    operation = view((await tx.execute(statement)).one())
-    await record_event(tx, operation, "cancel_requested", tell=[CANCEL_REQUESTED])
-    return operation
-
-
-class LostLease(Exception):
-    """The attempt no longer owns the operation, and must not write or do anything more for it."""
-
-
-async def end(
-    tx: Transaction,
-    operation_id: UUID,
-    attempt: int,
-    was: State,
-    state: State,
-    *,
-    result: Json | None = None,
-    problem: Json | None = None,
-    list_id: UUID | None = None,
-    progress: Json | None = None,
-) -> Operation:
-    """The one way into a final state: only from the state and the attempt that the caller knows.
-
-    `list_id` is the list that the operation made; `progress` is what was not written before.
-    """
-    values = {
-        "id": operation_id,
-        "attempt": attempt,
-        "was": was,
-        "state": state,
-        "result": result,
-        "problem": problem,
-        "progress": progress,
-        "list_id": list_id,
-        # Who may run now that its keys are free.
-        "freed": OPERATION_QUEUED,
-    }
-    events = {**({"progress": was} if progress is not None else {}), state: state}
-    row = await _change(tx, _END, values, events, tell=[OPERATION_ENDED])
-    if row is None:
-        raise LostLease(f"Attempt {attempt} of operation {operation_id} has no lease.")
-    return view(row)
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """An attempt that ends, and its progress that was not written before."""
-
-    id: UUID
-    attempt: int
-    progress: Json | None = None
-
-
-async def succeed_all(tx: Transaction, endings: Sequence[Ending], result: Json, *, list_id: UUID) -> None:
-    """All of them with one result, which is written once; `LostLease` if one of them is not ours."""
-    values = {
-        "ids": [each.id for each in endings],
-        "attempts": [each.attempt for each in endings],
-        "told": [dump_json(each.progress) if each.progress else None for each in endings],
-        "result": result,
-        "list_id": list_id,
-        "channels": [OPERATION_CHANGED, OPERATION_ENDED],
-        "freed": OPERATION_QUEUED,
-    }
-    changed = set((await tx.execute(_SUCCEED_ALL, values)).scalars())
-    for each in endings:
-        if each.id not in changed:
-            raise LostLease(f"Attempt {each.attempt} of operation {each.id} has no lease.")
-
-
-async def _change(
-    tx: Transaction, statement: TextClause, values: Json, events: Mapping[str, str], *, tell: Sequence[str]
-) -> Row[Any] | None:
-    """The operation as it is then, if it was changed; `events` by kind have the state at that time."""
-    told = {
-        "kinds": list(events),
-        "states": list(events.values()),
-        "channels": [OPERATION_CHANGED, *tell],
-    }
-    return (await tx.execute(statement, values | told)).one_or_none()
-
-
-async def record_event(
-    tx: Transaction, operation: Operation, kind: str, *, tell: Sequence[str] = (), **facts: object
-) -> None:
-    """Written while the operation's row is locked: so its events' ids grow in the order of their commits."""
-    data = {"state": operation.state, "attempt": operation.attempt, "progress": operation.progress, **facts}
-    if operation.problem is not None:
-        data["problem"] = operation.problem
-    # The notifications go along with the insert, which saves their round trips.
-    await tx.execute(
-        insert(operation_events)
-        .values(operation_id=operation.id, kind=kind, data=data)
-        .returning(*(func.pg_notify(channel, str(operation.id)) for channel in (OPERATION_CHANGED, *tell)))
-    )
 
 
 async def events_after(

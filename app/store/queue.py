@@ -28,7 +28,8 @@ from app.operations.progress import Progress
 from app.operations.states import Kind, State
 from app.store.database import Transaction
 from app.store.notifications import OPERATION_CHANGED, OPERATION_QUEUED
-from app.store.operations import CLOCK, Json, LostLease, Operation, end, record_event, view
+from app.store.operation_changes import LostLease, end, record_event
+from app.store.operations import CLOCK, Json, Operation, view
 from app.store.tables import operation_events, operations
 
 # Any number that no one else takes as an advisory lock in this database.

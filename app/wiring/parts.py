@@ -104,12 +104,7 @@ def wire(
     composer = Composer(database, client, credentials, saving)
     deliveries = Deliveries(database, client, secrets)
     handlers = {
-        Kind.CREATE_LIST: Handler(composer.perform_create, policy=prompt),
-        Kind.ADD_ENTRIES: Handler(composer.perform_add, policy=prompt),
-        Kind.REFRESH_LIST: Handler(composer.perform_refresh, policy=prompt),
-        Kind.PLAN_PUSH: Handler(planning.perform, policy=prompt),
-        Kind.INSPECT_IMAGE: Handler(inspections.perform, policy=prompt),
-        Kind.INSPECT_IMAGES: Handler(inspections.perform_many, policy=prompt),
+        **_asked(composer, planning, inspections, policy=prompt),
         Kind.PUSH_LIST: Handler(pushes.perform, pushes.ended),
         Kind.DELIVER: Handler(deliveries.perform, deliveries.ended, policy=delivery),
     }
@@ -128,15 +123,33 @@ def wire(
     )
     registries = Registries(database, notifications, client.budgets)
     deadlines = Deadlines(database, saving)
-    chores: list[Chore] = [
+    chores = _chores(settings, saving, deliveries)
+    return Wired(database, notifications, client, services, handlers, registries, deadlines, saving, chores)
+
+
+def _asked(
+    composer: Composer, planning: Planning, inspections: Inspections, *, policy: RetryPolicy
+) -> dict[Kind, Handler]:
+    """What callers wait for."""
+    return {
+        Kind.CREATE_LIST: Handler(composer.perform_create, policy=policy),
+        Kind.ADD_ENTRIES: Handler(composer.perform_add, policy=policy),
+        Kind.REFRESH_LIST: Handler(composer.perform_refresh, policy=policy),
+        Kind.PLAN_PUSH: Handler(planning.perform, policy=policy),
+        Kind.INSPECT_IMAGE: Handler(inspections.perform, policy=policy),
+        Kind.INSPECT_IMAGES: Handler(inspections.perform_many, policy=policy),
+    }
+
+
+def _chores(settings: Settings, saving: Saving, deliveries: Deliveries) -> Sequence[Chore]:
+    return [
         saving.remove_expired,
         forget_old_budgets,
         forget_old_events,
         forget_old_deliveries,
-        services.deliveries.go_on,
+        deliveries.go_on,
         partial(forget_ended, older_than=timedelta(days=settings.keep_operations_days)),
     ]
-    return Wired(database, notifications, client, services, handlers, registries, deadlines, saving, chores)
 
 
 def _client(settings: Settings, limits: Limits) -> RegistryClient:

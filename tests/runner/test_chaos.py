@@ -14,7 +14,7 @@ from sqlalchemy import text
 from app.errors import Unavailable
 from app.operations.states import Kind
 from app.services.attempts import Attempt, Handler
-from app.store import operations as store
+from app.store import operation_changes
 from app.store.database import Database
 from tests.support.chaos_worker import LEASE, TABLES
 from tests.support.queueing import listening, new_project, running, until, wanted
@@ -54,7 +54,7 @@ async def accept(database: Database, project_id: UUID, dice: random.Random, coun
         id_, keys = uuid4(), (f"tag {number % 7}", f"list {dice.randrange(30)}")
         with suppress(Unavailable):
             async with database.transaction() as tx:
-                await store.enqueue(tx, wanted(project_id, id=id_, keys=keys))
+                await operation_changes.enqueue(tx, wanted(project_id, id=id_, keys=keys))
             accepted.add(id_)
         await asyncio.sleep(dice.random() * 0.04)
     return accepted

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import text
 
 from app.runner.housekeeper import Chore, Housekeeper
-from app.store import idempotency, operations
+from app.store import idempotency, operation_changes, operations
 from app.store.database import Database, Transaction
 from tests.support.queueing import PATIENCE_SECONDS, enqueued
 
@@ -64,7 +64,7 @@ async def test_operations_that_ended_long_ago_go_with_their_events_so_many_at_a_
 async def ended_ago(database: Database, project_id: UUID, age: timedelta) -> UUID:
     operation = await enqueued(database, project_id)
     async with database.transaction() as tx:
-        await operations.request_cancel(tx, project_id, operation.id)
+        await operation_changes.request_cancel(tx, project_id, operation.id)
         await tx.execute(
             text("UPDATE operations SET ended_at = now() - CAST(:age AS interval) WHERE id = :id"),
             {"age": age, "id": operation.id},

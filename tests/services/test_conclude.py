@@ -10,6 +10,7 @@ from sqlalchemy import text
 from app.errors import Unavailable
 from app.operations.states import Kind, State
 from app.services.attempts import Attempt, Handler, conclude
+from app.store import operation_changes
 from app.store import operations as store
 from app.store.database import Database, Transaction
 from app.store.operations import Operation
@@ -31,7 +32,7 @@ async def test_a_handler_with_a_mistake_keeps_no_end_from_being_recorded(
 
     operation = await enqueued(database, project_id)
     async with database.transaction() as tx:
-        cancelled = await store.request_cancel(tx, project_id, operation.id)
+        cancelled = await operation_changes.request_cancel(tx, project_id, operation.id)
         await conclude(tx, {PUSH: Handler(perform, ended)}, cancelled)
     async with database.transaction() as tx:
         assert (await store.get(tx, project_id, operation.id)).state is State.CANCELLED
@@ -49,7 +50,7 @@ async def test_an_end_whose_consequences_have_to_wait_for_too_long_is_recorded_a
 
     async def cancel() -> None:
         async with database.transaction() as tx:
-            cancelled = await store.request_cancel(tx, project_id, operation.id)
+            cancelled = await operation_changes.request_cancel(tx, project_id, operation.id)
             await conclude(tx, {PUSH: Handler(perform, ended)}, cancelled)
 
     async with database.transaction() as other:

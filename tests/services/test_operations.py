@@ -13,7 +13,7 @@ from app.operations.progress import Progress
 from app.operations.states import Kind, State
 from app.services.attempts import Attempt, Handler
 from app.services.operations import POLL_SECONDS, Operations
-from app.store import operations as store
+from app.store import operation_changes
 from app.store.database import Database, Transaction
 from app.store.notifications import Notifications
 from app.store.operations import Operation, OperationEvent
@@ -121,7 +121,7 @@ async def test_a_stream_of_many_events_leaves_none_out(
     operation = await enqueued(database, project_id)
     async with database.transaction() as tx:
         for _ in range(250):
-            await store.record_event(tx, operation, "progress")
+            await operation_changes.record_event(tx, operation, "progress")
     await service.cancel(project_id, operation.id)
     events = [event async for event in service.stream(project_id, operation.id)]
     assert len(events) == 252

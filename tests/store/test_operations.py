@@ -8,6 +8,7 @@ import pytest
 
 from app.errors import OperationNotFound
 from app.operations.states import Kind, State
+from app.store import operation_changes
 from app.store import operations as store
 from app.store.database import Database
 from tests.support.queueing import enqueued, event_kinds, new_project, read
@@ -49,7 +50,7 @@ async def test_another_project_sees_and_touches_nothing(database: Database, proj
         with pytest.raises(OperationNotFound) as foreign:
             await store.get(tx, stranger, operation.id)
         with pytest.raises(OperationNotFound):
-            await store.request_cancel(tx, stranger, operation.id)
+            await operation_changes.request_cancel(tx, stranger, operation.id)
         with pytest.raises(OperationNotFound) as nothing:
             await store.get(tx, project_id, uuid4())
     assert type(foreign.value) is type(nothing.value)
@@ -75,7 +76,7 @@ async def test_a_page_is_filtered_by_state_kind_and_list(database: Database, pro
     create = await enqueued(database, project_id, kind=Kind.CREATE_LIST, list_id=list_id)
     other = await enqueued(database, project_id)
     async with database.transaction() as tx:
-        await store.request_cancel(tx, project_id, other.id)
+        await operation_changes.request_cancel(tx, project_id, other.id)
         cancelled = await store.page(tx, project_id, state=State.CANCELLED, limit=9)
         creates = await store.page(tx, project_id, kind=Kind.CREATE_LIST, limit=9)
         of_list = await store.page(tx, project_id, list_id=list_id, limit=9)
@@ -87,7 +88,7 @@ async def test_a_page_is_filtered_by_state_kind_and_list(database: Database, pro
 async def test_events_are_read_from_where_the_reader_left_off(database: Database, project_id: UUID) -> None:
     operation = await enqueued(database, project_id)
     async with database.transaction() as tx:
-        await store.request_cancel(tx, project_id, operation.id)
+        await operation_changes.request_cancel(tx, project_id, operation.id)
         first, second = await store.events_after(tx, project_id, operation.id, 0, 10)
         assert await store.events_after(tx, project_id, operation.id, first.id, 10) == [second]
         assert await store.events_after(tx, project_id, operation.id, 0, 1) == [first]

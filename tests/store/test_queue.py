@@ -13,10 +13,11 @@ from sqlalchemy import select, text
 
 from app.operations.progress import Progress, ProgressStep
 from app.operations.states import Kind, State
+from app.store import operation_changes, queue
 from app.store import operations as store
-from app.store import queue
 from app.store.database import Database, Transaction
-from app.store.operations import Ending, LostLease, Operation
+from app.store.operation_changes import Ending, LostLease
+from app.store.operations import Operation
 from app.store.queue import Claimed
 from app.store.tables import operations
 from tests.support.queueing import HOUR, enqueued, event_kinds, lapse, read, until, wanted
@@ -84,7 +85,7 @@ async def test_a_claim_hands_over_the_secret_and_the_end_removes_it(
 async def test_what_is_rolled_back_was_never_enqueued(database: Database, project_id: UUID) -> None:
     async def enqueue_and_fail() -> None:
         async with database.transaction() as tx:
-            await store.enqueue(tx, wanted(project_id))
+            await operation_changes.enqueue(tx, wanted(project_id))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -145,7 +146,7 @@ async def test_an_operation_accepted_earlier_but_committed_later_waits_and_block
     database: Database, project_id: UUID
 ) -> None:
     async with database.transaction() as slow:
-        older = await store.enqueue(slow, wanted(project_id, keys=("a",)))
+        older = await operation_changes.enqueue(slow, wanted(project_id, keys=("a",)))
         await enqueued(database, project_id, keys=("a",))
         younger = await claim_one(database)
     assert await claim(database) == []
@@ -186,7 +187,7 @@ async def test_a_claim_waits_for_one_that_is_not_committed_and_sees_what_it_took
     database: Database, project_id: UUID
 ) -> None:
     async with database.transaction() as slow:
-        await store.enqueue(slow, wanted(project_id, keys=("a",)))
+        await operation_changes.enqueue(slow, wanted(project_id, keys=("a",)))
         younger = await enqueued(database, project_id, keys=("a",))
         async with database.transaction() as tx:
             (taken,) = await queue.claim(tx, worker="one", limit=9, lease=LEASE)
@@ -275,7 +276,7 @@ async def test_a_beat_keeps_what_is_ours_and_says_what_is_to_be_cancelled(
     await claim(database)
     await lapse(database, kept)
     async with database.transaction() as tx:
-        await store.request_cancel(tx, project_id, unwanted.id)
+        await operation_changes.request_cancel(tx, project_id, unwanted.id)
         beats = await queue.beat(tx, [(kept.id, 1), (unwanted.id, 1), (gone, 1)], LEASE)
     assert {beat.id: beat.cancel_requested for beat in beats} == {kept.id: False, unwanted.id: True}
     assert await claim(database) == []
@@ -301,7 +302,7 @@ async def test_many_that_end_together_have_one_result_and_their_own_progress(
     list_id, progress = uuid4(), Progress(bytes_done=7).document()
     endings = [Ending(each.id, 1, progress if each is operations[0] else None) for each in operations]
     async with database.transaction() as tx:
-        await store.succeed_all(tx, endings, {"done": True}, list_id=list_id)
+        await operation_changes.succeed_all(tx, endings, {"done": True}, list_id=list_id)
     first, *others = [await read(database, each) for each in operations]
     assert {(each.state, each.list_id) for each in (first, *others)} == {(State.SUCCEEDED, list_id)}
     assert (first.result, first.progress) == ({"done": True}, progress)
@@ -317,7 +318,7 @@ async def test_none_ends_together_with_one_that_another_worker_has(
     endings = [Ending(ours.id, 1), Ending(lost.id, 2)]
     with pytest.raises(LostLease):
         async with database.transaction() as tx:
-            await store.succeed_all(tx, endings, {}, list_id=uuid4())
+            await operation_changes.succeed_all(tx, endings, {}, list_id=uuid4())
     assert (await read(database, ours)).state is State.RUNNING
     async with database.transaction() as tx:
         assert await queue.hold_all(tx, [(ours.id, 1), (lost.id, 2)]) == {ours.id}
@@ -396,7 +397,7 @@ async def test_what_was_to_be_cancelled_when_its_worker_died_is_cancelled(
     await enqueued(database, project_id)
     operation = await claim_one(database)
     async with database.transaction() as tx:
-        await store.request_cancel(tx, project_id, operation.id)
+        await operation_changes.request_cancel(tx, project_id, operation.id)
     await lapse(database, operation)
     assert await claim(database) == []
     (buried,) = await bury(database)
@@ -409,7 +410,7 @@ async def test_what_is_given_back_after_a_request_to_cancel_it_is_cancelled(
     await enqueued(database, project_id)
     operation = await claim_one(database)
     async with database.transaction() as tx:
-        await store.request_cancel(tx, project_id, operation.id)
+        await operation_changes.request_cancel(tx, project_id, operation.id)
         outcome = await queue.give_back(tx, operation.id, operation.attempt, timedelta(0))
     assert outcome.state is State.CANCELLED
     assert await event_kinds(database, operation) == ["queued", "running", "cancel_requested", "cancelled"]
@@ -473,7 +474,7 @@ async def test_asking_twice_to_cancel_what_runs_is_asking_once(database: Databas
     await enqueued(database, project_id)
     operation = await claim_one(database)
     async with database.transaction() as tx:
-        await store.request_cancel(tx, project_id, operation.id)
-        again = await store.request_cancel(tx, project_id, operation.id)
+        await operation_changes.request_cancel(tx, project_id, operation.id)
+        again = await operation_changes.request_cancel(tx, project_id, operation.id)
     assert (again.state, again.cancel_requested) == (State.RUNNING, True)
     assert await event_kinds(database, operation) == ["queued", "running", "cancel_requested"]

@@ -16,10 +16,12 @@ from app.operations.states import Kind
 from app.runner.runner import Runner
 from app.services.attempts import Attempt, Handler
 from app.services.operations import Operations
+from app.store import operation_changes
 from app.store import operations as store
 from app.store.database import Database
 from app.store.notifications import Notifications
-from app.store.operations import NewOperation, Operation
+from app.store.operation_changes import NewOperation
+from app.store.operations import Operation
 from app.store.tables import operation_events, operations, projects
 
 HOUR = timedelta(hours=1)
@@ -50,7 +52,7 @@ def wanted(project_id: UUID, **changes: Any) -> NewOperation:
 
 async def enqueued(database: Database, project_id: UUID, **changes: Any) -> Operation:
     async with database.transaction() as tx:
-        return await store.enqueue(tx, wanted(project_id, **changes))
+        return await operation_changes.enqueue(tx, wanted(project_id, **changes))
 
 
 async def read(database: Database, operation: Operation) -> Operation:
