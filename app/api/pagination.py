@@ -6,7 +6,7 @@ import base64
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -14,13 +14,33 @@ from fastapi import Query, Request
 from fastapi.responses import JSONResponse
 
 from app.errors import FieldError, InvalidCursor
+from app.store.paging import Position
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
 LARGEST_NUMBER = 2**63 - 1
 
-Position = tuple[datetime, UUID]
 T = TypeVar("T")
+
+
+class Placed(Protocol):
+    """What is paged by when it was made."""
+
+    @property
+    def created_at(self) -> datetime | None: ...
+
+    @property
+    def id(self) -> UUID: ...
+
+
+class Numbered(Protocol):
+    @property
+    def id(self) -> int: ...
+
+
+P = TypeVar("P", bound=Placed)
+N = TypeVar("N", bound=Numbered)
+
 
 LimitQuery = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Items a page.")]
 CursorQuery = Annotated[str | None, Query(description="`next_cursor` of the page before.", max_length=512)]
@@ -66,18 +86,29 @@ def _parse(text: str, read: Callable[[Any], T | None]) -> T:
 
 
 def page_response(
-    request: Request, items: Sequence[dict[str, Any]], limit: int, last: Position | int | None
+    request: Request, found: Sequence[P], limit: int, document: Callable[[P], dict[str, Any]]
 ) -> JSONResponse:
-    """A page of at most `limit` items; one more was looked for, to know whether there are more.
+    """A page of at most `limit` items; one more was looked for, to know whether there are more."""
+    last = found[limit - 1] if len(found) > limit else None
+    at = (last.created_at, last.id) if last is not None and last.created_at is not None else None
+    return _page(request, [document(each) for each in found[:limit]], at)
 
-    `last` is the place of the last item on this page.
-    """
-    more = len(items) > limit
-    cursor = encode_cursor(last) if more and last is not None else None
+
+def numbered_page_response(
+    request: Request, found: Sequence[N], limit: int, document: Callable[[N], dict[str, Any]]
+) -> JSONResponse:
+    """The same of items that are numbered."""
+    at = found[limit - 1].id if len(found) > limit else None
+    return _page(request, [document(each) for each in found[:limit]], at)
+
+
+def _page(request: Request, items: list[dict[str, Any]], after: Position | int | None) -> JSONResponse:
+    """`after` is the place of the last item, if there are more."""
+    cursor = encode_cursor(after) if after is not None else None
     headers = {}
     if cursor is not None:
         # Relative, so that it holds behind any proxy (RFC 8288 §3.1).
         kept = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
         query = urlencode([*kept, ("cursor", cursor)])
         headers["Link"] = f'<{request.scope["path"]}?{query}>; rel="next"'
-    return JSONResponse({"items": list(items[:limit]), "next_cursor": cursor}, headers=headers)
+    return JSONResponse({"items": items, "next_cursor": cursor}, headers=headers)

@@ -34,7 +34,8 @@ from app.store.deliveries import Delivery, DeliveryState
 from app.store.events import ProjectEvent
 from app.store.operation_changes import NewOperation
 from app.store.operations import Operation
-from app.store.webhooks import Position, Webhook
+from app.store.paging import Position
+from app.store.webhooks import Webhook
 
 # A receiver has so long to come back; what it misses can be replayed for as long as its event is kept.
 DEADLINE = timedelta(days=3)

@@ -33,9 +33,10 @@ from app.services.opening import Revisions, open_list
 from app.services.saving import Saving
 from app.store import lists as stored
 from app.store.database import Database
-from app.store.lists import ListFilter, Position
+from app.store.lists import ListFilter
 from app.store.notifications import LIST_CHANGED, Notifications
 from app.store.operations import Operation
+from app.store.paging import Position
 
 POLL_SECONDS = 5.0
 

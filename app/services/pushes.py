@@ -32,9 +32,9 @@ from app.services.push_progress import PushProgress
 from app.services.push_result import build_result
 from app.store import pushes as stored
 from app.store.database import Database, Transaction
-from app.store.lists import Position
 from app.store.operation_changes import LostLease
 from app.store.operations import Operation
+from app.store.paging import Position
 from app.store.pushes import Push, PushFilter, PushState
 
 logger = logging.getLogger(__name__)

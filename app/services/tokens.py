@@ -10,7 +10,8 @@ from app.errors import Forbidden, Unauthenticated
 from app.services.callers import Caller
 from app.store import tokens as stored
 from app.store.database import Database
-from app.store.tokens import Position, Project, Token
+from app.store.paging import Position
+from app.store.tokens import Project, Token
 
 PREFIX = "mbt_"
 DEFAULT_PROJECT = "default"

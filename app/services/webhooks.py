@@ -16,7 +16,8 @@ from app.store import events
 from app.store import webhooks as stored
 from app.store.database import Database
 from app.store.deliveries import Delivery, get_delivery
-from app.store.webhooks import NewWebhook, Position, Webhook
+from app.store.paging import Position
+from app.store.webhooks import NewWebhook, Webhook
 
 # Each event is a delivery for each of them.
 MOST_WEBHOOKS = 32

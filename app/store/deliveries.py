@@ -20,7 +20,6 @@ from sqlalchemy import (
     insert,
     select,
     text,
-    tuple_,
     update,
 )
 
@@ -28,8 +27,8 @@ from app.errors import DeliveryNotFound
 from app.lists.events import EventKind
 from app.operations.states import State
 from app.store.database import Transaction
+from app.store.paging import Position, newest_first
 from app.store.tables import operations, project_events, webhook_deliveries
-from app.store.webhooks import Position
 
 CLOCK = func.clock_timestamp()
 # Longer than any is tried.
@@ -164,10 +163,8 @@ async def page_deliveries(
     statement = _whole().where(_table.c.webhook_id == webhook_id, _table.c.project_id == project_id)
     if state is not None:
         statement = statement.where(_table.c.state == state)
-    if before is not None:
-        statement = statement.where(tuple_(_table.c.created_at, _table.c.id) < before)
-    statement = statement.order_by(_table.c.created_at.desc(), _table.c.id.desc()).limit(limit)
-    return [_view(row) for row in await tx.execute(statement)]
+    rows = await tx.execute(newest_first(statement, _table, before, limit))
+    return [_view(row) for row in rows]
 
 
 async def to_replay(

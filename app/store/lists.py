@@ -19,7 +19,6 @@ from sqlalchemy import (
     func,
     select,
     text,
-    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -38,9 +37,8 @@ from app.store.documents import (
     read_platform,
 )
 from app.store.notifications import LIST_CHANGED
+from app.store.paging import Position, newest_first
 from app.store.tables import entries, lists
-
-Position = tuple[datetime, UUID]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +164,7 @@ async def page_lists(
 ) -> list[Draft]:
     """Newest first; `before` is the place of the last one seen."""
     query = select(lists).where(lists.c.project_id == project_id, *_conditions(wanted))
-    if before is not None:
-        query = query.where(tuple_(lists.c.created_at, lists.c.id) < before)
-    query = query.order_by(lists.c.created_at.desc(), lists.c.id.desc()).limit(limit)
-    rows = (await tx.execute(query)).all()
+    rows = (await tx.execute(newest_first(query, lists, before, limit))).all()
     return await _with_entries(tx, rows)
 
 

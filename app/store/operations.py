@@ -12,12 +12,12 @@ from sqlalchemy import (
     delete,
     func,
     select,
-    tuple_,
 )
 
 from app.errors import OperationNotFound
 from app.operations.states import Kind, State
 from app.store.database import Transaction
+from app.store.paging import Position, newest_first
 from app.store.tables import operation_events, operations
 
 Json = dict[str, Any]
@@ -106,14 +106,13 @@ async def page(
     state: State | None = None,
     kind: Kind | None = None,
     list_id: UUID | None = None,
-    before: tuple[datetime, UUID] | None = None,
+    before: Position | None = None,
     limit: int,
 ) -> list[Operation]:
-    """Newest first; `before` is the `created_at` and `id` of the last one seen.
+    """Newest first; `before` is the place of the last one seen.
 
     Deliveries are many, and nobody's who asked for something: they come to those who ask for that kind.
     """
-    place = tuple_(operations.c.created_at, operations.c.id)
     statement = select(operations).where(operations.c.project_id == project_id)
     if kind is None:
         statement = statement.where(operations.c.kind != Kind.DELIVER)
@@ -124,10 +123,7 @@ async def page(
     ):
         if wanted is not None:
             statement = statement.where(column == wanted)
-    if before is not None:
-        statement = statement.where(place < before)
-    statement = statement.order_by(operations.c.created_at.desc(), operations.c.id.desc()).limit(limit)
-    return [view(row) for row in await tx.execute(statement)]
+    return [view(row) for row in await tx.execute(newest_first(statement, operations, before, limit))]
 
 
 async def events_after(

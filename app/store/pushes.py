@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, bindparam, insert, select, tuple_, update
+from sqlalchemy import Row, bindparam, insert, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.errors import PushNotFound
@@ -17,7 +17,8 @@ from app.lists.push_plan import PushPlan, parse_plan
 from app.oci.digest import Digest, parse_digest
 from app.oci.manifest import Manifest
 from app.store.database import Transaction
-from app.store.lists import Position, within
+from app.store.lists import within
+from app.store.paging import Position, newest_first
 from app.store.tables import pushes
 
 
@@ -177,10 +178,7 @@ async def page_pushes(
             query = query.where(column.contains([wanted_name]))
     if wanted.labels:
         query = query.where(pushes.c.labels.contains(dict(wanted.labels)))
-    if before is not None:
-        query = query.where(tuple_(pushes.c.created_at, pushes.c.id) < before)
-    query = query.order_by(pushes.c.created_at.desc(), pushes.c.id.desc()).limit(limit)
-    return [_read(row) for row in await tx.execute(query)]
+    return [_read(row) for row in await tx.execute(newest_first(query, pushes, before, limit))]
 
 
 def _read(row: Row[Any]) -> Push:

@@ -7,14 +7,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import BigInteger, Row, Table, bindparam, func, select, tuple_, update
+from sqlalchemy import BigInteger, Row, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from app.errors import NameTaken, ProjectNotFound, TokenNotFound, Unauthenticated
 from app.store.database import Transaction
+from app.store.paging import Position, newest_first
 from app.store.tables import projects, tokens
-
-Position = tuple[datetime, UUID]
 
 # Any number that no one else takes as an advisory lock in this database.
 BOOTSTRAP_LOCK = 0x6D62_0003
@@ -63,7 +62,7 @@ async def get_project(tx: Transaction, name: str) -> Project:
 
 async def page_projects(tx: Transaction, *, before: Position | None, limit: int) -> list[Project]:
     """Newest first; `before` is the place of the last one seen."""
-    rows = await tx.execute(_page(select(projects), projects, before, limit))
+    rows = await tx.execute(newest_first(select(projects), projects, before, limit))
     return [Project(row.id, row.name, row.created_at) for row in rows]
 
 
@@ -129,7 +128,7 @@ async def live_tokens(tx: Transaction) -> list[Token]:
 async def page_tokens(tx: Transaction, *, before: Position | None, limit: int) -> list[Token]:
     """The live ones, newest first; `before` is the place of the last one seen."""
     query = _select().where(tokens.c.revoked_at.is_(None))
-    return [_read(row) for row in await tx.execute(_page(query, tokens, before, limit))]
+    return [_read(row) for row in await tx.execute(newest_first(query, tokens, before, limit))]
 
 
 async def revoke_token(tx: Transaction, token_id: UUID) -> None:
@@ -140,13 +139,6 @@ async def revoke_token(tx: Transaction, token_id: UUID) -> None:
     )
     if (await tx.execute(statement)).rowcount == 0:
         raise TokenNotFound(f"There is no live token {token_id}")
-
-
-def _page(query: Any, table: Table, before: Position | None, limit: int) -> Any:
-    place = tuple_(table.c.created_at, table.c.id)
-    if before is not None:
-        query = query.where(place < before)
-    return query.order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit)
 
 
 def _select() -> Any:

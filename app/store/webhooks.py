@@ -8,14 +8,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, any_, delete, func, insert, literal, or_, select, tuple_, update
+from sqlalchemy import Row, any_, delete, func, insert, literal, or_, select, update
 
 from app.errors import WebhookNotFound
 from app.lists.events import EventKind
 from app.store.database import Transaction
+from app.store.paging import Position, newest_first
 from app.store.tables import webhooks
-
-Position = tuple[datetime, UUID]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +85,7 @@ async def page_webhooks(
 ) -> list[Webhook]:
     """Newest first; `before` is the place of the last one seen."""
     statement = select(webhooks).where(webhooks.c.project_id == project_id)
-    if before is not None:
-        statement = statement.where(tuple_(webhooks.c.created_at, webhooks.c.id) < before)
-    statement = statement.order_by(webhooks.c.created_at.desc(), webhooks.c.id.desc()).limit(limit)
-    return [_view(row) for row in await tx.execute(statement)]
+    return [_view(row) for row in await tx.execute(newest_first(statement, webhooks, before, limit))]
 
 
 async def wanting(tx: Transaction, project_id: UUID, kind: EventKind) -> list[Webhook]:

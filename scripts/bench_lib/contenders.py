@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 
 from scripts.bench_lib.cargo import REPOSITORY, Loaded, put_manifest
-from scripts.bench_lib.programs import Broker
+from scripts.bench_lib.programs import Broker, run_command
 from scripts.bench_lib.scenario import TAG, Failed
 from scripts.bench_lib.service import calling, create_and_push
 from tests.support.docker_registry import DockerRegistry
@@ -64,7 +64,7 @@ async def run_skopeo(route: Route) -> None:
     plain = "--src-tls-verify=false", "--dest-tls-verify=false"
     source = f"docker://{route.source.host}/{REPOSITORY}:{TAG}"
     target = f"docker://{route.target.host}/{TARGET}:{TAG}"
-    await _run("skopeo", "copy", "--quiet", "--preserve-digests", *plain, source, target)
+    await run_command("skopeo", "copy", "--quiet", "--preserve-digests", *plain, source, target)
 
 
 async def run_pipe(route: Route, at_once: int) -> None:
@@ -74,30 +74,13 @@ async def run_pipe(route: Route, at_once: int) -> None:
     async def one(digest: str) -> None:
         async with gate:
             source, target = route.source.base_url, route.target.base_url
-            await _run("bash", "-c", PIPE, "pipe", source, target, TARGET, REPOSITORY, digest)
+            await run_command("bash", "-c", PIPE, "pipe", source, target, TARGET, REPOSITORY, digest)
 
     async with asyncio.TaskGroup() as group:
         for digest, _ in route.loaded.blobs:
             group.create_task(one(digest))
     async with aiohttp.ClientSession(route.target.base_url) as session:
         await put_manifest(session, TARGET, route.loaded.manifest)
-
-
-async def _run(*command: str) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        said, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        raise Failed(f"{' '.join(command[:2])}: {said.decode(errors='replace')}")
 
 
 class Watch:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import tempfile
 from time import perf_counter
 
-from scripts.bench_lib.scenario import TAG, Failed, Round, Scenario
+from scripts.bench_lib.programs import run_command
+from scripts.bench_lib.scenario import TAG, Round, Scenario
 
 
 def find_docker() -> str | None:
@@ -20,27 +20,15 @@ async def run_docker(docker: str, scenario: Scenario, host: str, target: str) ->
     with tempfile.TemporaryDirectory(prefix="bench-docker-") as directory:
         environment = {**os.environ, "DOCKER_CONFIG": directory}
         began = perf_counter()
-        await _run(
-            environment, docker, "manifest", "create", "--insecure", reference, *scenario.references(host)
+        await run_command(
+            docker,
+            "manifest",
+            "create",
+            "--insecure",
+            reference,
+            *scenario.references(host),
+            environment=environment,
         )
         between = perf_counter()
-        await _run(environment, docker, "manifest", "push", "--insecure", reference)
+        await run_command(docker, "manifest", "push", "--insecure", reference, environment=environment)
         return Round(between - began, perf_counter() - between)
-
-
-async def _run(environment: dict[str, str], *command: str) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        said, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        raise Failed(f"{' '.join(command[:4])}: {said.decode(errors='replace')}")

@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,3 +115,22 @@ def _pipes(process: asyncio.subprocess.Process) -> tuple[asyncio.StreamWriter, a
     if process.stdin is None or process.stdout is None:
         raise Failed("the process was started without pipes")
     return process.stdin, process.stdout
+
+
+async def run_command(*command: str, environment: Mapping[str, str] | None = None) -> None:
+    """To its end, or `Failed` with what it said; whoever stops waiting ends it."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise Failed(f"{' '.join(command[:3])}: {said.decode(errors='replace')}")

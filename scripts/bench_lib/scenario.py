@@ -9,27 +9,11 @@ from uuid import uuid4
 
 import httpx2
 
+from tests.support.fanin.matrix import PLATFORMS as MATRIX
 from tests.support.images import DOCKER_LIST, OCI_INDEX, Image, make_image, seed
 
 # One list never has two images for one platform, so there are as many images as these.
-PLATFORMS = (
-    "linux/amd64",
-    "linux/arm64/v8",
-    "linux/arm/v7",
-    "linux/arm/v6",
-    "linux/arm/v5",
-    "linux/386",
-    "linux/ppc64le",
-    "linux/ppc64",
-    "linux/s390x",
-    "linux/riscv64",
-    "linux/loong64",
-    "linux/mips64le",
-    "linux/mips64",
-    "linux/mipsle",
-    "linux/mips",
-    "windows/amd64",
-)
+PLATFORMS = MATRIX[:16]
 TAG = "1.2.3"
 SEEDERS = 8
 OK = 200

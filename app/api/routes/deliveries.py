@@ -57,9 +57,7 @@ async def list_webhook_deliveries(
     found = await services.deliveries.page(
         caller.project_id, webhook_id, state=state, before=parse_cursor(cursor), limit=limit + 1
     )
-    shown = found[:limit]
-    last = (shown[-1].created_at, shown[-1].id) if shown else None
-    return page_response(request, [delivery_document(each) for each in found], limit, last)
+    return page_response(request, found, limit, delivery_document)
 
 
 @router.get(

@@ -18,7 +18,7 @@ from app.api.pagination import (
     DEFAULT_LIMIT,
     CursorQuery,
     LimitQuery,
-    page_response,
+    numbered_page_response,
     parse_number_cursor,
 )
 from app.api.problems import problems
@@ -101,9 +101,7 @@ async def list_events(
     found = await services.events.page(
         caller.project_id, wanted, before=parse_number_cursor(cursor), limit=limit + 1
     )
-    shown = found[:limit]
-    documents = [event_document(each, caller.project) for each in found]
-    return page_response(request, documents, limit, shown[-1].id if shown else None)
+    return numbered_page_response(request, found, limit, lambda each: event_document(each, caller.project))
 
 
 async def _events(

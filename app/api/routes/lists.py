@@ -134,9 +134,7 @@ async def list_lists(
     )
     before = parse_cursor(cursor)
     found = await services.lists.page(caller.project_id, wanted, before=before, limit=limit + 1)
-    shown = found[:limit]
-    last = (shown[-1].created_at, shown[-1].id) if shown else None
-    return page_response(request, [list_answer(list_document(draft)) for draft in found], limit, last)
+    return page_response(request, found, limit, lambda draft: list_answer(list_document(draft)))
 
 
 @router.get(

@@ -50,9 +50,7 @@ async def list_operations(
         before=parse_cursor(cursor),
         limit=limit + 1,
     )
-    shown = found[:limit]
-    last = (shown[-1].created_at, shown[-1].id) if shown else None
-    return page_response(request, [operation_document(each) for each in found], limit, last)
+    return page_response(request, found, limit, operation_document)
 
 
 @router.get(

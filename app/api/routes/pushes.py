@@ -67,10 +67,7 @@ async def list_pushes(
     )
     before = parse_cursor(cursor)
     found = await services.pushes.page(caller.project_id, wanted, before=before, limit=limit + 1)
-    places = [(push.created_at, push.id) for push in found[:limit] if push.created_at is not None]
-    return page_response(
-        request, [push_answer(push) for push in found], limit, places[-1] if places else None
-    )
+    return page_response(request, found, limit, push_answer)
 
 
 @router.get(

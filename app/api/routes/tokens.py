@@ -62,8 +62,7 @@ async def list_projects(
     """Page through all projects, newest first."""
     require_admin(caller)
     found = await services.tokens.page_projects(before=parse_cursor(cursor), limit=limit + 1)
-    places = [(project.created_at, project.id) for project in found[:limit]]
-    return page_response(request, [_project(each) for each in found], limit, places[-1] if places else None)
+    return page_response(request, found, limit, _project)
 
 
 @router.post(
@@ -100,8 +99,7 @@ async def list_tokens(
     """Page through the live tokens of all projects, without their texts, newest first."""
     require_admin(caller)
     found = await services.tokens.page(before=parse_cursor(cursor), limit=limit + 1)
-    places = [(token.created_at, token.id) for token in found[:limit]]
-    return page_response(request, [_token(each) for each in found], limit, places[-1] if places else None)
+    return page_response(request, found, limit, _token)
 
 
 @router.delete(

@@ -72,9 +72,7 @@ async def list_webhooks(
 ) -> Response:
     """Page through webhooks, newest first."""
     found = await services.webhooks.page(caller.project_id, before=parse_cursor(cursor), limit=limit + 1)
-    shown = found[:limit]
-    last = (shown[-1].created_at, shown[-1].id) if shown else None
-    return page_response(request, [webhook_document(each) for each in found], limit, last)
+    return page_response(request, found, limit, webhook_document)
 
 
 @router.get(

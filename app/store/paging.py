@@ -1,0 +1,19 @@
+"""Pages of a table, newest first."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, Table, tuple_
+
+# Of a row: when it was made, and its id.
+Position = tuple[datetime, UUID]
+
+
+def newest_first(query: Select[Any], table: Table, before: Position | None, limit: int) -> Select[Any]:
+    """`before` is the place of the last row seen."""
+    if before is not None:
+        query = query.where(tuple_(table.c.created_at, table.c.id) < before)
+    return query.order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit)
