@@ -19,6 +19,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from app.registry.limits import Limits
+from app.registry.lookups import Lookups
 from app.registry.policy import AccessPolicy
 from app.registry.trust import Trust, unverified_tls, verified_tls
 from app.registry.urls import Url, canonical_registry
@@ -45,26 +46,22 @@ class Opened:
     chunks: AsyncIterator[bytes]
 
 
-async def _look_up(host: str, port: int, family: socket.AddressFamily) -> list[tuple[str, int]]:
-    loop = asyncio.get_running_loop()
-    answers = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
-    return [(str(sockaddr[0]), int(answer)) for answer, _, _, _, sockaddr in answers]
-
-
 class CheckedResolver(AbstractResolver):
     """Gives a name's addresses only if the policy lets all of them be reached.
 
     What is checked is what is connected to: the connector uses these answers, and asks nobody again.
     """
 
-    def __init__(self, policy: AccessPolicy, lookup: Lookup | None = None) -> None:
+    def __init__(self, policy: AccessPolicy, lookup: Lookup, *, seconds: float) -> None:
         self._policy = policy
-        self._lookup = lookup or _look_up
+        self._lookup = lookup
+        self._seconds = seconds
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        answers = await self._lookup(host, port, family)
+        async with asyncio.timeout(self._seconds):
+            answers = await self._lookup(host, port, family)
         for address, _ in answers:
             self._policy.check_address(ip_address(address), registry=host)
         return [
@@ -181,7 +178,9 @@ class Pools:
         tls: ssl.SSLContext | None = None,
         lookup: Lookup | None = None,
     ) -> None:
-        self._resolver = CheckedResolver(policy, lookup)
+        self._lookups = Lookups()
+        seconds = limits.connect_seconds
+        self._resolver = CheckedResolver(policy, lookup or self._lookups.find, seconds=seconds)
         self._limits = limits
         self._trusts = {canonical_registry(host): trust for host, trust in (trusts or {}).items()}
         self._tls = tls
@@ -204,6 +203,7 @@ class Pools:
     async def close(self) -> None:
         for pool in self._pools.values():
             await pool.close()
+        await self._lookups.close()
 
     def _context(self, way: _Way, trust: Trust | None) -> ssl.SSLContext:
         if not way.verify:

@@ -26,7 +26,7 @@ def resolver(*answers: list[tuple[str, int]]) -> CheckedResolver:
     async def look_up(host: str, port: int, family: socket.AddressFamily) -> list[tuple[str, int]]:
         return next(coming)
 
-    return CheckedResolver(AccessPolicy(), look_up)
+    return CheckedResolver(AccessPolicy(), look_up, seconds=10.0)
 
 
 async def test_what_is_connected_to_is_what_was_checked() -> None:
