@@ -13,6 +13,7 @@ import aiohttp
 import httpx2
 
 from app import errors
+from app.registry import wording
 from app.registry.retries import is_passing, parse_retry_after
 
 __all__ = [
@@ -22,10 +23,10 @@ __all__ = [
     "answered_in_plain_http",
     "is_html",
     "is_rate_limit",
-    "means_immutable",
     "parse_upstream",
     "refusal",
     "scrub",
+    "tag_refusal",
     "translate",
     "unwrap",
     "was_lost",
@@ -52,8 +53,6 @@ _SECRETS = (
 _CONTROLS = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+"
 )
-_RATE_LIMIT = re.compile(r"(?i)rate.?limit|too.?many.?requests|quota|throttl|abuse detection")
-_IMMUTABLE = re.compile(r"(?i)immutab|already exists|cannot be overwritten|overwrit|existing tag")
 # What OpenSSL calls the first bytes of "HTTP/1.1 400 Bad Request" where it wants a TLS record.
 _PLAIN_HTTP_REASONS = frozenset(
     {
@@ -219,7 +218,7 @@ def refusal(
         "upstream_code": upstream.code,
     }
     said = f"{subject.registry} answered {status}" + (f" ({upstream})" if str(upstream) else "")
-    if status == _TOO_MANY or is_rate_limit(status, body):
+    if status == _TOO_MANY or is_rate_limit(status, body, subject):
         wait = parse_retry_after(headers.get("Retry-After"), body[:4096].decode(errors="replace"))
         return errors.RateLimited(
             f"{said} to {doing}; it limits the rate of requests, so try later or with credentials",
@@ -265,16 +264,27 @@ def _wait(headers: Mapping[str, str]) -> float | None:
     return parse_retry_after(headers.get("Retry-After"))
 
 
-def is_rate_limit(status: int, body: bytes) -> bool:
+def is_rate_limit(status: int, body: bytes, subject: Subject) -> bool:
     """GitHub's secondary limits and some proxies answer 403 where 429 is meant."""
-    return status == _FORBIDDEN and bool(_RATE_LIMIT.search(body[:4096].decode(errors="replace")))
+    return status == _FORBIDDEN and wording.means_rate_limit(_said(body), subject.reference)
 
 
-def means_immutable(error: errors.BrokerError) -> bool:
-    """Whether a refused PUT under a tag reads like a rule against moving it."""
-    status = error.members.get("upstream_status")
+def tag_refusal(
+    status: int, headers: Mapping[str, str], body: bytes, subject: Subject, *, doing: str
+) -> errors.BrokerError:
+    """The same for a PUT under a tag, which a rule may keep where it is."""
+    error = write_refusal(status, headers, body, subject, doing=doing)
+    is_rule = status in _CONFLICTS and wording.means_immutable(_said(body), subject.reference)
     # No condition was sent that a 412 could speak of.
-    return status == _UNMET or (status in _CONFLICTS and bool(_IMMUTABLE.search(error.detail)))
+    if status == _UNMET or is_rule:
+        return errors.TagImmutable(f"{subject} may not be moved: {error.detail}", **error.members)
+    return error
+
+
+def _said(body: bytes) -> str:
+    """The first error, or whatever else was said."""
+    upstream = parse_upstream(body)
+    return str(upstream) or body[:4096].decode(errors="replace")
 
 
 def is_html(content_type: str | None, body: bytes = b"") -> bool:

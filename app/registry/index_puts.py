@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from app import errors
 from app.oci.manifest import Manifest
-from app.registry.errors import means_immutable
 from app.registry.manifests import named, read_digest
 from app.registry.repository import Remote
 from app.registry.scope import pushing
@@ -32,9 +31,9 @@ class IndexPuts:
         is_noted = None
         try:
             is_noted = await put_settled(self._remote, target, self._index, self._mend)
-        except errors.RegistryError as error:
+        except errors.RegistryError:
             if not await self._is_held(target):
-                raise self._refused(error, target) from error
+                raise
         else:
             await self._verify(target)
         if not self._is_noted:
@@ -69,11 +68,3 @@ class IndexPuts:
         except errors.BrokerError:
             return False
         return found == self._index.digest
-
-    def _refused(self, error: errors.RegistryError, target: str) -> errors.RegistryError:
-        if not means_immutable(error):
-            return error
-        return errors.TagImmutable(
-            f"{named(self._remote, target)} may not be moved and holds something else: {error.detail}",
-            **error.members,
-        )

@@ -11,7 +11,7 @@ from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest, parse_digest
 from app.oci.manifest import ImageManifest, Index, Manifest, parse_manifest
 from app.oci.reference import Reference
-from app.registry.errors import Subject, is_html, refusal, scrub, write_refusal
+from app.registry.errors import Subject, is_html, refusal, scrub, tag_refusal, write_refusal
 from app.registry.parsing import Parsers
 from app.registry.repository import Remote
 from app.registry.rooms import Room
@@ -174,7 +174,7 @@ async def put_manifest(remote: Remote, target: str, manifest: Manifest) -> bool:
     )
     answer = await remote.call(request, scopes)
     if answer.status not in _CREATED:
-        raise _put_refusal(answer, subject)
+        raise _put_refusal(answer, subject, is_tag=":" not in target)
     stated = _stated_digest(answer)
     if stated is not None and stated.algorithm == manifest.digest.algorithm and stated != manifest.digest:
         raise errors.PushNotVerified(
@@ -183,8 +183,9 @@ async def put_manifest(remote: Remote, target: str, manifest: Manifest) -> bool:
     return "OCI-Subject" in answer.headers
 
 
-def _put_refusal(answer: Answer, subject: Subject) -> errors.BrokerError:
-    error = write_refusal(answer.status, answer.headers, answer.body, subject, doing=f"the PUT of {subject}")
+def _put_refusal(answer: Answer, subject: Subject, *, is_tag: bool) -> errors.BrokerError:
+    read = tag_refusal if is_tag else write_refusal
+    error = read(answer.status, answer.headers, answer.body, subject, doing=f"the PUT of {subject}")
     if error.members.get("upstream_code") in NOT_YET_KNOWN:
         named = dict.fromkeys(_DIGEST.findall(answer.body.decode(errors="replace")))
         error.members["missing"] = list(named)[:_MANY_MISSING]

@@ -87,7 +87,7 @@ def _scale(number: str, unit: str | None) -> float:
 def _parse_date(text: str, now: datetime) -> float | None:
     try:
         moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -104,9 +104,9 @@ class Door:
             async with budget.slot(request.subject) as began:
                 result = await self._try(request, self._limits.call_seconds - spent)
                 spent += self._now() - began
-            outcome = _outcome(result)
+            outcome = _outcome(result, request)
             if isinstance(result, Answer):
-                budget.heard(_refusal(result, outcome), began)
+                budget.heard(_refusal(result, request), began)
             wait = plan_retry(
                 outcome,
                 attempt=attempt,
@@ -136,7 +136,7 @@ class Door:
             pool = self._pool(request)
             async with pool.stream(request.method, request.url, request.all_headers, body) as opened:
                 answer = await self._read(opened, request)
-        budget.heard(_refusal(answer, _outcome(answer)), sent)
+        budget.heard(_refusal(answer, request), sent)
         return answer
 
     @asynccontextmanager
@@ -152,7 +152,7 @@ class Door:
                     async with pool.stream(request.method, request.url, request.all_headers) as opened:
                         _check_headers(opened, request)
                         answer = Answer(opened.status, opened.headers, b"")
-                        budget.heard(_refusal(answer, _outcome(answer)), sent)
+                        budget.heard(_refusal(answer, request), sent)
                         deadline.reschedule(None)
                         yield opened
 
@@ -169,16 +169,17 @@ class Door:
                     ) as opened:
                         _check_headers(opened, request)
                         answer = Answer(opened.status, opened.headers, b"")
-        budget.heard(_refusal(answer, _outcome(answer)), sent)
+        budget.heard(_refusal(answer, request), sent)
         return answer
 
-    async def _try(self, request: Request, seconds: float) -> Answer | errors.RegistryUnreachable:
+    async def _try(self, request: Request, seconds: float) -> Answer | errors.RegistryError:
+        """An answer, or what may be otherwise the next time: no connection, or none in time."""
         self._admit(request)
         try:
             with _translated(request):
                 async with asyncio.timeout(seconds):
                     return await self._exchange(request)
-        except errors.RegistryUnreachable as error:
+        except (errors.RegistryUnreachable, errors.RegistryTimeout) as error:
             return error
 
     async def _exchange(self, request: Request) -> Answer:
@@ -230,24 +231,28 @@ def _translated(request: Request) -> Iterator[None]:
         raise translate(error, request.subject) from error
 
 
-def _outcome(result: Answer | errors.RegistryUnreachable) -> Outcome:
-    if isinstance(result, errors.RegistryUnreachable):
+def _outcome(result: Answer | errors.RegistryError, request: Request) -> Outcome:
+    if isinstance(result, errors.RegistryError):
         return Outcome(may_pass=True, was_lost=was_lost(result))
-    if is_passing(result.status) or is_rate_limit(result.status, result.body):
-        text = result.body[:4096].decode(errors="replace")
-        return Outcome(may_pass=True, retry_after=parse_retry_after(result.headers.get("Retry-After"), text))
+    if is_passing(result.status) or is_rate_limit(result.status, result.body, request.subject):
+        return Outcome(may_pass=True, retry_after=_asked_wait(result))
     return Outcome(may_pass=False)
 
 
-def _refusal(answer: Answer, outcome: Outcome) -> Refusal | None:
-    limits_rate = answer.status == _TOO_MANY or is_rate_limit(answer.status, answer.body)
+def _refusal(answer: Answer, request: Request) -> Refusal | None:
+    limits_rate = answer.status == _TOO_MANY or is_rate_limit(answer.status, answer.body, request.subject)
     if limits_rate or answer.status == _OVERLOADED:
-        return Refusal(outcome.retry_after, limits_rate)
+        return Refusal(_asked_wait(answer), limits_rate)
     return None
 
 
-def _settle(result: Answer | errors.RegistryUnreachable, pause: float) -> Answer:
-    if isinstance(result, errors.RegistryUnreachable):
+def _asked_wait(answer: Answer) -> float | None:
+    text = answer.body[:4096].decode(errors="replace")
+    return parse_retry_after(answer.headers.get("Retry-After"), text)
+
+
+def _settle(result: Answer | errors.RegistryError, pause: float) -> Answer:
+    if isinstance(result, errors.RegistryError):
         raise result
     if result.status == _TOO_MANY and pause and "Retry-After" not in result.headers:
         # The registry did not say for how long; what its budget made of that is as good for who must wait.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
@@ -588,3 +589,21 @@ async def test_an_unused_client_and_a_closed_one_say_so() -> None:
         pass
     with pytest.raises(RuntimeError, match="async with"):
         await client.head_manifest(parse_reference("127.0.0.1:1/app"), INSECURE)
+
+
+async def test_a_connection_that_is_not_made_in_time_is_tried_again() -> None:
+    asked: list[str] = []
+
+    async def look_up(host: str, port: int, family: socket.AddressFamily) -> list[tuple[str, int]]:
+        asked.append(host)
+        if len(asked) == 1:
+            await asyncio.Event().wait()
+        return [("127.0.0.1", int(socket.AF_INET))]
+
+    limits = replace(QUICK, connect_seconds=0.5)
+    async with (
+        RegistryDouble(name="localhost") as double,
+        RegistryClient(LOOPBACK, limits=limits, lookup=look_up) as client,
+    ):
+        assert await client.head_manifest(reference_at(double, "app:1"), INSECURE) is None
+    assert set(asked) == {"localhost"}

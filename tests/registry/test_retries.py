@@ -127,3 +127,7 @@ def test_a_wait_that_is_only_in_the_words_counts_too() -> None:
 def test_any_text_is_read_without_failing(header: str, text: str) -> None:
     wait = parse_retry_after(header, text)
     assert wait is None or 0 <= wait <= 300
+
+
+def test_a_date_that_no_calendar_has_is_no_wait() -> None:
+    assert parse_retry_after("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", now=NOW) is None
