@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from app import errors
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
 from app.oci.reference import Repository
 from app.registry.blobs import BlobAction
 from app.registry.hands import Hands
 from app.registry.repository import Remote
+from app.registry.settling import Mend
 from app.registry.steps import StepName, Steps
 from app.registry.turns import Turns
 
@@ -53,6 +55,7 @@ class BlobCopies:
         self._tasks: dict[Digest, asyncio.Task[None]] = {}
         self._positions: dict[Digest, int] = {}
         self._done: dict[Digest, BroughtBlob] = {}
+        self._renewing: dict[Digest, asyncio.Task[None]] = {}
 
     @property
     def counts(self) -> BlobCounts:
@@ -83,6 +86,24 @@ class BlobCopies:
         for task in [self._start(group, source, blob) for blob in ordered]:
             await task
 
+    def mender(self, group: asyncio.TaskGroup, source: Repository, blobs: Iterable[Descriptor]) -> Mend:
+        """For the PUT of the image: what the registry said was there, and then lacks, is sent to it.
+
+        What it has taken in whole is only waited for, and at first so is the rest: it may not know it yet.
+        """
+        waited = False
+
+        async def mend(error: errors.RegistryRejected) -> None:
+            nonlocal waited
+            missing = error.members.get("missing") or [str(blob.digest) for blob in blobs]
+            doubted = [blob for blob in blobs if str(blob.digest) in missing and self._was_believed(blob)]
+            if waited and source != self._target.repository:
+                for task in [self._renew(group, source, blob) for blob in doubted]:
+                    await task
+            waited = True
+
+        return mend
+
     def forget(self) -> None:
         """What was brought may be gone again: who asks from now on has it looked after anew."""
         self._tasks.clear()
@@ -96,7 +117,20 @@ class BlobCopies:
             task = self._tasks[blob.digest] = group.create_task(self._copy(source, blob))
         return task
 
-    async def _copy(self, source: Repository, blob: Descriptor) -> None:
+    def _was_believed(self, blob: Descriptor) -> bool:
+        brought = self._done.get(blob.digest)
+        return blob.digest in self._renewing or (
+            brought is not None and brought.action is not BlobAction.COPIED
+        )
+
+    def _renew(self, group: asyncio.TaskGroup, source: Repository, blob: Descriptor) -> asyncio.Task[None]:
+        """Once: who takes the bytes twice and then lacks them will not keep them the third time."""
+        task = self._renewing.get(blob.digest)
+        if task is None:
+            task = self._renewing[blob.digest] = group.create_task(self._copy(source, blob, is_doubted=True))
+        return task
+
+    async def _copy(self, source: Repository, blob: Descriptor, *, is_doubted: bool = False) -> None:
         def on_position(position: int) -> None:
             # What is sent again after trouble is no progress, and not each packet is worth telling of.
             step = position - self._positions[blob.digest]
@@ -111,10 +145,12 @@ class BlobCopies:
             holders=self._holders_of(blob, source),
             turns=self._turns,
             on_position=on_position,
+            is_doubted=is_doubted,
         )
         on_position(blob.size)
         if blob.digest not in self._done:
             self._steps.add(StepName.BLOBS, done=1)
+        if is_doubted or blob.digest not in self._done:
             self._done[blob.digest] = BroughtBlob(blob.digest, blob.size, outcome.action, outcome.source)
 
     def _holders_of(self, blob: Descriptor, source: Repository) -> list[Repository]:

@@ -76,11 +76,21 @@ async def copy_blob(
     holders: Sequence[Repository],
     turns: Turns,
     on_position: Callable[[int], None],
+    is_doubted: bool = False,
 ) -> BlobOutcome:
     """Makes a blob of one repository be in another: by mount within a registry, else by streaming.
 
-    Before it is copied it is always looked for.
+    Before it is copied it is always looked for; but what the registry says of one that `is_doubted` has been
+    found wrong.
     """
+
+    async def stream(upload: Upload | None) -> BlobOutcome:
+        async with turns.turn(blob.size):
+            await Transfer(source, target, blob, on_position).perform(upload)
+        return BlobOutcome(BlobAction.COPIED, source.repository)
+
+    if is_doubted:
+        return await stream(None)
     plan = plan_blob(holders, lambda holder: _standing(holder, target))
     if plan.looks_first and await has_blob(target, blob):
         return BlobOutcome(BlobAction.SKIPPED)
@@ -91,9 +101,7 @@ async def copy_blob(
         if upload is not None:
             await upload.cancel()
         return BlobOutcome(BlobAction.SKIPPED)
-    async with turns.turn(blob.size):
-        await Transfer(source, target, blob, on_position).perform(upload)
-    return BlobOutcome(BlobAction.COPIED, source.repository)
+    return await stream(upload)
 
 
 async def foresee_blob(

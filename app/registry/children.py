@@ -114,7 +114,8 @@ class Children:
             if (first := await self._first_with(child)) is not None:
                 self._blobs.note_holder(first, child.blobs)
             await self._blobs.bring(group, child.source, child.blobs)
-            await self._hands.place(self._remote, child.manifest)
+            mend = self._blobs.mender(group, child.source, child.blobs)
+            await self._hands.place(self._remote, child.manifest, mend)
         self._seen[digest] = asyncio.get_running_loop().time()
         return action
 

@@ -12,7 +12,7 @@ from app.oci.manifest import Manifest
 from app.oci.reference import Repository
 from app.registry.blobs import BlobOutcome, copy_blob, foresee_blob
 from app.registry.repository import Remote
-from app.registry.settling import put_settled
+from app.registry.settling import Mend, put_settled
 from app.registry.subjects import find_subject, list_in_tag
 from app.registry.turns import Turns
 
@@ -29,11 +29,12 @@ class BringBlob(Protocol):
         holders: Sequence[Repository],
         turns: Turns,
         on_position: Callable[[int], None],
+        is_doubted: bool,
     ) -> BlobOutcome: ...
 
 
 # Says whether the registry has noted what the manifest's subject is.
-PutManifest = Callable[[Remote, str, Manifest], Awaitable[bool]]
+PutManifest = Callable[[Remote, str, Manifest, Mend | None], Awaitable[bool]]
 ListInTag = Callable[[Remote, Digest, Sequence[Descriptor]], Awaitable[None]]
 
 
@@ -45,16 +46,16 @@ class Hands:
     put_manifest: PutManifest
     list_in_tag: ListInTag
 
-    async def place(self, target: Remote, manifest: Manifest) -> None:
+    async def place(self, target: Remote, manifest: Manifest, mend: Mend | None = None) -> None:
         """Puts a manifest under its digest, and lists what refers to something where the registry did not."""
-        is_noted = await self.put_manifest(target, str(manifest.digest), manifest)
+        is_noted = await self.put_manifest(target, str(manifest.digest), manifest, mend)
         found = None if is_noted else await find_subject(target, manifest)
         if found is not None:
             subject, described = found
             await self.list_in_tag(target, subject, [described])
 
 
-async def _put_nothing(_: Remote, __: str, ___: Manifest) -> bool:
+async def _put_nothing(_: Remote, __: str, ___: Manifest, ____: Mend | None) -> bool:
     return True
 
 

@@ -77,7 +77,9 @@ class ReferrerCopies:
                 return _Placed(referrer, ReferrerAction.PRESENT, is_noted=True)
         else:
             await self._bring_content(group, referrer, holders)
-        is_noted = await self._hands.put_manifest(self._target, str(referrer.digest), referrer.manifest)
+        mend = self._blobs.mender(group, holders[0], referrer.blobs)
+        name = str(referrer.digest)
+        is_noted = await self._hands.put_manifest(self._target, name, referrer.manifest, mend)
         return _Placed(referrer, ReferrerAction.PUT, is_noted)
 
     async def _bring_content(
@@ -86,7 +88,8 @@ class ReferrerCopies:
         for child in referrer.children:
             if not await is_present(self._target, child.digest, scopes=self._scopes):
                 await self._bring_content(group, child, holders)
-                await self._hands.place(self._target, child.manifest)
+                mend = self._blobs.mender(group, holders[0], child.blobs)
+                await self._hands.place(self._target, child.manifest, mend)
         for holder in holders:
             self._blobs.note_holder(holder, referrer.blobs)
         await self._blobs.bring(group, holders[0], referrer.blobs)

@@ -14,7 +14,7 @@ from app.registry.manifests import NOT_YET_KNOWN, put_manifest
 from app.registry.repository import Remote
 from app.registry.retries import Outcome, plan_retry
 
-__all__ = ["put_settled", "wait"]
+__all__ = ["Mend", "put_settled", "wait"]
 
 Mend = Callable[[errors.RegistryRejected], Awaitable[None]]
 

@@ -286,6 +286,18 @@ CONSISTENCY = [
     Case("head-and-get", "HEAD 200 of a child that is not there", Act.PUSH, head_says_yes),
     Case(
         "head-and-get",
+        "HEAD 200 of a blob that is not there",
+        Act.COPY,
+        strikes(Status(200), "HEAD", "/blobs/", 1),
+    ),
+    Case(
+        "head-and-get",
+        "a mount that is said to be done and is not",
+        Act.PUSH,
+        strikes(Status(201), "POST", "/uploads/", 1),
+    ),
+    Case(
+        "head-and-get",
         "HEAD 200, GET 404",
         Act.FETCH,
         always(Status.oci(404, "MANIFEST_UNKNOWN"), "GET", "/manifests/"),
