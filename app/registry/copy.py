@@ -24,10 +24,9 @@ from app.registry.graph import (
 )
 from app.registry.hands import PUSHING, SURVEYING
 from app.registry.referrer_search import ReferrerSearch
-from app.registry.repository import Remote
 from app.registry.shelf import Shelf
 from app.registry.side_by_side import each_to_its_end
-from app.registry.stage import Cargo, OnProgress, build_stages, remote_for
+from app.registry.stage import Cargo, OnProgress, build_stages, remotes_for
 from app.registry.steps import Finished, Step, StepName
 
 __all__ = [
@@ -106,11 +105,4 @@ async def survey(
 
 
 def _search(client: RegistryClient, targets: Sequence[CopyTarget], access: Access) -> ReferrerSearch:
-    """For all targets: a source is reached insecurely where the target on its registry may be."""
-
-    def remote_of(source: Repository) -> Remote:
-        homes = [target.repository for target in targets]
-        home = next((each for each in homes if each.registry == source.registry), homes[0])
-        return remote_for(client, access, home, source)
-
-    return ReferrerSearch(remote_of, client.limits)
+    return ReferrerSearch(remotes_for(client, access, targets), client.limits)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from app import errors
@@ -27,9 +27,8 @@ from app.registry.repository import Remote
 from app.registry.scope import pushing
 from app.registry.shelf import Shelf
 from app.registry.steps import Step, StepName, Steps
-from app.registry.urls import api_host
 
-__all__ = ["Cargo", "OnProgress", "Stage", "build_stages", "remote_for"]
+__all__ = ["Cargo", "OnProgress", "Stage", "build_stages", "remotes_for"]
 
 OnProgress = Callable[[Repository, Step], None]
 
@@ -51,23 +50,28 @@ class Cargo:
     search: ReferrerSearch | None = None
 
 
-def remote_for(client: RegistryClient, access: Access, target: Repository, source: Repository) -> Remote:
-    """Insecure ways asked for the target don't make another registry's TLS worse, or forbidden."""
-    if source.registry != target.registry and access.insecure:
-        access = replace(access, insecure=client.policy.may_be_insecure(api_host(source.registry)))
-    return client.remote(source, access)
+def remotes_for(
+    client: RegistryClient, access: Access, targets: Sequence[CopyTarget]
+) -> Callable[[Repository], Remote]:
+    """For what a push reads: insecure ways are asked for its targets, and for no other registry."""
+    registries = {target.repository.registry for target in targets}
+
+    def remote_of(source: Repository) -> Remote:
+        return client.remote(source, client.access_at(source.registry, access, registries))
+
+    return remote_of
 
 
 def build_stages(cargo: Cargo, targets: Sequence[CopyTarget], on_progress: OnProgress) -> list[Stage]:
     stages: list[Stage] = []
-    registries = {target.repository.registry for target in targets}
+    remote_of = remotes_for(cargo.client, cargo.access, targets)
     for target in targets:
         here = target.repository
         stage = Stage(
             cargo,
             target,
             partial(on_progress, here),
-            access=cargo.client.access_at(here.registry, cargo.access, registries),
+            remote_of=remote_of,
             first=next((each for each in stages if each.registry == here.registry), None),
             by_digest=sum(len(each.tags) for each in targets) > 1,
         )
@@ -88,7 +92,7 @@ class Stage:
         target: CopyTarget,
         on_step: Callable[[Step], None],
         *,
-        access: Access,
+        remote_of: Callable[[Repository], Remote],
         first: Stage | None,
         by_digest: bool,
     ) -> None:
@@ -96,13 +100,13 @@ class Stage:
         self._looks = cargo.looks
         self._by_digest = by_digest
         here = target.repository
-        self._remote = cargo.client.remote(here, access)
+        self._remote = remote_of(here)
         self._scopes = pushing(here.path)
         self._steps = Steps(on_step)
         self._blobs = BlobCopies(
             self._remote,
             self._steps,
-            partial(remote_for, cargo.client, cargo.access, here),
+            remote_of,
             cargo.hands,
         )
         self._referrers = (

@@ -10,9 +10,19 @@ import pytest
 from app import errors
 from app.oci.reference import parse_reference
 from app.registry.client import Access, AccessPolicy, Credential, RegistryClient
-from tests.support.clients import INSECURE, LOOPBACK, QUICK, listening, reference_at, signed_in
+from app.registry.copy import push
+from tests.support.clients import (
+    INSECURE,
+    LOOPBACK,
+    QUICK,
+    child_at,
+    listening,
+    reference_at,
+    signed_in,
+    target_at,
+)
 from tests.support.images import make_image, plant
-from tests.support.registry import RegistryDouble
+from tests.support.registry import MountDeclined, RegistryDouble
 
 SECURE = Access()
 IMAGE = make_image()
@@ -133,3 +143,21 @@ async def test_a_password_goes_over_plain_http_only_where_that_was_asked_and_all
             await fetch(double, LOOPBACK, signed_in(double.host, credential, insecure=False))
         assert not [r for r in double.journal if "Authorization" in r.headers]
         assert await fetch(double, LOOPBACK, signed_in(double.host, credential)) == IMAGE.digest
+
+
+@pytest.mark.parametrize("way", ["copied", "with referrers"])
+async def test_insecure_targets_beside_others_don_t_forbid_reading_those(way: str) -> None:
+    """What is on a registry with TLS is brought to it, and to one in plain HTTP that the operator lists."""
+    async with RegistryDouble() as plain, RegistryDouble(tls=True) as guarded:
+        assert guarded.certificate is not None
+        policy = AccessPolicy.parse(
+            allowed_networks=["127.0.0.0/8", "::1/128"], insecure_registries=[plain.host]
+        )
+        client = RegistryClient(policy, limits=QUICK, tls=guarded.certificate.client_context())
+        plant(guarded, "src", "1", IMAGE)
+        guarded.misbehave(MountDeclined(202), times=None)
+        targets = [target_at(each, "app", [IMAGE]) for each in (plain, guarded)]
+        children = [child_at(guarded, "src", IMAGE)]
+        async with client:
+            await push(client, targets, children, INSECURE, with_referrers=way == "with referrers")
+        assert plain.tags("app") == guarded.tags("app") == {"1": str(targets[0].index.digest)}
