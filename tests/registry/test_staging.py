@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from app import errors
+from app.oci import media_types
 from app.oci.digest import parse_digest
 from app.oci.reference import Reference, Repository
 from app.registry.client import Limits, RegistryClient
@@ -24,7 +25,7 @@ from tests.support.clients import (
     target_at,
 )
 from tests.support.images import make_image, plant
-from tests.support.registry import Hold, MountDeclined, OtherBody, RegistryDouble, Rules, Status
+from tests.support.registry import Hold, MountDeclined, OtherBody, RegistryDouble, Rules, Status, Truncated
 
 IMAGE = make_image(seed="staging", layers=3)
 OTHER = make_image(seed="other")
@@ -366,3 +367,27 @@ async def test_a_push_without_any_tag_asks_with_nothing(registry: RegistryDouble
     assert [r.path for r in registry.received("PUT", str(target.index.digest))] == [
         f"/v2/app/manifests/{target.index.digest}"
     ]
+
+
+async def test_a_strict_guard_is_not_told_of_what_was_cut_off(registry: RegistryDouble) -> None:
+    plant(registry, "src", "1", IMAGE)
+    plant(registry, "app", "1", OTHER)
+    registry.misbehave(Truncated(with_length=False), method="GET", path="/manifests/1$")
+    asked = Asked(is_strict=True)
+    async with connect() as client:
+        target, children = target_at(registry, "app", [IMAGE]), [child_at(registry, "src", IMAGE)]
+        await push_one(client, target, children, INSECURE, guard=asked.guard)
+    (held,) = asked.told
+    assert list(held.digests.values()) == [parse_digest(OTHER.digest)]
+
+
+async def test_a_tag_that_holds_an_image_of_the_first_schema_can_be_moved(registry: RegistryDouble) -> None:
+    """Its digest is not that of its bytes, which are signed."""
+    plant(registry, "src", "1", IMAGE)
+    headers = {"Content-Type": media_types.DOCKER_SCHEMA1_SIGNED, "Docker-Content-Digest": OTHER.digest}
+    registry.misbehave(Status(200, b"", headers), method="HEAD", path="/manifests/1$")
+    registry.misbehave(Status(200, b'{"schemaVersion":1}', headers), method="GET", path="/manifests/1$")
+    async with connect() as client:
+        target, children = target_at(registry, "app", [IMAGE]), [child_at(registry, "src", IMAGE)]
+        await push_one(client, target, children, INSECURE)
+    assert registry.tags("app") == {"1": str(target.index.digest)}
