@@ -55,6 +55,10 @@ class Once(Generic[K, V]):
         self._results: dict[K, V] = {}
         self._flights: SingleFlight[K, V] = SingleFlight()
 
+    def note(self, key: K, result: V) -> None:
+        """What was learned on another way."""
+        self._results.setdefault(key, result)
+
     async def run(self, key: K, work: Callable[[], Coroutine[Any, Any, V]]) -> V:
         if key in self._results:
             return self._results[key]

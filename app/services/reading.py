@@ -61,6 +61,8 @@ class Reader:
         fetched = await self._client.fetch_manifest(reference, self._access_at(reference.repository))
         if self._allowance is not None:
             self._allowance.take(fetched.raw, reference)
+        # An image that was named by its tag may be listed in an index, too.
+        self._manifests.note(reference.repository.at(fetched.digest), fetched.manifest)
         return fetched.manifest
 
     def _access_at(self, repository: Repository) -> Access:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.support.broker import Broker, registry_auth
 from tests.support.images import ImageIndex, make_buildx_index, make_image, make_index, plant
-from tests.support.registry import RegistryDouble, Status
+from tests.support.registry import Hold, RegistryDouble, Status
 
 AMD64, ARM64 = (make_image(architecture=name, seed="requests") for name in ("amd64", "arm64"))
 
@@ -75,6 +76,21 @@ async def test_what_several_sources_share(broker: Broker, registry: RegistryDoub
         allow_duplicate_platforms=True,
     )
     check_each_once(registry)
+
+
+async def test_an_image_by_its_tag_and_in_an_index(broker: Broker, registry: RegistryDouble) -> None:
+    plant(registry, "both", "amd64", AMD64)
+    plant(registry, "both", "1", make_index([AMD64, ARM64]))
+    # The index comes when the image has come, or both would be on their way at once.
+    registry.misbehave(hold := Hold(), method="GET", path="/both/manifests/1$")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(
+            create_and_push(broker, registry, "both:amd64", "both:1", allow_duplicate_platforms=True)
+        )
+        await registry.until(lambda: bool(registry.received("GET", f"/blobs/{AMD64.config_digest}")))
+        hold.gate.set()
+    check_each_once(registry)
+    assert ("GET", f"/v2/both/manifests/{AMD64.digest}") not in asked(registry)
 
 
 async def test_images_of_another_registry(broker: Broker, registry: RegistryDouble) -> None:
