@@ -14,7 +14,7 @@ from app.lists.run_order import RunOrder, parse_order
 from app.oci.digest import Digest, parse_digest
 from app.oci.index import IndexEntry, build_index
 from app.oci.manifest import Manifest
-from app.oci.reference import Reference, Repository, parse_reference
+from app.oci.reference import Reference, Repository, canonical_name, parse_reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +123,9 @@ class PushPlan:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What no other push may move at the same time."""
-        return tuple(
-            f"push:{name}" for target in self.targets for name in target.references(self.index.digest)
-        )
+        """What no other push may move at the same time, however its registry is spelled."""
+        names = [name for target in self.targets for name in target.references(self.index.digest)]
+        return tuple(dict.fromkeys(f"push:{canonical_name(name)}" for name in names))
 
     @property
     def registries(self) -> frozenset[str]:

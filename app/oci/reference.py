@@ -22,6 +22,7 @@ MUST_BE_LOWER = "repository name must be lowercase"
 TOO_LONG = f"repository name must not be more than {MAX_PATH} characters"
 
 _LEGACY_REGISTRY = "index.docker.io"
+_NAMES_OF_DEFAULT = frozenset({DEFAULT_REGISTRY, _LEGACY_REGISTRY, "registry-1.docker.io"})
 _OFFICIAL = "library/"
 
 # The grammar of distribution/reference (regexp.go). All classes are ASCII; `fullmatch` anchors both ends.
@@ -97,6 +98,18 @@ def parse_reference(text: str) -> Reference:
     digest = parse_digest(match["digest"]) if match["digest"] else None
     tag = match["tag"] or (None if digest is not None else DEFAULT_TAG)
     return Reference(Repository(registry, match["path"]), tag, digest)
+
+
+def canonical_registry(host: str) -> str:
+    """One spelling for a registry's host: lower case, Docker Hub under one name, no default port."""
+    lowered = host.strip().lower().removesuffix(":443")
+    return DEFAULT_REGISTRY if lowered in _NAMES_OF_DEFAULT else lowered
+
+
+def canonical_name(reference: str) -> str:
+    """A full reference under its registry's one spelling: what is one tag has one name."""
+    registry, slash, rest = reference.partition("/")
+    return canonical_registry(registry) + slash + rest
 
 
 def parse_tag(text: str) -> str:

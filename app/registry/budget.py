@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from app import errors
+from app.oci.reference import canonical_registry
 from app.registry.errors import Subject
 from app.registry.limits import Limits
 from app.registry.room import Room
@@ -187,10 +188,11 @@ class Budgets:
         self._budgets: dict[str, Budget] = {}
 
     def of(self, registry: str) -> Budget:
-        budget = self._budgets.get(registry)
+        name = canonical_registry(registry)
+        budget = self._budgets.get(name)
         if budget is None:
             self._forget_plain()
-            budget = self._budgets[registry] = Budget(registry, self._limits, self._tell, self._now)
+            budget = self._budgets[name] = Budget(name, self._limits, self._tell, self._now)
         return budget
 
     def adopt(self, lesson: Lesson) -> None:

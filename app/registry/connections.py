@@ -18,11 +18,12 @@ from httpx_aiohttp.httpx2 import AiohttpTransport
 from multidict import CIMultiDict
 from yarl import URL
 
+from app.oci.reference import canonical_registry
 from app.registry.limits import Limits
 from app.registry.lookups import Lookups
 from app.registry.policy import AccessPolicy
 from app.registry.trust import Trust, unverified_tls, verified_tls
-from app.registry.urls import Url, canonical_registry
+from app.registry.urls import Url
 from app.registry.wire import Connector
 
 __all__ = ["CheckedResolver", "Lookup", "Opened", "Pool", "Pools"]

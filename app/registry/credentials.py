@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app import errors
+from app.oci.reference import canonical_registry
 from app.registry.helpers import Helpers
 from app.registry.limits import Limits
-from app.registry.urls import canonical_registry
 
 __all__ = ["ANONYMOUS", "TOKEN_USER", "Credential", "Keychain", "parse_registry_auth"]
 

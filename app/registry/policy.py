@@ -8,9 +8,10 @@ from ipaddress import IPv6Address, ip_network
 from urllib.parse import urlsplit
 
 from app import errors
+from app.oci.reference import canonical_registry
 from app.registry import addresses
 from app.registry.addresses import Address, Network
-from app.registry.urls import canonical_registry, origin_of, split_host
+from app.registry.urls import origin_of, split_host
 
 __all__ = ["AccessPolicy"]
 

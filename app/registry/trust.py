@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app import errors
-from app.registry.urls import canonical_registry
+from app.oci.reference import canonical_registry
 
 __all__ = ["Trust", "read_certs_dir", "unverified_tls", "verified_tls"]
 

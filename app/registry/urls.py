@@ -12,7 +12,6 @@ __all__ = [
     "Url",
     "api_host",
     "blob_path",
-    "canonical_registry",
     "manifest_path",
     "next_page",
     "origin_of",
@@ -27,7 +26,6 @@ __all__ = [
 
 _DOCKER_HUB = "docker.io"
 _DOCKER_HUB_API = "registry-1.docker.io"
-_DOCKER_HUB_NAMES = frozenset({_DOCKER_HUB, "index.docker.io", _DOCKER_HUB_API})
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _LONGEST = 8192
 _HIGHEST_PORT = 65535
@@ -99,12 +97,6 @@ def split_host(host: str) -> tuple[str, int | None]:
     if colon and port.isascii() and port.isdigit() and not (":" in name and not name.endswith("]")):
         return name, int(port)
     return host, None
-
-
-def canonical_registry(host: str) -> str:
-    """One spelling for a registry's host: lower case, Docker Hub under one name, no default port."""
-    lowered = host.strip().lower().removesuffix(":443")
-    return _DOCKER_HUB if lowered in _DOCKER_HUB_NAMES else lowered
 
 
 def api_host(registry: str) -> str:

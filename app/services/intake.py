@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from app.logs import current_trace
+from app.oci.reference import canonical_registry
 from app.operations.states import Kind
 from app.services.callers import Call
 from app.services.credentials import Credentials
@@ -80,7 +81,7 @@ class Intake:
                 created_by=call.by,
                 deadline_in=DEADLINES[kind],
                 keys=keys,
-                registries=asked,
+                registries=tuple(dict.fromkeys(canonical_registry(name) for name in asked)),
                 list_id=list_id,
                 push_id=push_id,
                 trace=current_trace(),

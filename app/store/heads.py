@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.lists.run_order import RunOrder
 from app.oci.digest import Digest, parse_digest
+from app.oci.reference import canonical_name
 from app.store.database import Transaction
 from app.store.tables import tag_heads
 
@@ -30,15 +31,17 @@ class TagHead:
 
 async def load_heads(tx: Transaction, project_id: UUID, references: Collection[str]) -> Mapping[str, TagHead]:
     """By reference, for those that a push of this project has moved."""
+    canonical = {reference: canonical_name(reference) for reference in references}
     query = select(tag_heads).where(
-        tag_heads.c.project_id == project_id, tag_heads.c.reference.in_(references)
+        tag_heads.c.project_id == project_id, tag_heads.c.reference.in_(set(canonical.values()))
     )
-    return {
+    found = {
         row.reference: TagHead(
             RunOrder(row.began_at, row.run_number), row.list_id, row.push_id, parse_digest(row.digest)
         )
         for row in await tx.execute(query)
     }
+    return {reference: found[name] for reference, name in canonical.items() if name in found}
 
 
 async def save_head(tx: Transaction, project_id: UUID, references: Iterable[str], head: TagHead) -> None:
@@ -47,7 +50,7 @@ async def save_head(tx: Transaction, project_id: UUID, references: Iterable[str]
     An older run may have put the same, or may have been let; what comes between the two is older still.
     """
     # In one order everywhere, so that pushes with the same tags never wait for each other in a ring.
-    wanted = sorted(set(references))
+    wanted = sorted({canonical_name(reference) for reference in references})
     if not wanted:
         return
     known = await load_heads(tx, project_id, wanted)

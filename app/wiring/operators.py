@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 from app.errors import InvalidInput
+from app.oci.reference import canonical_registry
 from app.registry.client import Credential, Keychain, Trust
 from app.registry.trust import read_certs_dir
-from app.registry.urls import canonical_registry
 from app.settings import Settings
 
 

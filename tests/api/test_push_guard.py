@@ -238,3 +238,18 @@ async def test_nothing_is_asked_about_a_tag_that_holds_nothing(
     ]
     # The tag is read back, and that is all.
     assert [each.path for each in reads] == ["/v2/app/manifests/1"]
+
+
+async def test_a_tag_is_one_however_its_registry_is_spelled(broker: Broker) -> None:
+    """`LOCALHOST:1` is `localhost:1`: an older run finds out that a newer one has pushed."""
+    async with RegistryDouble(name="localhost") as registry:
+        older, newer = [
+            await broker.create(
+                f"{host}/app:1", *shelve(registry, "linux/amd64", tag=name, seed=name), session=name
+            )
+            for name, host in (("older", registry.host.upper()), ("newer", registry.host))
+        ]
+        await broker.push(newer["id"])
+        told = await broker.push(older["id"], status=409)
+        assert told["type"].endswith(":superseded")
+        assert registry.tags("app") == {"1": newer["digest"]}

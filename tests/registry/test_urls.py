@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import errors
+from app.oci.reference import canonical_registry
 from app.registry.urls import (
     Url,
     api_host,
-    canonical_registry,
     parse_url,
     redirect_target,
     split_host,
