@@ -12,7 +12,7 @@ from app import errors
 from app.registry.client import RegistryClient
 from app.registry.copy import CopyChild
 from tests.support.clients import LOOPBACK, QUICK, child_at, push_one, reference_at, repository_at
-from tests.support.fault_table import CASES, ROWS
+from tests.support.fault_table import CASES, ONE_WAY, ROWS
 from tests.support.fault_table.case import IMAGES, USERS, Act, Case, Scene
 from tests.support.fault_table.report import FAULT
 from tests.support.images import plant
@@ -85,5 +85,7 @@ async def test_a_fault_of_real_registries(case: Case, record_property: Callable[
         assert not [put for put in scene.registry.partial_tag_puts if put.accepted]
 
 
-def test_no_row_is_missing() -> None:
-    assert {case.row for case in CASES} == set(ROWS)
+def test_no_row_is_missing_and_each_is_seen_to_succeed_and_to_fail() -> None:
+    seen = {(case.row, case.comes is None) for case in CASES}
+    assert seen | set(ONE_WAY) == {(row, succeeds) for row in ROWS for succeeds in (True, False)}
+    assert not seen & set(ONE_WAY)

@@ -28,7 +28,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def _write(out: pytest.TerminalReporter, found: dict[str, list[tuple[str, str, bool]]]) -> None:
     out.section("faults of real registries")
     for row, words in ROWS.items():
-        out.line(f"{row}: {words}")
+        endings = ["succeeds" if ends == "succeeds" else "fails" for _, ends, _ in found.get(row, [])]
+        count = {ending: endings.count(ending) for ending in ("succeeds", "fails")}
+        out.line(f"{row}: {words} (succeeds: {count['succeeds']}, fails: {count['fails']})")
         for does, ends, is_kept in sorted(found.get(row, [])):
             out.line(f"    {'ok  ' if is_kept else 'FAIL'} {does} -> {ends}")
         if row not in found:
