@@ -144,6 +144,8 @@ class Settings(BaseSettings):
     """The only hosts that webhooks may be sent to, if there are any here: host, host:port, *.suffix, CIDR."""
     token_origins: Annotated[dict[str, tuple[str, ...]], NoDecode, BeforeValidator(_decode)] = {}
     """For each registry, further origins that may be sent its credentials in exchange for a token."""
+    redirect_hosts: Annotated[dict[str, tuple[str, ...]], NoDecode, BeforeValidator(_decode)] = {}
+    """By registry: hosts where its manifests may lie, if it redirects there: host, host:port, *.suffix."""
 
     worker_concurrency: Count = 96
     """Operations that one process runs at the same time."""

@@ -120,6 +120,11 @@ def test_credentials_that_cannot_be_meant_are_refused_without_repeating_them(
     assert "canary" not in str(refused.value)
 
 
+def test_hosts_of_redirects_are_a_json_object_of_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_REDIRECT_HOSTS", '{"front.example": ["*.behind.example"]}')
+    assert Settings().redirect_hosts == {"front.example": ("*.behind.example",)}
+
+
 def test_origins_of_tokens_are_a_json_object_of_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKER_TOKEN_ORIGINS", '{"a.example": ["https://auth.example"]}')
     assert Settings().token_origins == {"a.example": ("https://auth.example",)}

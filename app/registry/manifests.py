@@ -16,6 +16,7 @@ from app.registry.parsing import Parsers
 from app.registry.repository import Remote
 from app.registry.rooms import Room
 from app.registry.scope import Scopes, pulling, pushing
+from app.registry.trails import follow_manifest
 from app.registry.transport import Answer
 from app.registry.urls import manifest_path
 
@@ -158,7 +159,7 @@ async def _ask(remote: Remote, target: str, subject: Subject, scopes: Scopes, ro
         limit=remote.services.limits.manifest_bytes,
         room=room,
     )
-    answer = await remote.call(request, scopes)
+    answer = await follow_manifest(remote, request, await remote.call(request, scopes))
     if answer.status not in {_OK, _NOT_FOUND}:
         raise refusal(answer.status, answer.headers, answer.body, subject, doing=f"the GET of {subject}")
     return answer

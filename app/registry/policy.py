@@ -20,6 +20,8 @@ _KNOWN_TOKEN_ORIGINS: Mapping[str, frozenset[str]] = {
     "docker.io": frozenset({"https://auth.docker.io"}),
     "registry.gitlab.com": frozenset({"https://gitlab.com"}),
 }
+# A front for the registries of Google's regions, which answers each GET of a manifest with a redirect.
+_KNOWN_REDIRECT_HOSTS: Mapping[str, tuple[str, ...]] = {"registry.k8s.io": ("*.pkg.dev",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,8 @@ class AccessPolicy:
     `registries` are patterns of the same kind: when there are any, no other registry may be named, and so
     are `receivers` for webhooks.
     `token_origins` maps a registry to the origins, such as `https://auth.example.com`, that may be given its
-    credentials.
+    credentials. `redirect_hosts` maps a registry to patterns of the hosts where its manifests may lie; blobs
+    may lie anywhere.
     """
 
     allowed_networks: tuple[Network, ...] = ()
@@ -40,6 +43,7 @@ class AccessPolicy:
     receivers: tuple[str, ...] = ()
     allow_loopback: bool = False
     token_origins: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    redirect_hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def parse(
@@ -51,6 +55,7 @@ class AccessPolicy:
         receivers: Iterable[str] = (),
         allow_loopback: bool = False,
         token_origins: Mapping[str, Iterable[str]] | None = None,
+        redirect_hosts: Mapping[str, Iterable[str]] | None = None,
     ) -> AccessPolicy:
         """The policy from an operator's texts; raises ValueError for what is not a network or an origin."""
         return cls(
@@ -62,6 +67,10 @@ class AccessPolicy:
             token_origins={
                 canonical_registry(host): frozenset(_parse_origin(text) for text in origins)
                 for host, origins in (token_origins or {}).items()
+            },
+            redirect_hosts={
+                canonical_registry(host): tuple(canonical_registry(pattern) for pattern in patterns)
+                for host, patterns in (redirect_hosts or {}).items()
             },
         )
 
@@ -115,6 +124,12 @@ class AccessPolicy:
         host = canonical_registry(registry)
         listed = self.token_origins.get(host, frozenset())
         return origin in listed or origin in _KNOWN_TOKEN_ORIGINS.get(host, frozenset())
+
+    def may_redirect(self, registry: str, host: str) -> bool:
+        """Whether a registry's manifests may lie on another host; nothing but the question goes there."""
+        name = canonical_registry(registry)
+        patterns = (*self.redirect_hosts.get(name, ()), *_KNOWN_REDIRECT_HOSTS.get(name, ()))
+        return any(_covers(pattern, host.lower()) for pattern in patterns)
 
     def _is_allowed(self, address: Address) -> bool:
         inner = address.ipv4_mapped if isinstance(address, IPv6Address) else None

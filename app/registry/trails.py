@@ -14,7 +14,7 @@ from app.registry.scope import pulling
 from app.registry.transport import Answer, Request
 from app.registry.urls import blob_path, redirect_target
 
-__all__ = ["REDIRECTS", "Trail", "blob_subject", "download_request"]
+__all__ = ["REDIRECTS", "Trail", "blob_subject", "download_request", "follow_manifest"]
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _UNAUTHORIZED = 401
@@ -42,6 +42,23 @@ async def download_request(
         room=room,
         is_raw=True,
     )
+
+
+async def follow_manifest(remote: Remote, request: Request, answer: Answer) -> Answer:
+    """The answer where a manifest lies, if the operator knows of that place; else what the registry said.
+
+    Its bytes are hashed like all others, and no credential goes there.
+    """
+    policy = remote.services.policy
+    for _ in range(remote.services.limits.redirects):
+        if answer.status not in REDIRECTS or len(answer.headers.getall("Location", [])) != 1:
+            break
+        following = _redirected(remote, request, answer)
+        if not policy.may_redirect(remote.registry, following.url.authority):
+            break
+        request = replace(following, authorization=None, is_raw=True)
+        answer = await remote.services.door.call(request)
+    return answer
 
 
 class Trail:

@@ -161,6 +161,7 @@ def _client(settings: Settings, limits: Limits) -> RegistryClient:
             receivers=settings.receivers,
             allow_loopback=settings.loopback_allowed,
             token_origins=settings.token_origins,
+            redirect_hosts=settings.redirect_hosts,
         ),
         limits=replace(
             limits,

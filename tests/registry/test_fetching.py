@@ -15,7 +15,7 @@ from app.oci.descriptor import Descriptor
 from app.oci.digest import digest_of, parse_digest
 from app.oci.manifest import ImageManifest, Index
 from app.oci.reference import Reference, parse_reference
-from app.registry.client import AccessPolicy, Credential, RegistryClient
+from app.registry.client import Access, AccessPolicy, Credential, FetchedManifest, RegistryClient
 from tests.support.clients import (
     INSECURE,
     LOOPBACK,
@@ -607,3 +607,42 @@ async def test_a_connection_that_is_not_made_in_time_is_tried_again() -> None:
     ):
         assert await client.head_manifest(reference_at(double, "app:1"), INSECURE) is None
     assert set(asked) == {"localhost"}
+
+
+async def fetch_behind(front: RegistryDouble, *listed: str, auth: Access = INSECURE) -> FetchedManifest:
+    policy = replace(LOOPBACK, redirect_hosts={front.host: listed})
+    async with RegistryClient(policy, limits=QUICK) as client:
+        return await client.fetch_manifest(reference_at(front, "app:1"), auth)
+
+
+async def test_manifests_may_lie_where_the_operator_says() -> None:
+    """As those of registry.k8s.io do; no credential goes there, and what comes is hashed."""
+    image = make_image()
+    user = {"user": "canary-5ecret"}
+    async with RegistryDouble(auth="basic", users=user) as front, RegistryDouble() as behind:
+        plant(front, "app", "1", image)
+        plant(behind, "app", "1", image)
+        front.misbehave(Redirect(behind.base_url + "{target}"), path="/manifests/", times=None)
+        access = signed_in(front.host, Credential("user", user["user"]))
+        assert (await fetch_behind(front, behind.host, auth=access)).raw.raw == image.raw
+        (asked,) = behind.journal
+        assert "Authorization" not in asked.headers
+        behind.misbehave(FlippedByte(), path="/manifests/", times=None)
+        with pytest.raises(errors.SourceUnusable):
+            await fetch_behind(front, behind.host, auth=access)
+
+
+async def test_a_redirect_of_a_manifest_to_elsewhere_is_followed_by_nobody(registry: RegistryDouble) -> None:
+    async with RegistryDouble() as elsewhere:
+        plant(elsewhere, "app", "1", make_image())
+        registry.misbehave(Redirect(elsewhere.base_url + "{target}"), path="/manifests/", times=None)
+        with pytest.raises(errors.NotARegistry):
+            await fetch_behind(registry, "other.test")
+        assert not elsewhere.journal
+
+
+async def test_redirects_of_manifests_come_to_an_end(registry: RegistryDouble) -> None:
+    registry.misbehave(Redirect(registry.base_url + "{target}"), path="/manifests/", times=None)
+    with pytest.raises(errors.NotARegistry):
+        await fetch_behind(registry, registry.host)
+    assert len(registry.received("GET", "/manifests/")) == 1 + QUICK.redirects

@@ -94,6 +94,14 @@ def test_loopback_hosts_may_be_insecure_only_in_the_embedded_mode() -> None:
     assert not LOOPBACK.may_be_insecure("10.0.0.1")
 
 
+def test_redirects_of_manifests_belong_to_their_registry() -> None:
+    policy = AccessPolicy.parse(redirect_hosts={"Front.test": ["*.behind.test"]})
+    assert policy.may_redirect("front.test:443", "eu.behind.test")
+    assert not policy.may_redirect("other.test", "eu.behind.test")
+    assert not policy.may_redirect("front.test", "evilbehind.test")
+    assert policy.may_redirect("registry.k8s.io", "us-west1-docker.pkg.dev")
+
+
 def test_token_origins_belong_to_their_registry() -> None:
     policy = AccessPolicy.parse(
         token_origins={"Reg.example.com": ["auth.example.com", "https://b.test:8443/x"]}
