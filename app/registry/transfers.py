@@ -130,6 +130,7 @@ class Transfer:
             if upload.offset < size:
                 await self._download.start(upload.offset, pace.hold)
         pace.end()
+        self._body = _Body("PUT", 0)
         return await upload.finish(self._blob)
 
     def _relay(self, body: _Body, pace: Pace) -> Relay:
@@ -177,11 +178,12 @@ class Transfer:
         return is_too_large and self._note_smaller()
 
     def _note_smaller(self) -> bool:
-        """What was sent may be smaller by now: other blobs learn the same."""
+        """False when nothing smaller may be sent than what was; other blobs learn the same."""
         method, size = self._body
-        if size <= _LEAST_CHUNK:
+        least = max(_LEAST_CHUNK, self._upload.least_chunk if self._upload is not None else 0)
+        smaller = max(min(self._limits.chunk_bytes, size // 2), least)
+        if smaller >= size:
             return False
-        smaller = min(self._limits.chunk_bytes, max(size // 2, _LEAST_CHUNK))
         self._target.services.habits.note_largest_body(self._target.registry, method, smaller)
         return True
 

@@ -1,0 +1,65 @@
+"""Transfers to registries that take little at a time, keep little of it, or only say so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app import errors
+from app.registry.client import Limits, RegistryClient
+from tests.support.clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, target_at
+from tests.support.fault_table.faults import TooLarge
+from tests.support.images import Image, make_image, plant
+from tests.support.registry import RegistryDouble, WithHeaders
+
+UPLOAD = "/blobs/uploads/."
+IMAGE = make_image(layers=1, seed="transfers")
+
+
+@pytest.fixture
+async def source() -> AsyncIterator[RegistryDouble]:
+    async with RegistryDouble() as double:
+        yield double
+
+
+async def copy(
+    source: RegistryDouble,
+    target: RegistryDouble,
+    image: Image = IMAGE,
+    *,
+    limits: Limits = QUICK,
+    path: str = "dst",
+) -> None:
+    plant(source, "src", "1", image)
+    async with RegistryClient(LOOPBACK, limits=limits) as client, asyncio.timeout(30):
+        await push_one(client, target_at(target, path, [image]), [child_at(source, "src", image)], INSECURE)
+
+
+# --- how much at a time ---
+
+
+async def test_a_registry_that_takes_less_than_it_wants_at_least_is_not_asked_for_ever(
+    source: RegistryDouble, registry: RegistryDouble
+) -> None:
+    registry.misbehave(TooLarge(512, 413), times=None)
+    registry.misbehave(
+        WithHeaders({"OCI-Chunk-Min-Length": "700"}), method="POST", path="/uploads/$", times=None
+    )
+    with pytest.raises(errors.RegistryRejected):
+        await copy(source, registry)
+    assert len(registry.received(path=UPLOAD)) < 10
+
+
+async def test_an_end_that_is_refused_as_too_large_is_not_asked_for_with_less(
+    source: RegistryDouble, registry: RegistryDouble
+) -> None:
+    """There is nothing in it that could be less."""
+    registry.misbehave(TooLarge(512, 413), times=None)
+    registry.misbehave(TooLarge(-1, 413), method="PUT", path=UPLOAD, times=None)
+    image = make_image(layers=[1024], config=IMAGE.config.ljust(1024))
+    with pytest.raises(errors.RegistryRejected):
+        await copy(source, registry, image)
+    whole_and_end = 2
+    assert len(registry.received("PUT", UPLOAD)) <= whole_and_end * len(IMAGE.blobs)
