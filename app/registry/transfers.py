@@ -121,12 +121,15 @@ class Transfer:
             answer = await upload.patch(chunk, self._relay(_Body("PATCH", chunk), pace))
             if not answer.is_success:
                 return answer
-            if not begun < upload.offset <= self._download.position:
+            if begun < upload.offset <= begun + chunk:
+                self._advance(upload.offset)
+            if upload.offset != begun + chunk:
+                # It counts as an attempt: bytes that are sent to be dropped would go on for ever.
                 raise errors.RegistryUnavailable(
-                    f"{self._target.registry} lost its place in the upload of {self._blob.digest}",
+                    f"{self._target.registry} kept other bytes of the upload of {self._blob.digest} than "
+                    "it was sent",
                     **self._target.subject().members,
                 )
-            self._advance(upload.offset)
             if upload.offset < size:
                 await self._download.start(upload.offset, pace.hold)
         pace.end()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -12,10 +13,25 @@ from app.registry.client import Limits, RegistryClient
 from tests.support.clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, target_at
 from tests.support.fault_table.faults import TooLarge
 from tests.support.images import Image, make_image, plant
-from tests.support.registry import RegistryDouble, WithHeaders
+from tests.support.registry import Fault, RegistryDouble, WithHeaders
+from tests.support.registry_double.wire import Answer, Exchange
 
 UPLOAD = "/blobs/uploads/."
 IMAGE = make_image(layers=1, seed="transfers")
+
+
+@dataclass(frozen=True, slots=True)
+class Forgets(Fault):
+    """Of each chunk so many bytes are kept, and that is said with a success."""
+
+    registry: RegistryDouble
+    kept: int
+
+    def spoil(self, answer: Answer, exchange: Exchange) -> Answer:
+        repository, _, identity = exchange.request.path.removeprefix("/v2/").partition("/blobs/uploads/")
+        upload = self.registry.content.at(repository).uploads[identity]
+        del upload.data[len(upload.data) - max(0, exchange.received.body_size - self.kept) :]
+        return answer.with_headers(Range=upload.range)
 
 
 @pytest.fixture
@@ -63,3 +79,30 @@ async def test_an_end_that_is_refused_as_too_large_is_not_asked_for_with_less(
         await copy(source, registry, image)
     whole_and_end = 2
     assert len(registry.received("PUT", UPLOAD)) <= whole_and_end * len(IMAGE.blobs)
+
+
+# --- what is kept ---
+
+
+async def test_a_registry_that_keeps_two_bytes_of_each_chunk_is_given_up(
+    source: RegistryDouble, registry: RegistryDouble
+) -> None:
+    image = make_image(layers=[200_000], seed="creep")
+    registry.misbehave(TooLarge(512, 413), method="PUT", times=None)
+    registry.misbehave(Forgets(registry, 2), method="PATCH", path=UPLOAD, times=None)
+    with pytest.raises(errors.RegistryUnavailable, match="kept other bytes"):
+        await copy(source, registry, image)
+    assert len(registry.received("PATCH")) <= QUICK.attempts
+
+
+async def test_a_registry_that_keeps_enough_of_each_chunk_gets_there(
+    source: RegistryDouble, registry: RegistryDouble
+) -> None:
+    """However often it does so: what is kept restores the attempts."""
+    image = make_image(layers=[2000], config=IMAGE.config.ljust(400), seed="enough")
+    limits = replace(QUICK, resume_bytes=200, chunk_bytes=500)
+    registry.misbehave(TooLarge(512, 413), method="PUT", times=None)
+    registry.misbehave(Forgets(registry, 300), method="PATCH", path=UPLOAD, times=None)
+    await copy(source, registry, image, limits=limits)
+    assert len(registry.received("PATCH")) > QUICK.attempts
+    assert registry.blobs("dst") == set(image.blobs)
