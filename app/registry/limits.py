@@ -35,6 +35,8 @@ class Limits:
     """A copy that broke goes on from there if so much is saved by it; so much more restores its retries."""
     chunk_bytes: int = 4 * _MIB
     """What a registry that refuses larger bodies is sent at a time, until it refuses that too."""
+    least_remembered_body: int = _MIB
+    """For others it is remembered of no registry that it takes less at a time than this."""
     attempts: int = 4
     backoff_seconds: float = 0.25
     longest_backoff_seconds: float = 5.0

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
 from collections.abc import Callable
-from typing import NamedTuple
 
 from app import errors
 from app.oci.descriptor import Descriptor
+from app.registry.body_sizes import Body, BodySizes
 from app.registry.downloads import Download
 from app.registry.relay import Pace, Relay
 from app.registry.repository import Remote
@@ -27,16 +26,8 @@ _BAD_REQUEST, _UNAUTHORIZED, _NOT_FOUND, _TOO_LARGE, _WRONG_RANGE = 400, 401, 40
 # An upload that the registry lost, or that is elsewhere than we think: it is found, or a new one is opened.
 _LOST = frozenset({_NOT_FOUND, _WRONG_RANGE})
 _LOST_CODES = frozenset({"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"})
-_LEAST_CHUNK = 256
 
 Trouble = Answer | errors.RegistryError
-
-
-class _Body(NamedTuple):
-    """What was sent last."""
-
-    method: str
-    size: int
 
 
 class Transfer:
@@ -60,7 +51,8 @@ class Transfer:
         self._renewals = 0
         self._furthest = 0
         self._may_be_mixed = False
-        self._body = _Body("PUT", 0)
+        self._sizes = BodySizes(target)
+        self._body = Body("PUT", 0)
 
     async def perform(self, upload: Upload | None) -> None:
         """`upload` is one that is open already, such as a declined mount leaves."""
@@ -81,11 +73,15 @@ class Transfer:
             slot = self._target.services.door.upload_slot(self._upload.location)
             async with slot, asyncio.timeout(None) as deadline:
                 answer = await self._send(self._upload, Pace(deadline, self._limits))
-            return None if await self._is_success(answer) else answer
+            is_success = await self._is_success(answer)
         except TimeoutError:
             return self._stood_still()
         except errors.BrokerError as error:
             return await self._trouble_of(error)
+        if not is_success:
+            return answer
+        self._sizes.note_end()
+        return None
 
     async def _send(self, upload: Upload, pace: Pace) -> Answer:
         try:
@@ -114,16 +110,17 @@ class Transfer:
 
     async def _write(self, upload: Upload, pace: Pace) -> Answer:
         size = self._blob.size
-        if upload.offset == 0 and size <= self._largest("PUT"):
-            return await upload.put(self._blob, self._relay(_Body("PUT", size), pace))
+        if upload.offset == 0 and size <= self._sizes.largest("PUT"):
+            return await upload.put(self._blob, self._relay(Body("PUT", size), pace))
         while (begun := upload.offset) < size:
-            chunk = min(size - begun, max(self._chunk(), upload.least_chunk))
-            answer = await upload.patch(chunk, self._relay(_Body("PATCH", chunk), pace))
+            chunk = min(size - begun, max(self._sizes.chunk, upload.least_chunk))
+            answer = await upload.patch(chunk, self._relay(Body("PATCH", chunk), pace))
             if not answer.is_success:
                 return answer
             if begun < upload.offset <= begun + chunk:
                 self._advance(upload.offset)
             if upload.offset != begun + chunk:
+                self._sizes.note_kept(upload.offset - begun)
                 # It counts as an attempt: bytes that are sent to be dropped would go on for ever.
                 raise errors.RegistryUnavailable(
                     f"{self._target.registry} kept other bytes of the upload of {self._blob.digest} than "
@@ -133,10 +130,10 @@ class Transfer:
             if upload.offset < size:
                 await self._download.start(upload.offset, pace.hold)
         pace.end()
-        self._body = _Body("PUT", 0)
+        self._body = Body("PUT", 0)
         return await upload.finish(self._blob)
 
-    def _relay(self, body: _Body, pace: Pace) -> Relay:
+    def _relay(self, body: Body, pace: Pace) -> Relay:
         self._body = body
         pace.start()
         return Relay(self._download, body.size, pace, self._on_position)
@@ -175,27 +172,11 @@ class Transfer:
         """Learns to send less at a time to a registry that calls bodies too large."""
         if isinstance(trouble, errors.RegistryError):
             return False
-        # Registries that take no whole blob of this size say so of its range, too.
-        is_whole = self._body.method == "PUT"
-        is_too_large = trouble.status == _TOO_LARGE or (trouble.status == _WRONG_RANGE and is_whole)
-        return is_too_large and self._note_smaller()
+        return self._sizes.shrink(trouble.status, self._body, self._least_chunk)
 
-    def _note_smaller(self) -> bool:
-        """False when nothing smaller may be sent than what was; other blobs learn the same."""
-        method, size = self._body
-        least = max(_LEAST_CHUNK, self._upload.least_chunk if self._upload is not None else 0)
-        smaller = max(min(self._limits.chunk_bytes, size // 2), least)
-        if smaller >= size:
-            return False
-        self._target.services.habits.note_largest_body(self._target.registry, method, smaller)
-        return True
-
-    def _largest(self, method: str) -> int:
-        largest = self._target.services.habits.largest_body(self._target.registry, method)
-        return sys.maxsize if largest is None else largest
-
-    def _chunk(self) -> int:
-        return min(self._largest("PUT"), self._largest("PATCH"))
+    @property
+    def _least_chunk(self) -> int:
+        return self._upload.least_chunk if self._upload is not None else 0
 
     async def _wait_or_raise(self, trouble: Trouble) -> None:
         error: errors.BrokerError
@@ -244,7 +225,7 @@ class Transfer:
             self._may_be_mixed = True
             self._advance(upload.offset)
             if status == _WRONG_RANGE and upload.offset == believed:
-                self._note_smaller()
+                self._sizes.note_too_large(self._body, upload.least_chunk)
 
     def _advance(self, offset: int) -> None:
         """So much progress restores the retries: what breaks now and then gets there in the end."""

@@ -70,7 +70,7 @@ def check_whole(scene: Scene) -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.row} | {case.does} | {case.ends}")
 async def test_a_fault_of_real_registries(case: Case, record_property: Callable[[str, object], None]) -> None:
     record_property(FAULT, [case.row, case.does, case.ends])
-    limits = replace(QUICK, call_seconds=case.call_seconds)
+    limits = replace(QUICK, call_seconds=case.call_seconds, chunk_bytes=case.chunk_bytes)
     async with arranged(case) as scene, RegistryClient(LOOPBACK, limits=limits) as client:
         if case.comes is None:
             scene.outcome = await act(case, scene, client)

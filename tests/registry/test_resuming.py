@@ -16,6 +16,7 @@ from app.registry.copy import CopyResult, Step, StepName
 from tests.support.clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, target_at
 from tests.support.cutting_line import CuttingLine, cutting_line
 from tests.support.docker_registry import BINARY, DockerRegistry
+from tests.support.fault_table.faults import TooLarge
 from tests.support.images import make_image, plant, seed
 from tests.support.registry import (
     CutUpload,
@@ -369,9 +370,9 @@ async def test_a_range_too_large_for_a_patch_is_made_smaller(
 async def test_a_whole_blob_refused_as_a_range_is_sent_in_chunks(
     source: RegistryDouble, registry: RegistryDouble
 ) -> None:
-    registry.misbehave(Status(416), method="PUT", path=UPLOAD)
+    registry.misbehave(TooLarge(4 * MIB, 416), times=None)
     await copy(source, registry)
-    assert registry.received("PATCH")
+    assert max(r.body_size for r in registry.received("PATCH")) <= 4 * MIB
     check_arrived(registry)
 
 

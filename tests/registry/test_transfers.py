@@ -13,11 +13,11 @@ from app.registry.client import Limits, RegistryClient
 from tests.support.clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, target_at
 from tests.support.fault_table.faults import TooLarge
 from tests.support.images import Image, make_image, plant
-from tests.support.registry import Fault, RegistryDouble, WithHeaders
+from tests.support.registry import Fault, RegistryDouble, Status, WithHeaders
 from tests.support.registry_double.wire import Answer, Exchange
 
 UPLOAD = "/blobs/uploads/."
-IMAGE = make_image(layers=1, seed="transfers")
+IMAGE = make_image(layers=[1024], config=make_image().config.ljust(1024), seed="transfers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +74,51 @@ async def test_an_end_that_is_refused_as_too_large_is_not_asked_for_with_less(
     """There is nothing in it that could be less."""
     registry.misbehave(TooLarge(512, 413), times=None)
     registry.misbehave(TooLarge(-1, 413), method="PUT", path=UPLOAD, times=None)
-    image = make_image(layers=[1024], config=IMAGE.config.ljust(1024))
     with pytest.raises(errors.RegistryRejected):
-        await copy(source, registry, image)
+        await copy(source, registry)
     whole_and_end = 2
     assert len(registry.received("PUT", UPLOAD)) <= whole_and_end * len(IMAGE.blobs)
+
+
+async def test_one_416_to_a_small_blob_is_no_word_on_sizes(
+    source: RegistryDouble, registry: RegistryDouble
+) -> None:
+    registry.misbehave(Status.oci(416, "RANGE_INVALID", "resumed at wrong offset"), method="PUT", path=UPLOAD)
+    await copy(source, registry)
+    assert not registry.received("PATCH")
+
+
+async def test_a_413_that_is_meant_for_one_repository_slows_no_other(
+    source: RegistryDouble, registry: RegistryDouble
+) -> None:
+    full = "/v2/full" + UPLOAD
+    registry.misbehave(Status.oci(413, "DENIED", "quota"), path=full, times=None)
+    plant(source, "src", "1", IMAGE)
+    children = [child_at(source, "src", IMAGE)]
+    async with RegistryClient(LOOPBACK, limits=replace(QUICK, least_remembered_body=1)) as client:
+        with pytest.raises(errors.RegistryRejected):
+            await push_one(client, target_at(registry, "full", [IMAGE]), children, INSECURE)
+        assert registry.received("PATCH")
+        registry.forget()
+        await push_one(client, target_at(registry, "dst", [IMAGE]), children, INSECURE)
+    assert not registry.received("PATCH")
+
+
+async def test_what_is_remembered_of_a_registry_is_no_less_than_a_mebibyte(
+    source: RegistryDouble, registry: RegistryDouble
+) -> None:
+    other = make_image(layers=[5000], seed="other")
+    plant(source, "src", "1", IMAGE)
+    plant(source, "other", "1", other)
+    async with RegistryClient(LOOPBACK, limits=QUICK) as client:
+        rule = registry.misbehave(TooLarge(512, 413), times=None)
+        goal = target_at(registry, "dst", [IMAGE])
+        await push_one(client, goal, [child_at(source, "src", IMAGE)], INSECURE)
+        rule.stop()
+        registry.forget()
+        goal = target_at(registry, "dst", [other])
+        await push_one(client, goal, [child_at(source, "other", other)], INSECURE)
+    assert not registry.received("PATCH")
 
 
 # --- what is kept ---
@@ -99,7 +139,7 @@ async def test_a_registry_that_keeps_enough_of_each_chunk_gets_there(
     source: RegistryDouble, registry: RegistryDouble
 ) -> None:
     """However often it does so: what is kept restores the attempts."""
-    image = make_image(layers=[2000], config=IMAGE.config.ljust(400), seed="enough")
+    image = make_image(layers=[2000], seed="enough")
     limits = replace(QUICK, resume_bytes=200, chunk_bytes=500)
     registry.misbehave(TooLarge(512, 413), method="PUT", times=None)
     registry.misbehave(Forgets(registry, 300), method="PATCH", path=UPLOAD, times=None)

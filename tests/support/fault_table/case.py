@@ -95,6 +95,7 @@ class Case:
     proves: Prove = anything
     double: Mapping[str, Any] = field(default_factory=dict)
     call_seconds: float = QUICK.call_seconds
+    chunk_bytes: int = QUICK.chunk_bytes
 
     @property
     def ends(self) -> str:
