@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, AsyncExitStack
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from app import errors
 from app.oci.descriptor import Descriptor
@@ -24,7 +24,13 @@ __all__ = ["Download"]
 _OK, _PARTIAL, _UNSATISFIABLE = 200, 206, 416
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19}|\*)", re.ASCII | re.IGNORECASE)
 
-OnWait = Callable[[float], None]
+
+class Waiting(Protocol):
+    """Who watches that bytes keep moving, and has to know when none can."""
+
+    def hold(self, seconds: float) -> None: ...
+
+    def queueing(self) -> AbstractContextManager[None]: ...
 
 
 class Download:
@@ -66,10 +72,10 @@ class Download:
         """The offset of the next byte that is given."""
         return self._digest.position - len(self._held) + self._skip
 
-    async def start(self, offset: int, on_wait: OnWait) -> None:
+    async def start(self, offset: int, waiting: Waiting) -> None:
         """Makes sure that the blob can be had, from an offset at or before the position.
 
-        `on_wait` is told here and below of the seconds that retries wait.
+        `waiting` is told here and below of what is waited for, and of the seconds that retries wait.
         """
         async with self._lock:
             if offset != self.position:
@@ -79,13 +85,13 @@ class Download:
             if not self._blob.size:
                 self._accept(b"")
             elif not self._held and self._chunks is None:
-                await self._receive(on_wait)
+                await self._receive(waiting)
 
-    async def read(self, most: int, on_wait: OnWait) -> bytes:
+    async def read(self, most: int, waiting: Waiting) -> bytes:
         """The next bytes, at most so many; none at the end."""
         async with self._lock:
             while not self._held and self.position < self._blob.size:
-                await self._receive(on_wait)
+                await self._receive(waiting)
             given, self._held = self._held[:most], self._held[most:]
             return given
 
@@ -107,30 +113,30 @@ class Download:
         self.failure = None
         return True
 
-    async def _receive(self, on_wait: OnWait) -> None:
+    async def _receive(self, waiting: Waiting) -> None:
         """One chunk, over as many connections as the limits allow."""
         try:
-            while (chunk := await self._try(on_wait)) is None:
+            while (chunk := await self._try(waiting)) is None:
                 pass
             self._accept(chunk)
         except errors.BrokerError as error:
             self.failure = error
             raise
 
-    async def _try(self, on_wait: OnWait) -> bytes | None:
+    async def _try(self, waiting: Waiting) -> bytes | None:
         try:
-            return await self._take()
+            return await self._take(waiting)
         except errors.RegistryError as error:
             await self._close()
             wait = self._plan_or_raise(error)
-        on_wait(wait)
+        waiting.hold(wait)
         await asyncio.sleep(wait)
         return None
 
-    async def _take(self) -> bytes:
+    async def _take(self, waiting: Waiting) -> bytes:
         try:
             if self._chunks is None:
-                self._chunks = await self._open(self._digest.position)
+                self._chunks = await self._open(self._digest.position, waiting)
             chunk = await anext(self._chunks, b"")
         except FAILURES as error:
             raise translate(error, self._subject) from error
@@ -172,14 +178,15 @@ class Download:
 
     # --- connections ---
 
-    async def _open(self, offset: int) -> AsyncIterator[bytes]:
+    async def _open(self, offset: int, waiting: Waiting) -> AsyncIterator[bytes]:
         """A new connection to the bytes from an offset on (RFC 9110, section 14)."""
         wants_part = offset > 0 and self._may_ask_for_part
         headers = {"Range": f"bytes={offset}-"} if wants_part else {}
         request = await download_request(self._source, self._blob, headers=headers)
         trail = Trail(self._source)
         while True:
-            opened = await self._stream.enter_async_context(self._source.services.door.open(request))
+            opening = self._source.services.door.open(request, waiting.queueing)
+            opened = await self._stream.enter_async_context(opening)
             self._was_resumed |= offset > 0
             if opened.status == _PARTIAL and self._is_right_part(opened.headers.get("Content-Range"), offset):
                 return opened.chunks
@@ -194,7 +201,7 @@ class Download:
             await self._close()
             if is_useless:
                 self._may_ask_for_part = False
-                return await self._open(offset)
+                return await self._open(offset, waiting)
             request = await trail.follow(request, answer)
 
     def _is_right_part(self, said: str | None, offset: int) -> bool:

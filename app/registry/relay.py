@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from app.registry.downloads import Download
 from app.registry.limits import Limits
@@ -18,6 +19,7 @@ class Pace:
         self._deadline = deadline
         self._limits = limits
         self._passed = 0
+        self._seconds = limits.stall_seconds
 
     def start(self) -> None:
         self._move(self._limits.stall_seconds)
@@ -25,6 +27,15 @@ class Pace:
     def hold(self, seconds: float) -> None:
         """Nothing is expected to move for so long."""
         self._move(self._limits.stall_seconds + seconds)
+
+    @contextmanager
+    def queueing(self) -> Iterator[None]:
+        """While others are before us nothing is expected at all; then what was before."""
+        self._reschedule(None)
+        try:
+            yield
+        finally:
+            self._move(self._seconds)
 
     def passed(self, size: int) -> None:
         self._passed += size
@@ -37,7 +48,13 @@ class Pace:
         self._move(max(self._limits.call_seconds, self._limits.stall_seconds))
 
     def _move(self, seconds: float) -> None:
-        self._deadline.reschedule(asyncio.get_running_loop().time() + seconds)
+        self._seconds = seconds
+        self._reschedule(asyncio.get_running_loop().time() + seconds)
+
+    def _reschedule(self, when: float | None) -> None:
+        # The task that writes a body may still be on its way out when the deadline is over.
+        with suppress(RuntimeError):
+            self._deadline.reschedule(when)
 
 
 class Relay:
@@ -55,7 +72,7 @@ class Relay:
     async def __anext__(self) -> bytes:
         if not self._left:
             raise StopAsyncIteration
-        chunk = await self._download.read(self._left, self._pace.hold)
+        chunk = await self._download.read(self._left, self._pace)
         self._left -= len(chunk)
         self._pace.passed(len(chunk))
         if not self._left:

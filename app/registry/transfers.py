@@ -68,11 +68,9 @@ class Transfer:
     async def _try(self) -> Trouble | None:
         """None when the blob is there, else what came in between."""
         try:
-            # The upload is opened first: it brings the token before the first byte of the body is sent.
-            self._upload = self._upload or await open_upload(self._target)
-            slot = self._target.services.door.upload_slot(self._upload.location)
-            async with slot, asyncio.timeout(None) as deadline:
-                answer = await self._send(self._upload, Pace(deadline, self._limits))
+            base = (await self._target.endpoint()).base
+            async with self._target.services.door.upload_slot(base), asyncio.timeout(None) as deadline:
+                answer = await self._send(Pace(deadline, self._limits))
             is_success = await self._is_success(answer)
         except TimeoutError:
             return self._stood_still()
@@ -83,12 +81,18 @@ class Transfer:
         self._sizes.note_end()
         return None
 
-    async def _send(self, upload: Upload, pace: Pace) -> Answer:
+    async def _send(self, pace: Pace) -> Answer:
         try:
             pace.hold(self._limits.call_seconds)
-            if upload.offset < self._blob.size or not self._blob.size:
-                await self._download.start(upload.offset, pace.hold)
-            answer = await self._write(upload, pace)
+            offset = self._upload.offset if self._upload is not None else 0
+            if offset < self._blob.size or not self._blob.size:
+                await self._download.start(offset, pace)
+            # Sessions end by themselves: none is opened before there is something to send. Its opening brings
+            # the token before the first byte of the body is sent.
+            if self._upload is None:
+                with pace.queueing():
+                    self._upload = await open_upload(self._target)
+            answer = await self._write(self._upload, pace)
         finally:
             # Who waits for a slot holds no connection to a source that others may be waiting for.
             await self._download.release()
@@ -111,10 +115,10 @@ class Transfer:
     async def _write(self, upload: Upload, pace: Pace) -> Answer:
         size = self._blob.size
         if upload.offset == 0 and size <= self._sizes.largest("PUT"):
-            return await upload.put(self._blob, self._relay(Body("PUT", size), pace))
+            return await upload.put(self._blob, self._relay(Body("PUT", size), pace), pace.queueing)
         while (begun := upload.offset) < size:
             chunk = min(size - begun, max(self._sizes.chunk, upload.least_chunk))
-            answer = await upload.patch(chunk, self._relay(Body("PATCH", chunk), pace))
+            answer = await upload.patch(chunk, self._relay(Body("PATCH", chunk), pace), pace.queueing)
             if not answer.is_success:
                 return answer
             if begun < upload.offset <= begun + chunk:
@@ -128,7 +132,7 @@ class Transfer:
                     **self._target.subject().members,
                 )
             if upload.offset < size:
-                await self._download.start(upload.offset, pace.hold)
+                await self._download.start(upload.offset, pace)
         pace.end()
         self._body = Body("PUT", 0)
         return await upload.finish(self._blob)

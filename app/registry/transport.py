@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
@@ -23,7 +23,10 @@ from app.registry.retries import Outcome, is_passing, parse_retry_after, plan_re
 from app.registry.rooms import Room
 from app.registry.urls import Url
 
-__all__ = ["Answer", "Door", "Request", "read_start"]
+__all__ = ["Answer", "Door", "Queueing", "Request", "read_start"]
+
+# Gives what is entered while a request waits for others.
+Queueing = Callable[[], AbstractContextManager[None]]
 
 _log = logging.getLogger(__name__)
 
@@ -122,16 +125,19 @@ class Door:
     def upload_slot(self, url: Url) -> asyncio.Semaphore:
         """What is held while a blob is sent there, from before its source is opened.
 
-        Who holds one waits for a download at most, and downloads wait for nothing: copies in opposite
-        directions can't block each other, and long ones don't keep small requests waiting.
+        Who holds one waits for a download, and who has that for single requests, which wait for neither:
+        copies in opposite directions can't block each other, and long ones don't keep small requests waiting.
         """
         return self._uploads.of(url.authority)
 
-    async def send(self, request: Request, body: AsyncIterator[bytes]) -> Answer:
+    async def send(
+        self, request: Request, body: AsyncIterator[bytes], queueing: Queueing = nullcontext
+    ) -> Answer:
         """A request with a streamed body, made once; how long it may take is its caller's to watch."""
         self._admit(request)
         budget = self._budgets.of(request.subject.registry)
-        sent = await budget.admit(request.subject)
+        with queueing():
+            sent = await budget.admit(request.subject)
         with _translated(request):
             pool = self._pool(request)
             async with pool.stream(request.method, request.url, request.all_headers, body) as opened:
@@ -140,12 +146,16 @@ class Door:
         return answer
 
     @asynccontextmanager
-    async def open(self, request: Request) -> AsyncIterator[Opened]:
-        """An answer whose body is read by the caller, as it comes; made once."""
+    async def open(self, request: Request, queueing: Queueing = nullcontext) -> AsyncIterator[Opened]:
+        """An answer whose body is read by the caller, as it comes; made once.
+
+        `queueing` is entered while others are before it, which is no fault of those whose bytes these are.
+        """
         self._admit(request)
         budget = self._budgets.of(request.subject.registry)
-        async with self._downloads.of(request.url.authority):
-            sent = await budget.admit(request.subject)
+        async with _entered(self._downloads.of(request.url.authority), queueing):
+            with queueing():
+                sent = await budget.admit(request.subject)
             with _translated(request):
                 async with asyncio.timeout(self._limits.call_seconds) as deadline:
                     pool = self._pool(request)
@@ -221,6 +231,16 @@ class _Gates:
         if gate is None:
             gate = self._gates[host] = asyncio.Semaphore(self._width)
         return gate
+
+
+@asynccontextmanager
+async def _entered(gate: asyncio.Semaphore, queueing: Queueing) -> AsyncIterator[None]:
+    with queueing():
+        await gate.acquire()
+    try:
+        yield
+    finally:
+        gate.release()
 
 
 @contextmanager

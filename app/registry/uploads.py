@@ -17,7 +17,7 @@ from app.registry.errors import write_refusal
 from app.registry.repository import Remote
 from app.registry.scope import pushing
 from app.registry.trails import REDIRECTS
-from app.registry.transport import Answer, Request
+from app.registry.transport import Answer, Queueing, Request
 from app.registry.urls import Url, blob_path, upload_location, uploads_path, with_query
 
 __all__ = ["Upload", "accepted_upload", "has_blob", "open_upload", "upload_refusal"]
@@ -40,21 +40,23 @@ class Upload:
     least_chunk: int = 0
     offset: int = 0
 
-    async def put(self, blob: Descriptor, body: Body) -> Answer:
+    async def put(self, blob: Descriptor, body: Body, queueing: Queueing) -> Answer:
         """All of the blob, and the end."""
         headers = {"Content-Length": str(blob.size), "Content-Type": _OCTETS}
-        request = await self._prepare("PUT", self._ending(blob), headers)
-        return await self.target.services.door.send(request, body)
+        with queueing():
+            request = await self._prepare("PUT", self._ending(blob), headers)
+        return await self.target.services.door.send(request, body, queueing)
 
-    async def patch(self, size: int, body: Body) -> Answer:
+    async def patch(self, size: int, body: Body, queueing: Queueing) -> Answer:
         """So many bytes more."""
         headers = {
             "Content-Length": str(size),
             "Content-Range": f"{self.offset}-{self.offset + size - 1}",
             "Content-Type": _OCTETS,
         }
-        request = await self._prepare("PATCH", self.location, headers)
-        answer = await self.target.services.door.send(request, body)
+        with queueing():
+            request = await self._prepare("PATCH", self.location, headers)
+        answer = await self.target.services.door.send(request, body, queueing)
         if answer.is_success:
             self._go_on(request, answer, default=self.offset + size)
         return answer

@@ -13,7 +13,7 @@ from app.registry.client import Limits, RegistryClient
 from tests.support.clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, target_at
 from tests.support.fault_table.faults import TooLarge
 from tests.support.images import Image, make_image, plant
-from tests.support.registry import Fault, RegistryDouble, Status, WithHeaders
+from tests.support.registry import Drip, Fault, Hold, RegistryDouble, Status, WithHeaders
 from tests.support.registry_double.wire import Answer, Exchange
 
 UPLOAD = "/blobs/uploads/."
@@ -51,6 +51,39 @@ async def copy(
     plant(source, "src", "1", image)
     async with RegistryClient(LOOPBACK, limits=limits) as client, asyncio.timeout(30):
         await push_one(client, target_at(target, path, [image]), [child_at(source, "src", image)], INSECURE)
+
+
+# --- before it begins ---
+
+
+async def test_waiting_for_a_download_of_others_is_not_standing_still(
+    source: RegistryDouble, registry: RegistryDouble
+) -> None:
+    image = make_image(layers=[300], seed="queue")
+    plant(source, "src", "1", image)
+    layer = next(digest for digest, data in image.blobs.items() if len(data) == 300)
+    source.misbehave(Drip(0.01), method="GET", path=layer, times=None)
+    limits = replace(QUICK, transfers=1, attempts=1, call_seconds=1.0, stall_seconds=1.0, stall_bytes=1)
+    async with RegistryDouble() as other, RegistryClient(LOOPBACK, limits=limits) as client:
+        async with asyncio.TaskGroup() as group:
+            for double in (registry, other):
+                goal, child = target_at(double, "dst", [image]), child_at(source, "src", image)
+                group.create_task(push_one(client, goal, [child], INSECURE))
+        assert other.blobs("dst") == registry.blobs("dst") == set(image.blobs)
+
+
+async def test_no_upload_is_opened_before_there_is_something_to_send(
+    source: RegistryDouble, registry: RegistryDouble
+) -> None:
+    """Registries end sessions that stand open, and so many at once may be refused."""
+    hold = Hold()
+    source.misbehave(hold, method="GET", path="/blobs/", times=None)
+    copying = asyncio.create_task(copy(source, registry))
+    await hold.reached.wait()
+    assert not registry.received("POST")
+    hold.gate.set()
+    await copying
+    assert registry.blobs("dst") == set(IMAGE.blobs)
 
 
 # --- how much at a time ---
