@@ -17,11 +17,12 @@ from app.registry.errors import FAILURES, translate, was_lost
 from app.registry.repository import Remote
 from app.registry.retries import Outcome, plan_retry
 from app.registry.trails import Trail, blob_subject, download_request
-from app.registry.transport import Answer, read_start
+from app.registry.transport import Answer, Request, read_start
 
 __all__ = ["Download"]
 
 _OK, _PARTIAL, _UNSATISFIABLE = 200, 206, 416
+_STALE = frozenset({400, 401, 403, 404, 410})
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19}|\*)", re.ASCII | re.IGNORECASE)
 
 
@@ -183,7 +184,7 @@ class Download:
         wants_part = offset > 0 and self._may_ask_for_part
         headers = {"Range": f"bytes={offset}-"} if wants_part else {}
         request = await download_request(self._source, self._blob, headers=headers)
-        trail = Trail(self._source)
+        trail, registry_origin = Trail(self._source), request.url.origin
         while True:
             opening = self._source.services.door.open(request, waiting.queueing)
             opened = await self._stream.enter_async_context(opening)
@@ -202,7 +203,17 @@ class Download:
             if is_useless:
                 self._may_ask_for_part = False
                 return await self._open(offset, waiting)
+            if request.url.origin != registry_origin and answer.status in _STALE:
+                raise self._stale(request, answer)
             request = await trail.follow(request, answer)
+
+    def _stale(self, request: Request, answer: Answer) -> errors.RegistryUnavailable:
+        """Addresses elsewhere are signed for a while: the registry gives a new one, if it is asked again."""
+        return errors.RegistryUnavailable(
+            f"{request.url.origin}, to which {self._subject.registry} redirects, answered {answer.status} "
+            f"to the GET of {self._blob.digest}",
+            **self._subject.members,
+        )
 
     def _is_right_part(self, said: str | None, offset: int) -> bool:
         part = _CONTENT_RANGE.fullmatch(said or "")

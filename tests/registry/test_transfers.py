@@ -13,7 +13,7 @@ from app.registry.client import Limits, RegistryClient
 from tests.support.clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, target_at
 from tests.support.fault_table.faults import TooLarge
 from tests.support.images import Image, make_image, plant
-from tests.support.registry import Drip, Fault, Hold, RegistryDouble, Status, WithHeaders
+from tests.support.registry import Drip, Fault, Hold, Redirect, RegistryDouble, Status, WithHeaders
 from tests.support.registry_double.wire import Answer, Exchange
 
 UPLOAD = "/blobs/uploads/."
@@ -84,6 +84,34 @@ async def test_no_upload_is_opened_before_there_is_something_to_send(
     hold.gate.set()
     await copying
     assert registry.blobs("dst") == set(IMAGE.blobs)
+
+
+@pytest.fixture
+async def store(source: RegistryDouble) -> AsyncIterator[RegistryDouble]:
+    """Where the source redirects those who want blobs."""
+    async with RegistryDouble() as double:
+        plant(double, "src", "1", IMAGE)
+        source.misbehave(Redirect(f"{double.base_url}{{target}}"), method="GET", path="/blobs/", times=None)
+        yield double
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+async def test_an_address_that_is_no_longer_good_is_asked_for_anew(
+    source: RegistryDouble, store: RegistryDouble, registry: RegistryDouble, status: int
+) -> None:
+    store.misbehave(Status(status, b"<Error>Request has expired</Error>"), method="GET", path="/blobs/")
+    await copy(source, registry)
+    assert len(source.received("GET", "/blobs/")) == len(IMAGE.blobs) + 1
+    assert registry.blobs("dst") == set(IMAGE.blobs)
+
+
+async def test_addresses_that_are_never_good_are_no_matter_of_credentials(
+    source: RegistryDouble, store: RegistryDouble, registry: RegistryDouble
+) -> None:
+    store.misbehave(Status(403), method="GET", path="/blobs/", times=None)
+    with pytest.raises(errors.RegistryUnavailable, match=f"{store.base_url}.* answered 403"):
+        await copy(source, registry)
+    assert len(source.received("GET", "/blobs/")) <= QUICK.attempts * len(IMAGE.blobs)
 
 
 # --- how much at a time ---
