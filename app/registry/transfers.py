@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from contextlib import suppress
 
 from app import errors
 from app.oci.descriptor import Descriptor
 from app.registry.body_sizes import Body, BodySizes
 from app.registry.downloads import Download
+from app.registry.errors import parse_upstream
 from app.registry.relay import Pace, Relay
 from app.registry.repository import Remote
 from app.registry.retries import Outcome, is_passing, plan_retry
@@ -59,9 +61,7 @@ class Transfer:
         self._upload = upload
         async with self._download:
             while (trouble := await self._try()) is not None:
-                if not (await self._renew(trouble) or self._shrink(trouble)):
-                    await self._wait_or_raise(trouble)
-                if await self._has_arrived(trouble):
+                if await self._has_come_to_good(trouble):
                     return
                 await self._go_back(trouble)
 
@@ -135,7 +135,7 @@ class Transfer:
                 await self._download.start(upload.offset, pace)
         pace.end()
         self._body = Body("PUT", 0)
-        return await upload.finish(self._blob)
+        return await upload.finish(self._blob, pace.queueing)
 
     def _relay(self, body: Body, pace: Pace) -> Relay:
         self._body = body
@@ -162,6 +162,19 @@ class Transfer:
 
     # --- after trouble ---
 
+    async def _has_come_to_good(self, trouble: Trouble) -> bool:
+        """Whether the blob is there all the same; if not there is another attempt, or its error is raised."""
+        if await self._renew(trouble) or self._shrink(trouble):
+            return False
+        error, wait = self._judge(trouble)
+        await asyncio.sleep(wait or 0.0)
+        if await self._has_arrived(trouble, is_last=wait is None):
+            return True
+        if wait is None:
+            raise error
+        self._attempt += 1
+        return False
+
     async def _renew(self, trouble: Trouble) -> bool:
         """Replaces the token that an upload was refused with; False when there is no other."""
         if isinstance(trouble, errors.RegistryError) or trouble.status != _UNAUTHORIZED:
@@ -182,37 +195,39 @@ class Transfer:
     def _least_chunk(self) -> int:
         return self._upload.least_chunk if self._upload is not None else 0
 
-    async def _wait_or_raise(self, trouble: Trouble) -> None:
+    def _judge(self, trouble: Trouble) -> tuple[errors.BrokerError, float | None]:
+        """What it is, and the seconds to wait before the next attempt, if there is one."""
         error: errors.BrokerError
         if isinstance(trouble, Answer):
             error = upload_refusal(self._target, trouble, f"the upload of {self._blob.digest}")
-            is_lost = trouble.status in _LOST or error.members.get("upstream_code") in _LOST_CODES
-            may_pass = error.retryable or is_lost or self._is_spoilt(trouble)
-            outcome = Outcome(may_pass, error.retry_after)
+            may_pass = error.retryable or _is_lost(trouble) or self._is_spoilt(trouble)
         else:
-            error = trouble
-            outcome = Outcome(error.retryable, error.retry_after)
+            error, may_pass = trouble, trouble.retryable
         wait = plan_retry(
-            outcome,
+            Outcome(may_pass, error.retry_after),
             attempt=self._attempt,
             spent=0.0,
             jitter=random.random(),  # noqa: S311 - spreads retries, protects nothing
             limits=self._limits,
         )
-        if wait is None:
-            raise error
-        self._attempt += 1
-        await asyncio.sleep(wait)
+        return error, wait
 
     def _is_spoilt(self, trouble: Trouble) -> bool:
         """Whether a registry may have put the parts of a resumed upload together wrongly."""
         return isinstance(trouble, Answer) and trouble.status == _BAD_REQUEST and self._may_be_mixed
 
-    async def _has_arrived(self, trouble: Trouble) -> bool:
-        """An answer that was lost may have been a yes, which is worth a question where the blob is large."""
-        is_open = isinstance(trouble, errors.RegistryError) or is_passing(trouble.status)
-        is_sent = self._download.position == self._blob.size >= self._limits.resume_bytes
-        return is_open and is_sent and await has_blob(self._target, self._blob)
+    async def _has_arrived(self, trouble: Trouble, *, is_last: bool) -> bool:
+        """An answer that was lost may have been a yes, and so may one that no longer knows of the upload."""
+        if self._download.position == self._blob.size and self._is_open(trouble, is_last=is_last):
+            with suppress(errors.RegistryError):
+                return await has_blob(self._target, self._blob)
+        return False
+
+    def _is_open(self, trouble: Trouble, *, is_last: bool) -> bool:
+        if isinstance(trouble, errors.RegistryError) or _is_lost(trouble):
+            return True
+        # "Later" is worth a question where the blob is large, or nobody tries again.
+        return is_passing(trouble.status) and (is_last or self._blob.size >= self._limits.resume_bytes)
 
     async def _go_back(self, trouble: Trouble) -> None:
         """To what the registry has of this upload, if that is worth a question, or else to a new one."""
@@ -235,3 +250,8 @@ class Transfer:
         """So much progress restores the retries: what breaks now and then gets there in the end."""
         if offset >= self._furthest + self._limits.resume_bytes:
             self._furthest, self._attempt, self._renewals = offset, 1, 0
+
+
+def _is_lost(answer: Answer) -> bool:
+    """Whether the registry does not know of the upload, or not of one that is where we think."""
+    return answer.status in _LOST or parse_upstream(answer.body).code in _LOST_CODES

@@ -131,7 +131,7 @@ class Door:
         return self._uploads.of(url.authority)
 
     async def send(
-        self, request: Request, body: AsyncIterator[bytes], queueing: Queueing = nullcontext
+        self, request: Request, body: AsyncIterator[bytes] | bytes, queueing: Queueing = nullcontext
     ) -> Answer:
         """A request with a streamed body, made once; how long it may take is its caller's to watch."""
         self._admit(request)

@@ -61,11 +61,12 @@ class Upload:
             self._go_on(request, answer, default=self.offset + size)
         return answer
 
-    async def finish(self, blob: Descriptor) -> Answer:
-        """The end, when all bytes are there."""
+    async def finish(self, blob: Descriptor, queueing: Queueing) -> Answer:
+        """The end, when all bytes are there; made once, since a repeat would find no upload any more."""
         headers = {"Content-Length": "0", "Content-Type": _OCTETS}
-        request = await self._prepare("PUT", self._ending(blob), headers)
-        return await self.target.call(request, pushing(self.target.path))
+        with queueing():
+            request = await self._prepare("PUT", self._ending(blob), headers)
+        return await self.target.services.door.send(request, b"", queueing)
 
     async def ask(self) -> bool:
         """Whether the session goes on, from the offset that the registry says.

@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
 import pytest
+from aiohttp.web import BaseRequest
 
 from app import errors
 from app.registry.client import Limits, RegistryClient
 from tests.support.clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, target_at
 from tests.support.fault_table.faults import TooLarge
 from tests.support.images import Image, make_image, plant
-from tests.support.registry import Drip, Fault, Hold, Redirect, RegistryDouble, Status, WithHeaders
+from tests.support.registry import Drip, Fault, Hold, LostReply, Redirect, RegistryDouble, Status, WithHeaders
 from tests.support.registry_double.wire import Answer, Exchange
 
 UPLOAD = "/blobs/uploads/."
@@ -32,6 +33,14 @@ class Forgets(Fault):
         upload = self.registry.content.at(repository).uploads[identity]
         del upload.data[len(upload.data) - max(0, exchange.received.body_size - self.kept) :]
         return answer.with_headers(Range=upload.range)
+
+
+@dataclass(frozen=True, slots=True)
+class EndIsLost(LostReply):
+    """The answer to the request that ends an upload in chunks is lost."""
+
+    def concerns(self, request: BaseRequest) -> bool:
+        return request.method == "PUT" and "/uploads/" in request.path and not request.content_length
 
 
 @pytest.fixture
@@ -207,3 +216,46 @@ async def test_a_registry_that_keeps_enough_of_each_chunk_gets_there(
     await copy(source, registry, image, limits=limits)
     assert len(registry.received("PATCH")) > QUICK.attempts
     assert registry.blobs("dst") == set(image.blobs)
+
+
+# --- what may have arrived all the same ---
+
+
+@pytest.mark.parametrize("in_chunks", [False, True])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Status.oci(404, "BLOB_UPLOAD_UNKNOWN", takes_effect=True),
+        Status(416, takes_effect=True),
+        Status.oci(400, "BLOB_UPLOAD_INVALID", takes_effect=True),
+    ],
+    ids=lambda fault: str(fault.code),
+)
+async def test_an_end_that_took_effect_but_is_refused_is_an_end(
+    source: RegistryDouble, registry: RegistryDouble, fault: Fault, *, in_chunks: bool
+) -> None:
+    """ECR ends an upload with the last chunk, and then knows of none."""
+    if in_chunks:
+        registry.misbehave(TooLarge(512, 413), times=None)
+    registry.misbehave(fault, method="PUT", path=UPLOAD, times=None)
+    await copy(source, registry)
+    assert registry.blobs("dst") == set(IMAGE.blobs)
+    assert len(registry.received("POST", "/uploads/")) == len(IMAGE.blobs) * (1 + in_chunks)
+
+
+async def test_an_end_whose_answer_was_lost_is_not_sent_again(
+    source: RegistryDouble, registry: RegistryDouble
+) -> None:
+    registry.misbehave(TooLarge(512, 413), times=None)
+    registry.misbehave(EndIsLost(), times=None)
+    await copy(source, registry)
+    sent = sum(r.body_size for r in registry.received("PATCH"))
+    assert sent == sum(map(len, IMAGE.blobs.values()))
+
+
+async def test_the_last_attempts_answer_may_have_been_a_yes(
+    source: RegistryDouble, registry: RegistryDouble
+) -> None:
+    registry.misbehave(LostReply(), method="PUT", path=UPLOAD, times=None)
+    await copy(source, registry, limits=replace(QUICK, attempts=1))
+    assert registry.blobs("dst") == set(IMAGE.blobs)
