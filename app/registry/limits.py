@@ -31,6 +31,8 @@ class Limits:
     stall_seconds: float = 30.0
     stall_bytes: int = 480 * 1024
     """A blob must move at least so many bytes in each stall time, or end."""
+    commit_bytes: int = 20 * _MIB
+    """A registry that has all of a blob may take a call's time, and a second for each of so many bytes."""
     resume_bytes: int = _MIB
     """A copy that broke goes on from there if so much is saved by it; so much more restores its retries."""
     chunk_bytes: int = 4 * _MIB

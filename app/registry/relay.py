@@ -43,9 +43,10 @@ class Pace:
             self._passed = 0
             self._move(self._limits.stall_seconds)
 
-    def end(self) -> None:
-        """A registry may hash all of it once more before it answers."""
-        self._move(max(self._limits.call_seconds, self._limits.stall_seconds))
+    def end(self, size: int) -> None:
+        """A registry may hash all of it once more, or move it elsewhere, before it answers."""
+        least = max(self._limits.call_seconds, self._limits.stall_seconds)
+        self._move(least + size / self._limits.commit_bytes)
 
     def _move(self, seconds: float) -> None:
         self._seconds = seconds
@@ -62,7 +63,7 @@ class Relay:
 
     def __init__(self, download: Download, size: int, pace: Pace, on_position: Callable[[int], None]) -> None:
         self._download = download
-        self._left = size
+        self._size = self._left = size
         self._pace = pace
         self._on_position = on_position
 
@@ -76,6 +77,6 @@ class Relay:
         self._left -= len(chunk)
         self._pace.passed(len(chunk))
         if not self._left:
-            self._pace.end()
+            self._pace.end(self._size)
         self._on_position(self._download.position)
         return chunk

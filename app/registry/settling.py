@@ -14,7 +14,7 @@ from app.registry.manifests import NOT_YET_KNOWN, put_manifest
 from app.registry.repository import Remote
 from app.registry.retries import Outcome, plan_retry
 
-__all__ = ["Mend", "put_settled", "wait"]
+__all__ = ["Mend", "patience", "put_settled", "wait"]
 
 Mend = Callable[[errors.RegistryRejected], Awaitable[None]]
 
@@ -24,7 +24,7 @@ async def put_settled(remote: Remote, target: str, manifest: Manifest, mend: Men
 
     `mend` is told of each time, to put anew what is missing. Says whether a subject has been noted.
     """
-    limits = _patience(remote.services.limits)
+    limits = patience(remote.services.limits)
     attempt = 1
     while True:
         try:
@@ -52,7 +52,8 @@ async def wait(attempt: int, *, may_pass: bool, limits: Limits) -> bool:
     return seconds is not None
 
 
-def _patience(limits: Limits) -> Limits:
+def patience(limits: Limits) -> Limits:
+    """Those for waiting until a registry knows what it has taken."""
     return replace(
         limits,
         attempts=limits.settle_attempts,

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from app import errors
 from app.oci.descriptor import Descriptor
+from app.registry import settling
 from app.registry.body_sizes import Body, BodySizes
 from app.registry.downloads import Download
 from app.registry.errors import parse_upstream
@@ -25,6 +26,7 @@ __all__ = ["Transfer"]
 # Distribution says 201; GCR answers 204, others 200 and 202, which mean less.
 _UPLOADED, _PERHAPS_UPLOADED = frozenset({201, 204}), frozenset({200, 202})
 _BAD_REQUEST, _UNAUTHORIZED, _NOT_FOUND, _TOO_LARGE, _WRONG_RANGE = 400, 401, 404, 413, 416
+_NOT_IN_TIME = 504
 # An upload that the registry lost, or that is elsewhere than we think: it is found, or a new one is opened.
 _LOST = frozenset({_NOT_FOUND, _WRONG_RANGE})
 _LOST_CODES = frozenset({"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"})
@@ -133,7 +135,7 @@ class Transfer:
                 )
             if upload.offset < size:
                 await self._download.start(upload.offset, pace)
-        pace.end()
+        pace.end(size)
         self._body = Body("PUT", 0)
         return await upload.finish(self._blob, pace.queueing)
 
@@ -218,9 +220,19 @@ class Transfer:
 
     async def _has_arrived(self, trouble: Trouble, *, is_last: bool) -> bool:
         """An answer that was lost may have been a yes, and so may one that no longer knows of the upload."""
-        if self._download.position == self._blob.size and self._is_open(trouble, is_last=is_last):
-            with suppress(errors.RegistryError):
-                return await has_blob(self._target, self._blob)
+        if self._download.position != self._blob.size or not self._is_open(trouble, is_last=is_last):
+            return False
+        attempt = 1
+        while not (is_there := await self._is_there()) and _is_late(trouble):
+            # What takes a registry so long is begun again if the blob is sent again.
+            if not await settling.wait(attempt, may_pass=True, limits=settling.patience(self._limits)):
+                break
+            attempt += 1
+        return is_there
+
+    async def _is_there(self) -> bool:
+        with suppress(errors.RegistryError):
+            return await has_blob(self._target, self._blob)
         return False
 
     def _is_open(self, trouble: Trouble, *, is_last: bool) -> bool:
@@ -255,3 +267,10 @@ class Transfer:
 def _is_lost(answer: Answer) -> bool:
     """Whether the registry does not know of the upload, or not of one that is where we think."""
     return answer.status in _LOST or parse_upstream(answer.body).code in _LOST_CODES
+
+
+def _is_late(trouble: Trouble) -> bool:
+    """Whether we, or a proxy between, could not wait for the answer."""
+    if isinstance(trouble, Answer):
+        return trouble.status == _NOT_IN_TIME
+    return isinstance(trouble, errors.RegistryTimeout)

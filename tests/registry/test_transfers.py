@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 from aiohttp.web import BaseRequest
 
 from app import errors
 from app.registry.client import Limits, RegistryClient
+from app.registry.relay import Pace
 from tests.support.clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, target_at
 from tests.support.fault_table.faults import TooLarge
 from tests.support.images import Image, make_image, plant
 from tests.support.registry import Drip, Fault, Hold, LostReply, Redirect, RegistryDouble, Status, WithHeaders
-from tests.support.registry_double.wire import Answer, Exchange
+from tests.support.registry_double.wire import Answer, Exchange, send_never
 
 UPLOAD = "/blobs/uploads/."
 IMAGE = make_image(layers=[1024], config=make_image().config.ljust(1024), seed="transfers")
@@ -41,6 +42,33 @@ class EndIsLost(LostReply):
 
     def concerns(self, request: BaseRequest) -> bool:
         return request.method == "PUT" and "/uploads/" in request.path and not request.content_length
+
+
+@dataclass(frozen=True, slots=True)
+class EndsLater(Fault):
+    """An upload has no answer, or a proxy's, and the blob is there only when it was looked for twice."""
+
+    status: int | None
+    hidden: dict[str, int] = field(default_factory=dict)
+
+    def concerns(self, request: BaseRequest) -> bool:
+        return "/blobs/" in request.path and request.method in {"HEAD", "PUT"}
+
+    async def instead(self, exchange: Exchange) -> Answer | None:
+        request = exchange.request
+        if request.method == "PUT":
+            self.hidden[request.query["digest"]] = 2
+            return None
+        digest = request.path.rpartition("/")[2]
+        if not self.hidden.get(digest):
+            return None
+        self.hidden[digest] -= 1
+        return Answer(404)
+
+    def spoil(self, answer: Answer, exchange: Exchange) -> Answer:
+        if exchange.request.method != "PUT":
+            return answer
+        return replace(answer, send=send_never) if self.status is None else Answer(self.status)
 
 
 @pytest.fixture
@@ -135,7 +163,7 @@ async def test_a_registry_that_takes_less_than_it_wants_at_least_is_not_asked_fo
     )
     with pytest.raises(errors.RegistryRejected):
         await copy(source, registry)
-    assert len(registry.received(path=UPLOAD)) < 10
+    assert len(registry.received(path="/uploads/")) < 10
 
 
 async def test_an_end_that_is_refused_as_too_large_is_not_asked_for_with_less(
@@ -147,7 +175,7 @@ async def test_an_end_that_is_refused_as_too_large_is_not_asked_for_with_less(
     with pytest.raises(errors.RegistryRejected):
         await copy(source, registry)
     whole_and_end = 2
-    assert len(registry.received("PUT", UPLOAD)) <= whole_and_end * len(IMAGE.blobs)
+    assert len(registry.received("PUT", "/uploads/")) <= whole_and_end * len(IMAGE.blobs)
 
 
 async def test_one_416_to_a_small_blob_is_no_word_on_sizes(
@@ -259,3 +287,23 @@ async def test_the_last_attempts_answer_may_have_been_a_yes(
     registry.misbehave(LostReply(), method="PUT", path=UPLOAD, times=None)
     await copy(source, registry, limits=replace(QUICK, attempts=1))
     assert registry.blobs("dst") == set(IMAGE.blobs)
+
+
+@pytest.mark.parametrize("status", [None, 504])
+async def test_a_slow_end_is_waited_for_and_not_begun_again(
+    source: RegistryDouble, registry: RegistryDouble, status: int | None
+) -> None:
+    image = make_image(layers=[2000], config=make_image().config.ljust(2000), seed="slow")
+    registry.misbehave(EndsLater(status), times=None)
+    limits = replace(QUICK, call_seconds=1.0, stall_seconds=1.0, resume_bytes=1000)
+    await copy(source, registry, image, limits=limits)
+    assert len(registry.received("PUT", "/uploads/")) == len(image.blobs)
+
+
+async def test_a_large_blob_may_take_longer_to_end_than_a_small_one() -> None:
+    limits = Limits()
+    async with asyncio.timeout(None) as deadline:
+        Pace(deadline, limits).end(100 * limits.commit_bytes)
+        await asyncio.sleep(0)
+        left = (deadline.when() or 0.0) - asyncio.get_running_loop().time()
+    assert limits.call_seconds + 50 < left <= limits.call_seconds + 100
