@@ -25,6 +25,7 @@ __all__ = ["Upload", "accepted_upload", "has_blob", "open_upload", "upload_refus
 _OK, _ACCEPTED = 200, 202
 _STATUS_KNOWN = frozenset({200, 202, 204})
 _RANGE = re.compile(r"(?:bytes[ =])?0-([0-9]{1,19})", re.ASCII | re.IGNORECASE)
+_LENGTH = re.compile(r"[0-9]{1,19}", re.ASCII)
 _OCTETS = "application/octet-stream"
 _MOST_LEAST_CHUNK = 64 * 1024 * 1024
 
@@ -115,8 +116,8 @@ async def open_upload(target: Remote) -> Upload:
 
 def accepted_upload(target: Remote, request: Request, answer: Answer) -> Upload:
     """The session that a 202 opened."""
-    least = answer.headers.get("OCI-Chunk-Min-Length", "")
-    least_chunk = int(least) if least.isascii() and least.isdigit() else 0
+    least = _LENGTH.fullmatch(answer.headers.get("OCI-Chunk-Min-Length", ""))
+    least_chunk = int(least[0]) if least is not None else 0
     location = _location(target, request, answer)
     return Upload(target, location, min(least_chunk, _MOST_LEAST_CHUNK))
 

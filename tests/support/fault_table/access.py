@@ -311,11 +311,14 @@ UPLOADS = [
         None,
         lambda scene: {r.body_size for r in scene.sent("PATCH")} == {700, 324},
     ),
-    Case(
-        "chunks",
-        "a least size beyond reason",
-        Act.COPY,
-        always(WithHeaders({"OCI-Chunk-Min-Length": "9" * 30}), "POST"),
+    *(
+        Case(
+            "chunks",
+            f"a least size beyond reason, of {digits} digits",
+            Act.COPY,
+            always(WithHeaders({"OCI-Chunk-Min-Length": "9" * digits}), "POST"),
+        )
+        for digits in (19, 30, 5000)
     ),
     *(
         Case(
