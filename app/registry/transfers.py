@@ -19,7 +19,6 @@ from app.registry.retries import Outcome, is_passing, plan_retry
 from app.registry.scope import pushing
 from app.registry.transport import Answer
 from app.registry.uploads import Upload, has_blob, open_upload, upload_refusal
-from app.registry.urls import uploads_path
 
 __all__ = ["Transfer"]
 
@@ -181,8 +180,10 @@ class Transfer:
         """Replaces the token that an upload was refused with; False when there is no other."""
         if isinstance(trouble, errors.RegistryError) or trouble.status != _UNAUTHORIZED:
             return False
+        refused = self._upload.last if self._upload is not None else None
+        if refused is None:
+            return False
         scopes = pushing(self._target.path)
-        refused = await self._target.prepare("PUT", uploads_path(self._target.path), scopes)
         renewed = await self._target.renew(refused, scopes, trouble, renewals=self._renewals)
         self._renewals += 1
         return renewed is not None

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app import errors
 from app.oci.descriptor import Descriptor
@@ -40,6 +40,8 @@ class Upload:
     location: Url
     least_chunk: int = 0
     offset: int = 0
+    last: Request | None = field(default=None, repr=False)
+    """What was sent last: with a token that may have been replaced since."""
 
     async def put(self, blob: Descriptor, body: Body, queueing: Queueing) -> Answer:
         """All of the blob, and the end."""
@@ -94,7 +96,8 @@ class Upload:
 
     async def _prepare(self, method: str, url: Url, headers: dict[str, str]) -> Request:
         scopes = pushing(self.target.path)
-        return await self.target.prepare(method, url, scopes, headers=headers, is_raw=True)
+        self.last = await self.target.prepare(method, url, scopes, headers=headers, is_raw=True)
+        return self.last
 
     def _go_on(self, request: Request, answer: Answer, *, default: int) -> None:
         """Each answer may say that the next request goes elsewhere, and that not all bytes were kept."""

@@ -5,17 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pytest
 from aiohttp.web import BaseRequest
 
 from app import errors
-from app.registry.client import Limits, RegistryClient
+from app.registry.client import Credential, Limits, RegistryClient
 from app.registry.relay import Pace
-from tests.support.clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, target_at
+from tests.support.clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, signed_in, target_at, until
 from tests.support.fault_table.faults import TooLarge
 from tests.support.images import Image, make_image, plant
-from tests.support.registry import Drip, Fault, Hold, LostReply, Redirect, RegistryDouble, Status, WithHeaders
+from tests.support.registry import (
+    Drip,
+    ExpiredToken,
+    Fault,
+    Hold,
+    LostReply,
+    Redirect,
+    RegistryDouble,
+    Status,
+    WithHeaders,
+)
 from tests.support.registry_double.wire import Answer, Exchange, send_never
 
 UPLOAD = "/blobs/uploads/."
@@ -42,6 +53,15 @@ class EndIsLost(LostReply):
 
     def concerns(self, request: BaseRequest) -> bool:
         return request.method == "PUT" and "/uploads/" in request.path and not request.content_length
+
+
+@dataclass(frozen=True, slots=True)
+class Late(Hold):
+    """A token is refused when the test says so."""
+
+    async def instead(self, exchange: Exchange) -> Answer | None:
+        await Hold.instead(self, exchange)
+        return await ExpiredToken().instead(exchange)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +264,37 @@ async def test_a_registry_that_keeps_enough_of_each_chunk_gets_there(
     await copy(source, registry, image, limits=limits)
     assert len(registry.received("PATCH")) > QUICK.attempts
     assert registry.blobs("dst") == set(image.blobs)
+
+
+# --- tokens ---
+
+
+def holds(double: RegistryDouble, count: int) -> bool:
+    return len(double.blobs("dst")) == count
+
+
+async def test_a_token_that_others_have_replaced_meanwhile_is_not_replaced_again(
+    source: RegistryDouble,
+) -> None:
+    """All uploads are refused with the first token, one after the other."""
+    image = make_image(layers=5, seed="tokens")
+    plant(source, "src", "1", image)
+    async with RegistryDouble(users={"user": "pw"}, auth="bearer") as double:
+        refusals = [Late() for _ in image.blobs]
+        for refusal in refusals:
+            double.misbehave(refusal, method="PUT", path=UPLOAD)
+        access = signed_in(double.host, Credential("user", "pw"))
+        async with RegistryClient(LOOPBACK, limits=QUICK) as client, asyncio.TaskGroup() as group:
+            goal, child = target_at(double, "dst", [image]), child_at(source, "src", image)
+            group.create_task(push_one(client, goal, [child], access))
+            for refusal in refusals:
+                await refusal.reached.wait()
+            tokens = len(double.received(path="/token"))
+            for number, refusal in enumerate(refusals, 1):
+                refusal.gate.set()
+                await until(partial(holds, double, number))
+        put = [t for t in double.received(path="/token")[tokens:] if "push" in t.target]
+        assert len(put) == 1
 
 
 # --- what may have arrived all the same ---
