@@ -177,7 +177,10 @@ def redirect_target(requested: Url, location: str, *, registry: str) -> Url:
 def _join(requested: Url, location: str, *, registry: str) -> Url:
     joined = None
     if len(location) <= _LONGEST and _LOCATION.fullmatch(location):
-        joined = parse_url(urljoin(str(requested), location).partition("#")[0])
+        # Some say `host/path`, which would be a path below the one that was asked for.
+        names_host = location.lower().startswith(f"{requested.authority}/")
+        absolute = f"{requested.scheme}://{location}" if names_host else location
+        joined = parse_url(urljoin(str(requested), absolute).partition("#")[0])
     if joined is None:
         raise errors.UntrustedOrigin(f"{registry} sends to an address that is not valid", registry=registry)
     return joined

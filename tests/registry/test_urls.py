@@ -100,6 +100,10 @@ def _has_surrogate(text: str) -> bool:
         ("//registry.example.com/up/1", "/up/1"),
         ("https://REGISTRY.example.com/up/1", "/up/1"),
         ("evil.test/x", "/v2/team/app/blobs/uploads/evil.test/x"),
+        (f"{REGISTRY}/up/1?a=b%2F", "/up/1?a=b%2F"),
+        ("REGISTRY.example.com/up/1", "/up/1"),
+        (f"{REGISTRY}.evil.test/up", f"/v2/team/app/blobs/uploads/{REGISTRY}.evil.test/up"),
+        (REGISTRY, f"/v2/team/app/blobs/uploads/{REGISTRY}"),
     ],
 )
 def test_an_upload_stays_on_the_registry_and_on_tls(location: str, where: str) -> None:
@@ -126,6 +130,14 @@ def test_an_upload_stays_on_the_registry_and_on_tls(location: str, where: str) -
 def test_an_upload_elsewhere_is_refused(location: str) -> None:
     with pytest.raises(errors.UntrustedOrigin):
         upload_location(START, location, registry=REGISTRY)
+
+
+def test_an_upload_may_be_named_by_host_and_port_alone() -> None:
+    start = Url("http", "registry.example.com", 5000, "/v2/app/blobs/uploads/")
+    found = upload_location(start, "registry.example.com:5000/up/1", registry="registry.example.com:5000")
+    assert str(found) == "http://registry.example.com:5000/up/1"
+    with pytest.raises(errors.UntrustedOrigin):
+        upload_location(start, "registry.example.com:5001/up/1", registry="registry.example.com:5000")
 
 
 def test_a_redirect_may_leave_the_registry_but_not_tls() -> None:

@@ -235,6 +235,7 @@ UPLOADS = [
     Case("location", "relative", Act.COPY, elsewhere(lambda scene: "")),
     Case("location", "absolute", Act.COPY, elsewhere(lambda scene: scene.registry.base_url)),
     Case("location", "without a scheme", Act.COPY, elsewhere(lambda scene: f"//{scene.registry.host}")),
+    Case("location", "host and path", Act.COPY, elsewhere(lambda scene: scene.registry.host)),
     Case(
         "location",
         "with a query",
