@@ -12,6 +12,7 @@ from uuid import UUID
 
 from app.errors import (
     BrokerError,
+    DeadlineExceeded,
     DeliveryFailed,
     DeliveryPending,
     OperationCancelled,
@@ -30,7 +31,7 @@ from app.services.signing import Secrets, utc_now
 from app.store import deliveries as stored
 from app.store import events, operation_changes, webhooks
 from app.store.database import Database, Transaction
-from app.store.deliveries import Delivery, DeliveryState
+from app.store.deliveries import Delivery, DeliveryState, Turn
 from app.store.events import ProjectEvent
 from app.store.operation_changes import NewOperation
 from app.store.operations import Operation
@@ -41,9 +42,14 @@ from app.store.webhooks import Webhook
 DEADLINE = timedelta(days=3)
 # Those who wait for their lists come first.
 PRIORITY = 1
-# So many of one webhook are operations at the same time. The others stand in line, where they cost the queue
-# nothing, however long their receiver is away and however much happens meanwhile.
+# Whoever is replayed on the last day that its event is kept is tried for a while all the same.
+SHORTEST = timedelta(hours=1)
+# So many of one webhook are to be made now. What was refused and waits to be tried again keeps no other from
+# its turn, or a hundred events that a receiver does not want would keep it from all that follow.
 WINDOW = 100
+# So many are operations, those that wait included. The others stand in line, where they cost the queue
+# nothing, however long their receiver is away and however much happens meanwhile.
+MOST = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +70,18 @@ async def begin(tx: Transaction, webhook: Webhook, event_id: int) -> UUID:
 
 async def _advance(tx: Transaction, webhook: Webhook) -> None:
     """Whoever's turn it is, because others have ended or nobody was before them."""
-    for delivery_id, operation_id in await stored.take_turns(tx, webhook.id, WINDOW):
-        await operation_changes.enqueue(tx, _operation(webhook, delivery_id, operation_id))
+    for turn in await stored.take_turns(tx, webhook.id, window=WINDOW, most=MOST):
+        await operation_changes.enqueue(tx, _operation(webhook, turn))
 
 
-def _operation(webhook: Webhook, delivery_id: UUID, operation_id: UUID) -> NewOperation:
+def _operation(webhook: Webhook, turn: Turn) -> NewOperation:
     return NewOperation(
-        id=operation_id,
+        id=turn.operation_id,
         project_id=webhook.project_id,
         kind=Kind.DELIVER,
-        request={"delivery_id": str(delivery_id)},
+        request={"delivery_id": str(turn.delivery_id)},
         created_by=webhook.created_by,
-        deadline_in=DEADLINE,
+        deadline_in=max(SHORTEST, min(DEADLINE, turn.time_left)),
         # An origin is no registry's name, so neither waits for the other; all its webhooks share a lane.
         registries=(origin_of(webhook.url),),
         priority=PRIORITY,
@@ -166,7 +172,9 @@ class Deliveries:
             await self._go_on(tx, operation.project_id, delivery.webhook_id)
 
     async def go_on(self, tx: Transaction) -> None:
-        """For lines that nobody moves: everyone before them had ended when they were joined."""
+        """For lines that nobody moves: everyone before them had ended or slept when they were joined."""
+        late = DeadlineExceeded("It stood in line behind others until its event was about to be forgotten.")
+        await stored.fail_old(tx, late.document())
         for project_id, webhook_id in await stored.with_lines(tx):
             await self._go_on(tx, project_id, webhook_id)
 
@@ -205,6 +213,8 @@ class Deliveries:
         async with self._database.transaction() as tx:
             await attempt.hold(tx)
             await stored.count_attempt(tx, job.delivery.id, status=status, problem=failure.document())
+            # Others that failed before wait for another attempt by now, and their places are free.
+            await _advance(tx, job.webhook)
         if isinstance(failure, ReceiverGone):
             # By itself: who removes the webhook locks it before its deliveries, and not after.
             async with self._database.transaction() as tx:

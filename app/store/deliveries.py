@@ -22,17 +22,21 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.dialects.postgresql import JSON
 
 from app.errors import DeliveryNotFound
 from app.lists.events import EventKind
 from app.operations.states import State
 from app.store.database import Transaction
+from app.store.events import KEPT_FOR
 from app.store.paging import Position, newest_first
 from app.store.tables import operations, project_events, webhook_deliveries
 
 CLOCK = func.clock_timestamp()
 # Longer than any is tried.
 OPERATIONS_FOR = timedelta(days=7)
+# A delivery goes with its event. What was not brought by then is to be seen as failed for a day before.
+PENDING_FOR = KEPT_FOR - timedelta(days=1)
 FORGOTTEN_AT_ONCE = 5_000
 
 _table = webhook_deliveries
@@ -42,14 +46,26 @@ _TAKE_TURNS = text("""
         SELECT id FROM webhook_deliveries
         WHERE webhook_id = :webhook_id AND state = 'pending' AND operation_id IS NULL
         ORDER BY event_id
-        LIMIT greatest(0, :window - (
-            SELECT count(*) FROM webhook_deliveries
-            WHERE webhook_id = :webhook_id AND state = 'pending' AND operation_id IS NOT NULL
-        ))
+        LIMIT (
+            SELECT greatest(0, least(
+                :window - count(*) FILTER (WHERE operations.run_at <= clock_timestamp()), :most - count(*)
+            ))
+            FROM webhook_deliveries AS begun LEFT JOIN operations ON operations.id = begun.operation_id
+            WHERE begun.webhook_id = :webhook_id AND begun.state = 'pending' AND operation_id IS NOT NULL
+        )
         FOR UPDATE SKIP LOCKED
     ))
-    RETURNING id, operation_id
-""").bindparams(bindparam("webhook_id", type_=Uuid), bindparam("window", type_=Integer))
+    RETURNING id, operation_id, created_at + :kept - clock_timestamp() AS time_left
+""").bindparams(
+    bindparam("webhook_id", type_=Uuid),
+    bindparam("window", type_=Integer),
+    bindparam("most", type_=Integer),
+    bindparam("kept", type_=Interval),
+)
+_FAIL_OLD = text("""
+    UPDATE webhook_deliveries SET state = 'failed', problem = :problem
+    WHERE state = 'pending' AND operation_id IS NULL AND created_at < clock_timestamp() - :kept
+""").bindparams(bindparam("problem", type_=JSON), bindparam("kept", type_=Interval))
 _WITH_LINES = text("""
     SELECT DISTINCT project_id, webhook_id FROM webhook_deliveries
     WHERE state = 'pending' AND operation_id IS NULL
@@ -105,10 +121,25 @@ async def insert_delivery(tx: Transaction, project_id: UUID, webhook_id: UUID, e
     return delivery_id
 
 
-async def take_turns(tx: Transaction, webhook_id: UUID, window: int) -> list[tuple[UUID, UUID]]:
-    """Those whose turn it is, each with the id of its operation; no more than `window` are under way."""
-    rows = await tx.execute(_TAKE_TURNS, {"webhook_id": webhook_id, "window": window})
-    return [(row.id, row.operation_id) for row in rows]
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A delivery to be brought by an operation that is yet to be enqueued, and how long it may be tried."""
+
+    delivery_id: UUID
+    operation_id: UUID
+    time_left: timedelta
+
+
+async def take_turns(tx: Transaction, webhook_id: UUID, *, window: int, most: int) -> list[Turn]:
+    """Those whose turn it is: no more than `window` are to be made now, nor `most` now or at some time."""
+    values = {"webhook_id": webhook_id, "window": window, "most": most, "kept": PENDING_FOR}
+    rows = await tx.execute(_TAKE_TURNS, values)
+    return [Turn(row.id, row.operation_id, row.time_left) for row in rows]
+
+
+async def fail_old(tx: Transaction, problem: Mapping[str, Any]) -> None:
+    """Whoever stood in line until its event is about to be forgotten."""
+    await tx.execute(_FAIL_OLD, {"problem": problem, "kept": PENDING_FOR})
 
 
 async def with_lines(tx: Transaction) -> list[tuple[UUID, UUID]]:

@@ -398,6 +398,22 @@ async def test_what_is_too_much_at_once_stands_in_line_and_comes_in_its_turn(
     assert {each["problem"]["type"].rpartition(":")[2] for each in failed} == {"webhook-disabled"}
 
 
+async def test_a_hundred_events_that_are_refused_keep_no_other_from_its_receiver(
+    database_url: str, database: Database, receiver: Receiver
+) -> None:
+    # None of them is tried again while the test lasts.
+    patient = RetryPolicy(base=1e5, cap=1e5)
+    receiver.then(*[answering(422)] * 100)
+    async with Broker(database_url, delivery=patient) as broker:
+        project = await project_of(database, database_url)
+        hook = await hook_at(broker, receiver)
+        await project.happen(*(str(number) for number in range(105)))
+        await until(lambda: len(receiver.received) == 105)
+        await project.happen("pushed", kind=EventKind.LIST_PUSHED)
+        await settled(broker, hook, 6)
+    assert "pushed" in names_of(receiver.taken, hook["secret"])
+
+
 async def test_deliveries_are_listed_for_who_asks_for_them(
     broker: Broker, project: Project, receiver: Receiver
 ) -> None:

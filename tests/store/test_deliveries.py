@@ -103,6 +103,57 @@ async def test_a_line_that_nobody_moves_is_moved_all_the_same(database: Database
     assert moved.next_at is not None
 
 
+async def test_what_waits_to_be_tried_again_takes_nobodys_turn_up_to_a_bound(
+    database: Database, project_id: UUID
+) -> None:
+    hook = await hook_of(database, project_id)
+    first, second, third = [await begun(database, hook) for _ in range(3)]
+    async with database.transaction() as tx:
+        for delivery in (second, third):
+            await deliveries.renew(tx, delivery.id)
+        assert await deliveries.take_turns(tx, hook.id, window=1, most=9) == []
+        await tx.execute(
+            text("UPDATE operations SET run_at = now() + interval '1 hour' WHERE id = :id"),
+            {"id": first.operation_id},
+        )
+        assert await deliveries.take_turns(tx, hook.id, window=1, most=1) == []
+        (turn,) = await deliveries.take_turns(tx, hook.id, window=1, most=9)
+    assert turn.delivery_id == second.id
+
+
+async def test_what_is_pending_fails_a_day_before_its_event_is_forgotten(
+    database: Database, project_id: UUID
+) -> None:
+    hook = await hook_of(database, project_id)
+    in_line, tried, young = [await begun(database, hook) for _ in range(3)]
+    service = Deliveries(database, RegistryClient(AccessPolicy()), Secrets(Seal(None)))
+    async with database.transaction() as tx:
+        for delivery, days in ((in_line, 29.1), (tried, 28), (young, 1)):
+            await deliveries.renew(tx, delivery.id)
+            await tx.execute(
+                text(
+                    "UPDATE webhook_deliveries SET created_at = now() - :age * interval '1 day'"
+                    " WHERE id = :id"
+                ),
+                {"age": days, "id": delivery.id},
+            )
+        await service.go_on(tx)
+        lasts = (
+            "SELECT round(extract(epoch FROM deadline_at - now()) / 86400, 2) FROM operations WHERE id = :id"
+        )
+        found = [
+            await deliveries.get_delivery(tx, project_id, hook.id, each.id)
+            for each in (in_line, tried, young)
+        ]
+        days_left = [
+            (await tx.execute(text(lasts), {"id": each.operation_id})).scalar_one() for each in found[1:]
+        ]
+    assert [each.state for each in found] == ["failed", "pending", "pending"]
+    assert found[0].problem is not None
+    assert found[0].problem["code"] == "deadline-exceeded"
+    assert [float(each) for each in days_left] == [1.0, 3.0]
+
+
 async def test_a_webhook_that_wants_nothing_else_is_told_of_its_kinds_and_no_others(
     database: Database, project_id: UUID
 ) -> None:

@@ -119,7 +119,7 @@ class WebhookDelivery(Document):
     last_status: int | None = Field(None, description="What the receiver answered last, if it did.")
     problem: Problem | None = Field(None, description="Why the last request did not do.")
     operation_id: str | None = Field(
-        None, description="What brings it; at most 100 of one webhook are under way, and the others wait."
+        None, description="What brings it, once it is its turn; a webhook has at most 1000 of these."
     )
     created_at: str
     delivered_at: str | None = None
