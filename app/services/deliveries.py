@@ -218,7 +218,7 @@ class Deliveries:
         if isinstance(failure, ReceiverGone):
             # By itself: who removes the webhook locks it before its deliveries, and not after.
             async with self._database.transaction() as tx:
-                await webhooks.disable(tx, job.webhook.project_id, job.webhook.id)
+                await webhooks.disable(tx, job.webhook)
 
 
 def event_body(event: ProjectEvent) -> bytes:

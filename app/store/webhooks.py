@@ -122,11 +122,15 @@ async def update_webhook(
     return _view(row)
 
 
-async def disable(tx: Transaction, project_id: UUID, webhook_id: UUID) -> None:
-    """If it is still there."""
+async def disable(tx: Transaction, webhook: Webhook) -> None:
+    """If it is still there, and still leads where it led."""
     await tx.execute(
         update(webhooks)
-        .where(webhooks.c.id == webhook_id, webhooks.c.project_id == project_id)
+        .where(
+            webhooks.c.id == webhook.id,
+            webhooks.c.project_id == webhook.project_id,
+            webhooks.c.url == webhook.url,
+        )
         .values(enabled=False)
     )
 

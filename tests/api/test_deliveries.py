@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from aiohttp import web
 
 from app.lists.events import EventKind
 from app.operations.retries import RetryPolicy
@@ -23,6 +24,11 @@ from tests.support.receiver import Message, Receiver, answering, hang, hang_up
 
 PATH = "/v1/webhooks"
 FAILING = answering(500, b"what a receiver says when it fails")
+
+
+async def gone_when_released(receiver: Receiver, request: web.Request) -> web.StreamResponse:
+    await receiver.released.wait()
+    return web.Response(status=410)
 
 
 @pytest.fixture
@@ -218,6 +224,23 @@ async def test_a_receiver_that_is_gone_is_told_nothing_more(
     assert len(await deliveries(broker, hook)) == 1
     reply = await broker.client.post(f"{PATH}/{hook['id']}/deliveries/{delivery['id']}/replay")
     problem(reply, 409, "webhook-disabled")
+
+
+async def test_who_is_gone_from_its_old_address_is_told_at_its_new_one(
+    broker: Broker, project: Project, receiver: Receiver
+) -> None:
+    hook = await hook_at(broker, receiver)
+    receiver.usual = gone_when_released
+    await project.happen("a")
+    await until(lambda: len(receiver.received) == 1)
+    async with Receiver() as other:
+        await broker.call("PATCH", f"{PATH}/{hook['id']}", {"url": other.url})
+        receiver.released.set()
+        await settled(broker, hook, 1)
+        assert (await broker.call("GET", f"{PATH}/{hook['id']}"))["enabled"]
+        await project.happen("b")
+        await settled(broker, hook, 2)
+    assert names_of(other.taken, hook["secret"]) == ["b"]
 
 
 async def test_a_webhook_that_is_disabled_meanwhile_gets_nothing_more(
