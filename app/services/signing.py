@@ -6,6 +6,7 @@ import base64
 import binascii
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -20,6 +21,8 @@ PREFIX = "whsec_"
 SHORTEST, LONGEST = 24, 64
 # For so long both secrets are good, so that receivers have time to learn the new one.
 ROTATION = timedelta(hours=24)
+# Who rotates again meanwhile, because an answer was lost, takes none from a receiver that has learnt it.
+MOST_RETIRED = 4
 
 
 def make_secret() -> str:
@@ -36,6 +39,14 @@ def parse_secret(text: str) -> str:
         detail = f"A secret is {PREFIX} and base64 of {SHORTEST} to {LONGEST} random bytes"
         raise InvalidSecret(detail, errors=[FieldError("/secret", detail)])
     return text
+
+
+@dataclass(frozen=True, slots=True)
+class _Retired:
+    """A secret that another has taken the place of, and how long it signs all the same."""
+
+    secret: str = field(repr=False)
+    until: datetime
 
 
 class Secrets:
@@ -63,17 +74,42 @@ class Secrets:
             "webhook-signature": " ".join(signatures),
         }
 
+    def retire(self, webhook: Webhook, now: datetime) -> bytes | None:
+        """What signs beside a new secret: the one whose place it takes, and those before that do so still."""
+        kept = list(self._retired(webhook, now))
+        if (current := self._open(webhook, webhook.secret)) is not None:
+            kept.append(_Retired(current, now + ROTATION))
+        text = "\n".join(f"{each.secret} {each.until.isoformat()}" for each in kept[-MOST_RETIRED:])
+        return self.close(webhook.id, text) if text else None
+
     def _valid(self, webhook: Webhook, now: datetime) -> Sequence[str]:
-        sealed = [webhook.secret]
-        if webhook.previous_secret is not None and webhook.rotated_at is not None:
-            sealed += [webhook.previous_secret] if now - webhook.rotated_at < ROTATION else []
-        try:
-            return [self._seal.open(each, _owner(webhook.id)).decode() for each in sealed]
-        except (NoKey, BrokenSeal):
+        current = self._open(webhook, webhook.secret)
+        if current is None:
             # It may be put right: by the operator who gives the key back, or by a new secret.
             raise DeliveryFailed(
                 "The broker's secret key has changed, and the webhook's secret can't be read: rotate it"
-            ) from None
+            )
+        return [current, *(each.secret for each in reversed(self._retired(webhook, now)))]
+
+    def _retired(self, webhook: Webhook, now: datetime) -> Sequence[_Retired]:
+        """Without what can't be read any more, since nothing of it is needed."""
+        if webhook.previous_secret is None or webhook.rotated_at is None:
+            return []
+        lines = (self._open(webhook, webhook.previous_secret) or "").splitlines()
+        found = [_parse_retired(line, webhook.rotated_at + ROTATION) for line in lines]
+        return [each for each in found if now < each.until]
+
+    def _open(self, webhook: Webhook, sealed: bytes) -> str | None:
+        try:
+            return self._seal.open(sealed, _owner(webhook.id)).decode()
+        except (NoKey, BrokenSeal):
+            return None
+
+
+def _parse_retired(line: str, usual: datetime) -> _Retired:
+    """Those that were kept before there could be several say no time of their own."""
+    secret, _, until = line.partition(" ")
+    return _Retired(secret, datetime.fromisoformat(until) if until else usual)
 
 
 def utc_now() -> datetime:

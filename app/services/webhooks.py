@@ -86,12 +86,12 @@ class Webhooks:
             await stored.delete_webhook(tx, project_id, webhook_id)
 
     async def rotate(self, project_id: UUID, webhook_id: UUID, secret: str | None) -> tuple[Webhook, str]:
-        """A new secret; for a while what is sent is signed with the one before, too."""
-        secret = parse_secret(secret) if secret is not None else make_secret()
-        values = {"secret": self._secrets.close(webhook_id, secret), "rotated_at": utc_now()}
+        """A new secret; for a while what is sent is signed with those before, too."""
+        secret, now = parse_secret(secret) if secret is not None else make_secret(), utc_now()
+        values: dict[str, Any] = {"secret": self._secrets.close(webhook_id, secret), "rotated_at": now}
         async with self._database.transaction() as tx:
             webhook = await stored.get_webhook(tx, project_id, webhook_id, lock=True)
-            values["previous_secret"] = webhook.secret
+            values["previous_secret"] = self._secrets.retire(webhook, now)
             return await stored.update_webhook(tx, project_id, webhook_id, values), secret
 
     async def test(self, caller: Caller, webhook_id: UUID) -> Delivery:

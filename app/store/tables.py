@@ -327,7 +327,7 @@ webhooks = Table(
     Column("types", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     Column("description", Text, nullable=False, server_default=""),
     Column("enabled", Boolean, nullable=False, server_default=text("true")),
-    # Encrypted, as is the one before it, with which is still signed for a while after it was rotated.
+    # Encrypted, as are those before it, with which is still signed for a while after it was rotated.
     Column("secret", LargeBinary, nullable=False),
     Column("previous_secret", LargeBinary),
     _instant("rotated_at"),

@@ -19,7 +19,7 @@ from app.store.tables import webhooks
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """Without kinds it wants all; the secret before the last one is still signed with for a while."""
+    """Without kinds it wants all; those before the last secret are still signed with for a while."""
 
     id: UUID
     project_id: UUID

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import random
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
@@ -23,6 +24,7 @@ from tests.support.queueing import until
 from tests.support.receiver import Message, Receiver, answering, hang, hang_up
 
 PATH = "/v1/webhooks"
+ANOTHER_KEY = base64.b64encode(b"j" * 32).decode()
 FAILING = answering(500, b"what a receiver says when it fails")
 
 
@@ -368,6 +370,25 @@ async def test_a_new_secret_signs_at_once_and_the_old_one_for_a_day(
     (message,) = receiver.taken
     assert message.verified(secret) == message.verified(hook["secret"])
     assert len(message.headers["webhook-signature"].split(" ")) == 2
+
+
+async def test_a_rotation_puts_right_what_another_key_of_the_operators_broke(
+    database_url: str, database: Database, receiver: Receiver
+) -> None:
+    token = new_token()
+    async with Broker(database_url, token=token, worker=False) as broker:
+        hook = await hook_at(broker, receiver)
+    async with Broker(database_url, token=token, secret_key=ANOTHER_KEY) as broker:
+        await (await project_of(database, database_url)).happen("a")
+
+        async def has_failed() -> bool:
+            (delivery,) = await deliveries(broker, hook)
+            return bool(delivery["problem"])
+
+        await until(has_failed)
+        rotated = await broker.call("POST", f"{PATH}/{hook['id']}/rotate")
+        await settled(broker, hook, 1)
+    assert names_of(receiver.received, rotated["secret"]) == ["a"]
 
 
 async def test_a_test_comes_to_one_webhook_whatever_it_is_told_of(broker: Broker, receiver: Receiver) -> None:

@@ -82,6 +82,44 @@ def test_the_old_secret_signs_too_until_its_time_is_over(secrets: Secrets, now: 
         Verifier(OLD).verify(BODY, headers)
 
 
+def again(secrets: Secrets, hook: Webhook, secret: str, at: datetime) -> Webhook:
+    """As it is after one more rotation."""
+    return replace(
+        hook,
+        secret=secrets.close(hook.id, secret),
+        previous_secret=secrets.retire(hook, at),
+        rotated_at=at,
+    )
+
+
+def test_who_rotates_twice_takes_no_secret_before_its_time(secrets: Secrets, now: datetime) -> None:
+    middle = make_secret()
+    first = now - ROTATION + timedelta(seconds=1)
+    hook = again(secrets, webhook(secrets, OLD), middle, first)
+    hook = again(secrets, hook, NEW, now - timedelta(hours=1))
+    headers = secrets.headers(hook, "message-1", BODY, now)
+    for secret in (OLD, middle, NEW):
+        assert Verifier(secret).verify(BODY, headers)
+    headers = secrets.headers(hook, "message-1", BODY, now + timedelta(seconds=1))
+    assert Verifier(middle).verify(BODY, headers)
+    with pytest.raises(WebhookVerificationError):
+        Verifier(OLD).verify(BODY, headers)
+    for _ in range(6):
+        hook = again(secrets, hook, make_secret(), now)
+    assert len(secrets.headers(hook, "message-1", BODY, now)["webhook-signature"].split(" ")) == 5
+
+
+@pytest.mark.parametrize("seal", [Seal(b"j" * 32), Seal(KEY)], ids=["another key", "the same key"])
+def test_a_new_secret_signs_whatever_became_of_the_old_one(
+    seal: Seal, secrets: Secrets, now: datetime
+) -> None:
+    others = Secrets(seal)
+    hook = again(others, webhook(secrets, OLD), NEW, now)
+    assert Verifier(NEW).verify(BODY, others.headers(hook, "message-1", BODY, now))
+    unreadable = replace(hook, previous_secret=b"unreadable, and so it is left out")
+    assert Verifier(NEW).verify(BODY, others.headers(unreadable, "message-1", BODY, now))
+
+
 def test_a_secret_opens_for_its_own_webhook_only(secrets: Secrets, now: datetime) -> None:
     one, other = webhook(secrets, OLD), webhook(secrets, NEW)
     with pytest.raises(DeliveryFailed):

@@ -136,7 +136,10 @@ async def rotate_webhook_secret(
     services: ServicesDep,
     body: Annotated[RotateSecret | None, Body(openapi_examples=examples.ROTATE_SECRET)] = None,
 ) -> Response:
-    """Give it a new secret, shown this once; for 24 hours events are signed with the old one, too."""
+    """Give it a new secret, shown this once; for 24 hours events are signed with the old one, too.
+
+    So it may be repeated when an answer was lost: each of the last four old ones signs for its 24 hours.
+    """
     secret = body.secret if body is not None else None
     return _with_secret(*await services.webhooks.rotate(caller.project_id, webhook_id, secret))
 
@@ -172,7 +175,9 @@ def receive_event(
     body: Annotated[WebhookEvent, Body(openapi_examples=examples.WEBHOOK_EVENT)],
     webhook_id: Annotated[str, Header(description="The delivery: the same however often it is sent.")],
     webhook_timestamp: Annotated[int, Header(description="Seconds since 1970, when it was sent.")],
-    webhook_signature: Annotated[str, Header(description="`v1,` and base64, one or two with a space.")],
+    webhook_signature: Annotated[
+        str, Header(description="`v1,` and base64, one for each secret, with spaces.")
+    ],
 ) -> None:
     """An event of the project, posted to each webhook that wants it."""
 
