@@ -136,15 +136,15 @@ class Deliveries:
         *,
         since: int | datetime | None,
         limit: int,
-    ) -> tuple[int, bool]:
-        """How many, oldest first, and whether there are more than the limit."""
+    ) -> tuple[int, int | None]:
+        """How many, oldest first, and since which event there are more than the limit, if there are."""
         async with self._database.transaction() as tx:
             webhook = await _enabled(tx, project_id, webhook_id)
             found = await stored.to_replay(tx, project_id, webhook_id, states, since=since, limit=limit + 1)
             for delivery in found[:limit]:
                 await stored.renew(tx, delivery.id)
             await _advance(tx, webhook)
-        return len(found[:limit]), len(found) > limit
+        return len(found[:limit]), found[limit].event_id if len(found) > limit else None
 
     async def perform(self, attempt: Attempt) -> None:
         """One request; the body is the same in each, and so is the id by which its receiver knows it."""

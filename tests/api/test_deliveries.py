@@ -20,6 +20,7 @@ from tests.support.broker import Broker, StartBroker, new_token, problem
 from tests.support.contract import document as contract
 from tests.support.contract import validator
 from tests.support.happenings import Project, project_of
+from tests.support.postgres import execute
 from tests.support.queueing import until
 from tests.support.receiver import Message, Receiver, answering, hang, hang_up
 
@@ -338,6 +339,26 @@ async def _replayed(broker: Broker, path: str, **body: object) -> int:
     answer = await broker.call("POST", path, body, status=202)
     assert answer["more"] is False
     return int(answer["replayed"])
+
+
+async def test_a_replay_of_more_than_is_begun_at_once_goes_on_where_it_stopped(
+    start_broker: StartBroker, database: Database, database_url: str, receiver: Receiver
+) -> None:
+    broker = await start_broker(worker=False)
+    hook = await hook_at(broker, receiver)
+    await (await project_of(database, database_url)).happen(*(f"{number}" for number in range(410)))
+    await execute(database_url, "UPDATE webhook_deliveries SET state = 'delivered'")
+    path, since, replayed = f"{PATH}/{hook['id']}/replay", "0", []
+    for more in (True, True, False):
+        body = {"states": ["delivered"], "since": since}
+        answer = await broker.call("POST", path, body, status=202)
+        assert answer["more"] is more
+        # As if all of it had been brought before the next call.
+        pending = "UPDATE webhook_deliveries SET state = 'delivered' WHERE state = 'pending'"
+        await execute(database_url, pending)
+        replayed.append(answer["replayed"])
+        since = answer["next_since"]
+    assert (replayed, since) == ([200, 200, 10], None)
 
 
 @pytest.mark.parametrize(

@@ -104,17 +104,21 @@ async def replay_webhook_deliveries(
     services: ServicesDep,
     body: Annotated[ReplayDeliveries | None, Body(openapi_examples=examples.REPLAY_DELIVERIES)] = None,
 ) -> Response:
-    """Bring again what failed, oldest first: after an outage all that was missed."""
+    """Bring again what failed, oldest first: after an outage all that was missed.
+
+    No more than 200 at once: while the answer has a `next_since`, call again with it as `since`.
+    """
     body = body or ReplayDeliveries()
     states = set(body.states)
     if DeliveryState.PENDING in states:
         detail = "What is pending is under way: replay what is delivered or failed"
         raise InvalidInput(detail, errors=[FieldError("/states", detail)])
     since = _parse_since(body.since) if body.since is not None else None
-    replayed, more = await services.deliveries.replay_many(
+    replayed, rest = await services.deliveries.replay_many(
         caller.project_id, webhook_id, states, since=since, limit=MAX_LIMIT
     )
-    return JSONResponse({"replayed": replayed, "more": more}, 202)
+    next_since = str(rest) if rest is not None else None
+    return JSONResponse({"replayed": replayed, "more": rest is not None, "next_since": next_since}, 202)
 
 
 def _parse_since(text: str) -> int | datetime:

@@ -135,7 +135,10 @@ class Replayed(Document):
     """What was begun again."""
 
     replayed: int
-    more: bool = Field(description="There are more than are begun at once: call again.")
+    more: bool = Field(description="There are more than are begun at once: call again with `next_since`.")
+    next_since: str | None = Field(
+        None, description="The `since` of the next call; its `states` are the same."
+    )
 
 
 def webhook_document(webhook: StoredWebhook) -> dict[str, Any]:
