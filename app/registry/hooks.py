@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 
 from app import errors
 from app.registry.errors import Subject
@@ -17,7 +18,7 @@ __all__ = ["Receipt", "parse_receiver", "post"]
 
 # The labels of a host name (RFC 1123, section 2.1), with the underscore that container networks have.
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:.]+\]", re.ASCII)
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def parse_receiver(text: str, policy: AccessPolicy) -> Url:
     Where its name leads is checked with each connection.
     """
     url = parse_url(text)
-    if url is None or not _HOST.fullmatch(url.host):
+    if url is None or not _is_host(url.host):
         raise errors.InvalidReceiver(
             "An address is https://host[:port]/path?query, without a user, a password or a fragment"
         )
@@ -73,6 +74,17 @@ async def post(door: Door, url: Url, headers: Mapping[str, str], body: bytes, *,
     except errors.RegistryError as error:
         raise errors.DeliveryFailed(f"{url.origin} {_reason(error)}") from error
     return Receipt(answer.status, parse_retry_after(answer.headers.get("Retry-After")))
+
+
+def _is_host(text: str) -> bool:
+    """A name, or an address; brackets are for those of IPv6 (RFC 3986, section 3.2.2)."""
+    if not text.startswith("["):
+        return _NAME.fullmatch(text) is not None
+    try:
+        IPv6Address(text[1:-1])
+    except ValueError:
+        return False
+    return True
 
 
 def _forbidden(url: Url) -> errors.ReceiverForbidden:

@@ -73,6 +73,11 @@ async def test_a_secret_that_is_too_short_or_no_secret_is_refused(broker: Broker
         "https://receiver.example.com/\n",
         "https://récepteur.example.com/",
         "https:///path",
+        "https://[1.2.3.4]/",
+        "https://[1:2:3]/",
+        "https://[12345::1]/",
+        "https://[fe80::1%25eth0]/",
+        "https://[]/",
         "//receiver.example.com/",
     ],
 )
