@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import AwareDatetime
+from pydantic import AfterValidator, AwareDatetime
 
 from app.errors import FieldError, InvalidInput
 
 LabelQuery = Annotated[list[str] | None, Query(description="`name=value`; all that are given must match.")]
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """As the database is asked; at the edges of the calendar there is no such moment."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("There is no such moment in UTC") from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 SinceQuery = Annotated[
-    AwareDatetime | None, Query(description="Made at this moment or later (RFC 3339, with an offset).")
+    Moment | None, Query(description="Made at this moment or later (RFC 3339, with an offset).")
 ]
 UntilQuery = Annotated[
-    AwareDatetime | None, Query(description="Made before this moment (RFC 3339, with an offset).")
+    Moment | None, Query(description="Made before this moment (RFC 3339, with an offset).")
 ]
 
 

@@ -45,3 +45,17 @@ async def test_a_query_parameter_that_there_is_not_is_refused_by_its_name(
     reply = await shared_broker.client.request(method, path, params={"refrence": "a", "Limit": "1"})
     refused = problem(reply, 422, "invalid-input")["errors"]
     assert [each["pointer"] for each in refused] == ["query:refrence", "query:Limit"]
+
+
+@pytest.mark.parametrize("path", ["/v1/lists", "/v1/pushes"])
+@pytest.mark.parametrize(
+    ("name", "moment"), [("since", "0001-01-01T00:00:00+23:00"), ("until", "9999-12-31T23:59:59-23:00")]
+)
+async def test_a_moment_that_is_beyond_the_calendar_in_utc_is_refused_by_its_name(
+    shared_broker: Broker, path: str, name: str, moment: str
+) -> None:
+    reply = await shared_broker.client.get(path, params={name: moment})
+    (refused,) = problem(reply, 422, "invalid-input")["errors"]
+    assert refused["pointer"] == f"query:{name}"
+    for edge in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"):
+        assert (await shared_broker.client.get(path, params={name: edge})).status_code == 200
