@@ -66,7 +66,9 @@ def _check_body(request: Request) -> None:
         raise BodyTooLarge(f"The body has {length} bytes; this broker accepts {most}")
     if request.headers.get("content-encoding", "identity") != "identity":
         raise UnsupportedBody("Send the body as it is, without Content-Encoding")
-    if request.method not in _WITH_BODY or length == "0":
+    # A body of a length that is not known yet is announced so (RFC 9112, section 6.1).
+    has_body = length != "0" or "transfer-encoding" in request.headers
+    if request.method not in _WITH_BODY or not has_body:
         return
     sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if sent not in _JSON:

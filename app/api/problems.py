@@ -25,13 +25,14 @@ COMMON = (
     errors.Unauthenticated,
     errors.InvalidInput,
     errors.InvalidHeader,
+    # Whoever sends a body where none is taken is told so, too.
+    errors.BodyTooLarge,
+    errors.UnsupportedBody,
     errors.Unavailable,
     BrokerError,
 )
 BODY = (
     errors.MalformedBody,
-    errors.BodyTooLarge,
-    errors.UnsupportedBody,
     errors.InvalidReference,
 )
 # Every call that waits for a registry.

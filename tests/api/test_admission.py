@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 from uuid import UUID
 
 import pytest
@@ -45,6 +46,29 @@ async def test_a_query_parameter_that_there_is_not_is_refused_by_its_name(
     reply = await shared_broker.client.request(method, path, params={"refrence": "a", "Limit": "1"})
     refused = problem(reply, 422, "invalid-input")["errors"]
     assert [each["pointer"] for each in refused] == ["query:refrence", "query:Limit"]
+
+
+@pytest.mark.parametrize(("method", "path"), CALLS)
+async def test_a_body_that_is_taken_nowhere_is_refused_everywhere_as_announced(
+    shared_broker: Broker, method: str, path: str
+) -> None:
+    """The client of the tests checks that each answer is one that the document has for the call."""
+    client = shared_broker.client
+    reply = await client.request(method, path, content=b" " * (2 * MEBIBYTE), headers=JSON)
+    problem(reply, 413, "body-too-large")
+    zipped = {**JSON, "Content-Encoding": "gzip"}
+    problem(await client.request(method, path, content=b"{}", headers=zipped), 415, "unsupported-body")
+
+
+async def test_a_body_whose_length_is_not_known_yet_is_asked_for_its_type_like_any_other(
+    shared_broker: Broker,
+) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b'{"url": "https://receiver.example.com/"}'
+
+    for headers in ({"Content-Type": "text/plain"}, {}):
+        reply = await shared_broker.client.post("/v1/webhooks", content=body(), headers=headers)
+        problem(reply, 415, "unsupported-body")
 
 
 @pytest.mark.parametrize("path", ["/v1/lists", "/v1/pushes"])
