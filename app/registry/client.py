@@ -22,7 +22,7 @@ from app.registry.connections import Lookup, Pools
 from app.registry.credentials import ANONYMOUS, Credential, Keychain, parse_registry_auth
 from app.registry.endpoints import Endpoints
 from app.registry.habits import Habits
-from app.registry.hooks import Receipt
+from app.registry.hooks import Post, Receipt, lane_of
 from app.registry.limits import Limits
 from app.registry.locks import Locks
 from app.registry.manifests import FetchedManifest
@@ -44,9 +44,11 @@ __all__ = [
     "FetchedManifest",
     "Keychain",
     "Limits",
+    "Post",
     "Receipt",
     "RegistryClient",
     "Trust",
+    "lane_of",
     "parse_registry_auth",
 ]
 
@@ -169,8 +171,8 @@ class RegistryClient:
         """Where a webhook's events may be posted, as far as the address tells."""
         return hooks.parse_receiver(text, self.policy)
 
-    async def post(self, url: Url, headers: Mapping[str, str], body: bytes) -> Receipt:
+    async def post(self, post: Post) -> Receipt:
         """Exact bytes to a receiver of webhooks, once."""
         if self._services is None:
             raise RuntimeError(_OUTSIDE)
-        return await hooks.post(self._services.door, url, headers, body, seconds=self.limits.hook_seconds)
+        return await hooks.post(self._services.door, post, seconds=self.limits.hook_seconds)

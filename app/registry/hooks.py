@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
@@ -14,7 +14,7 @@ from app.registry.retries import parse_retry_after
 from app.registry.transport import Door, Request
 from app.registry.urls import Url, parse_url
 
-__all__ = ["Receipt", "parse_receiver", "post"]
+__all__ = ["Post", "Receipt", "lane_of", "parse_receiver", "post"]
 
 # The labels of a host name (RFC 1123, section 2.1), with the underscore that container networks have.
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -56,21 +56,43 @@ def parse_receiver(text: str, policy: AccessPolicy) -> Url:
     return url
 
 
-async def post(door: Door, url: Url, headers: Mapping[str, str], body: bytes, *, seconds: float) -> Receipt:
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What is sent to a receiver, and in which lane; `sign` gives its headers at the moment when it goes."""
+
+    url: Url
+    lane: str
+    body: bytes
+    sign: Callable[[], Mapping[str, str]]
+
+
+def lane_of(origin: str, tenant: str) -> str:
+    """Where a receiver's budget is kept: it may refuse one tenant and welcome another.
+
+    A receiver may have the host of a registry, too, whose name this can't be: what one bears must say nothing
+    of the other.
+    """
+    return f"{origin}#{tenant}"
+
+
+async def post(door: Door, post: Post, *, seconds: float) -> Receipt:
     """One request, made once; whether there is another is decided where it will be remembered.
 
     Raises DeliveryFailed for what may be different later, and RateLimited, without asking, while the receiver
     wants no requests.
     """
-    # A receiver may have the host of a registry, and what one bears must say nothing of the other: the name
-    # of an origin is that of no registry.
-    request = Request(method="POST", url=url, subject=Subject(url.origin), headers=headers, content=body)
+    url = post.url
+    request = Request(method="POST", url=url, subject=Subject(post.lane), content=post.body)
     try:
-        answer = await door.post(request, seconds)
-    except errors.RateLimited:
-        raise
+        answer = await door.post(request, post.sign, seconds)
+    except errors.RateLimited as error:
+        raise errors.RateLimited(
+            f"{url.origin} wants no requests now, or no more at once; it was not asked",
+            retry_after=error.retry_after,
+        ) from error
     except errors.RegistryForbidden as error:
-        raise _forbidden(url) from error
+        # By what its name leads to at this moment, which may be different at the next.
+        raise errors.DeliveryFailed(_forbidden(url).detail) from error
     except errors.RegistryError as error:
         raise errors.DeliveryFailed(f"{url.origin} {_reason(error)}") from error
     return Receipt(answer.status, parse_retry_after(answer.headers.get("Retry-After")))

@@ -7,14 +7,20 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
 from multidict import CIMultiDict
 
 from app import errors
-from app.registry.budget import Budgets, Refusal
+from app.registry.budget import Budget, Budgets, Refusal
 from app.registry.connections import Opened, Pool, Pools
 from app.registry.errors import FAILURES, Subject, is_rate_limit, translate, was_lost
 from app.registry.limits import Limits
@@ -166,21 +172,36 @@ class Door:
                         deadline.reschedule(None)
                         yield opened
 
-    async def post(self, request: Request, seconds: float) -> Answer:
-        """A request that is made once, and the head of its answer: what is said below it is not read."""
+    async def post(self, request: Request, sign: Callable[[], Mapping[str, str]], seconds: float) -> Answer:
+        """A request that is made once, and the head of its answer: what is said below it is not read.
+
+        `sign` gives the headers that tell when it was sent; so it is asked after the wait for a place.
+        """
         self._admit(request)
         budget = self._budgets.of(request.subject.registry)
-        async with budget.slot(request.subject) as sent:
+        async with AsyncExitStack() as stack:
+            sent = await self._enter(stack, budget, request, seconds)
+            headers = {**request.all_headers, **sign()}
             with _translated(request):
                 async with asyncio.timeout(seconds):
                     pool = self._pool(request)
-                    async with pool.stream(
-                        request.method, request.url, request.all_headers, request.content
-                    ) as opened:
+                    async with pool.stream(request.method, request.url, headers, request.content) as opened:
                         _check_headers(opened, request)
                         answer = Answer(opened.status, opened.headers, b"")
         budget.heard(_refusal(answer, request), sent)
         return answer
+
+    async def _enter(self, stack: AsyncExitStack, budget: Budget, request: Request, seconds: float) -> float:
+        """Takes a place among the requests of a budget, which is free in time or not waited for."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await stack.enter_async_context(budget.slot(request.subject))
+        except TimeoutError:
+            raise errors.RateLimited(
+                f"{request.subject.registry} is busy with other requests; it was not asked",
+                **request.subject.members,
+                retry_after=seconds,
+            ) from None
 
     async def _try(self, request: Request, seconds: float) -> Answer | errors.RegistryError:
         """An answer, or what may be otherwise the next time: no connection, or none in time."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+import logging
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -23,8 +24,8 @@ from app.errors import (
 )
 from app.logs import current_trace
 from app.operations.states import Kind, State
-from app.registry.client import Receipt, RegistryClient
-from app.registry.urls import origin_of
+from app.registry.client import Post, Receipt, RegistryClient, lane_of
+from app.registry.urls import Url, origin_of
 from app.services.attempts import Attempt
 from app.services.documents import instant
 from app.services.signing import Secrets, utc_now
@@ -37,6 +38,8 @@ from app.store.operation_changes import NewOperation
 from app.store.operations import Operation
 from app.store.paging import Position
 from app.store.webhooks import Webhook
+
+logger = logging.getLogger(__name__)
 
 # A receiver has so long to come back; what it misses can be replayed for as long as its event is kept.
 DEADLINE = timedelta(days=3)
@@ -82,11 +85,15 @@ def _operation(webhook: Webhook, turn: Turn) -> NewOperation:
         request={"delivery_id": str(turn.delivery_id)},
         created_by=webhook.created_by,
         deadline_in=max(SHORTEST, min(DEADLINE, turn.time_left)),
-        # An origin is no registry's name, so neither waits for the other; all its webhooks share a lane.
-        registries=(origin_of(webhook.url),),
+        registries=(_lane(webhook),),
         priority=PRIORITY,
         trace=current_trace(),
     )
+
+
+def _lane(webhook: Webhook) -> str:
+    """All of a project's webhooks at one origin share it, and nobody else does."""
+    return lane_of(origin_of(webhook.url), str(webhook.project_id))
 
 
 class Deliveries:
@@ -196,9 +203,7 @@ class Deliveries:
 
     async def _send(self, job: _Job) -> Receipt:
         url = self._client.parse_receiver(job.webhook.url)
-        body = event_body(job.event)
-        headers = self._secrets.headers(job.webhook, str(job.delivery.id), body, utc_now())
-        receipt = await self._client.post(url, {**headers, "Content-Type": "application/json"}, body)
+        receipt = await self._post(job, url)
         if receipt.is_success:
             return receipt
         failure = ReceiverGone if receipt.status == HTTPStatus.GONE else DeliveryFailed
@@ -207,6 +212,22 @@ class Deliveries:
             upstream_status=receipt.status,
             retry_after=receipt.retry_after,
         )
+
+    async def _post(self, job: _Job, url: Url) -> Receipt:
+        body = event_body(job.event)
+
+        def sign() -> Mapping[str, str]:
+            headers = self._secrets.headers(job.webhook, str(job.delivery.id), body, utc_now())
+            return {**headers, "Content-Type": "application/json"}
+
+        try:
+            return await self._client.post(Post(url, _lane(job.webhook), body, sign))
+        except BrokerError:
+            raise
+        except Exception as error:
+            # What fails here today need not tomorrow, and nobody but the operator could begin it again.
+            logger.exception("Delivery %s failed unexpectedly", job.delivery.id)
+            raise DeliveryFailed("Something failed inside the broker; its log has the details") from error
 
     async def _note(self, attempt: Attempt, job: _Job, failure: BrokerError) -> None:
         status = failure.members.get("upstream_status")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import random
+import time
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +21,7 @@ from tests.support.broker import Broker, StartBroker, new_token, problem
 from tests.support.contract import document as contract
 from tests.support.contract import validator
 from tests.support.happenings import Project, project_of
-from tests.support.postgres import execute
+from tests.support.postgres import ask, execute
 from tests.support.queueing import until
 from tests.support.receiver import Message, Receiver, answering, hang, hang_up
 
@@ -348,7 +349,8 @@ async def test_a_replay_of_more_than_is_begun_at_once_goes_on_where_it_stopped(
     hook = await hook_at(broker, receiver)
     await (await project_of(database, database_url)).happen(*(f"{number}" for number in range(410)))
     await execute(database_url, "UPDATE webhook_deliveries SET state = 'delivered'")
-    path, since, replayed = f"{PATH}/{hook['id']}/replay", "0", []
+    path, replayed = f"{PATH}/{hook['id']}/replay", []
+    since: str | None = "0"
     for more in (True, True, False):
         body = {"states": ["delivered"], "since": since}
         answer = await broker.call("POST", path, body, status=202)
@@ -358,7 +360,8 @@ async def test_a_replay_of_more_than_is_begun_at_once_goes_on_where_it_stopped(
         await execute(database_url, pending)
         replayed.append(answer["replayed"])
         since = answer["next_since"]
-    assert (replayed, since) == ([200, 200, 10], None)
+    assert replayed == [200, 200, 10]
+    assert since is None
 
 
 @pytest.mark.parametrize(
@@ -422,6 +425,43 @@ async def test_a_test_comes_to_one_webhook_whatever_it_is_told_of(broker: Broker
     assert await deliveries(broker, other) == []
     await broker.call("PATCH", f"{PATH}/{hook['id']}", {"enabled": False})
     problem(await broker.client.post(f"{PATH}/{hook['id']}/test"), 409, "webhook-disabled")
+
+
+async def test_what_waits_for_its_turn_is_signed_when_it_is_sent(
+    start_broker: StartBroker, database: Database, database_url: str, receiver: Receiver
+) -> None:
+    broker = await start_broker(registry_concurrency=1, webhook_seconds=20.0)
+    receiver.then(hang)
+    hook = await hook_at(broker, receiver)
+    await (await project_of(database, database_url)).happen("a", "b")
+
+    async def both_run() -> bool:
+        running = "SELECT count(*) FROM operations WHERE state = 'running'"
+        return await ask(database_url, running) == 2
+
+    await until(lambda: len(receiver.received) == 1)
+    await until(both_run)
+    # The timestamp is in whole seconds.
+    await asyncio.sleep(1.1)
+    released = int(time.time())
+    receiver.released.set()
+    await settled(broker, hook, 2)
+    assert int(receiver.received[1].headers["webhook-timestamp"]) >= released
+
+
+async def test_a_receiver_that_refuses_one_project_is_told_of_the_others(
+    broker: Broker, database: Database, database_url: str, receiver: Receiver
+) -> None:
+    await broker.call("POST", "/v1/projects", {"name": "other"}, status=201)
+    receiver.then(answering(429, Retry_After="300"))
+    await hook_at(broker, receiver)
+    await (await project_of(database, database_url)).happen("noisy")
+    await until(lambda: len(receiver.received) == 1)
+    async with broker.client_with(await broker.new_token("other")) as client:
+        hook = (await client.post(PATH, json={"url": receiver.url})).json()
+        await (await project_of(database, database_url, "other")).happen("quiet")
+        await until(lambda: len(receiver.taken) == 1)
+    assert names_of(receiver.taken, hook["secret"]) == ["quiet"]
 
 
 async def test_a_receiver_that_hangs_keeps_nobody_else_waiting(

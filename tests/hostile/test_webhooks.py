@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from app import errors
-from app.registry.client import Receipt
+from app.registry.client import Post, Receipt, lane_of
+from app.registry.errors import Subject
 from tests.hostile.test_names import FORBIDDEN_NAMES
 from tests.support.hostile_world import ELSEWHERE, FORBIDDEN, HOME, Reply, World, reply, world
 
@@ -16,8 +18,9 @@ BODY = b'{"type":"list.pushed"}'
 SIGNED = {"webhook-id": "1", "webhook-signature": "v1,c2lnbmF0dXJl"}
 
 
-async def deliver(made: World, text: str) -> Receipt:
-    return await made.client.post(made.client.parse_receiver(text), SIGNED, BODY)
+async def deliver(made: World, text: str, tenant: str = "a") -> Receipt:
+    url = made.client.parse_receiver(text)
+    return await made.client.post(Post(url, lane_of(url.origin, tenant), BODY, lambda: SIGNED))
 
 
 def addresses(scheme: str) -> Sequence[str]:
@@ -46,16 +49,19 @@ async def test_what_was_checked_is_what_is_connected_to(tmp_path: Path) -> None:
 
 async def test_a_name_that_has_come_to_lead_elsewhere_is_not_followed(tmp_path: Path) -> None:
     async with world(tmp_path) as made:
-        made.answers["registry.test"] = [[FORBIDDEN]]
-        with pytest.raises(errors.ReceiverForbidden):
+        made.answers["registry.test"] = [[FORBIDDEN], [HOME]]
+        with pytest.raises(errors.DeliveryFailed) as caught:
             await deliver(made, f"http://registry.test:{made.registry.port}/hook")
         assert made.attacker.connections == 0
+        # It may have been a moment's: the next attempt looks again.
+        assert caught.value.retryable
+        assert (await deliver(made, f"http://registry.test:{made.registry.port}/hook")).is_success
 
 
 async def test_every_address_of_a_name_must_be_allowed(tmp_path: Path) -> None:
     async with world(tmp_path) as made:
         made.answers["registry.test"] = [[HOME, FORBIDDEN]]
-        with pytest.raises(errors.ReceiverForbidden):
+        with pytest.raises(errors.DeliveryFailed):
             await deliver(made, f"http://registry.test:{made.registry.port}/hook")
         assert made.journal == []
         assert made.attacker.connections == 0
@@ -65,7 +71,7 @@ async def test_why_an_address_is_forbidden_is_not_told(tmp_path: Path) -> None:
     async with world(tmp_path) as made:
         said = set()
         for host in ("10.0.0.1", "169.254.169.254", "127.0.0.2", "[::1]", "evil.test"):
-            with pytest.raises(errors.ReceiverForbidden) as caught:
+            with pytest.raises((errors.ReceiverForbidden, errors.DeliveryFailed)) as caught:
                 await deliver(made, f"https://{host}/hook")
             said.add(caught.value.detail.replace(host, "HOST"))
         assert len(said) == 1
@@ -151,6 +157,29 @@ async def test_a_certificate_that_is_not_trusted_is_told_nothing(tmp_path: Path)
             await deliver(made, f"https://stranger.test:{made.registry.port}/hook")
         assert made.journal == []
         assert (await deliver(made, f"{made.registry.url}/hook")).is_success
+
+
+async def test_a_receiver_that_refuses_one_tenant_is_asked_for_the_others(tmp_path: Path) -> None:
+    async with world(tmp_path) as made:
+        made.registry.on("/noisy", reply(429, Retry_After="100"))
+        await deliver(made, f"{made.registry.url}/noisy")
+        assert (await deliver(made, f"{made.registry.url}/hook", "b")).is_success
+        with pytest.raises(errors.RateLimited) as caught:
+            await deliver(made, f"{made.registry.url}/hook")
+        assert set(caught.value.members) == {"retry_after"}
+        assert "#" not in caught.value.detail
+
+
+async def test_a_receiver_that_is_busy_is_waited_for_no_longer_than_for_its_answer(tmp_path: Path) -> None:
+    async with world(tmp_path, seconds=0.1) as made:
+        lane = lane_of(made.registry.url, "a")
+        budget = made.client.budgets.of(lane)
+        async with AsyncExitStack() as stack:
+            for _ in range(budget.concurrency):
+                await stack.enter_async_context(budget.slot(Subject(lane)))
+            with pytest.raises(errors.RateLimited, match="no more at once"):
+                await deliver(made, f"{made.registry.url}/hook")
+        assert made.journal == []
 
 
 async def test_a_receiver_that_refuses_speaks_for_no_registry_of_its_host(tmp_path: Path) -> None:

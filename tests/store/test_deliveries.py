@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import UUID, uuid4
 
+import pytest
 from sqlalchemy import text
 
+from app.errors import DeliveryFailed
 from app.lists.events import EventKind
 from app.operations.states import Kind
 from app.registry.client import AccessPolicy, RegistryClient
+from app.services.attempts import Attempt
 from app.services.deliveries import Deliveries, begin
 from app.services.sealing import Seal
 from app.services.signing import Secrets
-from app.store import deliveries, events, webhooks
+from app.store import deliveries, events, queue, webhooks
 from app.store.database import Database
 from app.store.deliveries import Delivery
 from app.store.webhooks import NewWebhook, Webhook
@@ -86,6 +90,24 @@ async def test_deliveries_go_with_their_events_and_with_their_webhook(
         await webhooks.delete_webhook(tx, project_id, hook.id)
     assert await page(database, hook) == []
     assert await page(database, other) == [kept.id]
+
+
+async def test_what_fails_inside_the_broker_is_tried_again_like_anything_else(
+    database: Database, project_id: UUID
+) -> None:
+    secrets = Secrets(Seal(b"k" * 32))
+    hook = await hook_of(database, project_id)
+    delivery = await begun(database, hook)
+    # A client that was not opened: nothing that a receiver did.
+    service = Deliveries(database, RegistryClient(AccessPolicy()), secrets)
+    async with database.transaction() as tx:
+        (claimed,) = await queue.claim(tx, worker="tests", limit=1, lease=timedelta(minutes=1))
+    with pytest.raises(DeliveryFailed) as caught:
+        await service.perform(Attempt(database, claimed.operation))
+    assert caught.value.retryable
+    async with database.transaction() as tx:
+        found = await deliveries.get_delivery(tx, project_id, hook.id, delivery.id)
+    assert (found.state, found.attempts, found.problem) == ("pending", 1, caught.value.document())
 
 
 async def test_a_line_that_nobody_moves_is_moved_all_the_same(database: Database, project_id: UUID) -> None:
