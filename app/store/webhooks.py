@@ -14,7 +14,7 @@ from app.errors import WebhookNotFound
 from app.lists.events import EventKind
 from app.store.database import Transaction
 from app.store.paging import Position, newest_first
-from app.store.tables import webhooks
+from app.store.tables import projects, webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,9 @@ async def insert_webhook(tx: Transaction, new: NewWebhook) -> Webhook:
 
 
 async def count_webhooks(tx: Transaction, project_id: UUID) -> int:
+    """Nobody else adds one to the project, nor counts, until the transaction ends."""
+    turn = select(projects.c.id).where(projects.c.id == project_id).with_for_update(key_share=True)
+    await tx.execute(turn)
     statement = select(func.count()).select_from(webhooks).where(webhooks.c.project_id == project_id)
     found: int = (await tx.execute(statement)).scalar_one()
     return found
