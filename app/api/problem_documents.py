@@ -27,6 +27,7 @@ _STATUS: Mapping[type[BrokerError], int] = {
     errors.RegistryError: 502,
     errors.SourceNotFound: 404,
     errors.RegistryDenied: 403,
+    errors.TooManyStreams: 429,
     errors.RateLimited: 429,
     errors.RegistryTimeout: 504,
     errors.RegistryRejected: 422,

@@ -172,6 +172,12 @@ class Unavailable(BrokerError):
     retryable = True
 
 
+class TooManyStreams(BrokerError):
+    code = "too-many-streams"
+    title = "The project is followed by as many as may follow it"
+    retryable = True
+
+
 class DeadlineExceeded(Unavailable):
     """The operation's own deadline passed: at the next call the time starts anew."""
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +11,7 @@ from app.errors import Unauthenticated, Unavailable
 from app.lists.events import EventKind
 from app.services.callers import Caller
 from app.services.deliveries import begin
+from app.services.feeds import EVENTS_AT_ONCE, Batch, Feed, Feeds
 from app.store import events as store
 from app.store import tokens
 from app.store.database import Database, Transaction
@@ -22,19 +22,6 @@ from app.store.webhooks import wanting
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 5.0
-EVENTS_AT_ONCE = 100
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """`end` is where to go on; a full one has more behind it."""
-
-    events: Sequence[ProjectEvent]
-    end: int
-
-    @property
-    def is_full(self) -> bool:
-        return len(self.events) == EVENTS_AT_ONCE
 
 
 class Events:
@@ -46,6 +33,7 @@ class Events:
         self._database = database
         self._notifications = notifications
         self._poll = poll
+        self._feeds = Feeds(database)
 
     async def record(
         self,
@@ -69,7 +57,8 @@ class Events:
             await begin(tx, webhook, event.id)
 
     async def newest(self, project_id: UUID) -> int:
-        """Where a stream begins that is to tell of what happens from now on."""
+        """Where a stream begins that is to tell of what happens from now on, if there may be one more."""
+        self._feeds.refuse_crowd(project_id)
         async with self._database.transaction() as tx:
             return await store.newest(tx, project_id)
 
@@ -86,24 +75,35 @@ class Events:
 
         No connection to the database is held while nothing happens.
         """
-        async with self._notifications.subscribe(PROJECT_EVENT, str(caller.project_id)) as news:
-            while True:
-                try:
-                    batch = await self._read(caller, after, wanted)
-                except Unauthenticated:
-                    return
-                for event in batch.events:
-                    yield event
-                after = batch.end
-                if not batch.is_full:
-                    await news.wait(self._poll)
+        project_id = caller.project_id
+        with self._feeds.follow(project_id, caller.token_id) as feed:
+            async with self._notifications.subscribe(PROJECT_EVENT, str(project_id)) as news:
+                batch = Batch((), after, is_full=True, is_alone=True)
+                while True:
+                    try:
+                        batch = await self._go_on(feed, caller, batch, wanted)
+                    except Unauthenticated:
+                        return
+                    for event in batch.events:
+                        yield event
+                    if not batch.is_full:
+                        await news.wait(self._poll)
 
-    async def _read(self, caller: Caller, after: int, wanted: EventFilter) -> _Batch:
+    async def _go_on(self, feed: Feed, caller: Caller, last: Batch, wanted: EventFilter) -> Batch:
+        """From the feed, but for those who have much to catch up with."""
         try:
-            async with self._database.transaction() as tx:
-                await tokens.require_live(tx, caller.token_id)
-                return _Batch(*await store.read_after(tx, caller.project_id, after, wanted, EVENTS_AT_ONCE))
+            if not (last.is_full and last.is_alone):
+                batch = await feed.read(caller.token_id, last.end, wanted)
+                if batch is not None:
+                    return batch
+            return await self._read(caller, last.end, wanted)
         except Unavailable:
             # Who follows a project is not cut off by a restart of the database.
             logger.warning("The events of project %s can't be read at the moment", caller.project_id)
-            return _Batch((), after)
+            return Batch((), last.end)
+
+    async def _read(self, caller: Caller, after: int, wanted: EventFilter) -> Batch:
+        async with self._database.transaction() as tx:
+            await tokens.require_live(tx, caller.token_id)
+            events, end = await store.read_after(tx, caller.project_id, after, wanted, EVENTS_AT_ONCE)
+        return Batch(events, end, is_full=len(events) == EVENTS_AT_ONCE, is_alone=True)

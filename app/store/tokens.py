@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -114,6 +115,12 @@ async def require_live(tx: Transaction, token_id: UUID) -> None:
     live = select(tokens.c.id).where(tokens.c.id == token_id, tokens.c.revoked_at.is_(None))
     if (await tx.execute(live)).first() is None:
         raise Unauthenticated("The token was revoked")
+
+
+async def live_among(tx: Transaction, token_ids: Collection[UUID]) -> set[UUID]:
+    """Those that were not revoked."""
+    live = select(tokens.c.id).where(tokens.c.id.in_(token_ids), tokens.c.revoked_at.is_(None))
+    return set((await tx.execute(live)).scalars())
 
 
 async def has_tokens(tx: Transaction) -> bool:

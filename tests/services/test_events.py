@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from uuid import UUID
 
 import pytest
 
+from app.errors import TooManyStreams
 from app.lists.events import EventKind
 from app.services.callers import Caller
 from app.services.events import Events
+from app.services.feeds import MOST_FOLLOWERS
 from app.services.tokens import Tokens
-from app.store.database import Database
+from app.store.database import Database, Transaction
 from app.store.events import ALL, EventFilter, ProjectEvent
 from app.store.notifications import Notifications
 from tests.support.queueing import PATIENCE_SECONDS, listening
@@ -176,6 +178,76 @@ async def test_many_follow_on_a_small_pool(
         await happen(database, caller.project_id, "a")
     assert [names(reader.result()) for reader in readers] == [["a"]] * 30
     await small.dispose()
+
+
+class Counting(Database):
+    """Knows how often it was asked."""
+
+    transactions = 0
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        self.transactions += 1
+        async with super().transaction() as tx:
+            yield tx
+
+
+async def test_what_happens_is_read_once_for_all_who_follow(
+    database_url: str, database: Database, notifications: Notifications, caller: Caller
+) -> None:
+    counting = Counting(database_url)
+    # Nobody looks but who is told to.
+    events = Events(counting, notifications, poll=3600.0)
+    await happen(database, caller.project_id, "first")
+    async with AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(aclosing(events.stream(caller, 0))) for _ in range(60)]
+        for stream in streams:
+            await anext(stream)
+        before = counting.transactions
+        for name in "abc":
+            following = [asyncio.create_task(anext(stream)) for stream in streams]
+            await happen(database, caller.project_id, name)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                assert names(await asyncio.gather(*following)) == [name] * 60
+        assert counting.transactions - before < 60
+    await counting.dispose()
+
+
+async def test_who_reads_slowly_misses_nothing_of_what_the_others_have_read(
+    database: Database, events: Events, caller: Caller
+) -> None:
+    await happen(database, caller.project_id, "first")
+    pushed = EventFilter(frozenset({PUSHED}), session="1")
+    async with aclosing(events.stream(caller, 0)) as slow, aclosing(events.stream(caller, 0, pushed)) as few:
+        assert names([await anext(slow)]) == ["first"]
+        following = asyncio.create_task(anext(few))
+        expected = [str(number) for number in range(EACH * 30)]
+        for start in range(0, len(expected), EACH):
+            await happen(database, caller.project_id, *expected[start : start + EACH])
+        assert names(await follow(events, caller, len(expected), 1)) == expected
+        assert names([await anext(slow) for _ in expected]) == expected
+        for session in "21":
+            await happen(database, caller.project_id, session, kind=PUSHED, session=session)
+        assert names([await following]) == ["1"]
+
+
+async def test_so_many_may_follow_a_project_and_no_more(
+    database: Database, events: Events, caller: Caller
+) -> None:
+    await happen(database, caller.project_id, "a")
+    stranger = await someone(database, "other")
+    async with AsyncExitStack() as stack:
+        streams = [
+            await stack.enter_async_context(aclosing(events.stream(caller, 0))) for _ in range(MOST_FOLLOWERS)
+        ]
+        for stream in streams:
+            await events.newest(caller.project_id)
+            await anext(stream)
+        with pytest.raises(TooManyStreams):
+            await events.newest(caller.project_id)
+        await events.newest(stranger.project_id)
+        await streams[0].aclose()
+        await events.newest(caller.project_id)
 
 
 async def test_a_stream_outlasts_a_database_that_can_not_be_asked(

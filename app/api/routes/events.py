@@ -55,7 +55,7 @@ WantedDep = Annotated[EventFilter, Depends(_wanted)]
             ),
             "content": EVENT_STREAM,
         },
-        **problems(),
+        **problems(errors.TooManyStreams),
     },
 )
 async def stream_events(
