@@ -24,7 +24,7 @@ from app.api.pagination import (
 from app.api.problems import problems
 from app.api.schemas.common import Text
 from app.api.schemas.events import ProjectEventPage, event_document
-from app.api.streams import EVENT_STREAM, LARGEST_EVENT_ID, LastEventIdHeader, parse_last_event_id
+from app.api.streams import EVENT_STREAM, LARGEST_EVENT_ID, LastEventIdHeader, Stream, parse_last_event_id
 from app.lists.events import EventKind
 from app.services.callers import Caller
 from app.store.events import EventFilter
@@ -80,7 +80,7 @@ async def stream_events(
     # An id that is yet to come is of another broker, or of a database that was set back: who waited for it
     # would be told nothing until then.
     start = newest if start is None else min(start, newest)
-    return EventSourceResponse(_events(services, caller, start, wanted), sep="\n")
+    return Stream(_events(services, caller, start, wanted))
 
 
 @router.get(

@@ -19,7 +19,7 @@ from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_resp
 from app.api.problem_documents import problem_of
 from app.api.problems import problems
 from app.api.schemas.operations import Operation, OperationPage, operation_document
-from app.api.streams import EVENT_STREAM, LastEventIdHeader, parse_last_event_id
+from app.api.streams import EVENT_STREAM, LastEventIdHeader, Stream, parse_last_event_id
 from app.operations.states import Kind, State
 from app.services.documents import instant
 
@@ -92,7 +92,7 @@ async def stream_operation(
     after = parse_last_event_id(last_event_id) or 0
     # Asked before the stream begins, so that an unknown operation is a problem and no empty stream.
     await services.operations.get(caller.project_id, operation_id)
-    return EventSourceResponse(_events(services, caller.project_id, operation_id, after), sep="\n")
+    return Stream(_events(services, caller.project_id, operation_id, after))
 
 
 @router.post(
