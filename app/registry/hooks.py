@@ -47,7 +47,8 @@ def parse_receiver(text: str, policy: AccessPolicy) -> Url:
         policy.check_host(url.authority)
     except errors.RegistryForbidden as error:
         raise _forbidden(url) from error
-    if not policy.may_receive(url.authority):
+    # With its port, which the operator may have named although it is the usual one.
+    if not policy.may_receive(f"{url.host}:{url.port}"):
         raise _forbidden(url)
     if url.scheme != "https" and not policy.may_be_insecure(url.authority):
         raise errors.ReceiverForbidden(

@@ -177,7 +177,8 @@ class Door:
 
         `sign` gives the headers that tell when it was sent; so it is asked after the wait for a place.
         """
-        self._admit(request)
+        # Of a receiver the path may be all that keeps others from posting there.
+        self._admit(request, request.url.origin)
         budget = self._budgets.of(request.subject.registry)
         async with AsyncExitStack() as stack:
             sent = await self._enter(stack, budget, request, seconds)
@@ -222,9 +223,9 @@ class Door:
     def _pool(self, request: Request) -> Pool:
         return self._pools.of(request.url, registry=request.subject.registry, verify=request.verify)
 
-    def _admit(self, request: Request) -> None:
+    def _admit(self, request: Request, shown: str | None = None) -> None:
         self._policy.check_host(request.url.authority, registry=request.subject.registry)
-        _log.debug("%s %s", request.method, request.url.printable)
+        _log.debug("%s %s", request.method, shown or request.url.printable)
 
     async def _read(self, opened: Opened, request: Request) -> Answer:
         _check_headers(opened, request)

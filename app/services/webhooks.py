@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
-from app.errors import FieldError, InvalidReceiver, TooManyWebhooks, WebhookDisabled
+from app.errors import FieldError, InvalidReceiver, ReceiverForbidden, TooManyWebhooks, WebhookDisabled
 from app.lists.events import EventKind
 from app.registry.client import RegistryClient
 from app.services import deliveries
@@ -108,8 +108,8 @@ class Webhooks:
     def _check(self, url: str) -> None:
         try:
             self._client.parse_receiver(url)
-        except InvalidReceiver as error:
-            raise InvalidReceiver(error.detail, errors=[FieldError("/url", error.detail)]) from None
+        except (InvalidReceiver, ReceiverForbidden) as error:
+            raise type(error)(error.detail, errors=[FieldError("/url", error.detail)]) from None
 
 
 def _each_once(kinds: Sequence[EventKind]) -> tuple[EventKind, ...]:

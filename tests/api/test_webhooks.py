@@ -103,9 +103,11 @@ async def test_an_address_that_may_not_be_reached_is_refused_at_once(start_broke
         "https://0x7f000001/",
         "http://receiver.example.com/",
     ):
-        problem(await broker.client.post(PATH, json={"url": url}), 403, "receiver-forbidden")
-        reply = await broker.client.patch(f"{PATH}/{hook['id']}", json={"url": url})
-        problem(reply, 403, "receiver-forbidden")
+        for reply in (
+            await broker.client.post(PATH, json={"url": url}),
+            await broker.client.patch(f"{PATH}/{hook['id']}", json={"url": url}),
+        ):
+            assert problem(reply, 403, "receiver-forbidden")["errors"][0]["pointer"] == "/url"
 
 
 async def test_plain_http_is_for_hosts_for_which_the_operator_allows_it(start_broker: StartBroker) -> None:
@@ -114,10 +116,20 @@ async def test_plain_http_is_for_hosts_for_which_the_operator_allows_it(start_br
 
 
 async def test_where_receivers_are_listed_no_other_is_told(start_broker: StartBroker) -> None:
-    broker = await start_broker(worker=False, receivers=["*.inside.example.com", "hooks.example.com:8443"])
-    for url in ("https://a.inside.example.com/", "https://HOOKS.example.com:8443/"):
+    receivers = ["*.inside.example.com", "hooks.example.com:8443", "usual.example.com:443"]
+    broker = await start_broker(worker=False, receivers=receivers)
+    for url in (
+        "https://a.inside.example.com/",
+        "https://HOOKS.example.com:8443/",
+        "https://usual.example.com/",
+    ):
         await made(broker, url=url)
-    for url in (URL, "https://inside.example.com/", "https://hooks.example.com/"):
+    for url in (
+        URL,
+        "https://inside.example.com/",
+        "https://hooks.example.com/",
+        "https://usual.example.com:8443/",
+    ):
         problem(await broker.client.post(PATH, json={"url": url}), 403, "receiver-forbidden")
 
 
@@ -201,6 +213,19 @@ async def _are_alike(client: Client, method: str, path: str, own: str, body: obj
         answers.append((reply.status_code, reply.text.replace(identity, "ID")))
     assert answers[0] == answers[1]
     assert answers[0][0] == 404
+
+
+async def test_where_exactly_something_is_posted_is_in_no_log(
+    broker: Broker, database: Database, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of many receivers the path is the secret."""
+    caplog.set_level(logging.DEBUG)
+    async with Receiver() as receiver:
+        await made(broker, url=f"{receiver.url}/canary-path?canary-query")
+        await (await project_of(database, database_url)).happen("a")
+        await until(lambda: len(receiver.taken) == 1)
+    assert f"POST http://{receiver.host}" in caplog.text
+    assert "canary" not in caplog.text
 
 
 async def test_a_secret_is_in_no_answer_no_log_and_no_table(
