@@ -91,15 +91,24 @@ class Runner:
 
     async def _take(self, group: asyncio.TaskGroup) -> float:
         """Starts what may run; the answer is how many seconds to wait until there may be more."""
+        poll = self._poll.total_seconds()
+        try:
+            return await self._fill(group)
+        except Unavailable as failure:
+            logger.warning("Operations can't be claimed: %s", failure)
+            return min(failure.retry_after or 1.0, poll)
+        except Exception:
+            # Whatever it was: of a worker that takes nothing any more nobody would hear.
+            logger.exception("Operations can't be claimed; it is tried again")
+            return poll
+
+    async def _fill(self, group: asyncio.TaskGroup) -> float:
         free = self._concurrency - len(self._held)
         if free == 0:
             return self._poll.total_seconds()
         until = asyncio.get_running_loop().time() + self._lease.total_seconds()
         before = self._lanes()
-        try:
-            claimed = await self._claim(free, before)
-        except Unavailable as failure:
-            return self._wait_out(failure)
+        claimed = await self._claim(free, before)
         for each in claimed:
             lease = Lease(each, until)
             self._held.add(lease)
@@ -115,16 +124,9 @@ class Runner:
     async def _next_due(self) -> float:
         # Asked when what was claimed has begun: nobody waits for it.
         poll = self._poll.total_seconds()
-        try:
-            async with self._database.reading() as tx:
-                due = await queue.next_due(tx)
-        except Unavailable as failure:
-            return self._wait_out(failure)
+        async with self._database.reading() as tx:
+            due = await queue.next_due(tx)
         return poll if due is None else min(poll, max(0.0, due.total_seconds()))
-
-    def _wait_out(self, failure: Unavailable) -> float:
-        logger.warning("Operations can't be claimed: %s", failure)
-        return min(failure.retry_after or 1.0, self._poll.total_seconds())
 
     async def _claim(self, free: int, lanes: Counter[queue.Lane]) -> list[queue.Claimed]:
         await self._bury()
@@ -145,9 +147,15 @@ class Runner:
         now = asyncio.get_running_loop().time()
         if now < self._buried_at + self._beat.total_seconds():
             return
-        while await self._bury_one():
-            pass
         self._buried_at = now
+        try:
+            while await self._bury_one():
+                pass
+        except Unavailable:
+            raise
+        except Exception:
+            # One that can't be ended keeps nobody from being claimed.
+            logger.exception("What is beyond help can't be ended; it is tried again")
 
     async def _bury_one(self) -> bool:
         """One in each transaction: what follows from its end may lock what others wait for."""
@@ -184,6 +192,8 @@ class Runner:
                 except (Unavailable, TimeoutError):
                     # A lease that can't be renewed ends the work by itself.
                     logger.warning("The leases of %d operations could not be renewed", len(self._held))
+                except Exception:
+                    logger.exception("The leases of %d operations can't be renewed", len(self._held))
 
     async def _renew(self) -> None:
         held = list(self._held)

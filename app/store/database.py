@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from sqlalchemy import URL, Engine, NullPool, event, make_url
+from sqlalchemy import URL, Engine, ExceptionContext, NullPool, event, make_url
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -77,6 +78,7 @@ def create_engine(
     *,
     pool_size: int | None = None,
     pool_wait: float = POOL_WAIT_SECONDS,
+    command_seconds: float = COMMAND_SECONDS,
     autocommit: bool = False,
     patient: bool = False,
 ) -> AsyncEngine:
@@ -85,6 +87,7 @@ def create_engine(
     A patient one lets statements take their time, as migrations do.
     """
     address, arguments = _address(url)
+    arguments["command_timeout"] = command_seconds
     if patient:
         arguments["server_settings"] |= dict.fromkeys(("statement_timeout", "lock_timeout"), "0")
         arguments["command_timeout"] = None
@@ -117,7 +120,6 @@ def _address(url: str) -> tuple[URL, dict[str, Any]]:
     arguments: dict[str, Any] = {
         "server_settings": settings,
         "timeout": CONNECT_SECONDS,
-        "command_timeout": COMMAND_SECONDS,
     }
     if _LIBPQ_TLS in address.query:
         arguments["ssl"] = address.query[_LIBPQ_TLS]
@@ -127,9 +129,19 @@ def _address(url: str) -> tuple[URL, dict[str, Any]]:
 class Database:
     """One pool; whatever writes runs in `transaction()`."""
 
-    def __init__(self, url: str, *, pool_size: int = 10, pool_wait: float = POOL_WAIT_SECONDS) -> None:
-        self._engine = create_engine(url, pool_size=pool_size, pool_wait=pool_wait)
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 10,
+        pool_wait: float = POOL_WAIT_SECONDS,
+        command_seconds: float = COMMAND_SECONDS,
+    ) -> None:
+        self._engine = create_engine(
+            url, pool_size=pool_size, pool_wait=pool_wait, command_seconds=command_seconds
+        )
         _forget_closed_connections(self._engine.sync_engine)
+        _call_outages_by_their_name(self._engine.sync_engine)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Transaction]:
@@ -161,13 +173,8 @@ class Database:
             connection = await self._connect(stack)
             if options:
                 await connection.execution_options(**options)
-            try:
-                async with connection.begin():
-                    yield connection
-            except DBAPIError as failure:
-                if _passes(failure):
-                    raise _unavailable() from failure
-                raise
+            async with connection.begin():
+                yield connection
 
     async def _connect(self, stack: AsyncExitStack) -> AsyncConnection:
         try:
@@ -184,13 +191,8 @@ class Database:
 @asynccontextmanager
 async def savepoint(tx: Transaction) -> AsyncIterator[None]:
     """Takes back what the block has written if it raises; `Unavailable` if the database is away or busy."""
-    try:
-        async with tx.begin_nested():
-            yield
-    except DBAPIError as failure:
-        if _passes(failure):
-            raise _unavailable() from failure
-        raise
+    async with tx.begin_nested():
+        yield
 
 
 def _forget_closed_connections(engine: Engine) -> None:
@@ -202,10 +204,26 @@ def _forget_closed_connections(engine: Engine) -> None:
             raise InvalidatePoolError
 
 
-def _passes(failure: DBAPIError) -> bool:
-    state = getattr(failure.orig, "sqlstate", None)
-    if failure.connection_invalidated or state is None:
-        return failure.connection_invalidated
+def _call_outages_by_their_name(engine: Engine) -> None:
+    """Here a failure is known to be a statement's: a caller's own `asyncio.timeout` is none yet."""
+
+    @event.listens_for(engine, "handle_error")
+    def translate(context: ExceptionContext) -> None:
+        failure = context.original_exception
+        if not isinstance(failure, Exception):
+            return
+        if isinstance(failure, OSError):
+            # A server that has gone silent, by the driver's TimeoutError: what it has read nobody knows.
+            context.is_disconnect = True
+        if context.is_disconnect or _passes(failure):
+            raise _unavailable() from failure
+
+
+def _passes(failure: BaseException) -> bool:
+    # A table was changed by a migration while we run: the next statement is prepared anew.
+    if isinstance(failure, AsyncAdapt_asyncpg_dbapi.InvalidCachedStatementError):
+        return True
+    state = getattr(failure, "sqlstate", None) or ""
     return state in _PASSING_STATES or state[:2] in _PASSING_CLASSES
 
 

@@ -58,7 +58,7 @@ _RECORD = text("""
     )
     INSERT INTO project_events (project_id, kind, data, list_id, push_id)
     SELECT :project_id, :kind, :data, :list_id, :push_id FROM turn
-    RETURNING *, pg_notify(:channel, CAST(project_id AS text))
+    RETURNING id, created_at, pg_notify(:channel, CAST(project_id AS text))
 """).bindparams(
     bindparam("project_id", type_=Uuid),
     bindparam("kind", type_=Text),

@@ -35,7 +35,7 @@ from app.store.notifications import (
     OPERATION_ENDED,
     OPERATION_QUEUED,
 )
-from app.store.operations import Json, Operation, get, view
+from app.store.operations import COLUMNS, Json, Operation, get, view
 from app.store.tables import operation_events, operations
 
 # What an operation costs here is mostly round trips, so a change, its events and those who are told of it are
@@ -65,7 +65,7 @@ _ENQUEUE = text(f"""
             :id, :project_id, :kind, :keys, :registries, :priority, :request, :secret, :list_id, :push_id,
             :created_by, :trace, clock_timestamp(), clock_timestamp() + :deadline_in
         )
-        RETURNING *
+        RETURNING {COLUMNS}
     ), {_TOLD} FROM changed
 """)  # noqa: S608 - nothing of a caller's
 _ENQUEUE = _ENQUEUE.bindparams(
@@ -87,7 +87,7 @@ _END = text(f"""
             list_id = coalesce(:list_id, list_id), secret = NULL, worker = NULL, lease_until = NULL,
             ended_at = clock_timestamp()
         WHERE id = :id AND attempt = :attempt AND state = :was
-        RETURNING *
+        RETURNING {COLUMNS}
     ), {_TOLD}, CASE WHEN keys <> '{{}}' THEN pg_notify(:freed, CAST(id AS text)) END FROM changed
 """)  # noqa: S608
 _END = _END.bindparams(

@@ -23,6 +23,8 @@ from app.store.tables import operation_events, operations
 Json = dict[str, Any]
 CLOCK = func.clock_timestamp()
 FORGOTTEN_AT_ONCE = 1_000
+# By name: a prepared "*" fails once when the next version's migration adds a column beside us.
+COLUMNS = ", ".join(f"operations.{column.name}" for column in operations.c)
 
 
 @dataclass(frozen=True, slots=True)

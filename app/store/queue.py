@@ -29,7 +29,7 @@ from app.operations.states import Kind, State
 from app.store.database import Transaction
 from app.store.notifications import OPERATION_CHANGED, OPERATION_QUEUED
 from app.store.operation_changes import LostLease, end, record_event
-from app.store.operations import CLOCK, Json, Operation, view
+from app.store.operations import CLOCK, COLUMNS, Json, Operation, view
 from app.store.tables import operation_events, operations
 
 # Any number that no one else takes as an advisory lock in this database.
@@ -74,9 +74,9 @@ class Beat:
 # more than is left free: so however many wait for a registry that does not answer, the others find room. What
 # is picked by its place in the lane is little, and locked by its ids; it is looked at again then, because it
 # may have been changed since.
-_CLAIM = text("""
+_CLAIM = text(f"""
     WITH closed AS (
-        SELECT coalesce(array_agg(registry), '{}') AS registries FROM registry_budgets
+        SELECT coalesce(array_agg(registry), '{{}}') AS registries FROM registry_budgets
         WHERE blocked_until > statement_timestamp()
     ), lost AS (
         SELECT id FROM operations
@@ -88,7 +88,7 @@ _CLAIM = text("""
     ), place AS (
         SELECT id, sequence > min(sequence) OVER same OR bool_or(state = 'running') OVER same AS waits
         FROM operations CROSS JOIN unnest(keys) AS key
-        WHERE state IN ('queued', 'running') AND keys <> '{}'
+        WHERE state IN ('queued', 'running') AND keys <> '{{}}'
         WINDOW same AS (PARTITION BY key COLLATE "C")
     ), ready AS (
         SELECT id, priority, sequence, registries,
@@ -101,7 +101,7 @@ _CLAIM = text("""
     ), picked AS MATERIALIZED (
         SELECT id FROM ready LEFT JOIN unnest(:lanes, :held) AS busy (lane, held)
             ON busy.lane = array_to_string(ready.registries, ' ')
-        WHERE registries = '{}'
+        WHERE registries = '{{}}'
            OR nth + coalesce(held, 0) <= least(:share, (:limit + coalesce(held, 0) + 1) / 2)
         ORDER BY priority, sequence LIMIT :limit
     ), fresh AS (
@@ -117,7 +117,7 @@ _CLAIM = text("""
             lost = lost + CASE WHEN state = 'running' THEN 1 ELSE 0 END,
             lease_until = clock_timestamp() + :lease, started_at = coalesce(started_at, clock_timestamp())
         FROM taken WHERE operations.id = taken.id
-        RETURNING operations.*
+        RETURNING {COLUMNS}
     ), told AS (
         INSERT INTO operation_events (operation_id, kind, data)
         SELECT id, state, json_build_object('state', state, 'attempt', attempt, 'progress', progress)
@@ -126,7 +126,7 @@ _CLAIM = text("""
     SELECT *, attempt - excused AS counted, deadline_at - clock_timestamp() AS time_left,
         pg_notify(:changed, CAST(id AS text))
     FROM claimed
-""").bindparams(
+""").bindparams(  # noqa: S608 - nothing of a caller's
     bindparam("kinds", type_=ARRAY(Text)),
     bindparam("lanes", type_=ARRAY(Text)),
     bindparam("held", type_=ARRAY(Integer)),

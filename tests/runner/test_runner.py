@@ -21,6 +21,7 @@ from app.services.operations import Operations
 from app.store.database import Database, Transaction
 from app.store.notifications import Notifications
 from app.store.operations import Operation
+from tests.support.postgres import execute
 from tests.support.queueing import (
     HOUR,
     ended,
@@ -35,6 +36,7 @@ from tests.support.queueing import (
     until,
 )
 from tests.support.restartable import restartable_postgres
+from tests.support.silent_line import silent_line
 
 PUSH = Kind.PUSH_LIST
 
@@ -513,3 +515,54 @@ async def cut(database: Database) -> None:
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
         )
+
+
+async def test_a_runner_takes_operations_again_after_its_database_was_silent(
+    database_url: str, database: Database, notifications: Notifications, project_id: UUID
+) -> None:
+    async with silent_line(database_url) as line:
+        own = Database(line.url, command_seconds=0.3)
+        async with running(own, notifications, {PUSH: succeeding(own)}):
+            await ended(database, notifications, await enqueued(database, project_id))
+            line.fall_silent()
+            waiting = await enqueued(database, project_id)
+            await asyncio.sleep(1)
+            line.carry_on()
+            assert (await ended(database, notifications, waiting)).state is State.SUCCEEDED
+        await own.dispose()
+
+
+async def test_a_runner_goes_on_after_any_failure_of_the_database(
+    database_url: str, database: Database, notifications: Notifications, project_id: UUID, work: Work
+) -> None:
+    async with running(database, notifications, {PUSH: work.handler}):
+        operation = await enqueued(database, project_id)
+        await work.started.wait()
+        await execute(database_url, "ALTER TABLE operations RENAME TO hidden")
+        # A beat and a claim or more fall into this; the lease is longer.
+        await asyncio.sleep(1)
+        await execute(database_url, "ALTER TABLE hidden RENAME TO operations")
+        later = await enqueued(database, project_id)
+        work.released.set()
+        assert (await ended(database, notifications, operation)).attempt == 1
+        assert (await ended(database, notifications, later)).state is State.SUCCEEDED
+
+
+async def test_the_next_versions_migration_beside_a_runner_costs_no_attempt(
+    database_url: str, database: Database, notifications: Notifications, project_id: UUID, work: Work
+) -> None:
+    one = Database(database_url, pool_size=1)
+    async with running(one, notifications, {PUSH: work.handler}, concurrency=1):
+        work.released.set()
+        for _ in range(3):
+            await ended(database, notifications, await enqueued(database, project_id))
+        work.started.clear()
+        work.released.clear()
+        operation = await enqueued(database, project_id)
+        await work.started.wait()
+        await execute(database_url, "ALTER TABLE operations ADD COLUMN later text")
+        work.released.set()
+        assert (await ended(database, notifications, operation)).attempt == 1
+        next_one = await ended(database, notifications, await enqueued(database, project_id))
+        assert (next_one.state, next_one.attempt) == (State.SUCCEEDED, 1)
+    await one.dispose()

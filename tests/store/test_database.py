@@ -14,9 +14,10 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from app.errors import Unavailable
 from app.store.database import Database
 from app.store.tables import projects
-from tests.support.postgres import ask
+from tests.support.postgres import ask, execute
 from tests.support.queueing import new_project, until
 from tests.support.restartable import restartable_postgres
+from tests.support.silent_line import silent_line
 
 
 async def count(database: Database) -> int:
@@ -82,6 +83,43 @@ async def test_a_statement_that_takes_too_long_is_given_up(database: Database) -
 
     with pytest.raises(Unavailable):
         await sleep()
+
+
+async def test_a_server_that_has_gone_silent_is_away_and_its_connections_are_not_used_again(
+    database_url: str,
+) -> None:
+    async with silent_line(database_url) as line:
+        database = Database(line.url, pool_size=2, command_seconds=0.3)
+        assert await count(database) == 0
+        line.fall_silent()
+        with pytest.raises(Unavailable):
+            await count(database)
+        line.carry_on()
+        assert await count(database) == 0
+        await database.dispose()
+
+
+async def test_a_time_that_the_caller_has_set_is_the_callers(database: Database) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1), database.transaction() as tx:
+            await tx.execute(text("SELECT pg_sleep(60)"))
+
+
+async def test_a_table_that_the_next_version_changes_beside_us_costs_another_try(
+    database_url: str,
+) -> None:
+    database = Database(database_url, pool_size=1)
+
+    async def select_all() -> int:
+        async with database.transaction() as tx:
+            return len((await tx.execute(text("SELECT * FROM projects"))).all())
+
+    assert await select_all() == 0
+    await execute(database_url, "ALTER TABLE projects ADD COLUMN later text")
+    with pytest.raises(Unavailable):
+        await select_all()
+    assert await select_all() == 0
+    await database.dispose()
 
 
 async def test_two_transactions_that_block_each_other_are_told_to_try_again(database: Database) -> None:
