@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.lists.readiness import usual_variant
+from app.lists.variants import usual_variant
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
 from app.oci.platform import Platform

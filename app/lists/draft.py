@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -11,6 +12,7 @@ from uuid import UUID
 
 from app.errors import DuplicatePlatform, FieldError, InvalidInput
 from app.lists.overrides import NOTHING_SAID, PlatformOverride, check_known
+from app.lists.variants import choice
 from app.oci.annotations import REFERENCE_DIGEST
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
@@ -54,10 +56,19 @@ class ImageFacts:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The index that an entry was taken from: its reference as the caller gave it, and what was selected."""
+    """The index that an entry was taken from: its reference as the caller gave it, and what was selected.
+
+    `narrowed` when a caller has taken an image of it out, or put another in its place.
+    """
 
     reference: Reference
     platforms: tuple[Platform, ...] = ()
+    narrowed: bool = False
+
+    @property
+    def whole(self) -> Origin:
+        """As it was named."""
+        return replace(self, narrowed=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,20 +186,16 @@ def amend(entries: Sequence[Entry], incoming: Sequence[Entry], *, allow_duplicat
     # The same source named twice is one entry, as for Docker.
     distinct = {entry.reference: entry for entry in incoming}.values()
     fresh = tuple(_renew(present.get(entry.reference), entry) for entry in distinct)
-    by_platform: dict[Hashable, Entry] = {}
     if not allow_duplicate_platforms:
         _refuse_collisions(fresh)
-        by_platform = {entry.platform.key: entry for entry in entries if _is_unique(entry)}
     replaced: dict[UUID, Digest] = {}
     leaving: dict[UUID, Entry] = {}
-    for entry in fresh:
-        same_platform = by_platform.get(entry.platform.key) if _is_unique(entry) else None
-        for old in (present.get(entry.reference), same_platform):
-            if old is not None:
-                leaving[old.id] = old
-                if old.digest != entry.digest:
-                    replaced[entry.id] = old.digest
+    for entry, places in _places(entries, fresh, by_platform=not allow_duplicate_platforms):
+        leaving |= {old.id: old for old in places}
+        if places and places[0].digest != entry.digest:
+            replaced[entry.id] = places[0].digest
     kept = _without_orphans([entry for entry in entries if entry.id not in leaving], leaving.values(), fresh)
+    kept = _narrowed(kept, leaving.values(), said_again=_origins(fresh))
     if len(kept) + len(fresh) > MAX_ENTRIES:
         raise InvalidInput(
             f"A list has at most {MAX_ENTRIES} entries; this would make {len(kept) + len(fresh)}"
@@ -200,7 +207,7 @@ def remove(entries: Sequence[Entry], *leaving: Entry) -> tuple[Entry, ...]:
     """The entries without some images, and without the attestations that were their own."""
     gone = {entry.id for entry in leaving}
     rest = [entry for entry in entries if entry.id not in gone]
-    return tuple(_without_orphans(rest, leaving, rest))
+    return tuple(_narrowed(_without_orphans(rest, leaving, rest), leaving))
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +258,22 @@ def _renew(old: Entry | None, entry: Entry) -> Entry:
     )
 
 
+def _places(
+    entries: Sequence[Entry], fresh: Sequence[Entry], *, by_platform: bool
+) -> Iterator[tuple[Entry, list[Entry]]]:
+    """Each with those that it is added in place of, the likest first."""
+    renewed = {entry.reference for entry in fresh}
+    rest: dict[Hashable, list[Entry]] = {}
+    for old in entries:
+        if by_platform and _is_unique(old) and old.reference not in renewed:
+            rest.setdefault(choice(old.platform), []).append(old)
+    same = {entry.reference: entry for entry in entries}
+    for entry in fresh:
+        others = rest.get(choice(entry.platform), []) if _is_unique(entry) else []
+        others = sorted(others, key=lambda old: old.platform != entry.platform)
+        yield entry, [*([same[entry.reference]] if entry.reference in same else []), *others]
+
+
 def _is_unique(entry: Entry) -> bool:
     """Entries without a platform, and attestations, are told apart by their reference alone."""
     platform = entry.platform
@@ -260,8 +283,8 @@ def _is_unique(entry: Entry) -> bool:
 def _refuse_collisions(fresh: Sequence[Entry]) -> None:
     first: dict[Hashable, Entry] = {}
     for entry in filter(_is_unique, fresh):
-        earlier = first.setdefault(entry.platform.key, entry)
-        if earlier is not entry:
+        earlier = first.setdefault(choice(entry.platform), entry)
+        if earlier is not entry and not _are_listed_together(earlier, entry):
             raise DuplicatePlatform(
                 f"{earlier.reference} and {entry.reference} are both {entry.platform}; leave one out, "
                 "give one another platform, or set allow_duplicate_platforms",
@@ -270,14 +293,23 @@ def _refuse_collisions(fresh: Sequence[Entry]) -> None:
             )
 
 
+def _are_listed_together(one: Entry, other: Entry) -> bool:
+    """An index that itself lists arm64 and arm64/v8 is taken as it is."""
+    return (
+        one.platform.key != other.platform.key
+        and one.origin is not None
+        and one.origin.whole in _origins([other])
+    )
+
+
 def _refuse_taken(entries: Sequence[Entry], changed: Entry, *, allow_duplicate_platforms: bool) -> None:
     for other in entries:
         if allow_duplicate_platforms or other.id == changed.id or not _is_unique(changed):
             continue
-        if other.platform.key != changed.platform.key:
+        if choice(other.platform) != choice(changed.platform):
             continue
         raise DuplicatePlatform(
-            f"{other.reference} is {changed.platform} already; annotate or remove that entry, or set "
+            f"{other.reference} is {other.platform} already; annotate or remove that entry, or set "
             "allow_duplicate_platforms on the list",
             platform=str(changed.platform),
             errors=[FieldError("/platform", "another entry has this platform")],
@@ -290,3 +322,20 @@ def _without_orphans(
     present = {str(entry.digest) for entry in (*rest, *staying)}
     gone = {str(entry.digest) for entry in leaving} - present
     return [entry for entry in rest if entry.attests not in gone]
+
+
+def _narrowed(
+    rest: Sequence[Entry], leaving: Iterable[Entry], *, said_again: AbstractSet[Origin] = frozenset()
+) -> list[Entry]:
+    """What stays of an index remembers that a caller has parted with some of it."""
+    parted = _origins(leaving) - said_again
+    return [
+        replace(entry, origin=replace(entry.origin, narrowed=True))
+        if entry.origin is not None and entry.origin.whole in parted
+        else entry
+        for entry in rest
+    ]
+
+
+def _origins(entries: Iterable[Entry]) -> set[Origin]:
+    return {entry.origin.whole for entry in entries if entry.origin is not None}

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from app.errors import MixedRevisions
 from app.lists.draft import Draft, Entry
+from app.lists.variants import choice, usual_variant
 from app.oci import platform as platforms
 from app.oci.index import Format
 from app.oci.platform import Platform
@@ -65,14 +66,6 @@ def satisfies(actual: Platform, expected: Platform) -> bool:
     if expected.os_version and actual.os_version != expected.os_version:
         return False
     return set(expected.os_features) <= set(actual.os_features)
-
-
-_USUAL_VARIANT = {"amd64": "v1", "arm": "v7", "arm64": "v8"}
-
-
-def usual_variant(platform: Platform) -> str:
-    """The variant, or the one that an image of this architecture has if it names none."""
-    return platform.variant or _USUAL_VARIANT.get(platform.architecture, "")
 
 
 def find_findings(draft: Draft) -> tuple[Finding, ...]:
@@ -136,7 +129,7 @@ def _shared_platforms(entries: Sequence[Entry]) -> list[Finding]:
     for entry in entries:
         if not entry.platform.os or entry.platform.os == "unknown":
             continue
-        earlier = first.setdefault(entry.platform.key, entry)
+        earlier = first.setdefault(choice(entry.platform), entry)
         if earlier is not entry:
             detail = (
                 f"{earlier.reference} and {entry.reference} are both {entry.platform}; "

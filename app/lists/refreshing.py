@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
 from app.lists.draft import Draft, Entry, Origin, amend
 from app.lists.source import Source
+from app.lists.variants import choice
 from app.oci.digest import Digest
 from app.oci.platform import Platform
 from app.oci.reference import Reference
@@ -37,7 +38,7 @@ def plan_refresh(draft: Draft) -> tuple[Source, ...]:
     """What can stand for something else by now: the images and indexes that were named by a tag alone."""
     sources = {}
     for entry in draft.in_order:
-        origin = entry.origin or Origin(entry.reference)
+        origin = _origin(entry)
         if origin.reference.digest is None:
             sources[origin] = Source(origin.reference, platforms=origin.platforms)
     return tuple(sources.values())
@@ -49,24 +50,24 @@ def refresh(
     """The list with each source's entries in place of those that it had, and what has become of each.
 
     What callers said of an entry stays, if there is still an image for that platform. A source that has left
-    the list meanwhile stays away.
+    the list meanwhile stays away, and so does what the caller has parted with or has from elsewhere.
     """
-    told: list[Refreshed] = []
+    again = {Origin(source.reference, source.platforms) for source in sources}
+    renewed = [entry for entry in draft.entries if _origin(entry) in again]
+    known = {entry.id for entry in renewed}
+    after = tuple(entry for entry in draft.entries if entry.id not in known)
     for source, found in zip(sources, resolved, strict=True):
-        before = [entry for entry in draft.entries if _is_of(entry, source)]
-        if not before:
-            continue
-        fresh = _continued(found, before)
-        rest = [entry for entry in draft.entries if entry not in before]
-        allowed = draft.options.allow_duplicate_platforms
-        amended = amend(rest, fresh, allow_duplicate_platforms=allowed)
-        draft = replace(draft, entries=amended.entries)
-        told += _compared(source, before, fresh)
-    return draft, tuple(told)
+        before = [entry for entry in renewed if _origin(entry) == Origin(source.reference, source.platforms)]
+        if before:
+            fresh = _welcome(draft, _continued(found, before), before)
+            allowed = draft.options.allow_duplicate_platforms
+            after = amend(after, fresh, allow_duplicate_platforms=allowed).entries
+    return replace(draft, entries=after), _compared(draft.entries, after, renewed)
 
 
-def _is_of(entry: Entry, source: Source) -> bool:
-    return (entry.origin or Origin(entry.reference)) == Origin(source.reference, source.platforms)
+def _origin(entry: Entry) -> Origin:
+    """The source as it was named."""
+    return entry.origin.whole if entry.origin else Origin(entry.reference)
 
 
 def _continued(found: Sequence[Entry], before: Sequence[Entry]) -> list[Entry]:
@@ -91,15 +92,56 @@ def _same_platform(old: Entry, new: Entry) -> bool:
     return old.resolved_platform == new.resolved_platform and not new.platform.is_unknown
 
 
-def _compared(source: Source, before: Sequence[Entry], after: Sequence[Entry]) -> list[Refreshed]:
-    old, new = ({entry.id: entry for entry in entries} for entries in (before, after))
+def _welcome(draft: Draft, fresh: Sequence[Entry], before: Sequence[Entry]) -> list[Entry]:
+    """What may come in: what goes on, and of what is new only that which is in nobody's place.
+
+    An index of which the caller has parted with something brings nothing new: it can't be told from what is
+    not wanted.
+    """
+    known = {entry.id for entry in before}
+    images = [entry for entry in fresh if entry.attests is None]
+    narrowed = any(entry.origin is not None and entry.origin.narrowed for entry in before)
+    if narrowed:
+        wanted = [entry for entry in images if entry.id in known]
+    elif draft.options.allow_duplicate_platforms:
+        wanted = images
+    else:
+        taken = {choice(entry.platform) for entry in draft.entries if entry.id not in known}
+        wanted = [entry for entry in images if entry.id in known or choice(entry.platform) not in taken]
+    staying = {entry.id for entry in wanted}
+    attested = {str(entry.digest) for entry in wanted} - (_bare(before, wanted) if narrowed else set())
     return [
+        _as_narrow(entry, narrowed=narrowed)
+        for entry in fresh
+        if entry.id in staying or (entry.attests is not None and entry.attests in attested)
+    ]
+
+
+def _bare(before: Iterable[Entry], after: Iterable[Entry]) -> set[str]:
+    """The images whose attestations have been taken out."""
+    attested = {entry.attests for entry in before}
+    bare = {entry.id for entry in before if str(entry.digest) not in attested}
+    return {str(entry.digest) for entry in after if entry.id in bare}
+
+
+def _as_narrow(entry: Entry, *, narrowed: bool) -> Entry:
+    return replace(entry, origin=replace(entry.origin, narrowed=narrowed)) if entry.origin else entry
+
+
+def _compared(
+    before: Sequence[Entry], after: Sequence[Entry], renewed: Sequence[Entry]
+) -> tuple[Refreshed, ...]:
+    """Of each that was resolved again, and of whatever else has come or gone."""
+    old, new = ({entry.id: entry for entry in entries} for entries in (before, after))
+    again = {entry.id for entry in renewed}
+    return tuple(
         Refreshed(
             entry_id=identity,
-            reference=source.reference,
+            reference=_origin(new.get(identity) or old[identity]).reference,
             platform=(new.get(identity) or old[identity]).platform,
             before=old[identity].digest if identity in old else None,
             after=new[identity].digest if identity in new else None,
         )
         for identity in dict.fromkeys([*old, *new])
-    ]
+        if identity in again or identity not in old or identity not in new
+    )

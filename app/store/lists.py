@@ -366,11 +366,11 @@ def _origin_document(origin: Origin | None) -> dict[str, Any] | None:
     if origin is None:
         return None
     platforms = [platform_document(platform) for platform in origin.platforms]
-    return {"reference": str(origin.reference), "platforms": platforms}
+    return {"reference": str(origin.reference), "platforms": platforms, "narrowed": origin.narrowed}
 
 
 def _read_origin(document: dict[str, Any] | None) -> Origin | None:
     if document is None:
         return None
     platforms = tuple(read_platform(platform) for platform in document["platforms"])
-    return Origin(parse_reference(document["reference"]), platforms)
+    return Origin(parse_reference(document["reference"]), platforms, document.get("narrowed", False))

@@ -107,3 +107,102 @@ async def test_a_source_that_is_gone_leaves_the_list_as_it_was(
     problem(reply, 404, "source-not-found")
     kept = await broker.call("GET", f"/v1/lists/{draft['id']}")
     assert kept["entries"] == draft["entries"]
+
+
+async def remove(broker: Broker, draft: Any, platform: str) -> None:
+    entry = next(each for each in draft["entries"] if platform_of(each) == platform)
+    await broker.call("DELETE", f"/v1/lists/{draft['id']}/entries/{entry['id']}")
+
+
+def platform_of(entry: Any) -> str:
+    return f"{entry['platform']['os']}/{entry['platform']['architecture']}"
+
+
+def digests(draft: Any) -> dict[str, str]:
+    return {platform_of(entry): entry["descriptor"]["digest"] for entry in draft["entries"]}
+
+
+async def test_an_image_added_in_place_of_an_index_s_own_stays(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    images, index = built("old", "linux/amd64", "linux/arm64")
+    source = put(registry, "built", index)
+    draft = await broker.create(f"{registry.host}/app:1", source)
+    (other,) = shelve(registry, "linux/amd64", seed="other")
+    added = await broker.call(
+        "POST", f"/v1/lists/{draft['id']}/entries", {"sources": [other], "insecure": True}
+    )
+    refreshed = await refresh(broker, draft["id"])
+    assert digests(refreshed) == digests(added)
+    assert images[0].digest not in digests(refreshed).values()
+    new_images, new = built("new", "linux/amd64", "linux/arm64", "linux/s390x")
+    put(registry, "built", new)
+    refreshed = await refresh(broker, draft["id"])
+    assert digests(refreshed)["linux/amd64"] == digests(added)["linux/amd64"]
+    assert digests(refreshed)["linux/arm64"] == new_images[1].digest
+    assert "linux/s390x" not in digests(refreshed)
+    told = {each["platform"]: each for each in refreshed["refreshed"]}
+    assert told["linux/amd64"]["old_digest"] == told["linux/amd64"]["new_digest"]
+    assert told["linux/arm64"]["new_digest"] == new_images[1].digest
+
+
+async def test_an_image_taken_out_of_an_index_stays_out(broker: Broker, registry: RegistryDouble) -> None:
+    source = put(registry, "built", built("old", "linux/amd64", "linux/arm64")[1])
+    draft = await broker.create(f"{registry.host}/app:1", source)
+    await remove(broker, draft, "linux/amd64")
+    put(registry, "built", built("new", "linux/amd64", "linux/arm64")[1])
+    refreshed = await refresh(broker, draft["id"])
+    assert sorted(digests(refreshed)) == ["linux/arm64", "unknown/unknown"]
+    assert len(refreshed["entries"]) == 2
+    again = await broker.call(
+        "POST", f"/v1/lists/{draft['id']}/entries", {"sources": [source], "insecure": True}
+    )
+    assert sorted(digests(again)) == ["linux/amd64", "linux/arm64", "unknown/unknown"]
+    put(registry, "built", built("newest", "linux/amd64", "linux/arm64", "linux/s390x")[1])
+    assert "linux/s390x" in digests(await refresh(broker, draft["id"]))
+
+
+async def test_an_attestation_taken_out_stays_out(broker: Broker, registry: RegistryDouble) -> None:
+    source = put(registry, "built", built("old", "linux/amd64")[1])
+    draft = await broker.create(f"{registry.host}/app:1", source)
+    await remove(broker, draft, "unknown/unknown")
+    new_images, new = built("new", "linux/amd64")
+    put(registry, "built", new)
+    assert digests(await refresh(broker, draft["id"])) == {"linux/amd64": new_images[0].digest}
+
+
+async def test_a_platform_that_is_new_in_an_index_takes_nobody_s_place(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    source = put(registry, "built", built("old", "linux/amd64")[1])
+    draft = await broker.create(f"{registry.host}/app:1", source, *shelve(registry, "linux/arm64"))
+    put(registry, "built", built("new", "linux/amd64", "linux/arm64", "linux/s390x")[1])
+    refreshed = await refresh(broker, draft["id"])
+    assert digests(refreshed)["linux/arm64"] == digests(draft)["linux/arm64"]
+    assert "linux/s390x" in digests(refreshed)
+
+
+async def test_two_tags_that_have_changed_places_are_both_kept(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    amd64, arm64 = make_image_for("linux/amd64"), make_image_for("linux/arm64")
+    sources = [put(registry, "one", amd64), put(registry, "two", arm64)]
+    draft = await broker.create(f"{registry.host}/app:1", *sources)
+    put(registry, "one", arm64)
+    put(registry, "two", amd64)
+    assert digests(await refresh(broker, draft["id"])) == digests(draft)
+
+
+async def test_whatever_a_refresh_pushes_out_is_told_as_gone(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    amd64, arm64 = make_image_for("linux/amd64"), make_image_for("linux/arm64")
+    pinned = put(registry, "one", amd64).removesuffix(":1") + f"@{amd64.digest}"
+    draft = await broker.create(f"{registry.host}/app:1", pinned, put(registry, "two", arm64))
+    newer = make_image_for("linux/amd64", seed="newer")
+    put(registry, "two", newer)
+    refreshed = await refresh(broker, draft["id"])
+    assert digests(refreshed) == {"linux/amd64": newer.digest}
+    told = {each["reference"]: each for each in refreshed["refreshed"]}
+    assert told[pinned]["old_digest"] == amd64.digest
+    assert told[pinned]["new_digest"] is None

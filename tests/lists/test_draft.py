@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import DuplicatePlatform, InvalidInput, UnsupportedPlatform
-from app.lists.draft import MAX_ENTRIES, Entry, EntryChanges, amend, annotate, remove
+from app.lists.draft import MAX_ENTRIES, Entry, EntryChanges, Origin, amend, annotate, remove
 from app.lists.overrides import PlatformOverride
 from app.oci.annotations import REFERENCE_DIGEST
+from app.oci.digest import digest_of
 from app.oci.platform import Platform
+from app.oci.reference import parse_reference
 from tests.lists.builders import entry
 
 AMD64 = Platform("linux", "amd64")
@@ -48,6 +52,54 @@ def test_the_same_platform_is_kept_beside_where_the_list_allows_it() -> None:
 def test_two_incoming_images_of_one_platform_are_refused_because_either_may_be_meant() -> None:
     with pytest.raises(DuplicatePlatform, match=r"r\.test/a:1 and r\.test/b:1 are both linux/amd64"):
         amend([], [entry("r.test/a:1"), entry("r.test/b:1")], allow_duplicate_platforms=False)
+
+
+SPELLINGS = [("arm64", "v8"), ("arm", "v7"), ("amd64", "v1")]
+
+
+@pytest.mark.parametrize(("architecture", "variant"), SPELLINGS)
+def test_a_platform_without_its_usual_variant_is_the_same_platform(architecture: str, variant: str) -> None:
+    spelt, short = Platform("linux", architecture, variant), Platform("linux", architecture)
+    for old, new in ((spelt, short), (short, spelt)):
+        present, fresh = entry("r.test/a:1", old), entry("r.test/b:1", new)
+        amended = amend([present], [fresh], allow_duplicate_platforms=False)
+        assert references(amended.entries) == ["r.test/b:1"]
+        assert amended.replaced == {fresh.id: present.digest}
+        assert len(amend([present], [fresh], allow_duplicate_platforms=True).entries) == 2
+        with pytest.raises(DuplicatePlatform):
+            amend([], [present, fresh], allow_duplicate_platforms=False)
+        override = PlatformOverride({"architecture": architecture, "variant": new.variant or None})
+        other = entry("r.test/c:1", Platform("linux", "s390x"))
+        with pytest.raises(DuplicatePlatform, match=str(old)):
+            annotate([present, other], other, EntryChanges(override), allow_duplicate_platforms=False)
+
+
+def test_another_variant_is_another_platform() -> None:
+    present = entry("r.test/a:1", Platform("linux", "arm", "v6"))
+    amended = amend(
+        [present], [entry("r.test/b:1", Platform("linux", "arm"))], allow_duplicate_platforms=False
+    )
+    assert len(amended.entries) == 2
+
+
+def of_index(content: str, platform: Platform) -> Entry:
+    origin = Origin(parse_reference("r.test/index:1"))
+    return replace(entry(f"r.test/index:1@{digest_of(content.encode())}", platform), origin=origin)
+
+
+def test_an_index_that_lists_both_spellings_is_taken_as_it_is() -> None:
+    short = Platform("linux", "arm64")
+    both = [of_index("a", short), of_index("b", ARM64)]
+    listed = amend([], both, allow_duplicate_platforms=False).entries
+    assert len(listed) == 2
+    again = amend(listed, both, allow_duplicate_platforms=False)
+    assert (again.entries, again.replaced) == (listed, {})
+    moved = [of_index("c", short), of_index("d", ARM64)]
+    after = amend(listed, moved, allow_duplicate_platforms=False)
+    assert after.entries == tuple(moved)
+    assert after.replaced == {moved[0].id: both[0].digest, moved[1].id: both[1].digest}
+    other = entry("r.test/b:1", ARM64)
+    assert amend(listed, [other], allow_duplicate_platforms=False).entries == (other,)
 
 
 def test_the_same_source_twice_is_one_entry() -> None:
