@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from fastapi import FastAPI
 
 from app.api.app import create_app
 from app.api.protocol import BoundedProtocol
+from app.errors import InvalidInput
 from app.settings import Settings
 from app.wiring.parts import Wired
 from app.wiring.running import listening, running
@@ -27,14 +29,29 @@ async def serve(settings: Settings, wired: Wired, announce: Announce, *, with_wo
     app = create_app(lambda: services, version=wired.services.version, max_body_bytes=settings.max_body_bytes)
     try:
         await wired.services.readiness.check()
-        made = await wired.services.tokens.bootstrap(admin_token)
-        server = _AnnouncingServer(
-            server_config(settings, app), lambda address: _announce(announce, address, made)
-        )
-        keep_what_is_loaded()
-        await server.serve()
+        # Before a token is made: one that nobody is shown would be lost, and none is made again.
+        with listener(settings.host, settings.port) as listening_at:
+            made = await wired.services.tokens.bootstrap(admin_token)
+            if made is not None:
+                announce(f"Admin token, shown this once: {made}")
+            server = _AnnouncingServer(server_config(settings, app), announce)
+            keep_what_is_loaded()
+            await server.serve([listening_at])
     finally:
         await wired.database.dispose()
+
+
+def listener(host: str, port: int) -> socket.socket:
+    """A socket that listens there already; raises InvalidInput where nobody can."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family)
+    except OSError as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise InvalidInput(
+            f"can't listen on {host} port {port}: {reason}; --host and --port choose another place, "
+            "as BROKER_HOST and BROKER_PORT do"
+        ) from None
 
 
 def server_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
@@ -64,9 +81,9 @@ def keep_what_is_loaded() -> None:
 class _AnnouncingServer(uvicorn.Server):
     """Tells its address once it listens there, which with port 0 nobody knows before."""
 
-    def __init__(self, config: uvicorn.Config, on_listening: Callable[[str], object]) -> None:
+    def __init__(self, config: uvicorn.Config, announce: Announce) -> None:
         super().__init__(config)
-        self._on_listening = on_listening
+        self._announce = announce
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -84,10 +101,7 @@ class _AnnouncingServer(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
-            self._on_listening(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
-
-
-def _announce(announce: Announce, address: str, made: str | None) -> None:
-    if made is not None:
-        announce(f"Admin token, shown this once: {made}")
-    announce(f"Manifest Broker listens on {address}, and its API is described at {address}/docs")
+            address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            self._announce(
+                f"Manifest Broker listens on {address}, and its API is described at {address}/docs"
+            )
