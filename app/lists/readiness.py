@@ -80,6 +80,15 @@ def find_findings(draft: Draft) -> tuple[Finding, ...]:
     return tuple(sorted(found, key=lambda finding: finding.severity is not Severity.ERROR))
 
 
+def find_plan_findings(draft: Draft) -> tuple[Finding, ...]:
+    """With what matters only when the list is pushed as it stands, which a caller may want as Docker does."""
+    missing = ", ".join(str(platform) for platform in missing_platforms(draft))
+    if not missing:
+        return find_findings(draft)
+    detail = f"The list lacks {missing}, and is pushed without"
+    return (*find_findings(draft), Finding("missing-platforms", Severity.WARNING, detail))
+
+
 def is_pushable(draft: Draft) -> bool:
     """Whether the list has an index that a push could put."""
     return all(finding.severity is not Severity.ERROR for finding in find_findings(draft))

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from app.lists.draft import Draft
 from app.lists.push_plan import ALWAYS, PushPlan, PushTarget, parse_plan
-from app.lists.readiness import find_findings
+from app.lists.readiness import find_plan_findings
 from app.oci.digest import parse_digest
 from app.oci.manifest import Manifest
 from app.operations.states import Kind
@@ -87,7 +87,7 @@ def _request(draft: Draft, plan: PushPlan, *, insecure: bool) -> dict[str, Any]:
             "revision": draft.revision,
             "reference": str(draft.reference),
             "session": draft.session,
-            "findings": [finding.document() for finding in find_findings(draft)],
+            "findings": [finding.document() for finding in find_plan_findings(draft)],
         },
     }
 

@@ -75,6 +75,19 @@ async def test_a_plan_tells_what_the_push_would_be_refused_with(
     assert planned["problem"]["type"].endswith(":tag-moved")
 
 
+async def test_a_plan_warns_of_what_the_push_would_publish_without(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    draft = await broker.create(
+        f"{registry.host}/app:1", *shelve(registry, "linux/amd64"), expected_platforms=list(PLATFORMS[:2])
+    )
+    planned = await plan(broker, draft["id"])
+    assert [(each["code"], each["severity"]) for each in planned["findings"]] == [
+        ("missing-platforms", "warning")
+    ]
+    assert planned["missing_platforms"] == ["linux/arm64"]
+
+
 async def test_a_push_that_names_the_planned_revision_is_refused_once_the_list_has_changed(
     broker: Broker, registry: RegistryDouble
 ) -> None:

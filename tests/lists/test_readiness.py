@@ -7,6 +7,7 @@ import pytest
 from app.lists.readiness import (
     Severity,
     find_findings,
+    find_plan_findings,
     is_complete,
     is_pushable,
     missing_platforms,
@@ -101,3 +102,12 @@ def test_oddities_are_warnings_and_errors_come_first() -> None:
 
 def test_a_plain_list_has_nothing_to_say() -> None:
     assert find_findings(draft(entries=[entry("r.test/a:1")])) == ()
+
+
+def test_a_plan_of_a_list_that_lacks_a_platform_warns_of_it() -> None:
+    lacking = draft(entries=[entry("r.test/a:1")], expected_platforms=["linux/amd64", "linux/arm64/v8"])
+    assert find_findings(lacking) == ()
+    (finding,) = find_plan_findings(lacking)
+    assert (finding.code, finding.severity) == ("missing-platforms", Severity.WARNING)
+    assert "linux/arm64/v8" in finding.detail
+    assert find_plan_findings(draft(entries=[entry("r.test/a:1")])) == ()
