@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from app import errors
 from app.api.preferences import Wait
 from app.api.problems import problems, response_of
+from app.api.schemas.common import RawManifest
 from app.api.schemas.operations import Operation as OperationSchema
 from app.api.schemas.operations import operation_document
 from app.errors import BrokerError, OperationCancelled, revive
@@ -20,7 +21,8 @@ from app.store.operations import Operation
 
 Json = dict[str, Any]
 
-BYTES: Json = {"schema": {"type": "string", "format": "binary"}}
+# Exact bytes are JSON too, as which a generated client reads whatever ends in +json.
+MANIFEST: Json = {"schema": {"$ref": f"#/components/schemas/{RawManifest.__name__}"}}
 
 
 def json_answer(
@@ -51,14 +53,14 @@ async def answer(
 
 def answers(
     status: int,
-    model: type,
+    model: Any,
     description: str,
     *failures: type[BrokerError],
     example: Json | None = None,
     raw: Iterable[str] = (),
 ) -> dict[int | str, Json]:
     """The OpenAPI responses of a route that starts an operation; `raw` are types of exact bytes."""
-    content = dict.fromkeys(raw, BYTES)
+    content = dict.fromkeys(raw, MANIFEST)
     if example is not None:
         content["application/json"] = {"example": example}
     return {

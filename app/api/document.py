@@ -17,6 +17,7 @@ class Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             document: dict[str, Any] = _renamed(super().openapi())
+            _optional_bodies(document)
             components = document["components"]
             components["schemas"] = {
                 _NAMES.get(name, name): {**schema, "title": _NAMES.get(name, name)}
@@ -24,6 +25,16 @@ class Application(FastAPI):
             }
             self.openapi_schema = document
         return self.openapi_schema
+
+
+def _optional_bodies(document: dict[str, Any]) -> None:
+    """A body that may be left out is its schema: a choice with null is nameless, and never meant."""
+    for item in document["paths"].values():
+        for operation in item.values():
+            for media in operation.get("requestBody", {}).get("content", {}).values():
+                match media["schema"]:
+                    case {"anyOf": [{"$ref": str(reference)}, {"type": "null"}]}:
+                        media["schema"] = {"$ref": reference}
 
 
 def _renamed(part: Any) -> Any:

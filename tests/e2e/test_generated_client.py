@@ -69,6 +69,46 @@ async def test_the_client_creates_annotates_pushes_and_inspects_a_list(
     assert problem.type_ == "urn:manifest-broker:problem:list-exists"
 
 
+async def test_bodies_may_be_left_out_and_exact_bytes_are_read(
+    generated: ModuleType, broker: Broker, registry: RegistryDouble
+) -> None:
+    await seed(registry, "app-amd64", "1", make_image_for("linux/amd64"))
+    await asyncio.to_thread(_leave_out, generated, broker, registry.host)
+
+
+def _leave_out(generated: ModuleType, broker: Broker, host: str) -> None:
+    models = importlib.import_module(f"{PACKAGE}.models")
+
+    def call(name: str) -> Any:
+        return importlib.import_module(f"{PACKAGE}.api.{name}")
+
+    client: Any = generated
+    with client.AuthenticatedClient(base_url=broker.base_url, token=broker.token) as session:
+        body = models.CreateList(reference=f"{host}/app:1", sources=[f"{host}/app-amd64:1"], insecure=True)
+        draft = call("lists.create_list").sync(client=session, body=body)
+        for name in ("lists.plan_push", "lists.push_list", "lists.refresh_list"):
+            # Plain HTTP needs the caller's word, which an absent body does not give.
+            answered = call(name).sync(draft.id, client=session)
+            assert isinstance(answered, models.Problem), (name, answered)
+            assert not answered.type_.endswith((":malformed-body", ":invalid-input")), (name, answered)
+        index = call("lists.get_index").sync_detailed(draft.id, client=session)
+        assert index.headers["Docker-Content-Digest"] == draft.digest
+        assert (index.parsed.schema_version, json.loads(index.content)) == (2, index.parsed.to_dict())
+        pushed = call("lists.push_list").sync(draft.id, client=session, body=models.PushList(insecure=True))
+        kept = call("pushes.get_pushed_index").sync_detailed(pushed.id, client=session)
+        assert kept.content == index.content
+        assert call("pushes.restore_push").sync(pushed.id, client=session).type_
+        raw = call("inspections.inspect_image").sync_detailed(
+            client=session,
+            reference=f"{host}/app:1",
+            insecure=True,
+            raw=True,
+            source=models.InspectSource.REGISTRY,
+        )
+        assert isinstance(raw.parsed, models.RawManifest)
+        assert raw.content == index.content
+
+
 def _use(generated: ModuleType, broker: Broker, host: str) -> tuple[Any, Any, Any]:
     """What the user of the client writes, who knows only its names."""
     models = importlib.import_module(f"{PACKAGE}.models")

@@ -17,7 +17,7 @@ from app.main import openapi_document
 Json = dict[str, Any]
 PROBLEM = "application/problem+json"
 # These may bring members that nobody can foresee; all others say whole what they have.
-OPEN = {"Descriptor", "JsonObject", "OciPlatform", "Problem", "ProblemField"}
+OPEN = {"Descriptor", "JsonObject", "OciPlatform", "Problem", "ProblemField", "RawManifest"}
 METHODS = ("get", "put", "post", "patch", "delete")
 
 

@@ -18,9 +18,9 @@ from app.api.problems import BODY, REGISTRY
 from app.api.references import parse_at
 from app.api.schemas.common import Text
 from app.api.schemas.inspections import (
+    Inspected,
     InspectImage,
     InspectImages,
-    Inspection,
     InspectionOutcomes,
     InspectSource,
 )
@@ -46,7 +46,7 @@ SOURCE = (
     operation_id="inspect_image",
     responses=answers(
         200,
-        Inspection,
+        Inspected,
         "What was found.",
         *SOURCE,
         *REGISTRY,

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from app import errors
 from app.api import examples
 from app.api.admission import Router
-from app.api.answers import BYTES, answer, answers, json_answer
+from app.api.answers import MANIFEST, answer, answers, json_answer
 from app.api.context import CallDep, CallerDep, ChangeDep, ServicesDep
 from app.api.filters import LabelQuery, SinceQuery, UntilQuery, parse_labels
 from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
@@ -225,8 +225,8 @@ async def delete_lists(
         200: {
             "description": "The index's exact bytes.",
             "content": {
-                media_types.OCI_INDEX: BYTES,
-                media_types.DOCKER_LIST: BYTES,
+                media_types.OCI_INDEX: MANIFEST,
+                media_types.DOCKER_LIST: MANIFEST,
             },
             "headers": {"Docker-Content-Digest": {"schema": {"type": "string"}}},
         },

@@ -79,6 +79,13 @@ def platform_input(value: str | Platform) -> str | dict[str, Any]:
     return value.given() if isinstance(value, Platform) else value
 
 
+class RawManifest(Document):
+    """A manifest or an index, byte for byte as a registry has it."""
+
+    schema_version: int = Field(alias="schemaVersion")
+    media_type: str | None = Field(None, alias="mediaType")
+
+
 class OciPlatform(Document):
     """A platform as OCI descriptors have it."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import TypeAliasType
 
-from app.api.schemas.common import Body, Document, JsonObject, Text
+from app.api.schemas.common import Body, Document, JsonObject, RawManifest, Text
 from app.api.schemas.lists import VerboseImage
 from app.api.schemas.problem import Problem
 
@@ -26,6 +26,15 @@ class Inspection(Document):
     raw: str = Field(description="The manifest's exact bytes, in base64.")
     images: list[VerboseImage] | None = Field(None, description="With `verbose`: each image of it.")
     list_id: str | None = None
+
+
+# Clients are generated from one schema for all media types of an answer.
+Inspected = TypeAliasType(
+    "Inspected",
+    Annotated[
+        Inspection | RawManifest, Field(description="With `raw` the manifest itself, else what it is.")
+    ],
+)
 
 
 class InspectImage(Body):
