@@ -46,7 +46,7 @@ async def answer(
     if not operation.state.ended and wait.seconds > 0:
         operation = await operations.wait(accepted, wait.seconds)
     response = _ended(operation, render) if operation.state.ended else _accepted(operation)
-    if wait.applied is not None:
+    if wait.applied is not None and not (operation.state.ended and wait.is_async):
         response.headers["Preference-Applied"] = wait.applied
     return response
 

@@ -6,6 +6,10 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from app.api.response_headers import announce_headers
+
+# RFC 7396 §4.
+MERGE_PATCH = "application/merge-patch+json"
 _SCHEMAS = "#/components/schemas/"
 # Good names among the operations' own words; alone in a generated client they would say nothing.
 _NAMES = {"Kind": "OperationKind", "State": "OperationState"}
@@ -17,7 +21,10 @@ class Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             document: dict[str, Any] = _renamed(super().openapi())
-            _optional_bodies(document)
+            for item in document["paths"].values():
+                for method, operation in item.items():
+                    _describe_body(method, operation)
+                    announce_headers(operation)
             components = document["components"]
             components["schemas"] = {
                 _NAMES.get(name, name): {**schema, "title": _NAMES.get(name, name)}
@@ -27,14 +34,15 @@ class Application(FastAPI):
         return self.openapi_schema
 
 
-def _optional_bodies(document: dict[str, Any]) -> None:
-    """A body that may be left out is its schema: a choice with null is nameless, and never meant."""
-    for item in document["paths"].values():
-        for operation in item.values():
-            for media in operation.get("requestBody", {}).get("content", {}).values():
-                match media["schema"]:
-                    case {"anyOf": [{"$ref": str(reference)}, {"type": "null"}]}:
-                        media["schema"] = {"$ref": reference}
+def _describe_body(method: str, operation: dict[str, Any]) -> None:
+    content = operation.get("requestBody", {}).get("content", {})
+    for media in content.values():
+        match media["schema"]:
+            # A body that may be left out; a choice with null would be nameless, and is never meant.
+            case {"anyOf": [{"$ref": str(reference)}, {"type": "null"}]}:
+                media["schema"] = {"$ref": reference}
+    if method == "patch":
+        content[MERGE_PATCH] = content["application/json"]
 
 
 def _renamed(part: Any) -> Any:

@@ -14,11 +14,14 @@ from app.errors import BrokerError, FieldError, InvalidHeader
 # Nothing here is a page, so nothing a browser is given may run, but for the API's own documentation.
 _POLICY = "default-src 'none'; frame-ancestors 'none'"
 
+# Streams, which nobody would end.
+_ENDLESS = "/events"
+
 
 class Hardening:
-    """Ends bodies that are too large, and keeps browsers from misreading answers.
+    """Answers HEAD as GET, ends bodies that are too large, and keeps browsers from misreading answers.
 
-    FastAPI's own limit of bodies answers in plain text.
+    FastAPI's own limit of bodies answers in plain text, and its routes know no HEAD.
     """
 
     def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
@@ -30,6 +33,9 @@ class Hardening:
             await self._app(scope, receive, send)
             return
         refusal = _refuse(scope)
+        if scope["method"] == "HEAD" and not scope["path"].endswith(_ENDLESS):
+            # As GET without the content (RFC 9110 §9.3.2), which uvicorn leaves out.
+            scope = {**scope, "method": "GET"}
         app = self._app if refusal is None else response_of(refusal, scope["path"])
 
         async def hardened(message: Message) -> None:

@@ -1,20 +1,38 @@
-"""ETags and If-Match (RFC 9110 §13)."""
+"""ETags, If-Match and If-None-Match (RFC 9110 §13)."""
 
 from __future__ import annotations
 
+import hashlib
 import re
-from typing import Annotated
+from http import HTTPStatus
+from typing import Annotated, Any
 
-from fastapi import Depends, Header
+from fastapi import Depends, Header, Request, Response
 
+from app.api.response_headers import header as announced
 from app.errors import FieldError, InvalidHeader
 
 _TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"', re.ASCII)
-_OURS = re.compile(r'"([0-9]{1,9})"', re.ASCII)
+_OURS = re.compile(r'"([0-9]{1,9})(?:-[0-9a-f]{16})?"', re.ASCII)
 
 
-def etag(revision: int) -> str:
-    return f'"{revision}"'
+def etag(revision: int, shown: bytes | None = None) -> str:
+    """Of what is a function of the revision; else with a part that tells what is `shown` from what was.
+
+    A list's state changes without its revision, for which alone If-Match asks.
+    """
+    return f'"{revision}"' if shown is None else f'"{revision}-{hashlib.sha256(shown).hexdigest()[:16]}"'
+
+
+def unless_known(request: Request, response: Response) -> Response:
+    """304 for a caller who has what would be answered; tags are compared weakly (§13.1.2)."""
+    sent = request.headers.get("If-None-Match")
+    if sent is None:
+        return response
+    tags = {tag.strip().removeprefix("W/") for tag in sent.split(",")}
+    if not tags & {"*", response.headers["ETag"]}:
+        return response
+    return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": response.headers["ETag"]})
 
 
 def parse_if_match(header: str | None) -> frozenset[int] | None:
@@ -40,4 +58,12 @@ def _if_match(
     return parse_if_match(if_match)
 
 
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "It is as `If-None-Match` says.", "headers": announced("ETag")}
+}
+# Read by `unless_known`; named here for the document.
+IfNoneMatchDep = Annotated[
+    str | None,
+    Header(alias="If-None-Match", description="`304` if this is still the ETag.", examples=['"3"']),
+]
 IfMatchDep = Annotated[frozenset[int] | None, Depends(_if_match)]

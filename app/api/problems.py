@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -17,6 +18,8 @@ from app import errors
 from app.api.problem_documents import MEDIA_TYPE, document_of, status_of
 from app.api.schemas.problem import Problem
 from app.errors import BrokerError, FieldError
+
+_PARAMETER = re.compile(r"\{[^}]+\}")
 
 logger = logging.getLogger(__name__)
 
@@ -202,7 +205,21 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
         "detail": f"{request.method} {request.url.path}: {title}",
         "instance": request.url.path,
     }
-    return JSONResponse(document, error.status_code, dict(error.headers or {}), MEDIA_TYPE)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (allowed := _allowed(request)):
+        headers["Allow"] = ", ".join(allowed)
+    return JSONResponse(document, error.status_code, headers, MEDIA_TYPE)
+
+
+def _allowed(request: Request) -> list[str]:
+    """All methods of the path; the framework knows only those of the first route that it finds."""
+    found: set[str] = set()
+    for template, item in request.app.openapi()["paths"].items():
+        if re.fullmatch(_PARAMETER.sub("[^/]+", template), request.url.path):
+            found |= {method.upper() for method in item}
+            if "get" in item and not template.endswith("/events"):
+                found.add("HEAD")
+    return sorted(found)
 
 
 async def _on_exception(request: Request, error: Exception) -> JSONResponse:

@@ -29,7 +29,7 @@ from app.oci.reference import Reference, parse_reference
 from app.operations.states import Kind
 from app.services.callers import Call
 from app.services.intake import Intake
-from app.services.opening import Revisions, open_list
+from app.services.opening import Revisions, find_seen, open_list
 from app.services.saving import Saving
 from app.store import lists as stored
 from app.store.database import Database
@@ -130,14 +130,22 @@ class Lists:
                 list_id=present,
             )
 
-    async def add(self, call: Call, list_id: UUID, sources: Sequence[Any], *, insecure: bool) -> Operation:
+    async def add(
+        self,
+        call: Call,
+        list_id: UUID,
+        sources: Sequence[Any],
+        *,
+        insecure: bool,
+        revisions: Revisions = None,
+    ) -> Operation:
         """Accept sources for a list that is there."""
         found = parse_sources(sources)
         operation_id = uuid4()
         async with self._database.transaction() as tx:
             if earlier := await self._intake.find_earlier(tx, call, operation_id):
                 return earlier
-            await stored.get_list(tx, call.project_id, list_id)
+            await find_seen(tx, call.project_id, list_id, revisions)
             request = {"list_id": str(list_id), "sources": list(sources), "insecure": insecure}
             return await self._intake.accept(
                 tx,
@@ -149,13 +157,15 @@ class Lists:
                 list_id=list_id,
             )
 
-    async def refresh(self, call: Call, list_id: UUID, *, insecure: bool) -> Operation:
+    async def refresh(
+        self, call: Call, list_id: UUID, *, insecure: bool, revisions: Revisions = None
+    ) -> Operation:
         """Accept that every source named by a tag is resolved again."""
         operation_id = uuid4()
         async with self._database.transaction() as tx:
             if earlier := await self._intake.find_earlier(tx, call, operation_id):
                 return earlier
-            draft = await stored.get_list(tx, call.project_id, list_id)
+            draft = await find_seen(tx, call.project_id, list_id, revisions)
             return await self._intake.accept(
                 tx,
                 call,

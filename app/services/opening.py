@@ -15,7 +15,15 @@ Revisions = frozenset[int] | None
 
 async def open_list(tx: Transaction, project_id: UUID, list_id: UUID, revisions: Revisions = None) -> Draft:
     """Locked until the transaction ends; RevisionChanged if it is not as the caller saw it."""
-    draft = await get_list(tx, project_id, list_id, lock=True)
+    return _as_seen(await get_list(tx, project_id, list_id, lock=True), revisions)
+
+
+async def find_seen(tx: Transaction, project_id: UUID, list_id: UUID, revisions: Revisions) -> Draft:
+    """Not locked: for what is only accepted now, and done later to the list as it is then."""
+    return _as_seen(await get_list(tx, project_id, list_id), revisions)
+
+
+def _as_seen(draft: Draft, revisions: Revisions) -> Draft:
     if revisions is not None and draft.revision not in revisions:
         raise RevisionChanged(
             f"The list is at revision {draft.revision}: read it again, then repeat the change",

@@ -20,12 +20,12 @@ from app.services.attempts import Attempt
 from app.services.callers import Call
 from app.services.credentials import Credentials
 from app.services.intake import Intake
+from app.services.opening import Revisions, find_seen
 from app.services.push_children import load_children, parse_children, targets_of
 from app.services.push_guard import Decision, Guarded, PushGuard
 from app.services.push_result import referrers_document
 from app.services.pushes import PushRequest
 from app.store.database import Database
-from app.store.lists import get_list
 from app.store.operations import Operation
 
 
@@ -40,12 +40,14 @@ class Planning:
         self._credentials = credentials
         self._intake = intake
 
-    async def request(self, call: Call, list_id: UUID, wanted: PushRequest) -> Operation:
+    async def request(
+        self, call: Call, list_id: UUID, wanted: PushRequest, *, revisions: Revisions = None
+    ) -> Operation:
         operation_id = uuid4()
         async with self._database.transaction() as tx:
             if earlier := await self._intake.find_earlier(tx, call, operation_id):
                 return earlier
-            draft = await get_list(tx, call.project_id, list_id)
+            draft = await find_seen(tx, call.project_id, list_id, revisions)
             plan = wanted.plan(draft)
             return await self._intake.accept(
                 tx,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from typing import Any
+from uuid import uuid4
 
 from tests.support.broker import Broker, problem
 from tests.support.images import make_buildx_index, make_image, make_image_for, plant
@@ -34,7 +35,8 @@ async def test_a_created_list_is_where_its_location_says(broker: Broker, registr
     assert platforms(created) == ["linux/amd64", "linux/arm64/v8"]
     found = await broker.client.get(reply.headers["Location"])
     assert found.json() == created
-    assert found.headers["ETag"] == reply.headers["ETag"] == f'"{created["revision"]}"'
+    assert reply.headers["ETag"] == f'"{created["revision"]}"'
+    assert found.headers["ETag"].startswith(f'"{created["revision"]}-')
 
 
 async def test_a_second_create_of_a_reference_is_a_conflict_that_names_the_list(
@@ -316,6 +318,10 @@ async def test_if_match_lets_only_those_change_who_saw_the_newest(
     await broker.call("PATCH", path, {"labels": {"a": "1"}}, If_Match=seen)
     for method, where, body in (
         ("PATCH", path, {"labels": {"a": "2"}}),
+        ("POST", f"{path}/entries", {"sources": [draft["entries"][0]["reference"]], "insecure": True}),
+        ("POST", f"{path}/refresh", {"insecure": True}),
+        ("POST", f"{path}/plan", {"insecure": True}),
+        ("POST", f"{path}/push", {"insecure": True}),
         ("PATCH", f"{path}/entries/{entry}", {"platform": {"variant": "v2"}}),
         ("DELETE", f"{path}/entries/{entry}", None),
         ("DELETE", path, None),
@@ -324,7 +330,46 @@ async def test_if_match_lets_only_those_change_who_saw_the_newest(
             reply = await broker.client.request(method, where, json=body, headers={"If-Match": stale})
             problem(reply, 412, "revision-changed")
     assert (await broker.call("GET", path))["labels"] == {"a": "1"}
+    newest = (await broker.client.get(path)).headers["ETag"]
+    await broker.call("POST", f"{path}/plan", {"insecure": True}, If_Match=newest)
     await broker.call("DELETE", path, status=204, If_Match="*")
+
+
+async def test_who_has_a_list_or_its_index_is_not_sent_it_again(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    for path in (f"/v1/lists/{draft['id']}", f"/v1/lists/{draft['id']}/index"):
+        tag = (await broker.client.get(path)).headers["ETag"]
+        for known in (tag, f'W/{tag}, "other"', "*"):
+            reply = await broker.client.get(path, headers={"If-None-Match": known})
+            assert (reply.status_code, reply.content, reply.headers["ETag"]) == (304, b"", tag)
+        reply = await broker.client.get(path, headers={"If-None-Match": '"other"'})
+        assert (reply.status_code, reply.headers["ETag"]) == (200, tag)
+
+
+async def test_a_list_whose_state_alone_has_changed_is_sent_again(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    path = f"/v1/lists/{draft['id']}"
+    tag = (await broker.client.get(path)).headers["ETag"]
+    await broker.call("POST", f"{path}/push", {"insecure": True})
+    reply = await broker.client.get(path, headers={"If-None-Match": tag})
+    assert reply.json()["state"] == "pushed"
+    assert reply.json()["revision"] == draft["revision"]
+
+
+async def test_head_is_get_without_its_content(broker: Broker, registry: RegistryDouble) -> None:
+    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    path = f"/v1/lists/{draft['id']}"
+    for where in ("/healthz", "/readyz", "/v1/lists", path, f"{path}/index", "/v1/operations", "/v1/pushes"):
+        whole, head = await broker.client.get(where), await broker.client.head(where)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["Content-Type"] == whole.headers["Content-Type"]
+        assert head.headers["Content-Length"] == str(len(whole.content))
+        assert head.headers.get("ETag") == whole.headers.get("ETag")
+    assert (await broker.client.head(f"/v1/lists/{uuid4()}")).status_code == 404
 
 
 # --- listing ---

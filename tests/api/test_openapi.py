@@ -79,6 +79,32 @@ def test_every_successful_answer_names_its_schema(operation: Json) -> None:
 
 
 @every_operation
+def test_every_answer_announces_its_headers(operation: Json) -> None:
+    prefers = any(each["name"] == "Prefer" for each in operation.get("parameters", ()))
+    for status, response in operation["responses"].items():
+        headers = response.get("headers", {})
+        if status in {"202", "429", "503"}:
+            assert "Retry-After" in headers
+        if status.startswith("2") and prefers:
+            assert "Preference-Applied" in headers
+        if status == "200" and operation["operationId"].startswith("list_"):
+            assert "Link" in headers
+    created = {"get_list", "get_index", "get_entry", "create_list", "update_list", "refresh_list"}
+    if operation["operationId"] in created:
+        success = "201" if operation["operationId"] == "create_list" else "200"
+        assert "ETag" in operation["responses"][success]["headers"]
+    if operation["operationId"] == "create_list":
+        assert "Location" in operation["responses"]["201"]["headers"]
+
+
+def test_a_patch_is_a_merge_patch() -> None:
+    for method, path, operation in operations():
+        if method == "patch":
+            content = operation["requestBody"]["content"]
+            assert set(content) == {"application/json", "application/merge-patch+json"}, path
+
+
+@every_operation
 def test_operations_of_v1_want_a_bearer_token(operation: Json) -> None:
     open_to_all = operation["tags"] == ["health"]
     assert bool(operation.get("security")) != open_to_all

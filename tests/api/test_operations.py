@@ -101,6 +101,54 @@ async def test_who_waits_long_enough_gets_the_natural_answer(
     assert (reply.status_code, reply.headers["Preference-Applied"]) == (201, "wait=30")
 
 
+@pytest.mark.parametrize("header", ["wait=x", "wait=-1", "wait=1.5", "=", ",;", "wait", "wait=9999999999"])
+async def test_a_preference_that_nobody_understands_is_ignored(
+    broker: Broker, registry: RegistryDouble, header: str
+) -> None:
+    """RFC 7240 §2."""
+    body = {
+        "reference": f"{registry.host}/app:1",
+        "sources": shelve(registry, "linux/amd64"),
+        "insecure": True,
+    }
+    reply = await broker.client.post("/v1/lists", json=body, headers={"Prefer": header})
+    assert reply.status_code == 201
+    assert "Preference-Applied" not in reply.headers
+
+
+async def test_a_natural_answer_was_not_asynchronous(broker: Broker, registry: RegistryDouble) -> None:
+    body = {
+        "reference": f"{registry.host}/app:1",
+        "sources": shelve(registry, "linux/amd64"),
+        "insecure": True,
+    }
+    key = {"Idempotency-Key": "once"}
+    assert (await broker.client.post("/v1/lists", json=body, headers=key)).status_code == 201
+    again = await broker.client.post("/v1/lists", json=body, headers={**key, "Prefer": "respond-async"})
+    assert again.status_code == 201
+    assert "Preference-Applied" not in again.headers
+
+
+async def test_an_operation_is_waited_for(broker: Broker, registry: RegistryDouble) -> None:
+    hold = Hold()
+    registry.misbehave(hold, method="GET", path="/manifests/")
+    body = {
+        "reference": f"{registry.host}/app:1",
+        "sources": shelve(registry, "linux/amd64"),
+        "insecure": True,
+    }
+    accepted = await broker.call("POST", "/v1/lists", body, status=202, Prefer="respond-async")
+    await arrival(hold)
+    path = f"/v1/operations/{accepted['id']}"
+    early = await broker.client.get(path, headers={"Prefer": "wait=1"})
+    assert (early.status_code, early.json()["state"]) == (200, "running")
+    assert (early.headers["Preference-Applied"], early.headers["Retry-After"]) == ("wait=1", "1")
+    waiting = asyncio.create_task(broker.client.get(path, headers={"Prefer": "wait=60"}))
+    hold.gate.set()
+    ended = await waiting
+    assert (ended.json()["state"], ended.headers["Preference-Applied"]) == ("succeeded", "wait=60")
+
+
 async def test_a_failed_operation_keeps_the_problem_that_its_caller_got(
     broker: Broker, registry: RegistryDouble
 ) -> None:

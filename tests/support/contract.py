@@ -18,6 +18,7 @@ Json = dict[str, Any]
 PROBLEM = "application/problem+json"
 # These may bring members that nobody can foresee; all others say whole what they have.
 OPEN = {"Descriptor", "JsonObject", "OciPlatform", "Problem", "ProblemField", "RawManifest"}
+HEADERS = ("ETag", "Link", "Location", "Preference-Applied", "Retry-After", "Docker-Content-Digest")
 METHODS = ("get", "put", "post", "patch", "delete")
 
 
@@ -60,6 +61,9 @@ def check(method: str, path: str, status: int, headers: Mapping[str, str], body:
         return
     where = f"{method} {path} -> {status}"
     assert str(status) in operation["responses"], f"{where} is not documented: {body.decode()}"
+    announced = operation["responses"][str(status)].get("headers", {})
+    missing = [name for name in HEADERS if name in headers and name not in announced]
+    assert not missing, f"{where}: {missing} are not documented"
     content = operation["responses"][str(status)].get("content", {})
     media_type = headers.get("Content-Type", "").partition(";")[0]
     if not content:

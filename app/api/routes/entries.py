@@ -45,6 +45,7 @@ ENTRY = (errors.ListNotFound, errors.EntryNotFound)
         *SOURCES,
         *REGISTRY,
         errors.ListNotFound,
+        errors.RevisionChanged,
         errors.DuplicatePlatform,
         errors.MixedRevisions,
     ),
@@ -53,12 +54,13 @@ async def add_entries(
     list_id: UUID,
     body: Annotated[AddEntries, Body(openapi_examples=examples.ADD_ENTRIES)],
     call: CallDep,
+    revisions: IfMatchDep,
     wait: WaitDep,
     services: ServicesDep,
 ) -> Response:
     """Add sources to a list, all or none; a reference that is in it already is resolved again."""
     sources = source_documents(body.sources)
-    operation = await services.lists.add(call, list_id, sources, insecure=body.insecure)
+    operation = await services.lists.add(call, list_id, sources, insecure=body.insecure, revisions=revisions)
     render = json_answer(200, lambda result: {"ETag": etag(result["revision"])}, list_answer)
     return await answer(services.operations, operation, wait, render)
 

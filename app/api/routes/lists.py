@@ -18,11 +18,12 @@ from app.api.answers import MANIFEST, answer, answers, json_answer
 from app.api.context import CallDep, CallerDep, ChangeDep, ServicesDep
 from app.api.filters import LabelQuery, SinceQuery, UntilQuery, parse_labels
 from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
-from app.api.preconditions import IfMatchDep, etag
+from app.api.preconditions import NOT_MODIFIED, IfMatchDep, IfNoneMatchDep, etag, unless_known
 from app.api.preferences import DEFAULT_SECONDS, PUSH_SECONDS, Wait, waits
 from app.api.problem_documents import document_of
 from app.api.problems import BODY, REGISTRY, SOURCES, problems
 from app.api.references import canonical_query, parse_at
+from app.api.response_headers import header
 from app.api.schemas.common import Text
 from app.api.schemas.lists import (
     CreateList,
@@ -143,10 +144,12 @@ async def list_lists(
     response_model=DraftList,
     responses={
         202: {"model": DraftList, "description": "Not yet what it was waited for; ask again."},
+        **NOT_MODIFIED,
         **problems(*GOALS, *REGISTRY),
     },
 )
 async def get_list(
+    request: Request,
     list_id: UUID,
     caller: CallerDep,
     wait: PushWaitDep,
@@ -160,10 +163,11 @@ async def get_list(
             )
         ),
     ] = None,
+    _known: IfNoneMatchDep = None,
 ) -> Response:
     """One list: its entries, what is missing, and the digest that a push would give."""
     if wait_for is None:
-        return list_response(await services.lists.get(caller.project_id, list_id))
+        return unless_known(request, list_response(await services.lists.get(caller.project_id, list_id)))
     draft, is_reached = await services.lists.wait(caller.project_id, list_id, wait_for, wait.seconds)
     applied = {"Preference-Applied": wait.applied} if wait.applied is not None else {}
     if is_reached:
@@ -228,19 +232,26 @@ async def delete_lists(
                 media_types.OCI_INDEX: MANIFEST,
                 media_types.DOCKER_LIST: MANIFEST,
             },
-            "headers": {"Docker-Content-Digest": {"schema": {"type": "string"}}},
+            "headers": {"Docker-Content-Digest": {"schema": {"type": "string"}}, **header("ETag")},
         },
+        **NOT_MODIFIED,
         **problems(errors.ListNotFound, errors.ListNotPushable),
     },
 )
-async def get_index(list_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
+async def get_index(
+    request: Request,
+    list_id: UUID,
+    caller: CallerDep,
+    services: ServicesDep,
+    _known: IfNoneMatchDep = None,
+) -> Response:
     """The exact bytes that a push would put; nothing is sent."""
     draft = await services.lists.get(caller.project_id, list_id)
     index = find_index(draft)
     if index is None:
         raise ListNotPushable("The list has no index yet: its findings say why", list_id=str(draft.id))
     headers = {"Docker-Content-Digest": str(index.digest), "ETag": etag(draft.revision)}
-    return Response(index.raw, headers=headers, media_type=index.media_type)
+    return unless_known(request, Response(index.raw, headers=headers, media_type=index.media_type))
 
 
 @router.post(
@@ -253,7 +264,7 @@ async def get_index(list_id: UUID, caller: CallerDep, services: ServicesDep) -> 
         *BODY,
         *SOURCES,
         *REGISTRY,
-        errors.ListNotFound,
+        *CHANGES,
         errors.DuplicatePlatform,
         errors.MixedRevisions,
     ),
@@ -261,20 +272,22 @@ async def get_index(list_id: UUID, caller: CallerDep, services: ServicesDep) -> 
 async def refresh_list(
     list_id: UUID,
     call: CallDep,
+    revisions: IfMatchDep,
     wait: WaitDep,
     services: ServicesDep,
     body: Annotated[RefreshList | None, Body(openapi_examples=examples.REFRESH_LIST)] = None,
 ) -> Response:
     """Resolve every source that was named by a tag again; what was annotated stays."""
     insecure = body is not None and body.insecure
-    operation = await services.lists.refresh(call, list_id, insecure=insecure)
+    operation = await services.lists.refresh(call, list_id, insecure=insecure, revisions=revisions)
     render = json_answer(200, lambda result: {"ETag": etag(result["revision"])}, list_answer)
     return await answer(services.operations, operation, wait, render)
 
 
 def list_response(draft: Draft, status: int = 200, more: Mapping[str, str] | None = None) -> JSONResponse:
-    headers = {"ETag": etag(draft.revision), **(more or {})}
-    return JSONResponse(list_answer(list_document(draft)), status, headers)
+    response = JSONResponse(list_answer(list_document(draft)), status, more)
+    response.headers["ETag"] = etag(draft.revision, bytes(response.body))
+    return response
 
 
 def _location(result: dict[str, Any]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
@@ -16,6 +16,7 @@ from app import errors
 from app.api.admission import Router
 from app.api.context import CallerDep, Services, ServicesDep
 from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
+from app.api.preferences import Wait, waits
 from app.api.problem_documents import problem_of
 from app.api.problems import problems
 from app.api.schemas.operations import Operation, OperationPage, operation_document
@@ -59,10 +60,19 @@ async def list_operations(
     response_model=Operation,
     responses=problems(errors.OperationNotFound),
 )
-async def get_operation(operation_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
-    """Its state, progress, and what came of it."""
+async def get_operation(
+    operation_id: UUID,
+    caller: CallerDep,
+    services: ServicesDep,
+    wait: Annotated[Wait, Depends(waits(0))],
+) -> Response:
+    """Its state, progress, and what came of it; `Prefer: wait=N` waits up to N seconds for its end."""
     operation = await services.operations.get(caller.project_id, operation_id)
+    if not operation.state.ended and wait.seconds > 0:
+        operation = await services.operations.wait(operation, wait.seconds)
     headers = {} if operation.state.ended else {"Retry-After": "1"}
+    if wait.applied is not None and not wait.is_async:
+        headers["Preference-Applied"] = wait.applied
     return JSONResponse(operation_document(operation), headers=headers)
 
 

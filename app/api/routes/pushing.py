@@ -41,6 +41,7 @@ PushWaitDep = Annotated[Wait, Depends(waits(PUSH_SECONDS))]
         errors.InvalidDigest,
         errors.ListNotFound,
         errors.ListNotPushable,
+        errors.RevisionChanged,
         errors.DigestMismatch,
     ),
 )
@@ -48,11 +49,14 @@ async def plan_push(
     list_id: UUID,
     call: CallDep,
     wait: WaitDep,
+    revisions: IfMatchDep,
     services: ServicesDep,
     body: Annotated[PushList | None, Body(openapi_examples=examples.PLAN_PUSH)] = None,
 ) -> Response:
     """What a push with the same body would do now: nothing is put anywhere, registries are only asked."""
-    operation = await services.planning.request(call, list_id, _wanted(body or PushList()))
+    operation = await services.planning.request(
+        call, list_id, _wanted(body or PushList()), revisions=revisions
+    )
     return await answer(services.operations, operation, wait, json_answer(200, None, plan_answer))
 
 
