@@ -26,6 +26,8 @@ class Limits:
     connect_seconds: float = 10.0
     call_seconds: float = 60.0
     """For one call with its retries and the waits between them, but not the queue before it."""
+    cancel_seconds: float = 5.0
+    """For calling off an upload that nobody will end, with its retries and the queue before it."""
     hook_seconds: float = 20.0
     """For a receiver of webhooks, from the name's look-up to the answer's head."""
     stall_seconds: float = 30.0

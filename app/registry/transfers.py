@@ -28,6 +28,8 @@ _BAD_REQUEST, _UNAUTHORIZED, _NOT_FOUND, _TOO_LARGE, _WRONG_RANGE = 400, 401, 40
 _NOT_IN_TIME = 504
 # An upload that the registry lost, or that is elsewhere than we think: it is found, or a new one is opened.
 _LOST = frozenset({_NOT_FOUND, _WRONG_RANGE})
+# An upload that still stands as it was, and of which the registry took nothing.
+_UNTOUCHED = frozenset({_UNAUTHORIZED, _TOO_LARGE})
 _LOST_CODES = frozenset({"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"})
 
 Trouble = Answer | errors.RegistryError
@@ -61,10 +63,15 @@ class Transfer:
         """`upload` is one that is open already, such as a declined mount leaves."""
         self._upload = upload
         async with self._download:
-            while (trouble := await self._try()) is not None:
-                if await self._has_come_to_good(trouble):
-                    return
-                await self._go_back(trouble)
+            try:
+                while (trouble := await self._try()) is not None:
+                    if await self._has_come_to_good(trouble):
+                        return
+                    await self._go_back(trouble)
+            except BaseException:
+                # Also where all of this is called off: it takes a moment that is bounded.
+                await self._call_off()
+                raise
 
     async def _try(self) -> Trouble | None:
         """None when the blob is there, else what came in between."""
@@ -106,11 +113,9 @@ class Transfer:
         failure = self._download.failure or error
         if isinstance(failure, errors.RegistryError) and self._download.failure is None:
             return failure
-        if self._upload is not None:
-            await self._upload.cancel()
+        await self._call_off()
         if not await self._download.start_over():
             raise failure
-        self._upload = None
         return errors.RegistryUnreachable(str(failure), **self._source.subject().members)
 
     async def _write(self, upload: Upload, pace: Pace) -> Answer:
@@ -244,20 +249,27 @@ class Transfer:
 
     async def _go_back(self, trouble: Trouble) -> None:
         """To what the registry has of this upload, if that is worth a question, or else to a new one."""
-        upload, self._upload = self._upload, None
-        is_spoilt, self._may_be_mixed = self._is_spoilt(trouble), False
-        if upload is None or is_spoilt:
+        upload, is_spoilt, self._may_be_mixed = self._upload, self._is_spoilt(trouble), False
+        if upload is None:
             return
         believed = upload.offset
         status = trouble.status if isinstance(trouble, Answer) else None
         is_begun = self._download.position >= self._limits.resume_bytes
-        is_worth_it = believed or (is_begun and status not in {_UNAUTHORIZED, _TOO_LARGE})
+        is_worth_it = not is_spoilt and (believed or (is_begun and status not in _UNTOUCHED))
         if is_worth_it and await upload.ask() and 0 < upload.offset <= self._download.position:
-            self._upload = upload
             self._may_be_mixed = True
             self._advance(upload.offset)
             if status == _WRONG_RANGE and upload.offset == believed:
                 self._sizes.note_too_large(self._body, upload.least_chunk)
+            return
+        if status in _UNTOUCHED:
+            await self._call_off()
+        self._upload = None
+
+    async def _call_off(self) -> None:
+        upload, self._upload = self._upload, None
+        if upload is not None:
+            await upload.cancel()
 
     def _advance(self, offset: int) -> None:
         """So much progress restores the retries: what breaks now and then gets there in the end."""

@@ -86,8 +86,8 @@ class Upload:
 
     async def cancel(self) -> None:
         """So that the registry keeps no bytes that nobody will end; whether it does is its own matter."""
-        with contextlib.suppress(errors.RegistryError, TimeoutError):
-            async with asyncio.timeout(self.target.services.limits.connect_seconds):
+        with contextlib.suppress(errors.BrokerError, TimeoutError):
+            async with asyncio.timeout(self.target.services.limits.cancel_seconds):
                 request = await self._prepare("DELETE", self.location, {})
                 await self.target.services.door.call(request)
 

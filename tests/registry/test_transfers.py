@@ -24,6 +24,7 @@ from tests.support.registry import (
     LostReply,
     Redirect,
     RegistryDouble,
+    Silence,
     Status,
     WithHeaders,
 )
@@ -183,7 +184,7 @@ async def test_a_registry_that_takes_less_than_it_wants_at_least_is_not_asked_fo
     )
     with pytest.raises(errors.RegistryRejected):
         await copy(source, registry)
-    assert len(registry.received(path="/uploads/")) < 10
+    assert len(registry.received(path="/uploads/")) < 20
 
 
 async def test_an_end_that_is_refused_as_too_large_is_not_asked_for_with_less(
@@ -358,3 +359,38 @@ async def test_a_large_blob_may_take_longer_to_end_than_a_small_one() -> None:
         await asyncio.sleep(0)
         left = (deadline.when() or 0.0) - asyncio.get_running_loop().time()
     assert limits.call_seconds + 50 < left <= limits.call_seconds + 100
+
+
+# --- what is left behind ---
+
+
+async def test_a_copy_that_is_called_off_leaves_no_upload_open(
+    source: RegistryDouble, registry: RegistryDouble
+) -> None:
+    source.misbehave(Drip(0.01), method="GET", path="/blobs/", times=None)
+    copying = asyncio.create_task(copy(source, registry))
+    await until(lambda: len(registry.content.at("dst").uploads) == len(IMAGE.blobs))
+    copying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await copying
+    assert not registry.content.at("dst").uploads
+
+
+@pytest.mark.parametrize("fault", [TooLarge(0, 413), Status(403)])
+async def test_a_copy_that_fails_leaves_no_upload_open(
+    source: RegistryDouble, registry: RegistryDouble, fault: Fault
+) -> None:
+    registry.misbehave(fault, method="PUT", path=UPLOAD, times=None)
+    registry.misbehave(fault, method="PATCH", path=UPLOAD, times=None)
+    with pytest.raises(errors.BrokerError):
+        await copy(source, registry)
+    assert not registry.content.at("dst").uploads
+
+
+async def test_calling_off_an_upload_of_a_registry_that_says_nothing_takes_no_longer_than_it_may(
+    source: RegistryDouble, registry: RegistryDouble
+) -> None:
+    registry.misbehave(Silence(), method="DELETE", times=None)
+    registry.misbehave(Status(403), method="PUT", path=UPLOAD, times=None)
+    with pytest.raises(errors.RegistryDenied):
+        await copy(source, registry, limits=replace(QUICK, cancel_seconds=0.1))
