@@ -262,7 +262,8 @@ class Transfer:
             if status == _WRONG_RANGE and upload.offset == believed:
                 self._sizes.note_too_large(self._body, upload.least_chunk)
             return
-        if status in _UNTOUCHED:
+        # Tokens for pushing seldom allow DELETE, so that a 401 would only be followed by another.
+        if status == _TOO_LARGE:
             await self._call_off()
         self._upload = None
 
