@@ -190,6 +190,9 @@ def _merge(before: Draft, additions: Sequence[Addition]) -> _Merged:
     refused: dict[UUID, BrokerError] = {}
     for addition in additions:
         exists = bool(before.revision or added)
+        if not exists:
+            # Whoever is refused has made no list.
+            before = draft = replace(before, created_by=addition.call.by)
         try:
             draft, replaced = _add(draft, addition, exists=exists)
         except BrokerError as problem:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx2
 from sqlalchemy import text
 
 from tests.support.broker import Broker, StartBroker, problem, registry_auth
-from tests.support.images import make_image
+from tests.support.images import Image, make_image
 from tests.support.postgres import connected, execute
 from tests.support.registry import RegistryDouble
 from tests.support.shelf import put
@@ -115,6 +115,59 @@ async def test_a_leg_that_is_refused_keeps_no_other_from_the_list(
     assert ((await first).status_code, added.status_code) == (201, 201)
     found = await broker.call("GET", f"/v1/lists/{made['id']}")
     assert len(found["entries"]) == 2
+
+
+async def test_a_list_is_made_by_the_first_leg_that_is_not_refused(
+    broker: Broker, database_url: str, registry: RegistryDouble
+) -> None:
+    # Each leg with images of its own, or what was read for one would do for the others.
+    listed = [
+        [
+            put(registry, f"{name}-{architecture}", image_of(architecture, name, revision))
+            for architecture, revision in (("amd64", "a"), ("arm64", other))
+        ]
+        for name, other in (("first", "b"), ("second", "b"), ("third", "a"))
+    ]
+    tokens = [await broker.new_token(name=name) for name in ("first", "second", "third")]
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(broker.client_with(token, Prefer="wait=60")) for token in tokens
+        ]
+        async with locked_table(database_url):
+            legs = []
+            for client, sources in zip(clients, listed, strict=True):
+                body = {
+                    "reference": f"{registry.host}/app:1",
+                    "sources": sources,
+                    "amend": True,
+                    "insecure": True,
+                    "same_revision": True,
+                }
+                legs.append(asyncio.create_task(client.post("/v1/lists", json=body)))
+                await registry.until(lambda: configs_given(registry) >= 2 * len(legs))
+                await registry.until(lambda: not registry.log.in_flight)
+        replies = [await leg for leg in legs]
+    assert [reply.status_code for reply in replies] == [409, 409, 201]
+    assert replies[2].json()["created_by"] == "third"
+
+
+def image_of(architecture: str, leg: str, revision: str) -> Image:
+    labels = {"org.opencontainers.image.revision": revision, "leg": leg}
+    return make_image(architecture=architecture, labels=labels)
+
+
+def configs_given(registry: RegistryDouble) -> int:
+    return sum(each.status == 200 for each in registry.received("GET", "/blobs/"))
+
+
+@asynccontextmanager
+async def locked_table(url: str) -> AsyncIterator[None]:
+    """The same when there is no list yet: all may be read, and none is looked at to be changed."""
+    async with connected(url) as connection:
+        await connection.execute(text("BEGIN"))
+        await connection.execute(text("LOCK TABLE lists IN EXCLUSIVE MODE"))
+        yield
+        await connection.execute(text("COMMIT"))
 
 
 async def test_what_the_database_refuses_of_one_leg_is_not_the_others_matter(
