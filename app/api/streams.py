@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 EVENT_STREAM: dict[str, Any] = {"text/event-stream": {"schema": {"type": "string"}}}
 LARGEST_EVENT_ID = 10**18 - 1
+# A stream ends by itself when the process stops; one whose reader takes nothing is cut then.
+CUT_AFTER_SECONDS = 2.0
 
 _EVENT_ID = re.compile(r"[0-9]{1,18}", re.ASCII)
 
@@ -33,7 +35,7 @@ class Stream(EventSourceResponse):
     """Server-Sent Events for as long as they are read."""
 
     def __init__(self, events: AsyncIterator[ServerSentEvent], *, send_timeout: float = SEND_SECONDS) -> None:
-        super().__init__(events, sep="\n", send_timeout=send_timeout)
+        super().__init__(events, sep="\n", send_timeout=send_timeout, shutdown_grace_period=CUT_AFTER_SECONDS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -79,7 +79,7 @@ class Events:
         with self._feeds.follow(project_id, caller.token_id) as feed:
             async with self._notifications.subscribe(PROJECT_EVENT, str(project_id)) as news:
                 batch = Batch((), after, is_full=True, is_alone=True)
-                while True:
+                while not self._notifications.closing:
                     try:
                         batch = await self._go_on(feed, caller, batch, wanted)
                     except Unauthenticated:

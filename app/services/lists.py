@@ -187,7 +187,9 @@ class Lists:
         """
         give_up = monotonic() + seconds
         async with self._notifications.subscribe(LIST_CHANGED, str(list_id)) as change:
-            while (left := give_up - monotonic()) > 0 and not await self._is_over(project_id, list_id, goal):
+            while not self._notifications.closing and not await self._is_over(project_id, list_id, goal):
+                if (left := give_up - monotonic()) <= 0:
+                    break
                 await change.wait(min(left, self._poll))
         draft = await self.get(project_id, list_id)
         if draft.problem is not None:

@@ -87,15 +87,19 @@ class Operations:
         """The operation once it has ended, or as it is after `seconds`; no connection is held meanwhile.
 
         As it was when it was accepted it is known, so it is read again only once something is heard of it.
+        Where the process stops nobody is held.
         """
         operation, give_up = accepted, monotonic() + seconds
         async with self._notifications.subscribe(OPERATION_ENDED, str(accepted.id)) as end:
             if not self._notifications.listening:
                 operation = await self._now(accepted)
-            while not operation.state.ended and (left := give_up - monotonic()) > 0:
+            while not operation.state.ended and (left := self._left(give_up)) > 0:
                 await end.wait(min(left, self._poll))
                 operation = await self._now(operation)
         return operation
+
+    def _left(self, give_up: float) -> float:
+        return 0.0 if self._notifications.closing else give_up - monotonic()
 
     async def _now(self, operation: Operation) -> Operation:
         """As it is; or, as it is accepted whatever becomes of the database, as it was known last."""
@@ -108,9 +112,12 @@ class Operations:
     async def stream(
         self, project_id: UUID, operation_id: UUID, last_event_id: int = 0
     ) -> AsyncGenerator[OperationEvent, None]:
-        """Events after the last one seen, as they happen; ends after the one that ends the operation."""
+        """Events after the last one seen, as they happen; ends after the one that ends the operation.
+
+        It ends with the process, too: who follows comes back to another.
+        """
         async with self._notifications.subscribe(OPERATION_CHANGED, str(operation_id)) as changes:
-            while True:
+            while not self._notifications.closing:
                 batch = await self._read(project_id, operation_id, last_event_id)
                 for event in batch.events:
                     last_event_id = event.id

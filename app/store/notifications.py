@@ -80,6 +80,19 @@ class Notifications:
         self._url = url
         self._subscriptions: dict[tuple[str, str | None], set[Subscription]] = defaultdict(set)
         self._ended: dict[str | None, None] = {}
+        self._closing = asyncio.Event()
+
+    @property
+    def closing(self) -> bool:
+        """The process stops, and no caller is to wait any longer."""
+        return self._closing.is_set()
+
+    def close(self) -> None:
+        self._closing.set()
+        self._wake_all()
+
+    async def until_closing(self) -> None:
+        await self._closing.wait()
 
     @property
     def subscribers(self) -> int:

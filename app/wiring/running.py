@@ -28,10 +28,18 @@ async def running(
     runner = build_runner(settings, wired, policy, lease)
     async with attending(wired), asking(wired), asyncio.TaskGroup() as group:
         group.create_task(runner.run())
+        stopping = group.create_task(_stop_in_time(wired, runner))
         try:
             yield wired.services
         finally:
+            stopping.cancel()
             runner.stop()
+
+
+async def _stop_in_time(wired: Wired, runner: Runner) -> None:
+    # While the API's calls are answered, and not after them: both have the same time.
+    await wired.notifications.until_closing()
+    runner.stop()
 
 
 @asynccontextmanager

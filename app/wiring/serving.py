@@ -8,12 +8,14 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
+from types import TracebackType
 
 import uvicorn
 from fastapi import FastAPI
 
 from app.api.app import create_app
+from app.api.context import Services
 from app.api.protocol import BoundedProtocol
 from app.errors import InvalidInput
 from app.settings import Settings
@@ -26,7 +28,8 @@ Announce = Callable[[str], object]
 async def serve(settings: Settings, wired: Wired, announce: Announce, *, with_worker: bool) -> None:
     admin_token = settings.admin_token.get_secret_value() if settings.admin_token else None
     services = running(settings, wired) if with_worker else listening(wired)
-    app = create_app(lambda: services, version=wired.services.version, max_body_bytes=settings.max_body_bytes)
+    vital = _Vital(services)
+    app = create_app(lambda: vital, version=wired.services.version, max_body_bytes=settings.max_body_bytes)
     try:
         await wired.services.readiness.check()
         # Before a token is made: one that nobody is shown would be lost, and none is made again.
@@ -34,11 +37,41 @@ async def serve(settings: Settings, wired: Wired, announce: Announce, *, with_wo
             made = await wired.services.tokens.bootstrap(admin_token)
             if made is not None:
                 announce(f"Admin token, shown this once: {made}")
-            server = _AnnouncingServer(server_config(settings, app), announce)
+            server = _AnnouncingServer(server_config(settings, app), announce, wired.notifications.close)
+            vital.on_end = server.stop
             keep_what_is_loaded()
             await server.serve([listening_at])
     finally:
         await wired.database.dispose()
+    if vital.failure is not None:
+        raise vital.failure
+
+
+class _Vital:
+    """The parts of the process, which stops with them: the API alone would accept what nobody does."""
+
+    def __init__(self, parts: AbstractAsyncContextManager[Services]) -> None:
+        self.failure: BaseException | None = None
+        self.on_end: Callable[[], None] = _nothing
+        self._parts = parts
+
+    async def __aenter__(self) -> Services:
+        return await self._parts.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        try:
+            return await self._parts.__aexit__(kind, value, trace)
+        except BaseException as failure:
+            self.failure = failure
+            raise
+        finally:
+            self.on_end()
+
+
+def _nothing() -> None:
+    pass
 
 
 def listener(host: str, port: int) -> socket.socket:
@@ -79,11 +112,20 @@ def keep_what_is_loaded() -> None:
 
 
 class _AnnouncingServer(uvicorn.Server):
-    """Tells its address once it listens there, which with port 0 nobody knows before."""
+    """Tells its address once it listens there, which with port 0 nobody knows before, and when it stops."""
 
-    def __init__(self, config: uvicorn.Config, announce: Announce) -> None:
+    def __init__(self, config: uvicorn.Config, announce: Announce, on_stopping: Callable[[], object]) -> None:
         super().__init__(config)
         self._announce = announce
+        self._on_stopping = on_stopping
+
+    def stop(self) -> None:
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Before the connections are waited for: whoever is held is answered now.
+        self._on_stopping()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

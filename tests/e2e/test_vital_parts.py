@@ -1,0 +1,39 @@
+"""A process whose parts have ended stops: one that only answered would accept what nobody does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import cast
+
+import pytest
+
+from app.services.registries import Registries
+from app.settings import Settings
+from app.wiring import wire
+from app.wiring.serving import serve
+from tests.support.broker import KEY
+from tests.support.queueing import PATIENCE_SECONDS
+
+
+@dataclass(frozen=True)
+class Part:
+    run: Callable[[], Awaitable[None]]
+
+
+async def test_a_part_that_fails_ends_the_server_with_its_failure(database_url: str) -> None:
+    listens = asyncio.Event()
+
+    async def fail() -> None:
+        await listens.wait()
+        raise ZeroDivisionError
+
+    settings = Settings.model_validate(
+        {"database_url": database_url, "secret_key": KEY, "port": 0, "stop_seconds": 1.0}
+    )
+    wired = replace(wire(settings, database_url), registries=cast("Registries", Part(fail)))
+    with pytest.raises(BaseExceptionGroup) as ended:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await serve(settings, wired, lambda _: listens.set(), with_worker=True)
+    assert ended.group_contains(ZeroDivisionError)
