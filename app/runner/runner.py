@@ -27,6 +27,8 @@ LEASE = timedelta(seconds=15)
 BEAT = timedelta(seconds=5)
 POLL = timedelta(seconds=5)
 GRACE = timedelta(seconds=20)
+# Of a beat: after it a lease is renewed that could not be.
+AGAIN = 0.2
 
 
 class Runner:
@@ -184,18 +186,22 @@ class Runner:
         return free > 0 and (not lane or held < queue.room(self._share, free, held))
 
     async def _keep_leases(self, cancels: Subscription) -> None:
+        pause = self._beat.total_seconds()
         while True:
-            await cancels.wait(self._beat.total_seconds())
+            await cancels.wait(pause)
+            pause = self._beat.total_seconds()
             if self._held:
                 try:
-                    await self._renew()
+                    if not await self._renew():
+                        pause *= AGAIN
                 except (Unavailable, TimeoutError):
                     # A lease that can't be renewed ends the work by itself.
                     logger.warning("The leases of %d operations could not be renewed", len(self._held))
                 except Exception:
                     logger.exception("The leases of %d operations can't be renewed", len(self._held))
 
-    async def _renew(self) -> None:
+    async def _renew(self) -> bool:
+        """False if another transaction has the row of one of them: that lease still runs out as it would."""
         held = list(self._held)
         until = asyncio.get_running_loop().time() + self._lease.total_seconds()
         async with asyncio.timeout(self._beat.total_seconds()), self._database.transaction() as tx:
@@ -205,6 +211,7 @@ class Runner:
             }
         for lease in held:
             _apply(lease, beats.get((lease.id, lease.attempt)), until)
+        return all(beat.renewed for beat in beats.values())
 
     async def _drain(self) -> None:
         """Lets what is held finish for the grace period, then gives it back."""
@@ -227,5 +234,5 @@ def _apply(lease: Lease, beat: queue.Beat | None, until: float) -> None:
         lease.stop(Stop.LOST)
     elif beat.cancel_requested:
         lease.stop(Stop.CANCELLED)
-    else:
+    elif beat.renewed:
         lease.renew(until)

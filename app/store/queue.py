@@ -54,11 +54,12 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """An operation whose lease was renewed."""
+    """An operation that is ours; its lease is `renewed` unless another transaction had its row."""
 
     id: UUID
     attempt: int
     cancel_requested: bool
+    renewed: bool
 
 
 # statement_timestamp(), because now() may lie before the wait for the lock, and because it is stable, so that
@@ -164,13 +165,22 @@ _OURS = text("""
     WHERE state = 'running' ORDER BY id FOR UPDATE OF operations
 """).bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("attempts", type_=ARRAY(Integer)))
 
+# One row that its own attempt has locked, while it waits for another, must not cost all the others their
+# leases: a locked row is left, and answered as it is. Nobody takes it meanwhile, for a claim skips it, too.
 _BEAT = text("""
-    WITH ours AS (
-        SELECT id FROM operations JOIN unnest(:ids, :attempts) AS held (id, attempt) USING (id, attempt)
-        WHERE state = 'running' ORDER BY id FOR UPDATE OF operations
+    WITH held AS (
+        SELECT id, attempt
+        FROM operations JOIN unnest(:ids, :attempts) AS held (id, attempt) USING (id, attempt)
+        WHERE state = 'running'
+    ), free AS (
+        SELECT id FROM operations JOIN held USING (id, attempt)
+        WHERE state = 'running' ORDER BY id FOR NO KEY UPDATE OF operations SKIP LOCKED
+    ), renewed AS (
+        UPDATE operations SET lease_until = clock_timestamp() + :lease FROM free WHERE operations.id = free.id
+        RETURNING operations.id
     )
-    UPDATE operations SET lease_until = clock_timestamp() + :lease FROM ours WHERE operations.id = ours.id
-    RETURNING operations.id, operations.attempt, operations.cancel_requested
+    SELECT id, attempt, cancel_requested, id IN (SELECT id FROM renewed) AS renewed
+    FROM operations JOIN held USING (id, attempt)
 """).bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("attempts", type_=ARRAY(Integer)))
 
 
@@ -250,7 +260,7 @@ async def beat(tx: Transaction, held: Iterable[tuple[UUID, int]], lease: timedel
     """Renews the leases of those `(id, attempt)` that are still ours; the others are not in the answer."""
     pairs = sorted(held)
     values = {"ids": [pair[0] for pair in pairs], "attempts": [pair[1] for pair in pairs], "lease": lease}
-    return [Beat(row.id, row.attempt, row.cancel_requested) for row in await tx.execute(_BEAT, values)]
+    return [Beat(*row) for row in await tx.execute(_BEAT, values)]
 
 
 async def _write(tx: Transaction, operation_id: UUID, attempt: int, values: Json) -> Operation:

@@ -18,6 +18,7 @@ from app.operations.states import Kind, State
 from app.runner.runner import Runner
 from app.services.attempts import Attempt, Handler
 from app.services.operations import Operations
+from app.store import queue
 from app.store.database import Database, Transaction
 from app.store.notifications import Notifications
 from app.store.operations import Operation
@@ -566,3 +567,23 @@ async def test_the_next_versions_migration_beside_a_runner_costs_no_attempt(
         next_one = await ended(database, notifications, await enqueued(database, project_id))
         assert (next_one.state, next_one.attempt) == (State.SUCCEEDED, 1)
     await one.dispose()
+
+
+async def test_a_row_that_is_locked_for_longer_than_a_lease_costs_no_other_operation_its_own(
+    database: Database, notifications: Notifications, project_id: UUID, work: Work
+) -> None:
+    other = Work(database)
+    handlers = {PUSH: work.handler, Kind.CREATE_LIST: other.handler}
+    async with running(database, notifications, handlers):
+        operation = await enqueued(database, project_id)
+        locked = await enqueued(database, project_id, kind=Kind.CREATE_LIST)
+        await work.started.wait()
+        await other.started.wait()
+        async with database.transaction() as tx:
+            await queue.hold(tx, locked.id, 1)
+            await until(lambda: other.interrupted == [1])
+            assert not work.interrupted
+        work.released.set()
+        other.released.set()
+        assert (await ended(database, notifications, operation)).attempt == 1
+        await ended(database, notifications, locked)

@@ -268,6 +268,19 @@ async def test_an_operation_ends_once(database: Database, project_id: UUID) -> N
     assert await event_kinds(database, operation) == ["queued", "running", "succeeded"]
 
 
+async def test_a_row_that_another_transaction_has_keeps_no_other_lease_from_being_renewed(
+    database: Database, project_id: UUID
+) -> None:
+    busy, free = [await enqueued(database, project_id) for _ in range(2)]
+    async with database.transaction() as tx:
+        await queue.claim(tx, worker="one", limit=2, lease=LEASE)
+    async with database.transaction() as other:
+        await queue.hold(other, busy.id, 1)
+        async with database.transaction() as tx:
+            beats = await queue.beat(tx, [(busy.id, 1), (free.id, 1)], LEASE)
+    assert {beat.id: beat.renewed for beat in beats} == {busy.id: False, free.id: True}
+
+
 async def test_a_beat_keeps_what_is_ours_and_says_what_is_to_be_cancelled(
     database: Database, project_id: UUID
 ) -> None:
