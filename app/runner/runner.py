@@ -58,6 +58,8 @@ class Runner:
         self._handlers = handlers
         self._concurrency = concurrency
         self._share = share or concurrency
+        # Nobody waits for a delivery as for what they asked for, and receivers may take their time.
+        self._most_deliveries = max(1, concurrency // 2)
         self._lease = lease
         self._beat = beat
         self._poll = poll
@@ -110,13 +112,16 @@ class Runner:
             return self._poll.total_seconds()
         until = asyncio.get_running_loop().time() + self._lease.total_seconds()
         before = self._lanes()
-        claimed = await self._claim(free, before)
+        deliveries = self._most_deliveries - self._deliveries()
+        claimed = await self._claim(free, before, deliveries)
         for each in claimed:
             lease = Lease(each, until)
             self._held.add(lease)
             group.create_task(self._hold(lease))
         # What became free during the claim was not asked for.
         more = len(claimed) == free and len(self._held) < self._concurrency
+        brought = sum(each.operation.kind is Kind.DELIVER for each in claimed)
+        more |= brought >= deliveries and self._deliveries() < self._most_deliveries
         taken = before + Counter(each.operation.registries for each in claimed)
         full = (lane for lane in taken if taken[lane] >= queue.room(self._share, free, before[lane]))
         if more or any(self._has_room(lane) for lane in full if lane):
@@ -130,7 +135,7 @@ class Runner:
             due = await queue.next_due(tx)
         return poll if due is None else min(poll, max(0.0, due.total_seconds()))
 
-    async def _claim(self, free: int, lanes: Counter[queue.Lane]) -> list[queue.Claimed]:
+    async def _claim(self, free: int, lanes: Counter[queue.Lane], deliveries: int) -> list[queue.Claimed]:
         await self._bury()
         async with self._database.transaction() as tx:
             return await queue.claim(
@@ -141,6 +146,7 @@ class Runner:
                 kinds=list(self._handlers),
                 max_lost=self._policy.max_attempts,
                 share=self._share,
+                deliveries=deliveries,
                 held=lanes,
             )
 
@@ -174,9 +180,16 @@ class Runner:
             await self._execution.carry_out(lease)
         finally:
             # While there is room nothing waits for more of it; a claim that is under way looks by itself.
-            if self._stopping or not all(self._has_room(lane) for lane in {(), *self._lanes()}):
+            if self._stopping or not self._has_room_for_all():
                 self._calls.wake()
             self._held.remove(lease)
+
+    def _has_room_for_all(self) -> bool:
+        lanes = {(), *self._lanes()}
+        return self._deliveries() < self._most_deliveries and all(self._has_room(lane) for lane in lanes)
+
+    def _deliveries(self) -> int:
+        return sum(lease.claimed.operation.kind is Kind.DELIVER for lease in self._held)
 
     def _lanes(self) -> Counter[queue.Lane]:
         return Counter(lease.lane for lease in self._held if lease.lane)

@@ -75,15 +75,19 @@ class Beat:
 # more than is left free: so however many wait for a registry that does not answer, the others find room. What
 # is picked by its place in the lane is little, and locked by its ids; it is looked at again then, because it
 # may have been changed since.
+#
+# Receivers are anyone's, and as many as anyone likes: a share for each of them would bound nothing, so all
+# deliveries together have theirs, counted among those that find room in their lanes.
 _CLAIM = text(f"""
     WITH closed AS (
         SELECT coalesce(array_agg(registry), '{{}}') AS registries FROM registry_budgets
         WHERE blocked_until > statement_timestamp()
     ), lost AS (
-        SELECT id FROM operations
+        SELECT id, kind FROM operations
         WHERE state = 'running' AND lease_until < statement_timestamp() AND NOT cancel_requested
           AND lost + 1 < :max_lost AND deadline_at > statement_timestamp() AND kind = ANY(:kinds)
           AND NOT registries && (SELECT registries FROM closed)
+          AND (kind <> 'deliver' OR :deliveries > 0)
         ORDER BY priority, sequence LIMIT :limit
         FOR UPDATE SKIP LOCKED
     ), place AS (
@@ -92,18 +96,23 @@ _CLAIM = text(f"""
         WHERE state IN ('queued', 'running') AND keys <> '{{}}'
         WINDOW same AS (PARTITION BY key COLLATE "C")
     ), ready AS (
-        SELECT id, priority, sequence, registries,
+        SELECT id, kind, priority, sequence, registries,
             row_number() OVER (PARTITION BY registries ORDER BY priority, sequence) AS nth
         FROM operations
         WHERE state = 'queued' AND run_at <= statement_timestamp()
           AND deadline_at > statement_timestamp() AND kind = ANY(:kinds)
           AND id NOT IN (SELECT id FROM place WHERE waits)
           AND NOT registries && (SELECT registries FROM closed)
-    ), picked AS MATERIALIZED (
-        SELECT id FROM ready LEFT JOIN unnest(:lanes, :held) AS busy (lane, held)
+    ), fitting AS (
+        SELECT id, kind, priority, sequence,
+            row_number() OVER (PARTITION BY kind = 'deliver' ORDER BY priority, sequence) AS nth
+        FROM ready LEFT JOIN unnest(:lanes, :held) AS busy (lane, held)
             ON busy.lane = array_to_string(ready.registries, ' ')
         WHERE registries = '{{}}'
            OR nth + coalesce(held, 0) <= least(:share, (:limit + coalesce(held, 0) + 1) / 2)
+    ), picked AS MATERIALIZED (
+        SELECT id FROM fitting
+        WHERE kind <> 'deliver' OR nth <= :deliveries - (SELECT count(*) FROM lost WHERE kind = 'deliver')
         ORDER BY priority, sequence LIMIT :limit
     ), fresh AS (
         SELECT id FROM operations
@@ -133,6 +142,7 @@ _CLAIM = text(f"""
     bindparam("held", type_=ARRAY(Integer)),
     bindparam("limit", type_=Integer),
     bindparam("share", type_=Integer),
+    bindparam("deliveries", type_=Integer),
     bindparam("changed", type_=Text),
 )
 
@@ -198,12 +208,14 @@ async def claim(
     kinds: Collection[Kind] = tuple(Kind),
     max_lost: int = 5,
     share: int = MOST,
+    deliveries: int = MOST,
     held: Mapping[Lane, int] = NOTHING,
 ) -> list[Claimed]:
     """What may run now, oldest first, ours for the length of the lease.
 
     `limit` is the room that is free in the worker, `share` how much of it all the operations of one lane may
-    have, and `held` how many of each lane it runs. What was lost with `max_lost` workers is not taken again.
+    have, and `held` how many of each lane it runs; `deliveries` is how many of these it takes more. What was
+    lost with `max_lost` workers is not taken again.
     """
     # One claim at a time: two that can't see each other's rows yet could take two operations of one key.
     await tx.execute(select(sql.pg_advisory_xact_lock(bindparam(None, CLAIM_LOCK, BigInteger))))
@@ -214,6 +226,7 @@ async def claim(
         "kinds": list(kinds),
         "max_lost": max_lost,
         "share": share,
+        "deliveries": deliveries,
         "lanes": [" ".join(lane) for lane in held],
         "held": list(held.values()),
         "changed": OPERATION_CHANGED,

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from app.operations.states import State
+from app.operations.states import Kind, State
 from app.store import operations as store
 from app.store import queue
 from app.store.budgets import forget_old_budgets, learn, learnt_since
@@ -190,3 +190,42 @@ async def test_an_operation_for_two_registries_takes_no_room_of_those_for_one_of
     await many(database, project_id, 30, "slow.example", "healthy.example")
     await many(database, project_id, 5, "healthy.example")
     assert lanes(await claim(database))[("healthy.example",)] == 5
+
+
+# --- deliveries ---
+
+
+async def test_deliveries_leave_room_however_many_receivers_there_are(
+    database: Database, project_id: UUID
+) -> None:
+    for nth in range(8):
+        await enqueued(database, project_id, kind=Kind.DELIVER, registries=(f"{nth}.example",))
+    (asked,) = await many(database, project_id, 1, "a.example")
+    async with database.transaction() as tx:
+        claimed = await queue.claim(tx, worker="one", limit=8, lease=LEASE, deliveries=3)
+    assert [each.operation.kind for each in claimed] == [Kind.DELIVER] * 3 + [asked.kind]
+
+
+async def test_deliveries_that_find_no_room_in_their_lane_take_no_places_from_others(
+    database: Database, project_id: UUID
+) -> None:
+    for _ in range(4):
+        await enqueued(database, project_id, kind=Kind.DELIVER, registries=("hanging.example",))
+    other = await enqueued(database, project_id, kind=Kind.DELIVER, registries=("b.example",))
+    async with database.transaction() as tx:
+        claimed = await queue.claim(tx, worker="one", limit=8, lease=LEASE, share=1, deliveries=2)
+    assert [each.operation.registries for each in claimed] == [("hanging.example",), other.registries]
+
+
+async def test_deliveries_that_lost_their_worker_are_counted_too(
+    database: Database, project_id: UUID
+) -> None:
+    operations = [await enqueued(database, project_id, kind=Kind.DELIVER) for _ in range(2)]
+    await claim(database)
+    await lapse(database, operations[0])
+    await lapse(database, operations[1])
+    await enqueued(database, project_id, kind=Kind.DELIVER)
+    for deliveries, expected in ((0, 0), (2, 2)):
+        async with database.transaction() as tx:
+            taken = await queue.claim(tx, worker="two", limit=8, lease=LEASE, deliveries=deliveries)
+        assert len(taken) == expected

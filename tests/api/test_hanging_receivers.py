@@ -1,0 +1,43 @@
+"""Receivers that hang, as many as the worker has places, and those who ask for something else."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from functools import partial
+
+from app.store.database import Database
+from tests.support.broker import Broker
+from tests.support.happenings import project_of
+from tests.support.postgres import ask
+from tests.support.queueing import PATIENCE_SECONDS, until
+from tests.support.receiver import Receiver, hang
+
+PLACES = 6
+RUNNING = "SELECT count(*) FROM operations WHERE state = 'running' AND kind = 'deliver'"
+
+
+async def test_hanging_receivers_leave_room_for_what_is_asked(database_url: str) -> None:
+    database = Database(database_url)
+    async with (
+        asyncio.timeout(2 * PATIENCE_SECONDS),
+        AsyncExitStack() as stack,
+        Broker(database_url, worker_concurrency=PLACES, webhook_seconds=3600.0, stop_seconds=0.5) as broker,
+    ):
+        for _ in range(PLACES):
+            receiver = await stack.enter_async_context(Receiver(usual=hang))
+            await broker.call("POST", "/v1/webhooks", {"url": receiver.url}, status=201)
+        await (await project_of(database, database_url)).happen("one", "two")
+        await until(partial(_are_running, database_url, PLACES // 2))
+        # Nobody is at that port: the answer is a problem, and it is there although the receivers still hang.
+        inspected = await broker.client.get(
+            "/v1/inspect", params={"reference": "127.0.0.1:1/app:1", "insecure": "true"}
+        )
+        assert inspected.status_code == 502, inspected.text
+        assert await _are_running(database_url, PLACES // 2)
+        await broker.call("GET", "/v1/lists")
+    await database.dispose()
+
+
+async def _are_running(url: str, count: int) -> bool:
+    return await ask(url, RUNNING) == count
