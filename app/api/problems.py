@@ -18,6 +18,7 @@ from app import errors
 from app.api.problem_documents import MEDIA_TYPE, document_of, status_of
 from app.api.schemas.problem import Problem
 from app.errors import BrokerError, FieldError
+from app.oci.text import shown
 
 _PARAMETER = re.compile(r"\{[^}]+\}")
 
@@ -138,12 +139,29 @@ async def _on_validation_error(request: Request, error: Exception) -> JSONRespon
         raise error
     if any(each["type"] == "json_invalid" for each in error.errors()):
         return response_of(_malformed(error), request.url.path)
-    found = _most_precise([FieldError(_pointer(each, error.body), each["msg"]) for each in error.errors()])
+    found = _most_precise([FieldError(_pointer(each, error.body), _reason(each)) for each in error.errors()])
     detail = f"{found[0].pointer or 'the body'}: {found[0].detail}"
     if len(found) > 1:
         detail += f" (and {len(found) - 1} more)"
     kind = errors.InvalidHeader if found[0].pointer.startswith("header:") else errors.InvalidInput
     return response_of(kind(detail, errors=found), request.url.path)
+
+
+def _reason(error: Mapping[str, Any]) -> str:
+    """In our own words where those of pydantic are about its models."""
+    match error["type"]:
+        case "extra_forbidden":
+            return f'"{shown(str(error["loc"][-1]), 64)}" is not a member of this'
+        case "missing" if len(error["loc"]) == 1:
+            return _OBJECT
+        case "missing":
+            return f'"{error["loc"][-1]}" is missing'
+        case "model_attributes_type" | "model_type" | "dict_type":
+            return _OBJECT
+        case "uuid_parsing" | "uuid_type":
+            return f'"{shown(str(error["input"]), 64)}" is not an id, which is a UUID'
+        case _:
+            return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _malformed(error: RequestValidationError) -> errors.MalformedBody:
@@ -153,6 +171,7 @@ def _malformed(error: RequestValidationError) -> errors.MalformedBody:
     return errors.MalformedBody(f"The body can't be read as JSON: {reason} at character {position}")
 
 
+_OBJECT = "send a JSON object"
 _PLACES = {"query": "query", "header": "header", "path": "path", "cookie": "cookie"}
 
 
@@ -191,7 +210,7 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
         raise error
     kinds: dict[int, BrokerError] = {
         # Nesting without end, or characters that are none.
-        400: errors.MalformedBody("The body can't be read as JSON"),
+        400: errors.MalformedBody(f"The body can't be read as JSON: {_unreadable(error.__cause__)}"),
         404: errors.NotFound(f"There is nothing at {request.url.path}; /openapi.json lists what there is"),
         413: errors.BodyTooLarge("The body is larger than this broker accepts"),
     }
@@ -220,6 +239,18 @@ def _allowed(request: Request) -> list[str]:
             if "get" in item and not template.endswith("/events"):
                 found.add("HEAD")
     return sorted(found)
+
+
+def _unreadable(cause: BaseException | None) -> str:
+    match cause:
+        case UnicodeDecodeError(start=start):
+            return f"byte {start} is not UTF-8"
+        case RecursionError():
+            return "it is nested too deep"
+        case ValueError():
+            return "a number in it has too many digits"
+        case _:
+            return "it has characters that are none, or is nested too deep"
 
 
 async def _on_exception(request: Request, error: Exception) -> JSONResponse:

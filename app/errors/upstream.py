@@ -52,7 +52,7 @@ class RegistryTimeout(RegistryError):
 
 class RegistryTlsFailed(RegistryError):
     code = "registry-tls-failed"
-    title = "The registry's TLS certificate is not trusted"
+    title = "No trusted TLS connection to the registry could be made"
 
 
 class NotARegistry(RegistryError):

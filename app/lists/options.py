@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from app.errors import FieldError, InvalidInput, SourceInvalid, UnsupportedPlatform
 from app.lists.draft import Options, merged
-from app.lists.readiness import satisfies
+from app.lists.readiness import is_same_build, satisfies
 from app.lists.source import at, parse_any_platform
 from app.oci.annotations import parse_annotations
 from app.oci.descriptor import Descriptor, parse_descriptor
 from app.oci.index import Format
 from app.oci.platform import Platform, is_known, parse_platform
 from app.oci.reference import Reference, parse_reference, parse_tag
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def apply_changes(options: Options, changes: Mapping[str, Any]) -> Options:
@@ -30,7 +33,8 @@ def apply_changes(options: Options, changes: Mapping[str, Any]) -> Options:
             values[name] = _changed(options, name, value)
     changed = replace(options, **values)
     _refuse_contradictions(changed)
-    return changed
+    said = [str(parse_platform(key)) for key in changes.get("failures") or ()]
+    return _without_unexpected(changed, said)
 
 
 def amend_options(options: Options, changes: Mapping[str, Any], now: datetime) -> Options:
@@ -60,7 +64,7 @@ def _changed(options: Options, name: str, value: Any) -> Any:
         # Null entries clear, so only the rest is checked.
         parse_annotations({key: text for key, text in (value or {}).items() if text is not None})
     if name == "failures" and value is not None:
-        value = {str(parse_platform(key)): reason for key, reason in value.items()}
+        value = {str(_parse_failed(key)): reason for key, reason in value.items()}
     if name in {"annotations", "labels", "failures"}:
         return merged(getattr(options, name), value) if value is not None else {}
     if value is None:
@@ -69,21 +73,43 @@ def _changed(options: Options, name: str, value: Any) -> Any:
     return parse(value) if parse is not None else value
 
 
+def _parse_failed(key: str) -> Platform:
+    with at(_member(key)):
+        return parse_platform(key)
+
+
+def _member(key: str) -> str:
+    """RFC 6901 §3."""
+    return "/" + key.replace("~", "~0").replace("/", "~1")
+
+
+def _parse_each(values: Sequence[T], parse: Callable[[T], R]) -> tuple[R, ...]:
+    """Each once; the error names the position of the one that can't be read."""
+    found: dict[R, None] = {}
+    for position, value in enumerate(values):
+        with at(f"/{position}"):
+            found[parse(value)] = None
+    return tuple(found)
+
+
 def _parse_tags(values: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(parse_tag(value) for value in values))
+    return _parse_each(values, parse_tag)
 
 
 def _parse_targets(values: Sequence[str]) -> tuple[Reference, ...]:
-    return tuple(dict.fromkeys(parse_reference(value) for value in values))
+    return _parse_each(values, parse_reference)
 
 
 def _parse_platforms(values: Sequence[str | Mapping[str, Any]]) -> tuple[Platform, ...]:
-    platforms = tuple(dict.fromkeys(parse_any_platform(value) for value in values))
-    for platform in platforms:
-        if not is_known(platform.os, platform.architecture):
-            # Nobody could ever hand in an image for it.
-            raise UnsupportedPlatform(f"{platform} is not a known operating system and architecture")
-    return platforms
+    return _parse_each(values, _parse_expected)
+
+
+def _parse_expected(value: str | Mapping[str, Any]) -> Platform:
+    platform = parse_any_platform(value)
+    if not is_known(platform.os, platform.architecture):
+        # Nobody could ever hand in an image for it.
+        raise UnsupportedPlatform(f"{platform} is not a known operating system and architecture")
+    return platform
 
 
 def _parse_subject(value: Any) -> Descriptor:
@@ -122,6 +148,22 @@ def _refuse_contradictions(options: Options) -> None:
             "/format",
             "A Docker list has no annotations, artifact_type or subject: leave them out, or choose oci",
         )
+
+
+def _without_unexpected(options: Options, said: Collection[str]) -> Options:
+    """A build that nobody waits for can't fail the list, which it would for ever; who says so now is told."""
+    expected = options.expected_platforms
+    failed = {text: parse_platform(text) for text in options.failures}
+    awaited = {
+        text: options.failures[text]
+        for text, platform in failed.items()
+        if not expected or any(is_same_build(each, platform) for each in expected)
+    }
+    for text in failed:
+        if text not in awaited and text in said:
+            names = ", ".join(str(platform) for platform in expected)
+            raise _invalid(f"/failures{_member(text)}", f"Nobody expects {text} here, but {names}")
+    return replace(options, failures=awaited)
 
 
 def _invalid(pointer: str, detail: str) -> InvalidInput:

@@ -68,6 +68,11 @@ def satisfies(actual: Platform, expected: Platform) -> bool:
     return set(expected.os_features) <= set(actual.os_features)
 
 
+def is_same_build(expected: Platform, reported: Platform) -> bool:
+    """Whether two ways of naming a platform, one perhaps without the variant, mean one build."""
+    return satisfies(reported, expected) or satisfies(expected, reported)
+
+
 def find_findings(draft: Draft) -> tuple[Finding, ...]:
     """Everything worth saying of the list, what keeps it from being pushed first."""
     found = [finding for entry in draft.entries for finding in _of_entry(entry)]
@@ -75,6 +80,7 @@ def find_findings(draft: Draft) -> tuple[Finding, ...]:
         found.append(Finding("no-entries", Severity.ERROR, "The list has no entries: add one"))
     found += _contradictions(draft)
     found += _shared_platforms(draft.entries)
+    found += _unexpected(draft)
     found += _mixed_types(draft.entries)
     found += _mixed_revisions(draft)
     return tuple(sorted(found, key=lambda finding: finding.severity is not Severity.ERROR))
@@ -146,6 +152,22 @@ def _shared_platforms(entries: Sequence[Entry]) -> list[Finding]:
             )
             found.append(Finding("shared-platform", Severity.WARNING, detail, entry.id))
     return found
+
+
+def _unexpected(draft: Draft) -> list[Finding]:
+    expected = draft.options.expected_platforms
+    return [
+        Finding(
+            "unexpected-platform",
+            Severity.WARNING,
+            f"{entry.reference} is for {entry.platform}, which is not among the expected platforms",
+            entry.id,
+        )
+        for entry in draft.entries
+        if expected
+        and entry.attests is None
+        and not any(satisfies(entry.platform, each) for each in expected)
+    ]
 
 
 def _mixed_revisions(draft: Draft) -> list[Finding]:

@@ -9,7 +9,7 @@ from datetime import datetime
 from app.errors import BrokerError, BuildFailed, ListIncomplete
 from app.lists.draft import Draft, ListState, remove
 from app.lists.push_plan import find_index, find_refusal, goes_to
-from app.lists.readiness import is_complete, missing_platforms, satisfies
+from app.lists.readiness import is_complete, is_same_build, missing_platforms
 from app.oci.platform import Platform, parse_platform
 
 
@@ -79,11 +79,6 @@ def retract(draft: Draft, failures: Mapping[str, object] | None) -> Draft:
         if any(is_same_build(platform, entry.platform) for platform in failed)
     ]
     return replace(draft, entries=remove(draft.entries, *leaving)) if leaving else draft
-
-
-def is_same_build(expected: Platform, reported: Platform) -> bool:
-    """Whether two ways of naming a platform, one perhaps without the variant, mean one build."""
-    return satisfies(reported, expected) or satisfies(expected, reported)
 
 
 def is_ready(draft: Draft, now: datetime) -> bool:

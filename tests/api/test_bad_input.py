@@ -58,7 +58,7 @@ async def test_a_malformed_reference_is_named_wherever_it_stands(broker: Broker,
         ("/v1/lists", "/reference", {"reference": text, "sources": [good]}),
         ("/v1/lists", "/sources/1", {"reference": good, "sources": [good, text]}),
         ("/v1/lists", "/sources/0/reference", {"reference": good, "sources": [{"reference": text}]}),
-        ("/v1/lists", "/targets", {"reference": good, "sources": [], "targets": [text]}),
+        ("/v1/lists", "/targets/0", {"reference": good, "sources": [], "targets": [text]}),
         ("/v1/inspections", "/references/0", {"references": [text]}),
     ]
     for path, pointer, body in bodies:
@@ -152,8 +152,11 @@ WRONG_MEMBERS: list[tuple[Json, str]] = [
     ({"expires_in": 0}, "/expires_in"),
     ({"expires_in": 10**12}, "/expires_in"),
     ({"expires_in": "60"}, "/expires_in"),
-    ({"tags": ["a b"]}, "/tags"),
-    ({"tags": ["x" * 129]}, "/tags"),
+    ({"tags": ["ok", "a b"]}, "/tags/1"),
+    ({"tags": ["x" * 129]}, "/tags/0"),
+    ({"targets": [f"{NOWHERE}/ok:1", "NOT OK"]}, "/targets/1"),
+    ({"expected_platforms": ["linux/amd64", "linux/arm64", "x/y"]}, "/expected_platforms/2"),
+    ({"failures": {"linux/x86-64/v1/x": "no"}}, "/failures/linux~1x86-64~1v1~1x"),
     ({"annotations": {"": "x"}}, "/annotations"),
     ({"annotations": {"a": {}}}, "/annotations/a"),
     ({"subject": {"mediaType": "a/b", "digest": "sha256:x", "size": 1}}, "/subject"),
@@ -171,6 +174,35 @@ async def test_a_wrong_member_is_named_by_its_pointer(broker: Broker, members: J
     document = problem(reply, 422)
     assert pointers(document)[0].startswith(pointer), document
     assert (await broker.call("GET", "/v1/operations"))["items"] == []
+
+
+REASONS = [
+    (b'{"reference": "a", "ammend": true}', '"ammend" is not a member'),
+    (b"{}", '"reference" is missing'),
+    (b"[]", "send a JSON object"),
+    (b"null", "send a JSON object"),
+    (b"", "send a JSON object"),
+    (b'{"reference": "a\xff"}', "byte 16 is not UTF-8"),
+    (b'{"reference": ' + b"1" * 5000 + b"}", "too many digits"),
+    (b"[" * 100_000, "nested too deep"),
+    (b'{"reference": "a\\u0000"}', "/reference: must not contain U+0000"),
+]
+
+
+@pytest.mark.parametrize(("body", "reason"), REASONS, ids=[str(body[:24]) for body, _ in REASONS])
+async def test_what_is_wrong_is_said_in_words_of_the_caller(broker: Broker, body: bytes, reason: str) -> None:
+    reply = await broker.client.post("/v1/lists", content=body, headers={"Content-Type": "application/json"})
+    detail = reply.json()["detail"]
+    assert reply.status_code in {400, 422}
+    assert reason in detail
+    assert "Value error" not in reply.text
+    assert "Input should" not in reply.text
+
+
+async def test_what_is_no_id_is_said_so(broker: Broker) -> None:
+    document = problem(await broker.client.get("/v1/lists/delete"), 422, "invalid-input")
+    assert pointers(document) == ["path:list_id"]
+    assert document["detail"] == 'path:list_id: "delete" is not an id, which is a UUID'
 
 
 PLATFORMS: list[object] = [

@@ -274,7 +274,7 @@ async def test_images_of_another_revision_are_refused_where_one_is_asked_for(
 @pytest.mark.parametrize(
     ("member", "value", "pointer"),
     [
-        ("failures", {"not a platform": "x"}, "/failures"),
+        ("failures", {"not a/platform": "x"}, "/failures/not a~1platform"),
         ("failures", {"linux/arm64": 1}, "/failures/linux~1arm64"),
         ("complete_in", 0, "/complete_in"),
         ("run_number", -1, "/run_number"),

@@ -43,10 +43,10 @@ def test_each_kind_of_option_is_read() -> None:
 @pytest.mark.parametrize(
     ("changes", "pointer"),
     [
-        ({"tags": ["a b"]}, "/tags"),
-        ({"targets": ["Foo"]}, "/targets"),
-        ({"expected_platforms": ["linux"]}, "/expected_platforms"),
-        ({"expected_platforms": ["linux/amd46"]}, "/expected_platforms"),
+        ({"tags": ["a b"]}, "/tags/0"),
+        ({"targets": ["Foo"]}, "/targets/0"),
+        ({"expected_platforms": ["linux"]}, "/expected_platforms/0"),
+        ({"expected_platforms": ["linux/amd46"]}, "/expected_platforms/0"),
         ({"artifact_type": "not a type"}, "/artifact_type"),
         ({"subject": {"mediaType": "a/b", "digest": "sha256:x", "size": 1}}, "/subject"),
         ({"annotations": {"": "v"}}, "/annotations"),

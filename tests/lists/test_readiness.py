@@ -111,3 +111,10 @@ def test_a_plan_of_a_list_that_lacks_a_platform_warns_of_it() -> None:
     assert (finding.code, finding.severity) == ("missing-platforms", Severity.WARNING)
     assert "linux/arm64/v8" in finding.detail
     assert find_plan_findings(draft(entries=[entry("r.test/a:1")])) == ()
+
+
+def test_an_image_that_nobody_expects_is_told() -> None:
+    entries = [entry("r.test/a:1"), entry("r.test/b:1", Platform("linux", "s390x"))]
+    (finding,) = find_findings(draft(entries=entries, expected_platforms=["linux/amd64/v1"]))
+    assert (finding.code, finding.severity) == ("unexpected-platform", Severity.WARNING)
+    assert finding.entry_id == entries[1].id
