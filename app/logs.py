@@ -86,6 +86,8 @@ def _tame(
     _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
     """No control or direction characters, no endless fields: logs are read in terminals."""
+    # Uvicorn's message once more, with colours.
+    event.pop("color_message", None)
     return {
         name: _clean(_cut(name, value)) if isinstance(value, str) else value for name, value in event.items()
     }

@@ -116,3 +116,8 @@ def test_what_is_logged_in_a_trace_names_it(log: io.StringIO) -> None:
     assert only_line(log)["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
     logging.getLogger("app.test").info("outside")
     assert "trace_id" not in json.loads(log.getvalue().splitlines()[1])
+
+
+def test_a_message_is_not_logged_once_more_in_colours(log: io.StringIO) -> None:
+    logging.getLogger("uvicorn").warning("Started", extra={"color_message": "\x1b[36mStarted\x1b[0m"})
+    assert "color_message" not in json.loads(log.getvalue())

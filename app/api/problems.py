@@ -65,6 +65,7 @@ SOURCES = (
     errors.UnsupportedPlatform,
     errors.InvalidAnnotation,
     errors.SourceUnsupported,
+    errors.PlatformNotInSource,
     errors.SourceInvalid,
     errors.SourceTooLarge,
     errors.DigestMismatch,

@@ -126,6 +126,13 @@ class SourceUnsupported(SourceUnusable):
     title = "The source's media type can't be an entry of a list"
 
 
+class PlatformNotInSource(SourceUnsupported):
+    """What `platforms` selects is not there."""
+
+    code = "platform-not-in-source"
+    title = "The source has no image for the platform"
+
+
 class SourceInvalid(SourceUnusable):
     code = "source-invalid"
     title = "The source's content is not a valid image"

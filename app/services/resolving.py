@@ -9,7 +9,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from app.errors import BrokerError, FieldError, RegistryUnavailable, SourcesFailed, SourceUnsupported
+from app.errors import (
+    BrokerError,
+    FieldError,
+    PlatformNotInSource,
+    RegistryUnavailable,
+    SourcesFailed,
+    SourceUnsupported,
+)
 from app.lists.draft import Entry, ImageFacts, Origin
 from app.lists.overrides import PlatformOverride
 from app.lists.readiness import satisfies
@@ -69,11 +76,13 @@ class Resolver:
         found = await self._reader.manifest(source.reference)
         if isinstance(found, ImageManifest):
             resolved = [await self._image(source.reference, found)]
+            has = [each.entry.resolved_platform for each in resolved]
             resolved = [each for each in resolved if _is_chosen(source, each.entry.resolved_platform)]
         else:
+            has = [each.platform for each in found.manifests if each.platform]
             resolved = await self._flatten(source, found, depth=1)
         if not resolved:
-            raise _nothing_wanted(source)
+            raise _nothing_wanted(source, has)
         return [_said(source, each) for each in resolved]
 
     async def _image(
@@ -181,10 +190,16 @@ def _is_chosen(source: Source, platform: Platform) -> bool:
     return not source.platforms or any(satisfies(platform, each) for each in source.platforms)
 
 
-def _nothing_wanted(source: Source) -> SourceUnsupported:
+def _nothing_wanted(source: Source, has: Sequence[Platform]) -> SourceUnsupported:
+    reference = str(source.reference)
+    if not source.platforms:
+        return SourceUnsupported(f"{reference} is an empty index", reference=reference)
     chosen = ", ".join(str(platform) for platform in source.platforms)
-    detail = f"has no image for {chosen}" if chosen else "is an empty index"
-    return SourceUnsupported(f"{source.reference} {detail}", reference=str(source.reference))
+    there = list(dict.fromkeys(str(platform) for platform in has if not platform.is_unknown))
+    detail = f"{reference} has no image for {chosen}" + (f", but for {', '.join(there)}" if there else "")
+    return PlatformNotInSource(
+        detail, errors=[FieldError("/platforms", detail)], reference=reference, platforms=there
+    )
 
 
 def _facts(config: ImageConfig) -> ImageFacts:
@@ -206,7 +221,7 @@ def _combined(sources: Sequence[Source], failures: dict[int, BrokerError]) -> Br
     """One error for all that failed: of their common class if they have one, with each under its pointer."""
     errors = [
         FieldError(
-            f"/sources/{position}",
+            f"/sources/{position}{error.errors[0].pointer if error.errors else ''}",
             error.detail,
             {"reference": str(sources[position].reference), "code": error.code, **error.members},
         )

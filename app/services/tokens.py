@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from uuid import UUID
 
-from app.errors import Forbidden, Unauthenticated
+from app.errors import Forbidden, InvalidInput, Unauthenticated
+from app.oci.text import shown
 from app.services.callers import Caller
 from app.store import tokens as stored
 from app.store.database import Database
@@ -14,6 +16,7 @@ from app.store.paging import Position
 from app.store.tokens import Project, Token
 
 PREFIX = "mbt_"
+NAME = r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?"
 DEFAULT_PROJECT = "default"
 # The name that the token of BROKER_ADMIN_TOKEN has.
 OPERATOR = "operator"
@@ -54,6 +57,7 @@ class Tokens:
 
     async def create(self, project_name: str, name: str, *, admin: bool) -> tuple[Token, str]:
         """A new token of a project that exists, and its text."""
+        _check_name(name)
         text = _make()
         async with self._database.transaction() as tx:
             project = await stored.get_project(tx, project_name)
@@ -78,6 +82,7 @@ class Tokens:
             return await stored.insert_project(tx, name)
 
     async def ensure_project(self, name: str) -> Project:
+        _check_name(name)
         async with self._database.transaction() as tx:
             return await stored.ensure_project(tx, name)
 
@@ -89,6 +94,15 @@ class Tokens:
 def require_admin(caller: Caller) -> None:
     if not caller.admin:
         raise Forbidden("This needs an admin token")
+
+
+def _check_name(name: str) -> None:
+    """As the API's callers are held to it, for the command line."""
+    if not re.fullmatch(NAME, name):
+        raise InvalidInput(
+            f'"{shown(name, 64)}" is not a name: take 1 to 63 of a-z, 0-9, ".", "_" and "-", '
+            "with a letter or a digit at both ends"
+        )
 
 
 def _make() -> str:

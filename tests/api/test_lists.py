@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from tests.support.broker import Broker, problem
-from tests.support.images import make_buildx_index, make_image, make_image_for, plant
+from tests.support.images import make_buildx_index, make_image, make_image_for, make_index, plant
 from tests.support.registry import Hold, RegistryDouble
 from tests.support.shelf import arrival, put, shelve
 
@@ -176,7 +176,7 @@ async def test_platforms_select_from_an_index(broker: Broker, registry: Registry
     reply = await broker.client.post(
         f"/v1/lists/{draft['id']}/entries", json={"sources": [nothing], "insecure": True}
     )
-    assert "linux/riscv64" in problem(reply, 422, "source-unsupported")["detail"]
+    assert "linux/riscv64" in problem(reply, 422, "platform-not-in-source")["detail"]
 
 
 async def test_a_source_can_say_what_it_is_for(broker: Broker, registry: RegistryDouble) -> None:
@@ -477,3 +477,20 @@ async def test_lists_are_found_by_when_they_were_made_and_by_their_state(
         ("state=open", 2),
     ):
         assert len((await broker.call("GET", f"/v1/lists?{query}"))["items"]) == count, query
+
+
+async def test_a_platform_that_a_source_does_not_have_is_told_with_those_that_it_has(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    (image,) = shelve(registry, "linux/amd64")
+    index = put(registry, "built", make_index([make_image_for("linux/amd64"), make_image_for("linux/s390x")]))
+    for source, there in ((image, ["linux/amd64"]), (index, ["linux/amd64", "linux/s390x"])):
+        body = {
+            "reference": f"{registry.host}/app:1",
+            "sources": [{"reference": source, "platforms": ["linux/arm64"]}],
+            "insecure": True,
+        }
+        told = problem(await broker.client.post("/v1/lists", json=body), 422, "platform-not-in-source")
+        assert told["platforms"] == there
+        assert told["errors"][0]["pointer"] == "/sources/0/platforms"
+        assert all(platform in told["detail"] for platform in there)

@@ -69,6 +69,14 @@ async def test_a_database_of_another_version_is_not_moved_by_looking_at_its_toke
     assert "run manifest-broker migrate" in complaints
 
 
+async def test_names_are_refused_as_the_api_refuses_them(database_url: str) -> None:
+    for arguments in (["A b"], ["x" * 64], ["ci", "--project", "Team"]):
+        status, output, complaints = await manifest_broker(database_url, "token", "create", *arguments)
+        assert (status, output) == (1, "")
+        assert "is not a name" in complaints
+    assert (await manifest_broker(database_url, "token", "list"))[1] == ""
+
+
 async def test_tokens_are_made_listed_and_revoked_on_a_migrated_database(database_url: str) -> None:
     status, text, complaints = await manifest_broker(
         database_url, "token", "create", "ci", "--project", "team"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from app.api.schemas.operations import Operation, OperationPage, operation_docum
 from app.api.streams import EVENT_STREAM, LastEventIdHeader, Stream, parse_last_event_id
 from app.operations.states import Kind, State
 from app.services.documents import instant
+from app.store.operations import Operation as StoredOperation
 
 router = Router(prefix="/v1/operations", tags=["operations"])
 
@@ -89,6 +91,7 @@ async def get_operation(
             ),
             "content": EVENT_STREAM,
         },
+        204: {"description": "It has ended, and `Last-Event-ID` is its last event."},
         **problems(errors.OperationNotFound),
     },
 )
@@ -101,7 +104,10 @@ async def stream_operation(
     """Everything that happens to it, from the first event or after `Last-Event-ID`, until it ends."""
     after = parse_last_event_id(last_event_id) or 0
     # Asked before the stream begins, so that an unknown operation is a problem and no empty stream.
-    await services.operations.get(caller.project_id, operation_id)
+    operation = await services.operations.get(caller.project_id, operation_id)
+    if operation.state.ended and await _has_told_all(services, operation, after):
+        # Who gets this does not come back (HTML §9.2.2); a stream that ends is asked for again.
+        return Response(status_code=HTTPStatus.NO_CONTENT)
     return Stream(_events(services, caller.project_id, operation_id, after))
 
 
@@ -115,6 +121,11 @@ async def cancel_operation(operation_id: UUID, caller: CallerDep, services: Serv
     """Ask it to stop: what is queued is cancelled at once, what runs as soon as its worker hears of it."""
     operation = await services.operations.cancel(caller.project_id, operation_id)
     return JSONResponse(operation_document(operation))
+
+
+async def _has_told_all(services: Services, ended: StoredOperation, after: int) -> bool:
+    async with aclosing(services.operations.stream(ended.project_id, ended.id, after)) as events:
+        return await anext(events, None) is None
 
 
 async def _events(
