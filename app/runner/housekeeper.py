@@ -6,9 +6,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from functools import partial
 
 from app.errors import Unavailable
-from app.store import idempotency, queue
+from app.store import idempotency, operations
 from app.store.database import Database, Transaction
 
 logger = logging.getLogger(__name__)
@@ -21,12 +22,21 @@ EVENTS_FOR = timedelta(days=7)
 INTERVAL = timedelta(minutes=1)
 
 
-async def forget_idempotency_keys(tx: Transaction) -> None:
-    await idempotency.forget_expired(tx, IDEMPOTENCY_KEYS_FOR)
+def in_batches(sweep: Callable[[Transaction], Awaitable[int]], size: int) -> Chore:
+    """A sweep that removes so many at a time goes on for as long as there are as many."""
+
+    async def chore(tx: Transaction) -> bool:
+        return await sweep(tx) >= size
+
+    return chore
 
 
-async def forget_events(tx: Transaction) -> None:
-    await queue.forget_events(tx, EVENTS_FOR)
+_FORGET_KEYS = in_batches(
+    partial(idempotency.forget_expired, older_than=IDEMPOTENCY_KEYS_FOR), idempotency.FORGOTTEN_AT_ONCE
+)
+_FORGET_EVENTS = in_batches(
+    partial(operations.forget_events, older_than=EVENTS_FOR), operations.STEPS_FORGOTTEN_AT_ONCE
+)
 
 
 class Housekeeper:
@@ -40,7 +50,7 @@ class Housekeeper:
         interval: timedelta = INTERVAL,
     ) -> None:
         self._database = database
-        self._chores = (forget_idempotency_keys, forget_events, *chores)
+        self._chores = (_FORGET_KEYS, _FORGET_EVENTS, *chores)
         self._interval = interval
 
     async def run(self) -> None:

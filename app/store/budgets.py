@@ -13,6 +13,8 @@ from app.store.notifications import OPERATION_QUEUED, REGISTRY_BUDGET, notify
 from app.store.tables import registry_budgets
 
 CLOCK = func.clock_timestamp()
+# For conditions, which no index serves if they are volatile.
+NOW = func.statement_timestamp()
 KEPT_FOR = timedelta(hours=1)
 
 
@@ -73,6 +75,6 @@ async def learnt_since(tx: Transaction, age: timedelta) -> list[RegistryBudget]:
 async def forget_old_budgets(tx: Transaction) -> int:
     """Removes what is too old to be true of a registry."""
     statement = delete(registry_budgets).where(
-        registry_budgets.c.updated_at < CLOCK - KEPT_FOR, registry_budgets.c.blocked_until < CLOCK
+        registry_budgets.c.updated_at < NOW - KEPT_FOR, registry_budgets.c.blocked_until < NOW
     )
     return (await tx.execute(statement)).rowcount

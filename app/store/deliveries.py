@@ -73,7 +73,7 @@ _WITH_LINES = text("""
 """)
 _FORGET = text("""
     DELETE FROM operations WHERE id = ANY(ARRAY(
-        SELECT id FROM operations WHERE kind = 'deliver' AND ended_at < clock_timestamp() - :age
+        SELECT id FROM operations WHERE kind = 'deliver' AND ended_at < statement_timestamp() - :age
         ORDER BY ended_at LIMIT :limit
     ))
 """).bindparams(bindparam("age", type_=Interval), bindparam("limit", type_=Integer))

@@ -8,7 +8,18 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, Text, Uuid, bindparam, delete, func, select, text
+from sqlalchemy import (
+    Row,
+    Select,
+    Text,
+    Uuid,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSON
 
 from app.lists.events import EventKind
@@ -48,6 +59,8 @@ class EventFilter:
 
 
 ALL = EventFilter()
+# As the index has it: a name that is a parameter would keep the planner from it.
+_session = literal_column("project_events.data ->> 'session'", Text)
 
 # Identity values are drawn before the commit: without the lock a reader could see 10, remember it, and never
 # come back for 9. It is taken before the value is drawn and kept until the commit, so that one project's
@@ -138,7 +151,7 @@ async def forget_old_events(tx: Transaction) -> int:
     """The oldest, as many as are soon removed; their deliveries go with them."""
     old = (
         select(project_events.c.id)
-        .where(project_events.c.created_at < func.clock_timestamp() - KEPT_FOR)
+        .where(project_events.c.created_at < func.statement_timestamp() - KEPT_FOR)
         .order_by(project_events.c.created_at)
         .limit(FORGOTTEN_AT_ONCE)
     )
@@ -152,7 +165,7 @@ def _narrowed(project_id: UUID, wanted: EventFilter) -> Select[Any]:
     if wanted.list_id is not None:
         statement = statement.where(project_events.c.list_id == wanted.list_id)
     if wanted.session is not None:
-        statement = statement.where(project_events.c.data["session"].astext == wanted.session)
+        statement = statement.where(_session == wanted.session)
     return statement
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
 from app.errors import IdempotencyMismatch
 from app.store.database import Transaction
 from app.store.tables import idempotency_keys
+
+FORGOTTEN_AT_ONCE = 5_000
 
 
 async def remember(
@@ -47,6 +49,14 @@ async def _find(tx: Transaction, project_id: UUID, key: str, fingerprint: bytes)
     return known
 
 
-async def forget_expired(tx: Transaction, older_than: timedelta) -> int:
-    expired = idempotency_keys.c.created_at < func.clock_timestamp() - older_than
-    return (await tx.execute(delete(idempotency_keys).where(expired))).rowcount
+async def forget_expired(tx: Transaction, older_than: timedelta, *, limit: int = FORGOTTEN_AT_ONCE) -> int:
+    """The oldest, so many at a time."""
+    name = (idempotency_keys.c.project_id, idempotency_keys.c.key)
+    expired = (
+        select(*name)
+        .where(idempotency_keys.c.created_at < func.statement_timestamp() - older_than)
+        .order_by(idempotency_keys.c.created_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return (await tx.execute(delete(idempotency_keys).where(tuple_(*name).in_(expired)))).rowcount

@@ -184,7 +184,7 @@ async def lock_late_list(tx: Transaction) -> tuple[UUID, Draft] | None:
         # The state is a literal, because a parameter would keep the planner from the partial index.
         .where(
             lists.c.state == text("'open'"),
-            lists.c.complete_by <= func.clock_timestamp(),
+            lists.c.complete_by <= func.statement_timestamp(),
             lists.c.updated_at < lists.c.complete_by,
         )
         .order_by(lists.c.complete_by)

@@ -22,7 +22,11 @@ from app.store.tables import operation_events, operations
 
 Json = dict[str, Any]
 CLOCK = func.clock_timestamp()
+# For conditions: an index serves what is stable, and not what is volatile as the clock is.
+NOW = func.statement_timestamp()
 FORGOTTEN_AT_ONCE = 1_000
+STEPS_FORGOTTEN_AT_ONCE = 5_000
+_SWEPT = timedelta(days=2)
 # By name: a prepared "*" fails once when the next version's migration adds a column beside us.
 COLUMNS = ", ".join(f"operations.{column.name}" for column in operations.c)
 
@@ -152,10 +156,30 @@ async def forget_ended(tx: Transaction, *, older_than: timedelta, limit: int = F
     """Removes operations that ended that long ago with their events, the oldest first, so many at a time."""
     old = (
         select(operations.c.id)
-        .where(operations.c.ended_at < CLOCK - older_than)
+        .where(operations.c.ended_at < NOW - older_than)
         .order_by(operations.c.ended_at)
         .limit(limit)
         # Several processes may do this at once.
         .with_for_update(skip_locked=True)
     )
     return (await tx.execute(delete(operations).where(operations.c.id.in_(old)))).rowcount
+
+
+async def forget_events(
+    tx: Transaction, older_than: timedelta, *, limit: int = STEPS_FORGOTTEN_AT_ONCE
+) -> int:
+    """Removes the events of operations that ended that long ago, so many at a time.
+
+    Of those that ended long before there are none left, or they go with the operation: nobody looks at each
+    ended one again and again.
+    """
+    until = NOW - older_than
+    theirs = (
+        select(operation_events.c.id)
+        .join(operations, operations.c.id == operation_events.c.operation_id)
+        .where(operations.c.ended_at.between(until - _SWEPT, until))
+        .limit(limit)
+        .with_for_update(skip_locked=True, of=operation_events)
+    )
+    statement = delete(operation_events).where(operation_events.c.id.in_(theirs))
+    return (await tx.execute(statement)).rowcount

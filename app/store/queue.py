@@ -16,7 +16,6 @@ from sqlalchemy import (
     Text,
     Uuid,
     bindparam,
-    delete,
     select,
     text,
     update,
@@ -30,12 +29,11 @@ from app.store.database import Transaction
 from app.store.notifications import OPERATION_CHANGED, OPERATION_QUEUED
 from app.store.operation_changes import LostLease, end, record_event
 from app.store.operations import CLOCK, COLUMNS, Json, Operation, view
-from app.store.tables import operation_events, operations
+from app.store.tables import operations
 
 # Any number that no one else takes as an advisory lock in this database.
 CLAIM_LOCK = 0x6D62_0001
 BURIED_AT_ONCE = 20
-_SWEPT = timedelta(days=2)
 # Registries, sorted, as an operation has them.
 Lane = tuple[str, ...]
 NOTHING: Mapping[Lane, int] = {}
@@ -392,15 +390,3 @@ async def _requeue(
     until = operation.run_at.isoformat()
     await record_event(tx, operation, kind, tell=[OPERATION_QUEUED], until=until, **facts)
     return operation
-
-
-async def forget_events(tx: Transaction, older_than: timedelta) -> int:
-    """Removes the events of operations that ended that long ago.
-
-    Of those that ended long before there are none left, or they go with the operation: nobody looks at each
-    ended one again and again.
-    """
-    until = CLOCK - older_than
-    ended = select(operations.c.id).where(operations.c.ended_at.between(until - _SWEPT, until))
-    theirs = operation_events.c.operation_id.in_(ended)
-    return (await tx.execute(delete(operation_events).where(theirs))).rowcount

@@ -12,7 +12,7 @@ from app.api.context import Services
 from app.operations.retries import RetryPolicy
 from app.operations.states import Kind
 from app.registry.client import AccessPolicy, Limits, RegistryClient
-from app.runner.housekeeper import Chore
+from app.runner.housekeeper import Chore, in_batches
 from app.services.attempts import Handler
 from app.services.composing import Composer
 from app.services.credentials import Credentials
@@ -33,12 +33,11 @@ from app.services.signing import Secrets
 from app.services.tokens import Tokens
 from app.services.webhooks import Webhooks
 from app.settings import Settings, secret_key_of
+from app.store import deliveries as bringing
+from app.store import events, operations
 from app.store.budgets import forget_old_budgets
 from app.store.database import Database
-from app.store.deliveries import forget_old_deliveries
-from app.store.events import forget_old_events
 from app.store.notifications import Notifications
-from app.store.operations import forget_ended
 from app.wiring.operators import read_keychain, read_trusts
 
 # For calls that someone waits for: rather an answer soon than success late, and no pause that is longer than
@@ -96,9 +95,9 @@ def wire(
     secrets = Secrets(seal)
     credentials = Credentials(read_keychain(settings), seal)
     intake = Intake(credentials)
-    events = Events(database, notifications)
-    pushes = Pushes(database, client, credentials, intake, events)
-    saving = Saving(pushes, events)
+    log = Events(database, notifications)
+    pushes = Pushes(database, client, credentials, intake, log)
+    saving = Saving(pushes, log)
     planning = Planning(database, client, credentials, intake)
     inspections = Inspections(database, client, credentials, intake)
     composer = Composer(database, client, credentials, saving)
@@ -114,7 +113,7 @@ def wire(
         planning=planning,
         inspections=inspections,
         operations=Operations(database, notifications, handlers),
-        events=events,
+        events=log,
         webhooks=Webhooks(database, client, secrets),
         deliveries=deliveries,
         tokens=Tokens(database),
@@ -145,10 +144,13 @@ def _chores(settings: Settings, saving: Saving, deliveries: Deliveries) -> Seque
     return [
         saving.remove_expired,
         forget_old_budgets,
-        forget_old_events,
-        forget_old_deliveries,
+        in_batches(events.forget_old_events, events.FORGOTTEN_AT_ONCE),
+        in_batches(bringing.forget_old_deliveries, bringing.FORGOTTEN_AT_ONCE),
         deliveries.go_on,
-        partial(forget_ended, older_than=timedelta(days=settings.keep_operations_days)),
+        in_batches(
+            partial(operations.forget_ended, older_than=timedelta(days=settings.keep_operations_days)),
+            operations.FORGOTTEN_AT_ONCE,
+        ),
     ]
 
 

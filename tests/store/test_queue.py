@@ -477,9 +477,9 @@ async def test_events_of_operations_that_ended_long_ago_are_forgotten(
     await succeed(database, done)
     waiting = await enqueued(database, project_id)
     async with database.transaction() as tx:
-        assert await queue.forget_events(tx, timedelta(days=1)) == 0
+        assert await store.forget_events(tx, timedelta(days=1)) == 0
         await tx.execute(text("UPDATE operations SET ended_at = ended_at - interval '2 days'"))
-        assert await queue.forget_events(tx, timedelta(days=1)) == 3
+        assert await store.forget_events(tx, timedelta(days=1)) == 3
     assert await event_kinds(database, waiting) == ["queued"]
 
 
