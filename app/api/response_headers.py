@@ -7,6 +7,7 @@ from typing import Any
 Json = dict[str, Any]
 
 _DESCRIPTIONS = {
+    "Docker-Content-Digest": "Of the exact bytes.",
     "ETag": "Of what is answered: for If-None-Match, and of a list for If-Match.",
     "Link": 'The next page as `rel="next"`, if there is one (RFC 8288).',
     "Location": "Where it is.",
@@ -18,6 +19,7 @@ _LOCATED = frozenset({"201", "202"})
 _BY_SCHEMA = {
     "DraftList": ("ETag", "Location"),
     "EntryInspection": ("ETag",),
+    "Inspected": ("Docker-Content-Digest",),
     "Operation": ("Retry-After",),
     "RefreshedList": ("ETag",),
     "NewWebhook": ("Location",),
@@ -37,7 +39,7 @@ def announce_headers(operation: Json) -> None:
     has_preference = any(each["name"] == "Prefer" for each in operation.get("parameters", ()))
     for status, response in operation["responses"].items():
         names = {*_BY_STATUS.get(status, ()), *(_of_content(response) if status.startswith("2") else ())}
-        if has_preference and status.startswith("2"):
+        if has_preference:
             names.add("Preference-Applied")
         if status not in _LOCATED:
             names.discard("Location")

@@ -46,7 +46,7 @@ class Endpoints:
         if insecure and not self._policy.may_be_insecure(host):
             raise errors.InsecureForbidden(
                 f"insecure access to {registry} was asked for, but the operator does not allow it; "
-                f"{registry} must be listed as an insecure registry",
+                f"{registry} must be listed as an insecure registry (BROKER_INSECURE_REGISTRIES)",
                 registry=registry,
             )
         key = (registry, insecure)

@@ -79,7 +79,8 @@ class AccessPolicy:
         host = canonical_registry(registry)
         if self.registries and not any(_covers(pattern, host) for pattern in self.registries):
             raise errors.RegistryForbidden(
-                f"{registry} is not among the registries that the operator lets the broker use",
+                f"{registry} is not among the registries that the operator lets the broker use "
+                "(BROKER_REGISTRIES)",
                 registry=registry,
             )
 
@@ -97,7 +98,7 @@ class AccessPolicy:
         name = registry or str(address)
         raise errors.RegistryForbidden(
             f"{name} has an address that is not public ({reason}); "
-            "the operator must allow its network before the broker may reach it",
+            "the operator must allow its network before the broker may reach it (BROKER_ALLOWED_NETWORKS)",
             registry=registry or None,
         )
 

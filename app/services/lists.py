@@ -23,10 +23,11 @@ from app.lists import draft as drafts
 from app.lists.draft import Draft, Entry, EntryChanges, ListState, Options
 from app.lists.options import apply_changes
 from app.lists.refreshing import plan_refresh
-from app.lists.source import parse_sources
+from app.lists.source import at, parse_sources
 from app.lists.verdict import is_ready, retract
 from app.oci.reference import Reference, parse_reference
 from app.operations.states import Kind
+from app.registry.policy import AccessPolicy
 from app.services.callers import Call
 from app.services.intake import Intake
 from app.services.opening import Revisions, find_seen, open_list
@@ -97,6 +98,7 @@ class Lists:
         notifications: Notifications,
         intake: Intake,
         saving: Saving,
+        policy: AccessPolicy,
         *,
         poll: float = POLL_SECONDS,
     ) -> None:
@@ -104,13 +106,16 @@ class Lists:
         self._notifications = notifications
         self._intake = intake
         self._saving = saving
+        self._policy = policy
         self._poll = poll
 
     async def create(self, call: Call, request: ListRequest) -> Operation:
         """Accept a creation; everything that can be refused without a registry is refused here."""
         reference = parse_reference(request.reference)
         found = parse_sources(request.sources)
-        apply_changes(Options(), request.options)
+        with at("/reference"):
+            self._policy.check_registry(reference.registry)
+        self._check_targets(apply_changes(Options(), request.options))
         operation_id = uuid4()
         # What is read here is judged once more when the list is locked, so nothing has to hold together.
         begun = self._database.transaction() if call.idempotency is not None else self._database.single()
@@ -221,8 +226,17 @@ class Lists:
         async with self._database.transaction() as tx:
             draft = await open_list(tx, call.project_id, list_id, revisions)
             kept = retract(draft, changes.get("failures"))
-            changed = replace(kept, options=apply_changes(draft.options, changes))
+            options = apply_changes(draft.options, changes)
+            if "targets" in changes:
+                self._check_targets(options)
+            changed = replace(kept, options=options)
             return await self._saving.save_changed(tx, call, draft, changed)
+
+    def _check_targets(self, options: Options) -> None:
+        """Before any leg has built for where the operator lets nothing go."""
+        for position, target in enumerate(options.targets):
+            with at(f"/targets/{position}"):
+                self._policy.check_registry(target.registry)
 
     async def annotate(
         self,

@@ -108,7 +108,7 @@ def wire(
         Kind.DELIVER: Handler(deliveries.perform, deliveries.ended, policy=delivery),
     }
     services = Services(
-        lists=Lists(database, notifications, intake, saving),
+        lists=Lists(database, notifications, intake, saving, client.policy),
         pushes=pushes,
         planning=planning,
         inspections=inspections,

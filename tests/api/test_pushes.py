@@ -336,3 +336,21 @@ async def test_a_push_that_asks_for_nothing_special_needs_no_body(
         reply = await broker.client.post(f"/v1/lists/{draft['id']}/push")
         # Plain HTTP is spoken only when the call asks for it, however much the operator allows.
         assert problem(reply, 502)["registry"] == double.host
+
+
+async def test_where_the_operator_lets_nothing_go_is_refused_before_anything_is_built(
+    start_broker: StartBroker, registry: RegistryDouble
+) -> None:
+    broker = await start_broker(registries=[registry.host])
+    here, elsewhere = f"{registry.host}/app:1", "other.example.com/app:1"
+    for pointer, body in (
+        ("/reference", {"reference": elsewhere}),
+        ("/targets/1", {"reference": here, "targets": [here, elsewhere]}),
+    ):
+        refused = problem(await broker.client.post("/v1/lists", json=body), 403, "registry-forbidden")
+        assert [each["pointer"] for each in refused["errors"]] == [pointer]
+        assert "BROKER_REGISTRIES" in refused["detail"]
+    draft = await broker.create(here)
+    reply = await broker.client.patch(f"/v1/lists/{draft['id']}", json={"targets": [elsewhere]})
+    assert problem(reply, 403, "registry-forbidden")["errors"][0]["pointer"] == "/targets/0"
+    assert (await broker.call("GET", f"/v1/lists/{draft['id']}"))["targets"] == []

@@ -179,7 +179,7 @@ async def get_list(
     "/{list_id}",
     operation_id="update_list",
     response_model=DraftList,
-    responses=problems(*BODY, *OPTIONS, *CHANGES),
+    responses=problems(*BODY, *OPTIONS, *CHANGES, errors.RegistryForbidden),
 )
 async def update_list(
     list_id: UUID,
