@@ -314,6 +314,8 @@ project_events = Table(
     Column("push_id", Uuid),
     _created_at(),
     Index("ix_project_events_project", "project_id", "id"),
+    Index("ix_project_events_list", "project_id", "list_id", "id"),
+    Index("ix_project_events_session", "project_id", text("(data ->> 'session')"), "id"),
     Index("ix_project_events_created_at", "created_at"),
 )
 

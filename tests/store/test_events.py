@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import pytest
 from sqlalchemy import text
 
 from app.lists.events import EventKind
@@ -16,6 +17,10 @@ from tests.support.queueing import new_project, until
 # Of the tests' own connections; the one that asks waits for nothing.
 WAITING = text(
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
+
+READ = text(
+    "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'project_events'"
 )
 
 
@@ -96,3 +101,25 @@ async def test_events_go_when_they_are_old(database: Database, project_id: UUID)
     async with database.transaction() as tx:
         assert await events.forget_old_events(tx) == 1
     assert (await read(database, project_id))[0] == ["young"]
+
+
+@pytest.mark.parametrize(
+    "wanted", [EventFilter(list_id=uuid4()), EventFilter(session="run-7")], ids=["list", "session"]
+)
+async def test_the_history_of_one_list_or_session_is_found_without_reading_all_that_happened(
+    database: Database, project_id: UUID, wanted: EventFilter
+) -> None:
+    fill = """
+        INSERT INTO project_events (project_id, kind, data, list_id)
+        SELECT :project_id, 'list.changed', json_build_object('session', 'run-' || nth % 1000),
+            gen_random_uuid()
+        FROM generate_series(1, 5000) AS nth
+    """
+    async with database.transaction() as tx:
+        await tx.execute(text(fill), {"project_id": project_id})
+    async with database.transaction() as tx:
+        await tx.execute(text("ANALYZE project_events"))
+    async with database.transaction() as tx:
+        found = await events.page(tx, project_id, wanted, before=None, limit=50)
+        assert (await tx.execute(READ)).scalar_one() < 100
+    assert len(found) == (0 if wanted.session is None else 5)
