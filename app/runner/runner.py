@@ -123,7 +123,9 @@ class Runner:
         brought = sum(each.operation.kind is Kind.DELIVER for each in claimed)
         more |= brought >= deliveries and self._deliveries() < self._most_deliveries
         taken = before + Counter(each.operation.registries for each in claimed)
-        full = (lane for lane in taken if taken[lane] >= queue.room(self._share, free, before[lane]))
+        brings = self._delivery_lanes()
+        frees = {lane: min(free, deliveries) if lane in brings else free for lane in taken}
+        full = (lane for lane in taken if taken[lane] >= queue.room(self._share, frees[lane], before[lane]))
         if more or any(self._has_room(lane) for lane in full if lane):
             return 0.0
         return await self._next_due() if len(claimed) < free else self._poll.total_seconds()
@@ -191,11 +193,16 @@ class Runner:
     def _deliveries(self) -> int:
         return sum(lease.claimed.operation.kind is Kind.DELIVER for lease in self._held)
 
+    def _delivery_lanes(self) -> set[queue.Lane]:
+        return {lease.lane for lease in self._held if lease.claimed.operation.kind is Kind.DELIVER}
+
     def _lanes(self) -> Counter[queue.Lane]:
         return Counter(lease.lane for lease in self._held if lease.lane)
 
     def _has_room(self, lane: queue.Lane) -> bool:
         free, held = self._concurrency - len(self._held), self._lanes()[lane]
+        if lane in self._delivery_lanes():
+            free = min(free, self._most_deliveries - self._deliveries())
         return free > 0 and (not lane or held < queue.room(self._share, free, held))
 
     async def _keep_leases(self, cancels: Subscription) -> None:

@@ -75,7 +75,8 @@ class Beat:
 # may have been changed since.
 #
 # Receivers are anyone's, and as many as anyone likes: a share for each of them would bound nothing, so all
-# deliveries together have theirs, counted among those that find room in their lanes.
+# deliveries together have theirs, counted among those that find room in their lanes. What a lane of them
+# leaves free is of that share.
 _CLAIM = text(f"""
     WITH closed AS (
         SELECT coalesce(array_agg(registry), '{{}}') AS registries FROM registry_budgets
@@ -107,7 +108,8 @@ _CLAIM = text(f"""
         FROM ready LEFT JOIN unnest(:lanes, :held) AS busy (lane, held)
             ON busy.lane = array_to_string(ready.registries, ' ')
         WHERE registries = '{{}}'
-           OR nth + coalesce(held, 0) <= least(:share, (:limit + coalesce(held, 0) + 1) / 2)
+           OR nth + coalesce(held, 0) <= least(:share, (coalesce(held, 0) + 1 + CASE
+                WHEN kind = 'deliver' THEN least(:limit, :deliveries) ELSE :limit END) / 2)
     ), picked AS MATERIALIZED (
         SELECT id FROM fitting
         WHERE kind <> 'deliver' OR nth <= :deliveries - (SELECT count(*) FROM lost WHERE kind = 'deliver')
