@@ -117,11 +117,11 @@ async def copy(
 async def test_waiting_for_a_download_of_others_is_not_standing_still(
     source: RegistryDouble, registry: RegistryDouble
 ) -> None:
-    image = make_image(layers=[300], seed="queue")
+    image = make_image(layers=[500], seed="queue")
     plant(source, "src", "1", image)
-    layer = next(digest for digest, data in image.blobs.items() if len(data) == 300)
+    layer = next(digest for digest, data in image.blobs.items() if len(data) == 500)
     source.misbehave(Drip(0.01), method="GET", path=layer, times=None)
-    limits = replace(QUICK, transfers=1, attempts=1, call_seconds=1.0, stall_seconds=1.0, stall_bytes=1)
+    limits = replace(QUICK, transfers=1, attempts=1, call_seconds=2.0, stall_seconds=2.0, stall_bytes=1)
     async with RegistryDouble() as other, RegistryClient(LOOPBACK, limits=limits) as client:
         async with asyncio.TaskGroup() as group:
             for double in (registry, other):
