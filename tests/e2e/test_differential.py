@@ -148,8 +148,9 @@ class Dice:
             flags += ["--os-version", self.one(["10.0.17763.6893", self.text()])]
         if self.maybe(0.4):
             row = io.StringIO()
-            csv.writer(row, lineterminator="").writerow(self.features() or ["win32k"])
-            flags += ["--os-features", row.getvalue()]
+            # A writer quotes what its own end of line holds; a bare newline in an item would end the row.
+            csv.writer(row, lineterminator="\n").writerow(self.features() or ["win32k"])
+            flags += ["--os-features", row.getvalue().removesuffix("\n")]
         return flags
 
 
