@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.support.broker_fixtures",
     "tests.support.fault_table.report",
     "tests.support.fixtures",
+    "tests.support.seeds",
 ]
 
 

@@ -392,7 +392,7 @@ async def test_no_body_at_all_makes_the_broker_fail(start_broker: StartBroker) -
         if reply.status_code >= 400:
             problem(reply, reply.status_code)
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=150, suppress_health_check=list(HealthCheck))
     @given(BODIES)
     def sends(sent: tuple[str, object]) -> None:
         asyncio.run_coroutine_threadsafe(send(*sent), loop).result(30)

@@ -64,7 +64,7 @@ async def test_answers_to_made_up_requests_are_those_of_the_document(
     checks = CONFORMING if mode is GenerationMode.POSITIVE else [*CONFORMING, negative_data_rejection]
     headers = {"Authorization": f"Bearer {quiet_broker.token}", "Prefer": "respond-async"}
 
-    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
     @given(operation.as_strategy(generation_mode=mode))
     def conforms(case: schemathesis.Case[Any]) -> None:
         response = case.call(base_url=quiet_broker.base_url, headers=headers)

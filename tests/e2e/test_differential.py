@@ -1,6 +1,6 @@
 """The real `docker manifest` and the broker, given the same random work on one registry.
 
-BROKER_DIFFERENTIAL_CASES makes more cases; BROKER_DIFFERENTIAL_SEED repeats a run, as each failure prints it.
+BROKER_DIFFERENTIAL_CASES makes more cases.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import io
 import json
 import os
 import random
-import secrets
 import shutil
 import string
 from collections.abc import AsyncIterator, Sequence
@@ -24,13 +23,12 @@ import pytest
 
 from app.oci.index import sort_key
 from app.oci.reference import parse_reference
+from tests.support import images
 from tests.support.broker import Broker
 from tests.support.docker_registry import DockerRegistry
-from tests.support.images import Image, make_image, seed
 
 DOCKER = shutil.which("docker")
 CASES = int(os.environ.get("BROKER_DIFFERENTIAL_CASES", "12"))
-RUN = os.environ.get("BROKER_DIFFERENTIAL_SEED") or secrets.token_hex(4)
 LIST_TYPES = (
     "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.oci.image.index.v1+json"
 )
@@ -86,8 +84,9 @@ async def client() -> AsyncIterator[httpx2.AsyncClient]:
 class Dice:
     """Random work."""
 
-    def __init__(self, seed: str) -> None:
-        self.random = random.Random(seed)
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.random = random.Random(name)
 
     def text(self) -> str:
         return "".join(self.random.choices(HOSTILE, k=self.random.randint(1, 5)))
@@ -126,9 +125,9 @@ class Dice:
     def spelled(self, name: str) -> str:
         return self.one([name.upper(), name.title()]) if self.maybe(0.1) else name
 
-    def image(self) -> Image:
+    def image(self) -> images.Image:
         media = "docker" if self.maybe(0.5) else "oci"
-        return make_image(
+        return images.make_image(
             media="docker" if media == "docker" else "oci",
             layers=self.random.randint(1, 3),
             layer_size=32,
@@ -154,6 +153,11 @@ class Dice:
         return flags
 
 
+@pytest.fixture
+def dice(seed: int, case: int) -> Dice:
+    return Dice(f"{seed}-{case}")
+
+
 async def _sources(dice: Dice, registry: DockerRegistry, prefix: str) -> list[str]:
     """References to images that are there now, none of which Docker would take for another."""
     found: dict[object, str] = {}
@@ -168,7 +172,7 @@ async def _sources(dice: Dice, registry: DockerRegistry, prefix: str) -> list[st
             if file_name in found:
                 continue
             found[file_name] = name
-            await seed(registry, repository, None if by_digest else tag, image, client=client)
+            await images.seed(registry, repository, None if by_digest else tag, image, client=client)
     names = list(found.values())
     dice.random.shuffle(names)
     return names
@@ -190,11 +194,9 @@ def _patch(flags: Sequence[str], platform: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("case", range(CASES))
 async def test_the_broker_pushes_what_docker_manifest_pushes(
-    case: int, broker: Broker, real_registry: DockerRegistry, docker: Command, client: httpx2.AsyncClient
+    dice: Dice, broker: Broker, real_registry: DockerRegistry, docker: Command, client: httpx2.AsyncClient
 ) -> None:
-    print(f"BROKER_DIFFERENTIAL_SEED={RUN} case {case}")  # noqa: T201
-    dice = Dice(f"{RUN}/{case}")
-    prefix = f"differential-{RUN}-{case}"
+    prefix = f"differential-{dice.name}"
     sources = await _sources(dice, real_registry, prefix)
     theirs, ours = (f"{real_registry.host}/{prefix}/{who}:1" for who in ("theirs", "ours"))
 

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import random
 
 import pytest
 
 from tests.support.broker import StartBroker
 from tests.support.fanin.calls import Apis
-
-
-@pytest.fixture
-def seed() -> int:
-    """FANIN_SEED repeats a run."""
-    return int(os.environ.get("FANIN_SEED") or random.SystemRandom().randrange(10**6))
 
 
 @pytest.fixture

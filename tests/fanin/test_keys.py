@@ -15,6 +15,6 @@ async def test_a_key_is_one_operation_however_often_and_wherever_it_is_sent(
     apis: Apis, registry: RegistryDouble, seed: int
 ) -> None:
     tally = await run_keys(KEYS, seed, apis, registry)
-    assert tally.wrong == [], f"FANIN_SEED={seed}"
+    assert tally.wrong == []
     assert tally.keys == tally.operations == tally.refused == KEYS
     assert tally.requests > KEYS

@@ -16,5 +16,5 @@ async def test_sessions_never_mix_and_the_tag_ends_at_the_newer_one(
 ) -> None:
     """Newer is the run with the higher number, or, where runs have none, the list that was created later."""
     races = await run_races(RACES, seed, apis, registry, legs=4)
-    assert races.wrong == [], f"FANIN_SEED={seed}"
+    assert races.wrong == []
     assert races.races == RACES

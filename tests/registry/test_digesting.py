@@ -19,7 +19,7 @@ def feed(digest: RunningDigest, data: bytes, block: int) -> None:
         digest.update(data[start : start + block])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(sizes=st.lists(st.integers(0, 9 * MIB), min_size=1, max_size=4), back=st.integers(0, 36 * MIB))
 def test_it_ends_the_same_after_going_back(sizes: list[int], back: int) -> None:
     data = b"\x5a" * sum(sizes)

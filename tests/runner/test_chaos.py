@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import random
 from contextlib import suppress
@@ -21,19 +20,11 @@ from tests.support.queueing import listening, new_project, running, until, wante
 from tests.support.restartable import restartable_postgres
 from tests.support.workers import Workers
 
-logger = logging.getLogger(__name__)
-
-# Larger for a night: the seed is printed, the number of operations is what costs time.
+# Larger for a night.
 OPERATIONS = int(os.environ.get("CHAOS_OPERATIONS", "80"))
-SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 PATIENCE_SECONDS = 60 + OPERATIONS
 
 ENDS = text("SELECT operation_id FROM operation_events WHERE kind IN ('succeeded', 'failed', 'cancelled')")
-
-
-def seeded_dice() -> random.Random:
-    logger.warning("CHAOS_SEED=%d repeats this run", SEED)
-    return random.Random(SEED)
 
 
 def chaos_workers(url: str, dice: random.Random) -> Workers:
@@ -97,12 +88,12 @@ async def count_of(database: Database, table: str) -> int:
 
 
 async def test_workers_killed_at_random_lose_nothing_and_never_share_a_key(
-    database: Database, database_url: str
+    database: Database, database_url: str, seed: int
 ) -> None:
-    dice = seeded_dice()
+    dice = random.Random(seed)
     project_id = await prepare(database)
     async with chaos_workers(database_url, dice) as workers, asyncio.timeout(PATIENCE_SECONDS):
-        accepting = asyncio.create_task(accept(database, project_id, random.Random(SEED), OPERATIONS))
+        accepting = asyncio.create_task(accept(database, project_id, random.Random(seed), OPERATIONS))
         while not accepting.done() or await left(database):
             await asyncio.sleep(0.5 + dice.random())
             if await left(database):
@@ -115,12 +106,12 @@ async def test_workers_killed_at_random_lose_nothing_and_never_share_a_key(
 
 
 async def test_what_a_stalled_worker_does_after_its_lease_counts_for_nothing(
-    database: Database, database_url: str
+    database: Database, database_url: str, seed: int
 ) -> None:
-    dice = seeded_dice()
+    dice = random.Random(seed)
     project_id = await prepare(database)
     async with chaos_workers(database_url, dice) as workers, asyncio.timeout(PATIENCE_SECONDS):
-        accepting = asyncio.create_task(accept(database, project_id, random.Random(SEED), OPERATIONS // 2))
+        accepting = asyncio.create_task(accept(database, project_id, random.Random(seed), OPERATIONS // 2))
         await until(lambda: some_run(database))
         while not accepting.done() or await left(database):
             await workers.stall_one(LEASE.total_seconds() * (1 + dice.random() / 2))
@@ -128,8 +119,10 @@ async def test_what_a_stalled_worker_does_after_its_lease_counts_for_nothing(
     await check(database, accepted)
 
 
-async def test_a_server_that_crashes_again_and_again_loses_nothing_that_was_accepted() -> None:
-    dice = seeded_dice()
+async def test_a_server_that_crashes_again_and_again_loses_nothing_that_was_accepted(
+    seed: int,
+) -> None:
+    dice = random.Random(seed)
     async with restartable_postgres() as server, asyncio.timeout(PATIENCE_SECONDS):
         database = Database(server.url)
         project_id = await prepare(database)

@@ -1,6 +1,6 @@
 """Workers die in the midst of deliveries to a receiver that fails: each event comes, and is what it was.
 
-KILLED_DELIVERIES makes it longer, SOAK_SEED repeats the dice.
+KILLED_DELIVERIES makes it longer.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ MOODS = (answering(204), answering(204), answering(500), answering(503), hang_up
 
 
 async def test_events_survive_the_deaths_of_those_who_bring_them(
-    database_url: str, database: Database, capsys: pytest.CaptureFixture[str]
+    database_url: str, database: Database, seed: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seed = int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(10**6))
     dice = random.Random(seed)
     async with (
         asyncio.timeout(PATIENCE_SECONDS),

@@ -1,6 +1,6 @@
 """Workers die or stall in the midst of pushes: each ends once, and its tag is moved to all or to nothing.
 
-KILLED_PUSHES makes it longer, SOAK_SEED repeats the lists and the dice.
+KILLED_PUSHES makes it longer.
 """
 
 from __future__ import annotations
@@ -55,11 +55,6 @@ class Late(Fault):
     async def instead(self, exchange: Exchange) -> Answer | None:
         await exchange.pause(self.longest * self.dice.random())
         return None
-
-
-@pytest.fixture
-def seed() -> int:
-    return int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(10**6))
 
 
 @asynccontextmanager

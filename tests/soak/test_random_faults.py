@@ -1,12 +1,11 @@
 """Pushes through registries that fail at random: they succeed, nothing is wrong, and it costs what it may.
 
-SOAK_PUSHES makes it longer, SOAK_SEED repeats a run; `scripts/soak` gives the figures of a long one.
+SOAK_PUSHES makes it longer; `scripts/soak` gives the figures of a long one.
 """
 
 from __future__ import annotations
 
 import os
-import random
 from dataclasses import dataclass, replace
 
 import pytest
@@ -46,11 +45,6 @@ class Bar:
 
 
 BARS = pytest.mark.parametrize("bar", [Bar(0.2, 0.999, 2.5), Bar(0.01, 0.9999, 1.3)], ids=str)
-
-
-@pytest.fixture
-def seed() -> int:
-    return int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(10**6))
 
 
 @BARS

@@ -65,9 +65,8 @@ class Scene:
 
 @pytest.mark.parametrize("rate", [0.2, 0.01])
 async def test_several_targets_are_moved_together_whatever_fails_at_random(
-    rate: float, capsys: pytest.CaptureFixture[str]
+    rate: float, seed: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seed = int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(10**6))
     plan = Soak(PUSHES, rate, seed, replace(QUICK, attempts=Limits().attempts), POLICY)
     tally, dice = Tally(), random.Random(seed)
     async with (

@@ -1,0 +1,36 @@
+"""What tests do at random, they do by one seed, which the end of a run names.
+
+TEST_SEED repeats a run. CI has a seed for good: it judges a change, not the luck of the day.
+Everybody else's runs go where none has been.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+from hypothesis import settings
+
+__all__ = ["seed"]
+
+VARIABLE = "TEST_SEED"
+IS_CI = bool(os.environ.get("CI"))
+CI_SEED = 1
+
+
+def pytest_configure() -> None:
+    # For the processes among which a run is divided, too.
+    os.environ.setdefault(VARIABLE, str(CI_SEED if IS_CI else random.SystemRandom().randrange(10**6)))
+    # Properties are checked without a clock: these machines are shared.
+    settings.register_profile("unhurried", deadline=None, derandomize=IS_CI)
+    settings.load_profile("unhurried")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.line(f"{VARIABLE}={os.environ[VARIABLE]} repeats what was random")
+
+
+@pytest.fixture(scope="session")
+def seed() -> int:
+    return int(os.environ[VARIABLE])
