@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from app import errors
 from app.oci import strict_json
-from app.registry.access import Access
+from app.registry.access import Access, account_of
 from app.registry.challenge import Challenge
 from app.registry.credentials import TOKEN_USER, Credential
 from app.registry.endpoints import Endpoint
@@ -168,6 +168,7 @@ class Authorizer:
             method="POST",
             url=realm.url,
             subject=subject,
+            account=account_of(key.tenant, key.credential),
             verify=realm.verify,
             headers={"Content-Type": "application/x-www-form-urlencoded"},
             content=urlencode(form).encode(),
@@ -181,6 +182,7 @@ class Authorizer:
             method="GET",
             url=with_query(realm.url, query) if query else realm.url,
             subject=subject,
+            account=account_of(key.tenant, key.credential),
             verify=realm.verify,
             authorization=credential.basic,
             limit=self._limits.token_bytes,

@@ -1,4 +1,8 @@
-"""What a registry bears: how many requests at once and how often, learnt from when it refuses them."""
+"""What a registry bears: how many requests at once and how often, learnt from when it refuses them.
+
+Registries limit rates by account: that one has used up what it may is nothing to the others. That a registry
+is overloaded is.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import random
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from app import errors
@@ -16,7 +20,7 @@ from app.registry.errors import Subject
 from app.registry.limits import Limits
 from app.registry.room import Room
 
-__all__ = ["Budget", "Budgets", "Lesson", "Refusal"]
+__all__ = ["Bearing", "Budget", "Budgets", "Lesson", "Refusal"]
 
 Clock = Callable[[], float]
 
@@ -44,27 +48,26 @@ class Refusal:
 class Lesson:
     """What a refusal taught, for those who share the registry from elsewhere.
 
-    `pause` is in seconds from now, `rate` in requests a second; without one there is no limit.
+    `budget` is the name of what learnt it. `pause` is in seconds from now, `rate` in requests a second;
+    without one there is no limit.
     """
 
-    registry: str
+    budget: str
     pause: float
     concurrency: int | None = None
     rate: float | None = None
 
 
 class Budget:
-    """Of one registry in this process: additive increase, multiplicative decrease.
+    """Of one registry, or of one account there, in this process: additive increase, multiplicative decrease.
 
     A refusal halves the concurrency, once for all that had been sent by then; a clean window, as many answers
     as there may be requests at once, adds one. Where refusals prevail the rate is halved too, and if they
     don't say for how long, a pause is made up that doubles until a request is answered.
     """
 
-    def __init__(
-        self, registry: str, limits: Limits, on_lesson: Callable[[Lesson], None], now: Clock
-    ) -> None:
-        self.registry = registry
+    def __init__(self, name: str, limits: Limits, on_lesson: Callable[[Lesson], None], now: Clock) -> None:
+        self.name = name
         self.rate: float | None = None
         self._limits = limits
         self._on_lesson = on_lesson
@@ -91,21 +94,27 @@ class Budget:
         return is_full and self.rate is None and not self.pause and self._room.is_empty
 
     @asynccontextmanager
-    async def slot(self, subject: Subject) -> AsyncIterator[float]:
-        """Held while a request is made; gives the time at which it is sent."""
+    async def place(self) -> AsyncIterator[None]:
+        """One among the requests at once."""
         await self._room.enter()
         try:
-            yield await self.admit(subject)
+            yield
         finally:
             self._room.leave()
 
-    async def admit(self, subject: Subject) -> float:
-        """Waits out a short pause, and keeps to the rate; RateLimited, unasked, when that takes too long."""
+    async def wait_out(self, subject: Subject) -> None:
+        """Until a pause is over; RateLimited, unasked, when that takes too long."""
         while pause := self.pause:
             self._refuse_long(pause, subject)
             await asyncio.sleep(pause * (1 + _SPREAD * random.random()))  # noqa: S311 - spreads a crowd
+
+    async def keep_pace(self, subject: Subject) -> float:
+        """Until the rate allows one more; gives the time. RateLimited, unasked, when that takes too long."""
         if self.rate is not None:
-            await self._pace(self.rate, subject)
+            wait = max(0.0, self._next - self._now())
+            self._refuse_long(wait, subject)
+            self._next = self._now() + wait + 1 / self.rate
+            await asyncio.sleep(wait)
         return self._now()
 
     def heard(self, refusal: Refusal | None, sent: float) -> None:
@@ -119,7 +128,7 @@ class Budget:
         if sent >= self._eased_at:
             self._ease(refusal)
             if self.pause or self._prevail:
-                self._on_lesson(Lesson(self.registry, self.pause, self.concurrency, self.rate))
+                self._on_lesson(Lesson(self.name, self.pause, self.concurrency, self.rate))
 
     def adopt(self, lesson: Lesson) -> None:
         """What another process learnt: it holds for this one, too."""
@@ -132,16 +141,10 @@ class Budget:
     def _refuse_long(self, wait: float, subject: Subject) -> None:
         if wait > self._limits.patience_seconds:
             raise errors.RateLimited(
-                f"{self.registry} wants no requests for {wait:.0f} s, as it said to others; it was not asked",
+                f"{subject.registry} wants no requests for {wait:.0f} s, as it said before; it was not asked",
                 **subject.members,
                 retry_after=round(wait, 3),
             )
-
-    async def _pace(self, rate: float, subject: Subject) -> None:
-        wait = max(0.0, self._next - self._now())
-        self._refuse_long(wait, subject)
-        self._next = self._now() + wait + 1 / rate
-        await asyncio.sleep(wait)
 
     def _accept(self) -> None:
         self._answers.append(self._now())
@@ -178,6 +181,48 @@ class Budget:
         return len(lately) / max(1.0, now - lately[0]) if lately else 0.0
 
 
+class Bearing:
+    """What a registry bears of one account: its own budget, and that of the account, if there is one."""
+
+    def __init__(self, registry: Budget, account: Budget | None) -> None:
+        self._registry = registry
+        self._limited = account or registry
+        self._budgets = (registry,) if account is None else (account, registry)
+
+    @property
+    def pause(self) -> float:
+        """Seconds in which no request is wanted."""
+        return max(budget.pause for budget in self._budgets)
+
+    @asynccontextmanager
+    async def slot(self, subject: Subject) -> AsyncIterator[float]:
+        """Held while a request is made; gives the time at which it is sent."""
+        async with AsyncExitStack() as stack:
+            for budget in self._budgets:
+                await stack.enter_async_context(budget.place())
+            yield await self.admit(subject)
+
+    async def admit(self, subject: Subject) -> float:
+        """Waits out short pauses, and keeps to the rates; RateLimited, unasked, when that takes too long."""
+        while True:
+            for budget in self._budgets:
+                await budget.wait_out(subject)
+            sent = max([await budget.keep_pace(subject) for budget in self._budgets])
+            # While one was waited for, another may have closed.
+            if not self.pause:
+                return sent
+
+    def heard(self, refusal: Refusal | None, sent: float) -> None:
+        """After each answer, whatever it was."""
+        if refusal is None:
+            for budget in self._budgets:
+                budget.heard(None, sent)
+        elif refusal.is_rate_limit:
+            self._limited.heard(refusal, sent)
+        else:
+            self._registry.heard(refusal, sent)
+
+
 class Budgets:
     """Those of all registries; `on_lesson` is told what others should know."""
 
@@ -187,8 +232,14 @@ class Budgets:
         self._now = now
         self._budgets: dict[str, Budget] = {}
 
-    def of(self, registry: str) -> Budget:
-        name = canonical_registry(registry)
+    def at(self, registry: str, account: str | None = None) -> Bearing:
+        """What is kept to in requests for an account of a registry; without one it is asked for nobody."""
+        host = canonical_registry(registry)
+        # No registry has such a name.
+        return Bearing(self.of(host), None if account is None else self.of(f"{host}#{account}"))
+
+    def of(self, name: str) -> Budget:
+        name = canonical_registry(name)
         budget = self._budgets.get(name)
         if budget is None:
             self._forget_plain()
@@ -196,7 +247,7 @@ class Budgets:
         return budget
 
     def adopt(self, lesson: Lesson) -> None:
-        self.of(lesson.registry).adopt(lesson)
+        self.of(lesson.budget).adopt(lesson)
 
     def _tell(self, lesson: Lesson) -> None:
         if self.on_lesson is not None:

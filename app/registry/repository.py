@@ -89,6 +89,7 @@ class Remote:
             method=method,
             url=endpoint.base.at(target, query) if isinstance(target, str) else target,
             subject=subject or self.subject(),
+            account=await self.access.account_at(self.registry),
             verify=endpoint.verify,
             headers=headers or {},
             authorization=authorization,

@@ -20,7 +20,7 @@ from weakref import WeakValueDictionary
 from multidict import CIMultiDict
 
 from app import errors
-from app.registry.budget import Budget, Budgets, Refusal
+from app.registry.budget import Bearing, Budgets, Refusal
 from app.registry.connections import Opened, Pool, Pools
 from app.registry.errors import FAILURES, Subject, is_rate_limit, translate, was_lost
 from app.registry.limits import Limits
@@ -48,6 +48,8 @@ class Request:
     method: str
     url: Url
     subject: Subject
+    account: str | None = None
+    """Whose it is where a registry counts, as `Access.account_at` names it; None if it is nobody's."""
     verify: bool = True
     headers: Mapping[str, str] = field(default_factory=dict)
     authorization: str | None = field(default=None, repr=False)
@@ -108,7 +110,7 @@ class Door:
     async def call(self, request: Request) -> Answer:
         """A request that may be made again: the answer, whatever its status, or an error of the way there."""
         attempt, spent = 1, 0.0
-        budget = self._budgets.of(request.subject.registry)
+        budget = self._budgets.at(request.subject.registry, request.account)
         while True:
             async with budget.slot(request.subject) as began:
                 result = await self._try(request, self._limits.call_seconds - spent)
@@ -141,7 +143,7 @@ class Door:
     ) -> Answer:
         """A request with a streamed body, made once; how long it may take is its caller's to watch."""
         self._admit(request)
-        budget = self._budgets.of(request.subject.registry)
+        budget = self._budgets.at(request.subject.registry, request.account)
         with queueing():
             sent = await budget.admit(request.subject)
         with _translated(request):
@@ -158,7 +160,7 @@ class Door:
         `queueing` is entered while others are before it, which is no fault of those whose bytes these are.
         """
         self._admit(request)
-        budget = self._budgets.of(request.subject.registry)
+        budget = self._budgets.at(request.subject.registry, request.account)
         async with _entered(self._downloads.of(request.url.authority), queueing):
             with queueing():
                 sent = await budget.admit(request.subject)
@@ -179,7 +181,7 @@ class Door:
         """
         # Of a receiver the path may be all that keeps others from posting there.
         self._admit(request, request.url.origin)
-        budget = self._budgets.of(request.subject.registry)
+        budget = self._budgets.at(request.subject.registry, request.account)
         async with AsyncExitStack() as stack:
             sent = await self._enter(stack, budget, request, seconds)
             headers = {**request.all_headers, **sign()}
@@ -192,7 +194,7 @@ class Door:
         budget.heard(_refusal(answer, request), sent)
         return answer
 
-    async def _enter(self, stack: AsyncExitStack, budget: Budget, request: Request, seconds: float) -> float:
+    async def _enter(self, stack: AsyncExitStack, budget: Bearing, request: Request, seconds: float) -> float:
         """Takes a place among the requests of a budget, which is free in time or not waited for."""
         try:
             async with asyncio.timeout(seconds):

@@ -47,15 +47,15 @@ class Registries:
             self._budgets.on_lesson = None
 
     def _note(self, lesson: Lesson) -> None:
-        self._lessons[lesson.registry] = (lesson, asyncio.get_running_loop().time())
+        self._lessons[lesson.budget] = (lesson, asyncio.get_running_loop().time())
         self._learnt.wake()
 
     async def _write(self) -> None:
         while True:
             if await self._learnt.wait(POLL_SECONDS):
                 await asyncio.sleep(GATHER_SECONDS)
-            for registry in list(self._lessons):
-                await self._keep(*self._lessons.pop(registry))
+            for budget in list(self._lessons):
+                await self._keep(*self._lessons.pop(budget))
 
     async def _keep(self, lesson: Lesson, heard_at: float) -> None:
         passed = asyncio.get_running_loop().time() - heard_at
@@ -63,14 +63,14 @@ class Registries:
         try:
             async with self._database.transaction() as tx:
                 written = await learn(
-                    tx, lesson.registry, pause, concurrency=lesson.concurrency, rate=lesson.rate
+                    tx, lesson.budget, pause, concurrency=lesson.concurrency, rate=lesson.rate
                 )
-            self._known[lesson.registry] = written
+            self._known[lesson.budget] = written
         except Unavailable:
-            logger.warning("What %s bears can't be told to the other workers", lesson.registry)
+            logger.warning("What %s bears can't be told to the other workers", lesson.budget)
         except Exception:
             # The registry is asked with care here all the same.
-            logger.exception("What %s bears can't be written", lesson.registry)
+            logger.exception("What %s bears can't be written", lesson.budget)
 
     async def _read(self, news: Subscription) -> None:
         while True:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.broker import Broker, Client, problem, registry_auth
 from tests.support.images import make_image, plant
-from tests.support.registry import RegistryDouble
+from tests.support.registry import RegistryDouble, Status
 
 USERS = {"alice": "alice's-5ecret", "bob": "bob's-5ecret"}
 PRIVATE = make_image(seed="private")
@@ -80,3 +80,22 @@ async def test_layers_that_another_project_has_pushed_are_mounted_from_nowhere(
     layers = set(PRIVATE.blobs) - {PRIVATE.config_digest}
     assert not layers & shared.blobs("bob/app")
     assert not shared.tags("bob/app")
+
+
+async def test_what_one_project_has_used_up_at_a_registry_keeps_no_other_from_it(
+    broker: Broker, shared: RegistryDouble, bob: Client
+) -> None:
+    plant(shared, "bob/src", "1", make_image())
+    shared.misbehave(Status(429, headers={"Retry-After": "3600"}), path="/alice/", times=None)
+    async with broker.client_with(broker.token, **signed(shared, "alice")) as alice:
+        query = {"reference": private(shared), "insecure": "true"}
+        problem(await alice.get("/v1/inspect", params=query), 429, "rate-limited")
+        asked = len(shared.received())
+        problem(await alice.get("/v1/inspect", params=query), 429, "rate-limited")
+        assert len(shared.received()) == asked
+    source = f"{shared.host}/bob/src:1"
+    body = {"reference": f"{shared.host}/bob/app:1", "sources": [source], "insecure": True}
+    made = await bob.post("/v1/lists", json=body)
+    assert made.status_code == 201, made.text
+    pushed = await bob.post(f"/v1/lists/{made.json()['id']}/push", json={"insecure": True})
+    assert pushed.status_code == 200, pushed.text

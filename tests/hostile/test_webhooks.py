@@ -173,10 +173,10 @@ async def test_a_receiver_that_refuses_one_tenant_is_asked_for_the_others(tmp_pa
 async def test_a_receiver_that_is_busy_is_waited_for_no_longer_than_for_its_answer(tmp_path: Path) -> None:
     async with world(tmp_path, seconds=0.1) as made:
         lane = lane_of(made.registry.url, "a")
-        budget = made.client.budgets.of(lane)
+        budgets = made.client.budgets
         async with AsyncExitStack() as stack:
-            for _ in range(budget.concurrency):
-                await stack.enter_async_context(budget.slot(Subject(lane)))
+            for _ in range(budgets.of(lane).concurrency):
+                await stack.enter_async_context(budgets.at(lane).slot(Subject(lane)))
             with pytest.raises(errors.RateLimited, match="no more at once"):
                 await deliver(made, f"{made.registry.url}/hook")
         assert made.journal == []

@@ -104,14 +104,14 @@ async def test_a_long_pause_is_not_waited_for_and_the_registry_not_asked() -> No
     learning = Learning()
     learning.hear(Refusal(30.0, is_rate_limit=False))
     with pytest.raises(errors.RateLimited) as caught:
-        async with learning.budget.slot(SUBJECT):
+        async with learning.budgets.at(HOST).slot(SUBJECT):
             pytest.fail("the registry would have been asked")
     assert caught.value.retry_after == 30.0
     assert caught.value.members["registry"] == HOST
 
 
 async def test_a_short_pause_is_waited_for() -> None:
-    budget = Budgets(LIMITS).of(HOST)
+    budget = Budgets(LIMITS).at(HOST)
     budget.heard(Refusal(0.2, is_rate_limit=True), time.monotonic())
     until = time.monotonic() + budget.pause
     async with budget.slot(SUBJECT) as sent:
@@ -154,10 +154,11 @@ def test_where_refusals_prevail_half_the_rate_that_went_well_is_kept_to() -> Non
 
 async def test_requests_are_spread_by_the_rate_and_those_beyond_patience_turned_away() -> None:
     budgets = Budgets(replace(LIMITS, patience_seconds=0.5))
-    budget = budgets.of(HOST)
-    budget.adopt(Lesson(HOST, 0.0, rate=10.0))
+    budgets.adopt(Lesson(HOST, 0.0, rate=10.0))
     began = time.monotonic()
-    outcomes = await asyncio.gather(*(budget.admit(SUBJECT) for _ in range(20)), return_exceptions=True)
+    outcomes = await asyncio.gather(
+        *(budgets.at(HOST).admit(SUBJECT) for _ in range(20)), return_exceptions=True
+    )
     sent = [each for each in outcomes if isinstance(each, float)]
     assert 5 <= len(sent) <= 7
     assert max(sent) - began >= (len(sent) - 1) / 10
