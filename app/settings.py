@@ -31,6 +31,8 @@ IDEMPOTENCY_DAYS = 7
 # 256 random bits in hexadecimal have 64 characters; what people think up is shorter, and guessed.
 SHORTEST_ADMIN_TOKEN = 16
 DRIVER = "postgresql+asyncpg"
+HIGHEST_PORT = 65_535
+PORT_RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
 SCHEMES = re.compile(r"(?:postgres|postgresql|postgresql\+asyncpg)://", re.ASCII)
 
 
@@ -48,7 +50,26 @@ def _decode(value: object) -> object:
         raise ValueError("must be a JSON object") from None
 
 
+def _parse_ports(value: object) -> object:
+    """First and last of each range, one port being a range of its own."""
+    if not isinstance(value, str):
+        return value
+    ranges = tuple(map(_parse_port_range, re.findall(r"[^,\s]+", value)))
+    if not ranges:
+        raise ValueError("names no port")
+    return ranges
+
+
+def _parse_port_range(text: str) -> tuple[int, int]:
+    found = PORT_RANGE.fullmatch(text)
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not 1 <= first <= last <= HIGHEST_PORT:
+        raise ValueError(f"{text!r} is neither a port from 1 to {HIGHEST_PORT} nor a range such as 8000-8999")
+    return first, last
+
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+PortRanges = Annotated[tuple[tuple[int, int], ...], NoDecode, BeforeValidator(_parse_ports)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=1, le=1_000)]
 
@@ -110,7 +131,7 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     """Where the API listens."""
-    port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    port: Annotated[int, Field(ge=0, le=HIGHEST_PORT)] = 8080
     data: Path = Path(".broker")
     """Where the embedded Postgres and the generated secret key live."""
     database_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL"))
@@ -134,6 +155,11 @@ class Settings(BaseSettings):
     """The same in the layout of Docker's /etc/docker/certs.d."""
     registries: Names = ()
     """The only registries that may be named, if there are any here: host, host:port, *.suffix, CIDR."""
+    registry_ports: PortRanges = ()
+    """The only ports that may be connected to, if there are any here: 443,5000,8000-8999.
+
+    Without any they are all but those that no web client may speak to, such as 22 and 25.
+    """
     insecure_registries: Names = ()
     """Where plain HTTP or unverified TLS may be used if the caller asks: host, host:port, *.suffix, CIDR."""
     allowed_networks: Names = ()

@@ -207,6 +207,52 @@ def test_the_only_registries_are_listed_like_the_insecure_ones(monkeypatch: pyte
     assert Settings().registries == ("docker.io", "*.example.com")
 
 
+@pytest.mark.parametrize(
+    ("text", "ranges"),
+    [
+        ("443", ((443, 443),)),
+        ("443,5000,8000-8999", ((443, 443), (5000, 5000), (8000, 8999))),
+        (" 1-65535\n22, ", ((1, 65535), (22, 22))),
+        ("5000-5000", ((5000, 5000),)),
+    ],
+)
+def test_ports_are_listed_one_by_one_or_as_ranges(
+    text: str, ranges: tuple[tuple[int, int], ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Settings().registry_ports == ()
+    monkeypatch.setenv("BROKER_REGISTRY_PORTS", text)
+    assert Settings().registry_ports == ranges
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("443,https", "https"),
+        ("0", "0"),
+        ("443,65536", "65536"),
+        ("8999-8000", "8999-8000"),
+        ("8000-", "8000-"),
+        ("-443", "-443"),
+        ("8000 - 8999", "-"),
+        ("443;5000", "443;5000"),
+        ("4\u0664\u0663", "4\u0664\u0663"),
+        ("1-2-3", "1-2-3"),
+        ("000443", "000443"),
+    ],
+)
+def test_what_is_no_port_is_refused_by_name(text: str, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_REGISTRY_PORTS", text)
+    with pytest.raises(ValidationError, match="registry_ports") as refused:
+        Settings()
+    assert f"{wrong!r} is neither a port from 1 to 65535 nor a range" in str(refused.value)
+
+
+def test_a_list_of_no_ports_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_REGISTRY_PORTS", " , ")
+    with pytest.raises(ValidationError, match="names no port"):
+        Settings()
+
+
 def test_operations_are_kept_as_long_as_idempotency_keys_stand_for_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

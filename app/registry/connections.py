@@ -179,6 +179,7 @@ class Pools:
         tls: ssl.SSLContext | None = None,
         lookup: Lookup | None = None,
     ) -> None:
+        self._policy = policy
         self._lookups = Lookups()
         seconds = limits.connect_seconds
         self._resolver = CheckedResolver(policy, lookup or self._lookups.find, seconds=seconds)
@@ -188,7 +189,11 @@ class Pools:
         self._pools: dict[_Way, Pool] = {}
 
     def of(self, url: Url, *, registry: str, verify: bool) -> Pool:
-        """The client certificate is for requests of its own registry only, wherever others may send us."""
+        """The client certificate is for requests of its own registry only, wherever others may send us.
+
+        Whatever is asked for passes here, and so nothing is connected to at a port that is not allowed.
+        """
+        self._policy.check_port(url.port, registry=registry)
         host = canonical_registry(url.authority) if url.scheme == "https" else None
         trust = self._trusts.get(host) if host is not None else None
         way = _Way(

@@ -45,6 +45,7 @@ def parse_receiver(text: str, policy: AccessPolicy) -> Url:
         )
     try:
         policy.check_host(url.authority)
+        policy.check_port(url.port, registry=url.origin)
     except errors.RegistryForbidden as error:
         raise _forbidden(url) from error
     # With its port, which the operator may have named although it is the usual one.

@@ -1,4 +1,4 @@
-"""What the operator lets the client reach, and how: addresses, insecure registries, origins of tokens."""
+"""What the operator lets the client reach, and how: addresses, ports, insecure ways, origins of tokens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from app import errors
 from app.oci.reference import canonical_registry
 from app.registry import addresses
 from app.registry.addresses import Address, Network
-from app.registry.urls import origin_of, split_host
+from app.registry.ports import Ports
+from app.registry.urls import api_host, origin_of, parse_url, split_host
 
 __all__ = ["AccessPolicy"]
 
@@ -31,7 +32,7 @@ class AccessPolicy:
     `allowed_networks` may be reached although they are not public. `insecure_registries` are `host`,
     `host:port`, `*.suffix` or a CIDR of literal addresses; a pattern without a port covers all ports.
     `registries` are patterns of the same kind: when there are any, no other registry may be named, and so
-    are `receivers` for webhooks.
+    are `receivers` for webhooks. `ports` are those that may be connected to, wherever a request goes.
     `token_origins` maps a registry to the origins, such as `https://auth.example.com`, that may be given its
     credentials. `redirect_hosts` maps a registry to patterns of the hosts where its manifests may lie; blobs
     may lie anywhere.
@@ -41,6 +42,7 @@ class AccessPolicy:
     insecure_registries: tuple[str, ...] = ()
     registries: tuple[str, ...] = ()
     receivers: tuple[str, ...] = ()
+    ports: Ports = field(default_factory=Ports)
     allow_loopback: bool = False
     token_origins: Mapping[str, frozenset[str]] = field(default_factory=dict)
     redirect_hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -53,6 +55,7 @@ class AccessPolicy:
         insecure_registries: Iterable[str] = (),
         registries: Iterable[str] = (),
         receivers: Iterable[str] = (),
+        ports: Iterable[tuple[int, int]] = (),
         allow_loopback: bool = False,
         token_origins: Mapping[str, Iterable[str]] | None = None,
         redirect_hosts: Mapping[str, Iterable[str]] | None = None,
@@ -63,6 +66,7 @@ class AccessPolicy:
             insecure_registries=tuple(pattern.strip().lower() for pattern in insecure_registries),
             registries=tuple(canonical_registry(pattern) for pattern in registries),
             receivers=tuple(pattern.strip().lower() for pattern in receivers),
+            ports=Ports(tuple(ports)),
             allow_loopback=allow_loopback,
             token_origins={
                 canonical_registry(host): frozenset(_parse_origin(text) for text in origins)
@@ -75,12 +79,31 @@ class AccessPolicy:
         )
 
     def check_registry(self, registry: str) -> None:
-        """Refuse a registry that the operator has not listed, where there is a list."""
+        """Refuse a registry that there can't be, or that the operator lets nobody ask.
+
+        Docker's grammar of references, which is ours, has ports of any length.
+        """
+        url = parse_url(f"https://{api_host(registry)}")
+        if url is None:
+            raise errors.InvalidReference(
+                f"{registry} can't be asked: a port is from 1 to 65535, a host of 253 characters at most",
+                registry=registry,
+            )
+        self.check_port(url.port, registry=registry)
         host = canonical_registry(registry)
         if self.registries and not any(_covers(pattern, host) for pattern in self.registries):
             raise errors.RegistryForbidden(
                 f"{registry} is not among the registries that the operator lets the broker use "
                 "(BROKER_REGISTRIES)",
+                registry=registry,
+            )
+
+    def check_port(self, port: int, *, registry: str) -> None:
+        """Refuse a port that no web client may speak to, or that is not among those of the operator."""
+        if not self.ports.allow(port):
+            raise errors.RegistryForbidden(
+                f"{registry} leads to port {port}, to which the broker may not connect; "
+                "the operator must name it first (BROKER_REGISTRY_PORTS)",
                 registry=registry,
             )
 

@@ -161,6 +161,7 @@ def _client(settings: Settings, limits: Limits) -> RegistryClient:
             insecure_registries=settings.insecure_registries,
             registries=settings.registries,
             receivers=settings.receivers,
+            ports=settings.registry_ports,
             allow_loopback=settings.loopback_allowed,
             token_origins=settings.token_origins,
             redirect_hosts=settings.redirect_hosts,

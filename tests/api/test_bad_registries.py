@@ -271,6 +271,47 @@ async def test_a_plain_http_registry_is_not_spoken_to_unless_asked(
     assert registry.received(path="/manifests/") == []
 
 
+async def test_a_registry_at_a_port_that_there_is_not_is_refused_with_its_field(quick: Broker) -> None:
+    good, bad = "reg.example.com/app:1", "reg.example.com:99999/app:1"
+    for pointer, body in (
+        ("/reference", {"reference": bad, "sources": [good]}),
+        ("/targets/0", {"reference": good, "targets": [bad]}),
+        ("/sources/0", {"reference": good, "sources": [bad]}),
+    ):
+        document = problem(await quick.client.post("/v1/lists", json=body), 422, "invalid-reference")
+        assert [each["pointer"] for each in document["errors"]] == [pointer]
+        assert "65535" in document["detail"]
+    reply = await quick.client.get("/v1/inspect", params={"reference": bad})
+    assert problem(reply, 422, "invalid-reference")["registry"] == "reg.example.com:99999"
+
+
+async def test_a_registry_at_a_port_of_another_protocol_is_refused_with_its_field(quick: Broker) -> None:
+    good, bad = "reg.example.com/app:1", "localhost:22/app:1"
+    for pointer, body in (
+        ("/reference", {"reference": bad, "sources": [good]}),
+        ("/targets/0", {"reference": good, "targets": [bad]}),
+        ("/sources/0", {"reference": good, "sources": [bad]}),
+    ):
+        document = problem(await quick.client.post("/v1/lists", json=body), 403, "registry-forbidden")
+        assert [each["pointer"] for each in document["errors"]] == [pointer]
+        assert "BROKER_REGISTRY_PORTS" in document["detail"]
+    reply = await quick.client.get("/v1/inspect", params={"reference": bad})
+    assert problem(reply, 403, "registry-forbidden")["registry"] == "localhost:22"
+
+
+async def test_the_operator_names_the_ports_that_are_connected_to(
+    start_broker: StartBroker, registry: RegistryDouble
+) -> None:
+    broker = await start_broker(registry_ports=f"443,{registry.port}")
+    async with RegistryDouble() as other:
+        for double in (registry, other):
+            plant(double, "a", "1", make_image())
+        await broker.call("GET", f"/v1/inspect?reference={registry.host}/a:1&insecure=true")
+        reply = await broker.client.get(f"/v1/inspect?reference={other.host}/a:1&insecure=true")
+        problem(reply, 403, "registry-forbidden")
+        assert other.journal == []
+
+
 async def test_loopback_is_refused_where_the_operator_does_not_allow_it(
     start_broker: StartBroker, registry: RegistryDouble
 ) -> None:
