@@ -26,6 +26,7 @@ from tests.support.clients import (
 from tests.support.images import make_image, plant
 from tests.support.registry import (
     ExpiredToken,
+    Hold,
     Html,
     Oversize,
     Redirect,
@@ -141,6 +142,23 @@ async def test_a_token_is_used_for_most_of_its_life_and_not_longer(expires_in: o
         assert len(double.received(path="/token")) == 2
 
 
+async def test_a_tokens_life_is_counted_from_when_it_was_asked_for() -> None:
+    """A token service that takes half a minute hands out what is half a minute old."""
+    clock, hold = Clock(), Hold()
+    async with bearer() as double, RegistryClient(LOOPBACK, limits=QUICK, now=clock) as client:
+        plant(double, "app", "1", IMAGE)
+        double.misbehave(hold, path="^/token$")
+        access, reference = signed_in(double.host, USER), reference_at(double, "app:1")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(client.fetch_manifest(reference, access))
+            await hold.reached.wait()
+            clock.pass_by(30)
+            hold.gate.set()
+        clock.pass_by(20)
+        await client.fetch_manifest(reference, access)
+        assert len(double.received(path="/token")) == 2
+
+
 async def test_a_token_that_expires_on_the_way_is_replaced_once() -> None:
     async with bearer() as double, RegistryClient(LOOPBACK, limits=QUICK) as client:
         plant(double, "app", "1", IMAGE)
@@ -238,12 +256,15 @@ async def test_basic_is_answered_with_the_password() -> None:
 # --- token services elsewhere ---
 
 
-async def test_a_realm_elsewhere_is_not_given_a_credential() -> None:
+@pytest.mark.parametrize(
+    "credential", [USER, Credential(identity_token="canary-1dentity")], ids=["password", "identity"]
+)
+async def test_a_realm_elsewhere_is_not_given_a_credential(credential: Credential) -> None:
     async with bearer() as double, RegistryClient(LOOPBACK, limits=QUICK) as client:
         assert double.authority is not None
         double.authority.realm = "https://evil.test/token"
         with pytest.raises(errors.UntrustedOrigin, match="token origin"):
-            await client.fetch_manifest(reference_at(double, "app:1"), signed_in(double.host, USER))
+            await client.fetch_manifest(reference_at(double, "app:1"), signed_in(double.host, credential))
         assert [r.path for r in double.journal] == ["/v2/"]
 
 
