@@ -129,6 +129,13 @@ def test_services_on_this_machine_trust_each_other_only_in_the_embedded_mode() -
         plan("http://127.0.0.1:5001/token", policy=LOOPBACK)
 
 
+def test_a_registry_of_this_machine_with_tls_has_its_tokens_behind_tls_too() -> None:
+    base = Url("https", "127.0.0.1", 5000)
+    assert plan("https://localhost:5001/token", base=base, policy=LOOPBACK).verify
+    with pytest.raises(errors.UntrustedOrigin, match="without TLS"):
+        plan("http://localhost:5001/token", base=base, policy=LOOPBACK)
+
+
 def test_unverified_tls_is_not_carried_to_another_host() -> None:
     policy = AccessPolicy.parse(token_origins={REGISTRY: ["https://auth.example.com"]})
     assert plan("https://auth.example.com/token", policy=policy, verify=False).verify
