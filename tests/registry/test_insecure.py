@@ -8,6 +8,8 @@ import ssl
 import pytest
 
 from app import errors
+from app.oci.descriptor import Descriptor
+from app.oci.digest import parse_digest
 from app.oci.reference import parse_reference
 from app.registry.client import Access, AccessPolicy, Credential, RegistryClient
 from app.registry.copy import push
@@ -18,11 +20,12 @@ from tests.support.clients import (
     child_at,
     listening,
     reference_at,
+    repository_at,
     signed_in,
     target_at,
 )
-from tests.support.images import make_image, plant
-from tests.support.registry import MountDeclined, RegistryDouble
+from tests.support.images import DOCKER_CONFIG, make_image, plant
+from tests.support.registry import MountDeclined, Redirect, RegistryDouble
 
 SECURE = Access()
 IMAGE = make_image()
@@ -50,6 +53,16 @@ async def test_a_certificate_that_is_trusted_is_accepted() -> None:
     async with RegistryDouble(tls=True) as double:
         assert double.certificate is not None
         assert await fetch(double, LOOPBACK, SECURE, tls=double.certificate.client_context()) == IMAGE.digest
+
+
+@pytest.mark.parametrize("way", ["password", "identity token"])
+async def test_a_token_service_of_the_registrys_own_is_met_as_the_registry_is(way: str) -> None:
+    """Its certificate is the same, and so no more to be trusted."""
+    credential = Credential("user", "secret") if way == "password" else Credential(identity_token="identity")
+    async with RegistryDouble(tls=True, auth="bearer", users={"user": "secret"}) as double:
+        assert double.authority is not None
+        double.authority.identity_tokens["identity"] = "user"
+        assert await fetch(double, LOOPBACK, signed_in(double.host, credential)) == IMAGE.digest
 
 
 async def test_tls_without_verification_works_on_loopback_when_asked() -> None:
@@ -143,6 +156,25 @@ async def test_a_password_goes_over_plain_http_only_where_that_was_asked_and_all
             await fetch(double, LOOPBACK, signed_in(double.host, credential, insecure=False))
         assert not [r for r in double.journal if "Authorization" in r.headers]
         assert await fetch(double, LOOPBACK, signed_in(double.host, credential)) == IMAGE.digest
+
+
+async def test_insecure_is_not_carried_to_where_a_registry_redirects() -> None:
+    """A store of blobs has its own certificate, and the operator has listed the registry alone."""
+    async with RegistryDouble() as plain, RegistryDouble(tls=True) as store:
+        assert store.certificate is not None
+        policy = AccessPolicy.parse(
+            allowed_networks=["127.0.0.0/8", "::1/128"], insecure_registries=[plain.host]
+        )
+        plant(store, "app", None, IMAGE)
+        plain.misbehave(Redirect(f"{store.base_url}{{target}}"), path="/blobs/", times=None)
+        repository = repository_at(plain, "app")
+        config = Descriptor(DOCKER_CONFIG, parse_digest(IMAGE.config_digest), len(IMAGE.config))
+        async with RegistryClient(policy, limits=QUICK) as client:
+            with pytest.raises(errors.RegistryTlsFailed):
+                await client.fetch_config(repository, config, INSECURE)
+        assert not store.journal
+        async with RegistryClient(policy, limits=QUICK, tls=store.certificate.client_context()) as client:
+            assert await client.fetch_config(repository, config, INSECURE) == IMAGE.config
 
 
 @pytest.mark.parametrize("way", ["copied", "with referrers"])
