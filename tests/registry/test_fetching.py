@@ -632,6 +632,18 @@ async def test_manifests_may_lie_where_the_operator_says() -> None:
             await fetch_behind(front, behind.host, auth=access)
 
 
+async def test_a_redirect_of_a_manifest_carries_no_credential_anywhere() -> None:
+    """Nor back to the registry, which is then one that gives its manifests to anyone."""
+    user = {"user": "canary-5ecret"}
+    async with RegistryDouble(auth="basic", users=user) as double:
+        plant(double, "app", "1", IMAGE)
+        double.misbehave(Redirect("{target}?again"), path="/manifests/")
+        access = signed_in(double.host, Credential("user", user["user"]))
+        with pytest.raises(errors.RegistryDenied):
+            await fetch_behind(double, double.host, auth=access)
+        assert ["Authorization" in r.headers for r in double.received("GET", "/manifests/")] == [True, False]
+
+
 async def test_a_redirect_of_a_manifest_to_elsewhere_is_followed_by_nobody(registry: RegistryDouble) -> None:
     async with RegistryDouble() as elsewhere:
         plant(elsewhere, "app", "1", make_image())
