@@ -27,6 +27,7 @@ from tests.support.clients import (
     LOOPBACK,
     QUICK,
     AnyRegistry,
+    Clock,
     child_at,
     push_one,
     reference_at,
@@ -284,6 +285,33 @@ async def test_that_mounts_do_not_work_is_remembered(
     assert (result.blobs.copied, result.blobs.skipped) == (2, 1)
     assert len(registry.received("HEAD", "/blobs/")) == 3
     assert {"mount" in r.query for r in registry.received("POST")} == {posts == "mount"}
+
+
+async def test_that_mounts_do_not_work_is_forgotten_after_a_while(registry: RegistryDouble) -> None:
+    clock = Clock()
+    plant(registry, "src", "1", AMD64)
+    declined = registry.misbehave(MountDeclined(405), times=None)
+    mounted = []
+    async with RegistryClient(LOOPBACK, limits=QUICK, now=clock) as client:
+        for path, seconds in (("one", 0.0), ("two", QUICK.remembered_seconds - 1), ("three", 2.0)):
+            clock.pass_by(seconds)
+            target, children = target_at(registry, path, [AMD64]), [child_at(registry, "src", AMD64)]
+            mounted.append((await push_one(client, target, children, INSECURE)).blobs.mounted)
+            declined.stop()
+    assert mounted == [0, 0, 3]
+
+
+async def test_trouble_with_a_mount_says_nothing_of_mounts(registry: RegistryDouble) -> None:
+    """It is no reason to send all bytes: who tries again may find that the registry mounts."""
+    plant(registry, "src", "1", AMD64)
+    trouble = registry.misbehave(MountDeclined(503), times=None)
+    target, children = target_at(registry, "app", [AMD64]), [child_at(registry, "src", AMD64)]
+    async with connect() as client:
+        with pytest.raises(errors.RegistryUnavailable):
+            await push_one(client, target, children, INSECURE)
+        trouble.stop()
+        result = await push_one(client, target, children, INSECURE)
+    assert result.blobs == BlobCounts(mounted=3)
 
 
 async def test_a_registry_that_mounts_again_is_believed_again(registry: RegistryDouble) -> None:
@@ -561,6 +589,16 @@ async def test_blobs_that_a_registry_does_not_know_yet_are_waited_for(registry: 
         await push_one(
             client, target_at(registry, "app", [AMD64]), [child_at(registry, "src", AMD64)], INSECURE
         )
+
+
+async def test_no_blob_is_sent_again_before_it_was_waited_for(registry: RegistryDouble) -> None:
+    plant(registry, "src", "1", AMD64)
+    late = Status.oci(400, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry")
+    registry.misbehave(late, method="PUT", path="/manifests/", times=1)
+    target, children = target_at(registry, "app", [AMD64]), [child_at(registry, "src", AMD64)]
+    async with connect() as client:
+        result = await push_one(client, target, children, INSECURE)
+    assert result.blobs == BlobCounts(mounted=3)
 
 
 async def test_a_child_that_is_gone_fails_the_push_and_moves_no_tag(any_registry: AnyRegistry) -> None:
