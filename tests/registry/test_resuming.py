@@ -160,6 +160,18 @@ async def test_parts_that_do_not_fit_together_are_replaced_by_the_whole(
     check_arrived(registry)
 
 
+async def test_where_parts_did_not_fit_together_no_part_is_asked_for_again(
+    source: RegistryDouble, registry: RegistryDouble
+) -> None:
+    """Nor where the whole breaks off: it comes whole once more, and what is here already is dropped."""
+    source.misbehave(Truncated(2 * MIB), method="GET", path=LAYER)
+    source.misbehave(FlippedByte(), method="GET", path=LAYER)
+    source.misbehave(Truncated(MIB), method="GET", path=LAYER)
+    await copy(source, registry)
+    assert ranges(source) == [None, f"bytes={2 * MIB}-", None, None]
+    check_arrived(registry)
+
+
 async def test_parts_that_never_fit_together_are_an_error(
     source: RegistryDouble, registry: RegistryDouble
 ) -> None:
@@ -343,6 +355,20 @@ async def test_a_registry_that_takes_no_large_bodies_is_sent_chunks_and_that_is_
             assert double.blobs(path) == set(IMAGE.blobs)
         assert [r.body_size for r in double.received("PATCH")] == [3 * MIB + 8, 3 * MIB + 8, 1]
         assert 413 not in {r.status for r in double.journal}
+
+
+async def test_a_registry_that_forgets_where_it_was_between_chunks_gets_this_blob_anew(
+    source: RegistryDouble,
+) -> None:
+    """What it had said before is nothing to go on from."""
+    async with RegistryDouble(rules=Rules(max_chunk=4 * MIB)) as double:
+        double.misbehave(CutUpload(MIB), method="PATCH", path=UPLOAD, after=1)
+        double.misbehave(WithoutHeader("Range"), method="GET", path=UPLOAD, times=None)
+        await copy(source, double)
+        assert len(double.received("GET", "/uploads/")) == 1
+        starts = [r.headers["Content-Range"].partition("-")[0] for r in double.received("PATCH")]
+        assert starts == ["0", str(3 * MIB + 8), "0", str(3 * MIB + 8), str(SIZE - 1)]
+        check_arrived(double)
 
 
 async def test_what_a_registry_takes_at_once_is_found_out(source: RegistryDouble) -> None:
