@@ -22,6 +22,7 @@ from tests.support.registry import (
     Fault,
     Hold,
     LostReply,
+    OtherStatus,
     Redirect,
     RegistryDouble,
     Silence,
@@ -331,6 +332,18 @@ async def test_an_end_whose_answer_was_lost_is_not_sent_again(
     await copy(source, registry)
     sent = sum(r.body_size for r in registry.received("PATCH"))
     assert sent == sum(map(len, IMAGE.blobs.values()))
+
+
+@pytest.mark.parametrize("status", [200, 202])
+async def test_a_vague_yes_to_an_upload_counts_if_the_blob_is_there(
+    source: RegistryDouble, registry: RegistryDouble, status: int
+) -> None:
+    registry.misbehave(OtherStatus(status), method="PUT", path="/dst/blobs/uploads/", times=None)
+    registry.misbehave(Status(status), method="PUT", path="/dst2/blobs/uploads/", times=None)
+    await copy(source, registry)
+    assert registry.blobs("dst") == set(IMAGE.blobs)
+    with pytest.raises(errors.RegistryRejected, match=f"answered {status} .*does not have it"):
+        await copy(source, registry, path="dst2")
 
 
 async def test_the_last_attempts_answer_may_have_been_a_yes(
