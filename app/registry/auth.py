@@ -32,7 +32,6 @@ _USED_LIFE = 0.8
 # Docker's token specification: "expires_in ... if omitted, this defaults to 60 seconds".
 _DEFAULT_LIFE = 60.0
 _TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*")
-_MANY_TOKENS = 2048
 _POST_UNKNOWN = frozenset({400, 401, 404, 405})
 
 
@@ -190,9 +189,9 @@ class Authorizer:
 
     def _forget_old(self) -> None:
         now = self._now()
-        if len(self._tokens) >= _MANY_TOKENS:
+        if len(self._tokens) >= self._limits.kept_tokens:
             self._tokens = {key: token for key, token in self._tokens.items() if token.until > now}
-        if len(self._tokens) >= _MANY_TOKENS:
+        if len(self._tokens) >= self._limits.kept_tokens:
             self._tokens.clear()
 
 

@@ -22,6 +22,8 @@ class Limits:
     manifest_bytes: int = 4 * _MIB
     config_bytes: int = 4 * _MIB
     token_bytes: int = 64 * 1024
+    kept_tokens: int = 2048
+    """With more of them that are good all are forgotten, and fetched anew as they are needed."""
     error_bytes: int = 64 * 1024
     connect_seconds: float = 10.0
     call_seconds: float = 60.0

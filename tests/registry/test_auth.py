@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -366,6 +367,21 @@ async def test_tokens_of_two_tenants_are_never_mixed() -> None:
         for tenant in ("one", "two", "one"):
             await client.fetch_manifest(reference, signed_in(double.host, USER, tenant=tenant))
         assert len(double.received(path="/token")) == 2
+
+
+async def test_no_more_tokens_are_kept_than_there_is_room_for() -> None:
+    """Those whose time is over go first; if all are good none is worth more than the others."""
+    clock, limits = Clock(), replace(QUICK, kept_tokens=2)
+    asked = []
+    async with bearer() as double, RegistryClient(LOOPBACK, limits=limits, now=clock) as client:
+        plant(double, "app", "1", IMAGE)
+        for tenant, seconds in (("old", 0), ("one", 40), ("two", 15), ("one", 0), ("three", 0), ("two", 0)):
+            clock.pass_by(seconds)
+            await client.fetch_manifest(
+                reference_at(double, "app:1"), signed_in(double.host, USER, tenant=tenant)
+            )
+            asked.append(len(double.received(path="/token")))
+    assert asked == [1, 2, 3, 3, 4, 5]
 
 
 async def test_one_callers_token_does_not_help_another_without_rights() -> None:
