@@ -591,16 +591,6 @@ async def test_blobs_that_a_registry_does_not_know_yet_are_waited_for(registry: 
         )
 
 
-async def test_no_blob_is_sent_again_before_it_was_waited_for(registry: RegistryDouble) -> None:
-    plant(registry, "src", "1", AMD64)
-    late = Status.oci(400, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry")
-    registry.misbehave(late, method="PUT", path="/manifests/", times=1)
-    target, children = target_at(registry, "app", [AMD64]), [child_at(registry, "src", AMD64)]
-    async with connect() as client:
-        result = await push_one(client, target, children, INSECURE)
-    assert result.blobs == BlobCounts(mounted=3)
-
-
 async def test_a_child_that_is_gone_fails_the_push_and_moves_no_tag(any_registry: AnyRegistry) -> None:
     path = f"copy/{uuid.uuid4().hex}/gone"
     async with connect() as client:

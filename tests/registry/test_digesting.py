@@ -31,6 +31,13 @@ def test_it_ends_the_same_after_going_back(sizes: list[int], back: int) -> None:
     assert str(digest.digest) == digest_of(data)
 
 
+def test_it_goes_back_no_further_than_it_has_to() -> None:
+    """What is read again was paid for once already."""
+    digest = RunningDigest("sha256")
+    feed(digest, b"a" * 10 * MIB, MIB)
+    assert [digest.go_back(at * MIB) // MIB for at in (10, 8, 7, 4, 3)] == [8, 8, 4, 4, 0]
+
+
 def test_what_follows_may_be_other_bytes_and_is_told_from_them() -> None:
     digest = RunningDigest("sha256")
     digest.update(b"a" * 10 * MIB)

@@ -150,6 +150,16 @@ async def test_a_source_without_ranges_is_read_again_but_sent_once(
     check_arrived(registry)
 
 
+async def test_wrong_bytes_that_came_in_one_piece_are_not_asked_for_again(
+    source: RegistryDouble, registry: RegistryDouble
+) -> None:
+    source.misbehave(FlippedByte(), method="GET", path=LAYER)
+    with pytest.raises(errors.DigestMismatch):
+        await copy(source, registry)
+    assert ranges(source) == [None]
+    assert LAYER not in registry.blobs("dst")
+
+
 async def test_parts_that_do_not_fit_together_are_replaced_by_the_whole(
     source: RegistryDouble, registry: RegistryDouble
 ) -> None:
