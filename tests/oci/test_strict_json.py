@@ -111,6 +111,12 @@ def test_documents_of_allowed_depth_are_read(depth: int) -> None:
     assert loads(b"[" * depth + b"]" * depth, what="it") is not None
 
 
+def test_breadth_is_no_depth() -> None:
+    """However many brackets there are: each that closes is one level less."""
+    above, siblings = MAX_DEPTH - 1, [b"[]", b"{}"] * MAX_DEPTH
+    assert loads(b"[" * above + b",".join(siblings) + b"]" * above, what="it") is not None
+
+
 @pytest.mark.parametrize("depth", [MAX_DEPTH + 1, 100, 999, 1000, 1001, 5000, 100_000])
 def test_deeper_ones_are_refused_however_deep(depth: int) -> None:
     for raw in (b"[" * depth, b"[" * depth + b"]" * depth, b'{"a":' * depth + b"0" + b"}" * depth):

@@ -434,6 +434,16 @@ async def test_operations_of_one_key_run_in_order_one_at_a_time_across_workers(
     assert order == [operation.id for operation in operations]
 
 
+async def test_what_waited_for_a_key_begins_when_it_is_free_and_not_at_the_next_poll(
+    database: Database, notifications: Notifications, project_id: UUID
+) -> None:
+    handlers = {PUSH: succeeding(database)}
+    accepted = [await enqueued(database, project_id, keys=("tag",)) for _ in range(3)]
+    async with running(database, notifications, handlers, poll=HOUR, lease=HOUR):
+        for operation in accepted:
+            assert (await ended(database, notifications, operation)).state is State.SUCCEEDED
+
+
 async def test_a_notification_that_is_lost_delays_an_operation_only_until_the_next_poll(
     database: Database, database_url: str, project_id: UUID
 ) -> None:

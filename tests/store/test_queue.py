@@ -28,6 +28,10 @@ WAITING = text(
     " WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"
 )
 
+BLOCKED = text(
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
+
 Write = Callable[[Transaction], Awaitable[object]]
 
 
@@ -323,6 +327,15 @@ async def test_many_that_end_together_have_one_result_and_their_own_progress(
     assert await event_kinds(database, others[0]) == ["queued", "running", "succeeded"]
 
 
+async def test_of_what_ends_together_no_secret_is_left(database: Database, project_id: UUID) -> None:
+    accepted = [await enqueued(database, project_id, secret=b"sealed") for _ in range(2)]
+    assert {claimed.secret for claimed in await claim(database)} == {b"sealed"}
+    async with database.transaction() as tx:
+        endings = [Ending(each.id, 1) for each in accepted]
+        await operation_changes.succeed_all(tx, endings, {}, list_id=uuid4())
+        assert set((await tx.execute(select(operations.c.secret))).scalars()) == {None}
+
+
 async def test_none_ends_together_with_one_that_another_worker_has(
     database: Database, project_id: UUID
 ) -> None:
@@ -491,3 +504,25 @@ async def test_asking_twice_to_cancel_what_runs_is_asking_once(database: Databas
         again = await operation_changes.request_cancel(tx, project_id, operation.id)
     assert (again.state, again.cancel_requested) == (State.RUNNING, True)
     assert await event_kinds(database, operation) == ["queued", "running", "cancel_requested"]
+
+
+async def test_a_cancellation_that_meets_a_claim_is_told_to_the_worker(
+    database: Database, project_id: UUID
+) -> None:
+    """It was queued when it was looked at, and runs by the time that it is to be changed."""
+    operation = await enqueued(database, project_id)
+
+    async def cancel() -> Operation:
+        async with database.transaction() as tx:
+            return await operation_changes.request_cancel(tx, project_id, operation.id)
+
+    async def is_blocked() -> bool:
+        async with database.transaction() as tx:
+            return bool((await tx.execute(BLOCKED)).scalar_one())
+
+    async with asyncio.TaskGroup() as group, database.transaction() as tx:
+        await queue.claim(tx, worker="one", limit=1, lease=LEASE)
+        cancelling = group.create_task(cancel())
+        await until(is_blocked)
+    cancelled = cancelling.result()
+    assert (cancelled.state, cancelled.cancel_requested) == (State.RUNNING, True)
