@@ -195,6 +195,10 @@ def test_a_list_has_a_bounded_number_of_entries() -> None:
     many = [entry(f"r.test/app:{number}", UNKNOWN) for number in range(MAX_ENTRIES + 1)]
     with pytest.raises(InvalidInput, match="at most"):
         amend([], many, allow_duplicate_platforms=False)
+    full = amend([], many[1:], allow_duplicate_platforms=False).entries
+    with pytest.raises(InvalidInput, match="at most"):
+        amend(full, many[:1], allow_duplicate_platforms=False)
+    assert len(amend(full, many[1:3], allow_duplicate_platforms=False).entries) == MAX_ENTRIES
 
 
 def test_annotating_does_not_make_two_entries_of_one_platform() -> None:

@@ -40,6 +40,24 @@ def test_every_tag_is_a_key_of_its_own() -> None:
     assert planned.keys == ("push:registry.test/app:1", "push:registry.test/app:latest")
 
 
+def test_one_tag_has_one_key_however_its_registry_is_spelled() -> None:
+    """Or two pushes could move it at the same time."""
+    spellings = [
+        ["registry.test/app:1", "Registry.Test/app:1", "registry.test:443/app:1"],
+        [
+            "app:1",
+            "docker.io/library/app:1",
+            "registry-1.docker.io/library/app:1",
+            "index.docker.io/library/app:1",
+        ],
+    ]
+    for names in spellings:
+        plans = [plan_push(draft(name, [entry("r.test/a:1")]), NOW) for name in names]
+        assert len({plan.keys for plan in plans}) == 1
+    other_port = plan_push(draft("registry.test:5000/app:1", [entry("r.test/a:1")]), NOW)
+    assert other_port.keys == ("push:registry.test:5000/app:1",)
+
+
 def test_a_list_named_by_digest_goes_under_its_own() -> None:
     """docker-manifest.md §1.6: the digest in the name is ignored."""
     planned = plan_push(draft(f"registry.test/app@{digest_of(b'x')}", [entry("r.test/a:1")]), NOW)

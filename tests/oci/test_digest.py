@@ -27,6 +27,13 @@ def test_every_algorithm_that_docker_knows_can_be_verified(algorithm: str) -> No
     assert not digest.matches(b"other")
 
 
+@pytest.mark.parametrize("place", [0, 31, 32, 63])
+def test_every_digit_of_a_digest_counts(place: int) -> None:
+    right = digest_of(b"layer").hex
+    wrong = right[:place] + ("0" if right[place] != "0" else "1") + right[place + 1 :]
+    assert not Digest("sha256", wrong).matches(b"layer")
+
+
 REFUSED = {
     "": "invalid checksum digest format",
     ":": "invalid checksum digest format",

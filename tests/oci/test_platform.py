@@ -206,3 +206,5 @@ def test_os_and_architecture_are_in_the_document_even_when_empty() -> None:
 def test_attestations_have_no_platform_of_their_own() -> None:
     assert parse_platform("unknown/unknown").is_unknown
     assert not parse_platform("linux/amd64").is_unknown
+    for half in (Platform("linux", "unknown"), Platform("unknown", "amd64"), Platform()):
+        assert not half.is_unknown

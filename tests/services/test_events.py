@@ -166,6 +166,29 @@ async def test_a_stream_ends_with_the_token_that_it_was_opened_with(
     assert found in ([], ["seen"])
 
 
+async def test_who_comes_with_a_token_that_was_revoked_meanwhile_is_told_nothing(
+    database: Database, events: Events, caller: Caller
+) -> None:
+    """Also of what had happened before: that is read for this reader alone."""
+    await happen(database, caller.project_id, "not seen")
+    await Tokens(database).revoke(caller.token_id)
+    assert await follow(events, caller, 1) == []
+
+
+async def test_who_follows_already_is_told_nothing_after_the_token_was_revoked(
+    database: Database, notifications: Notifications, caller: Caller
+) -> None:
+    """What is read for all who follow is not for those whose token is no longer good."""
+    events = Events(database, notifications, poll=0.05)
+    async with asyncio.timeout(PATIENCE_SECONDS), aclosing(events.stream(caller, 0)) as stream:
+        for name in ("a", "b", "c"):
+            await happen(database, caller.project_id, name)
+            assert names([await anext(stream)]) == [name]
+        await Tokens(database).revoke(caller.token_id)
+        await happen(database, caller.project_id, "not seen")
+        assert [event async for event in stream] == []
+
+
 async def test_many_follow_on_a_small_pool(
     database_url: str, database: Database, notifications: Notifications, caller: Caller
 ) -> None:
