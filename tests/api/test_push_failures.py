@@ -12,7 +12,8 @@ from aiohttp import web
 
 from app.registry.limits import Limits
 from tests.support.broker import Broker, StartBroker, problem
-from tests.support.registry import Hold, RegistryDouble, Rule, Status
+from tests.support.images import make_image, plant
+from tests.support.registry import Hold, Meanwhile, RegistryDouble, Rule, Status
 from tests.support.shelf import shelve
 
 Json = dict[str, Any]
@@ -81,6 +82,19 @@ async def test_a_tag_that_a_failed_attempt_moved_is_still_told_with_what_it_held
     assert found["problem"] is None
     operation = await broker.call("GET", f"/v1/operations/{second['operation_id']}")
     assert (operation["attempts"], operation["result"]["targets"]) == (2, second["targets"])
+
+
+async def test_a_tag_that_others_moved_between_two_attempts_is_told_with_what_they_had_put(
+    broker: Broker, registry: RegistryDouble, draft: Json
+) -> None:
+    await broker.push(draft["id"])
+    theirs = make_image(seed="theirs")
+    busy = Meanwhile(503, happens=lambda: plant(registry, "app", "1", theirs))
+    registry.misbehave(busy, method="PUT", path="/manifests/1$", times=TRIES)
+    await broker.call("DELETE", f"/v1/lists/{draft['id']}/entries/{draft['entries'][0]['id']}")
+    second = await broker.push(draft["id"], allow_shrink=True)
+    told = {target["reference"]: target["previous_digest"] for target in second["targets"]}
+    assert told == {f"{registry.host}/app:1": theirs.digest, f"{registry.host}/app:latest": draft["digest"]}
 
 
 async def test_a_tag_that_did_not_exist_before_the_first_attempt_replaced_nothing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -240,14 +241,19 @@ async def test_nothing_is_asked_about_a_tag_that_holds_nothing(
     assert [each.path for each in reads] == ["/v2/app/manifests/1"]
 
 
-async def test_a_tag_is_one_however_its_registry_is_spelled(broker: Broker) -> None:
+@pytest.mark.parametrize("spelled", [(str.upper, str), (str, str.upper)])
+async def test_a_tag_is_one_however_its_registry_is_spelled(
+    broker: Broker, spelled: tuple[Callable[[str], str], ...]
+) -> None:
     """`LOCALHOST:1` is `localhost:1`: an older run finds out that a newer one has pushed."""
     async with RegistryDouble(name="localhost") as registry:
         older, newer = [
             await broker.create(
                 f"{host}/app:1", *shelve(registry, "linux/amd64", tag=name, seed=name), session=name
             )
-            for name, host in (("older", registry.host.upper()), ("newer", registry.host))
+            for name, host in zip(
+                ("older", "newer"), (spell(registry.host) for spell in spelled), strict=True
+            )
         ]
         await broker.push(newer["id"])
         told = await broker.push(older["id"], status=409)

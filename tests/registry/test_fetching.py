@@ -37,6 +37,7 @@ from tests.support.registry import (
     FlippedByte,
     Gzipped,
     Html,
+    Meanwhile,
     OtherBody,
     Oversize,
     Redirect,
@@ -607,6 +608,17 @@ async def test_a_connection_that_is_not_made_in_time_is_tried_again() -> None:
     ):
         assert await client.head_manifest(reference_at(double, "app:1"), INSECURE) is None
     assert set(asked) == {"localhost"}
+
+
+async def test_the_time_that_answers_take_is_time_of_the_call(registry: RegistryDouble) -> None:
+    """Not only the waits between them are: a call has its time, however it is spent."""
+    clock = Clock()
+    busy = Meanwhile(503, happens=lambda: clock.pass_by(QUICK.call_seconds * 0.6))
+    registry.misbehave(busy, path="/manifests/", times=None)
+    async with RegistryClient(LOOPBACK, limits=replace(QUICK, attempts=9), now=clock) as client:
+        with pytest.raises(errors.RegistryUnavailable):
+            await client.fetch_manifest(reference_at(registry, "app:1"), INSECURE)
+    assert len(registry.received(path="/manifests/")) == 2
 
 
 async def fetch_behind(front: RegistryDouble, *listed: str, auth: Access = INSECURE) -> FetchedManifest:

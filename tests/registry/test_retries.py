@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -73,6 +74,15 @@ def test_all_who_were_told_the_same_come_back_at_different_times() -> None:
     assert all(wait is not None and 10 <= wait < 11 for wait in waits)
 
 
+def test_waits_double_up_to_the_longest() -> None:
+    limits = replace(LIMITS, attempts=9, longest_backoff_seconds=3.0)
+    waits = [
+        plan_retry(Outcome(True), attempt=attempt, spent=0, jitter=0.0, limits=limits)
+        for attempt in range(1, 7)
+    ]
+    assert waits == [0.125, 0.25, 0.5, 1.0, 1.5, 1.5]
+
+
 def test_waits_grow_and_differ() -> None:
     def wait(attempt: int, jitter: float) -> float:
         found = plan_retry(Outcome(True), attempt=attempt, spent=0, jitter=jitter, limits=LIMITS)
@@ -127,6 +137,11 @@ def test_a_wait_that_is_only_in_the_words_counts_too() -> None:
 def test_any_text_is_read_without_failing(header: str, text: str) -> None:
     wait = parse_retry_after(header, text)
     assert wait is None or 0 <= wait <= 300
+
+
+@pytest.mark.parametrize("zone", [" GMT", " +0000", " -0000", ""])
+def test_a_date_without_a_zone_is_meant_as_gmt(zone: str) -> None:
+    assert parse_retry_after(f"Sun, 01 Nov 2026 12:00:30{zone}", now=NOW) == 30.0
 
 
 def test_a_date_that_no_calendar_has_is_no_wait() -> None:

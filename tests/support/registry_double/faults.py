@@ -7,7 +7,7 @@ import gzip
 import json
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
@@ -65,6 +65,17 @@ class Status(Fault):
 
     def spoil(self, answer: Answer, exchange: Exchange) -> Answer:
         return Answer(self.code, self.headers, self.body) if self.takes_effect else answer
+
+
+@dataclass(frozen=True, slots=True)
+class Meanwhile(Status):
+    """A status, before which something else happens: others push, or time passes."""
+
+    happens: Callable[[], object] = lambda: None
+
+    async def instead(self, exchange: Exchange) -> Answer | None:
+        self.happens()
+        return await Status.instead(self, exchange)
 
 
 @dataclass(frozen=True, slots=True)
