@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from multidict import CIMultiDict
 
 from app import errors
 from app.registry.client import Access, AccessPolicy, Credential, Keychain, RegistryClient
@@ -252,6 +253,18 @@ async def test_basic_is_answered_with_the_password() -> None:
         await client.fetch_manifest(reference_at(double, "app:1"), signed_in(double.host, USER))
         sent = double.received(path="/manifests/")[0].headers["Authorization"]
         assert base64.b64decode(sent.removeprefix("Basic ")).decode() == "user:canary-5ecret"
+
+
+async def test_a_challenge_may_stand_in_any_of_several_headers() -> None:
+    """As servers send them that offer several ways, each in a line of its own."""
+    async with bearer() as double, RegistryClient(LOOPBACK, limits=QUICK) as client:
+        plant(double, "app", "1", IMAGE)
+        assert double.authority is not None
+        ways = ["Negotiate", double.authority.challenge([]), 'Basic realm="x"']
+        several = CIMultiDict(("WWW-Authenticate", way) for way in ways)
+        double.misbehave(Status(401, headers=several), path="^/v2/$")
+        await client.fetch_manifest(reference_at(double, "app:1"), signed_in(double.host, USER))
+        assert [r.path for r in double.journal] == ["/v2/", "/token", "/v2/app/manifests/1"]
 
 
 # --- token services elsewhere ---

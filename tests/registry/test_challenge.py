@@ -36,7 +36,9 @@ def test_several_challenges_are_read_from_one_header_and_from_several() -> None:
 def test_bearer_is_chosen_before_basic_and_basic_before_nothing() -> None:
     basic = Challenge("basic", {"realm": "x"})
     assert choose_challenge([basic, BEARER]) == BEARER
-    assert choose_challenge([Challenge("bearer"), basic]) == basic
+    for nowhere in ({}, {"realm": ""}):
+        assert choose_challenge([Challenge("bearer", nowhere), basic]) == basic
+        assert choose_challenge([Challenge("bearer", nowhere)]) is None
     assert choose_challenge([Challenge("negotiate")]) is None
 
 

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from tests.support.registry_double import blobs, listings, manifests, uploads
 from tests.support.registry_double.auth import Authority, Mode, Need, needs
@@ -208,7 +209,9 @@ class RegistryDouble:
         self.log.enter(exchange.received)
         try:
             answer = await self._answer(exchange)
-            headers = {"Docker-Distribution-Api-Version": "registry/2.0", **answer.headers}
+            # A header may be there several times.
+            headers = CIMultiDict(answer.headers)
+            headers.setdefault("Docker-Distribution-Api-Version", "registry/2.0")
             if answer.says_status:
                 exchange.received.status = answer.status
             return await answer.send(exchange, Answer(answer.status, headers, answer.body, answer.send))
