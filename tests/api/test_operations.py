@@ -313,6 +313,28 @@ async def test_the_same_key_with_another_request_is_refused(broker: Broker, regi
     assert again.text == first.text
 
 
+@pytest.mark.parametrize("what", ["entries", "refresh", "plan", "push", "restore", "inspections"])
+async def test_whatever_starts_an_operation_starts_one_under_its_key(
+    broker: Broker, registry: RegistryDouble, what: str
+) -> None:
+    sources = shelve(registry, "linux/amd64", "linux/arm64")
+    draft = await broker.create(f"{registry.host}/app:1", sources[0])
+    pushed = await broker.push(draft["id"])
+    path, body = {
+        "entries": (f"/v1/lists/{draft['id']}/entries", {"sources": sources[1:]}),
+        "restore": (f"/v1/pushes/{pushed['id']}/restore", {}),
+        "inspections": ("/v1/inspections", {"references": sources}),
+    }.get(what, (f"/v1/lists/{draft['id']}/{what}", {}))
+    before = len((await broker.call("GET", "/v1/operations"))["items"])
+    replies = [
+        await broker.client.post(path, json={"insecure": True, **body}, headers={"Idempotency-Key": "once"})
+        for _ in range(2)
+    ]
+    assert [reply.status_code for reply in replies] == [200, 200]
+    assert replies[0].text == replies[1].text
+    assert len((await broker.call("GET", "/v1/operations"))["items"]) == before + 1
+
+
 async def test_a_failure_is_repeated_under_its_key(broker: Broker, registry: RegistryDouble) -> None:
     body = {"reference": f"{registry.host}/app:1", "sources": [f"{registry.host}/no:1"], "insecure": True}
     told = [

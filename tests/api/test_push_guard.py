@@ -141,18 +141,71 @@ async def test_a_tag_that_holds_an_index_of_indexes_keeps_their_platforms(
     assert told["platforms"] == ["linux/s390x"]
 
 
+async def test_what_an_index_lists_itself_is_chosen_before_what_an_index_in_it_lists(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    image, inner = (make_image_for("linux/amd64", seed=seed) for seed in ("itself", "inner"))
+    put(registry, "app", make_index([make_index([inner]), image]))
+    pushed = await broker.push((await run(broker, registry, "one"))["id"])
+    (changed,) = pushed["targets"][0]["difference"]["changed"]
+    assert changed["from"] == image.digest
+
+
 async def test_a_further_tag_stays_with_the_newer_run(broker: Broker, registry: RegistryDouble) -> None:
+    sources = shelve(registry, "linux/amd64", seed="older")
+    older = await broker.create(f"{registry.host}/app:latest", *sources, session="0")
     sources = shelve(registry, "linux/amd64", seed="old")
     old = await broker.create(f"{registry.host}/app:1.0", *sources, session="a", tags=["latest"])
-    sources = shelve(registry, "linux/amd64", seed="new")
+    sources = shelve(registry, "linux/amd64", "linux/arm64", seed="new")
     new = await broker.create(f"{registry.host}/app:2.0", *sources, session="b", tags=["latest"])
-    await broker.push(new["id"])
+    newest = await broker.push(new["id"])
+    # That it has less than what stays where it is takes nothing from anybody.
     pushed = await broker.push(old["id"])
     assert {target["reference"]: target["action"] for target in pushed["targets"]} == {
         f"{registry.host}/app:1.0": "moved",
         f"{registry.host}/app:latest": "left",
     }
     assert registry.tags("app") == {"1.0": old["digest"], "2.0": new["digest"], "latest": new["digest"]}
+    told = await broker.push(older["id"], status=409)
+    assert (told["push_id"], told["digest"]) == (newest["id"], new["digest"])
+
+
+async def test_a_list_whose_own_tag_a_newer_run_has_moves_no_other_either(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    older, newer = await run(broker, registry, "older", tags=["extra"]), await run(broker, registry, "newer")
+    await broker.push(newer["id"])
+    await broker.push(older["id"], status=409)
+    assert registry.tags("app") == {"1": newer["digest"]}
+
+
+async def test_a_list_of_no_tag_of_its_own_is_superseded_where_newer_runs_have_all_its_tags(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    """It would come to nothing, which is no success."""
+    name = f"{registry.host}/app@sha256:{'0' * 64}"
+    older, newer = [
+        await broker.create(
+            name, *shelve(registry, "linux/amd64", seed=seed, tag=seed), session=seed, tags=["latest"]
+        )
+        for seed in ("older", "newer")
+    ]
+    await broker.push(newer["id"])
+    told = await broker.push(older["id"], status=409)
+    assert told["type"].endswith(":superseded")
+    assert registry.tags("app") == {"latest": newer["digest"]}
+
+
+async def test_a_run_that_corrects_its_number_may_push_its_own_list_again(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    draft = await run(broker, registry, "one", run_number=110)
+    await broker.push(draft["id"])
+    await broker.call(
+        "PATCH", f"/v1/lists/{draft['id']}", {"run_number": 11, "annotations": {"again": "yes"}}
+    )
+    again = await broker.push(draft["id"])
+    assert registry.tags("app") == {"1": again["digest"]}
 
 
 async def test_a_push_that_moved_some_of_its_tags_counts_for_those(

@@ -191,6 +191,59 @@ async def test_if_digest_moves_only_from_where_the_caller_saw_it(
     assert held(registry) == second["digest"]
 
 
+async def test_a_condition_is_held_against_what_the_tag_holds_at_the_end(
+    broker: Broker, registry: RegistryDouble, draft: Any
+) -> None:
+    """Whatever the tag was when the push began: others may move it while images are on their way."""
+    plant(registry, "app", "1", before := make_image_for("linux/amd64", seed="before"))
+    hold = Hold()
+    registry.misbehave(
+        hold, method="PUT", path=f"/app/manifests/{draft['entries'][0]['descriptor']['digest']}"
+    )
+    body = {"insecure": True, "if_digest": before.digest}
+    asked = await broker.call(
+        "POST", f"/v1/lists/{draft['id']}/push", body, status=202, Prefer="respond-async"
+    )
+    await arrival(hold)
+    plant(registry, "app", "1", theirs := make_image_for("linux/amd64", seed="theirs"))
+    hold.gate.set()
+    ended = await broker.ended(asked["id"])
+    assert ended["problem"]["type"].endswith(":tag-moved")
+    assert held(registry) == theirs.digest
+
+
+async def test_a_list_that_changed_while_it_was_pushed_is_not_purged(
+    broker: Broker, registry: RegistryDouble, draft: Any
+) -> None:
+    hold = Hold()
+    registry.misbehave(hold, method="PUT", path="/manifests/1$")
+    body = {"insecure": True, "purge": True}
+    asked = await broker.call(
+        "POST", f"/v1/lists/{draft['id']}/push", body, status=202, Prefer="respond-async"
+    )
+    await arrival(hold)
+    await broker.call("DELETE", f"/v1/lists/{draft['id']}/entries/{draft['entries'][0]['id']}")
+    hold.gate.set()
+    assert (await broker.ended(asked["id"]))["state"] == "succeeded"
+    kept = await broker.call("GET", f"/v1/lists/{draft['id']}")
+    assert (kept["state"], len(kept["entries"])) == ("open", 1)
+
+
+async def test_the_bytes_that_are_put_are_those_that_were_stored_whatever_is_in_them(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    """Go writes some characters in a way of its own, which no other serialisation gives back."""
+    odd = {"title": "<a> & \u2028 \x7f é 😀"}
+    made = await broker.create(
+        f"{registry.host}/app:1", *shelve(registry, "linux/amd64"), annotations=odd, format="oci"
+    )
+    shown = await broker.client.get(f"/v1/lists/{made['id']}/index")
+    await broker.push(made["id"])
+    _, raw = registry.get_manifest("app", "1")
+    assert raw == shown.content
+    assert b"\\u003ca\\u003e \\u0026 \\u2028" in raw
+
+
 async def test_a_push_is_what_the_list_was_when_it_was_asked_for(
     broker: Broker, registry: RegistryDouble, draft: Any
 ) -> None:

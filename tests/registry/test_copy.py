@@ -51,6 +51,7 @@ from tests.support.registry import (
     Truncated,
     UploadLocation,
     WithoutHeader,
+    WrongDigestHeader,
 )
 
 AMD64 = make_image(architecture="amd64", seed="copy")
@@ -579,6 +580,19 @@ async def test_an_immutable_tag_that_holds_something_else_is_told_apart() -> Non
             )
         assert not caught.value.retryable
         assert double.tags("app")["1"] == AMD64.digest
+
+
+async def test_a_registry_that_says_it_stored_something_else_is_not_believed(
+    registry: RegistryDouble,
+) -> None:
+    """Children are not read back: what the registry says of them is all that is known."""
+    plant(registry, "src", "1", AMD64)
+    registry.misbehave(WrongDigestHeader(), method="PUT", path=f"/manifests/{AMD64.digest}")
+    target, children = target_at(registry, "app", [AMD64]), [child_at(registry, "src", AMD64)]
+    async with connect() as client:
+        with pytest.raises(errors.PushNotVerified, match=AMD64.digest):
+            await push_one(client, target, children, INSECURE)
+    assert not registry.tags("app")
 
 
 async def test_blobs_that_a_registry_does_not_know_yet_are_waited_for(registry: RegistryDouble) -> None:
