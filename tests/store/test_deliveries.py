@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
-from app.errors import DeliveryFailed
+from app.errors import DeliveryFailed, DeliveryNotFound
 from app.lists.events import EventKind
 from app.operations.states import Kind
 from app.registry.client import AccessPolicy, RegistryClient
@@ -71,6 +71,17 @@ async def test_operations_that_brought_something_long_ago_are_forgotten(
         left = (await tx.execute(text("SELECT id FROM operations"))).scalars().all()
     assert set(left) == {young.operation_id, waiting.operation_id, other.id}
     assert set(await page(database, hook)) == {old.id, young.id, waiting.id}
+
+
+async def test_a_delivery_is_found_under_its_own_webhook_alone(database: Database, project_id: UUID) -> None:
+    hook, other = await hook_of(database, project_id), await hook_of(database, project_id)
+    delivery = await begun(database, hook)
+    async with database.transaction() as tx:
+        assert await deliveries.get_delivery(tx, project_id, hook.id, delivery.id) == delivery
+        with pytest.raises(DeliveryNotFound):
+            await deliveries.get_delivery(tx, project_id, other.id, delivery.id)
+        with pytest.raises(DeliveryNotFound):
+            await deliveries.get_delivery(tx, other.id, hook.id, delivery.id)
 
 
 async def test_deliveries_go_with_their_events_and_with_their_webhook(

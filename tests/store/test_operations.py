@@ -5,12 +5,14 @@ from __future__ import annotations
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import func, update
 
 from app.errors import OperationNotFound
 from app.operations.states import Kind, State
 from app.store import operation_changes
 from app.store import operations as store
 from app.store.database import Database
+from app.store.tables import operations
 from tests.support.queueing import enqueued, event_kinds, new_project, read
 
 
@@ -68,6 +70,21 @@ async def test_pages_go_from_the_newest_to_the_oldest_and_leave_none_out(
             seen += [operation.id for operation in page]
             before = (page[-1].created_at, page[-1].id)
     assert seen == accepted[::-1]
+
+
+async def test_pages_leave_none_out_of_what_was_accepted_at_one_moment(
+    database: Database, project_id: UUID
+) -> None:
+    accepted = {(await enqueued(database, project_id)).id for _ in range(7)}
+    seen: list[UUID] = []
+    before = None
+    async with database.transaction() as tx:
+        await tx.execute(update(operations).values(created_at=func.now()))
+        while page := await store.page(tx, project_id, before=before, limit=3):
+            seen += [operation.id for operation in page]
+            before = (page[-1].created_at, page[-1].id)
+    assert len(seen) == 7
+    assert set(seen) == accepted
 
 
 async def test_a_page_is_filtered_by_state_kind_and_list(database: Database, project_id: UUID) -> None:
