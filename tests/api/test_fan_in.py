@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.broker import Broker, problem
+from tests.support.broker import Broker, StartBroker, problem
 from tests.support.images import make_image
 from tests.support.registry import Hold, RegistryDouble, Status
 from tests.support.shelf import arrival, put, shelve
@@ -84,6 +84,87 @@ async def test_the_first_thing_heard_of_a_list_may_be_that_a_build_failed(
     assert (failed["state"], failed["revision"]) == ("failed", 1)
     found = await broker.call("GET", "/v1/lists?state=failed")
     assert [each["problem"]["status"] for each in found["items"]] == [409]
+
+
+async def held_push(broker: Broker, registry: RegistryDouble, sources: list[str]) -> tuple[Json, Hold]:
+    """A list that is complete, and the push that follows from it as it puts the first image."""
+    hold = Hold()
+    registry.misbehave(hold, method="PUT", path="/app/manifests/sha256:")
+    made = await broker.create(f"{registry.host}/app:1", *sources, **LEG)
+    await arrival(hold)
+    return made, hold
+
+
+async def test_a_list_that_is_to_have_another_tag_by_now_is_pushed_there_too(
+    broker: Broker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    """The push that was under way then does not make it pushed."""
+    hold = Hold()
+    registry.misbehave(hold, method="PUT", path="/manifests/1$")
+    made = await broker.create(f"{registry.host}/app:1", *sources)
+    asked = await broker.call(
+        "POST", f"/v1/lists/{made['id']}/push", {"insecure": True}, status=202, Prefer="respond-async"
+    )
+    await arrival(hold)
+    await broker.call("PATCH", f"/v1/lists/{made['id']}", {"tags": ["latest"]})
+    hold.gate.set()
+    assert (await broker.ended(asked["id"]))["state"] == "succeeded"
+    assert (await broker.call("GET", f"/v1/lists/{made['id']}"))["state"] == "open"
+
+
+async def test_a_list_that_waits_for_another_image_by_now_does_not_fail_with_its_push(
+    broker: Broker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    made, hold = await held_push(broker, registry, sources)
+    registry.misbehave(Status(403), method="PUT", path="/app/manifests/", times=None)
+    await broker.call("DELETE", f"/v1/lists/{made['id']}/entries/{made['entries'][0]['id']}")
+    hold.gate.set()
+    assert (await broker.ended(made["push_operation_id"]))["state"] == "failed"
+    found = await broker.call("GET", f"/v1/lists/{made['id']}")
+    assert (found["state"], found["problem"]) == ("open", None)
+
+
+async def test_a_list_that_is_removed_takes_back_no_push_that_followed_from_it(
+    broker: Broker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    made, hold = await held_push(broker, registry, sources)
+    await broker.call("DELETE", f"/v1/lists/{made['id']}", status=204)
+    hold.gate.set()
+    assert (await broker.ended(made["push_operation_id"]))["state"] == "succeeded"
+    assert registry.tags("app") == {"1": made["digest"]}
+
+
+async def test_insecure_may_be_said_by_any_leg(
+    broker: Broker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    """The push that follows from the last one needs it, whoever said it."""
+    body = {"reference": f"{registry.host}/app:1", **LEG}
+    await broker.call("POST", "/v1/lists", body, status=201)
+    for leg in ({"sources": sources, "insecure": True}, {"labels": {"last": "yes"}}):
+        made = await broker.call("POST", "/v1/lists", {**body, **leg}, status=201)
+    assert (await broker.ended(made["push_operation_id"]))["state"] == "succeeded"
+    assert registry.tags("app") == {"1": made["digest"]}
+
+
+async def test_of_two_that_create_one_list_at_the_same_time_the_second_is_refused(
+    start_broker: StartBroker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    """Neither was there when they were accepted."""
+    idle = await start_broker(worker=False)
+    body = {"reference": f"{registry.host}/app:1", "insecure": True}
+    asked = [
+        await idle.call(
+            "POST", "/v1/lists", {**body, "sources": [source]}, status=202, Prefer="respond-async"
+        )
+        for source in sources
+    ]
+    busy = await start_broker()
+    ended = [await busy.ended(each["id"]) for each in asked]
+    assert sorted(each["state"] for each in ended) == ["failed", "succeeded"]
+    (problem_,) = [each["problem"] for each in ended if each["problem"]]
+    assert problem_["type"].endswith(":list-exists")
+    (made,) = (await busy.call("GET", "/v1/lists"))["items"]
+    assert len(made["entries"]) == 1
 
 
 async def test_a_build_that_is_run_again_takes_its_failure_back(
