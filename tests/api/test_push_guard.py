@@ -266,12 +266,14 @@ async def test_a_tag_that_is_an_image_keeps_its_platform(broker: Broker, registr
     assert told["platforms"] == ["linux/s390x"]
 
 
-@pytest.mark.parametrize("what", ["no image", "gone"])
+@pytest.mark.parametrize("what", ["no image", "gone", "rubbish"])
 async def test_what_nobody_can_run_is_no_loss(broker: Broker, registry: RegistryDouble, what: str) -> None:
     plain = make_image(
         seed=what, extra={"artifactType": "application/x"} if what == "no image" else None, media="oci"
     )
     put(registry, "app", plain)
+    if what == "rubbish":
+        registry.add_manifest("app", "1", b'{"schemaVersion": 2}', plain.media_type)
     if what == "gone":
         registry.misbehave(
             Status.oci(404, "MANIFEST_UNKNOWN", "gone"), times=None, method="GET", path=plain.digest

@@ -6,11 +6,12 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import func, update
 
 from app.operations.states import Kind
-from app.services.attempts import Attempt
+from app.services.attempts import Attempt, conclude
 from app.store import queue
+from app.store.heads import load_heads
 from app.store.operation_changes import LostLease
 from app.store.operations import Operation
 from app.store.pushes import Push, get_push
@@ -60,4 +61,32 @@ async def test_a_push_that_another_worker_has_by_now_moves_no_tag_and_writes_not
     assert not registry.tag_puts
     push = await read_push(wired, attempt.operation)
     assert (push.state, push.previous, push.reached) == ("queued", {}, [])
+    await wired.database.dispose()
+
+
+async def test_what_a_lost_attempt_may_have_moved_counts_as_moved(
+    database_url: str, registry: RegistryDouble
+) -> None:
+    """It has not said how far it came, but that it was about to: older runs must find that out."""
+    wired, attempt, _ = await claim_push(database_url, registry)
+    reference = f"{registry.host}/app:1"
+    hold = Hold()
+    registry.misbehave(hold, method="PUT", path="/manifests/1$")
+    async with wired.client:
+        working = asyncio.create_task(wired.handlers[Kind.PUSH_LIST].perform(attempt))
+        await arrival(hold)
+        async with wired.database.transaction() as tx:
+            lost = {"lost": 99, "lease_until": func.now() - timedelta(seconds=1)}
+            await tx.execute(update(operations).values(attempt=operations.c.attempt + 1, **lost))
+        hold.gate.set()
+        with pytest.raises(LostLease):
+            await working
+    async with wired.database.transaction() as tx:
+        (buried,) = await queue.bury(tx)
+        await conclude(tx, wired.handlers, buried)
+    push = await read_push(wired, attempt.operation)
+    assert (push.state, push.reached) == ("failed", [])
+    async with wired.database.transaction() as tx:
+        heads = await load_heads(tx, buried.project_id, [reference])
+    assert heads[reference].push_id == push.id
     await wired.database.dispose()
