@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.broker import Broker, StartBroker, problem
 from tests.support.images import make_image, make_image_for, plant
-from tests.support.registry import Hold, MountDeclined, RegistryDouble
+from tests.support.registry import Hold, MountDeclined, RegistryDouble, Truncated
 from tests.support.shelf import arrival, put, shelve
 
 Json = dict[str, Any]
@@ -210,6 +210,16 @@ async def test_a_condition_is_held_against_what_the_tag_holds_at_the_end(
     ended = await broker.ended(asked["id"])
     assert ended["problem"]["type"].endswith(":tag-moved")
     assert held(registry) == theirs.digest
+
+
+async def test_a_tag_that_was_read_in_part_is_read_again_before_a_condition_is_held_against_it(
+    broker: Broker, registry: RegistryDouble, draft: Any
+) -> None:
+    """Where no length is said, a connection that broke looks like the end of a manifest."""
+    plant(registry, "app", "1", before := make_image_for("linux/amd64", seed="before"))
+    registry.misbehave(Truncated(with_length=False), method="GET", path="/app/manifests/1$")
+    await broker.push(draft["id"], if_digest=before.digest)
+    assert held(registry) == draft["digest"]
 
 
 async def test_a_list_that_changed_while_it_was_pushed_is_not_purged(

@@ -43,6 +43,7 @@ from tests.support.registry import (
     LostReply,
     MountDeclined,
     OtherBody,
+    OtherStatus,
     RegistryDouble,
     Reset,
     Rules,
@@ -580,6 +581,39 @@ async def test_an_immutable_tag_that_holds_something_else_is_told_apart() -> Non
             )
         assert not caught.value.retryable
         assert double.tags("app")["1"] == AMD64.digest
+
+
+async def test_a_child_of_which_the_registry_says_another_digest_is_put(registry: RegistryDouble) -> None:
+    """A cache that answers HEAD for something else has not got what was asked for."""
+    plant(registry, "app", None, AMD64)
+    registry.misbehave(WrongDigestHeader(), method="HEAD", path=f"/manifests/{AMD64.digest}")
+    async with connect() as client:
+        result = await push_one(
+            client, target_at(registry, "app", [AMD64]), [child_at(registry, "app", AMD64)], INSECURE
+        )
+    assert {each.action for each in result.manifests} == {ManifestAction.PUT}
+
+
+@pytest.mark.parametrize("status", [200, 202])
+async def test_a_manifest_may_be_taken_in_several_ways(registry: RegistryDouble, status: int) -> None:
+    plant(registry, "src", "1", AMD64)
+    registry.misbehave(OtherStatus(status), method="PUT", path="/manifests/", times=None)
+    target = target_at(registry, "app", [AMD64])
+    async with connect() as client:
+        await push_one(client, target, [child_at(registry, "src", AMD64)], INSECURE)
+    assert registry.tags("app")["1"] == str(target.index.digest)
+
+
+async def test_where_head_is_unknown_and_what_is_missing_forbidden_manifests_are_put(
+    registry: RegistryDouble,
+) -> None:
+    plant(registry, "src", "1", AMD64)
+    registry.misbehave(Status(405), method="HEAD", path="/manifests/", times=None)
+    registry.misbehave(Status.oci(403, "DENIED"), method="GET", path=f"/app/manifests/{AMD64.digest}")
+    target = target_at(registry, "app", [AMD64])
+    async with connect() as client:
+        await push_one(client, target, [child_at(registry, "src", AMD64)], INSECURE)
+    assert registry.tags("app")["1"] == str(target.index.digest)
 
 
 async def test_a_registry_that_says_it_stored_something_else_is_not_believed(

@@ -573,6 +573,16 @@ async def test_a_manifest_is_not_fetched_from_elsewhere(registry: RegistryDouble
         assert not elsewhere.journal
 
 
+async def test_a_head_that_speaks_of_something_else_is_no_answer(registry: RegistryDouble) -> None:
+    plant(registry, "app", "1", IMAGE)
+    registry.misbehave(WrongDigestHeader(), method="HEAD", path="/manifests/")
+    async with connect() as client:
+        found = await client.head_manifest(reference_at(registry, f"app@{IMAGE.digest}"), INSECURE)
+    assert found is not None
+    assert str(found.digest) == IMAGE.digest
+    assert [r.method for r in registry.received(path="/manifests/")] == ["HEAD", "GET"]
+
+
 async def test_foreign_layers_are_listed_and_never_followed(registry: RegistryDouble) -> None:
     image = make_image(foreign_layers=2)
     plant(registry, "app", "1", image)
