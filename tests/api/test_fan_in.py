@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.broker import Broker, StartBroker, problem
 from tests.support.images import make_image
+from tests.support.queueing import until
 from tests.support.registry import Hold, RegistryDouble, Status
 from tests.support.shelf import arrival, put, shelve
 
@@ -144,6 +145,53 @@ async def test_insecure_may_be_said_by_any_leg(
         made = await broker.call("POST", "/v1/lists", {**body, **leg}, status=201)
     assert (await broker.ended(made["push_operation_id"]))["state"] == "succeeded"
     assert registry.tags("app") == {"1": made["digest"]}
+
+
+async def test_what_one_leg_said_of_insecure_the_next_does_not_take_back(
+    broker: Broker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    body = {"reference": f"{registry.host}/app:1", **LEG}
+    wanted = {**body, "expected_platforms": [*BOTH, "linux/s390x"], "sources": sources, "insecure": True}
+    await broker.call("POST", "/v1/lists", wanted, status=201)
+    made = await broker.call("POST", "/v1/lists", body, status=201)
+    assert (await broker.ended(made["push_operation_id"]))["state"] == "succeeded"
+
+
+async def test_a_leg_that_says_nothing_new_makes_the_list_live_longer_and_changes_nothing(
+    broker: Broker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    said = {**LEG, "expected_platforms": [], "push_when_complete": False}
+    first = await broker.create(f"{registry.host}/app:1", sources[0], expires_in=100, **said)
+    again = await broker.create(f"{registry.host}/app:1", sources[0], expires_in=9000, **said)
+    assert again["revision"] == first["revision"]
+    found = await broker.call("GET", f"/v1/lists/{first['id']}")
+    assert found["expires_at"] == again["expires_at"] > first["expires_at"]
+    told = await broker.call("GET", "/v1/events/history")
+    assert [event["type"] for event in told["items"]] == ["list.created"]
+
+
+async def test_a_list_is_told_to_be_complete_once(
+    broker: Broker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    made = await broker.create(f"{registry.host}/app:1", *sources, **{**LEG, "push_when_complete": False})
+    for text in ("one", "two"):
+        await broker.call("PATCH", f"/v1/lists/{made['id']}", {"labels": {"again": text}})
+    told = await broker.call("GET", "/v1/events/history?type=list.completed")
+    assert [event["data"]["list_id"] for event in told["items"]] == [made["id"]]
+
+
+async def test_a_late_list_that_stays_open_is_looked_at_once(
+    broker: Broker, registry: RegistryDouble, sources: list[str]
+) -> None:
+    """It has all that it was to have in time, and nobody asked for a push."""
+    path = f"/v1/lists/{(await broker.create(f'{registry.host}/app:1', *sources, complete_in=1))['id']}"
+
+    async def is_looked_at() -> bool:
+        found = await broker.call("GET", path)
+        return bool(found["updated_at"] > found["complete_by"])
+
+    await until(is_looked_at)
+    assert len({(await broker.call("GET", path))["updated_at"] for _ in range(20)}) == 1
 
 
 async def test_of_two_that_create_one_list_at_the_same_time_the_second_is_refused(

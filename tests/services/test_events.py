@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -129,6 +129,24 @@ async def test_a_stream_tells_only_what_is_wanted(database: Database, events: Ev
     pushed = EventFilter(frozenset({PUSHED}))
     assert names(await follow(events, caller, 2, wanted=pushed)) == ["b", "c"]
     assert names(await follow(events, caller, 1, wanted=replace(pushed, session="2"))) == ["c"]
+
+
+async def test_who_follows_already_is_told_only_what_is_wanted(
+    database: Database, notifications: Notifications, caller: Caller
+) -> None:
+    """What is read for all who follow is chosen from as the database would."""
+    events, wanted_list, other_list = Events(database, notifications, poll=0.05), uuid4(), uuid4()
+    wanted = EventFilter(frozenset({CHANGED}), wanted_list, "1")
+    not_wanted = [(PUSHED, wanted_list, "1"), (CHANGED, other_list, "1"), (CHANGED, None, "1")]
+    not_wanted.append((CHANGED, wanted_list, "2"))
+    async with asyncio.timeout(PATIENCE_SECONDS), aclosing(events.stream(caller, 0, wanted)) as stream:
+        for name in ("a", "b", "c"):
+            async with database.transaction() as tx:
+                for kind, list_id, session in (*not_wanted, (CHANGED, wanted_list, "1")):
+                    data = {"name": name, "session": session}
+                    await events.record(tx, caller.project_id, kind, data, list_id=list_id)
+            found = await anext(stream)
+            assert (names([found]), found.kind, found.list_id) == ([name], CHANGED, wanted_list)
 
 
 async def test_a_new_stream_can_begin_with_what_comes_next(
