@@ -434,6 +434,21 @@ async def test_operations_of_one_key_run_in_order_one_at_a_time_across_workers(
     assert order == [operation.id for operation in operations]
 
 
+async def test_work_that_another_worker_has_by_now_is_stopped_at_the_next_beat(
+    database: Database, notifications: Notifications, project_id: UUID, work: Work
+) -> None:
+    """However long its lease would have lasted by the clock here."""
+    operation = await enqueued(database, project_id)
+    async with running(database, notifications, {PUSH: work.handler}, lease=HOUR):
+        await work.started.wait()
+        async with database.transaction() as tx:
+            await tx.execute(text("UPDATE operations SET attempt = attempt + 1, worker = 'other'"))
+        await until(lambda: work.interrupted == [1])
+    found = await read(database, operation)
+    assert (found.state, found.attempt) == (State.RUNNING, 2)
+    assert work.ended == []
+
+
 async def test_what_waited_for_a_key_begins_when_it_is_free_and_not_at_the_next_poll(
     database: Database, notifications: Notifications, project_id: UUID
 ) -> None:

@@ -104,9 +104,13 @@ def test_who_rotates_twice_takes_no_secret_before_its_time(secrets: Secrets, now
     assert Verifier(middle).verify(BODY, headers)
     with pytest.raises(WebhookVerificationError):
         Verifier(OLD).verify(BODY, headers)
-    for _ in range(6):
-        hook = again(secrets, hook, make_secret(), now)
-    assert len(secrets.headers(hook, "message-1", BODY, now)["webhook-signature"].split(" ")) == 5
+    made = [make_secret() for _ in range(6)]
+    for secret in made:
+        hook = again(secrets, hook, secret, now)
+    headers = secrets.headers(hook, "message-1", BODY, now)
+    # The newest comes first, for receivers that look at one alone.
+    signatures = headers["webhook-signature"].split(" ")
+    assert signatures == [Verifier(secret).sign("message-1", now, BODY.decode()) for secret in made[:0:-1]]
 
 
 @pytest.mark.parametrize("seal", [Seal(b"j" * 32), Seal(KEY)], ids=["another key", "the same key"])
