@@ -331,7 +331,9 @@ async def test_if_match_lets_only_those_change_who_saw_the_newest(
             problem(reply, 412, "revision-changed")
     assert (await broker.call("GET", path))["labels"] == {"a": "1"}
     newest = (await broker.client.get(path)).headers["ETag"]
-    await broker.call("POST", f"{path}/plan", {"insecure": True}, If_Match=newest)
+    # Weak tags match nothing (RFC 9110, section 13.1.1).
+    await broker.call("POST", f"{path}/plan", {"insecure": True}, status=412, If_Match=f"W/{newest}")
+    await broker.call("POST", f"{path}/plan", {"insecure": True}, If_Match=f'"unknown", {newest}')
     await broker.call("DELETE", path, status=204, If_Match="*")
 
 
@@ -396,9 +398,12 @@ async def test_listings_are_filtered(broker: Broker, registry: RegistryDouble) -
 async def test_pages_follow_each_other_by_cursor_and_by_link(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    made = [(await broker.create(f"{registry.host}/a:{n}", labels={"a": "b c"}))["id"] for n in range(5)]
+    for label in ({"a": "b c"}, {"d": "e"}):
+        await broker.create(f"{registry.host}/other:{next(iter(label))}", labels=label)
+    labels = {"a": "b c", "d": "e"}
+    made = [(await broker.create(f"{registry.host}/a:{n}", labels=labels))["id"] for n in range(5)]
     seen: list[str] = []
-    path: str | None = "/v1/lists?limit=2&label=a%3Db%20c"
+    path: str | None = "/v1/lists?limit=2&label=a%3Db%20c&label=d%3De"
     while path is not None:
         reply = await broker.client.get(path)
         seen += [each["id"] for each in reply.json()["items"]]

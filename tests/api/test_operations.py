@@ -305,6 +305,7 @@ async def test_the_same_key_with_another_request_is_refused(broker: Broker, regi
     assert first.status_code == 200
     others: list[tuple[str, Json]] = [
         (path, {"insecure": True, "purge": True}),
+        (path.replace("/push", "/refresh"), {"insecure": True}),
         ("/v1/inspections", {"references": ["a"]}),
     ]
     for where, body in others:

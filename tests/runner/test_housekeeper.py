@@ -12,13 +12,15 @@ from sqlalchemy import text
 from app.runner.housekeeper import Chore, Housekeeper
 from app.store import idempotency, operation_changes, operations
 from app.store.database import Database, Transaction
-from tests.support.queueing import PATIENCE_SECONDS, enqueued
+from tests.support.queueing import HOUR, PATIENCE_SECONDS, enqueued
 
 SOON = timedelta(milliseconds=10)
 
 
-async def keep_house(database: Database, chore: Chore, done: asyncio.Event) -> None:
-    task = asyncio.create_task(Housekeeper(database, [chore], interval=SOON).run())
+async def keep_house(
+    database: Database, chore: Chore, done: asyncio.Event, interval: timedelta = SOON
+) -> None:
+    task = asyncio.create_task(Housekeeper(database, [chore], interval=interval).run())
     async with asyncio.timeout(PATIENCE_SECONDS):
         await done.wait()
     task.cancel()
@@ -97,3 +99,18 @@ async def test_a_chore_that_fails_is_tried_again_and_keeps_nothing_of_the_failur
     async with database.transaction() as tx:
         name = (await tx.execute(text("SELECT name FROM projects"))).scalar_one()
     assert name == f"round {rounds}"
+
+
+async def test_a_chore_of_which_there_is_more_goes_on_at_once(database: Database) -> None:
+    """Each time in a transaction of its own, and not an interval later."""
+    left, done = 3, asyncio.Event()
+
+    async def chore(_: Transaction) -> bool:
+        nonlocal left
+        left -= 1
+        if not left:
+            done.set()
+        return left > 0
+
+    await keep_house(database, chore, done, HOUR)
+    assert left == 0

@@ -434,6 +434,28 @@ async def test_operations_of_one_key_run_in_order_one_at_a_time_across_workers(
     assert order == [operation.id for operation in operations]
 
 
+async def test_no_more_of_one_registrys_operations_run_at_once_than_its_share(
+    database: Database, notifications: Notifications, project_id: UUID
+) -> None:
+    busy, most = 0, 0
+
+    async def perform(attempt: Attempt) -> None:
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        await asyncio.sleep(0.01)
+        busy -= 1
+        async with database.transaction() as tx:
+            await attempt.succeed(tx, {})
+
+    accepted = [await enqueued(database, project_id, registries=("slow.example",)) for _ in range(6)]
+    settings = {"concurrency": 8, "share": 1}
+    async with running(database, notifications, {PUSH: Handler(perform)}, **settings):
+        for operation in accepted:
+            assert (await ended(database, notifications, operation)).state is State.SUCCEEDED
+    assert most == 1
+
+
 async def test_work_that_another_worker_has_by_now_is_stopped_at_the_next_beat(
     database: Database, notifications: Notifications, project_id: UUID, work: Work
 ) -> None:
