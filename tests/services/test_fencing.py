@@ -51,7 +51,7 @@ async def test_a_push_that_another_worker_has_by_now_moves_no_tag_and_writes_not
     hold = Hold()
     registry.misbehave(hold, method="PUT", path=f"/manifests/{child}")
     async with wired.client:
-        working = asyncio.create_task(wired.handlers[Kind.PUSH_LIST].perform(attempt))
+        working = asyncio.ensure_future(wired.handlers[Kind.PUSH_LIST].perform(attempt))
         await arrival(hold)
         async with wired.database.transaction() as tx:
             await tx.execute(update(operations).values(attempt=operations.c.attempt + 1, worker="other"))
@@ -73,7 +73,7 @@ async def test_what_a_lost_attempt_may_have_moved_counts_as_moved(
     hold = Hold()
     registry.misbehave(hold, method="PUT", path="/manifests/1$")
     async with wired.client:
-        working = asyncio.create_task(wired.handlers[Kind.PUSH_LIST].perform(attempt))
+        working = asyncio.ensure_future(wired.handlers[Kind.PUSH_LIST].perform(attempt))
         await arrival(hold)
         async with wired.database.transaction() as tx:
             lost = {"lost": 99, "lease_until": func.now() - timedelta(seconds=1)}
