@@ -28,6 +28,8 @@ async def test_every_call_under_v1_wants_a_token(broker: Broker, method: str, pa
     async with broker.client_with(None) as client:
         reply = await client.request(method, path + query, json=body)
     problem(reply, 401, "unauthenticated")
+    # RFC 9110, section 15.5.2: a 401 says how to do better.
+    assert reply.headers["WWW-Authenticate"].startswith("Bearer ")
 
 
 def _example(method: str, path: str) -> object:
