@@ -67,9 +67,11 @@ class ImageManifest:
 
     @property
     def copyable_blobs(self) -> tuple[Descriptor, ...]:
-        """Without foreign layers: those stay where their owner serves them."""
+        """Without foreign layers that their owner serves elsewhere; without `urls` they are where all are."""
         blobs = (self.config, *self.layers)
-        return _distinct(blob for blob in blobs if not media_types.is_foreign_layer(blob.media_type))
+        return _distinct(
+            blob for blob in blobs if not (media_types.is_foreign_layer(blob.media_type) and blob.urls)
+        )
 
     @property
     def is_artifact(self) -> bool:

@@ -11,19 +11,30 @@ from app.registry.limits import Limits
 
 __all__ = ["Outcome", "is_passing", "parse_retry_after", "plan_retry"]
 
-# 408 and 425 ask for it, 429 and 503 say when, 499 and 522 come from proxies; a 500 is given its chances too.
-_PASSING = frozenset({408, 425, 429, 499, 500, 502, 503, 504, 522})
+# 408 and 425 ask for it, 429 says when, 499 comes from proxies. Of a server's own errors those are final that
+# say what it can't do at all: not implemented, HTTP version, network authentication.
+_PASSING = frozenset({408, 425, 429, 499, *range(500, 600)} - {501, 505, 511})
 _LONGEST_WAIT = 300.0
 _UNITS = {"m": 60.0, "min": 60.0, "mins": 60.0, "minute": 60.0, "minutes": 60.0}
 _UNITS |= dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0)
 _UNITS |= dict.fromkeys(("ms", "millisecond", "milliseconds"), 0.001)
+# Both signs for micro that Unicode has, and as JSON escapes them: GHCR names its shortest waits so.
+_MICROS = ("us", "µs", "μs", "\\u00b5s", "\\u03bcs", "microsecond", "microseconds")
+_UNITS |= dict.fromkeys(_MICROS, 1e-6)
+_UNITS |= dict.fromkeys(("ns", "nanosecond", "nanoseconds"), 1e-9)
 _UNITS |= dict.fromkeys(("h", "hour", "hours"), 3600.0)
-_AMOUNT = rf"([0-9]{{1,9}}(?:\.[0-9]{{1,9}})?)\s*({'|'.join(_UNITS)})?"
+_NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
+_UNIT = "|".join(map(re.escape, sorted(_UNITS, key=len, reverse=True)))
+# Go writes durations as 1m12.5s.
+_AMOUNT = rf"((?:{_NUMBER}\s*(?:{_UNIT})\s*)+|{_NUMBER})"
 _SECONDS = re.compile(rf"\s*{_AMOUNT}\s*", re.ASCII | re.IGNORECASE)
+# A number in a unit that is not known says nothing: taken for seconds, it would close the registry for long.
 _IN_TEXT = re.compile(
-    rf"(?:retry[-_ ]?after|(?:try again|retry) in)\\?[\"']?\s*[:=]?\s*\\?[\"']?{_AMOUNT}(?![0-9A-Za-z])",
+    rf"(?:retry[-_ ]?after|(?:try again|retry) in)\\?[\"']?\s*[:=]?\s*\\?[\"']?{_AMOUNT}"
+    r"(?:(?<=\s)|(?!\.?[0-9]|[^\s\\\"',;:.!?)\]}<]|\\u))",
     re.ASCII | re.IGNORECASE,
 )
+_PART = re.compile(rf"({_NUMBER})\s*({_UNIT})?", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +83,16 @@ def parse_retry_after(header: str | None, text: str = "", *, now: datetime | Non
         if seconds is not None:
             return min(seconds, _LONGEST_WAIT)
     found = _IN_TEXT.search(text)
-    return None if found is None else min(_scale(found[1], found[2]), _LONGEST_WAIT)
+    return None if found is None else min(_sum(found[1]), _LONGEST_WAIT)
 
 
 def _parse_seconds(text: str) -> float | None:
     found = _SECONDS.fullmatch(text)
-    return None if found is None else _scale(found[1], found[2])
+    return None if found is None else _sum(found[1])
 
 
-def _scale(number: str, unit: str | None) -> float:
-    return float(number) * _UNITS[(unit or "s").lower()]
+def _sum(amount: str) -> float:
+    return sum(float(number) * _UNITS[(unit or "s").lower()] for number, unit in _PART.findall(amount))
 
 
 def _parse_date(text: str, now: datetime) -> float | None:

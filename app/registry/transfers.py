@@ -25,7 +25,8 @@ __all__ = ["Transfer"]
 # Distribution says 201; GCR answers 204, others 200 and 202, which mean less.
 _UPLOADED, _PERHAPS_UPLOADED = frozenset({201, 204}), frozenset({200, 202})
 _BAD_REQUEST, _UNAUTHORIZED, _NOT_FOUND, _TOO_LARGE, _WRONG_RANGE = 400, 401, 404, 413, 416
-_NOT_IN_TIME = 504
+# 522 and 524 are what Cloudflare says of an origin that it could not wait for.
+_NOT_IN_TIME = frozenset({504, 522, 524})
 # An upload that the registry lost, or that is elsewhere than we think: it is found, or a new one is opened.
 _LOST = frozenset({_NOT_FOUND, _WRONG_RANGE})
 # An upload that still stands as it was, and of which the registry took nothing.
@@ -286,5 +287,5 @@ def _is_lost(answer: Answer) -> bool:
 def _is_late(trouble: Trouble) -> bool:
     """Whether we, or a proxy between, could not wait for the answer."""
     if isinstance(trouble, Answer):
-        return trouble.status == _NOT_IN_TIME
+        return trouble.status in _NOT_IN_TIME
     return isinstance(trouble, errors.RegistryTimeout)

@@ -115,9 +115,10 @@ class Door:
             async with budget.slot(request.subject) as began:
                 result = await self._try(request, self._limits.call_seconds - spent)
                 spent += self._now() - began
-            outcome = _outcome(result, request)
+            outcome, refusal = _outcome(result, request), None
             if isinstance(result, Answer):
-                budget.heard(_refusal(result, request), began)
+                refusal = _refusal(result, request)
+                budget.heard(refusal, began)
             wait = plan_retry(
                 outcome,
                 attempt=attempt,
@@ -126,7 +127,7 @@ class Door:
                 limits=self._limits,
             )
             if wait is None or wait > self._limits.patience_seconds:
-                return _settle(result, budget.pause)
+                return _settle(result, refusal, budget.pause)
             await asyncio.sleep(wait)
             attempt, spent = attempt + 1, spent + wait
 
@@ -295,10 +296,11 @@ def _asked_wait(answer: Answer) -> float | None:
     return parse_retry_after(answer.headers.get("Retry-After"), text)
 
 
-def _settle(result: Answer | errors.RegistryError, pause: float) -> Answer:
+def _settle(result: Answer | errors.RegistryError, refusal: Refusal | None, pause: float) -> Answer:
     if isinstance(result, errors.RegistryError):
         raise result
-    if result.status == _TOO_MANY and pause and "Retry-After" not in result.headers:
+    limits_rate = refusal is not None and refusal.is_rate_limit
+    if limits_rate and pause and "Retry-After" not in result.headers:
         # The registry did not say for how long; what its budget made of that is as good for who must wait.
         headers = CIMultiDict(result.headers, **{"Retry-After": f"{pause:.3f}"})
         return replace(result, headers=headers)

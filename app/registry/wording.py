@@ -7,7 +7,7 @@ import re
 __all__ = ["means_immutable", "means_rate_limit"]
 
 _RATE_LIMIT = re.compile(
-    r"(?i)\brate[ _-]?limit|\btoo[ _-]?many[ _-]?requests|\bthrottl|\babuse detection"
+    r"(?i)\brate[ _-]?limit|\brate exceeded|\btoo[ _-]?many[ _-]?requests|\bthrottl|\babuse detection"
     # Storage has quotas, too.
     r"|\bquota\b.{0,80}(\bper (second|minute|hour|day)\b|\brequests?\b)|\brequests?\b.{0,40}\bquota\b"
 )

@@ -163,8 +163,15 @@ def test_foreign_layers_are_blobs_that_are_not_copied(media_type: str) -> None:
     assert mt.is_foreign_layer(media_type)
 
 
+@pytest.mark.parametrize("media_type", sorted(mt.FOREIGN_LAYER_TYPES))
+def test_a_foreign_layer_that_is_served_nowhere_else_is_copied(media_type: str) -> None:
+    parsed = _image(image(layers=[_blob("a", media_type)]))
+    assert parsed.copyable_blobs == parsed.blobs
+
+
 def test_a_blob_that_is_foreign_in_one_place_only_is_copied() -> None:
-    parsed = _image(image(layers=[_blob("a", mt.DOCKER_FOREIGN_LAYER), _blob("a")]))
+    urls = {"urls": ["https://elsewhere.example/x"]}
+    parsed = _image(image(layers=[_blob("a", mt.DOCKER_FOREIGN_LAYER) | urls, _blob("a")]))
     assert [blob.digest.hex[0] for blob in parsed.copyable_blobs] == ["4", "a"]
 
 

@@ -252,10 +252,11 @@ async def test_a_pause_at_one_registry_is_none_at_another(registry: RegistryDoub
         await client.fetch_manifest(reference_at(other, "app:1"), INSECURE)
 
 
+@pytest.mark.parametrize("refusal", [Status(429), Status.oci(403, "DENIED", "secondary rate limit")])
 async def test_a_registry_that_limits_without_a_word_gets_a_pause_that_the_error_tells(
-    registry: RegistryDouble,
+    registry: RegistryDouble, refusal: Status
 ) -> None:
-    registry.misbehave(Status(429), method="GET", path="/manifests/", times=None)
+    registry.misbehave(refusal, method="GET", path="/manifests/", times=None)
     async with RegistryClient(LOOPBACK, limits=replace(QUICK, attempts=4)) as client:
         with pytest.raises(errors.RateLimited) as caught:
             await client.fetch_manifest(reference_at(registry, "app:1"), INSECURE)

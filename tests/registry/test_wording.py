@@ -17,6 +17,7 @@ from tests.support.registry import RegistryDouble, Status
 @pytest.mark.parametrize(
     "said",
     [
+        "Rate exceeded",
         "You have exceeded a secondary rate limit. Please wait a few minutes",
         "TOOMANYREQUESTS: slow down",
         "Too Many Requests (HAP429)",

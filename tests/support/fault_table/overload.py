@@ -64,6 +64,12 @@ RATE_LIMITS = [
     ),
     Case(
         "rate-limit",
+        "retry-after: 985.86\u00b5s in the message",
+        Act.PUSH,
+        limits_in_words(429, "retry-after: 985.86\u00b5s, allowed: 44000/minute"),
+    ),
+    Case(
+        "rate-limit",
         "403 with a secondary rate limit",
         Act.PUSH,
         limits_in_words(403, "You have exceeded a secondary rate limit"),
@@ -110,7 +116,7 @@ RATE_LIMITS = [
 FAILURES = [
     *(
         Case("5xx", f"{code} for a while", Act.PUSH, strikes(Status(code), "PUT", TAG))
-        for code in (500, 502, 503, 504, 499, 522)
+        for code in (500, 502, 503, 504, 499, 507, 520, 522, 524, 529)
     ),
     *(
         Case("5xx", f"{code} for a while to a look", Act.HEAD, strikes(Status(code), "HEAD", TAG))

@@ -8,7 +8,7 @@ ROWS: dict[str, str] = {
     # Rate limits and overload
     "rate-limit": "429 on a manifest PUT; Retry-After in any form, in the message only, or as a 403",
     "pull-limit": "GET of manifests is counted and HEAD is not; the abuse limit is another, plain 429",
-    "5xx": "500, 502, 503, 504, 499, 522; a 500 that never passes",
+    "5xx": "500, 502, 503, 504, 499, 52x; a 500 that never passes",
     "408": "408, and the same trouble again and again",
     # Ambiguous writes
     "lost-reply": "the PUT is done and its reply lost; 201 for a tag that is not kept",
