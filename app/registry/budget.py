@@ -11,7 +11,7 @@ import random
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from app import errors
@@ -83,6 +83,10 @@ class Budget:
         return self._room.size
 
     @property
+    def share(self) -> float:
+        return self.concurrency / self._limits.concurrency
+
+    @property
     def pause(self) -> float:
         """Seconds in which the registry wants no request."""
         return max(0.0, self._until - self._now())
@@ -93,14 +97,9 @@ class Budget:
         is_full = self.concurrency == self._limits.concurrency
         return is_full and self.rate is None and not self.pause and self._room.is_empty
 
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
+    def place(self) -> AbstractAsyncContextManager[None]:
         """One among the requests at once."""
-        await self._room.enter()
-        try:
-            yield
-        finally:
-            self._room.leave()
+        return self._room.place()
 
     async def wait_out(self, subject: Subject) -> None:
         """Until a pause is over; RateLimited, unasked, when that takes too long."""
@@ -193,6 +192,11 @@ class Bearing:
     def pause(self) -> float:
         """Seconds in which no request is wanted."""
         return max(budget.pause for budget in self._budgets)
+
+    @property
+    def share(self) -> float:
+        """How much it bears of the requests at once that it is given if it refuses none."""
+        return min(budget.share for budget in self._budgets)
 
     @asynccontextmanager
     async def slot(self, subject: Subject) -> AsyncIterator[float]:

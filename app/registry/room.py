@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 __all__ = ["Room"]
 
@@ -21,6 +23,14 @@ class Room:
     def is_empty(self) -> bool:
         """Whether nobody is in or waits to be."""
         return self._inside == 0
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        await self.enter()
+        try:
+            yield
+        finally:
+            self.leave()
 
     async def enter(self) -> None:
         self._inside += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 
 from app import errors
 from app.oci.descriptor import Descriptor
@@ -77,8 +77,7 @@ class Transfer:
     async def _try(self) -> Trouble | None:
         """None when the blob is there, else what came in between."""
         try:
-            base = (await self._target.endpoint()).base
-            async with self._target.services.door.upload_slot(base), asyncio.timeout(None) as deadline:
+            async with await self._slot(), asyncio.timeout(None) as deadline:
                 answer = await self._send(Pace(deadline, self._limits))
             is_success = await self._is_success(answer)
         except TimeoutError:
@@ -89,6 +88,11 @@ class Transfer:
             return answer
         self._sizes.note_end()
         return None
+
+    async def _slot(self) -> AbstractAsyncContextManager[None]:
+        target = self._target
+        base, account = (await target.endpoint()).base, await target.access.account_at(target.registry)
+        return target.services.door.upload_slot(base, target.registry, account)
 
     async def _send(self, pace: Pace) -> Answer:
         try:

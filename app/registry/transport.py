@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import (
+    AbstractAsyncContextManager,
     AbstractContextManager,
     AsyncExitStack,
     asynccontextmanager,
@@ -26,7 +28,8 @@ from app.registry.errors import FAILURES, Subject, is_rate_limit, translate, was
 from app.registry.limits import Limits
 from app.registry.policy import AccessPolicy
 from app.registry.retries import Outcome, is_passing, parse_retry_after, plan_retry
-from app.registry.rooms import Room
+from app.registry.room import Room
+from app.registry.rooms import Room as Memory
 from app.registry.urls import Url
 
 __all__ = ["Answer", "Door", "Queueing", "Request", "read_start"]
@@ -56,7 +59,7 @@ class Request:
     content: bytes | None = field(default=None, repr=False)
     limit: int = 64 * 1024
     is_raw: bool = False
-    room: Room | None = field(default=None, repr=False)
+    room: Memory | None = field(default=None, repr=False)
     """Where a body that may be large is kept while it is read and understood."""
 
     @property
@@ -131,13 +134,17 @@ class Door:
             await asyncio.sleep(wait)
             attempt, spent = attempt + 1, spent + wait
 
-    def upload_slot(self, url: Url) -> asyncio.Semaphore:
+    def upload_slot(
+        self, url: Url, registry: str, account: str | None = None
+    ) -> AbstractAsyncContextManager[None]:
         """What is held while a blob is sent there, from before its source is opened.
+
+        They become fewer with the requests at once that the registry bears: some refuse the fifth upload.
 
         Who holds one waits for a download, and who has that for single requests, which wait for neither:
         copies in opposite directions can't block each other, and long ones don't keep small requests waiting.
         """
-        return self._uploads.of(url.authority)
+        return self._uploads.of(url.authority, self._budgets.at(registry, account)).place()
 
     async def send(
         self, request: Request, body: AsyncIterator[bytes] | bytes, queueing: Queueing = nullcontext
@@ -162,7 +169,7 @@ class Door:
         """
         self._admit(request)
         budget = self._budgets.at(request.subject.registry, request.account)
-        async with _entered(self._downloads.of(request.url.authority), queueing):
+        async with _entered(self._downloads.of(request.url.authority, budget), queueing):
             with queueing():
                 sent = await budget.admit(request.subject)
             with _translated(request):
@@ -245,27 +252,28 @@ class Door:
 
 
 class _Gates:
-    """A gate per host for single requests; a gate lasts as long as someone is at it."""
+    """A gate per host for blobs; a gate lasts as long as someone is at it."""
 
     def __init__(self, width: int) -> None:
         self._width = width
-        self._gates: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._gates: WeakValueDictionary[str, Room] = WeakValueDictionary()
 
-    def of(self, host: str) -> asyncio.Semaphore:
+    def of(self, host: str, budget: Bearing) -> Room:
         gate = self._gates.get(host)
         if gate is None:
-            gate = self._gates[host] = asyncio.Semaphore(self._width)
+            gate = self._gates[host] = Room(self._width)
+        gate.resize(math.ceil(self._width * budget.share))
         return gate
 
 
 @asynccontextmanager
-async def _entered(gate: asyncio.Semaphore, queueing: Queueing) -> AsyncIterator[None]:
+async def _entered(gate: Room, queueing: Queueing) -> AsyncIterator[None]:
     with queueing():
-        await gate.acquire()
+        await gate.enter()
     try:
         yield
     finally:
-        gate.release()
+        gate.leave()
 
 
 @contextmanager
