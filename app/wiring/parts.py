@@ -40,8 +40,11 @@ from app.store.database import Database
 from app.store.notifications import Notifications
 from app.wiring.operators import read_keychain, read_trusts
 
+# A push outlasts the restart of a registry, or of what is before it: a minute and more.
+PATIENT = RetryPolicy(max_attempts=10, base=1.0)
+
 # For calls that someone waits for: rather an answer soon than success late, and no pause that is longer than
-# callers wait by default. A push is worth more patience.
+# callers wait by default.
 PROMPT = RetryPolicy(max_attempts=3, base=0.25, cap=2.0, longest_park=10.0)
 
 # A receiver that is away is tried for days, until the deadline of its delivery: soon at first, then rarely.
@@ -79,14 +82,15 @@ def wire(
     settings: Settings,
     url: str,
     *,
+    push: RetryPolicy = PATIENT,
     prompt: RetryPolicy = PROMPT,
     delivery: RetryPolicy = DELIVERY,
     limits: Limits | None = None,
 ) -> Wired:
     """Construct everything once; nothing is connected yet.
 
-    `prompt` is how patient the operations are that callers wait for, `delivery` those that bring events;
-    `limits` are those of the registry client that are not settings.
+    `push` is how patient pushes are, `prompt` the operations that callers wait for, and `delivery` those that
+    bring events; `limits` are those of the registry client that are not settings.
     """
     database = Database(url, pool_size=settings.pool_size)
     notifications = Notifications(url)
@@ -104,7 +108,7 @@ def wire(
     deliveries = Deliveries(database, client, secrets)
     handlers = {
         **_asked(composer, planning, inspections, policy=prompt),
-        Kind.PUSH_LIST: Handler(pushes.perform, pushes.ended),
+        Kind.PUSH_LIST: Handler(pushes.perform, pushes.ended, policy=push),
         Kind.DELIVER: Handler(deliveries.perform, deliveries.ended, policy=delivery),
     }
     services = Services(

@@ -88,6 +88,7 @@ class Broker:
             wired = wire(
                 self.settings,
                 self._database_url(),
+                push=self._policy,
                 prompt=self._prompt,
                 delivery=self._delivery,
                 limits=self._limits,

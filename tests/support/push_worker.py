@@ -22,7 +22,7 @@ async def main() -> None:
     settings = Settings()
     assert settings.database_url is not None
     url = settings.database_url.get_secret_value()
-    wired = wire(settings, url, prompt=POLICY, delivery=POLICY, limits=QUICK)
+    wired = wire(settings, url, push=POLICY, prompt=POLICY, delivery=POLICY, limits=QUICK)
     async with running(settings, wired, POLICY, lease=LEASE):
         await end_with_parent(os.getppid())
 
