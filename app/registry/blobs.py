@@ -10,6 +10,7 @@ from enum import StrEnum
 from app import errors
 from app.oci.descriptor import Descriptor
 from app.oci.reference import Repository
+from app.registry.errors import is_rate_limit
 from app.registry.mounts import Standing
 from app.registry.repository import Remote
 from app.registry.retries import is_passing
@@ -140,7 +141,14 @@ async def _mount(
         # What came of another blob's mount may have taught better since this was planned.
         if _standing(holder, target) is Standing.REFUSES:
             continue
-        standing, opened = await _mount_from(holder, target, blob)
+        try:
+            standing, opened = await _mount_from(holder, target, blob)
+        except errors.RateLimited:
+            raise
+        except errors.BrokerError:
+            # A mount only saves work. Another might take as long to fail, so the blob is uploaded.
+            _note(Standing.REFUSES, holder, target, only_these=True)
+            break
         if upload is not None and (opened is not None or standing is Standing.MOUNTS):
             await upload.cancel()
         if standing is Standing.MOUNTS:
@@ -164,11 +172,14 @@ async def _mount_from(source: Repository, target: Remote, blob: Descriptor) -> t
         request = replace(request, url=with_query(request.url, query))
         answer = await target.call(request, scopes)
         status = answer.status
-        if is_passing(status):
+        if is_passing(status) or is_rate_limit(status, answer.body, target.subject()):
             raise upload_refusal(target, answer, f"the mount of {blob.digest} from {source.path}")
         upload = accepted_upload(target, request, answer) if status == _ACCEPTED else None
     standing = {_CREATED: Standing.MOUNTS, _ACCEPTED: Standing.DECLINES}.get(status, Standing.REFUSES)
-    target.services.mounts.note(
-        standing, target.registry, source.path, target.path, only_these=status in _ABOUT_THE_SOURCE
-    )
+    _note(standing, source, target, only_these=status in _ABOUT_THE_SOURCE)
     return standing, upload
+
+
+def _note(standing: Standing, source: Repository, target: Remote, *, only_these: bool) -> None:
+    memory = target.services.mounts
+    memory.note(standing, target.registry, source.path, target.path, only_these=only_these)

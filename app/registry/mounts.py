@@ -27,7 +27,8 @@ class MountMemory:
 
     def of(self, registry: str, source: str, target: str) -> Standing:
         """What to expect of a mount from one repository of a registry to another."""
-        for key in ((registry,), (registry, source, target)):
+        # Of two repositories it is never better than refusal that is kept: it goes before what others got.
+        for key in ((registry, source, target), (registry,)):
             until, standing = self._standings.get(key, (0.0, Standing.MOUNTS))
             if self._now() < until:
                 return standing
@@ -36,7 +37,10 @@ class MountMemory:
     def note(
         self, standing: Standing, registry: str, source: str, target: str, *, only_these: bool = False
     ) -> None:
-        """Keeps what a mount came to; `only_these` says it of the two repositories alone."""
+        """Keeps what a mount came to; `only_these` says it of the two repositories alone.
+
+        Mere trouble is a refusal to these: it says nothing of what the registry would do for others.
+        """
         now = self._now()
         self._standings = {key: kept for key, kept in self._standings.items() if kept[0] > now}
         if standing is Standing.MOUNTS:

@@ -27,8 +27,12 @@ from tests.support.fault_table.overload import UPLOAD
 from tests.support.registry import (
     Authority,
     ExpiredToken,
+    LostReply,
     MountDeclined,
+    OfMounts,
+    Reset,
     Rules,
+    Silence,
     Status,
     TokenDocument,
     Truncated,
@@ -218,6 +222,23 @@ MOUNTS = [
         strikes(Status(500), "POST", "/uploads/$", 1),
         None,
         lambda scene: scene.result.blobs.mounted == BLOBS,
+    ),
+    *(
+        Case("mount", does, Act.PUSH, always(OfMounts(fault)), None, copies, call_seconds=2.0)
+        for does, fault in (
+            ("mounts alone have trouble, for ever", Status(500)),
+            ("mounts alone are never answered", Silence()),
+            ("mounts alone break the connection", Reset()),
+            ("202 to a mount, and not where to", Status(202)),
+        )
+    ),
+    Case(
+        "mount",
+        "the reply to each mount is lost",
+        Act.PUSH,
+        always(OfMounts(LostReply())),
+        None,
+        lambda scene: scene.result.blobs.copied == 0,
     ),
     Case("mount", "another registry's path", Act.COPY, both(), None, mounts_were(0)),
 ]

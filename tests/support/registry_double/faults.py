@@ -171,6 +171,22 @@ class MountDeclined(Fault):
 
 
 @dataclass(frozen=True, slots=True)
+class OfMounts(Fault):
+    """Another fault, which strikes nothing but mounts."""
+
+    fault: Fault
+
+    def concerns(self, request: web.BaseRequest) -> bool:
+        return request.method == "POST" and "mount" in request.query and self.fault.concerns(request)
+
+    async def instead(self, exchange: Exchange) -> Answer | None:
+        return await self.fault.instead(exchange)
+
+    def spoil(self, answer: Answer, exchange: Exchange) -> Answer:
+        return self.fault.spoil(answer, exchange)
+
+
+@dataclass(frozen=True, slots=True)
 class Hold(Fault):
     """The request waits, having done nothing yet, until the test opens the gate."""
 
