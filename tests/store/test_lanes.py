@@ -17,7 +17,7 @@ from app.store.budgets import forget_old_budgets, learn, learnt_since
 from app.store.database import Database
 from app.store.operations import Operation
 from app.store.queue import Claimed, Lane
-from tests.support.queueing import enqueued, event_kinds, lapse, read
+from tests.support.queueing import enqueued, event_kinds, lapse, new_project, read
 
 LEASE = timedelta(seconds=60)
 MINUTE = timedelta(minutes=1)
@@ -229,3 +229,75 @@ async def test_deliveries_that_lost_their_worker_are_counted_too(
         async with database.transaction() as tx:
             taken = await queue.claim(tx, worker="two", limit=8, lease=LEASE, deliveries=deliveries)
         assert len(taken) == expected
+
+
+# --- projects ---
+
+
+async def test_who_has_much_queued_for_a_registry_leaves_places_to_the_others(
+    database: Database, project_id: UUID
+) -> None:
+    much = await many(database, project_id, 30, "a.example")
+    little = await many(database, await new_project(database), 3, "a.example")
+    assert ids(await claim(database, share=6)) == [each.id for each in (*much[:3], *little)]
+
+
+async def test_the_next_free_place_in_a_lane_goes_to_who_runs_fewest(
+    database: Database, project_id: UUID
+) -> None:
+    await many(database, project_id, 30, "a.example")
+    held = lanes(await claim(database, share=6))
+    first, _ = await many(database, await new_project(database), 2, "a.example")
+    assert ids(await claim(database, share=7, held=held)) == [first.id]
+
+
+async def test_a_project_that_asks_many_registries_leaves_room_to_the_others(
+    database: Database, project_id: UUID
+) -> None:
+    for nth in range(12):
+        await many(database, project_id, 1, f"{nth}.example")
+    little = await many(database, await new_project(database), 3, "a.example")
+    assert set(ids(await claim(database, limit=6))) > {each.id for each in little}
+
+
+async def test_the_next_free_place_of_a_worker_goes_to_who_runs_fewest(
+    database: Database, project_id: UUID
+) -> None:
+    for _ in range(8):
+        await enqueued(database, project_id)
+    await claim(database, limit=4)
+    (other,) = await many(database, await new_project(database), 1, "a.example")
+    assert ids(await claim(database, limit=1)) == [other.id]
+
+
+async def test_what_lost_its_worker_takes_no_turn_from_another_project(
+    database: Database, project_id: UUID
+) -> None:
+    (lost,) = await many(database, project_id, 1, "a.example")
+    await claim(database)
+    await lapse(database, lost)
+    await many(database, project_id, 5, "b.example")
+    (other,) = await many(database, await new_project(database), 1, "c.example")
+    assert ids(await claim(database, limit=2)) == [lost.id, other.id]
+
+
+async def test_what_is_more_urgent_goes_first_whoever_else_has_a_turn(
+    database: Database, project_id: UUID
+) -> None:
+    other = await new_project(database)
+    await enqueued(database, other, registries=("a.example",))
+    urgent = [await enqueued(database, project_id, registries=("a.example",), priority=-1) for _ in range(5)]
+    assert ids(await claim(database, share=4)) == [each.id for each in urgent[:4]]
+
+
+async def test_deliveries_of_a_project_leave_room_to_those_of_others(
+    database: Database, project_id: UUID
+) -> None:
+    for nth in range(8):
+        await enqueued(database, project_id, kind=Kind.DELIVER, registries=(f"{nth}.example",))
+    other = await enqueued(
+        database, await new_project(database), kind=Kind.DELIVER, registries=("b.example",)
+    )
+    async with database.transaction() as tx:
+        claimed = await queue.claim(tx, worker="one", limit=8, lease=LEASE, deliveries=3)
+    assert ids(claimed)[-1] == other.id
