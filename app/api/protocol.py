@@ -40,6 +40,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refused = False
         self._deadline: asyncio.TimerHandle | None = None
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        # From here, as uvicorn waits for ever for the first byte of a caller whom it has never answered.
+        self._await_head()
+
     def data_received(self, data: bytes) -> None:
         while data and not self._refused and not self.transport.is_closing():
             # Never more than the head may still have, so that one which ends in this piece was not too large.
@@ -69,12 +74,15 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._room <= 0:
             self._refuse()
         elif self._deadline is None:
-            self._deadline = self.loop.call_later(self.head_seconds, self._leave)
+            self._await_head()
+
+    def _await_head(self) -> None:
+        self._deadline = self.loop.call_later(self.head_seconds, self._leave)
 
     def _leave(self) -> None:
         if self._is_answering():
             # While an answer is under way we may not have read what the caller has sent meanwhile.
-            self._deadline = self.loop.call_later(self.head_seconds, self._leave)
+            self._await_head()
         else:
             self.transport.close()
 

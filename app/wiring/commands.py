@@ -10,6 +10,7 @@ from app.logs import configure_logging
 from app.settings import Settings
 from app.store.migrate import upgrade
 from app.store.tokens import Token
+from app.wiring.limits import raise_file_limit
 from app.wiring.parts import wire
 from app.wiring.running import asking, attending, build_runner, database_of, tokens_of
 from app.wiring.serving import Announce, keep_what_is_loaded, serve
@@ -18,6 +19,7 @@ from app.wiring.serving import Announce, keep_what_is_loaded, serve
 async def run_api_and_worker(settings: Settings, *, announce: Announce) -> None:
     """API and worker in one process; without a database of the operator's, on an embedded one."""
     configure_logging(settings.log_level, settings.log_format)
+    raise_file_limit()
     with database_of(settings) as url:
         await upgrade(url)
         await serve(settings, wire(settings, url), announce, with_worker=True)
@@ -26,6 +28,7 @@ async def run_api_and_worker(settings: Settings, *, announce: Announce) -> None:
 async def run_api(settings: Settings, *, announce: Announce) -> None:
     """The API alone; workers run elsewhere."""
     configure_logging(settings.log_level, settings.log_format)
+    raise_file_limit()
     with database_of(settings) as url:
         await serve(settings, wire(settings, url), announce, with_worker=False)
 
@@ -33,6 +36,7 @@ async def run_api(settings: Settings, *, announce: Announce) -> None:
 async def run_worker(settings: Settings) -> None:
     """Operations alone, until told to stop."""
     configure_logging(settings.log_level, settings.log_format)
+    raise_file_limit()
     with database_of(settings) as url:
         wired = wire(settings, url)
         runner = build_runner(settings, wired)

@@ -154,6 +154,21 @@ async def impatient(application: Application = answer) -> AsyncIterator[Streams]
         writer.close()
 
 
+async def test_a_caller_who_never_says_anything_is_left_without_an_answer() -> None:
+    async with impatient() as (reader, _):
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+
+
+async def test_an_answered_connection_may_be_silent_for_longer_than_a_head_may_take() -> None:
+    async with impatient() as (reader, writer):
+        for _ in range(2):
+            writer.write(REQUEST)
+            assert (await read_answer(reader))[0] == 200
+            await asyncio.sleep(3 * Impatient.head_seconds)
+            assert not reader.at_eof()
+
+
 @pytest.mark.parametrize("before", [b"", REQUEST], ids=["first request", "later request"])
 @pytest.mark.parametrize("begun", [b"G", START, START + b"X-Slow: "])
 async def test_a_head_that_does_not_end_in_time_is_not_waited_for(before: bytes, begun: bytes) -> None:
