@@ -8,6 +8,7 @@ from functools import partial
 
 from app.store.database import Database
 from tests.support.broker import Broker
+from tests.support.docker_registry import free_port
 from tests.support.happenings import project_of
 from tests.support.postgres import ask
 from tests.support.queueing import PATIENCE_SECONDS, until
@@ -31,7 +32,7 @@ async def test_hanging_receivers_leave_room_for_what_is_asked(database_url: str)
         await until(partial(_are_running, database_url, PLACES // 2))
         # Nobody is at that port: the answer is a problem, and it is there although the receivers still hang.
         inspected = await broker.client.get(
-            "/v1/inspect", params={"reference": "127.0.0.1:1/app:1", "insecure": "true"}
+            "/v1/inspect", params={"reference": f"127.0.0.1:{free_port()}/app:1", "insecure": "true"}
         )
         assert inspected.status_code == 502, inspected.text
         assert await _are_running(database_url, PLACES // 2)
