@@ -303,19 +303,6 @@ async def test_that_mounts_do_not_work_is_forgotten_after_a_while(registry: Regi
     assert mounted == [0, 0, 3]
 
 
-async def test_trouble_with_a_mount_says_nothing_of_mounts(registry: RegistryDouble) -> None:
-    """It is no reason to send all bytes: who tries again may find that the registry mounts."""
-    plant(registry, "src", "1", AMD64)
-    trouble = registry.misbehave(MountDeclined(503), times=None)
-    target, children = target_at(registry, "app", [AMD64]), [child_at(registry, "src", AMD64)]
-    async with connect() as client:
-        with pytest.raises(errors.RegistryUnavailable):
-            await push_one(client, target, children, INSECURE)
-        trouble.stop()
-        result = await push_one(client, target, children, INSECURE)
-    assert result.blobs == BlobCounts(mounted=3)
-
-
 async def test_a_registry_that_mounts_again_is_believed_again(registry: RegistryDouble) -> None:
     plant(registry, "src", "1", AMD64)
     plant(registry, "src", "2", ARM64)
