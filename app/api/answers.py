@@ -16,7 +16,7 @@ from app.api.schemas.operations import Operation as OperationSchema
 from app.api.schemas.operations import operation_document
 from app.errors import BrokerError, OperationCancelled, revive
 from app.operations.states import State
-from app.services.operations import Operations
+from app.services.operations.wait import Operations
 from app.store.operations import Operation
 
 Json = dict[str, Any]

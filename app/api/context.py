@@ -11,18 +11,18 @@ from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.errors import FieldError, InvalidHeader, Unauthenticated
-from app.registry.credentials import parse_registry_auth
+from app.registry.auth.credentials import parse_registry_auth
 from app.services.callers import Call, Caller, Idempotency
-from app.services.deliveries import Deliveries
-from app.services.events import Events
+from app.services.events.log import Events
+from app.services.health import Readiness
 from app.services.inspections import Inspections
-from app.services.lists import Lists
-from app.services.operations import Operations
-from app.services.planning import Planning
-from app.services.pushes import Pushes
-from app.services.readiness import Readiness
+from app.services.lists.requests import Lists
+from app.services.operations.wait import Operations
+from app.services.pushes.plan import Planning
+from app.services.pushes.requests import Pushes
 from app.services.tokens import Tokens
-from app.services.webhooks import Webhooks
+from app.services.webhooks.deliveries import Deliveries
+from app.services.webhooks.registrations import Webhooks
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ MUST_BE_LOWER = "repository name must be lowercase"
 TOO_LONG = f"repository name must not be more than {MAX_PATH} characters"
 
 _LEGACY_REGISTRY = "index.docker.io"
-_NAMES_OF_DEFAULT = frozenset({DEFAULT_REGISTRY, _LEGACY_REGISTRY, "registry-1.docker.io"})
+_API_OF_DEFAULT = "registry-1.docker.io"
+_NAMES_OF_DEFAULT = frozenset({DEFAULT_REGISTRY, _LEGACY_REGISTRY, _API_OF_DEFAULT})
 _OFFICIAL = "library/"
 
 # The grammar of distribution/reference (regexp.go). All classes are ASCII; `fullmatch` anchors both ends.
@@ -104,6 +105,11 @@ def canonical_registry(host: str) -> str:
     """One spelling for a registry's host: lower case, Docker Hub under one name, no default port."""
     lowered = host.strip().lower().removesuffix(":443")
     return DEFAULT_REGISTRY if lowered in _NAMES_OF_DEFAULT else lowered
+
+
+def api_host(registry: str) -> str:
+    """The host that speaks the API for a registry's name."""
+    return _API_OF_DEFAULT if registry.lower() in {DEFAULT_REGISTRY, _LEGACY_REGISTRY} else registry
 
 
 def canonical_name(reference: str) -> str:

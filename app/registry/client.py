@@ -9,32 +9,33 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
+from app.concurrency.document_memory import Rooms
+from app.concurrency.locks import Locks
 from app.oci.config import ImageConfig
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
 from app.oci.manifest import Manifest
-from app.oci.reference import Reference, Repository
-from app.registry import configs, hooks, manifests
-from app.registry.access import Access
-from app.registry.auth import Authorizer
-from app.registry.budget import Budgets
-from app.registry.connections import Lookup, Pools
-from app.registry.credentials import ANONYMOUS, Credential, Keychain, parse_registry_auth
+from app.oci.reference import Reference, Repository, api_host
+from app.outbound.budget import Budgets
+from app.outbound.connections import Lookup, Pools
+from app.outbound.policy import AccessPolicy
+from app.outbound.tls import Trust
+from app.outbound.transport import Door
+from app.outbound.url import Url
+from app.registry import hooks
+from app.registry.auth.access import Access
+from app.registry.auth.credentials import ANONYMOUS, Credential, Keychain, parse_registry_auth
+from app.registry.auth.tokens import Authorizer
+from app.registry.content import configs, manifests
+from app.registry.content.manifests import FetchedManifest
+from app.registry.content.referrers import list_referrers
 from app.registry.endpoints import Endpoints
 from app.registry.habits import Habits
 from app.registry.hooks import Post, Receipt, lane_of
 from app.registry.limits import Limits
-from app.registry.locks import Locks
-from app.registry.manifests import FetchedManifest
 from app.registry.mounts import MountMemory
 from app.registry.parsing import Parsers
-from app.registry.policy import AccessPolicy
-from app.registry.referrers import list_referrers
 from app.registry.repository import Remote, Services
-from app.registry.rooms import Rooms
-from app.registry.transport import Door
-from app.registry.trust import Trust
-from app.registry.urls import Url, api_host
 
 __all__ = [
     "ANONYMOUS",

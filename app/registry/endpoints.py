@@ -6,13 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from app import errors
-from app.registry.challenge import Challenge, choose_challenge, parse_challenges
-from app.registry.errors import Subject, answered_in_plain_http, is_html, refusal, was_refused
+from app.concurrency.singleflight import SingleFlight
+from app.oci.reference import api_host
+from app.outbound.failures import Subject, answered_in_plain_http, is_html, was_refused
+from app.outbound.policy import AccessPolicy
+from app.outbound.transport import Answer, Door, Request
+from app.outbound.url import Url, parse_url
+from app.registry.auth.challenge import Challenge, choose_challenge, parse_challenges
+from app.registry.errors import refusal
 from app.registry.limits import Limits
-from app.registry.policy import AccessPolicy
-from app.registry.singleflight import SingleFlight
-from app.registry.transport import Answer, Door, Request
-from app.registry.urls import Url, api_host, parse_url
 
 __all__ = ["Endpoint", "Endpoints", "challenge_of"]
 

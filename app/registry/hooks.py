@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 
 from app import errors
-from app.registry.errors import Subject
-from app.registry.policy import AccessPolicy
-from app.registry.retries import parse_retry_after
-from app.registry.transport import Door, Request
-from app.registry.urls import Url, parse_url
+from app.outbound.failures import Subject
+from app.outbound.policy import AccessPolicy
+from app.outbound.retry import parse_retry_after
+from app.outbound.transport import Door, Request
+from app.outbound.url import Url, parse_url
 
 __all__ = ["Post", "Receipt", "lane_of", "parse_receiver", "post"]
 

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.outbound.limits import OutboundLimits
+
 __all__ = ["Limits"]
 
 _MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Sizes are in bytes, times in seconds."""
+class Limits(OutboundLimits):
+    """Sizes are in bytes, times in seconds; those of every outgoing request are inherited."""
 
-    concurrency: int = 32
-    """Requests for one registry at the same time, as long as it refuses none."""
-    patience_seconds: float = 60.0
-    """Longer than this no request waits for a registry that asked for a pause: its caller can wait better."""
-    transfers: int = 8
-    """Blobs streamed from one host, and as many to it, at the same time; they don't count as requests."""
     manifest_bytes: int = 4 * _MIB
     config_bytes: int = 4 * _MIB
     token_bytes: int = 64 * 1024
     kept_tokens: int = 2048
     """With more of them that are good all are forgotten, and fetched anew as they are needed."""
-    error_bytes: int = 64 * 1024
-    connect_seconds: float = 10.0
-    call_seconds: float = 60.0
-    """For one call with its retries and the waits between them, but not the queue before it."""
     cancel_seconds: float = 5.0
     """For calling off an upload that nobody will end, with its retries and the queue before it."""
     hook_seconds: float = 20.0
@@ -43,11 +35,6 @@ class Limits:
     """What a registry that refuses larger bodies is sent at a time, until it refuses that too."""
     least_remembered_body: int = _MIB
     """For others it is remembered of no registry that it takes less at a time than this."""
-    attempts: int = 4
-    backoff_seconds: float = 0.25
-    longest_backoff_seconds: float = 5.0
-    shortest_asked_seconds: float = 0.25
-    """Registries ask for as little as milliseconds, at which the crowd would only come back."""
     settle_attempts: int = 6
     settle_seconds: float = 1.0
     longest_settle_seconds: float = 16.0

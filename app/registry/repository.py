@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from app.concurrency.document_memory import Room, Rooms
+from app.concurrency.locks import Locks
 from app.oci.reference import Repository
-from app.registry.access import Access
-from app.registry.auth import Authorizer
-from app.registry.challenge import Challenge
+from app.outbound.failures import Subject
+from app.outbound.policy import AccessPolicy
+from app.outbound.transport import Answer, Door, Request
+from app.outbound.url import Url
+from app.registry.auth.access import Access
+from app.registry.auth.challenge import Challenge
+from app.registry.auth.scope import Scopes
+from app.registry.auth.tokens import Authorizer
 from app.registry.endpoints import Endpoint, Endpoints, challenge_of
-from app.registry.errors import Subject
 from app.registry.habits import Habits
 from app.registry.limits import Limits
-from app.registry.locks import Locks
 from app.registry.mounts import MountMemory
 from app.registry.parsing import Parsers
-from app.registry.policy import AccessPolicy
-from app.registry.rooms import Room, Rooms
-from app.registry.scope import Scopes
-from app.registry.transport import Answer, Door, Request
-from app.registry.urls import Url
 
 __all__ = ["Remote", "Services"]
 

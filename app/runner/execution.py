@@ -14,7 +14,7 @@ from app.logs import in_trace
 from app.operations.retries import GiveUp, Park, RetryAt, RetryPolicy, decide
 from app.operations.states import Kind
 from app.runner.lease import Lease, Stop
-from app.services.attempts import Attempt, Handler, conclude
+from app.services.operations.attempts import Attempt, Handler, conclude
 from app.store import queue
 from app.store.database import Database, Transaction
 from app.store.operation_changes import LostLease

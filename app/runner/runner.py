@@ -16,7 +16,7 @@ from app.operations.retries import RetryPolicy
 from app.operations.states import Kind
 from app.runner.execution import Execution
 from app.runner.lease import Lease, Stop
-from app.services.attempts import Handler, conclude
+from app.services.operations.attempts import Handler, conclude
 from app.store import queue
 from app.store.database import Database
 from app.store.notifications import CANCEL_REQUESTED, OPERATION_QUEUED, Notifications, Subscription

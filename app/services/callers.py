@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from app.errors import FieldError, InvalidHeader
-from app.registry.credentials import Credential
+from app.registry.auth.credentials import Credential
 
 
 @dataclass(frozen=True, slots=True)

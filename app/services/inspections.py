@@ -23,13 +23,13 @@ from app.operations.progress import Progress, ProgressStep
 from app.operations.states import Kind
 from app.registry.client import RegistryClient
 from app.services.allowance import Allowance
-from app.services.attempts import Attempt
 from app.services.callers import Call
-from app.services.credentials import Credentials
 from app.services.documents import entry_inspection, verbose_entry
-from app.services.intake import Intake
-from app.services.lists import find_entry
-from app.services.reading import Reader
+from app.services.lists.requests import find_entry
+from app.services.operations.attempts import Attempt
+from app.services.operations.credentials import Credentials
+from app.services.operations.intake import Intake
+from app.services.source_reader import Reader
 from app.store.database import Database
 from app.store.lists import find_list, get_list
 from app.store.manifests import load_manifests

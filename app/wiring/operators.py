@@ -6,8 +6,8 @@ import json
 
 from app.errors import InvalidInput
 from app.oci.reference import canonical_registry
+from app.outbound.tls import read_certs_dir
 from app.registry.client import Credential, Keychain, Trust
-from app.registry.trust import read_certs_dir
 from app.settings import Settings
 
 

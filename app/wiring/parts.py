@@ -13,25 +13,25 @@ from app.operations.retries import RetryPolicy
 from app.operations.states import Kind
 from app.registry.client import AccessPolicy, Limits, RegistryClient
 from app.runner.housekeeper import Chore, in_batches
-from app.services.attempts import Handler
-from app.services.composing import Composer
-from app.services.credentials import Credentials
-from app.services.deadlines import Deadlines
-from app.services.deliveries import Deliveries
-from app.services.events import Events
+from app.services.encryption import Seal
+from app.services.events.log import Events
+from app.services.health import Readiness
 from app.services.inspections import Inspections
-from app.services.intake import Intake
-from app.services.lists import Lists
-from app.services.operations import Operations
-from app.services.planning import Planning
-from app.services.pushes import Pushes
-from app.services.readiness import Readiness
-from app.services.registries import Registries
-from app.services.saving import Saving
-from app.services.sealing import Seal
-from app.services.signing import Secrets
+from app.services.lists.deadlines import Deadlines
+from app.services.lists.requests import Lists
+from app.services.lists.save import Saving
+from app.services.lists.worker import Composer
+from app.services.operations.attempts import Handler
+from app.services.operations.credentials import Credentials
+from app.services.operations.intake import Intake
+from app.services.operations.wait import Operations
+from app.services.pushes.plan import Planning
+from app.services.pushes.requests import Pushes
+from app.services.shared_budgets import Registries
 from app.services.tokens import Tokens
-from app.services.webhooks import Webhooks
+from app.services.webhooks.deliveries import Deliveries
+from app.services.webhooks.registrations import Webhooks
+from app.services.webhooks.signing import Secrets
 from app.settings import Settings, secret_key_of
 from app.store import deliveries as bringing
 from app.store import events, operations

@@ -11,7 +11,7 @@ from app.api.context import Services
 from app.operations.retries import RetryPolicy
 from app.runner.housekeeper import Housekeeper
 from app.runner.runner import LEASE, Runner
-from app.services.readiness import Readiness
+from app.services.health import Readiness
 from app.services.tokens import Tokens
 from app.settings import Settings
 from app.store.database import Database

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from app.services.registries import Registries
+from app.services.shared_budgets import Registries
 from app.settings import Settings
 from app.wiring import wire
 from app.wiring.serving import serve

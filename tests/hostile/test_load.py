@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app import errors
-from app.registry.rooms import Rooms
+from app.concurrency.document_memory import Rooms
 from scripts.bench_lib.hostile_bodies import documents
 from tests.support.clients import until
 from tests.support.hostile_world import World, reply, world

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app import errors
 from app.oci.manifest import ImageManifest, Manifest, parse_manifest
-from app.registry.copy import CopyChild, CopyTarget
+from app.registry.push.push import CopyChild, CopyTarget
 from tests.support.clients import push_one
 from tests.support.hostile_cases import Case, copy, parametrized, run
 from tests.support.hostile_world import FORBIDDEN, HOME, IMAGE, Reply, Seen, World, reply

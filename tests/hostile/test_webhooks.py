@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from app import errors
+from app.outbound.failures import Subject
 from app.registry.client import Post, Receipt, lane_of
-from app.registry.errors import Subject
 from tests.hostile.test_names import FORBIDDEN_NAMES
 from tests.support.hostile_world import ELSEWHERE, FORBIDDEN, HOME, Reply, World, reply, world
 

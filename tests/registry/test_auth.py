@@ -12,8 +12,8 @@ import pytest
 from multidict import CIMultiDict
 
 from app import errors
+from app.registry.auth.helpers import Helpers
 from app.registry.client import Access, AccessPolicy, Credential, Keychain, RegistryClient
-from app.registry.helpers import Helpers
 from tests.support.clients import (
     INSECURE,
     LOOPBACK,

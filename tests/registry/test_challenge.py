@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.registry.challenge import Challenge, choose_challenge, parse_challenges
+from app.registry.auth.challenge import Challenge, choose_challenge, parse_challenges
 
 BEARER = Challenge("bearer", {"realm": "https://auth.test/token", "service": "reg", "scope": "a:b:c,d"})
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import errors
+from app.registry.auth.helpers import Helpers
 from app.registry.client import ANONYMOUS, Access, Credential, Keychain, Limits, parse_registry_auth
-from app.registry.helpers import Helpers
 from tests.support.clients import Clock
 
 CANARY = "canary-5ecret"

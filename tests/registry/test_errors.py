@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import errors
-from app.registry.errors import Subject, Upstream, parse_upstream, refusal, scrub, translate, unwrap
+from app.concurrency.task_groups import unwrap
+from app.outbound.failures import Subject, Upstream, parse_upstream, scrub, translate
+from app.registry.errors import refusal
 
 SUBJECT = Subject("reg.test", "reg.test/app:1")
 JSON = {"Content-Type": "application/json"}

@@ -10,7 +10,7 @@ import pytest
 
 from app import errors
 from app.registry.client import RegistryClient
-from app.registry.copy import CopyChild
+from app.registry.push.push import CopyChild
 from tests.support.clients import LOOPBACK, QUICK, child_at, push_one, reference_at, repository_at
 from tests.support.fault_table import CASES, ONE_WAY, ROWS
 from tests.support.fault_table.case import IMAGES, USERS, Act, Case, Scene

@@ -12,7 +12,7 @@ from app.oci.descriptor import Descriptor
 from app.oci.digest import parse_digest
 from app.oci.reference import parse_reference
 from app.registry.client import Access, AccessPolicy, Credential, RegistryClient
-from app.registry.copy import push
+from app.registry.push.push import push
 from tests.support.clients import (
     INSECURE,
     LOOPBACK,

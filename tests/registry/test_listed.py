@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app import errors
-from app.registry.policy import AccessPolicy
+from app.outbound.policy import AccessPolicy
 
 
 @pytest.mark.parametrize("name", ["ghcr.io", "GHCR.io", "ghcr.io:443"])

@@ -9,7 +9,7 @@ import pytest
 
 from app import errors
 from app.registry.client import Access, Credential, RegistryClient
-from app.registry.copy import BlobCounts
+from app.registry.push.push import BlobCounts
 from tests.support.clients import LOOPBACK, QUICK, child_at, push_one, reference_at, signed_in, target_at
 from tests.support.docker_registry import (
     BINARY,

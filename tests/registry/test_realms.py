@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from app import errors
-from app.registry.policy import AccessPolicy
-from app.registry.realms import Realm, plan_realm
-from app.registry.urls import Url, parse_url
+from app.outbound.policy import AccessPolicy
+from app.outbound.url import Url, parse_url
+from app.registry.auth.realm import Realm, plan_realm
 
 REGISTRY = "reg.example.com"
 BASE = Url("https", REGISTRY, 443)

@@ -14,7 +14,7 @@ from app import errors
 from app.oci.digest import Digest, parse_digest
 from app.oci.referrers import referrers_tag
 from app.registry.client import Limits, RegistryClient
-from app.registry.copy import (
+from app.registry.push.push import (
     CopyTarget,
     Finished,
     PlacedReferrer,

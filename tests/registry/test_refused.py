@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app import errors
-from app.registry.budget import Budget, Budgets, Refusal
+from app.outbound.budget import Budget, Budgets, Refusal
 from app.registry.client import RegistryClient
 from app.registry.limits import Limits
 from tests.support.clients import (

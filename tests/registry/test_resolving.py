@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from app import errors
+from app.outbound.connections import CheckedResolver
 from app.registry.client import AccessPolicy
-from app.registry.connections import CheckedResolver
 
 PUBLIC = ("93.184.216.34", int(socket.AF_INET))
 PUBLIC_V6 = ("2606:4700::1111", int(socket.AF_INET6))

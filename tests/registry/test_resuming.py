@@ -12,7 +12,7 @@ import pytest
 from app import errors
 from app.oci.reference import Repository
 from app.registry.client import RegistryClient
-from app.registry.copy import CopyResult, Step, StepName
+from app.registry.push.push import CopyResult, Step, StepName
 from tests.support.clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, target_at
 from tests.support.cutting_line import CuttingLine, cutting_line
 from tests.support.docker_registry import BINARY, DockerRegistry

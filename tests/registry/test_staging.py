@@ -13,7 +13,17 @@ from app.oci import media_types
 from app.oci.digest import parse_digest
 from app.oci.reference import Reference, Repository
 from app.registry.client import Limits, RegistryClient
-from app.registry.copy import BlobCounts, CopyTarget, Finished, Guard, Held, Step, StepName, TagAction, push
+from app.registry.push.push import (
+    BlobCounts,
+    CopyTarget,
+    Finished,
+    Guard,
+    Held,
+    Step,
+    StepName,
+    TagAction,
+    push,
+)
 from tests.support.clients import (
     INSECURE,
     LOOPBACK,

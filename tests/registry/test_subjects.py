@@ -14,7 +14,7 @@ from app.oci.digest import parse_digest
 from app.oci.manifest import Manifest
 from app.oci.referrers import referrers_tag
 from app.registry.client import RegistryClient
-from app.registry.copy import CopyTarget, survey
+from app.registry.push.push import CopyTarget, survey
 from tests.support.clients import (
     INSECURE,
     LOOPBACK,

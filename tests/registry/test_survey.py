@@ -11,7 +11,7 @@ from app import errors
 from app.oci.digest import parse_digest
 from app.oci.reference import Repository
 from app.registry.client import RegistryClient
-from app.registry.copy import (
+from app.registry.push.push import (
     BlobAction,
     BlobCounts,
     BroughtBlob,

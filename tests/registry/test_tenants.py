@@ -10,7 +10,7 @@ import pytest
 from app import errors
 from app.oci.digest import parse_digest
 from app.registry.client import Access, Credential, RegistryClient
-from app.registry.copy import push, survey
+from app.registry.push.push import push, survey
 from tests.support.clients import (
     LOOPBACK,
     QUICK,

@@ -12,7 +12,7 @@ from aiohttp.web import BaseRequest
 
 from app import errors
 from app.registry.client import Credential, Limits, RegistryClient
-from app.registry.relay import Pace
+from app.registry.push.relay import Pace
 from tests.support.clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, signed_in, target_at, until
 from tests.support.fault_table.faults import TooLarge
 from tests.support.images import Image, make_image, plant

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from app.errors import Unavailable
 from app.operations.states import Kind
-from app.services.attempts import Attempt, Handler
+from app.services.operations.attempts import Attempt, Handler
 from app.store import operation_changes
 from app.store.database import Database
 from tests.support.chaos_worker import LEASE, TABLES

@@ -19,8 +19,8 @@ from app.oci.reference import parse_reference
 from app.operations.retries import RetryPolicy
 from app.operations.states import Kind, State
 from app.registry.client import RegistryClient
-from app.services.attempts import Attempt, Handler
-from app.services.registries import Registries
+from app.services.operations.attempts import Attempt, Handler
+from app.services.shared_budgets import Registries
 from app.store.database import Database
 from app.store.notifications import Notifications
 from app.store.operations import Operation

@@ -16,8 +16,8 @@ from app.operations.progress import Progress, ProgressStep
 from app.operations.retries import RetryPolicy
 from app.operations.states import Kind, State
 from app.runner.runner import Runner
-from app.services.attempts import Attempt, Handler
-from app.services.operations import Operations
+from app.services.operations.attempts import Attempt, Handler
+from app.services.operations.wait import Operations
 from app.store import queue
 from app.store.database import Database, Transaction
 from app.store.notifications import Notifications

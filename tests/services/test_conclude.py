@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from app.errors import Unavailable
 from app.operations.states import Kind, State
-from app.services.attempts import Attempt, Handler, conclude
+from app.services.operations.attempts import Attempt, Handler, conclude
 from app.store import operation_changes
 from app.store import operations as store
 from app.store.database import Database, Transaction

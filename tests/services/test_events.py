@@ -14,8 +14,8 @@ import pytest
 from app.errors import TooManyStreams
 from app.lists.events import EventKind
 from app.services.callers import Caller
-from app.services.events import Events
-from app.services.feeds import MOST_FOLLOWERS
+from app.services.events.feed import MOST_FOLLOWERS
+from app.services.events.log import Events
 from app.services.tokens import Tokens
 from app.store.database import Database, Transaction
 from app.store.events import ALL, EventFilter, ProjectEvent

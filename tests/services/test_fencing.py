@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, update
 
 from app.operations.states import Kind
-from app.services.attempts import Attempt, conclude
+from app.services.operations.attempts import Attempt, conclude
 from app.store import queue
 from app.store.heads import load_heads
 from app.store.operation_changes import LostLease

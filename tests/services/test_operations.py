@@ -11,8 +11,8 @@ import pytest
 from app.errors import OperationEnded, OperationNotFound
 from app.operations.progress import Progress
 from app.operations.states import Kind, State
-from app.services.attempts import Attempt, Handler
-from app.services.operations import POLL_SECONDS, Operations
+from app.services.operations.attempts import Attempt, Handler
+from app.services.operations.wait import POLL_SECONDS, Operations
 from app.store import operation_changes
 from app.store.database import Database, Transaction
 from app.store.notifications import Notifications

@@ -11,8 +11,8 @@ from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
 from app.errors import DeliveryFailed, NoSecretKey
-from app.services.sealing import BrokenSeal, NoKey, Seal
-from app.services.signing import ROTATION, Secrets, make_secret
+from app.services.encryption import BrokenSeal, NoKey, Seal
+from app.services.webhooks.signing import ROTATION, Secrets, make_secret
 from app.store.webhooks import Webhook
 
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)

@@ -16,7 +16,7 @@ from app.oci.reference import Reference
 from app.oci.referrers import referrers_tag
 from app.operations.retries import RetryPolicy
 from app.registry.client import Access, Credential, Keychain, Limits, RegistryClient
-from app.registry.copy import CopyChild, CopyTarget, Guard, Held, push
+from app.registry.push.push import CopyChild, CopyTarget, Guard, Held, push
 from tests.support.clients import LOOPBACK, QUICK, child_at, repository_at, target_at
 from tests.support.images import Image, make_image, make_index, make_referrer, plant
 from tests.support.registry import RegistryDouble

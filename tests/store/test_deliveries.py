@@ -12,10 +12,10 @@ from app.errors import DeliveryFailed, DeliveryNotFound
 from app.lists.events import EventKind
 from app.operations.states import Kind
 from app.registry.client import AccessPolicy, RegistryClient
-from app.services.attempts import Attempt
-from app.services.deliveries import Deliveries, begin
-from app.services.sealing import Seal
-from app.services.signing import Secrets
+from app.services.encryption import Seal
+from app.services.operations.attempts import Attempt
+from app.services.webhooks.deliveries import Deliveries, begin
+from app.services.webhooks.signing import Secrets
 from app.store import deliveries, events, queue, webhooks
 from app.store.database import Database
 from app.store.deliveries import Delivery

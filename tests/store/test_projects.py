@@ -21,7 +21,7 @@ from app.lists.push_plan import plan_push
 from app.lists.run_order import RunOrder
 from app.oci.digest import digest_of
 from app.oci.manifest import Manifest
-from app.services.deliveries import begin
+from app.services.webhooks.deliveries import begin
 from app.store import deliveries, events, heads, idempotency, lists, manifests, pushes, webhooks
 from app.store.database import Database, Transaction
 from app.store.deliveries import Delivery, DeliveryState

@@ -15,7 +15,7 @@ from app.operations.progress import Progress
 from app.operations.retries import RetryPolicy
 from app.operations.states import Kind
 from app.runner.runner import Runner
-from app.services.attempts import Attempt, Handler
+from app.services.operations.attempts import Attempt, Handler
 from app.store.database import Database
 from app.store.notifications import Notifications
 from tests.support.postgres import connected

@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from app.lists.events import EventKind
-from app.services.events import Events
+from app.services.events.log import Events
 from app.store.database import Database, Transaction
 from app.store.notifications import Notifications
 from tests.support.postgres import ask

@@ -10,7 +10,7 @@ import pytest
 
 from app import errors
 from app.oci.manifest import ImageManifest, Manifest
-from app.registry.copy import CopyChild, CopyTarget
+from app.registry.push.push import CopyChild, CopyTarget
 from tests.support.clients import push_one
 from tests.support.hostile_world import CANARIES, IMAGE, Origin, World, world
 from tests.support.images import make_index

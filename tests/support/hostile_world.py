@@ -20,8 +20,8 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from app.oci.reference import Reference, Repository
+from app.outbound.connections import Lookup
 from app.registry.client import Access, AccessPolicy, Credential, Keychain, Limits, RegistryClient
-from app.registry.connections import Lookup
 from tests.support.certificates import CertificateAuthority
 from tests.support.images import Image, make_image
 from tests.support.registry import digest_text

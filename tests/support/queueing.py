@@ -14,8 +14,8 @@ from sqlalchemy import func, insert, select, update
 from app.operations.retries import RetryPolicy
 from app.operations.states import Kind
 from app.runner.runner import Runner
-from app.services.attempts import Attempt, Handler
-from app.services.operations import Operations
+from app.services.operations.attempts import Attempt, Handler
+from app.services.operations.wait import Operations
 from app.store import operation_changes
 from app.store import operations as store
 from app.store.database import Database

@@ -16,7 +16,7 @@ from aiohttp import web
 from app import errors
 from app.operations.retries import GiveUp, RetryPolicy, decide
 from app.registry.client import Access, Credential, Keychain, Limits, RegistryClient
-from app.registry.copy import CopyTarget
+from app.registry.push.push import CopyTarget
 from app.wiring import PROMPT
 from tests.support.clients import LOOPBACK, child_at, push_one, target_at
 from tests.support.images import Image, make_image, plant

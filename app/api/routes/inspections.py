@@ -27,7 +27,7 @@ from app.api.schemas.inspections import (
 from app.api.schemas.operations import inspections_document
 from app.oci.media_types import MANIFEST_TYPES
 from app.services.inspections import InspectRequest
-from app.services.lists import no_such_list
+from app.services.lists.requests import no_such_list
 
 router = Router(prefix="/v1", tags=["inspections"])
 

@@ -41,7 +41,7 @@ from app.lists.draft import Draft, ListState
 from app.lists.push_plan import find_index
 from app.oci import media_types
 from app.services.documents import list_document
-from app.services.lists import Deletion, Goal
+from app.services.lists.requests import Deletion, Goal
 from app.store.lists import ListFilter
 
 router = Router(prefix="/v1/lists", tags=["lists"])

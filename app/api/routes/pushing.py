@@ -21,7 +21,7 @@ from app.errors import FieldError, InvalidInput
 from app.lists.push_plan import Conditions, Consent
 from app.lists.source import at
 from app.oci.digest import parse_digest
-from app.services.pushes import PushRequest
+from app.services.pushes.requests import PushRequest
 
 router = Router(prefix="/v1/lists", tags=["lists"])
 

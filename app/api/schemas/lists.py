@@ -29,7 +29,7 @@ from app.api.schemas.common import (
 from app.api.schemas.problem import Problem
 from app.lists.draft import ListState
 from app.lists.readiness import Severity
-from app.services.lists import ListRequest
+from app.services.lists.requests import ListRequest
 
 MAX_SOURCES = 256
 # An abandoned draft goes away by itself, within a year at the latest.

@@ -1,0 +1,1 @@
+"""Concurrency primitives that asyncio lacks; they know nothing of HTTP, registries or the database."""

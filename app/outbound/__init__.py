@@ -1,0 +1,1 @@
+"""Every outgoing connection: HTTP transport, address policy, TLS, budgets and retries."""

@@ -1,0 +1,1 @@
+"""Authentication to registries: challenges, scopes, tokens and credentials."""

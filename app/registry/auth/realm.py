@@ -1,0 +1,55 @@
+"""Decides whether a token service that a registry names may be asked, and what for (T4 of the threats)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app import errors
+from app.outbound.policy import AccessPolicy, is_loopback_host
+from app.outbound.url import Url, parse_url
+
+__all__ = ["Realm", "plan_realm"]
+
+
+@dataclass(frozen=True, slots=True)
+class Realm:
+    """A token service's address, and whether its certificate is verified."""
+
+    url: Url
+    verify: bool
+
+
+def plan_realm(
+    text: str, *, registry: str, base: Url, base_verify: bool, policy: AccessPolicy, has_secret: bool
+) -> Realm:
+    """The token service to ask; raises UntrustedOrigin where asking would give something away.
+
+    Trusted with a credential are the registry's own host, what the operator lists for it and the built-in
+    table. Without one there is nothing to steal, so that any https address will do.
+    """
+    url = parse_url(text)
+    if url is None:
+        raise errors.UntrustedOrigin(
+            f"{registry} names a token service that is not an http or https address", registry=registry
+        )
+    if _is_own(url, base, policy):
+        return Realm(url, base_verify)
+    if url.scheme != "https":
+        raise errors.UntrustedOrigin(
+            f"{registry} wants tokens fetched from {url.origin} without TLS", registry=registry
+        )
+    is_trusted = url.host == base.host or policy.trusts_token_origin(registry, url.origin)
+    if has_secret and not is_trusted:
+        raise errors.UntrustedOrigin(
+            f"{registry} wants its credentials sent to {url.origin}; if that is right, "
+            f"the operator must list {url.origin} as a token origin of {registry}",
+            registry=registry,
+        )
+    return Realm(url, verify=True)
+
+
+def _is_own(url: Url, base: Url, policy: AccessPolicy) -> bool:
+    if url.origin == base.origin:
+        return True
+    both_local = is_loopback_host(url.authority) and is_loopback_host(base.authority)
+    return policy.allow_loopback and both_local and url.scheme == base.scheme

@@ -1,0 +1,230 @@
+"""Answers challenges: Basic, a registry's own token, and tokens fetched once and used until they age."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from app import errors
+from app.concurrency.singleflight import SingleFlight
+from app.oci import strict_json
+from app.outbound.failures import Subject
+from app.outbound.policy import AccessPolicy
+from app.outbound.transport import Answer, Door, Request
+from app.outbound.url import with_query
+from app.registry.auth.access import Access, account_of
+from app.registry.auth.challenge import Challenge
+from app.registry.auth.credentials import TOKEN_USER, Credential
+from app.registry.auth.realm import Realm, plan_realm
+from app.registry.auth.scope import Scopes, in_order
+from app.registry.endpoints import Endpoint
+from app.registry.errors import refusal
+from app.registry.limits import Limits
+
+__all__ = ["Authorizer"]
+
+Json = Any
+
+_CLIENT = "manifest-broker"
+_USED_LIFE = 0.8
+# Docker's token specification: "expires_in ... if omitted, this defaults to 60 seconds".
+_DEFAULT_LIFE = 60.0
+_TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+_POST_UNKNOWN = frozenset({400, 401, 404, 405})
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A token that a registry asks for, whoever gives what it costs."""
+
+    endpoint: Endpoint
+    tenant: str
+    scopes: Scopes
+    challenge: Challenge
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """Whose token it is, from whom and for what: nothing less tells two tokens apart (T25 of the threats)."""
+
+    tenant: str
+    credential: Credential
+    realm: str
+    service: str
+    scopes: Scopes
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    header: str = field(repr=False)
+    until: float
+
+
+class Authorizer:
+    """Gives the Authorization for a request, and remembers tokens for 80 % of their life by its own clock."""
+
+    def __init__(self, door: Door, policy: AccessPolicy, limits: Limits, now: Callable[[], float]) -> None:
+        self._door = door
+        self._policy = policy
+        self._limits = limits
+        self._now = now
+        self._tokens: dict[_Key, _Token] = {}
+        self._flights: SingleFlight[_Key, _Token] = SingleFlight()
+
+    async def authorize(
+        self,
+        endpoint: Endpoint,
+        access: Access,
+        scopes: Scopes,
+        *,
+        challenge: Challenge | None,
+        refused: str | None = None,
+    ) -> str | None:
+        """The value of Authorization; `refused` is one that the registry no longer takes."""
+        credential = await access.keychain.find(endpoint.registry)
+        if credential.registry_token:
+            return f"Bearer {credential.registry_token}"
+        if challenge is None:
+            return None
+        if challenge.scheme == "basic":
+            if refused is not None and refused == credential.basic:
+                credential = await access.keychain.find(endpoint.registry, refused=credential)
+            return credential.basic
+        wanted = _Wanted(endpoint, access.tenant, scopes, challenge)
+        try:
+            return await self._bearer(wanted, credential, refused)
+        except errors.RegistryDenied:
+            other = await access.keychain.find(endpoint.registry, refused=credential)
+            if other == credential:
+                raise
+            return await self._bearer(wanted, other, refused)
+
+    async def _bearer(self, wanted: _Wanted, credential: Credential, refused: str | None) -> str:
+        endpoint, parameters = wanted.endpoint, wanted.challenge.parameters
+        realm = plan_realm(
+            parameters["realm"],
+            registry=endpoint.registry,
+            base=endpoint.base,
+            base_verify=endpoint.verify,
+            policy=self._policy,
+            has_secret=not credential.is_anonymous,
+        )
+        service = parameters.get("service", "")
+        key = _Key(wanted.tenant, credential, str(realm.url), service, wanted.scopes)
+        token = self._tokens.get(key)
+        if token is None or token.header == refused or self._now() >= token.until:
+            subject = Subject(endpoint.registry)
+            token = await self._flights.run(key, lambda: self._renew(key, realm, subject))
+        return token.header
+
+    async def _renew(self, key: _Key, realm: Realm, subject: Subject) -> _Token:
+        attempt = 1
+        while True:
+            asked = self._now()
+            answer = await self._ask(key, realm, subject)
+            if answer.status != 200:  # noqa: PLR2004
+                raise _token_refusal(answer, subject)
+            found = _parse_token(answer.body)
+            if found is not None:
+                break
+            if answer.is_framed or attempt >= self._limits.attempts:
+                raise _no_token(subject)
+            attempt += 1
+        text, life = found
+        token = _Token(f"Bearer {text}", asked + life * _USED_LIFE)
+        self._forget_old()
+        self._tokens[key] = token
+        return token
+
+    async def _ask(self, key: _Key, realm: Realm, subject: Subject) -> Answer:
+        """GET with Basic, or OAuth2's POST for an identity token (Docker's token specifications).
+
+        Where POST is not known (GCR 404, Artifactory 401, ACR 400) the identity token goes as a password.
+        """
+        try:
+            if not key.credential.identity_token:
+                return await self._door.call(self._get_request(key, realm, subject, key.credential))
+            answer = await self._door.call(self._post_request(key, realm, subject))
+            if answer.status not in _POST_UNKNOWN:
+                return answer
+            as_password = Credential(TOKEN_USER, key.credential.identity_token)
+            second = await self._door.call(self._get_request(key, realm, subject, as_password))
+        except errors.SourceUnusable as error:
+            raise _no_token(subject) from error
+        return second if second.is_success else answer
+
+    def _post_request(self, key: _Key, realm: Realm, subject: Subject) -> Request:
+        form = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", key.credential.identity_token),
+            ("client_id", _CLIENT),
+            ("scope", " ".join(in_order(key.scopes))),
+            *_service(key),
+        ]
+        return Request(
+            method="POST",
+            url=realm.url,
+            subject=subject,
+            account=account_of(key.tenant, key.credential),
+            verify=realm.verify,
+            headers={"Content-Type": "application/x-www-form-urlencoded"},
+            content=urlencode(form).encode(),
+            limit=self._limits.token_bytes,
+        )
+
+    def _get_request(self, key: _Key, realm: Realm, subject: Subject, credential: Credential) -> Request:
+        account = [("account", key.credential.username)] if key.credential.username else []
+        query = [*_service(key), *(("scope", scope) for scope in in_order(key.scopes)), *account]
+        return Request(
+            method="GET",
+            url=with_query(realm.url, query) if query else realm.url,
+            subject=subject,
+            account=account_of(key.tenant, key.credential),
+            verify=realm.verify,
+            authorization=credential.basic,
+            limit=self._limits.token_bytes,
+        )
+
+    def _forget_old(self) -> None:
+        now = self._now()
+        if len(self._tokens) >= self._limits.kept_tokens:
+            self._tokens = {key: token for key, token in self._tokens.items() if token.until > now}
+        if len(self._tokens) >= self._limits.kept_tokens:
+            self._tokens.clear()
+
+
+def _service(key: _Key) -> list[tuple[str, str]]:
+    return [("service", key.service)] if key.service else []
+
+
+def _token_refusal(answer: Answer, subject: Subject) -> errors.BrokerError:
+    error = refusal(answer.status, answer.headers, answer.body, subject, doing="the request for a token")
+    if isinstance(error, errors.SourceNotFound | errors.RegistryRejected):
+        return errors.RegistryDenied(error.detail, **error.members)
+    return error
+
+
+def _parse_token(body: bytes) -> tuple[str, float] | None:
+    """The token and its life in seconds; registries name it `token`, `access_token` or both."""
+    try:
+        document: Json = strict_json.loads(body, what="the token service's answer")
+    except errors.SourceInvalid:
+        document = None
+    if not isinstance(document, dict):
+        return None
+    text = document.get("token") or document.get("access_token")
+    if not isinstance(text, str) or not _TOKEN68.fullmatch(text):
+        return None
+    life: Json = document.get("expires_in")
+    # bool is an int to Python, and a life of none or less is no answer either.
+    return text, float(life) if type(life) in {int, float} and life > 0 else _DEFAULT_LIFE
+
+
+def _no_token(subject: Subject) -> errors.NotARegistry:
+    return errors.NotARegistry(
+        f"the token service of {subject.registry} answered with something else than a token",
+        **subject.members,
+    )

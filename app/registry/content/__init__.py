@@ -1,0 +1,1 @@
+"""Reading and writing the content of one repository: manifests, configs, blobs and referrers."""

@@ -1,0 +1,81 @@
+"""Configs and other small blobs: fetched whole, verified, and understood where that is asked for."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from app import errors
+from app.oci.config import ImageConfig, parse_config
+from app.oci.descriptor import Descriptor
+from app.outbound.failures import Subject
+from app.outbound.transport import Request
+from app.registry.content.redirects import Trail, blob_subject, download_request
+from app.registry.repository import Remote
+
+__all__ = ["fetch_blob", "fetch_config"]
+
+T = TypeVar("T")
+
+_OK = 200
+
+
+async def fetch_blob(remote: Remote, blob: Descriptor, *, limit: int) -> bytes:
+    """A small blob; redirects lead where the registry stores it, without any credential."""
+    return await _fetch(remote, blob, _keep, limit=limit)
+
+
+async def fetch_config(remote: Remote, blob: Descriptor, *, limit: int) -> ImageConfig:
+    """What an image's config says."""
+    read = functools.partial(remote.services.parsers.run, parse_config)
+    return await _fetch(remote, blob, read, limit=limit)
+
+
+async def _keep(body: bytes) -> bytes:
+    return body
+
+
+async def _fetch(remote: Remote, blob: Descriptor, read: Callable[[bytes], Awaitable[T]], *, limit: int) -> T:
+    if blob.size > limit:
+        subject = blob_subject(remote, blob)
+        raise errors.SourceTooLarge(
+            f"{subject} has {blob.size} bytes; at most {limit} are read", **subject.members
+        )
+    attempt = 1
+    while True:
+        async with remote.services.rooms.of(remote.registry) as room:
+            is_last = attempt >= remote.services.limits.attempts
+            request = replace(await download_request(remote, blob, limit=limit), room=room)
+            found = await _try(remote, request, blob, read, is_last=is_last)
+        if found is not None:
+            return found
+        attempt += 1
+
+
+async def _try(
+    remote: Remote,
+    request: Request,
+    blob: Descriptor,
+    read: Callable[[bytes], Awaitable[T]],
+    *,
+    is_last: bool,
+) -> T | None:
+    """None for what was cut off, which is asked for again."""
+    trail = Trail(remote)
+    while (answer := await remote.services.door.call(request)).status != _OK:
+        request = await trail.follow(request, answer)
+    if answer.is_framed or is_last or len(answer.body) >= blob.size:
+        return await read(_verified(answer.body, blob, blob_subject(remote, blob)))
+    return None
+
+
+def _verified(body: bytes, blob: Descriptor, subject: Subject) -> bytes:
+    if len(body) != blob.size or not blob.digest.matches(body):
+        raise errors.DigestMismatch(
+            f"{subject.registry} sent {len(body)} bytes for {subject} that are not the {blob.size} bytes "
+            "with that digest",
+            **subject.members,
+        )
+    return body

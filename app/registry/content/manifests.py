@@ -1,0 +1,305 @@
+"""Manifests: looked up, fetched and put, by bytes that are always hashed here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from app import errors
+from app.concurrency.document_memory import Room
+from app.oci import media_types
+from app.oci.descriptor import Descriptor
+from app.oci.digest import Digest, parse_digest
+from app.oci.manifest import ImageManifest, Index, Manifest, parse_manifest
+from app.oci.reference import Reference
+from app.outbound.failures import Subject, is_html, scrub
+from app.outbound.transport import Answer
+from app.registry.auth.scope import Scopes, pulling, pushing
+from app.registry.content.redirects import follow_manifest
+from app.registry.errors import refusal, tag_refusal, write_refusal
+from app.registry.parsing import Parsers
+from app.registry.paths import manifest_path
+from app.registry.repository import Remote
+
+__all__ = [
+    "NOT_YET_KNOWN",
+    "FetchedManifest",
+    "fetch_manifest",
+    "find_manifest",
+    "head_manifest",
+    "is_present",
+    "named",
+    "put_manifest",
+    "read_digest",
+    "read_manifest",
+]
+
+_ACCEPT = {"Accept": ", ".join(media_types.MANIFEST_TYPES)}
+_OK, _NOT_FOUND = 200, 404
+_CREATED = frozenset({200, 201, 202})
+# HEAD is unknown there; any other refusal may be about the manifest.
+_WITHOUT_HEAD = frozenset({405, 501})
+# What a registry says of content that it lacks, or that it has taken and does not know yet.
+NOT_YET_KNOWN = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"})
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}(?![0-9a-f])", re.ASCII)
+_MANY_MISSING = 64
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedManifest:
+    """A manifest as received and as understood."""
+
+    manifest: ImageManifest | Index
+
+    @property
+    def raw(self) -> Manifest:
+        return self.manifest.manifest
+
+    @property
+    def digest(self) -> Digest:
+        return self.raw.digest
+
+
+async def fetch_manifest(
+    remote: Remote, reference: Reference, *, scopes: Scopes | None = None
+) -> FetchedManifest:
+    """The manifest of a reference; the digest counts where there is a tag too."""
+    attempt = 1
+    while True:
+        async with remote.services.rooms.of(remote.registry) as room:
+            is_last = attempt >= remote.services.limits.attempts
+            fetched = await _try(remote, reference, scopes or pulling(remote.path), room, is_last=is_last)
+        if fetched is not None:
+            return fetched
+        attempt += 1
+
+
+async def head_manifest(
+    remote: Remote, reference: Reference, *, scopes: Scopes | None = None
+) -> Descriptor | None:
+    """What a reference leads to, or None when the registry says that it does not have it."""
+    found = await find_manifest(remote, reference, scopes=scopes)
+    return found.descriptor if isinstance(found, Manifest) else found
+
+
+async def find_manifest(
+    remote: Remote, reference: Reference, *, scopes: Scopes | None = None
+) -> Descriptor | Manifest | None:
+    """What a reference leads to, in bytes where those had to be asked for; None where it leads to nothing.
+
+    HEAD is not counted by registries that count; where it is refused, or says too little, GET answers.
+    """
+    scopes = scopes or pulling(remote.path)
+    answer = await _head(remote, reference, scopes)
+    if answer is not None:
+        if answer.status == _NOT_FOUND and not is_html(answer.headers.get("Content-Type")):
+            return None
+        descriptor = _descriptor(answer, reference) if answer.status == _OK else None
+        if descriptor is not None:
+            return descriptor
+    async with remote.services.rooms.of(remote.registry) as room:
+        return await _find(remote, reference, scopes, room)
+
+
+async def _find(remote: Remote, reference: Reference, scopes: Scopes, room: Room) -> Manifest | None:
+    try:
+        answer = await _get(remote, reference, scopes, room)
+    except errors.SourceNotFound:
+        return None
+    _check_kind(answer, remote.subject(reference))
+    found = _manifest(answer)
+    # Its digest is that of the payload without the signatures, which nobody needs who only looks.
+    if found.media_type not in media_types.SCHEMA1_TYPES:
+        _check_digest(answer, reference, remote.subject(reference))
+    return found
+
+
+async def is_present(remote: Remote, digest: Digest, *, scopes: Scopes) -> bool:
+    """Whether the registry says that it has a manifest; a refusal decides nothing and counts as no.
+
+    Some registries answer 403 for what does not exist.
+    """
+    reference = remote.repository.at(digest)
+    answer = await _head(remote, reference, scopes)
+    if answer is not None:
+        return answer.status == _OK and _stated_digest(answer) in {None, digest}
+    try:
+        return await read_digest(remote, str(digest), scopes=scopes) == digest
+    except errors.RegistryDenied:
+        return False
+
+
+async def read_digest(remote: Remote, target: str, *, scopes: Scopes) -> Digest | None:
+    """The digest of the bytes that a tag or digest gives now; None where there are none."""
+    found = await read_manifest(remote, target, scopes=scopes)
+    return found.digest if found is not None else None
+
+
+async def read_manifest(remote: Remote, target: str, *, scopes: Scopes) -> Manifest | None:
+    """The bytes that a tag or digest gives now, whatever they are; None where there are none."""
+    for _ in range(remote.services.limits.attempts):
+        async with remote.services.rooms.of(remote.registry) as room:
+            answer = await _ask(remote, target, remote.subject(named(remote, target)), scopes, room)
+            if answer.status == _NOT_FOUND:
+                return None
+            if not _looks_cut_off(answer):
+                return _manifest(answer)
+    raise errors.RegistryUnreachable(
+        f"the connection to {remote.registry} was lost each time while {named(remote, target)} was read",
+        **remote.subject(named(remote, target)).members,
+    )
+
+
+async def _ask(remote: Remote, target: str, subject: Subject, scopes: Scopes, room: Room) -> Answer:
+    request = await remote.prepare(
+        "GET",
+        manifest_path(remote.path, target),
+        scopes,
+        subject=subject,
+        headers=_ACCEPT,
+        limit=remote.services.limits.manifest_bytes,
+        room=room,
+    )
+    answer = await follow_manifest(remote, request, await remote.call(request, scopes))
+    if answer.status not in {_OK, _NOT_FOUND}:
+        raise refusal(answer.status, answer.headers, answer.body, subject, doing=f"the GET of {subject}")
+    return answer
+
+
+def _looks_cut_off(answer: Answer) -> bool:
+    """Where nothing says where a body ends, a lost connection looks like its end."""
+    stated = _stated_digest(answer)
+    is_whole = answer.body.rstrip().endswith(b"}") and (stated is None or stated.matches(answer.body))
+    return not answer.is_framed and not is_whole
+
+
+def named(remote: Remote, target: str) -> str:
+    """The reference of a tag or digest in a repository, as text."""
+    return f"{remote.repository}{'@' if ':' in target else ':'}{target}"
+
+
+async def put_manifest(remote: Remote, target: str, manifest: Manifest) -> bool:
+    """Puts exact bytes under a tag or digest; safe to repeat.
+
+    Says whether the registry has noted what the manifest's subject is, if it has one.
+    """
+    scopes = pushing(remote.path)
+    subject = remote.subject(named(remote, target))
+    request = await remote.prepare(
+        "PUT",
+        manifest_path(remote.path, target),
+        scopes,
+        subject=subject,
+        headers={"Content-Type": manifest.media_type},
+        content=manifest.raw,
+    )
+    answer = await remote.call(request, scopes)
+    if answer.status not in _CREATED:
+        raise _put_refusal(answer, subject, is_tag=":" not in target)
+    stated = _stated_digest(answer)
+    if stated is not None and stated.algorithm == manifest.digest.algorithm and stated != manifest.digest:
+        raise errors.PushNotVerified(
+            f"{remote.registry} stored {stated} where {manifest.digest} was put", **subject.members
+        )
+    return "OCI-Subject" in answer.headers
+
+
+def _put_refusal(answer: Answer, subject: Subject, *, is_tag: bool) -> errors.BrokerError:
+    read = tag_refusal if is_tag else write_refusal
+    error = read(answer.status, answer.headers, answer.body, subject, doing=f"the PUT of {subject}")
+    if error.members.get("upstream_code") in NOT_YET_KNOWN:
+        named = dict.fromkeys(_DIGEST.findall(answer.body.decode(errors="replace")))
+        error.members["missing"] = list(named)[:_MANY_MISSING]
+    return error
+
+
+async def _head(remote: Remote, reference: Reference, scopes: Scopes) -> Answer | None:
+    """None from a registry that does not know HEAD, which is not asked again for a while."""
+    if not remote.services.habits.answers_head(remote.registry):
+        return None
+    request = await remote.prepare(
+        "HEAD",
+        manifest_path(remote.path, reference.target),
+        scopes,
+        subject=remote.subject(reference),
+        headers=_ACCEPT,
+    )
+    answer = await remote.call(request, scopes)
+    if answer.status in _WITHOUT_HEAD:
+        remote.services.habits.note_without_head(remote.registry)
+        return None
+    return answer
+
+
+async def _get(remote: Remote, reference: Reference, scopes: Scopes, room: Room) -> Answer:
+    subject = remote.subject(reference)
+    answer = await _ask(remote, reference.target, subject, scopes, room)
+    if answer.status == _NOT_FOUND:
+        raise refusal(answer.status, answer.headers, answer.body, subject, doing=f"the GET of {subject}")
+    return answer
+
+
+async def _try(
+    remote: Remote, reference: Reference, scopes: Scopes, room: Room, *, is_last: bool
+) -> FetchedManifest | None:
+    answer = await _get(remote, reference, scopes, room)
+    subject = remote.subject(reference)
+    try:
+        _check_kind(answer, subject)
+        _check_digest(answer, reference, subject)
+        return FetchedManifest(await _parse(answer, subject, remote.services.parsers))
+    except errors.SourceUnusable:
+        # What looks wrong may just have been cut off.
+        if answer.is_framed or is_last:
+            raise
+        return None
+
+
+def _manifest(answer: Answer) -> Manifest:
+    return Manifest.of(media_types.bare(answer.headers.get("Content-Type")), answer.body)
+
+
+def _check_digest(answer: Answer, reference: Reference, subject: Subject) -> None:
+    """The digest asked for, or else the one that the registry states, must be that of the bytes."""
+    wanted = reference.digest or _stated_digest(answer)
+    if wanted is not None and not wanted.matches(answer.body):
+        raise errors.DigestMismatch(
+            f"what {subject.registry} sent for {subject} does not have the digest {wanted}", **subject.members
+        )
+
+
+def _check_kind(answer: Answer, subject: Subject) -> None:
+    """Manifests are an application's of some sort; web servers that say yes to all send pages and texts."""
+    bare = media_types.bare(answer.headers.get("Content-Type"))
+    if is_html(bare, answer.body) or not (bare.startswith("application/") or not bare):
+        raise errors.NotARegistry(
+            f"{subject.registry} sent {scrub(bare) or 'a page'} for {subject}, which is no manifest; "
+            "check the host",
+            **subject.members,
+        )
+
+
+async def _parse(answer: Answer, subject: Subject, parsers: Parsers) -> ImageManifest | Index:
+    try:
+        return await parsers.run(parse_manifest, answer.body, answer.headers.get("Content-Type"))
+    except errors.SourceUnusable as error:
+        raise type(error)(
+            error.detail, errors=error.errors, **{**subject.members, **error.members}
+        ) from error
+
+
+def _descriptor(answer: Answer, reference: Reference) -> Descriptor | None:
+    digest = _stated_digest(answer)
+    size = answer.headers.get("Content-Length", "")
+    media_type = media_types.bare(answer.headers.get("Content-Type"))
+    is_whole = media_type in media_types.MANIFEST_TYPES and size.isascii() and size.isdigit()
+    if digest is None or not is_whole or reference.digest not in {None, digest}:
+        return None
+    return Descriptor(media_type, digest, int(size))
+
+
+def _stated_digest(answer: Answer) -> Digest | None:
+    try:
+        return parse_digest(answer.headers.get("Docker-Content-Digest", "").strip())
+    except errors.InvalidDigest:
+        return None

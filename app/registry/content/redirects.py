@@ -1,0 +1,112 @@
+"""Finds the way to a blob: through redirects, which get no credential, and renewals of a token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from app import errors
+from app.concurrency.document_memory import Room
+from app.oci.descriptor import Descriptor
+from app.outbound.failures import Subject
+from app.outbound.transport import Answer, Request
+from app.outbound.url import redirect_target
+from app.registry.auth.scope import pulling
+from app.registry.errors import refusal
+from app.registry.paths import blob_path
+from app.registry.repository import Remote
+
+__all__ = ["REDIRECTS", "Trail", "blob_subject", "download_request", "follow_manifest"]
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_UNAUTHORIZED = 401
+
+
+def blob_subject(remote: Remote, blob: Descriptor) -> Subject:
+    return remote.subject(f"{remote.repository}@{blob.digest}")
+
+
+async def download_request(
+    remote: Remote,
+    blob: Descriptor,
+    *,
+    headers: Mapping[str, str] | None = None,
+    limit: int | None = None,
+    room: Room | None = None,
+) -> Request:
+    return await remote.prepare(
+        "GET",
+        blob_path(remote.path, str(blob.digest)),
+        pulling(remote.path),
+        subject=blob_subject(remote, blob),
+        headers=headers,
+        limit=limit,
+        room=room,
+        is_raw=True,
+    )
+
+
+async def follow_manifest(remote: Remote, request: Request, answer: Answer) -> Answer:
+    """The answer where a manifest lies, if the operator knows of that place; else what the registry said.
+
+    Its bytes are hashed like all others, and no credential goes there.
+    """
+    policy = remote.services.policy
+    for _ in range(remote.services.limits.redirects):
+        if answer.status not in REDIRECTS or len(answer.headers.getall("Location", [])) != 1:
+            break
+        following = _redirected(remote, request, answer)
+        if not policy.may_redirect(remote.registry, following.url.authority):
+            break
+        request = replace(following, authorization=None, is_raw=True)
+        answer = await remote.services.door.call(request)
+    return answer
+
+
+class Trail:
+    """Where a blob leads: elsewhere by a few redirects, and through 401s of the registry's own."""
+
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+        self._redirects = remote.services.limits.redirects
+        self._may_renew = True
+        self._renewals = 0
+
+    async def follow(self, request: Request, answer: Answer) -> Request:
+        """The next request, or the error that ends the search."""
+        if answer.status in REDIRECTS:
+            if not self._redirects:
+                raise errors.NotARegistry(
+                    f"{self._remote.registry} redirects {request.subject} too often",
+                    **request.subject.members,
+                )
+            self._redirects -= 1
+            self._may_renew = False
+            return _redirected(self._remote, request, answer)
+        renewed = None
+        if answer.status == _UNAUTHORIZED and self._may_renew:
+            scopes = pulling(self._remote.path)
+            renewed = await self._remote.renew(request, scopes, answer, renewals=self._renewals)
+            self._renewals += 1
+        if renewed is None:
+            raise refusal(
+                answer.status,
+                answer.headers,
+                answer.body,
+                self._remote.subject(),
+                doing=f"the GET of {request.subject}",
+            )
+        return renewed
+
+
+def _redirected(remote: Remote, request: Request, answer: Answer) -> Request:
+    locations = answer.headers.getall("Location", [])
+    if len(locations) != 1:
+        raise errors.NotARegistry(
+            f"{remote.registry} redirects without saying where", **request.subject.members
+        )
+    url = redirect_target(request.url, locations[0], registry=remote.registry)
+    if url.origin == request.url.origin:
+        return replace(request, url=url)
+    is_guarded = not (remote.access.insecure and remote.services.policy.may_be_insecure(url.authority))
+    return replace(request, url=url, verify=is_guarded, authorization=None)

@@ -1,0 +1,186 @@
+"""Lists what refers to a manifest: by the registry's API, or by the tag that stands in for it.
+
+distribution-spec, "Listing Referrers" and "Unavailable Referrers API".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app import errors
+from app.concurrency.document_memory import Room
+from app.oci import media_types
+from app.oci.descriptor import Descriptor
+from app.oci.digest import Digest
+from app.oci.manifest import Index, parse_manifest
+from app.oci.referrers import referrers_tag
+from app.outbound.failures import is_html, parse_upstream
+from app.outbound.transport import Answer, Request
+from app.outbound.url import Url, next_page
+from app.registry.auth.scope import Scopes, pulling
+from app.registry.content.manifests import fetch_manifest
+from app.registry.content.redirects import REDIRECTS
+from app.registry.errors import refusal
+from app.registry.paths import referrers_path
+from app.registry.repository import Remote
+
+__all__ = ["fetch_referrers_tag", "list_referrers"]
+
+_MOST_PAGES = 100
+_MOST_LISTED = 4096
+_MOST_BYTES = 8 * 1024 * 1024
+_OK, _BAD_REQUEST, _FORBIDDEN, _NOT_FOUND = 200, 400, 403, 404
+# What registries without the API have been seen to say; Quay's 400 is about a manifest.
+_WITHOUT_API = frozenset({_BAD_REQUEST, _NOT_FOUND, 405, 406, 501}) | REDIRECTS
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    url: Url
+    size: int
+    listed: tuple[Descriptor, ...]
+    following: Url | None
+
+
+async def list_referrers(
+    remote: Remote, subject: Digest, *, scopes: Scopes | None = None
+) -> tuple[Descriptor, ...]:
+    """Each once. That a registry has no such API is remembered."""
+    scopes = scopes or pulling(remote.path)
+    if remote.services.habits.lists_referrers(remote.repository):
+        listed = await _list(remote, subject, scopes)
+        if listed is not None:
+            return listed
+    try:
+        index = await fetch_referrers_tag(remote, subject, scopes=scopes)
+    except errors.SourceUnsupported:
+        # "If … the tag schema does not return a valid image index", there are none.
+        return ()
+    return () if index is None else index.manifests
+
+
+async def fetch_referrers_tag(remote: Remote, subject: Digest, *, scopes: Scopes) -> Index | None:
+    """The index under the tag that lists a manifest's referrers; None where there is none.
+
+    SourceUnsupported where there is something else, such as the subject itself: GitLab's registry takes
+    `sha256-…` for the digest (oras-go#1396).
+    """
+    reference = remote.repository.tagged(referrers_tag(subject))
+    try:
+        found = (await fetch_manifest(remote, reference, scopes=scopes)).manifest
+    except errors.SourceNotFound:
+        return None
+    except errors.RegistryDenied as error:
+        if error.members.get("upstream_status") != _FORBIDDEN:
+            raise
+        # Some registries say this of a tag that does not exist.
+        return None
+    is_index = isinstance(found, Index) and found.manifest.media_type == media_types.OCI_INDEX
+    if not isinstance(found, Index) or not is_index or subject.matches(found.manifest.raw):
+        raise errors.SourceUnsupported(
+            f"{reference} does not hold an index of referrers", **remote.subject(reference).members
+        )
+    return found
+
+
+async def _list(remote: Remote, subject: Digest, scopes: Scopes) -> tuple[Descriptor, ...] | None:
+    """All pages, but no more than make sense, and none twice; None from a registry without the API."""
+    listed: dict[Digest, Descriptor] = {}
+    seen: set[str] = set()
+    size = 0
+    target: str | Url = referrers_path(remote.path, str(subject))
+    while len(seen) < _MOST_PAGES and len(listed) <= _MOST_LISTED and size <= _MOST_BYTES:
+        page = await _page(remote, target, subject, scopes, is_first=not seen)
+        if page is None:
+            return None
+        listed |= {descriptor.digest: descriptor for descriptor in page.listed}
+        seen.add(str(page.url))
+        size += page.size
+        if page.following is None:
+            return tuple(listed.values())
+        if str(page.following) in seen:
+            raise _not_a_registry(remote, "leads in a circle through the referrers of", subject)
+        target = page.following
+    raise errors.SourceTooLarge(
+        f"{remote.registry} lists more referrers of {remote.repository.at(subject)} than are read: "
+        f"{_MOST_LISTED}, {_MOST_PAGES} pages or {_MOST_BYTES} bytes",
+        **remote.subject(remote.repository.at(subject)).members,
+    )
+
+
+async def _page(
+    remote: Remote, target: str | Url, subject: Digest, scopes: Scopes, *, is_first: bool
+) -> _Page | None:
+    """None where there is no such API; what looks wrong may just have been cut off: it is asked for again."""
+    attempt = 1
+    while True:
+        async with remote.services.rooms.of(remote.registry) as room:
+            request = await _request(remote, target, subject, scopes, room)
+            answer = await remote.call(request, scopes)
+            if is_first and _lacks_api(answer):
+                _learn(remote, answer)
+                return None
+            if answer.status != _OK:
+                doing = f"the GET of the referrers of {remote.repository.at(subject)}"
+                raise refusal(answer.status, answer.headers, answer.body, request.subject, doing=doing)
+            index = await _read(remote, answer)
+            if index is not None:
+                return _Page(
+                    request.url, len(answer.body), index.manifests, _following(remote, request, answer)
+                )
+            if answer.is_framed or attempt >= remote.services.limits.attempts:
+                raise _not_a_registry(remote, "gives no list where it should give the referrers of", subject)
+        attempt += 1
+
+
+async def _request(remote: Remote, target: str | Url, subject: Digest, scopes: Scopes, room: Room) -> Request:
+    return await remote.prepare(
+        "GET",
+        target,
+        scopes,
+        subject=remote.subject(remote.repository.at(subject)),
+        headers={"Accept": media_types.OCI_INDEX},
+        limit=remote.services.limits.manifest_bytes,
+        room=room,
+        is_raw=isinstance(target, Url),
+    )
+
+
+def _lacks_api(answer: Answer) -> bool:
+    """Some registries say 200 to anything: of what kind it is, is what tells."""
+    return answer.status in _WITHOUT_API or (answer.status == _OK and not _is_index(answer))
+
+
+def _is_index(answer: Answer) -> bool:
+    return media_types.bare(answer.headers.get("Content-Type")) == media_types.OCI_INDEX
+
+
+async def _read(remote: Remote, answer: Answer) -> Index | None:
+    """A list that can't be read is no empty one: what it lists would be left out without a word."""
+    try:
+        parsed = await remote.services.parsers.run(parse_manifest, answer.body, media_types.OCI_INDEX)
+    except errors.SourceUnusable:
+        return None
+    return parsed if isinstance(parsed, Index) and _is_index(answer) else None
+
+
+def _following(remote: Remote, request: Request, answer: Answer) -> Url | None:
+    below = referrers_path(remote.path, "")
+    return next_page(request.url, answer.headers.getall("Link", []), below=below, registry=remote.registry)
+
+
+def _learn(remote: Remote, answer: Answer) -> None:
+    """An error in the registry's own form is about the repository; else the whole registry has no such path.
+
+    One that speaks of a repository that does not exist says nothing of what will be there.
+    """
+    code = parse_upstream(answer.body).code
+    if answer.status == _BAD_REQUEST or code == "NAME_UNKNOWN":
+        return
+    is_own_error = code is not None and not is_html(answer.headers.get("Content-Type"), answer.body)
+    remote.services.habits.note_without_referrers(str(remote.repository) if is_own_error else remote.registry)
+
+
+def _not_a_registry(remote: Remote, does: str, subject: Digest) -> errors.NotARegistry:
+    reference = remote.repository.at(subject)
+    return errors.NotARegistry(f"{remote.registry} {does} {reference}", **remote.subject(reference).members)

@@ -1,0 +1,147 @@
+"""Upload sessions of a registry: opened, written to whole or in parts, asked how far they are, and ended.
+
+Distribution spec, "Pushing blobs".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from app import errors
+from app.oci.descriptor import Descriptor
+from app.outbound.transport import Answer, Queueing, Request
+from app.outbound.url import Url, upload_location, with_query
+from app.registry.auth.scope import pushing
+from app.registry.content.redirects import REDIRECTS
+from app.registry.errors import write_refusal
+from app.registry.paths import blob_path, uploads_path
+from app.registry.repository import Remote
+
+__all__ = ["Upload", "accepted_upload", "has_blob", "open_upload", "upload_refusal"]
+
+_OK, _ACCEPTED = 200, 202
+_STATUS_KNOWN = frozenset({200, 202, 204})
+_RANGE = re.compile(r"(?:bytes[ =])?0-([0-9]{1,19})", re.ASCII | re.IGNORECASE)
+_LENGTH = re.compile(r"[0-9]{1,19}", re.ASCII)
+_OCTETS = "application/octet-stream"
+_MOST_LEAST_CHUNK = 64 * 1024 * 1024
+
+Body = AsyncIterator[bytes]
+
+
+@dataclass(slots=True)
+class Upload:
+    """An open session: where its next request goes, and how many bytes the registry has of it."""
+
+    target: Remote
+    location: Url
+    least_chunk: int = 0
+    offset: int = 0
+    last: Request | None = field(default=None, repr=False)
+    """What was sent last: with a token that may have been replaced since."""
+
+    async def put(self, blob: Descriptor, body: Body, queueing: Queueing) -> Answer:
+        """All of the blob, and the end."""
+        headers = {"Content-Length": str(blob.size), "Content-Type": _OCTETS}
+        with queueing():
+            request = await self._prepare("PUT", self._ending(blob), headers)
+        return await self.target.services.door.send(request, body, queueing)
+
+    async def patch(self, size: int, body: Body, queueing: Queueing) -> Answer:
+        """So many bytes more."""
+        headers = {
+            "Content-Length": str(size),
+            "Content-Range": f"{self.offset}-{self.offset + size - 1}",
+            "Content-Type": _OCTETS,
+        }
+        with queueing():
+            request = await self._prepare("PATCH", self.location, headers)
+        answer = await self.target.services.door.send(request, body, queueing)
+        if answer.is_success:
+            self._go_on(request, answer, default=self.offset + size)
+        return answer
+
+    async def finish(self, blob: Descriptor, queueing: Queueing) -> Answer:
+        """The end, when all bytes are there; made once, since a repeat would find no upload any more."""
+        headers = {"Content-Length": "0", "Content-Type": _OCTETS}
+        with queueing():
+            request = await self._prepare("PUT", self._ending(blob), headers)
+        return await self.target.services.door.send(request, b"", queueing)
+
+    async def ask(self) -> bool:
+        """Whether the session goes on, from the offset that the registry says.
+
+        None of many registries' sessions survive a broken connection, and each says that in its own way.
+        """
+        request = await self._prepare("GET", self.location, {})
+        with contextlib.suppress(errors.RegistryError, errors.UntrustedOrigin):
+            answer = await self.target.call(request, pushing(self.target.path))
+            if answer.status in _STATUS_KNOWN:
+                self._go_on(request, answer, default=0)
+                return True
+        return False
+
+    async def cancel(self) -> None:
+        """So that the registry keeps no bytes that nobody will end; whether it does is its own matter."""
+        with contextlib.suppress(errors.BrokerError, TimeoutError):
+            async with asyncio.timeout(self.target.services.limits.cancel_seconds):
+                request = await self._prepare("DELETE", self.location, {})
+                await self.target.services.door.call(request)
+
+    def _ending(self, blob: Descriptor) -> Url:
+        return with_query(self.location, [("digest", str(blob.digest))])
+
+    async def _prepare(self, method: str, url: Url, headers: dict[str, str]) -> Request:
+        scopes = pushing(self.target.path)
+        self.last = await self.target.prepare(method, url, scopes, headers=headers, is_raw=True)
+        return self.last
+
+    def _go_on(self, request: Request, answer: Answer, *, default: int) -> None:
+        """Each answer may say that the next request goes elsewhere, and that not all bytes were kept."""
+        said = _RANGE.fullmatch(answer.headers.get("Range", "").strip())
+        # "0-0" is what registries say of nothing, too.
+        self.offset = default if said is None else int(said[1]) + 1 if int(said[1]) else 0
+        if "Location" in answer.headers:
+            self.location = _location(self.target, request, answer)
+
+
+async def open_upload(target: Remote) -> Upload:
+    scopes = pushing(target.path)
+    request = await target.prepare("POST", uploads_path(target.path), scopes, is_raw=True)
+    answer = await target.call(request, scopes)
+    if answer.status != _ACCEPTED:
+        raise upload_refusal(target, answer, "the opening of an upload")
+    return accepted_upload(target, request, answer)
+
+
+def accepted_upload(target: Remote, request: Request, answer: Answer) -> Upload:
+    """The session that a 202 opened."""
+    least = _LENGTH.fullmatch(answer.headers.get("OCI-Chunk-Min-Length", ""))
+    least_chunk = int(least[0]) if least is not None else 0
+    location = _location(target, request, answer)
+    return Upload(target, location, min(least_chunk, _MOST_LEAST_CHUNK))
+
+
+def _location(target: Remote, request: Request, answer: Answer) -> Url:
+    locations = answer.headers.getall("Location", [])
+    if len(locations) != 1:
+        raise errors.NotARegistry(
+            f"{target.registry} opened an upload without saying where", **target.subject().members
+        )
+    return upload_location(request.url, locations[0], registry=target.registry)
+
+
+async def has_blob(target: Remote, blob: Descriptor) -> bool:
+    scopes = pushing(target.path)
+    request = await target.prepare("HEAD", blob_path(target.path, str(blob.digest)), scopes, is_raw=True)
+    answer = await target.call(request, scopes)
+    # A redirect of HEAD leads to an address that is signed for GET; that there is one says enough.
+    return answer.status == _OK or answer.status in REDIRECTS
+
+
+def upload_refusal(target: Remote, answer: Answer, doing: str) -> errors.BrokerError:
+    return write_refusal(answer.status, answer.headers, answer.body, target.subject(), doing=doing)

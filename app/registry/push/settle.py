@@ -1,0 +1,62 @@
+"""Puts manifests at registries that have taken something and need a while until they know it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from app import errors
+from app.oci.manifest import Manifest
+from app.outbound.retry import Outcome, plan_retry
+from app.registry.content.manifests import NOT_YET_KNOWN, put_manifest
+from app.registry.limits import Limits
+from app.registry.repository import Remote
+
+__all__ = ["Mend", "patience", "put_settled", "wait"]
+
+Mend = Callable[[errors.RegistryRejected], Awaitable[None]]
+
+
+async def put_settled(remote: Remote, target: str, manifest: Manifest, mend: Mend | None = None) -> bool:
+    """Again for as long as the registry says that it lacks what the manifest lists.
+
+    `mend` is told of each time, to put anew what is missing. Says whether a subject has been noted.
+    """
+    limits = patience(remote.services.limits)
+    attempt = 1
+    while True:
+        try:
+            return await put_manifest(remote, target, manifest)
+        except errors.RegistryRejected as error:
+            may_pass = error.members.get("upstream_code") in NOT_YET_KNOWN
+            if not await wait(attempt, may_pass=may_pass, limits=limits):
+                raise
+            if mend is not None:
+                await mend(error)
+        attempt += 1
+
+
+async def wait(attempt: int, *, may_pass: bool, limits: Limits) -> bool:
+    """False when there is nothing more to wait for."""
+    seconds = plan_retry(
+        Outcome(may_pass),
+        attempt=attempt,
+        spent=0.0,
+        jitter=random.random(),  # noqa: S311 - spreads retries, protects nothing
+        limits=limits,
+    )
+    if seconds is not None:
+        await asyncio.sleep(seconds)
+    return seconds is not None
+
+
+def patience(limits: Limits) -> Limits:
+    """Those for waiting until a registry knows what it has taken."""
+    return replace(
+        limits,
+        attempts=limits.settle_attempts,
+        backoff_seconds=limits.settle_seconds,
+        longest_backoff_seconds=limits.longest_settle_seconds,
+    )

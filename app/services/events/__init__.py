@@ -1,0 +1,1 @@
+"""The event log of a project, and the streams that follow it."""

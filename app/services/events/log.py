@@ -1,0 +1,109 @@
+"""What happened in a project: written down by those who do it, told to those who ask or asked to be told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator
+from typing import Any
+from uuid import UUID
+
+from app.errors import Unauthenticated, Unavailable
+from app.lists.events import EventKind
+from app.services.callers import Caller
+from app.services.events.feed import EVENTS_AT_ONCE, Batch, Feed, Feeds
+from app.services.webhooks.deliveries import begin
+from app.store import events as store
+from app.store import tokens
+from app.store.database import Database, Transaction
+from app.store.events import ALL, EventFilter, ProjectEvent
+from app.store.notifications import PROJECT_EVENT, Notifications
+from app.store.webhooks import wanting
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 5.0
+
+
+class Events:
+    """The log of each project, and the streams that follow it."""
+
+    def __init__(
+        self, database: Database, notifications: Notifications, *, poll: float = POLL_SECONDS
+    ) -> None:
+        self._database = database
+        self._notifications = notifications
+        self._poll = poll
+        self._feeds = Feeds(database)
+
+    async def record(
+        self,
+        tx: Transaction,
+        project_id: UUID,
+        kind: EventKind,
+        data: dict[str, Any],
+        *,
+        list_id: UUID | None = None,
+        push_id: UUID | None = None,
+    ) -> None:
+        """Told to everyone once the transaction commits.
+
+        It comes last in it, after every row that is locked: those who record in one project take turns, and
+        who waits for a turn must hold nothing that the one before still needs.
+        """
+        # Asked before it is our turn, which others of the project wait for.
+        told = await wanting(tx, project_id, kind)
+        event = await store.record(tx, project_id, kind, data, list_id=list_id, push_id=push_id)
+        for webhook in told:
+            await begin(tx, webhook, event.id)
+
+    async def newest(self, project_id: UUID) -> int:
+        """Where a stream begins that is to tell of what happens from now on, if there may be one more."""
+        self._feeds.refuse_crowd(project_id)
+        async with self._database.transaction() as tx:
+            return await store.newest(tx, project_id)
+
+    async def page(
+        self, project_id: UUID, wanted: EventFilter, *, before: int | None, limit: int
+    ) -> list[ProjectEvent]:
+        async with self._database.transaction() as tx:
+            return await store.page(tx, project_id, wanted, before=before, limit=limit)
+
+    async def stream(
+        self, caller: Caller, after: int, wanted: EventFilter = ALL
+    ) -> AsyncGenerator[ProjectEvent, None]:
+        """Everything after an event, as it happens; ends when the caller's token is revoked.
+
+        No connection to the database is held while nothing happens.
+        """
+        project_id = caller.project_id
+        with self._feeds.follow(project_id, caller.token_id) as feed:
+            async with self._notifications.subscribe(PROJECT_EVENT, str(project_id)) as news:
+                batch = Batch((), after, is_full=True, is_alone=True)
+                while not self._notifications.closing:
+                    try:
+                        batch = await self._go_on(feed, caller, batch, wanted)
+                    except Unauthenticated:
+                        return
+                    for event in batch.events:
+                        yield event
+                    if not batch.is_full:
+                        await news.wait(self._poll)
+
+    async def _go_on(self, feed: Feed, caller: Caller, last: Batch, wanted: EventFilter) -> Batch:
+        """From the feed, but for those who have much to catch up with."""
+        try:
+            if not (last.is_full and last.is_alone):
+                batch = await feed.read(caller.token_id, last.end, wanted)
+                if batch is not None:
+                    return batch
+            return await self._read(caller, last.end, wanted)
+        except Unavailable:
+            # Who follows a project is not cut off by a restart of the database.
+            logger.warning("The events of project %s can't be read at the moment", caller.project_id)
+            return Batch((), last.end)
+
+    async def _read(self, caller: Caller, after: int, wanted: EventFilter) -> Batch:
+        async with self._database.transaction() as tx:
+            await tokens.require_live(tx, caller.token_id)
+            events, end = await store.read_after(tx, caller.project_id, after, wanted, EVENTS_AT_ONCE)
+        return Batch(events, end, is_full=len(events) == EVENTS_AT_ONCE, is_alone=True)

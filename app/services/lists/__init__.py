@@ -1,0 +1,1 @@
+"""Draft lists: requests, the worker behind them, and the one place that stores a change."""

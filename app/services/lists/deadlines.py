@@ -1,0 +1,63 @@
+"""Lists that were not complete in time: they fail visibly, or are pushed with what they have if they may."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+from app.errors import Unavailable
+from app.lists.draft import Draft
+from app.services.callers import Call
+from app.services.lists.save import Saving
+from app.store.database import Database, Transaction, savepoint
+from app.store.lists import lock_late_list, save_state
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 1.0
+
+
+class Deadlines:
+    """Looks for late lists; any number of processes may do so at once."""
+
+    def __init__(self, database: Database, saving: Saving, *, poll: float = POLL_SECONDS) -> None:
+        self._database = database
+        self._saving = saving
+        self._poll = poll
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            if not await self._end_one():
+                await asyncio.sleep(self._poll)
+
+    async def _end_one(self) -> bool:
+        """Whether one was ended, and there may be more: each in a transaction of its own."""
+        try:
+            async with self._database.transaction() as tx:
+                late = await lock_late_list(tx)
+                if late is None:
+                    return False
+                return await self._end(tx, *late)
+        except Unavailable:
+            logger.warning("Deadlines of lists wait for the database")
+        except Exception:
+            logger.exception("The deadlines of lists can't be looked after; it is tried again")
+        return False
+
+    async def _end(self, tx: Transaction, project_id: UUID, draft: Draft) -> bool:
+        # Nobody calls, so a push that follows has the operator's credentials alone.
+        call = Call(project_id, draft.created_by)
+        try:
+            async with savepoint(tx):
+                await self._saving.save_late(tx, call, draft)
+        except Unavailable:
+            raise
+        except Exception:
+            # One that can't be ended must not keep the others from it, and is looked at once.
+            logger.exception("The list %s can't be ended at its deadline", draft.id)
+            await save_state(tx, project_id, replace(draft, updated_at=datetime.now(UTC)))
+        return True

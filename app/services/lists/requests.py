@@ -1,0 +1,317 @@
+"""Lists: created, amended, annotated, read and removed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from time import monotonic
+from typing import Any, assert_never
+from uuid import UUID, uuid4
+
+from app.errors import (
+    BrokerError,
+    EntryNotFound,
+    InvalidInput,
+    InvalidReference,
+    ListExists,
+    ListNotFound,
+    revive,
+)
+from app.lists import draft as drafts
+from app.lists.draft import Draft, Entry, EntryChanges, ListState, Options
+from app.lists.options import apply_changes
+from app.lists.refreshing import plan_refresh
+from app.lists.source import at, parse_sources
+from app.lists.verdict import is_ready, retract
+from app.oci.reference import Reference, parse_reference
+from app.operations.states import Kind
+from app.outbound.policy import AccessPolicy
+from app.services.callers import Call
+from app.services.lists.revisions import Revisions, find_seen, open_list
+from app.services.lists.save import Saving
+from app.services.operations.intake import Intake
+from app.store import lists as stored
+from app.store.database import Database
+from app.store.lists import ListFilter
+from app.store.notifications import LIST_CHANGED, Notifications
+from app.store.operations import Operation
+from app.store.paging import Position
+
+POLL_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ListRequest:
+    """What create was asked for, as JSON that a worker reads again; parsed once before it is accepted."""
+
+    reference: str
+    sources: Sequence[Any]
+    session: str = ""
+    amend: bool = False
+    insecure: bool = False
+    # Members of `Options` that were given, by their names in the API.
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "reference": self.reference,
+            "sources": list(self.sources),
+            "session": self.session,
+            "amend": self.amend,
+            "insecure": self.insecure,
+            "options": dict(self.options),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """One target of a removal of many: what it was called, and why it could not be removed."""
+
+    target: str
+    problem: BrokerError | None = None
+
+
+class Goal(StrEnum):
+    """What a caller may wait for a list to be."""
+
+    COMPLETE = "complete"
+    PUSHED = "pushed"
+
+    def is_reached(self, draft: Draft) -> bool:
+        match self:
+            case Goal.COMPLETE:
+                return draft.state is ListState.PUSHED or is_ready(draft, datetime.now(UTC))
+            case Goal.PUSHED:
+                return draft.state is ListState.PUSHED
+            case _:
+                assert_never(self)
+
+
+class Lists:
+    """Everything about lists that needs no registry; what does is accepted here and left to `Composer`."""
+
+    def __init__(
+        self,
+        database: Database,
+        notifications: Notifications,
+        intake: Intake,
+        saving: Saving,
+        policy: AccessPolicy,
+        *,
+        poll: float = POLL_SECONDS,
+    ) -> None:
+        self._database = database
+        self._notifications = notifications
+        self._intake = intake
+        self._saving = saving
+        self._policy = policy
+        self._poll = poll
+
+    async def create(self, call: Call, request: ListRequest) -> Operation:
+        """Accept a creation; everything that can be refused without a registry is refused here."""
+        reference = parse_reference(request.reference)
+        found = parse_sources(request.sources)
+        with at("/reference"):
+            self._policy.check_registry(reference.registry)
+        self._check_targets(apply_changes(Options(), request.options))
+        operation_id = uuid4()
+        # What is read here is judged once more when the list is locked, so nothing has to hold together.
+        begun = self._database.transaction() if call.idempotency is not None else self._database.single()
+        async with begun as tx:
+            if earlier := await self._intake.find_earlier(tx, call, operation_id):
+                return earlier
+            present = await stored.find_list_id(tx, call.project_id, reference, request.session)
+            if present is not None and not request.amend:
+                raise list_exists(reference, present)
+            return await self._intake.accept(
+                tx,
+                call,
+                operation_id,
+                Kind.CREATE_LIST,
+                request.document(),
+                registries=[source.reference.registry for source in found],
+                list_id=present,
+            )
+
+    async def add(
+        self,
+        call: Call,
+        list_id: UUID,
+        sources: Sequence[Any],
+        *,
+        insecure: bool,
+        revisions: Revisions = None,
+    ) -> Operation:
+        """Accept sources for a list that is there."""
+        found = parse_sources(sources)
+        operation_id = uuid4()
+        async with self._database.transaction() as tx:
+            if earlier := await self._intake.find_earlier(tx, call, operation_id):
+                return earlier
+            await find_seen(tx, call.project_id, list_id, revisions)
+            request = {"list_id": str(list_id), "sources": list(sources), "insecure": insecure}
+            return await self._intake.accept(
+                tx,
+                call,
+                operation_id,
+                Kind.ADD_ENTRIES,
+                request,
+                registries=[source.reference.registry for source in found],
+                list_id=list_id,
+            )
+
+    async def refresh(
+        self, call: Call, list_id: UUID, *, insecure: bool, revisions: Revisions = None
+    ) -> Operation:
+        """Accept that every source named by a tag is resolved again."""
+        operation_id = uuid4()
+        async with self._database.transaction() as tx:
+            if earlier := await self._intake.find_earlier(tx, call, operation_id):
+                return earlier
+            draft = await find_seen(tx, call.project_id, list_id, revisions)
+            return await self._intake.accept(
+                tx,
+                call,
+                operation_id,
+                Kind.REFRESH_LIST,
+                {"list_id": str(list_id), "insecure": insecure},
+                registries=[source.reference.registry for source in plan_refresh(draft)],
+                list_id=list_id,
+            )
+
+    async def get(self, project_id: UUID, list_id: UUID) -> Draft:
+        async with self._database.snapshot() as tx:
+            return await stored.get_list(tx, project_id, list_id)
+
+    async def wait(self, project_id: UUID, list_id: UUID, goal: Goal, seconds: float) -> tuple[Draft, bool]:
+        """The list when it has reached the goal, or as it is after `seconds`, and which of the two it is.
+
+        Raises the problem of a list that has failed.
+        """
+        give_up = monotonic() + seconds
+        async with self._notifications.subscribe(LIST_CHANGED, str(list_id)) as change:
+            while not self._notifications.closing and not await self._is_over(project_id, list_id, goal):
+                if (left := give_up - monotonic()) <= 0:
+                    break
+                await change.wait(min(left, self._poll))
+        draft = await self.get(project_id, list_id)
+        if draft.problem is not None:
+            raise revive({"list_id": str(list_id), **draft.problem})
+        return draft, goal.is_reached(draft)
+
+    async def _is_over(self, project_id: UUID, list_id: UUID, goal: Goal) -> bool:
+        """Whether there is anything to tell; of twenty that wait each is woken by each of twenty legs."""
+        async with self._database.reading() as tx:
+            state = await stored.get_state(tx, project_id, list_id)
+        if state is ListState.FAILED or goal is Goal.PUSHED:
+            return state is not ListState.OPEN
+        return goal.is_reached(await self.get(project_id, list_id))
+
+    async def find(self, project_id: UUID, reference: Reference, session: str) -> Draft | None:
+        async with self._database.snapshot() as tx:
+            return await stored.find_list(tx, project_id, reference, session)
+
+    async def page(
+        self, project_id: UUID, wanted: ListFilter, *, before: Position | None, limit: int
+    ) -> list[Draft]:
+        async with self._database.snapshot() as tx:
+            return await stored.page_lists(tx, project_id, wanted, before=before, limit=limit)
+
+    async def update(
+        self, call: Call, list_id: UUID, changes: Mapping[str, Any], *, revisions: Revisions = None
+    ) -> Draft:
+        """Change what a list says of itself; a list that becomes complete by it is pushed if it says so."""
+        async with self._database.transaction() as tx:
+            draft = await open_list(tx, call.project_id, list_id, revisions)
+            kept = retract(draft, changes.get("failures"))
+            options = apply_changes(draft.options, changes)
+            if "targets" in changes:
+                self._check_targets(options)
+            changed = replace(kept, options=options)
+            return await self._saving.save_changed(tx, call, draft, changed)
+
+    def _check_targets(self, options: Options) -> None:
+        """Before any leg has built for where the operator lets nothing go."""
+        for position, target in enumerate(options.targets):
+            with at(f"/targets/{position}"):
+                self._policy.check_registry(target.registry)
+
+    async def annotate(
+        self,
+        call: Call,
+        list_id: UUID,
+        entry_id: UUID,
+        changes: EntryChanges,
+        *,
+        revisions: Revisions = None,
+    ) -> Draft:
+        async with self._database.transaction() as tx:
+            draft = await open_list(tx, call.project_id, list_id, revisions)
+            entries = drafts.annotate(
+                draft.entries,
+                find_entry(draft, entry_id),
+                changes,
+                allow_duplicate_platforms=draft.options.allow_duplicate_platforms,
+            )
+            return await self._saving.save_changed(tx, call, draft, replace(draft, entries=entries))
+
+    async def remove_entry(
+        self, call: Call, list_id: UUID, entry_id: UUID, *, revisions: Revisions = None
+    ) -> Draft:
+        async with self._database.transaction() as tx:
+            draft = await open_list(tx, call.project_id, list_id, revisions)
+            entries = drafts.remove(draft.entries, find_entry(draft, entry_id))
+            return await self._saving.save_changed(tx, call, draft, replace(draft, entries=entries))
+
+    async def delete(self, project_id: UUID, list_id: UUID, *, revisions: Revisions = None) -> None:
+        async with self._database.transaction() as tx:
+            draft = await open_list(tx, project_id, list_id, revisions)
+            await self._saving.remove(tx, project_id, draft)
+
+    async def delete_many(
+        self, project_id: UUID, references: Sequence[str], ids: Sequence[str], session: str
+    ) -> list[Deletion]:
+        """Each target by itself, as `docker manifest rm` does: those that can't go don't hold up the rest."""
+        outcomes = [await self._delete_one(project_id, text, session) for text in references]
+        return outcomes + [await self._delete_id(project_id, text) for text in ids]
+
+    async def _delete_id(self, project_id: UUID, text: str) -> Deletion:
+        try:
+            await self.delete(project_id, UUID(text))
+        except ValueError:
+            return Deletion(text, InvalidInput(f"{text} is not the id of a list"))
+        except ListNotFound as problem:
+            return Deletion(text, problem)
+        return Deletion(text)
+
+    async def _delete_one(self, project_id: UUID, text: str, session: str) -> Deletion:
+        try:
+            reference = parse_reference(text)
+        except InvalidReference as problem:
+            return Deletion(text, problem)
+        async with self._database.transaction() as tx:
+            draft = await stored.find_list(tx, project_id, reference, session, lock=True)
+            if draft is None or not await self._saving.remove(tx, project_id, draft):
+                return Deletion(text, no_such_list(reference))
+        return Deletion(text)
+
+
+def find_entry(draft: Draft, entry_id: UUID) -> Entry:
+    for entry in draft.entries:
+        if entry.id == entry_id:
+            return entry
+    raise EntryNotFound(f"The list {draft.reference} has no entry {entry_id}", list_id=str(draft.id))
+
+
+def no_such_list(reference: Reference) -> ListNotFound:
+    return ListNotFound(f"No such manifest: {reference}", reference=str(reference))
+
+
+def list_exists(reference: Reference, list_id: UUID) -> ListExists:
+    return ListExists(
+        f"There is a list {reference} already: say amend to add to it, name a session, or remove it",
+        list_id=str(list_id),
+        reference=str(reference),
+    )

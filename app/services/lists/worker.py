@@ -1,0 +1,99 @@
+"""The work behind create and add: sources resolved side by side, then added at once and whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from app.lists.readiness import refuse_mixed_revisions
+from app.lists.refreshing import plan_refresh, refresh
+from app.lists.source import Source, parse_sources
+from app.oci.reference import parse_reference
+from app.operations.progress import Progress, ProgressStep
+from app.registry.client import RegistryClient
+from app.services.allowance import Allowance
+from app.services.callers import Call
+from app.services.documents import list_document
+from app.services.lists.merge import Adder, Addition, Name, Place
+from app.services.lists.requests import ListRequest
+from app.services.lists.resolve import Resolved, Resolver
+from app.services.lists.save import Saving
+from app.services.operations.attempts import Attempt
+from app.services.operations.credentials import Credentials
+from app.services.source_reader import Reader
+from app.store import lists as stored
+from app.store.database import Database
+from app.store.manifests import keep_manifests
+
+
+class Composer:
+    """Performs the operations that `Lists` accepts."""
+
+    def __init__(
+        self, database: Database, client: RegistryClient, credentials: Credentials, saving: Saving
+    ) -> None:
+        self._database = database
+        self._client = client
+        self._credentials = credentials
+        self._saving = saving
+        self._adder = Adder(database, saving)
+
+    async def perform_create(self, attempt: Attempt) -> None:
+        """All or nothing: one source that fails leaves everything as it was."""
+        request = ListRequest(**attempt.operation.request)
+        call = self._call(attempt)
+        sources = parse_sources(request.sources)
+        resolved = _flat(await self._resolve(attempt, call, sources, insecure=request.insecure))
+        name = Name(parse_reference(request.reference), request.session)
+        await self._adder.add(Place(call.project_id, name), Addition(attempt, call, resolved, request))
+
+    async def perform_add(self, attempt: Attempt) -> None:
+        request = attempt.operation.request
+        call = self._call(attempt)
+        sources = parse_sources(request["sources"])
+        resolved = _flat(await self._resolve(attempt, call, sources, insecure=request["insecure"]))
+        list_id = UUID(request["list_id"])
+        await self._adder.add(Place(call.project_id, list_id), Addition(attempt, call, resolved))
+
+    async def perform_refresh(self, attempt: Attempt) -> None:
+        """A list that has changed meanwhile keeps its changes."""
+        request = attempt.operation.request
+        call, list_id = self._call(attempt), UUID(request["list_id"])
+        async with self._database.transaction() as tx:
+            sources = plan_refresh(await stored.get_list(tx, call.project_id, list_id))
+        resolved = await self._resolve(attempt, call, sources, insecure=request["insecure"])
+        async with self._database.transaction() as tx:
+            await attempt.hold(tx)
+            draft = await stored.get_list(tx, call.project_id, list_id, lock=True)
+            await keep_manifests(tx, call.project_id, [each.manifest for each in _flat(resolved)])
+            entries = [[each.entry for each in found] for found in resolved]
+            after, refreshed = refresh(draft, sources, entries)
+            refuse_mixed_revisions(after)
+            saved = await self._saving.save_changed(tx, call, draft, after)
+            told = [each.document() for each in refreshed]
+            await attempt.succeed(tx, {**list_document(saved), "refreshed": told})
+
+    async def _resolve(
+        self, attempt: Attempt, call: Call, sources: Sequence[Source], *, insecure: bool
+    ) -> list[list[Resolved]]:
+        access = self._credentials.access(call.project_id, call.credentials, insecure=insecure)
+        done = 0
+
+        def on_done() -> None:
+            nonlocal done
+            done += 1
+            attempt.progress(Progress((ProgressStep("sources", done, len(sources)),)))
+
+        attempt.progress(Progress((ProgressStep("sources", 0, len(sources)),)))
+        registries = {source.reference.registry for source in sources}
+        reader = Reader(self._client, access, among=registries, allowance=Allowance())
+        return await Resolver(reader, call.by).resolve(sources, on_done)
+
+    def _call(self, attempt: Attempt) -> Call:
+        operation = attempt.operation
+        own = self._credentials.open(operation.id, attempt.secret)
+        return Call(operation.project_id, operation.created_by, credentials=own)
+
+
+def _flat(resolved: Sequence[Sequence[Resolved]]) -> list[Resolved]:
+    return [each for found in resolved for each in found]

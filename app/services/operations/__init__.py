@@ -1,0 +1,1 @@
+"""Operations: acceptance, attempts, waiting, and the credentials that they carry."""

@@ -1,0 +1,140 @@
+"""Operations for those who wait for them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from time import monotonic
+from uuid import UUID
+
+from app.errors import Unavailable
+from app.operations.states import Kind, State
+from app.services.operations.attempts import Handler, conclude
+from app.store import operation_changes
+from app.store import operations as store
+from app.store.database import Database
+from app.store.notifications import OPERATION_CHANGED, OPERATION_ENDED, Notifications
+from app.store.operations import Operation, OperationEvent
+
+POLL_SECONDS = 5.0
+EVENTS_AT_ONCE = 100
+
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """A full one has more behind it."""
+
+    events: Sequence[OperationEvent]
+    has_ended: bool
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.events) == EVENTS_AT_ONCE
+
+    @property
+    def is_last(self) -> bool:
+        return self.has_ended and not self.is_full
+
+
+class Operations:
+    """`handlers` are told of operations that are cancelled before a worker has them."""
+
+    def __init__(
+        self,
+        database: Database,
+        notifications: Notifications,
+        handlers: Mapping[Kind, Handler] | None = None,
+        *,
+        poll: float = POLL_SECONDS,
+    ) -> None:
+        self._database = database
+        self._notifications = notifications
+        self._handlers = handlers or {}
+        self._poll = poll
+
+    async def get(self, project_id: UUID, operation_id: UUID) -> Operation:
+        async with self._database.reading() as tx:
+            return await store.get(tx, project_id, operation_id)
+
+    async def page(
+        self,
+        project_id: UUID,
+        *,
+        state: State | None = None,
+        kind: Kind | None = None,
+        list_id: UUID | None = None,
+        before: tuple[datetime, UUID] | None = None,
+        limit: int,
+    ) -> list[Operation]:
+        async with self._database.transaction() as tx:
+            return await store.page(
+                tx, project_id, state=state, kind=kind, list_id=list_id, before=before, limit=limit
+            )
+
+    async def cancel(self, project_id: UUID, operation_id: UUID) -> Operation:
+        async with self._database.transaction() as tx:
+            operation = await operation_changes.request_cancel(tx, project_id, operation_id)
+            if operation.state.ended:
+                await conclude(tx, self._handlers, operation)
+        return operation
+
+    async def wait(self, accepted: Operation, seconds: float) -> Operation:
+        """The operation once it has ended, or as it is after `seconds`; no connection is held meanwhile.
+
+        As it was when it was accepted it is known, so it is read again only once something is heard of it.
+        Where the process stops nobody is held.
+        """
+        operation, give_up = accepted, monotonic() + seconds
+        async with self._notifications.subscribe(OPERATION_ENDED, str(accepted.id)) as end:
+            if not self._notifications.listening:
+                operation = await self._now(accepted)
+            while not operation.state.ended and (left := self._left(give_up)) > 0:
+                await end.wait(min(left, self._poll))
+                operation = await self._now(operation)
+        return operation
+
+    def _left(self, give_up: float) -> float:
+        return 0.0 if self._notifications.closing else give_up - monotonic()
+
+    async def _now(self, operation: Operation) -> Operation:
+        """As it is; or, as it is accepted whatever becomes of the database, as it was known last."""
+        try:
+            return await self.get(operation.project_id, operation.id)
+        except Unavailable:
+            logger.warning("Operation %s can't be read at the moment", operation.id)
+            return operation
+
+    async def stream(
+        self, project_id: UUID, operation_id: UUID, last_event_id: int = 0
+    ) -> AsyncGenerator[OperationEvent, None]:
+        """Events after the last one seen, as they happen; ends after the one that ends the operation.
+
+        It ends with the process, too: who follows comes back to another.
+        """
+        async with self._notifications.subscribe(OPERATION_CHANGED, str(operation_id)) as changes:
+            while not self._notifications.closing:
+                batch = await self._read(project_id, operation_id, last_event_id)
+                for event in batch.events:
+                    last_event_id = event.id
+                    yield event
+                if batch.is_last:
+                    return
+                if not batch.is_full:
+                    await changes.wait(self._poll)
+
+    async def _read(self, project_id: UUID, operation_id: UUID, last_id: int) -> _Batch:
+        try:
+            async with self._database.transaction() as tx:
+                # Read before the events: if it has ended, the event that says so is among those read next.
+                operation = await store.get(tx, project_id, operation_id)
+                events = await store.events_after(tx, project_id, operation_id, last_id, EVENTS_AT_ONCE)
+        except Unavailable:
+            # Who follows an operation is not cut off by a restart of the database.
+            logger.warning("The events of operation %s can't be read at the moment", operation_id)
+            return _Batch((), has_ended=False)
+        return _Batch(events, has_ended=operation.state.ended)

@@ -1,0 +1,1 @@
+"""Pushes: requests, plans, the work itself, and its outcome."""

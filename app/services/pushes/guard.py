@@ -1,0 +1,164 @@
+"""What is asked before the tags of a push move: may what they hold go, and what will its readers miss."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from app.errors import BrokerError, PlatformsLost, SourceNotFound, SourceUnusable, Superseded, TagMoved
+from app.lists.difference import Choices, Difference, choices, compare
+from app.lists.push_plan import PushPlan
+from app.oci.digest import Digest
+from app.oci.manifest import Index, Manifest, parse_manifest
+from app.oci.media_types import is_index
+from app.oci.reference import Reference
+from app.registry.client import Access, RegistryClient
+from app.registry.push.model import Held
+from app.services.lists.resolve import MAX_DEPTH
+from app.services.source_reader import Reader
+from app.store.database import Database
+from app.store.heads import TagHead, load_heads
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A push, or what would be one: of which list, to which reference of its own, and what it is to do."""
+
+    project_id: UUID
+    list_id: UUID | None
+    reference: str
+    plan: PushPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The tags to leave, how each that holds something else will differ, and what refuses the whole."""
+
+    left: Collection[Reference] = ()
+    differences: Mapping[Reference, Difference] = field(default_factory=dict)
+    refusal: BrokerError | None = None
+
+
+_MOST_NESTED = 16
+
+
+class PushGuard:
+    """Refuses what nobody has consented to: an older run's push, or one that takes platforms from a tag."""
+
+    def __init__(self, database: Database, client: RegistryClient, access: Access, subject: Guarded) -> None:
+        self._database = database
+        self._client = client
+        self._access = access
+        self._subject = subject
+        self._plan = subject.plan
+
+    async def decide(self, held: Held) -> Decision:
+        """Refused with TagMoved, Superseded or PlatformsLost, none may move."""
+        # An attempt that was cut off may have moved some already.
+        own = self._plan.index.digest
+        others = {at: digest for at, digest in held.digests.items() if digest != own}
+        replaced = {at: digest for at, digest in others.items() if digest is not None}
+        try:
+            for reference, digest in others.items():
+                self._plan.conditions.check(str(reference), digest)
+            left = await self._superseded(others)
+        except (TagMoved, Superseded) as refusal:
+            return Decision(refusal=refusal)
+        moving = {at: digest for at, digest in replaced.items() if at not in left}
+        differences = await self._differences(moving, held.manifests)
+        loss = None if self._plan.consent.shrink else _loss(differences)
+        return Decision(left, differences, loss)
+
+    async def _superseded(self, others: Collection[Reference]) -> Collection[Reference]:
+        """The list's own tag decides; a further one, such as `latest`, stays with the newer run.
+
+        A tag that seems to hold nothing is asked about, too: it may have been deleted since, or may not be
+        looked at.
+        """
+        if self._plan.consent.older or not others:
+            return ()
+        async with self._database.reading() as tx:
+            heads = await load_heads(tx, self._subject.project_id, [str(reference) for reference in others])
+        newer = {
+            reference: head
+            for reference in others
+            if (head := heads.get(str(reference))) is not None and self._is_newer(head)
+        }
+        own = [reference for reference in newer if str(reference) == self._subject.reference]
+        if own or len(newer) == len(self._tags):
+            reference = (own or list(newer))[0]
+            raise _superseded(reference, newer[reference])
+        return tuple(newer)
+
+    def _is_newer(self, head: TagHead) -> bool:
+        is_own = head.list_id is not None and head.list_id == self._subject.list_id
+        return not is_own and self._plan.order.is_older_than(head.order)
+
+    @property
+    def _tags(self) -> list[str]:
+        return [f"{target.repository}:{tag}" for target in self._plan.targets for tag in target.tags]
+
+    async def _differences(
+        self, replaced: Mapping[Reference, Digest], known: Mapping[Digest, Manifest]
+    ) -> Mapping[Reference, Difference]:
+        if not replaced:
+            return {}
+        index = self._plan.index
+        new = await self._client.parse(parse_manifest, index.raw, index.media_type)
+        after = choices(new.manifests) if isinstance(new, Index) else {}
+        # Several tags of a repository mostly hold one thing.
+        distinct = {at.repository.at(digest) for at, digest in replaced.items()}
+        registries = {target.repository.registry for target in self._plan.targets}
+        reader = Reader(self._client, self._access, among=registries, known=known)
+        found = {at: compare(await _choices(reader, at), after) for at in sorted(distinct)}
+        return {at: found[at.repository.at(digest)] for at, digest in replaced.items()}
+
+
+async def _choices(reader: Reader, reference: Reference, depth: int = 1) -> Choices:
+    """What readers may choose from now. What is no image, or gone since, they can't miss."""
+    try:
+        found = await reader.manifest(reference)
+        if isinstance(found, Index):
+            return await _choices_of(reader, reference, found, depth)
+        if found.is_artifact:
+            return {}
+        config = await reader.image_config(reference.repository, found.config)
+    except (SourceUnusable, SourceNotFound):
+        return {}
+    platform = config.platform
+    return {platform: found.manifest.digest} if platform.os or platform.architecture else {}
+
+
+async def _choices_of(reader: Reader, reference: Reference, index: Index, depth: int) -> Choices:
+    """Of an index in the index, what its own readers may choose from, as far down as sources may go."""
+    found = dict(choices(index.manifests))
+    nested = [each for each in index.manifests if is_index(each.media_type)]
+    for each in nested[:_MOST_NESTED] if depth < MAX_DEPTH else ():
+        inner = await _choices(reader, reference.repository.at(each.digest), depth + 1)
+        found = {**inner, **found}
+    return found
+
+
+def _loss(differences: Mapping[Reference, Difference]) -> PlatformsLost | None:
+    for reference, difference in differences.items():
+        if difference.removed:
+            lost = [str(platform) for platform in difference.removed]
+            return PlatformsLost(
+                f"{reference} has {', '.join(lost)}, which this push would take from it: add what is "
+                "missing, or say allow_shrink",
+                reference=str(reference),
+                platforms=lost,
+            )
+    return None
+
+
+def _superseded(reference: Reference, head: TagHead) -> Superseded:
+    number = f" (number {head.order.number})" if head.order.number is not None else ""
+    return Superseded(
+        f"A newer run{number} has pushed {reference} already; say allow_older to overwrite what it put",
+        reference=str(reference),
+        digest=str(head.digest),
+        push_id=str(head.push_id),
+        list_id=str(head.list_id) if head.list_id else None,
+    )

@@ -1,0 +1,168 @@
+"""Plans: what a push of a list would do now, found out by looking and without changing anything."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID, uuid4
+
+from app.lists.draft import Draft
+from app.lists.push_plan import ALWAYS, PushPlan, PushTarget, parse_plan
+from app.lists.readiness import find_plan_findings
+from app.oci.digest import parse_digest
+from app.oci.manifest import Manifest
+from app.operations.states import Kind
+from app.registry.client import RegistryClient
+from app.registry.push.model import Held
+from app.registry.push.push import Survey, survey
+from app.services.callers import Call
+from app.services.lists.revisions import Revisions, find_seen
+from app.services.operations.attempts import Attempt
+from app.services.operations.credentials import Credentials
+from app.services.operations.intake import Intake
+from app.services.pushes.children import load_children, parse_children, targets_of
+from app.services.pushes.guard import Decision, Guarded, PushGuard
+from app.services.pushes.requests import PushRequest
+from app.services.pushes.result import referrers_document
+from app.store.database import Database
+from app.store.operations import Operation
+
+
+class Planning:
+    """What is planned is decided as a push decides it, when it is asked for."""
+
+    def __init__(
+        self, database: Database, client: RegistryClient, credentials: Credentials, intake: Intake
+    ) -> None:
+        self._database = database
+        self._client = client
+        self._credentials = credentials
+        self._intake = intake
+
+    async def request(
+        self, call: Call, list_id: UUID, wanted: PushRequest, *, revisions: Revisions = None
+    ) -> Operation:
+        operation_id = uuid4()
+        async with self._database.transaction() as tx:
+            if earlier := await self._intake.find_earlier(tx, call, operation_id):
+                return earlier
+            draft = await find_seen(tx, call.project_id, list_id, revisions)
+            plan = wanted.plan(draft)
+            return await self._intake.accept(
+                tx,
+                call,
+                operation_id,
+                Kind.PLAN_PUSH,
+                _request(draft, plan, insecure=wanted.insecure),
+                registries=plan.registries,
+                list_id=list_id,
+            )
+
+    async def perform(self, attempt: Attempt) -> None:
+        operation = attempt.operation
+        request = operation.request
+        plan = _read_plan(request)
+        brought = self._credentials.open(operation.id, attempt.secret)
+        access = self._credentials.access(operation.project_id, brought, insecure=request["insecure"])
+        async with self._database.transaction() as tx:
+            manifests = await load_children(tx, operation.project_id, plan)
+        children = await parse_children(self._client, plan, manifests)
+        found = await survey(self._client, targets_of(plan), children, access, with_referrers=plan.referrers)
+        own = Guarded(operation.project_id, operation.list_id, request["list"]["reference"], plan)
+        guard = PushGuard(self._database, self._client, access, own)
+        decision = await guard.decide(_held(plan, found))
+        document = {**request["list"], **_document(plan, found, decision)}
+        async with self._database.transaction() as tx:
+            await attempt.succeed(tx, document)
+
+
+def _request(draft: Draft, plan: PushPlan, *, insecure: bool) -> dict[str, Any]:
+    return {
+        "insecure": insecure,
+        "plan": plan.document(),
+        "media_type": plan.index.media_type,
+        "raw": base64.b64encode(plan.index.raw).decode(),
+        "digest": str(plan.index.digest),
+        "list": {
+            "list_id": str(draft.id),
+            "revision": draft.revision,
+            "reference": str(draft.reference),
+            "session": draft.session,
+            "findings": [finding.document() for finding in find_plan_findings(draft)],
+        },
+    }
+
+
+def _read_plan(request: Mapping[str, Any]) -> PushPlan:
+    raw = base64.b64decode(request["raw"])
+    return parse_plan(Manifest(request["media_type"], raw, parse_digest(request["digest"])), request["plan"])
+
+
+def _held(plan: PushPlan, found: list[Survey]) -> Held:
+    digests = {
+        target.repository.tagged(tag): each.held[tag]
+        for target, each in zip(plan.targets, found, strict=True)
+        for tag in target.tags
+    }
+    return Held(digests, {digest: manifest for each in found for digest, manifest in each.read.items()})
+
+
+def _document(plan: PushPlan, found: list[Survey], decision: Decision) -> dict[str, Any]:
+    refusal = decision.refusal
+    return {
+        "digest": str(plan.index.digest),
+        "media_type": plan.index.media_type,
+        "size": plan.index.size,
+        "partial": bool(plan.missing_platforms),
+        "missing_platforms": list(plan.missing_platforms),
+        "conditions": plan.conditions.document() if plan.conditions != ALWAYS else None,
+        "targets": [
+            _target(target, each, decision) for target, each in zip(plan.targets, found, strict=True)
+        ],
+        "problem": refusal.document() if refusal is not None else None,
+    }
+
+
+def _target(target: PushTarget, found: Survey, decision: Decision) -> dict[str, Any]:
+    counts = found.counts
+    return {
+        "repository": str(target.repository),
+        "tags": [_tag(target, tag, found, decision) for tag in target.tags],
+        "manifests": [
+            {
+                "reference": f"{target.repository}@{placed.digest}",
+                "digest": str(placed.digest),
+                "action": placed.action.value,
+            }
+            for placed in found.manifests
+        ],
+        "referrers": referrers_document(target, found.referrers),
+        "blobs": [
+            {
+                "digest": str(blob.digest),
+                "size": blob.size,
+                "action": blob.action.value,
+                "from": str(blob.source) if blob.source is not None else None,
+            }
+            for blob in found.blobs
+        ],
+        "totals": {
+            "mounted": counts.mounted,
+            "copied": counts.copied,
+            "skipped": counts.skipped,
+            "bytes_copied": counts.bytes_copied,
+        },
+    }
+
+
+def _tag(target: PushTarget, tag: str, found: Survey, decision: Decision) -> dict[str, Any]:
+    reference = target.repository.tagged(tag)
+    held, difference = found.held[tag], decision.differences.get(reference)
+    stays = decision.refusal is not None or reference in decision.left
+    return {
+        "reference": str(reference),
+        "action": "left" if stays else "moved",
+        "previous_digest": str(held) if held is not None else None,
+        "difference": difference.document() if difference is not None else None,
+    }

@@ -1,0 +1,69 @@
+"""What registries have, as one operation reads it: each manifest and each config once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from app.concurrency.singleflight import Once
+from app.oci.config import ImageConfig
+from app.oci.descriptor import Descriptor
+from app.oci.digest import Digest
+from app.oci.manifest import ImageManifest, Index, Manifest, parse_manifest
+from app.oci.reference import Reference, Repository
+from app.registry.client import Access, RegistryClient
+from app.services.allowance import Allowance
+
+
+class Reader:
+    """Sources overlap: an image by its name and within an index, images with the same config.
+
+    Where one of the registries `among` which it reads may be reached insecurely, the others are not refused
+    for it. What it fetches is taken from the `allowance`, and what is `known` in bytes is not fetched.
+    """
+
+    def __init__(
+        self,
+        client: RegistryClient,
+        access: Access,
+        *,
+        among: Collection[str] = (),
+        allowance: Allowance | None = None,
+        known: Mapping[Digest, Manifest] | None = None,
+    ) -> None:
+        self._client = client
+        self._access = access
+        self._among = among
+        self._allowance = allowance
+        self._known = known or {}
+        self._manifests: Once[Reference, ImageManifest | Index] = Once()
+        self._configs: Once[tuple[Repository, Digest], ImageConfig] = Once()
+
+    async def manifest(self, reference: Reference) -> ImageManifest | Index:
+        """What the reference stands for now; the digest counts where there is a tag too."""
+        digest = reference.digest
+        key = reference if digest is None else reference.repository.at(digest)
+        known = None if digest is None else self._known.get(digest)
+        if known is not None:
+            return await self._manifests.run(key, lambda: self._parse(known))
+        return await self._manifests.run(key, lambda: self._fetch(reference))
+
+    async def image_config(self, repository: Repository, config: Descriptor) -> ImageConfig:
+        access = self._access_at(repository)
+        return await self._configs.run(
+            (repository, config.digest),
+            lambda: self._client.fetch_image_config(repository, config, access),
+        )
+
+    async def _parse(self, known: Manifest) -> ImageManifest | Index:
+        return await self._client.parse(parse_manifest, known.raw, known.media_type)
+
+    async def _fetch(self, reference: Reference) -> ImageManifest | Index:
+        fetched = await self._client.fetch_manifest(reference, self._access_at(reference.repository))
+        if self._allowance is not None:
+            self._allowance.take(fetched.raw, reference)
+        # An image that was named by its tag may be listed in an index, too.
+        self._manifests.note(reference.repository.at(fetched.digest), fetched.manifest)
+        return fetched.manifest
+
+    def _access_at(self, repository: Repository) -> Access:
+        return self._client.access_at(repository.registry, self._access, self._among)

@@ -1,0 +1,1 @@
+"""Webhooks: registration, signing and delivery."""

@@ -1,0 +1,267 @@
+"""Deliveries: each event brought to each webhook that wants it, at least once."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+from app.errors import (
+    BrokerError,
+    DeadlineExceeded,
+    DeliveryFailed,
+    DeliveryPending,
+    OperationCancelled,
+    ReceiverForbidden,
+    ReceiverGone,
+    WebhookDisabled,
+    WebhookNotFound,
+)
+from app.logs import current_trace
+from app.operations.states import Kind, State
+from app.outbound.url import Url, origin_of
+from app.registry.client import Post, Receipt, RegistryClient, lane_of
+from app.services.documents import instant
+from app.services.operations.attempts import Attempt
+from app.services.webhooks.signing import Secrets, utc_now
+from app.store import deliveries as stored
+from app.store import events, operation_changes, webhooks
+from app.store.database import Database, Transaction
+from app.store.deliveries import Delivery, DeliveryState, Turn
+from app.store.events import ProjectEvent
+from app.store.operation_changes import NewOperation
+from app.store.operations import Operation
+from app.store.paging import Position
+from app.store.webhooks import Webhook
+
+logger = logging.getLogger(__name__)
+
+# A receiver has so long to come back; what it misses can be replayed for as long as its event is kept.
+DEADLINE = timedelta(days=3)
+# Those who wait for their lists come first.
+PRIORITY = 1
+# Whoever is replayed on the last day that its event is kept is tried for a while all the same.
+SHORTEST = timedelta(hours=1)
+# So many of one webhook are to be made now. What was refused and waits to be tried again keeps no other from
+# its turn, or a hundred events that a receiver does not want would keep it from all that follow.
+WINDOW = 100
+# So many are operations, those that wait included. The others stand in line, where they cost the queue
+# nothing, however long their receiver is away and however much happens meanwhile.
+MOST = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is to be brought, and to whom."""
+
+    delivery: Delivery
+    webhook: Webhook
+    event: ProjectEvent
+
+
+async def begin(tx: Transaction, webhook: Webhook, event_id: int) -> UUID:
+    """A delivery, and the operation that brings it if it is its turn, once the transaction commits."""
+    delivery_id = await stored.insert_delivery(tx, webhook.project_id, webhook.id, event_id)
+    await _advance(tx, webhook)
+    return delivery_id
+
+
+async def _advance(tx: Transaction, webhook: Webhook) -> None:
+    """Whoever's turn it is, because others have ended or nobody was before them."""
+    for turn in await stored.take_turns(tx, webhook.id, window=WINDOW, most=MOST):
+        await operation_changes.enqueue(tx, _operation(webhook, turn))
+
+
+def _operation(webhook: Webhook, turn: Turn) -> NewOperation:
+    return NewOperation(
+        id=turn.operation_id,
+        project_id=webhook.project_id,
+        kind=Kind.DELIVER,
+        request={"delivery_id": str(turn.delivery_id)},
+        created_by=webhook.created_by,
+        deadline_in=max(SHORTEST, min(DEADLINE, turn.time_left)),
+        registries=(_lane(webhook),),
+        priority=PRIORITY,
+        trace=current_trace(),
+    )
+
+
+def _lane(webhook: Webhook) -> str:
+    """All of a project's webhooks at one origin share it, and nobody else does."""
+    return lane_of(origin_of(webhook.url), str(webhook.project_id))
+
+
+class Deliveries:
+    """Looks them up, carries them out, and begins them again."""
+
+    def __init__(self, database: Database, client: RegistryClient, secrets: Secrets) -> None:
+        self._database = database
+        self._client = client
+        self._secrets = secrets
+
+    async def get(self, project_id: UUID, webhook_id: UUID, delivery_id: UUID) -> Delivery:
+        async with self._database.transaction() as tx:
+            await webhooks.get_webhook(tx, project_id, webhook_id)
+            return await stored.get_delivery(tx, project_id, webhook_id, delivery_id)
+
+    async def page(
+        self,
+        project_id: UUID,
+        webhook_id: UUID,
+        *,
+        state: DeliveryState | None,
+        before: Position | None,
+        limit: int,
+    ) -> list[Delivery]:
+        async with self._database.transaction() as tx:
+            await webhooks.get_webhook(tx, project_id, webhook_id)
+            return await stored.page_deliveries(
+                tx, project_id, webhook_id, state=state, before=before, limit=limit
+            )
+
+    async def replay(self, project_id: UUID, webhook_id: UUID, delivery_id: UUID) -> Delivery:
+        """The same event under the same id, whatever came of it before."""
+        async with self._database.transaction() as tx:
+            webhook = await _enabled(tx, project_id, webhook_id)
+            delivery = await stored.get_delivery(tx, project_id, webhook_id, delivery_id, lock=True)
+            if delivery.state is DeliveryState.PENDING:
+                raise DeliveryPending(f"Delivery {delivery_id} has not ended yet.")
+            await stored.renew(tx, delivery.id)
+            await _advance(tx, webhook)
+            return await stored.get_delivery(tx, project_id, webhook_id, delivery_id)
+
+    async def replay_many(
+        self,
+        project_id: UUID,
+        webhook_id: UUID,
+        states: Collection[DeliveryState],
+        *,
+        since: int | datetime | None,
+        limit: int,
+    ) -> tuple[int, int | None]:
+        """How many, oldest first, and since which event there are more than the limit, if there are."""
+        async with self._database.transaction() as tx:
+            webhook = await _enabled(tx, project_id, webhook_id)
+            found = await stored.to_replay(tx, project_id, webhook_id, states, since=since, limit=limit + 1)
+            for delivery in found[:limit]:
+                await stored.renew(tx, delivery.id)
+            await _advance(tx, webhook)
+        return len(found[:limit]), found[limit].event_id if len(found) > limit else None
+
+    async def perform(self, attempt: Attempt) -> None:
+        """One request; the body is the same in each, and so is the id by which its receiver knows it."""
+        job = await self._load(attempt.operation)
+        try:
+            receipt = await self._send(job)
+        except (DeliveryFailed, ReceiverForbidden) as failure:
+            await self._note(attempt, job, failure)
+            raise
+        async with self._database.transaction() as tx:
+            await attempt.succeed(tx, {"delivery_id": str(job.delivery.id), "status": receipt.status})
+            await stored.count_attempt(tx, job.delivery.id, status=receipt.status)
+            await stored.mark_delivered(tx, job.delivery.id)
+            await _advance(tx, job.webhook)
+
+    async def ended(self, tx: Transaction, operation: Operation, state: State) -> None:
+        """What was given up says so, and can be replayed."""
+        problem = operation.problem
+        if state is State.CANCELLED or problem is None:
+            problem = OperationCancelled("The delivery was cancelled").document()
+        delivery_id = _delivery_id(operation)
+        await stored.mark_failed(tx, delivery_id, operation.id, problem)
+        delivery = await stored.find_delivery(tx, operation.project_id, delivery_id)
+        if delivery is not None:
+            await self._go_on(tx, operation.project_id, delivery.webhook_id)
+
+    async def go_on(self, tx: Transaction) -> None:
+        """For lines that nobody moves: everyone before them had ended or slept when they were joined."""
+        late = DeadlineExceeded("It stood in line behind others until its event was about to be forgotten.")
+        await stored.fail_old(tx, late.document())
+        for project_id, webhook_id in await stored.with_lines(tx):
+            await self._go_on(tx, project_id, webhook_id)
+
+    async def _go_on(self, tx: Transaction, project_id: UUID, webhook_id: UUID) -> None:
+        webhook = await webhooks.get_webhook(tx, project_id, webhook_id)
+        if webhook.enabled:
+            await _advance(tx, webhook)
+        else:
+            await stored.fail_line(tx, webhook_id, _disabled(webhook_id).document())
+
+    async def _load(self, operation: Operation) -> _Job:
+        async with self._database.transaction() as tx:
+            delivery = await stored.find_delivery(tx, operation.project_id, _delivery_id(operation))
+            if delivery is None:
+                raise WebhookNotFound("The webhook was removed.")
+            webhook = await _enabled(tx, operation.project_id, delivery.webhook_id)
+            event = await events.get(tx, operation.project_id, delivery.event_id)
+        return _Job(delivery, webhook, event)
+
+    async def _send(self, job: _Job) -> Receipt:
+        url = self._client.parse_receiver(job.webhook.url)
+        receipt = await self._post(job, url)
+        if receipt.is_success:
+            return receipt
+        failure = ReceiverGone if receipt.status == HTTPStatus.GONE else DeliveryFailed
+        raise failure(
+            f"{url.origin} answered {receipt.status}",
+            upstream_status=receipt.status,
+            retry_after=receipt.retry_after,
+        )
+
+    async def _post(self, job: _Job, url: Url) -> Receipt:
+        body = event_body(job.event)
+
+        def sign() -> Mapping[str, str]:
+            headers = self._secrets.headers(job.webhook, str(job.delivery.id), body, utc_now())
+            return {**headers, "Content-Type": "application/json"}
+
+        try:
+            return await self._client.post(Post(url, _lane(job.webhook), body, sign))
+        except BrokerError:
+            raise
+        except Exception as error:
+            # What fails here today need not tomorrow, and nobody but the operator could begin it again.
+            logger.exception("Delivery %s failed unexpectedly", job.delivery.id)
+            raise DeliveryFailed("Something failed inside the broker; its log has the details") from error
+
+    async def _note(self, attempt: Attempt, job: _Job, failure: BrokerError) -> None:
+        status = failure.members.get("upstream_status")
+        async with self._database.transaction() as tx:
+            await attempt.hold(tx)
+            await stored.count_attempt(tx, job.delivery.id, status=status, problem=failure.document())
+            # Others that failed before wait for another attempt by now, and their places are free.
+            await _advance(tx, job.webhook)
+        if isinstance(failure, ReceiverGone):
+            # By itself: who removes the webhook locks it before its deliveries, and not after.
+            async with self._database.transaction() as tx:
+                await webhooks.disable(tx, job.webhook)
+
+
+def event_body(event: ProjectEvent) -> bytes:
+    """The exact bytes that are sent and signed: a pure function of what is stored."""
+    document: dict[str, Any] = {
+        "type": event.kind.value,
+        "timestamp": instant(event.created_at),
+        "data": event.data,
+    }
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+async def _enabled(tx: Transaction, project_id: UUID, webhook_id: UUID) -> Webhook:
+    webhook = await webhooks.get_webhook(tx, project_id, webhook_id)
+    if not webhook.enabled:
+        raise _disabled(webhook_id)
+    return webhook
+
+
+def _disabled(webhook_id: UUID) -> WebhookDisabled:
+    return WebhookDisabled(f"Webhook {webhook_id} is disabled.")
+
+
+def _delivery_id(operation: Operation) -> UUID:
+    return UUID(operation.request["delivery_id"])

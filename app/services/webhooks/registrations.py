@@ -1,0 +1,116 @@
+"""Webhooks: who is told what happens in a project."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID, uuid4
+
+from app.errors import FieldError, InvalidReceiver, ReceiverForbidden, TooManyWebhooks, WebhookDisabled
+from app.lists.events import EventKind
+from app.registry.client import RegistryClient
+from app.services.callers import Caller
+from app.services.webhooks import deliveries
+from app.services.webhooks.signing import Secrets, make_secret, parse_secret, utc_now
+from app.store import events
+from app.store import webhooks as stored
+from app.store.database import Database
+from app.store.deliveries import Delivery, get_delivery
+from app.store.paging import Position
+from app.store.webhooks import NewWebhook, Webhook
+
+# Each event is a delivery for each of them.
+MOST_WEBHOOKS = 32
+
+
+class Webhooks:
+    """A secret is shown once, when it is made; after that it only signs."""
+
+    def __init__(self, database: Database, client: RegistryClient, secrets: Secrets) -> None:
+        self._database = database
+        self._client = client
+        self._secrets = secrets
+
+    async def create(
+        self,
+        caller: Caller,
+        url: str,
+        *,
+        kinds: Sequence[EventKind],
+        description: str,
+        enabled: bool,
+        secret: str | None,
+    ) -> tuple[Webhook, str]:
+        """The webhook and its secret, the caller's own or a new one."""
+        self._check(url)
+        secret = parse_secret(secret) if secret is not None else make_secret()
+        webhook_id = uuid4()
+        new = NewWebhook(
+            id=webhook_id,
+            project_id=caller.project_id,
+            url=url,
+            kinds=_each_once(kinds),
+            description=description,
+            enabled=enabled,
+            secret=self._secrets.close(webhook_id, secret),
+            created_by=caller.name,
+        )
+        async with self._database.transaction() as tx:
+            if await stored.count_webhooks(tx, caller.project_id) >= MOST_WEBHOOKS:
+                raise TooManyWebhooks(f"A project has at most {MOST_WEBHOOKS} webhooks.")
+            return await stored.insert_webhook(tx, new), secret
+
+    async def get(self, project_id: UUID, webhook_id: UUID) -> Webhook:
+        async with self._database.transaction() as tx:
+            return await stored.get_webhook(tx, project_id, webhook_id)
+
+    async def page(self, project_id: UUID, *, before: Position | None, limit: int) -> list[Webhook]:
+        async with self._database.transaction() as tx:
+            return await stored.page_webhooks(tx, project_id, before=before, limit=limit)
+
+    async def update(self, project_id: UUID, webhook_id: UUID, changes: Mapping[str, Any]) -> Webhook:
+        """`changes` may have url, types, description, enabled."""
+        if "url" in changes:
+            self._check(changes["url"])
+        values = dict(changes)
+        if "types" in values:
+            values["types"] = list(_each_once(values["types"]))
+        async with self._database.transaction() as tx:
+            if not values:
+                return await stored.get_webhook(tx, project_id, webhook_id)
+            return await stored.update_webhook(tx, project_id, webhook_id, values)
+
+    async def delete(self, project_id: UUID, webhook_id: UUID) -> None:
+        """Nothing more is sent to it, but for a request that is under way."""
+        async with self._database.transaction() as tx:
+            await stored.delete_webhook(tx, project_id, webhook_id)
+
+    async def rotate(self, project_id: UUID, webhook_id: UUID, secret: str | None) -> tuple[Webhook, str]:
+        """A new secret; for a while what is sent is signed with those before, too."""
+        secret, now = parse_secret(secret) if secret is not None else make_secret(), utc_now()
+        values: dict[str, Any] = {"secret": self._secrets.close(webhook_id, secret), "rotated_at": now}
+        async with self._database.transaction() as tx:
+            webhook = await stored.get_webhook(tx, project_id, webhook_id, lock=True)
+            values["previous_secret"] = self._secrets.retire(webhook, now)
+            return await stored.update_webhook(tx, project_id, webhook_id, values), secret
+
+    async def test(self, caller: Caller, webhook_id: UUID) -> Delivery:
+        """An event for this webhook alone, whatever kinds it wants."""
+        async with self._database.transaction() as tx:
+            webhook = await stored.get_webhook(tx, caller.project_id, webhook_id, lock=True)
+            if not webhook.enabled:
+                raise WebhookDisabled(f"Webhook {webhook_id} is disabled.")
+            data = {"webhook_id": str(webhook_id), "requested_by": caller.name}
+            event = await events.record(tx, caller.project_id, EventKind.WEBHOOK_TEST, data)
+            delivery_id = await deliveries.begin(tx, webhook, event.id)
+            return await get_delivery(tx, caller.project_id, webhook_id, delivery_id)
+
+    def _check(self, url: str) -> None:
+        try:
+            self._client.parse_receiver(url)
+        except (InvalidReceiver, ReceiverForbidden) as error:
+            raise type(error)(error.detail, errors=[FieldError("/url", error.detail)]) from None
+
+
+def _each_once(kinds: Sequence[EventKind]) -> tuple[EventKind, ...]:
+    return tuple(dict.fromkeys(kinds))

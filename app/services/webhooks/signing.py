@@ -1,0 +1,120 @@
+"""The secrets of webhooks, and what is signed with them as Standard Webhooks prescribes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from standardwebhooks import Webhook as Signer
+
+from app.errors import DeliveryFailed, FieldError, InvalidSecret, NoSecretKey
+from app.services.encryption import BrokenSeal, NoKey, Seal
+from app.store.webhooks import Webhook
+
+PREFIX = "whsec_"
+# The standard's bounds, in bytes.
+SHORTEST, LONGEST = 24, 64
+# For so long both secrets are good, so that receivers have time to learn the new one.
+ROTATION = timedelta(hours=24)
+# Who rotates again meanwhile, because an answer was lost, takes none from a receiver that has learnt it.
+MOST_RETIRED = 4
+
+
+def make_secret() -> str:
+    return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def parse_secret(text: str) -> str:
+    """A secret of the caller's own; the library would take anything, and drop what is not base64."""
+    try:
+        key = base64.b64decode(text.removeprefix(PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if not text.startswith(PREFIX) or not SHORTEST <= len(key) <= LONGEST:
+        detail = f"A secret is {PREFIX} and base64 of {SHORTEST} to {LONGEST} random bytes"
+        raise InvalidSecret(detail, errors=[FieldError("/secret", detail)])
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class _Retired:
+    """A secret that another has taken the place of, and how long it signs all the same."""
+
+    secret: str = field(repr=False)
+    until: datetime
+
+
+class Secrets:
+    """Seals the secrets of webhooks, and signs with them."""
+
+    def __init__(self, seal: Seal) -> None:
+        self._seal = seal
+
+    def close(self, webhook_id: UUID, secret: str) -> bytes:
+        try:
+            return self._seal.close(secret.encode(), _owner(webhook_id))
+        except NoKey:
+            raise NoSecretKey(
+                "This broker can't keep a webhook's secret: its operator has to set BROKER_SECRET_KEY"
+            ) from None
+
+    def headers(self, webhook: Webhook, message_id: str, body: bytes, now: datetime) -> dict[str, str]:
+        """What tells a receiver who speaks, and that it was not said long ago."""
+        signatures = [
+            Signer(secret).sign(message_id, now, body.decode()) for secret in self._valid(webhook, now)
+        ]
+        return {
+            "webhook-id": message_id,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": " ".join(signatures),
+        }
+
+    def retire(self, webhook: Webhook, now: datetime) -> bytes | None:
+        """What signs beside a new secret: the one whose place it takes, and those before that do so still."""
+        kept = list(self._retired(webhook, now))
+        if (current := self._open(webhook, webhook.secret)) is not None:
+            kept.append(_Retired(current, now + ROTATION))
+        text = "\n".join(f"{each.secret} {each.until.isoformat()}" for each in kept[-MOST_RETIRED:])
+        return self.close(webhook.id, text) if text else None
+
+    def _valid(self, webhook: Webhook, now: datetime) -> Sequence[str]:
+        current = self._open(webhook, webhook.secret)
+        if current is None:
+            # It may be put right: by the operator who gives the key back, or by a new secret.
+            raise DeliveryFailed(
+                "The broker's secret key has changed, and the webhook's secret can't be read: rotate it"
+            )
+        return [current, *(each.secret for each in reversed(self._retired(webhook, now)))]
+
+    def _retired(self, webhook: Webhook, now: datetime) -> Sequence[_Retired]:
+        """Without what can't be read any more, since nothing of it is needed."""
+        if webhook.previous_secret is None or webhook.rotated_at is None:
+            return []
+        lines = (self._open(webhook, webhook.previous_secret) or "").splitlines()
+        found = [_parse_retired(line, webhook.rotated_at + ROTATION) for line in lines]
+        return [each for each in found if now < each.until]
+
+    def _open(self, webhook: Webhook, sealed: bytes) -> str | None:
+        try:
+            return self._seal.open(sealed, _owner(webhook.id)).decode()
+        except (NoKey, BrokenSeal):
+            return None
+
+
+def _parse_retired(line: str, usual: datetime) -> _Retired:
+    """Those that were kept before there could be several say no time of their own."""
+    secret, _, until = line.partition(" ")
+    return _Retired(secret, datetime.fromisoformat(until) if until else usual)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _owner(webhook_id: UUID) -> bytes:
+    return b"webhook:" + webhook_id.bytes

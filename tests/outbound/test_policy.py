@@ -1,0 +1,153 @@
+"""What the operator lets the client reach."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from app import errors
+from app.outbound.policy import AccessPolicy
+
+STRICT = AccessPolicy()
+LOOPBACK = AccessPolicy.parse(allow_loopback=True)
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1", "10.0.0.1", "::1", "169.254.169.254", "64:ff9b::7f00:1"])
+def test_an_address_that_is_not_public_is_refused(text: str) -> None:
+    with pytest.raises(errors.RegistryForbidden):
+        STRICT.check_address(ip_address(text))
+
+
+def test_allowed_networks_may_be_reached_and_no_others() -> None:
+    policy = AccessPolicy.parse(allowed_networks=["10.1.0.0/16", "fd00:1::/32"])
+    for text in ("10.1.2.3", "fd00:1::5", "::ffff:10.1.2.3", "8.8.8.8"):
+        policy.check_address(ip_address(text))
+    for text in ("10.2.0.1", "127.0.0.1", "fd00:2::1", "64:ff9b::10.1.2.3"):
+        with pytest.raises(errors.RegistryForbidden):
+            policy.check_address(ip_address(text))
+
+
+def test_allowing_loopback_allows_nothing_else_that_is_private() -> None:
+    for text in ("127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"):
+        LOOPBACK.check_address(ip_address(text))
+    for text in ("10.0.0.1", "64:ff9b::127.0.0.1", "2002:7f00:1::", "169.254.169.254"):
+        with pytest.raises(errors.RegistryForbidden):
+            LOOPBACK.check_address(ip_address(text))
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.1", "127.1:5000", "0x7f000001:80", "2130706433", "1.2.3.0x4", "10.0.1", "0177.0.0.1", "1.2.3.4.5"],
+)
+def test_numbers_that_resolvers_take_for_addresses_are_refused(host: str) -> None:
+    with pytest.raises(errors.RegistryForbidden):
+        LOOPBACK.check_host(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.0.0.1:5000", "[::1]:5000", "10.0.0.1:443", "[::ffff:a00:1]"]
+)
+def test_literal_hosts_are_checked_as_the_addresses_that_they_are(host: str) -> None:
+    with pytest.raises(errors.RegistryForbidden):
+        STRICT.check_host(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["registry.example.com", "r2.example.com:5000", "8.8.8.8", "host0x1.example"]
+)
+def test_names_and_public_literals_pass(host: str) -> None:
+    STRICT.check_host(host)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "host", "allowed"),
+    [
+        ("lab.example.com", "lab.example.com", True),
+        ("lab.example.com", "LAB.example.com:5000", True),
+        ("lab.example.com:5000", "lab.example.com:5000", True),
+        ("lab.example.com:5000", "lab.example.com", False),
+        ("lab.example.com:5000", "lab.example.com:5001", False),
+        ("lab.example.com", "evil-lab.example.com", False),
+        ("lab.example.com", "lab.example.com.evil.test", False),
+        ("*.lab.example.com", "a.lab.example.com:5000", True),
+        ("*.lab.example.com", "lab.example.com", False),
+        ("*.lab.example.com", "evillab.example.com", False),
+        ("*.lab.example.com:5000", "a.lab.example.com:5001", False),
+        ("10.1.0.0/16", "10.1.2.3:5000", True),
+        ("10.1.0.0/16", "10.2.2.3", False),
+        ("10.1.0.0/16", "lab.example.com", False),
+        ("fd00::/8", "[fd00::1]:5000", True),
+        ("10.1.2.3:5000", "10.1.2.3:5000", True),
+    ],
+)
+def test_insecure_registries_are_matched_exactly(pattern: str, host: str, allowed: bool) -> None:
+    policy = AccessPolicy.parse(insecure_registries=[pattern])
+    assert policy.may_be_insecure(host) is allowed
+
+
+def test_loopback_hosts_may_be_insecure_only_in_the_embedded_mode() -> None:
+    for host in ("127.0.0.1:5000", "localhost:5000", "[::1]:5000", "Localhost"):
+        assert LOOPBACK.may_be_insecure(host)
+        assert not STRICT.may_be_insecure(host)
+    assert not LOOPBACK.may_be_insecure("localhost.example.com")
+    assert not LOOPBACK.may_be_insecure("10.0.0.1")
+
+
+def test_redirects_of_manifests_belong_to_their_registry() -> None:
+    policy = AccessPolicy.parse(redirect_hosts={"Front.test": ["*.behind.test"]})
+    assert policy.may_redirect("front.test:443", "eu.behind.test")
+    assert not policy.may_redirect("other.test", "eu.behind.test")
+    assert not policy.may_redirect("front.test", "evilbehind.test")
+    assert policy.may_redirect("registry.k8s.io", "us-west1-docker.pkg.dev")
+
+
+def test_token_origins_belong_to_their_registry() -> None:
+    policy = AccessPolicy.parse(
+        token_origins={"Reg.example.com": ["auth.example.com", "https://b.test:8443/x"]}
+    )
+    assert policy.trusts_token_origin("reg.example.com", "https://auth.example.com")
+    assert policy.trusts_token_origin("reg.example.com:443", "https://b.test:8443")
+    assert not policy.trusts_token_origin("other.example.com", "https://auth.example.com")
+    assert not policy.trusts_token_origin("reg.example.com", "https://auth.example.com:444")
+
+
+@pytest.mark.parametrize("registry", ["docker.io", "index.docker.io", "registry-1.docker.io"])
+def test_docker_hub_is_known_to_fetch_tokens_elsewhere(registry: str) -> None:
+    assert AccessPolicy().trusts_token_origin(registry, "https://auth.docker.io")
+    assert not AccessPolicy().trusts_token_origin("auth.docker.io.evil.test", "https://auth.docker.io")
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://auth.example.com", "https://", "ftp://a", "https://u@auth.example.com"]
+)
+def test_an_origin_is_https_and_a_host(origin: str) -> None:
+    with pytest.raises(ValueError, match="not an"):
+        AccessPolicy.parse(token_origins={"reg.example.com": [origin]})
+
+
+@pytest.mark.parametrize(
+    ("listed", "named", "allowed"),
+    [
+        ([], "anything.test", True),
+        (["docker.io"], "docker.io", True),
+        (["index.docker.io"], "docker.io", True),
+        (["quay.io"], "quay.io:443", True),
+        (["quay.io"], "evilquay.io", False),
+        (["quay.io"], "quay.io.evil.test", False),
+        (["quay.io:5000"], "quay.io", False),
+        (["*.example.com"], "a.example.com:5000", True),
+        (["*.example.com"], "example.com", False),
+        (["10.1.0.0/16"], "10.1.2.3:5000", True),
+        (["10.1.0.0/16", "quay.io"], "10.2.2.3", False),
+    ],
+)
+def test_where_registries_are_listed_no_other_may_be_named(
+    listed: list[str], named: str, allowed: bool
+) -> None:
+    policy = AccessPolicy.parse(registries=listed)
+    if allowed:
+        policy.check_registry(named)
+        return
+    with pytest.raises(errors.RegistryForbidden, match="not among"):
+        policy.check_registry(named)

@@ -1,0 +1,174 @@
+"""Addresses that we make, and those that registries send."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app import errors
+from app.oci.reference import api_host, canonical_registry
+from app.outbound.url import Url, parse_url, redirect_target, split_host, upload_location, with_query
+
+REGISTRY = "registry.example.com"
+START = Url("https", REGISTRY, 443, "/v2/team/app/blobs/uploads/")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://evil.test\\@registry.example.com/",
+        "https://user@registry.example.com/",
+        "https://user:secret@registry.example.com/",
+        "https://registry.example.com /",
+        "https://registry.example.com/a b",
+        "https://registry.example.com/\n",
+        "https://registry.example.com/#x",
+        "https://régistry.example.com/",
+        "https://registry.example.com:0/",
+        "https://registry.example.com:99999/",
+        "https://registry.example.com:\uff11/",
+        "https:///path",
+        "https:registry.example.com",
+        "javascript:alert(1)",
+        "file:///etc/passwd",
+        "ftp://registry.example.com/",
+        "//registry.example.com/",
+        "/token",
+        "",
+        "https://" + "a" * 300 + "/",
+        "https://registry.example.com/" + "a" * 9000,
+    ],
+)
+def test_an_address_that_two_parsers_could_read_differently_is_none(text: str) -> None:
+    assert parse_url(text) is None
+
+
+def test_path_and_query_are_kept_byte_for_byte() -> None:
+    text = "https://Registry.Example.com:443/v2/%2Fx/..%2f?_state=a%2Bb+c%20d&x=~{}|;,=="
+    url = parse_url(text)
+    assert url is not None
+    assert str(url) == "https://registry.example.com" + text.partition(":443")[2]
+    assert "_state" not in url.printable
+
+
+@given(
+    st.from_regex(
+        r"https?://[a-z0-9.-]{1,40}(:[1-9][0-9]{0,3})?/[a-z0-9/%._~-]{0,40}(\?[a-z0-9%&=]{0,40})?",
+        fullmatch=True,
+    )
+)
+def test_what_is_read_reads_the_same_again(text: str) -> None:
+    url = parse_url(text)
+    assert url is not None
+    assert parse_url(str(url)) == url
+
+
+@given(st.lists(st.tuples(st.text(min_size=1), st.text())))
+def test_parameters_are_encoded_so_that_none_becomes_another(parameters: list[tuple[str, str]]) -> None:
+    parameters = [(n, v) for n, v in parameters if not _has_surrogate(n + v)]
+    url = with_query(START.at("/token", "x=%2f"), parameters)
+    assert url.query is not None
+    assert parse_qsl(url.query, keep_blank_values=True) == [("x", "/"), *parameters]
+    assert parse_url(str(url)) is not None or len(str(url)) > 8192
+
+
+def _has_surrogate(text: str) -> bool:
+    return any(0xD800 <= ord(c) <= 0xDFFF for c in text)
+
+
+@pytest.mark.parametrize(
+    ("location", "where"),
+    [
+        ("/v2/team/app/blobs/uploads/1?_state=a%2Bb", "/v2/team/app/blobs/uploads/1?_state=a%2Bb"),
+        ("1?_state=x", "/v2/team/app/blobs/uploads/1?_state=x"),
+        ("?_state=x", "/v2/team/app/blobs/uploads/?_state=x"),
+        ("https://registry.example.com/up/1", "/up/1"),
+        ("https://registry.example.com:443/up/1", "/up/1"),
+        ("http://registry.example.com/up/1", "/up/1"),
+        ("http://registry.example.com:80/up/1", "/up/1"),
+        ("//registry.example.com/up/1", "/up/1"),
+        ("https://REGISTRY.example.com/up/1", "/up/1"),
+        ("evil.test/x", "/v2/team/app/blobs/uploads/evil.test/x"),
+        (f"{REGISTRY}/up/1?a=b%2F", "/up/1?a=b%2F"),
+        ("REGISTRY.example.com/up/1", "/up/1"),
+        (f"{REGISTRY}.evil.test/up", f"/v2/team/app/blobs/uploads/{REGISTRY}.evil.test/up"),
+        (REGISTRY, f"/v2/team/app/blobs/uploads/{REGISTRY}"),
+    ],
+)
+def test_an_upload_stays_on_the_registry_and_on_tls(location: str, where: str) -> None:
+    assert str(upload_location(START, location, registry=REGISTRY)) == f"https://{REGISTRY}{where}"
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "https://evil.test/up/1",
+        "//evil.test/up/1",
+        "https://registry.example.com@evil.test/up",
+        "https://registry.example.com:8443/up/1",
+        "https://registry.example.com.evil.test/",
+        "https://127.0.0.1/up",
+        "\\\\evil.test\\up",
+        "/up\r\nHost: evil.test",
+        "",
+        " /up",
+        "/ü",
+        "ftp://registry.example.com/up",
+    ],
+)
+def test_an_upload_elsewhere_is_refused(location: str) -> None:
+    with pytest.raises(errors.UntrustedOrigin):
+        upload_location(START, location, registry=REGISTRY)
+
+
+def test_an_upload_may_be_named_by_host_and_port_alone() -> None:
+    start = Url("http", "registry.example.com", 5000, "/v2/app/blobs/uploads/")
+    found = upload_location(start, "registry.example.com:5000/up/1", registry="registry.example.com:5000")
+    assert str(found) == "http://registry.example.com:5000/up/1"
+    with pytest.raises(errors.UntrustedOrigin):
+        upload_location(start, "registry.example.com:5001/up/1", registry="registry.example.com:5000")
+
+
+def test_a_redirect_may_leave_the_registry_but_not_tls() -> None:
+    signed = "https://cdn.example.net/blob?X-Amz-Signature=a%2Fb%3D"
+    assert str(redirect_target(START, signed, registry=REGISTRY)) == signed
+    with pytest.raises(errors.UntrustedOrigin, match="TLS"):
+        redirect_target(START, "http://cdn.example.net/blob", registry=REGISTRY)
+
+
+@pytest.mark.parametrize(
+    ("given_name", "canonical"),
+    [
+        ("docker.io", "docker.io"),
+        ("index.docker.io", "docker.io"),
+        ("registry-1.docker.io", "docker.io"),
+        ("GHCR.io", "ghcr.io"),
+        ("ghcr.io:443", "ghcr.io"),
+        ("ghcr.io:444", "ghcr.io:444"),
+        ("evilghcr.io", "evilghcr.io"),
+        ("ghcr.io.evil", "ghcr.io.evil"),
+    ],
+)
+def test_a_registry_has_one_spelling(given_name: str, canonical: str) -> None:
+    assert canonical_registry(given_name) == canonical
+
+
+def test_docker_hub_answers_at_another_host() -> None:
+    assert api_host("docker.io") == "registry-1.docker.io"
+    assert api_host("quay.io") == "quay.io"
+
+
+@pytest.mark.parametrize(
+    ("host", "parts"),
+    [
+        ("a.test:5000", ("a.test", 5000)),
+        ("a.test", ("a.test", None)),
+        ("[::1]:5000", ("[::1]", 5000)),
+        ("[::1]", ("[::1]", None)),
+    ],
+)
+def test_hosts_are_split_from_their_ports(host: str, parts: tuple[str, int | None]) -> None:
+    assert split_host(host) == parts
