@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self, TypeVar
 
 Json = Any
+E = TypeVar("E", bound="BrokerError")
 # Before a code, the stable `type` of a problem document (RFC 9457 §3.1.1).
 TYPE_PREFIX = "urn:manifest-broker:problem:"
 
@@ -42,13 +44,36 @@ class BrokerError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.errors = tuple(errors)
-        self.members: dict[str, Json] = {name: value for name, value in members.items() if value is not None}
+        self.members: dict[str, Json] = _given(members)
 
     @property
     def retry_after(self) -> float | None:
         """Seconds that the other side asked us to wait, if it did."""
         value = self.members.get("retry_after")
         return float(value) if value is not None else None
+
+    def with_members(self, **members: Json) -> Self:
+        """A copy with further members after its own."""
+        return self._with(members={**self.members, **_given(members)})
+
+    def with_context(self, **members: Json) -> Self:
+        """A copy that starts with these members; a value that the error has already stays."""
+        return self._with(members={**_given(members), **self.members})
+
+    def located_at(self, pointer: str) -> Self:
+        """A copy for a larger document, in which the faulty part is at `pointer`."""
+        located = [replace(each, pointer=pointer + each.pointer) for each in self.errors]
+        return self._with(errors=tuple(located) or (FieldError(pointer, self.detail),))
+
+    def recast(self, kind: type[E], detail: str | None = None) -> E:
+        """The same facts as an error of another class."""
+        return kind(self.detail if detail is None else detail, errors=self.errors, **self.members)
+
+    def _with(self, **attributes: Json) -> Self:
+        error = copy.copy(self)
+        # The copy shares no dictionary with its original.
+        error.__dict__.update({"members": dict(self.members), **attributes})
+        return error
 
     def document(self) -> dict[str, Json]:
         """What is kept of the error when an operation ends with it; `revive` is the way back."""
@@ -61,6 +86,10 @@ class BrokerError(Exception):
         if self.errors:
             body["errors"] = [error.document() for error in self.errors]
         return body
+
+
+def _given(members: Mapping[str, Json]) -> dict[str, Json]:
+    return {name: value for name, value in members.items() if value is not None}
 
 
 def error_classes() -> Iterator[type[BrokerError]]:

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from app.errors.base import BrokerError
+from app.errors.base import BrokerError, Json
 
 
-class RegistryError(BrokerError):
+class UpstreamStatus:
+    """The fact that a registry's and a receiver's errors share."""
+
+    members: dict[str, Json]
+
+    @property
+    def upstream_status(self) -> int | None:
+        """The HTTP status of the answer, if one came."""
+        status = self.members.get("upstream_status")
+        return status if isinstance(status, int) else None
+
+
+class RegistryError(UpstreamStatus, BrokerError):
     """Whatever a registry did; `retryable` says whether the same request may succeed later."""
 
     code = "registry-error"
     title = "The registry answered with an error"
+
+    @property
+    def upstream_code(self) -> str | None:
+        """The error code of the answer (distribution spec, "Error Codes")."""
+        code = self.members.get("upstream_code")
+        return code if isinstance(code, str) else None
 
 
 class SourceNotFound(RegistryError):
@@ -66,6 +84,11 @@ class RegistryRejected(RegistryError):
     code = "registry-rejected"
     title = "The registry refused the content"
 
+    @property
+    def missing_digests(self) -> tuple[str, ...]:
+        """The digests that the registry says it lacks; empty when it names none."""
+        return tuple(map(str, self.members.get("missing", ())))
+
 
 class TagImmutable(RegistryRejected):
     code = "tag-immutable"
@@ -100,7 +123,7 @@ class ReceiverForbidden(RegistryForbidden):
     title = "The broker may not send anything to this receiver"
 
 
-class DeliveryFailed(BrokerError):
+class DeliveryFailed(UpstreamStatus, BrokerError):
     """It did not say 2xx; `receiver_status` is what it said, if anything."""
 
     code = "delivery-failed"

@@ -43,7 +43,7 @@ def write_refusal(
     """The same for what was sent: where nothing was looked for, 404 does not mean that it is missing."""
     error = refusal(status, headers, body, subject, doing=doing)
     if isinstance(error, errors.SourceNotFound):
-        return errors.RegistryRejected(error.detail, **error.members)
+        return error.recast(errors.RegistryRejected)
     return error
 
 
@@ -81,5 +81,5 @@ def tag_refusal(
     is_rule = status in _CONFLICTS and wording.means_immutable(first_error_text(body), subject.reference)
     # No condition was sent that a 412 could speak of.
     if status == _UNMET or is_rule:
-        return errors.TagImmutable(f"{subject} may not be moved: {error.detail}", **error.members)
+        return error.recast(errors.TagImmutable, f"{subject} may not be moved: {error.detail}")
     return error

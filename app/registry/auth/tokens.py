@@ -203,7 +203,7 @@ def _service(key: _Key) -> list[tuple[str, str]]:
 def _token_refusal(answer: Answer, subject: Subject) -> errors.BrokerError:
     error = refusal(answer.status, answer.headers, answer.body, subject, doing="the request for a token")
     if isinstance(error, errors.SourceNotFound | errors.RegistryRejected):
-        return errors.RegistryDenied(error.detail, **error.members)
+        return error.recast(errors.RegistryDenied)
     return error
 
 

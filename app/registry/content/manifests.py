@@ -22,11 +22,11 @@ from app.registry.paths import manifest_path
 from app.registry.repository import Remote
 
 __all__ = [
-    "NOT_YET_KNOWN",
     "FetchedManifest",
     "fetch_manifest",
     "find_manifest",
     "head_manifest",
+    "is_not_yet_known",
     "is_present",
     "named",
     "put_manifest",
@@ -40,7 +40,7 @@ _CREATED = frozenset({200, 201, 202})
 # HEAD is unknown there; any other refusal may be about the manifest.
 _WITHOUT_HEAD = frozenset({405, 501})
 # What a registry says of content that it lacks, or that it has taken and does not know yet.
-NOT_YET_KNOWN = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"})
+_NOT_YET_KNOWN = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"})
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}(?![0-9a-f])", re.ASCII)
 _MANY_MISSING = 64
 
@@ -207,10 +207,15 @@ async def put_manifest(remote: Remote, target: str, manifest: Manifest) -> bool:
 def _put_refusal(answer: Answer, subject: Subject, *, is_tag: bool) -> errors.BrokerError:
     read = tag_refusal if is_tag else write_refusal
     error = read(answer.status, answer.headers, answer.body, subject, doing=f"the PUT of {subject}")
-    if error.members.get("upstream_code") in NOT_YET_KNOWN:
-        named = dict.fromkeys(_DIGEST.findall(answer.body.decode(errors="replace")))
-        error.members["missing"] = list(named)[:_MANY_MISSING]
-    return error
+    if not is_not_yet_known(error):
+        return error
+    named = dict.fromkeys(_DIGEST.findall(answer.body.decode(errors="replace")))
+    return error.with_members(missing=list(named)[:_MANY_MISSING])
+
+
+def is_not_yet_known(error: errors.BrokerError) -> bool:
+    """Whether the registry lacks content that the manifest lists; it may have taken it a moment ago."""
+    return isinstance(error, errors.RegistryError) and error.upstream_code in _NOT_YET_KNOWN
 
 
 async def _head(remote: Remote, reference: Reference, scopes: Scopes) -> Answer | None:
@@ -283,9 +288,7 @@ async def _parse(answer: Answer, subject: Subject, parsers: Parsers) -> ImageMan
     try:
         return await parsers.run(parse_manifest, answer.body, answer.headers.get("Content-Type"))
     except errors.SourceUnusable as error:
-        raise type(error)(
-            error.detail, errors=error.errors, **{**subject.members, **error.members}
-        ) from error
+        raise error.with_context(**subject.members) from error
 
 
 def _descriptor(answer: Answer, reference: Reference) -> Descriptor | None:

@@ -71,7 +71,7 @@ async def fetch_referrers_tag(remote: Remote, subject: Digest, *, scopes: Scopes
     except errors.SourceNotFound:
         return None
     except errors.RegistryDenied as error:
-        if error.members.get("upstream_status") != _FORBIDDEN:
+        if error.upstream_status != _FORBIDDEN:
             raise
         # Some registries say this of a tag that does not exist.
         return None

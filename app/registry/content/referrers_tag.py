@@ -64,8 +64,7 @@ async def _merge(remote: Remote, subject: Digest, added: Sequence[Descriptor]) -
         index = await fetch_referrers_tag(remote, subject, scopes=pushing(remote.path))
     except (errors.SourceInvalid, errors.SourceUnsupported) as error:
         # "… the client SHOULD report a failure and skip the remaining steps."
-        raise errors.RegistryRejected(
-            f"what refers to {subject} can't be listed: {error.detail}", **error.members
-        ) from error
+        detail = f"what refers to {subject} can't be listed: {error.detail}"
+        raise error.recast(errors.RegistryRejected, detail) from error
     raw = NO_REFERRERS if index is None else index.manifest.raw
     return await remote.services.parsers.run(merge_referrers, raw, added)

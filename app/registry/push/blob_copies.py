@@ -95,7 +95,7 @@ class BlobCopies:
 
         async def mend(error: errors.RegistryRejected) -> None:
             nonlocal waited
-            missing = error.members.get("missing") or [str(blob.digest) for blob in blobs]
+            missing = error.missing_digests or [str(blob.digest) for blob in blobs]
             doubted = [blob for blob in blobs if str(blob.digest) in missing and self._was_believed(blob)]
             if waited and source != self._target.repository:
                 for task in [self._renew(group, source, blob) for blob in doubted]:

@@ -85,8 +85,7 @@ class Children:
 
     async def mend(self, error: errors.RegistryRejected) -> None:
         """Puts anew what the registry says that it lacks, whatever it said when it was asked for it."""
-        missing = error.members.get("missing") or ()
-        listed = [child for digest, child in self._children.items() if str(digest) in missing]
+        listed = [child for digest, child in self._children.items() if str(digest) in error.missing_digests]
         async with asyncio.TaskGroup() as group:
             for child in listed or self._children.values():
                 group.create_task(self._bring(group, child, is_doubted=True))

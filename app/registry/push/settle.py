@@ -10,7 +10,7 @@ from dataclasses import replace
 from app import errors
 from app.oci.manifest import Manifest
 from app.outbound.retry import Outcome, plan_retry
-from app.registry.content.manifests import NOT_YET_KNOWN, put_manifest
+from app.registry.content.manifests import is_not_yet_known, put_manifest
 from app.registry.limits import Limits
 from app.registry.repository import Remote
 
@@ -30,7 +30,7 @@ async def put_settled(remote: Remote, target: str, manifest: Manifest, mend: Men
         try:
             return await put_manifest(remote, target, manifest)
         except errors.RegistryRejected as error:
-            may_pass = error.members.get("upstream_code") in NOT_YET_KNOWN
+            may_pass = is_not_yet_known(error)
             if not await wait(attempt, may_pass=may_pass, limits=limits):
                 raise
             if mend is not None:
