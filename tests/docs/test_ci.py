@@ -162,7 +162,7 @@ def test_the_pipelines_expect_the_platforms_that_they_build() -> None:
 def test_a_leg_of_actions_reports_a_failure_before_it_waits_for_others() -> None:
     """After the wait it would report itself for the failure of another one."""
     names = [each.get("name") for each in read_yaml("github")["jobs"]["build"]["steps"]]
-    assert names.index("Say that this leg has failed") < names.index("Wait until the list is published")
+    assert names.index("Report that this leg failed") < names.index("Wait until the list is published")
 
 
 async def test_six_legs_of_actions_at_once_publish_one_list(build: Build) -> None:
@@ -182,7 +182,7 @@ async def test_a_leg_of_actions_that_fails_tells_all_who_wait_and_may_run_again(
     handed_in = await asyncio.gather(*(leg.step("Hand in the image") for leg in others))
     assert [status for status, _ in handed_in] == [0] * 5, handed_in
     waiter = asyncio.create_task(others[0].step("Wait until the list is published"))
-    reported = await late.step("Say that this leg has failed")
+    reported = await late.step("Report that this leg failed")
     assert reported[0] == 0, reported
     status, said = await waiter
     assert status == 1
