@@ -1,4 +1,4 @@
-"""Work on one thing, done for all together who come while it is under way."""
+"""Batches the work on one key that arrives while earlier work on it runs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+__all__ = ["Batcher", "Outcomes"]
+
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
 
-# What became of each item, in their order; None is well.
+# One for each item, in the same order; None is success.
 Outcomes = Sequence[Exception | None]
 Perform = Callable[[Key, Sequence[Item]], Awaitable[Outcomes]]
 
@@ -23,41 +25,41 @@ class _Ticket(Generic[Item]):
 
 
 @dataclass(eq=False, slots=True)
-class _Line(Generic[Item]):
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+class _Queue(Generic[Item]):
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     waiting: list[_Ticket[Item]] = field(default_factory=list)
 
 
-class Gatherer(Generic[Key, Item]):
-    """One round at a time for each key; what comes while a round is under way is done in the next one.
+class Batcher(Generic[Key, Item]):
+    """Runs one batch at a time for each key; items that arrive during a batch form the next one.
 
-    A round is run in the task of one of those that it is for. If that task is cancelled, the round is done
-    anew, in the task of another, for the rest of them.
+    One of the waiting tasks runs the batch. If that task is cancelled, another runs the batch again for the
+    items that remain.
     """
 
     def __init__(self, perform: Perform[Key, Item]) -> None:
         self._perform = perform
-        self._lines: dict[Key, _Line[Item]] = {}
+        self._queues: dict[Key, _Queue[Item]] = {}
 
     async def run(self, key: Key, item: Item) -> None:
-        """Until a round with this item is over; raises what became of the item, or of its whole round."""
-        ticket, line = _Ticket(item), self._lines.setdefault(key, _Line())
-        line.waiting.append(ticket)
+        """Return when a batch with this item has ended; raise the failure of the item or of its batch."""
+        ticket, queue = _Ticket(item), self._queues.setdefault(key, _Queue())
+        queue.waiting.append(ticket)
         try:
-            async with line.turn:
+            async with queue.lock:
                 if not ticket.is_done:
-                    await self._round(key, [each for each in line.waiting if not each.is_done])
+                    await self._run_batch(key, [each for each in queue.waiting if not each.is_done])
         finally:
-            line.waiting.remove(ticket)
-            if not line.waiting:
-                self._lines.pop(key, None)
+            queue.waiting.remove(ticket)
+            if not queue.waiting:
+                self._queues.pop(key, None)
         if ticket.failure is not None:
             raise ticket.failure
 
-    async def _round(self, key: Key, tickets: Sequence[_Ticket[Item]]) -> None:
+    async def _run_batch(self, key: Key, tickets: Sequence[_Ticket[Item]]) -> None:
         try:
             outcomes = await self._perform(key, [ticket.item for ticket in tickets])
-        except Exception as failure:  # noqa: BLE001 - each of them raises it
+        except Exception as failure:  # noqa: BLE001 - every caller of the batch raises it
             outcomes = [failure] * len(tickets)
         for ticket, outcome in zip(tickets, outcomes, strict=True):
             ticket.is_done, ticket.failure = True, outcome

@@ -1,4 +1,4 @@
-"""Room for large documents: only a few of them are in memory at the same time, and fewer of one registry."""
+"""Bounds how many large documents are in memory at once, in all and for each registry."""
 
 from __future__ import annotations
 
@@ -9,59 +9,59 @@ from weakref import WeakValueDictionary
 
 from app import errors
 
-__all__ = ["Room", "Rooms"]
+__all__ = ["DocumentMemory", "MemoryReservation"]
 
 _SMALL = 64 * 1024
 _LARGE_AT_ONCE = 16
-_LARGE_OF_ONE = 4
+_LARGE_PER_REGISTRY = 4
 
 
-class Room:
-    """What one document may take: a little at once, and more when it is its turn."""
+class MemoryReservation:
+    """The memory of one document: a small one takes no slot, a large one waits for its slots."""
 
-    def __init__(self, *gates: asyncio.Semaphore) -> None:
-        self._gates = gates
-        self._held = AsyncExitStack()
-        self.was_large = False
+    def __init__(self, *semaphores: asyncio.Semaphore) -> None:
+        self._semaphores = semaphores
+        self._slots = AsyncExitStack()
+        self.is_large = False
 
-    async def make(self, size: int) -> None:
-        """Waits until so many bytes may be kept."""
-        if size <= _SMALL or self.was_large:
+    async def grow_to(self, size: int) -> None:
+        """Wait until this many bytes may be kept."""
+        if size <= _SMALL or self.is_large:
             return
-        for gate in self._gates:
-            await self._held.enter_async_context(gate)
-        self.was_large = True
+        for semaphore in self._semaphores:
+            await self._slots.enter_async_context(semaphore)
+        self.is_large = True
 
-    async def leave(self) -> None:
-        """What was kept is gone; the next try must not wait for others while they wait for this."""
-        await self._held.aclose()
-        self.was_large = False
+    async def release(self) -> None:
+        """Give the slots back when the bytes are dropped: a retry must not hold them while it waits."""
+        await self._slots.aclose()
+        self.is_large = False
 
 
-class Rooms:
-    """For one client; a registry's gate lasts as long as someone is at it."""
+class DocumentMemory:
+    """The slots of one client; a registry's semaphore lives as long as a document of it is read."""
 
     def __init__(self) -> None:
         self._all = asyncio.Semaphore(_LARGE_AT_ONCE)
         self._by_registry: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def of(self, registry: str) -> AsyncIterator[Room]:
-        """Held while a document is fetched and read, whatever it turns out to be."""
-        gate = self._by_registry.get(registry)
-        if gate is None:
-            gate = self._by_registry[registry] = asyncio.Semaphore(_LARGE_OF_ONE)
-        room = Room(gate, self._all)
+    async def reserve(self, registry: str) -> AsyncIterator[MemoryReservation]:
+        """Hold a reservation while a document is fetched and parsed."""
+        semaphore = self._by_registry.get(registry)
+        if semaphore is None:
+            semaphore = self._by_registry[registry] = asyncio.Semaphore(_LARGE_PER_REGISTRY)
+        reservation = MemoryReservation(semaphore, self._all)
         try:
-            yield room
+            yield reservation
         except errors.BrokerError as error:
-            if room.was_large:
-                _forget_history(error)
+            if reservation.is_large:
+                _drop_frames(error)
             raise
         finally:
-            await room.leave()
+            await reservation.release()
 
 
-def _forget_history(error: errors.BrokerError) -> None:
-    """Errors are kept until their operation ends, and the frames that they came through keep the document."""
+def _drop_frames(error: errors.BrokerError) -> None:
+    """Errors live until their operation ends, and the frames of their traceback would keep the document."""
     error.__cause__ = error.__context__ = error.__traceback__ = None

@@ -1,4 +1,4 @@
-"""Turns for a few at a time: of those who wait, the largest goes first."""
+"""A semaphore that serves the largest waiting job first."""
 
 from __future__ import annotations
 
@@ -7,44 +7,44 @@ import heapq
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-__all__ = ["Turns"]
+__all__ = ["LargestFirstSemaphore"]
 
 
-class Turns:
-    """What takes longest is begun first, so that nothing long is left to run alone at the end."""
+class LargestFirstSemaphore:
+    """Starts the longest jobs first, so that no long job runs alone at the end."""
 
-    def __init__(self, width: int) -> None:
-        self._free = width
-        self._came = 0
+    def __init__(self, slots: int) -> None:
+        self._free = slots
+        self._arrivals = 0
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
 
     @asynccontextmanager
-    async def turn(self, size: int) -> AsyncIterator[None]:
-        await self._enter(size)
+    async def slot(self, size: int) -> AsyncIterator[None]:
+        await self._acquire(size)
         try:
             yield
         finally:
-            self._leave()
+            self._release()
 
-    async def _enter(self, size: int) -> None:
+    async def _acquire(self, size: int) -> None:
         if self._free:
             self._free -= 1
             return
-        given: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._came += 1
-        heapq.heappush(self._waiting, (-size, self._came, given))
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._arrivals += 1
+        heapq.heappush(self._waiting, (-size, self._arrivals, granted))
         try:
-            await given
+            await granted
         except asyncio.CancelledError:
-            if given.done() and not given.cancelled():
-                self._leave()
+            if granted.done() and not granted.cancelled():
+                self._release()
             raise
 
-    def _leave(self) -> None:
-        """To the next who still waits; those who gave up are passed over."""
+    def _release(self) -> None:
+        """Pass the slot to the next waiter; cancelled waiters are skipped."""
         while self._waiting:
-            _, _, given = heapq.heappop(self._waiting)
-            if not given.done():
-                given.set_result(None)
+            _, _, granted = heapq.heappop(self._waiting)
+            if not granted.done():
+                granted.set_result(None)
                 return
         self._free += 1

@@ -1,21 +1,21 @@
-"""A lock for each name, which lasts as long as someone is at it."""
+"""Locks by name."""
 
 from __future__ import annotations
 
 import asyncio
 from weakref import WeakValueDictionary
 
-__all__ = ["Locks"]
+__all__ = ["KeyedLocks"]
 
 
-class Locks:
-    """For what registries have no condition for: to read something, change it and write it back."""
+class KeyedLocks:
+    """One lock for each key, which lives as long as a task holds it or waits for it."""
 
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    def of(self, name: str) -> asyncio.Lock:
-        lock = self._locks.get(name)
+    def of(self, key: str) -> asyncio.Lock:
+        lock = self._locks.get(key)
         if lock is None:
-            lock = self._locks[name] = asyncio.Lock()
+            lock = self._locks[key] = asyncio.Lock()
         return lock

@@ -1,4 +1,4 @@
-"""Room for so many at once, in the order in which they came, whose size may change meanwhile."""
+"""A semaphore whose number of slots may change while tasks hold and await them."""
 
 from __future__ import annotations
 
@@ -6,46 +6,46 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-__all__ = ["Room"]
+__all__ = ["ResizableSemaphore"]
 
 
-class Room:
-    """A semaphore that can be made smaller while it is full: who is in stays, and fewer follow."""
+class ResizableSemaphore:
+    """Serves waiters in order; making it smaller takes no slot from a task that holds one."""
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._places = asyncio.Semaphore(size)
-        self._inside = 0
-        # Places to be taken away as soon as they are left.
+        self._slots = asyncio.Semaphore(size)
+        self._users = 0
+        # Slots that disappear as soon as they are released.
         self._surplus = 0
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nobody is in or waits to be."""
-        return self._inside == 0
+    def is_idle(self) -> bool:
+        """Whether no task holds a slot or waits for one."""
+        return self._users == 0
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        await self.enter()
+    async def slot(self) -> AsyncIterator[None]:
+        await self.acquire()
         try:
             yield
         finally:
-            self.leave()
+            self.release()
 
-    async def enter(self) -> None:
-        self._inside += 1
+    async def acquire(self) -> None:
+        self._users += 1
         try:
-            await self._places.acquire()
+            await self._slots.acquire()
             while self._surplus:
                 self._surplus -= 1
-                await self._places.acquire()
+                await self._slots.acquire()
         except BaseException:
-            self._inside -= 1
+            self._users -= 1
             raise
 
-    def leave(self) -> None:
-        self._inside -= 1
-        self._add()
+    def release(self) -> None:
+        self._users -= 1
+        self._add_slot()
 
     def resize(self, size: int) -> None:
         while self.size > size:
@@ -53,10 +53,10 @@ class Room:
             self._surplus += 1
         while self.size < size:
             self.size += 1
-            self._add()
+            self._add_slot()
 
-    def _add(self) -> None:
+    def _add_slot(self) -> None:
         if self._surplus:
             self._surplus -= 1
         else:
-            self._places.release()
+            self._slots.release()

@@ -1,4 +1,4 @@
-"""Work at several targets at once, of which none cuts off another."""
+"""Concurrent work in which a failure does not cancel the rest."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from app import errors
 
-__all__ = ["each_to_its_end", "unwrap"]
+__all__ = ["run_all_to_completion", "unwrap"]
 
 
-async def each_to_its_end(works: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Side by side; then a failure is raised, if there is one: one that no retry helps, or else the first."""
+async def run_all_to_completion(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run all concurrently to the end; then raise a failure that no retry helps, or else the first one."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_failure_of(work)) for work in works]
@@ -25,7 +25,7 @@ async def each_to_its_end(works: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 
 async def _failure_of(work: Coroutine[Any, Any, None]) -> errors.BrokerError | None:
-    # A failure is a value here: raised, it would cancel those beside it.
+    # The failure is returned: if raised, it would cancel the other tasks of the group.
     try:
         await work
     except errors.BrokerError as error:
@@ -39,7 +39,7 @@ async def _failure_of(work: Coroutine[Any, Any, None]) -> errors.BrokerError | N
 
 
 def unwrap(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The failure to report of several that ended side by side: one that no retry helps, if there is one."""
+    """Choose the failure to report from a group: one that no retry helps, if the group has one."""
     leaves = list(_leaves(group))
     ours = [leaf for leaf in leaves if isinstance(leaf, errors.BrokerError)]
     others = [leaf for leaf in leaves if not isinstance(leaf, errors.BrokerError | asyncio.CancelledError)]

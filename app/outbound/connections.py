@@ -23,7 +23,7 @@ from app.outbound.limits import OutboundLimits
 from app.outbound.policy import AccessPolicy
 from app.outbound.resolver import Lookups
 from app.outbound.response_limits import Connector
-from app.outbound.tls import Trust, unverified_tls, verified_tls
+from app.outbound.tls import TlsTrust, unverified_tls, verified_tls
 from app.outbound.url import Url
 
 __all__ = ["CheckedResolver", "Lookup", "Opened", "Pool", "Pools"]
@@ -175,7 +175,7 @@ class Pools:
         policy: AccessPolicy,
         limits: OutboundLimits,
         *,
-        trusts: Mapping[str, Trust] | None = None,
+        trusts: Mapping[str, TlsTrust] | None = None,
         tls: ssl.SSLContext | None = None,
         lookup: Lookup | None = None,
     ) -> None:
@@ -211,7 +211,7 @@ class Pools:
             await pool.close()
         await self._lookups.close()
 
-    def _context(self, way: _Way, trust: Trust | None) -> ssl.SSLContext:
+    def _context(self, way: _Way, trust: TlsTrust | None) -> ssl.SSLContext:
         if not way.verify:
             return unverified_tls(trust, with_identity=way.with_identity)
         if trust is None and self._tls is not None:

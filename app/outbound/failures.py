@@ -15,7 +15,7 @@ from app.outbound import wording
 
 __all__ = [
     "FAILURES",
-    "Subject",
+    "RequestContext",
     "Upstream",
     "answered_in_plain_http",
     "first_error_text",
@@ -61,7 +61,7 @@ _FORBIDDEN = 403
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class RequestContext:
     """What a request is about, for the text and the members of errors."""
 
     registry: str
@@ -75,56 +75,56 @@ class Subject:
         return {"registry": self.registry, "reference": self.reference}
 
 
-def translate(error: Exception, subject: Subject) -> errors.BrokerError:
+def translate(error: Exception, context: RequestContext) -> errors.BrokerError:
     """The broker's error for what went wrong on the way to a registry."""
     cause = error.__cause__ if isinstance(error, httpx2.TransportError) else None
     failure = cause if isinstance(cause, Exception) else error
     if isinstance(failure, errors.BrokerError):
         return failure
     if isinstance(_tls_error(failure), ssl.SSLError) or isinstance(failure, aiohttp.ClientSSLError):
-        return _tls_failure(failure, subject)
+        return _tls_failure(failure, context)
     if isinstance(failure, TimeoutError | httpx2.TimeoutException):
         return errors.RegistryTimeout(
-            f"{subject.registry} did not answer in time while {subject} was asked for", **subject.members
+            f"{context.registry} did not answer in time while {context} was asked for", **context.members
         )
     if isinstance(failure, aiohttp.ClientConnectorDNSError):
         return errors.RegistryUnreachable(
-            f"the name {subject.registry} can't be resolved; check its spelling and the DNS",
-            **subject.members,
+            f"the name {context.registry} can't be resolved; check its spelling and the DNS",
+            **context.members,
         )
-    return _connection_failure(failure, subject)
+    return _connection_failure(failure, context)
 
 
-def _connection_failure(failure: Exception, subject: Subject) -> errors.BrokerError:
+def _connection_failure(failure: Exception, context: RequestContext) -> errors.BrokerError:
     if isinstance(failure, aiohttp.ClientConnectorError):
         reason = failure.os_error.strerror or type(failure.os_error).__name__
         return errors.RegistryUnreachable(
-            f"no connection to {subject.registry}: {scrub(reason)}; check that the registry runs there",
-            **subject.members,
+            f"no connection to {context.registry}: {scrub(reason)}; check that the registry runs there",
+            **context.members,
         )
     if isinstance(failure, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError | OSError):
         return errors.RegistryUnreachable(
-            f"the connection to {subject.registry} was lost while {subject} was asked for", **subject.members
+            f"the connection to {context.registry} was lost while {context} was asked for", **context.members
         )
-    return errors.NotARegistry(f"{subject.registry} does not answer in valid HTTP", **subject.members)
+    return errors.NotARegistry(f"{context.registry} does not answer in valid HTTP", **context.members)
 
 
-def _tls_failure(failure: Exception, subject: Subject) -> errors.RegistryTlsFailed:
+def _tls_failure(failure: Exception, context: RequestContext) -> errors.RegistryTlsFailed:
     if answered_in_plain_http(failure):
         return errors.RegistryTlsFailed(
-            f"{subject.registry} answers in plain HTTP where TLS was expected; "
+            f"{context.registry} answers in plain HTTP where TLS was expected; "
             "ask with insecure, once the operator allows that for it",
-            **subject.members,
+            **context.members,
         )
     if "CERTIFICATE_REQUIRED" in str(_tls_error(failure)):
         return errors.RegistryTlsFailed(
-            f"{subject.registry} asks for a client certificate; the operator must give the broker one for it",
-            **subject.members,
+            f"{context.registry} asks for a client certificate; the operator must give the broker one for it",
+            **context.members,
         )
     return errors.RegistryTlsFailed(
-        f"TLS to {subject.registry} failed ({_tls_reason(failure)}); give it a certificate that the broker "
+        f"TLS to {context.registry} failed ({_tls_reason(failure)}); give it a certificate that the broker "
         "trusts, or ask with insecure, once the operator allows that for it",
-        **subject.members,
+        **context.members,
     )
 
 
@@ -199,9 +199,9 @@ def parse_upstream(body: bytes) -> Upstream:
     )
 
 
-def is_rate_limit(status: int, body: bytes, subject: Subject) -> bool:
+def is_rate_limit(status: int, body: bytes, context: RequestContext) -> bool:
     """GitHub's secondary limits and some proxies answer 403 where 429 is meant."""
-    return status == _FORBIDDEN and wording.means_rate_limit(first_error_text(body), subject.reference)
+    return status == _FORBIDDEN and wording.means_rate_limit(first_error_text(body), context.reference)
 
 
 def first_error_text(body: bytes) -> str:

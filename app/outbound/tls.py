@@ -10,11 +10,11 @@ from pathlib import Path
 from app import errors
 from app.oci.reference import canonical_registry
 
-__all__ = ["Trust", "read_certs_dir", "unverified_tls", "verified_tls"]
+__all__ = ["TlsTrust", "read_certs_dir", "unverified_tls", "verified_tls"]
 
 
 @dataclass(frozen=True, slots=True)
-class Trust:
+class TlsTrust:
     """What the operator says of TLS with one host and port.
 
     `authorities` are believed beside the machine's own, as with Docker. `certificate` and `key` are shown to
@@ -44,19 +44,19 @@ class Trust:
                 raise _unusable(self.certificate, "a certificate with its unencrypted key", error) from None
 
 
-def verified_tls(trust: Trust | None = None, *, with_identity: bool = False) -> ssl.SSLContext:
+def verified_tls(trust: TlsTrust | None = None, *, with_identity: bool = False) -> ssl.SSLContext:
     """The machine's certificate authorities and those of the operator; HTTP/1.1 only."""
     return _with(trust, ssl.create_default_context(), with_identity=with_identity)
 
 
-def unverified_tls(trust: Trust | None = None, *, with_identity: bool = False) -> ssl.SSLContext:
+def unverified_tls(trust: TlsTrust | None = None, *, with_identity: bool = False) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return _with(trust, context, with_identity=with_identity)
 
 
-def read_certs_dir(directory: Path) -> dict[str, Trust]:
+def read_certs_dir(directory: Path) -> dict[str, TlsTrust]:
     """Docker's layout: `HOST[:PORT]/*.crt` are authorities, `NAME.cert` with `NAME.key` is what to show."""
     try:
         hosts = sorted(path for path in directory.iterdir() if path.is_dir())
@@ -65,12 +65,12 @@ def read_certs_dir(directory: Path) -> dict[str, Trust]:
         raise errors.InvalidInput(f"{directory} can't be read: {error.strerror}") from None
 
 
-def _read_host(directory: Path) -> Trust:
+def _read_host(directory: Path) -> TlsTrust:
     certificates = _ending(directory.iterdir(), ".cert")
     if len(certificates) > 1:
         raise errors.InvalidInput(f"{directory} has several client certificates; one can be shown")
     certificate = certificates[0] if certificates else None
-    return Trust(
+    return TlsTrust(
         authorities=_ending(directory.iterdir(), ".crt"),
         certificate=certificate,
         key=certificate.with_suffix(".key") if certificate else None,
@@ -81,7 +81,7 @@ def _ending(paths: Iterable[Path], suffix: str) -> tuple[Path, ...]:
     return tuple(sorted(path for path in paths if path.suffix == suffix))
 
 
-def _with(trust: Trust | None, context: ssl.SSLContext, *, with_identity: bool) -> ssl.SSLContext:
+def _with(trust: TlsTrust | None, context: ssl.SSLContext, *, with_identity: bool) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     if trust is not None:
         trust.apply(context, with_identity=with_identity)

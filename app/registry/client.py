@@ -9,18 +9,18 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
-from app.concurrency.document_memory import Rooms
-from app.concurrency.locks import Locks
+from app.concurrency.document_memory import DocumentMemory
+from app.concurrency.locks import KeyedLocks
 from app.oci.config import ImageConfig
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
 from app.oci.manifest import Manifest
 from app.oci.reference import Reference, Repository, api_host
 from app.outbound.budget import Budgets
+from app.outbound.client import OutboundClient
 from app.outbound.connections import Lookup, Pools
 from app.outbound.policy import AccessPolicy
-from app.outbound.tls import Trust
-from app.outbound.transport import Door
+from app.outbound.tls import TlsTrust
 from app.outbound.url import Url
 from app.registry import hooks
 from app.registry.auth.access import Access
@@ -48,7 +48,7 @@ __all__ = [
     "Post",
     "Receipt",
     "RegistryClient",
-    "Trust",
+    "TlsTrust",
     "lane_of",
     "parse_registry_auth",
 ]
@@ -71,7 +71,7 @@ class RegistryClient:
         policy: AccessPolicy,
         *,
         limits: Limits | None = None,
-        trusts: Mapping[str, Trust] | None = None,
+        trusts: Mapping[str, TlsTrust] | None = None,
         tls: ssl.SSLContext | None = None,
         lookup: Lookup | None = None,
         now: Callable[[], float] = time.monotonic,
@@ -89,17 +89,17 @@ class RegistryClient:
         if self._services is not None:
             raise RuntimeError("a RegistryClient is opened once at a time")
         pools = Pools(self.policy, self.limits, trusts=self._trusts, tls=self._tls, lookup=self._lookup)
-        door = Door(self.policy, self.limits, pools, now=self._now, budgets=self.budgets)
+        outbound = OutboundClient(self.policy, self.limits, pools, now=self._now, budgets=self.budgets)
         self._services = Services(
-            door=door,
-            endpoints=Endpoints(door, self.policy, self.limits, self._now),
-            authorizer=Authorizer(door, self.policy, self.limits, self._now),
+            outbound=outbound,
+            endpoints=Endpoints(outbound, self.policy, self.limits, self._now),
+            authorizer=Authorizer(outbound, self.policy, self.limits, self._now),
             limits=self.limits,
             policy=self.policy,
             mounts=MountMemory(self.limits.remembered_seconds, self._now),
             parsers=Parsers(),
-            rooms=Rooms(),
-            locks=Locks(),
+            document_memory=DocumentMemory(),
+            locks=KeyedLocks(),
             habits=Habits(self.limits.remembered_seconds, self._now),
         )
         return self
@@ -109,7 +109,7 @@ class RegistryClient:
     ) -> None:
         if self._services is not None:
             services, self._services = self._services, None
-            await services.door.close()
+            await services.outbound.close()
             await services.parsers.close()
 
     def remote(self, repository: Repository, access: Access) -> Remote:
@@ -176,4 +176,4 @@ class RegistryClient:
         """Exact bytes to a receiver of webhooks, once."""
         if self._services is None:
             raise RuntimeError(_OUTSIDE)
-        return await hooks.post(self._services.door, post, seconds=self.limits.hook_seconds)
+        return await hooks.post(self._services.outbound, post, seconds=self.limits.hook_seconds)

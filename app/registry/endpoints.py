@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from app import errors
 from app.concurrency.singleflight import SingleFlight
 from app.oci.reference import api_host
-from app.outbound.failures import Subject, answered_in_plain_http, is_html, was_refused
+from app.outbound.client import Answer, OutboundClient, Request
+from app.outbound.failures import RequestContext, answered_in_plain_http, is_html, was_refused
 from app.outbound.policy import AccessPolicy
-from app.outbound.transport import Answer, Door, Request
 from app.outbound.url import Url, parse_url
 from app.registry.auth.challenge import Challenge, choose_challenge, parse_challenges
 from app.registry.errors import refusal
@@ -35,8 +35,10 @@ class Endpoint:
 class Endpoints:
     """Endpoints by registry and whether insecure ways were asked for, each found once for all who need it."""
 
-    def __init__(self, door: Door, policy: AccessPolicy, limits: Limits, now: Callable[[], float]) -> None:
-        self._door = door
+    def __init__(
+        self, outbound: OutboundClient, policy: AccessPolicy, limits: Limits, now: Callable[[], float]
+    ) -> None:
+        self._outbound = outbound
         self._policy = policy
         self._limits = limits
         self._now = now
@@ -88,9 +90,9 @@ class Endpoints:
         return await self._ping(replace(guarded, base=plain))
 
     async def _ping(self, endpoint: Endpoint) -> Endpoint:
-        subject = Subject(endpoint.registry)
-        answer = await self._door.call(
-            Request(method="GET", url=endpoint.base.at("/v2/"), subject=subject, verify=endpoint.verify)
+        context = RequestContext(endpoint.registry)
+        answer = await self._outbound.call(
+            Request(method="GET", url=endpoint.base.at("/v2/"), context=context, verify=endpoint.verify)
         )
         challenge = challenge_of(answer)
         if challenge is None and _is_no_registry(answer):
@@ -98,7 +100,7 @@ class Endpoints:
                 answer.status,
                 answer.headers,
                 answer.body,
-                subject,
+                context,
                 doing="the question whether it is a registry",
             )
         return replace(endpoint, challenge=challenge)

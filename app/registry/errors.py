@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from app import errors
 from app.outbound import wording
-from app.outbound.failures import Subject, first_error_text, is_html, is_rate_limit, parse_upstream
+from app.outbound.failures import RequestContext, first_error_text, is_html, is_rate_limit, parse_upstream
 from app.outbound.retry import is_passing, parse_retry_after
 
 __all__ = ["refusal", "tag_refusal", "write_refusal"]
@@ -17,17 +17,17 @@ _CONFLICTS = frozenset({400, 403, 405, 409})
 
 
 def refusal(
-    status: int, headers: Mapping[str, str], body: bytes, subject: Subject, *, doing: str
+    status: int, headers: Mapping[str, str], body: bytes, context: RequestContext, *, doing: str
 ) -> errors.BrokerError:
     """The broker's error for an answer that is not the one asked for; `doing` says what was."""
     upstream = parse_upstream(body)
     members: dict[str, errors.Json] = {
-        **subject.members,
+        **context.members,
         "upstream_status": status,
         "upstream_code": upstream.code,
     }
-    said = f"{subject.registry} answered {status}" + (f" ({upstream})" if str(upstream) else "")
-    if status == _TOO_MANY or is_rate_limit(status, body, subject):
+    said = f"{context.registry} answered {status}" + (f" ({upstream})" if str(upstream) else "")
+    if status == _TOO_MANY or is_rate_limit(status, body, context):
         wait = parse_retry_after(headers.get("Retry-After"), body[:4096].decode(errors="replace"))
         return errors.RateLimited(
             f"{said} to {doing}; it limits the rate of requests, so try later or with credentials",
@@ -38,10 +38,10 @@ def refusal(
 
 
 def write_refusal(
-    status: int, headers: Mapping[str, str], body: bytes, subject: Subject, *, doing: str
+    status: int, headers: Mapping[str, str], body: bytes, context: RequestContext, *, doing: str
 ) -> errors.BrokerError:
     """The same for what was sent: where nothing was looked for, 404 does not mean that it is missing."""
-    error = refusal(status, headers, body, subject, doing=doing)
+    error = refusal(status, headers, body, context, doing=doing)
     if isinstance(error, errors.SourceNotFound):
         return error.recast(errors.RegistryRejected)
     return error
@@ -74,12 +74,12 @@ def _wait(headers: Mapping[str, str]) -> float | None:
 
 
 def tag_refusal(
-    status: int, headers: Mapping[str, str], body: bytes, subject: Subject, *, doing: str
+    status: int, headers: Mapping[str, str], body: bytes, context: RequestContext, *, doing: str
 ) -> errors.BrokerError:
     """The same for a PUT under a tag, which a rule may keep where it is."""
-    error = write_refusal(status, headers, body, subject, doing=doing)
-    is_rule = status in _CONFLICTS and wording.means_immutable(first_error_text(body), subject.reference)
+    error = write_refusal(status, headers, body, context, doing=doing)
+    is_rule = status in _CONFLICTS and wording.means_immutable(first_error_text(body), context.reference)
     # No condition was sent that a 412 could speak of.
     if status == _UNMET or is_rule:
-        return error.recast(errors.TagImmutable, f"{subject} may not be moved: {error.detail}")
+        return error.recast(errors.TagImmutable, f"{context} may not be moved: {error.detail}")
     return error

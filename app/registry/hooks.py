@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 
 from app import errors
-from app.outbound.failures import Subject
+from app.outbound.client import OutboundClient, Request
+from app.outbound.failures import RequestContext
 from app.outbound.policy import AccessPolicy
 from app.outbound.retry import parse_retry_after
-from app.outbound.transport import Door, Request
 from app.outbound.url import Url, parse_url
 
 __all__ = ["Post", "Receipt", "lane_of", "parse_receiver", "post"]
@@ -77,16 +77,16 @@ def lane_of(origin: str, tenant: str) -> str:
     return f"{origin}#{tenant}"
 
 
-async def post(door: Door, post: Post, *, seconds: float) -> Receipt:
+async def post(outbound: OutboundClient, post: Post, *, seconds: float) -> Receipt:
     """One request, made once; whether there is another is decided where it will be remembered.
 
     Raises DeliveryFailed for what may be different later, and RateLimited, without asking, while the receiver
     wants no requests.
     """
     url = post.url
-    request = Request(method="POST", url=url, subject=Subject(post.lane), content=post.body)
+    request = Request(method="POST", url=url, context=RequestContext(post.lane), content=post.body)
     try:
-        answer = await door.post(request, post.sign, seconds)
+        answer = await outbound.post(request, post.sign, seconds)
     except errors.RateLimited as error:
         raise errors.RateLimited(
             f"{url.origin} wants no requests now, or no more at once; it was not asked",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from app.concurrency.document_memory import Room, Rooms
-from app.concurrency.locks import Locks
+from app.concurrency.document_memory import DocumentMemory, MemoryReservation
+from app.concurrency.locks import KeyedLocks
 from app.oci.reference import Repository
-from app.outbound.failures import Subject
+from app.outbound.client import Answer, OutboundClient, Request
+from app.outbound.failures import RequestContext
 from app.outbound.policy import AccessPolicy
-from app.outbound.transport import Answer, Door, Request
 from app.outbound.url import Url
 from app.registry.auth.access import Access
 from app.registry.auth.challenge import Challenge
@@ -32,7 +32,7 @@ _MOST_RENEWALS = 3
 class Services:
     """What all repositories of one client share."""
 
-    door: Door
+    outbound: OutboundClient
     endpoints: Endpoints
     authorizer: Authorizer
     limits: Limits
@@ -40,8 +40,8 @@ class Services:
     mounts: MountMemory
     habits: Habits
     parsers: Parsers
-    rooms: Rooms
-    locks: Locks
+    document_memory: DocumentMemory
+    locks: KeyedLocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,8 @@ class Remote:
     def registry(self) -> str:
         return self.repository.registry
 
-    def subject(self, reference: object = None) -> Subject:
-        return Subject(self.registry, str(reference or self.repository))
+    def context(self, reference: object = None) -> RequestContext:
+        return RequestContext(self.registry, str(reference or self.repository))
 
     async def endpoint(self) -> Endpoint:
         return await self.services.endpoints.find(self.registry, insecure=self.access.insecure)
@@ -73,12 +73,12 @@ class Remote:
         scopes: Scopes,
         *,
         query: str | None = None,
-        subject: Subject | None = None,
+        context: RequestContext | None = None,
         headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
         limit: int | None = None,
         is_raw: bool = False,
-        room: Room | None = None,
+        memory: MemoryReservation | None = None,
     ) -> Request:
         """An authorised request to a path, or to an address on the registry's own origin."""
         endpoint = await self.endpoint()
@@ -88,7 +88,7 @@ class Remote:
         return Request(
             method=method,
             url=endpoint.base.at(target, query) if isinstance(target, str) else target,
-            subject=subject or self.subject(),
+            context=context or self.context(),
             account=await self.access.account_at(self.registry),
             verify=endpoint.verify,
             headers=headers or {},
@@ -96,18 +96,18 @@ class Remote:
             content=content,
             limit=limit if limit is not None else self.services.limits.error_bytes,
             is_raw=is_raw,
-            room=room,
+            memory=memory,
         )
 
     async def call(self, request: Request, scopes: Scopes) -> Answer:
         """The answer to a prepared request; a 401 is met with a fresh token."""
-        answer, renewals = await self.services.door.call(request), 0
+        answer, renewals = await self.services.outbound.call(request), 0
         while answer.status == _UNAUTHORIZED:
             renewed = await self.renew(request, scopes, answer, renewals=renewals)
             if renewed is None:
                 break
             request, renewals = renewed, renewals + 1
-            answer = await self.services.door.call(request)
+            answer = await self.services.outbound.call(request)
         return answer
 
     async def renew(

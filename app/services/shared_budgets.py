@@ -7,7 +7,7 @@ import logging
 from datetime import datetime, timedelta
 
 from app.errors import Unavailable
-from app.outbound.budget import Budgets, Lesson
+from app.outbound.budget import Budgets, BudgetUpdate
 from app.store.budgets import RegistryBudget, learn, learnt_since
 from app.store.database import Database
 from app.store.notifications import REGISTRY_BUDGET, Notifications, Subscription
@@ -28,14 +28,14 @@ class Registries:
         self._database = database
         self._notifications = notifications
         self._budgets = budgets
-        self._lessons: dict[str, tuple[Lesson, float]] = {}
+        self._lessons: dict[str, tuple[BudgetUpdate, float]] = {}
         self._learnt = Subscription()
         # By registry, when what was read or written last had been written.
         self._known: dict[str, datetime] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
-        self._budgets.on_lesson = self._note
+        self._budgets.on_update = self._note
         try:
             async with (
                 self._notifications.subscribe(REGISTRY_BUDGET) as news,
@@ -44,9 +44,9 @@ class Registries:
                 group.create_task(self._write())
                 group.create_task(self._read(news))
         finally:
-            self._budgets.on_lesson = None
+            self._budgets.on_update = None
 
-    def _note(self, lesson: Lesson) -> None:
+    def _note(self, lesson: BudgetUpdate) -> None:
         self._lessons[lesson.budget] = (lesson, asyncio.get_running_loop().time())
         self._learnt.wake()
 
@@ -57,7 +57,7 @@ class Registries:
             for budget in list(self._lessons):
                 await self._keep(*self._lessons.pop(budget))
 
-    async def _keep(self, lesson: Lesson, heard_at: float) -> None:
+    async def _keep(self, lesson: BudgetUpdate, heard_at: float) -> None:
         passed = asyncio.get_running_loop().time() - heard_at
         pause = timedelta(seconds=max(0.0, lesson.pause - passed))
         try:
@@ -88,7 +88,7 @@ class Registries:
         for each in found:
             if self._is_news(each):
                 pause = each.blocked_for.total_seconds()
-                self._budgets.adopt(Lesson(each.registry, pause, each.concurrency, each.rate))
+                self._budgets.apply_update(BudgetUpdate(each.registry, pause, each.concurrency, each.rate))
         known = self._known
         self._known = {
             each.registry: max(each.updated_at, known.get(each.registry, each.updated_at)) for each in found

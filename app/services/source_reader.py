@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from app.concurrency.singleflight import Once
+from app.concurrency.singleflight import AsyncCache
 from app.oci.config import ImageConfig
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
@@ -35,8 +35,8 @@ class Reader:
         self._among = among
         self._allowance = allowance
         self._known = known or {}
-        self._manifests: Once[Reference, ImageManifest | Index] = Once()
-        self._configs: Once[tuple[Repository, Digest], ImageConfig] = Once()
+        self._manifests: AsyncCache[Reference, ImageManifest | Index] = AsyncCache()
+        self._configs: AsyncCache[tuple[Repository, Digest], ImageConfig] = AsyncCache()
 
     async def manifest(self, reference: Reference) -> ImageManifest | Index:
         """What the reference stands for now; the digest counts where there is a tag too."""
@@ -44,12 +44,12 @@ class Reader:
         key = reference if digest is None else reference.repository.at(digest)
         known = None if digest is None else self._known.get(digest)
         if known is not None:
-            return await self._manifests.run(key, lambda: self._parse(known))
-        return await self._manifests.run(key, lambda: self._fetch(reference))
+            return await self._manifests.get(key, lambda: self._parse(known))
+        return await self._manifests.get(key, lambda: self._fetch(reference))
 
     async def image_config(self, repository: Repository, config: Descriptor) -> ImageConfig:
         access = self._access_at(repository)
-        return await self._configs.run(
+        return await self._configs.get(
             (repository, config.digest),
             lambda: self._client.fetch_image_config(repository, config, access),
         )
@@ -62,7 +62,7 @@ class Reader:
         if self._allowance is not None:
             self._allowance.take(fetched.raw, reference)
         # An image that was named by its tag may be listed in an index, too.
-        self._manifests.note(reference.repository.at(fetched.digest), fetched.manifest)
+        self._manifests.add(reference.repository.at(fetched.digest), fetched.manifest)
         return fetched.manifest
 
     def _access_at(self, repository: Repository) -> Access:

@@ -7,16 +7,16 @@ import json
 from app.errors import InvalidInput
 from app.oci.reference import canonical_registry
 from app.outbound.tls import read_certs_dir
-from app.registry.client import Credential, Keychain, Trust
+from app.registry.client import Credential, Keychain, TlsTrust
 from app.settings import Settings
 
 
-def read_trusts(settings: Settings) -> dict[str, Trust]:
+def read_trusts(settings: Settings) -> dict[str, TlsTrust]:
     """What the operator gave: a directory as Docker's, and before it the settings by host."""
     trusts = read_certs_dir(settings.certs_dir) if settings.certs_dir is not None else {}
     for host, given in settings.registry_tls.items():
         authorities = (given.ca,) if given.ca is not None else ()
-        trusts[canonical_registry(host)] = Trust(authorities, given.cert, given.key)
+        trusts[canonical_registry(host)] = TlsTrust(authorities, given.cert, given.key)
     for trust in trusts.values():
         trust.check()
     return trusts

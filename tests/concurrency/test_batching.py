@@ -1,4 +1,4 @@
-"""Work on one thing is done for all together who come while it is under way."""
+"""Items that arrive while a batch of their key runs form the next batch."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Sequence
 
 import pytest
 
-from app.concurrency.batching import Gatherer
+from app.concurrency.batching import Batcher
 
 
 class Worker:
-    """Does rounds when it is let, and keeps what each was for; `bad` items have an outcome of their own."""
+    """Runs batches when the test allows it, and records them; `bad` items fail."""
 
     def __init__(self, *bad: str, failure: Exception | None = None) -> None:
-        self.rounds: list[tuple[str, list[str]]] = []
+        self.batches: list[tuple[str, list[str]]] = []
         self.done: list[str] = []
         self.begun = asyncio.Semaphore(0)
         self.may_go = asyncio.Event()
         self._bad = bad
         self._failure = failure
-        self.gatherer = Gatherer(self._perform)
+        self.batcher = Batcher(self._perform)
 
     async def _perform(self, key: str, items: Sequence[str]) -> Sequence[Exception | None]:
-        self.rounds.append((key, list(items)))
+        self.batches.append((key, list(items)))
         self.begun.release()
         await self.may_go.wait()
         if self._failure is not None:
@@ -32,21 +32,21 @@ class Worker:
         return [ValueError(item) if item in self._bad else None for item in items]
 
     async def start(self, key: str, item: str) -> asyncio.Task[None]:
-        task = asyncio.create_task(self.gatherer.run(key, item))
+        task = asyncio.create_task(self.batcher.run(key, item))
         await asyncio.sleep(0)
         return task
 
 
-async def test_what_comes_during_a_round_goes_together_in_the_next() -> None:
+async def test_items_that_arrive_during_a_batch_share_the_next_one() -> None:
     worker = Worker()
     tasks = [await worker.start("list", item) for item in "abc"]
     await worker.begun.acquire()
     worker.may_go.set()
     await asyncio.gather(*tasks)
-    assert worker.rounds == [("list", ["a"]), ("list", ["b", "c"])]
+    assert worker.batches == [("list", ["a"]), ("list", ["b", "c"])]
 
 
-async def test_different_things_are_worked_on_side_by_side() -> None:
+async def test_batches_of_different_keys_run_concurrently() -> None:
     worker = Worker()
     tasks = [await worker.start(key, "a") for key in ("one", "two")]
     for _ in tasks:
@@ -55,7 +55,7 @@ async def test_different_things_are_worked_on_side_by_side() -> None:
     await asyncio.gather(*tasks)
 
 
-async def test_what_became_of_an_item_is_its_own_matter() -> None:
+async def test_a_failed_item_fails_only_its_own_caller() -> None:
     worker = Worker("b")
     tasks = [await worker.start("list", item) for item in "abc"]
     worker.may_go.set()
@@ -63,16 +63,16 @@ async def test_what_became_of_an_item_is_its_own_matter() -> None:
     assert [type(outcome) for outcome in outcomes] == [type(None), ValueError, type(None)]
 
 
-async def test_a_round_that_fails_fails_for_all_in_it_and_for_no_others() -> None:
+async def test_a_failed_batch_fails_every_caller_of_that_batch_and_no_other() -> None:
     worker = Worker(failure=RuntimeError("away"))
     tasks = [await worker.start("list", item) for item in "abc"]
     worker.may_go.set()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert [str(outcome) for outcome in outcomes] == ["away"] * 3
-    assert len(worker.rounds) == 2
+    assert len(worker.batches) == 2
 
 
-async def test_whoever_is_cancelled_in_the_middle_of_a_round_leaves_it_to_the_others() -> None:
+async def test_a_caller_cancelled_during_its_batch_leaves_the_batch_to_the_others() -> None:
     worker = Worker()
     first, second = [await worker.start("list", item) for item in "ab"]
     await worker.begun.acquire()
@@ -84,7 +84,7 @@ async def test_whoever_is_cancelled_in_the_middle_of_a_round_leaves_it_to_the_ot
     assert worker.done == ["b"]
 
 
-async def test_whoever_is_cancelled_while_waiting_is_left_out() -> None:
+async def test_a_caller_cancelled_while_waiting_is_left_out() -> None:
     worker = Worker()
     first, second, third = [await worker.start("list", item) for item in "abc"]
     await worker.begun.acquire()

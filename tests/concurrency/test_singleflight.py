@@ -1,4 +1,4 @@
-"""Work done once for all who want it at the same time."""
+"""One run of a function shared by concurrent callers, and values computed once."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import asyncio
 
 import pytest
 
-from app.concurrency.singleflight import Once, SingleFlight
-from app.registry.mounts import MountMemory, Standing
-from tests.support.clients import Clock
+from app.concurrency.singleflight import AsyncCache, SingleFlight
 
 
 class Work:
-    """Counts its starts and ends when told."""
+    """Counts its starts and ends when the test sets `done`."""
 
     def __init__(self) -> None:
         self.started = 0
@@ -30,7 +28,7 @@ class Work:
         return number
 
 
-async def test_many_who_wait_share_one_result_and_later_ones_start_anew() -> None:
+async def test_concurrent_callers_share_one_result_and_a_later_caller_starts_again() -> None:
     flights: SingleFlight[str, int] = SingleFlight()
     work = Work()
     waiting = [asyncio.create_task(flights.run("key", work)) for _ in range(5)]
@@ -40,7 +38,7 @@ async def test_many_who_wait_share_one_result_and_later_ones_start_anew() -> Non
     assert await flights.run("key", work) == 2
 
 
-async def test_the_work_goes_on_while_anyone_waits_and_ends_with_the_last() -> None:
+async def test_the_work_goes_on_until_its_last_caller_is_cancelled() -> None:
     flights: SingleFlight[str, int] = SingleFlight()
     work = Work()
     waiting = [asyncio.create_task(flights.run("key", work)) for _ in range(3)]
@@ -53,7 +51,7 @@ async def test_the_work_goes_on_while_anyone_waits_and_ends_with_the_last() -> N
     assert (work.started, work.cancelled) == (1, 1)
 
 
-async def test_a_failure_reaches_all_who_wait_and_is_not_kept() -> None:
+async def test_a_failure_reaches_every_caller_and_is_not_kept() -> None:
     flights: SingleFlight[str, int] = SingleFlight()
 
     async def fail() -> int:
@@ -67,36 +65,20 @@ async def test_a_failure_reaches_all_who_wait_and_is_not_kept() -> None:
     assert await flights.run("key", work) == 1
 
 
-async def test_keys_do_not_share() -> None:
+async def test_different_keys_share_nothing() -> None:
     flights: SingleFlight[str, int] = SingleFlight()
     work = Work()
     work.done.set()
     assert sorted(await asyncio.gather(flights.run("a", work), flights.run("b", work))) == [1, 2]
 
 
-def test_what_is_known_of_mounts_fades_and_is_only_as_wide_as_what_was_said() -> None:
-    clock = Clock()
-    memory = MountMemory(60, clock)
-    memory.note(Standing.REFUSES, "reg", "src", "dst", only_these=True)
-    assert memory.of("reg", "src", "dst") is Standing.REFUSES
-    assert memory.of("reg", "other", "dst") is Standing.MOUNTS
-    memory.note(Standing.DECLINES, "reg", "a", "b")
-    assert memory.of("reg", "other", "dst") is Standing.DECLINES
-    assert memory.of("elsewhere", "a", "b") is Standing.MOUNTS
-    clock.pass_by(61)
-    assert memory.of("reg", "src", "dst") is Standing.MOUNTS
-    memory.note(Standing.DECLINES, "reg", "a", "b")
-    memory.note(Standing.MOUNTS, "reg", "c", "d")
-    assert memory.of("reg", "a", "b") is Standing.MOUNTS
-
-
-async def test_who_comes_when_the_work_has_just_ended_starts_anew() -> None:
-    """Its result may be the very token that a registry refuses by then."""
+async def test_a_caller_that_arrives_just_after_the_end_starts_again() -> None:
+    """The finished result may be a token that the registry has refused meanwhile."""
     flights: SingleFlight[str, str] = SingleFlight()
     ending = asyncio.Event()
 
     async def first() -> str:
-        # Who waits for this goes on before those that wait for the end.
+        # Its waiter resumes before the callers that await the result.
         ending.set()
         return "first"
 
@@ -113,8 +95,8 @@ async def test_who_comes_when_the_work_has_just_ended_starts_anew() -> None:
     assert await late == "second"
 
 
-async def test_what_is_done_once_is_not_done_again_for_who_comes_as_it_ends() -> None:
-    once: Once[str, int] = Once()
+async def test_a_value_is_not_computed_again_for_a_caller_that_arrives_as_it_is_stored() -> None:
+    cache: AsyncCache[str, int] = AsyncCache()
     ending = asyncio.Event()
     begun = 0
 
@@ -126,8 +108,8 @@ async def test_what_is_done_once_is_not_done_again_for_who_comes_as_it_ends() ->
 
     async def come_late() -> int:
         await ending.wait()
-        return await once.run("key", work)
+        return await cache.get("key", work)
 
     late = asyncio.create_task(come_late())
     await asyncio.sleep(0)
-    assert [await once.run("key", work), await late, await once.run("key", work)] == [1, 1, 1]
+    assert [await cache.get("key", work), await late, await cache.get("key", work)] == [1, 1, 1]

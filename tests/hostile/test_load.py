@@ -8,54 +8,10 @@ from pathlib import Path
 import pytest
 
 from app import errors
-from app.concurrency.document_memory import Rooms
 from scripts.bench_lib.hostile_bodies import documents
-from tests.support.clients import until
 from tests.support.hostile_world import World, reply, world
 
 AT_ONCE = 100
-
-
-async def test_few_large_documents_are_kept_at_the_same_time() -> None:
-    """Small ones don't wait for them, and no registry has all the room."""
-    rooms = Rooms()
-    held = {"large": 0, "small": 0}
-    most = dict(held)
-    go_on = asyncio.Event()
-
-    async def keep(registry: str, kind: str) -> None:
-        async with rooms.of(registry) as room:
-            await room.make(4 * 1024 * 1024 if kind == "large" else 1024)
-            held[kind] += 1
-            most[kind] = max(most[kind], held[kind])
-            await go_on.wait()
-            held[kind] -= 1
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(AT_ONCE):
-            group.create_task(keep("hostile.test", "large"))
-            group.create_task(keep("hostile.test", "small"))
-        await until(lambda: held["small"] == AT_ONCE and held["large"] == 4)
-        honest = [group.create_task(keep("honest.test", "large")) for _ in range(4)]
-        await until(lambda: held["large"] == 8)
-        go_on.set()
-        await asyncio.gather(*honest)
-    assert most["large"] <= 16
-
-
-async def test_who_tries_again_makes_room_first() -> None:
-    rooms = Rooms()
-    async with rooms.of("a.test") as first:
-        await first.make(1_000_000)
-        await first.leave()
-        async with asyncio.TaskGroup() as group:
-            for _ in range(4):
-                group.create_task(_pass_through(rooms))
-
-
-async def _pass_through(rooms: Rooms) -> None:
-    async with rooms.of("a.test") as room:
-        await room.make(1_000_000)
 
 
 async def test_what_was_refused_is_forgotten_though_its_error_is_kept(tmp_path: Path) -> None:

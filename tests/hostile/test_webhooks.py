@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app import errors
-from app.outbound.failures import Subject
+from app.outbound.failures import RequestContext
 from app.registry.client import Post, Receipt, lane_of
 from tests.hostile.test_names import FORBIDDEN_NAMES
 from tests.support.hostile_world import ELSEWHERE, FORBIDDEN, HOME, Reply, World, reply, world
@@ -176,7 +176,7 @@ async def test_a_receiver_that_is_busy_is_waited_for_no_longer_than_for_its_answ
         budgets = made.client.budgets
         async with AsyncExitStack() as stack:
             for _ in range(budgets.of(lane).concurrency):
-                await stack.enter_async_context(budgets.at(lane).slot(Subject(lane)))
+                await stack.enter_async_context(budgets.at(lane).slot(RequestContext(lane)))
             with pytest.raises(errors.RateLimited, match="no more at once"):
                 await deliver(made, f"{made.registry.url}/hook")
         assert made.journal == []

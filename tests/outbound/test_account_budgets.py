@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from app import errors
-from app.outbound.budget import Budgets, Lesson, Refusal
-from app.outbound.failures import Subject
+from app.outbound.budget import Budgets, BudgetUpdate, Refusal
+from app.outbound.failures import RequestContext
 from app.registry.client import Access, Credential, RegistryClient
 from app.registry.limits import Limits
 from tests.support.clients import INSECURE, LOOPBACK, QUICK, Clock, reference_at, signed_in
@@ -20,7 +20,7 @@ from tests.support.registry import Fault, RegistryDouble, Status
 from tests.support.registry_double.wire import Answer, Exchange
 
 HOST = "registry.example"
-SUBJECT = Subject(HOST)
+CONTEXT = RequestContext(HOST)
 LIMITS = Limits(concurrency=16, patience_seconds=0.5)
 USED_UP = Refusal(30.0, is_rate_limit=True)
 OVERLOADED = Refusal(30.0, is_rate_limit=False)
@@ -34,12 +34,12 @@ class Learning:
         self.clock = Clock()
         self.told: set[str] = set()
         self.budgets = Budgets(LIMITS, self.clock)
-        self.budgets.on_lesson = lambda lesson: self.told.add(lesson.budget)
+        self.budgets.on_update = lambda lesson: self.told.add(lesson.budget)
 
     def hear(self, account: str | None, *refusals: Refusal | None) -> None:
         for refusal in refusals:
             self.clock.time += 0.125
-            self.budgets.at(HOST, account).heard(refusal, self.clock.time)
+            self.budgets.at(HOST, account).record_response(refusal, self.clock.time)
 
     def pauses(self, *accounts: str | None) -> list[float]:
         return [self.budgets.at(HOST, account).pause for account in accounts]
@@ -76,41 +76,41 @@ def test_good_answers_to_one_account_bring_back_what_the_registry_bears_of_all()
 
 async def test_requests_keep_to_what_the_account_may_and_to_what_the_registry_bears() -> None:
     budgets = Budgets(LIMITS)
-    budgets.adopt(Lesson(f"{HOST}#ann", 0.0, rate=10.0))
-    budgets.adopt(Lesson(HOST, 0.2))
+    budgets.apply_update(BudgetUpdate(f"{HOST}#ann", 0.0, rate=10.0))
+    budgets.apply_update(BudgetUpdate(HOST, 0.2))
     began = time.monotonic()
-    first, second = [await budgets.at(HOST, "ann").admit(SUBJECT) for _ in range(2)]
+    first, second = [await budgets.at(HOST, "ann").admit(CONTEXT) for _ in range(2)]
     assert first - began >= 0.2
     assert second - first >= 0.05
-    budgets.adopt(Lesson(f"{HOST}#ann", 30.0))
+    budgets.apply_update(BudgetUpdate(f"{HOST}#ann", 30.0))
     with pytest.raises(errors.RateLimited, match="it was not asked"):
-        await budgets.at(HOST, "ann").admit(SUBJECT)
-    await budgets.at(HOST, "bob").admit(SUBJECT)
+        await budgets.at(HOST, "ann").admit(CONTEXT)
+    await budgets.at(HOST, "bob").admit(CONTEXT)
 
 
 async def test_what_closes_while_another_wait_goes_on_is_waited_for_too() -> None:
     budgets = Budgets(LIMITS)
-    budgets.adopt(Lesson(HOST, 0.1))
-    admitted = asyncio.create_task(budgets.at(HOST, "ann").admit(SUBJECT))
+    budgets.apply_update(BudgetUpdate(HOST, 0.1))
+    admitted = asyncio.create_task(budgets.at(HOST, "ann").admit(CONTEXT))
     await asyncio.sleep(0)
-    budgets.adopt(Lesson(f"{HOST}#ann", 0.4))
+    budgets.apply_update(BudgetUpdate(f"{HOST}#ann", 0.4))
     until = time.monotonic() + budgets.of(f"{HOST}#ann").pause
     assert await admitted >= until
 
 
 async def test_a_place_among_the_requests_at_once_is_taken_of_both_and_given_back() -> None:
     budgets = Budgets(LIMITS)
-    budgets.adopt(Lesson(f"{HOST}#ann", 0.0, 1))
-    async with budgets.at(HOST, "ann").slot(SUBJECT):
+    budgets.apply_update(BudgetUpdate(f"{HOST}#ann", 0.0, 1))
+    async with budgets.at(HOST, "ann").slot(CONTEXT):
         second = asyncio.create_task(_enter(budgets, "ann"))
         await _enter(budgets, "bob")
         assert not second.done()
     await second
-    assert budgets.of(HOST).is_plain
+    assert budgets.of(HOST).is_default
 
 
 async def _enter(budgets: Budgets, account: str) -> None:
-    async with budgets.at(HOST, account).slot(SUBJECT):
+    async with budgets.at(HOST, account).slot(CONTEXT):
         await asyncio.sleep(0)
 
 

@@ -9,9 +9,8 @@ from dataclasses import replace
 import pytest
 
 from app import errors
-from app.concurrency.resizable import Room
-from app.outbound.budget import Budget, Budgets, Lesson, Refusal
-from app.outbound.failures import Subject
+from app.outbound.budget import Budget, Budgets, BudgetUpdate, Refusal
+from app.outbound.failures import RequestContext
 from app.registry.client import RegistryClient
 from app.registry.limits import Limits
 from tests.support.clients import INSECURE, LOOPBACK, QUICK, Clock, reference_at
@@ -19,7 +18,7 @@ from tests.support.images import make_image, plant
 from tests.support.registry import RegistryDouble, Status
 
 HOST = "registry.example"
-SUBJECT = Subject(HOST)
+CONTEXT = RequestContext(HOST)
 LIMITS = Limits(concurrency=16, patience_seconds=5.0)
 TOO_MANY = Refusal(None, is_rate_limit=True)
 OVERLOADED = Refusal(None, is_rate_limit=False)
@@ -30,9 +29,9 @@ class Learning:
 
     def __init__(self, limits: Limits = LIMITS) -> None:
         self.clock = Clock()
-        self.lessons: list[Lesson] = []
+        self.lessons: list[BudgetUpdate] = []
         self.budgets = Budgets(limits, self.clock)
-        self.budgets.on_lesson = self.lessons.append
+        self.budgets.on_update = self.lessons.append
 
     @property
     def budget(self) -> Budget:
@@ -42,7 +41,7 @@ class Learning:
         """Answers that came one after the other, an eighth of a second apart."""
         for refusal in refusals:
             self.clock.time += 0.125
-            self.budget.heard(refusal, self.clock.time)
+            self.budget.record_response(refusal, self.clock.time)
 
 
 # --- concurrency ---
@@ -63,7 +62,7 @@ def test_refusals_of_requests_that_were_under_way_together_count_once() -> None:
     sent = learning.clock.time
     learning.clock.time += 1
     for _ in range(10):
-        learning.budget.heard(OVERLOADED, sent)
+        learning.budget.record_response(OVERLOADED, sent)
     assert learning.budget.concurrency == 8
 
 
@@ -93,7 +92,7 @@ def test_a_registry_that_says_how_long_is_left_alone_that_long() -> None:
     learning = Learning()
     learning.hear(Refusal(30.0, is_rate_limit=True))
     assert learning.budget.pause == 30.0
-    assert learning.lessons == [Lesson(HOST, 30.0, 8)]
+    assert learning.lessons == [BudgetUpdate(HOST, 30.0, 8)]
     learning.clock.time += 20
     assert learning.budget.pause == 10.0
     learning.clock.time += 20
@@ -104,7 +103,7 @@ async def test_a_long_pause_is_not_waited_for_and_the_registry_not_asked() -> No
     learning = Learning()
     learning.hear(Refusal(30.0, is_rate_limit=False))
     with pytest.raises(errors.RateLimited) as caught:
-        async with learning.budgets.at(HOST).slot(SUBJECT):
+        async with learning.budgets.at(HOST).slot(CONTEXT):
             pytest.fail("the registry would have been asked")
     assert caught.value.retry_after == 30.0
     assert caught.value.members["registry"] == HOST
@@ -112,9 +111,9 @@ async def test_a_long_pause_is_not_waited_for_and_the_registry_not_asked() -> No
 
 async def test_a_short_pause_is_waited_for() -> None:
     budget = Budgets(LIMITS).at(HOST)
-    budget.heard(Refusal(0.2, is_rate_limit=True), time.monotonic())
+    budget.record_response(Refusal(0.2, is_rate_limit=True), time.monotonic())
     until = time.monotonic() + budget.pause
-    async with budget.slot(SUBJECT) as sent:
+    async with budget.slot(CONTEXT) as sent:
         assert sent >= until
 
 
@@ -154,10 +153,10 @@ def test_where_refusals_prevail_half_the_rate_that_went_well_is_kept_to() -> Non
 
 async def test_requests_are_spread_by_the_rate_and_those_beyond_patience_turned_away() -> None:
     budgets = Budgets(replace(LIMITS, patience_seconds=0.5))
-    budgets.adopt(Lesson(HOST, 0.0, rate=10.0))
+    budgets.apply_update(BudgetUpdate(HOST, 0.0, rate=10.0))
     began = time.monotonic()
     outcomes = await asyncio.gather(
-        *(budgets.at(HOST).admit(SUBJECT) for _ in range(20)), return_exceptions=True
+        *(budgets.at(HOST).admit(CONTEXT) for _ in range(20)), return_exceptions=True
     )
     sent = [each for each in outcomes if isinstance(each, float)]
     assert 5 <= len(sent) <= 7
@@ -170,10 +169,10 @@ async def test_requests_are_spread_by_the_rate_and_those_beyond_patience_turned_
 
 def test_what_others_learnt_holds_here_too_but_makes_nothing_wider() -> None:
     learning = Learning()
-    learning.budgets.adopt(Lesson(HOST, 20.0, 4, 3.0))
+    learning.budgets.apply_update(BudgetUpdate(HOST, 20.0, 4, 3.0))
     budget = learning.budget
     assert (budget.pause, budget.concurrency, budget.rate) == (20.0, 4, 3.0)
-    learning.budgets.adopt(Lesson(HOST, 1.0, 12, 9.0))
+    learning.budgets.apply_update(BudgetUpdate(HOST, 1.0, 12, 9.0))
     assert (budget.pause, budget.concurrency, budget.rate) == (20.0, 4, 3.0)
     assert learning.lessons == []
 
@@ -187,41 +186,6 @@ def test_what_is_known_of_registries_without_lessons_is_not_kept_for_ever() -> N
         learning.budgets.of(f"{number}.example")
     assert learning.budgets.of(HOST) is learnt
     assert learning.budgets.of("plain.example") is not plain
-
-
-# --- room ---
-
-
-async def test_room_is_never_exceeded_while_it_changes_and_those_who_leave_the_line_take_none() -> None:
-    room, inside = Room(8), 0
-
-    async def work(number: int) -> None:
-        nonlocal inside
-        await room.enter()
-        try:
-            inside += 1
-            await asyncio.sleep(0)
-            # Who came in before it was made smaller may stay.
-            assert inside <= 8
-        finally:
-            inside -= 1
-            room.leave()
-
-    tasks = [asyncio.create_task(work(number)) for number in range(200)]
-    for step, size in enumerate((3, 8, 1, 5, 2, 7, 1)):
-        room.resize(size)
-        for task in tasks[step::13]:
-            task.cancel()
-        await asyncio.sleep(0)
-    await asyncio.gather(*tasks, return_exceptions=True)
-    assert room.is_empty
-    assert room.size == 1
-    await room.enter()
-    waiting = asyncio.create_task(room.enter())
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    room.leave()
-    await waiting
 
 
 # --- at the wire ---

@@ -13,7 +13,7 @@ from app import errors
 from app.oci.manifest import ImageManifest
 from app.oci.reference import parse_reference
 from app.outbound.tls import read_certs_dir
-from app.registry.client import Access, AccessPolicy, RegistryClient, Trust
+from app.registry.client import Access, AccessPolicy, RegistryClient, TlsTrust
 from tests.support.certificates import CertificateAuthority, Issued
 from tests.support.clients import LOOPBACK, QUICK, reference_at
 from tests.support.images import make_image, plant
@@ -38,12 +38,12 @@ def double_with(authority: CertificateAuthority, *, asks: bool = False) -> Regis
     return RegistryDouble(tls=authority.server(HERE, clients=authority if asks else None))
 
 
-def believing(authority: CertificateAuthority, identity: Issued | None = None) -> Trust:
+def believing(authority: CertificateAuthority, identity: Issued | None = None) -> TlsTrust:
     certificate, key = (identity.certificate, identity.key) if identity else (None, None)
-    return Trust((authority.certificate,), certificate, key)
+    return TlsTrust((authority.certificate,), certificate, key)
 
 
-async def fetch(double: RegistryDouble, trusts: dict[str, Trust], access: Access = SECURE) -> str:
+async def fetch(double: RegistryDouble, trusts: dict[str, TlsTrust], access: Access = SECURE) -> str:
     plant(double, "app", "1", IMAGE)
     async with RegistryClient(LOOPBACK, limits=QUICK, trusts=trusts) as client:
         reference = reference_at(double, "app:1")
@@ -112,7 +112,7 @@ async def test_a_certificate_is_shown_where_tls_is_not_verified_too(
     authority: CertificateAuthority, identity: Issued
 ) -> None:
     async with double_with(authority, asks=True) as double:
-        trust = Trust((), identity.certificate, identity.key)
+        trust = TlsTrust((), identity.certificate, identity.key)
         assert await fetch(double, {double.host: trust}, Access(insecure=True)) == IMAGE.digest
 
 
@@ -166,8 +166,8 @@ def test_dockers_directory_is_understood(authority: CertificateAuthority, tmp_pa
             (directory / host / name).touch()
     lab, other = (directory / host for host in ("lab.test:5000", "other.test"))
     assert read_certs_dir(directory) == {
-        "lab.test:5000": Trust((lab / "ca.crt",), lab / "client.cert", lab / "client.key"),
-        "other.test": Trust((other / "a.crt", other / "b.crt")),
+        "lab.test:5000": TlsTrust((lab / "ca.crt",), lab / "client.cert", lab / "client.key"),
+        "other.test": TlsTrust((other / "a.crt", other / "b.crt")),
     }
 
 
@@ -187,12 +187,12 @@ def test_files_that_cannot_be_used_are_named(authority: CertificateAuthority, tm
     locked = authority.issue("locked", password=b"secret")
     (tmp_path / "noise.crt").write_text("no certificate")
     for trust, name in (
-        (Trust((tmp_path / "missing.crt",)), "missing.crt"),
-        (Trust((tmp_path / "noise.crt",)), "noise.crt"),
-        (Trust((), good.certificate, tmp_path / "missing.key"), "good.cert"),
-        (Trust((), good.certificate, other.key), "good.cert"),
-        (Trust((), locked.certificate, locked.key), "locked.cert"),
+        (TlsTrust((tmp_path / "missing.crt",)), "missing.crt"),
+        (TlsTrust((tmp_path / "noise.crt",)), "noise.crt"),
+        (TlsTrust((), good.certificate, tmp_path / "missing.key"), "good.cert"),
+        (TlsTrust((), good.certificate, other.key), "good.cert"),
+        (TlsTrust((), locked.certificate, locked.key), "locked.cert"),
     ):
         with pytest.raises(errors.InvalidInput, match=name):
             trust.check()
-    Trust((authority.certificate,), good.certificate, good.key).check()
+    TlsTrust((authority.certificate,), good.certificate, good.key).check()

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from app import errors
-from app.outbound.failures import Subject
+from app.outbound.failures import RequestContext
 from app.outbound.wording import means_immutable, means_rate_limit
 from app.registry.client import RegistryClient
 from app.registry.errors import refusal, tag_refusal
@@ -61,15 +61,15 @@ def test_rules_against_moving_a_tag_are_understood(said: str) -> None:
 
 def test_a_name_does_not_make_a_tag_immutable() -> None:
     body = json.dumps({"errors": [{"code": "DENIED", "message": "denied: immutable-infra, team/immutable"}]})
-    subject = Subject("reg.test", "reg.test/team/immutable-infra:1")
-    refused = tag_refusal(403, {}, body.encode(), subject, doing="the PUT")
+    context = RequestContext("reg.test", "reg.test/team/immutable-infra:1")
+    refused = tag_refusal(403, {}, body.encode(), context, doing="the PUT")
     assert type(refused) is errors.RegistryDenied
 
 
 def test_a_second_error_of_a_refusal_does_not_decide() -> None:
     listed = [{"code": "DENIED"}, {"code": "TOOMANYREQUESTS", "message": "of someone else"}]
     body = json.dumps({"errors": listed}).encode()
-    assert type(refusal(403, {}, body, Subject("reg.test"), doing="the GET")) is errors.RegistryDenied
+    assert type(refusal(403, {}, body, RequestContext("reg.test"), doing="the GET")) is errors.RegistryDenied
 
 
 async def test_a_denied_repository_with_such_a_name_slows_nobody_down(registry: RegistryDouble) -> None:
@@ -79,4 +79,4 @@ async def test_a_denied_repository_with_such_a_name_slows_nobody_down(registry: 
         with pytest.raises(errors.RegistryDenied):
             await client.fetch_manifest(reference_at(registry, "team/ratelimit:1"), INSECURE)
         assert len(registry.received("GET", "/manifests/")) == 1
-        assert client.budgets.of(registry.host).is_plain
+        assert client.budgets.of(registry.host).is_default

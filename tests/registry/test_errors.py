@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from app import errors
 from app.concurrency.task_groups import unwrap
-from app.outbound.failures import Subject, Upstream, parse_upstream, scrub, translate
+from app.outbound.failures import RequestContext, Upstream, parse_upstream, scrub, translate
 from app.registry.errors import refusal
 
-SUBJECT = Subject("reg.test", "reg.test/app:1")
+CONTEXT = RequestContext("reg.test", "reg.test/app:1")
 JSON = {"Content-Type": "application/json"}
 
 
@@ -50,7 +50,7 @@ def oci(code: str, message: str = "") -> bytes:
 def test_each_answer_has_its_error(
     status: int, body: bytes, headers: dict[str, str], expected: type[errors.BrokerError]
 ) -> None:
-    error = refusal(status, headers, body, SUBJECT, doing="the GET")
+    error = refusal(status, headers, body, CONTEXT, doing="the GET")
     assert type(error) is expected
     assert error.members["registry"] == "reg.test"
     assert error.members["reference"] == "reg.test/app:1"
@@ -60,7 +60,7 @@ def test_each_answer_has_its_error(
 
 
 def test_the_registrys_code_and_words_are_kept() -> None:
-    error = refusal(404, JSON, oci("MANIFEST_UNKNOWN", "not here"), SUBJECT, doing="the GET")
+    error = refusal(404, JSON, oci("MANIFEST_UNKNOWN", "not here"), CONTEXT, doing="the GET")
     assert error.members["upstream_code"] == "MANIFEST_UNKNOWN"
     assert "not here" in error.detail
 
@@ -77,7 +77,7 @@ def test_the_registrys_code_and_words_are_kept() -> None:
 def test_a_rate_limit_says_when_to_come_back(
     headers: dict[str, str], body: bytes, seconds: float | None
 ) -> None:
-    assert refusal(429, headers, body, SUBJECT, doing="the GET").retry_after == seconds
+    assert refusal(429, headers, body, CONTEXT, doing="the GET").retry_after == seconds
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_error_bodies_are_read_in_every_shape(body: bytes, upstream: Upstream) -
 
 @given(st.binary(max_size=300), st.integers(100, 599))
 def test_any_answer_becomes_an_error(body: bytes, status: int) -> None:
-    error = refusal(status, {}, body, SUBJECT, doing="the GET")
+    error = refusal(status, {}, body, CONTEXT, doing="the GET")
     assert isinstance(error, errors.RegistryError)
     assert len(error.detail) < 1500
 
@@ -157,4 +157,4 @@ def test_a_fault_of_ours_is_never_hidden_behind_a_registrys() -> None:
 
 def test_a_translated_error_stays_what_it_is() -> None:
     ours = errors.RegistryForbidden("no")
-    assert translate(ours, SUBJECT) is ours
+    assert translate(ours, CONTEXT) is ours

@@ -37,7 +37,7 @@ def budget(clock: Clock) -> Budget:
 def test_a_short_pause_takes_nothing_from_a_long_one(budget: Budget, clock: Clock) -> None:
     """Requests that were under way together are refused with all sorts of times."""
     for asked in (60.0, 1.0):
-        budget.heard(Refusal(asked, is_rate_limit=True), clock.time)
+        budget.record_response(Refusal(asked, is_rate_limit=True), clock.time)
     clock.pass_by(30)
     assert budget.pause == 30
 
@@ -45,9 +45,9 @@ def test_a_short_pause_takes_nothing_from_a_long_one(budget: Budget, clock: Cloc
 def test_what_went_well_before_a_refusal_counts_for_nothing_after_it(budget: Budget, clock: Clock) -> None:
     for answer in (*[None] * 15, Refusal(None, is_rate_limit=False), *[None] * 7):
         clock.pass_by(0.125)
-        budget.heard(answer, clock.time)
+        budget.record_response(answer, clock.time)
     assert budget.concurrency == 8
-    budget.heard(None, clock.time)
+    budget.record_response(None, clock.time)
     assert budget.concurrency == 9
 
 

@@ -11,9 +11,9 @@ from urllib.parse import urlencode
 from app import errors
 from app.concurrency.singleflight import SingleFlight
 from app.oci import strict_json
-from app.outbound.failures import Subject
+from app.outbound.client import Answer, OutboundClient, Request
+from app.outbound.failures import RequestContext
 from app.outbound.policy import AccessPolicy
-from app.outbound.transport import Answer, Door, Request
 from app.outbound.url import with_query
 from app.registry.auth.access import Access, account_of
 from app.registry.auth.challenge import Challenge
@@ -66,8 +66,10 @@ class _Token:
 class Authorizer:
     """Gives the Authorization for a request, and remembers tokens for 80 % of their life by its own clock."""
 
-    def __init__(self, door: Door, policy: AccessPolicy, limits: Limits, now: Callable[[], float]) -> None:
-        self._door = door
+    def __init__(
+        self, outbound: OutboundClient, policy: AccessPolicy, limits: Limits, now: Callable[[], float]
+    ) -> None:
+        self._outbound = outbound
         self._policy = policy
         self._limits = limits
         self._now = now
@@ -116,22 +118,22 @@ class Authorizer:
         key = _Key(wanted.tenant, credential, str(realm.url), service, wanted.scopes)
         token = self._tokens.get(key)
         if token is None or token.header == refused or self._now() >= token.until:
-            subject = Subject(endpoint.registry)
-            token = await self._flights.run(key, lambda: self._renew(key, realm, subject))
+            context = RequestContext(endpoint.registry)
+            token = await self._flights.run(key, lambda: self._renew(key, realm, context))
         return token.header
 
-    async def _renew(self, key: _Key, realm: Realm, subject: Subject) -> _Token:
+    async def _renew(self, key: _Key, realm: Realm, context: RequestContext) -> _Token:
         attempt = 1
         while True:
             asked = self._now()
-            answer = await self._ask(key, realm, subject)
+            answer = await self._ask(key, realm, context)
             if answer.status != 200:  # noqa: PLR2004
-                raise _token_refusal(answer, subject)
+                raise _token_refusal(answer, context)
             found = _parse_token(answer.body)
             if found is not None:
                 break
             if answer.is_framed or attempt >= self._limits.attempts:
-                raise _no_token(subject)
+                raise _no_token(context)
             attempt += 1
         text, life = found
         token = _Token(f"Bearer {text}", asked + life * _USED_LIFE)
@@ -139,24 +141,24 @@ class Authorizer:
         self._tokens[key] = token
         return token
 
-    async def _ask(self, key: _Key, realm: Realm, subject: Subject) -> Answer:
+    async def _ask(self, key: _Key, realm: Realm, context: RequestContext) -> Answer:
         """GET with Basic, or OAuth2's POST for an identity token (Docker's token specifications).
 
         Where POST is not known (GCR 404, Artifactory 401, ACR 400) the identity token goes as a password.
         """
         try:
             if not key.credential.identity_token:
-                return await self._door.call(self._get_request(key, realm, subject, key.credential))
-            answer = await self._door.call(self._post_request(key, realm, subject))
+                return await self._outbound.call(self._get_request(key, realm, context, key.credential))
+            answer = await self._outbound.call(self._post_request(key, realm, context))
             if answer.status not in _POST_UNKNOWN:
                 return answer
             as_password = Credential(TOKEN_USER, key.credential.identity_token)
-            second = await self._door.call(self._get_request(key, realm, subject, as_password))
+            second = await self._outbound.call(self._get_request(key, realm, context, as_password))
         except errors.SourceUnusable as error:
-            raise _no_token(subject) from error
+            raise _no_token(context) from error
         return second if second.is_success else answer
 
-    def _post_request(self, key: _Key, realm: Realm, subject: Subject) -> Request:
+    def _post_request(self, key: _Key, realm: Realm, context: RequestContext) -> Request:
         form = [
             ("grant_type", "refresh_token"),
             ("refresh_token", key.credential.identity_token),
@@ -167,7 +169,7 @@ class Authorizer:
         return Request(
             method="POST",
             url=realm.url,
-            subject=subject,
+            context=context,
             account=account_of(key.tenant, key.credential),
             verify=realm.verify,
             headers={"Content-Type": "application/x-www-form-urlencoded"},
@@ -175,13 +177,15 @@ class Authorizer:
             limit=self._limits.token_bytes,
         )
 
-    def _get_request(self, key: _Key, realm: Realm, subject: Subject, credential: Credential) -> Request:
+    def _get_request(
+        self, key: _Key, realm: Realm, context: RequestContext, credential: Credential
+    ) -> Request:
         account = [("account", key.credential.username)] if key.credential.username else []
         query = [*_service(key), *(("scope", scope) for scope in in_order(key.scopes)), *account]
         return Request(
             method="GET",
             url=with_query(realm.url, query) if query else realm.url,
-            subject=subject,
+            context=context,
             account=account_of(key.tenant, key.credential),
             verify=realm.verify,
             authorization=credential.basic,
@@ -200,8 +204,8 @@ def _service(key: _Key) -> list[tuple[str, str]]:
     return [("service", key.service)] if key.service else []
 
 
-def _token_refusal(answer: Answer, subject: Subject) -> errors.BrokerError:
-    error = refusal(answer.status, answer.headers, answer.body, subject, doing="the request for a token")
+def _token_refusal(answer: Answer, context: RequestContext) -> errors.BrokerError:
+    error = refusal(answer.status, answer.headers, answer.body, context, doing="the request for a token")
     if isinstance(error, errors.SourceNotFound | errors.RegistryRejected):
         return error.recast(errors.RegistryDenied)
     return error
@@ -223,8 +227,8 @@ def _parse_token(body: bytes) -> tuple[str, float] | None:
     return text, float(life) if type(life) in {int, float} and life > 0 else _DEFAULT_LIFE
 
 
-def _no_token(subject: Subject) -> errors.NotARegistry:
+def _no_token(context: RequestContext) -> errors.NotARegistry:
     return errors.NotARegistry(
-        f"the token service of {subject.registry} answered with something else than a token",
-        **subject.members,
+        f"the token service of {context.registry} answered with something else than a token",
+        **context.members,
     )

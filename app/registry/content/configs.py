@@ -10,9 +10,9 @@ from typing import TypeVar
 from app import errors
 from app.oci.config import ImageConfig, parse_config
 from app.oci.descriptor import Descriptor
-from app.outbound.failures import Subject
-from app.outbound.transport import Request
-from app.registry.content.redirects import Trail, blob_subject, download_request
+from app.outbound.client import Request
+from app.outbound.failures import RequestContext
+from app.registry.content.redirects import Trail, blob_context, download_request
 from app.registry.repository import Remote
 
 __all__ = ["fetch_blob", "fetch_config"]
@@ -39,15 +39,15 @@ async def _keep(body: bytes) -> bytes:
 
 async def _fetch(remote: Remote, blob: Descriptor, read: Callable[[bytes], Awaitable[T]], *, limit: int) -> T:
     if blob.size > limit:
-        subject = blob_subject(remote, blob)
+        context = blob_context(remote, blob)
         raise errors.SourceTooLarge(
-            f"{subject} has {blob.size} bytes; at most {limit} are read", **subject.members
+            f"{context} has {blob.size} bytes; at most {limit} are read", **context.members
         )
     attempt = 1
     while True:
-        async with remote.services.rooms.of(remote.registry) as room:
+        async with remote.services.document_memory.reserve(remote.registry) as memory:
             is_last = attempt >= remote.services.limits.attempts
-            request = replace(await download_request(remote, blob, limit=limit), room=room)
+            request = replace(await download_request(remote, blob, limit=limit), memory=memory)
             found = await _try(remote, request, blob, read, is_last=is_last)
         if found is not None:
             return found
@@ -64,18 +64,18 @@ async def _try(
 ) -> T | None:
     """None for what was cut off, which is asked for again."""
     trail = Trail(remote)
-    while (answer := await remote.services.door.call(request)).status != _OK:
+    while (answer := await remote.services.outbound.call(request)).status != _OK:
         request = await trail.follow(request, answer)
     if answer.is_framed or is_last or len(answer.body) >= blob.size:
-        return await read(_verified(answer.body, blob, blob_subject(remote, blob)))
+        return await read(_verified(answer.body, blob, blob_context(remote, blob)))
     return None
 
 
-def _verified(body: bytes, blob: Descriptor, subject: Subject) -> bytes:
+def _verified(body: bytes, blob: Descriptor, context: RequestContext) -> bytes:
     if len(body) != blob.size or not blob.digest.matches(body):
         raise errors.DigestMismatch(
-            f"{subject.registry} sent {len(body)} bytes for {subject} that are not the {blob.size} bytes "
+            f"{context.registry} sent {len(body)} bytes for {context} that are not the {blob.size} bytes "
             "with that digest",
-            **subject.members,
+            **context.members,
         )
     return body

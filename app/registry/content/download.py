@@ -12,10 +12,10 @@ from typing import Protocol, Self
 
 from app import errors
 from app.oci.descriptor import Descriptor
+from app.outbound.client import Answer, Request, read_start
 from app.outbound.failures import FAILURES, translate, was_lost
 from app.outbound.retry import Outcome, plan_retry
-from app.outbound.transport import Answer, Request, read_start
-from app.registry.content.redirects import Trail, blob_subject, download_request
+from app.registry.content.redirects import Trail, blob_context, download_request
 from app.registry.content.running_digest import RunningDigest
 from app.registry.repository import Remote
 
@@ -47,7 +47,7 @@ class Download:
         self._may_start_over = True
         self._source = source
         self._blob = blob
-        self._subject = blob_subject(source, blob)
+        self._subject = blob_context(source, blob)
         self._digest = RunningDigest(blob.digest.algorithm)
         # Bytes that were received and not given yet, and bytes that are received again but not to be given.
         self._held = b""
@@ -186,7 +186,7 @@ class Download:
         request = await download_request(self._source, self._blob, headers=headers)
         trail, registry_origin = Trail(self._source), request.url.origin
         while True:
-            opening = self._source.services.door.open(request, waiting.queueing)
+            opening = self._source.services.outbound.open(request, waiting.queueing)
             opened = await self._stream.enter_async_context(opening)
             self._was_resumed |= offset > 0
             if opened.status == _PARTIAL and self._is_right_part(opened.headers.get("Content-Range"), offset):

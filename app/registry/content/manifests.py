@@ -6,14 +6,14 @@ import re
 from dataclasses import dataclass
 
 from app import errors
-from app.concurrency.document_memory import Room
+from app.concurrency.document_memory import MemoryReservation
 from app.oci import media_types
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest, parse_digest
 from app.oci.manifest import ImageManifest, Index, Manifest, parse_manifest
 from app.oci.reference import Reference
-from app.outbound.failures import Subject, is_html, scrub
-from app.outbound.transport import Answer
+from app.outbound.client import Answer
+from app.outbound.failures import RequestContext, is_html, scrub
 from app.registry.auth.scope import Scopes, pulling, pushing
 from app.registry.content.redirects import follow_manifest
 from app.registry.errors import refusal, tag_refusal, write_refusal
@@ -66,9 +66,9 @@ async def fetch_manifest(
     """The manifest of a reference; the digest counts where there is a tag too."""
     attempt = 1
     while True:
-        async with remote.services.rooms.of(remote.registry) as room:
+        async with remote.services.document_memory.reserve(remote.registry) as memory:
             is_last = attempt >= remote.services.limits.attempts
-            fetched = await _try(remote, reference, scopes or pulling(remote.path), room, is_last=is_last)
+            fetched = await _try(remote, reference, scopes or pulling(remote.path), memory, is_last=is_last)
         if fetched is not None:
             return fetched
         attempt += 1
@@ -97,20 +97,22 @@ async def find_manifest(
         descriptor = _descriptor(answer, reference) if answer.status == _OK else None
         if descriptor is not None:
             return descriptor
-    async with remote.services.rooms.of(remote.registry) as room:
-        return await _find(remote, reference, scopes, room)
+    async with remote.services.document_memory.reserve(remote.registry) as memory:
+        return await _find(remote, reference, scopes, memory)
 
 
-async def _find(remote: Remote, reference: Reference, scopes: Scopes, room: Room) -> Manifest | None:
+async def _find(
+    remote: Remote, reference: Reference, scopes: Scopes, memory: MemoryReservation
+) -> Manifest | None:
     try:
-        answer = await _get(remote, reference, scopes, room)
+        answer = await _get(remote, reference, scopes, memory)
     except errors.SourceNotFound:
         return None
-    _check_kind(answer, remote.subject(reference))
+    _check_kind(answer, remote.context(reference))
     found = _manifest(answer)
     # Its digest is that of the payload without the signatures, which nobody needs who only looks.
     if found.media_type not in media_types.SCHEMA1_TYPES:
-        _check_digest(answer, reference, remote.subject(reference))
+        _check_digest(answer, reference, remote.context(reference))
     return found
 
 
@@ -138,31 +140,33 @@ async def read_digest(remote: Remote, target: str, *, scopes: Scopes) -> Digest 
 async def read_manifest(remote: Remote, target: str, *, scopes: Scopes) -> Manifest | None:
     """The bytes that a tag or digest gives now, whatever they are; None where there are none."""
     for _ in range(remote.services.limits.attempts):
-        async with remote.services.rooms.of(remote.registry) as room:
-            answer = await _ask(remote, target, remote.subject(named(remote, target)), scopes, room)
+        async with remote.services.document_memory.reserve(remote.registry) as memory:
+            answer = await _ask(remote, target, remote.context(named(remote, target)), scopes, memory)
             if answer.status == _NOT_FOUND:
                 return None
             if not _looks_cut_off(answer):
                 return _manifest(answer)
     raise errors.RegistryUnreachable(
         f"the connection to {remote.registry} was lost each time while {named(remote, target)} was read",
-        **remote.subject(named(remote, target)).members,
+        **remote.context(named(remote, target)).members,
     )
 
 
-async def _ask(remote: Remote, target: str, subject: Subject, scopes: Scopes, room: Room) -> Answer:
+async def _ask(
+    remote: Remote, target: str, context: RequestContext, scopes: Scopes, memory: MemoryReservation
+) -> Answer:
     request = await remote.prepare(
         "GET",
         manifest_path(remote.path, target),
         scopes,
-        subject=subject,
+        context=context,
         headers=_ACCEPT,
         limit=remote.services.limits.manifest_bytes,
-        room=room,
+        memory=memory,
     )
     answer = await follow_manifest(remote, request, await remote.call(request, scopes))
     if answer.status not in {_OK, _NOT_FOUND}:
-        raise refusal(answer.status, answer.headers, answer.body, subject, doing=f"the GET of {subject}")
+        raise refusal(answer.status, answer.headers, answer.body, context, doing=f"the GET of {context}")
     return answer
 
 
@@ -184,29 +188,29 @@ async def put_manifest(remote: Remote, target: str, manifest: Manifest) -> bool:
     Says whether the registry has noted what the manifest's subject is, if it has one.
     """
     scopes = pushing(remote.path)
-    subject = remote.subject(named(remote, target))
+    context = remote.context(named(remote, target))
     request = await remote.prepare(
         "PUT",
         manifest_path(remote.path, target),
         scopes,
-        subject=subject,
+        context=context,
         headers={"Content-Type": manifest.media_type},
         content=manifest.raw,
     )
     answer = await remote.call(request, scopes)
     if answer.status not in _CREATED:
-        raise _put_refusal(answer, subject, is_tag=":" not in target)
+        raise _put_refusal(answer, context, is_tag=":" not in target)
     stated = _stated_digest(answer)
     if stated is not None and stated.algorithm == manifest.digest.algorithm and stated != manifest.digest:
         raise errors.PushNotVerified(
-            f"{remote.registry} stored {stated} where {manifest.digest} was put", **subject.members
+            f"{remote.registry} stored {stated} where {manifest.digest} was put", **context.members
         )
     return "OCI-Subject" in answer.headers
 
 
-def _put_refusal(answer: Answer, subject: Subject, *, is_tag: bool) -> errors.BrokerError:
+def _put_refusal(answer: Answer, context: RequestContext, *, is_tag: bool) -> errors.BrokerError:
     read = tag_refusal if is_tag else write_refusal
-    error = read(answer.status, answer.headers, answer.body, subject, doing=f"the PUT of {subject}")
+    error = read(answer.status, answer.headers, answer.body, context, doing=f"the PUT of {context}")
     if not is_not_yet_known(error):
         return error
     named = dict.fromkeys(_DIGEST.findall(answer.body.decode(errors="replace")))
@@ -226,7 +230,7 @@ async def _head(remote: Remote, reference: Reference, scopes: Scopes) -> Answer 
         "HEAD",
         manifest_path(remote.path, reference.target),
         scopes,
-        subject=remote.subject(reference),
+        context=remote.context(reference),
         headers=_ACCEPT,
     )
     answer = await remote.call(request, scopes)
@@ -236,23 +240,23 @@ async def _head(remote: Remote, reference: Reference, scopes: Scopes) -> Answer 
     return answer
 
 
-async def _get(remote: Remote, reference: Reference, scopes: Scopes, room: Room) -> Answer:
-    subject = remote.subject(reference)
-    answer = await _ask(remote, reference.target, subject, scopes, room)
+async def _get(remote: Remote, reference: Reference, scopes: Scopes, memory: MemoryReservation) -> Answer:
+    context = remote.context(reference)
+    answer = await _ask(remote, reference.target, context, scopes, memory)
     if answer.status == _NOT_FOUND:
-        raise refusal(answer.status, answer.headers, answer.body, subject, doing=f"the GET of {subject}")
+        raise refusal(answer.status, answer.headers, answer.body, context, doing=f"the GET of {context}")
     return answer
 
 
 async def _try(
-    remote: Remote, reference: Reference, scopes: Scopes, room: Room, *, is_last: bool
+    remote: Remote, reference: Reference, scopes: Scopes, memory: MemoryReservation, *, is_last: bool
 ) -> FetchedManifest | None:
-    answer = await _get(remote, reference, scopes, room)
-    subject = remote.subject(reference)
+    answer = await _get(remote, reference, scopes, memory)
+    context = remote.context(reference)
     try:
-        _check_kind(answer, subject)
-        _check_digest(answer, reference, subject)
-        return FetchedManifest(await _parse(answer, subject, remote.services.parsers))
+        _check_kind(answer, context)
+        _check_digest(answer, reference, context)
+        return FetchedManifest(await _parse(answer, context, remote.services.parsers))
     except errors.SourceUnusable:
         # What looks wrong may just have been cut off.
         if answer.is_framed or is_last:
@@ -264,31 +268,31 @@ def _manifest(answer: Answer) -> Manifest:
     return Manifest.of(media_types.bare(answer.headers.get("Content-Type")), answer.body)
 
 
-def _check_digest(answer: Answer, reference: Reference, subject: Subject) -> None:
+def _check_digest(answer: Answer, reference: Reference, context: RequestContext) -> None:
     """The digest asked for, or else the one that the registry states, must be that of the bytes."""
     wanted = reference.digest or _stated_digest(answer)
     if wanted is not None and not wanted.matches(answer.body):
         raise errors.DigestMismatch(
-            f"what {subject.registry} sent for {subject} does not have the digest {wanted}", **subject.members
+            f"what {context.registry} sent for {context} does not have the digest {wanted}", **context.members
         )
 
 
-def _check_kind(answer: Answer, subject: Subject) -> None:
+def _check_kind(answer: Answer, context: RequestContext) -> None:
     """Manifests are an application's of some sort; web servers that say yes to all send pages and texts."""
     bare = media_types.bare(answer.headers.get("Content-Type"))
     if is_html(bare, answer.body) or not (bare.startswith("application/") or not bare):
         raise errors.NotARegistry(
-            f"{subject.registry} sent {scrub(bare) or 'a page'} for {subject}, which is no manifest; "
+            f"{context.registry} sent {scrub(bare) or 'a page'} for {context}, which is no manifest; "
             "check the host",
-            **subject.members,
+            **context.members,
         )
 
 
-async def _parse(answer: Answer, subject: Subject, parsers: Parsers) -> ImageManifest | Index:
+async def _parse(answer: Answer, context: RequestContext, parsers: Parsers) -> ImageManifest | Index:
     try:
         return await parsers.run(parse_manifest, answer.body, answer.headers.get("Content-Type"))
     except errors.SourceUnusable as error:
-        raise error.with_context(**subject.members) from error
+        raise error.with_context(**context.members) from error
 
 
 def _descriptor(answer: Answer, reference: Reference) -> Descriptor | None:

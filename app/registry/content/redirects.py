@@ -6,24 +6,24 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from app import errors
-from app.concurrency.document_memory import Room
+from app.concurrency.document_memory import MemoryReservation
 from app.oci.descriptor import Descriptor
-from app.outbound.failures import Subject
-from app.outbound.transport import Answer, Request
+from app.outbound.client import Answer, Request
+from app.outbound.failures import RequestContext
 from app.outbound.url import redirect_target
 from app.registry.auth.scope import pulling
 from app.registry.errors import refusal
 from app.registry.paths import blob_path
 from app.registry.repository import Remote
 
-__all__ = ["REDIRECTS", "Trail", "blob_subject", "download_request", "follow_manifest"]
+__all__ = ["REDIRECTS", "Trail", "blob_context", "download_request", "follow_manifest"]
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _UNAUTHORIZED = 401
 
 
-def blob_subject(remote: Remote, blob: Descriptor) -> Subject:
-    return remote.subject(f"{remote.repository}@{blob.digest}")
+def blob_context(remote: Remote, blob: Descriptor) -> RequestContext:
+    return remote.context(f"{remote.repository}@{blob.digest}")
 
 
 async def download_request(
@@ -32,16 +32,16 @@ async def download_request(
     *,
     headers: Mapping[str, str] | None = None,
     limit: int | None = None,
-    room: Room | None = None,
+    memory: MemoryReservation | None = None,
 ) -> Request:
     return await remote.prepare(
         "GET",
         blob_path(remote.path, str(blob.digest)),
         pulling(remote.path),
-        subject=blob_subject(remote, blob),
+        context=blob_context(remote, blob),
         headers=headers,
         limit=limit,
-        room=room,
+        memory=memory,
         is_raw=True,
     )
 
@@ -59,7 +59,7 @@ async def follow_manifest(remote: Remote, request: Request, answer: Answer) -> A
         if not policy.may_redirect(remote.registry, following.url.authority):
             break
         request = replace(following, authorization=None, is_raw=True)
-        answer = await remote.services.door.call(request)
+        answer = await remote.services.outbound.call(request)
     return answer
 
 
@@ -77,8 +77,8 @@ class Trail:
         if answer.status in REDIRECTS:
             if not self._redirects:
                 raise errors.NotARegistry(
-                    f"{self._remote.registry} redirects {request.subject} too often",
-                    **request.subject.members,
+                    f"{self._remote.registry} redirects {request.context} too often",
+                    **request.context.members,
                 )
             self._redirects -= 1
             self._may_renew = False
@@ -93,8 +93,8 @@ class Trail:
                 answer.status,
                 answer.headers,
                 answer.body,
-                self._remote.subject(),
-                doing=f"the GET of {request.subject}",
+                self._remote.context(),
+                doing=f"the GET of {request.context}",
             )
         return renewed
 
@@ -103,7 +103,7 @@ def _redirected(remote: Remote, request: Request, answer: Answer) -> Request:
     locations = answer.headers.getall("Location", [])
     if len(locations) != 1:
         raise errors.NotARegistry(
-            f"{remote.registry} redirects without saying where", **request.subject.members
+            f"{remote.registry} redirects without saying where", **request.context.members
         )
     url = redirect_target(request.url, locations[0], registry=remote.registry)
     if url.origin == request.url.origin:

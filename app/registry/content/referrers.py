@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app import errors
-from app.concurrency.document_memory import Room
+from app.concurrency.document_memory import MemoryReservation
 from app.oci import media_types
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
 from app.oci.manifest import Index, parse_manifest
 from app.oci.referrers import referrers_tag
+from app.outbound.client import Answer, Request
 from app.outbound.failures import is_html, parse_upstream
-from app.outbound.transport import Answer, Request
 from app.outbound.url import Url, next_page
 from app.registry.auth.scope import Scopes, pulling
 from app.registry.content.manifests import fetch_manifest
@@ -78,7 +78,7 @@ async def fetch_referrers_tag(remote: Remote, subject: Digest, *, scopes: Scopes
     is_index = isinstance(found, Index) and found.manifest.media_type == media_types.OCI_INDEX
     if not isinstance(found, Index) or not is_index or subject.matches(found.manifest.raw):
         raise errors.SourceUnsupported(
-            f"{reference} does not hold an index of referrers", **remote.subject(reference).members
+            f"{reference} does not hold an index of referrers", **remote.context(reference).members
         )
     return found
 
@@ -104,7 +104,7 @@ async def _list(remote: Remote, subject: Digest, scopes: Scopes) -> tuple[Descri
     raise errors.SourceTooLarge(
         f"{remote.registry} lists more referrers of {remote.repository.at(subject)} than are read: "
         f"{_MOST_LISTED}, {_MOST_PAGES} pages or {_MOST_BYTES} bytes",
-        **remote.subject(remote.repository.at(subject)).members,
+        **remote.context(remote.repository.at(subject)).members,
     )
 
 
@@ -114,15 +114,15 @@ async def _page(
     """None where there is no such API; what looks wrong may just have been cut off: it is asked for again."""
     attempt = 1
     while True:
-        async with remote.services.rooms.of(remote.registry) as room:
-            request = await _request(remote, target, subject, scopes, room)
+        async with remote.services.document_memory.reserve(remote.registry) as memory:
+            request = await _request(remote, target, subject, scopes, memory)
             answer = await remote.call(request, scopes)
             if is_first and _lacks_api(answer):
                 _learn(remote, answer)
                 return None
             if answer.status != _OK:
                 doing = f"the GET of the referrers of {remote.repository.at(subject)}"
-                raise refusal(answer.status, answer.headers, answer.body, request.subject, doing=doing)
+                raise refusal(answer.status, answer.headers, answer.body, request.context, doing=doing)
             index = await _read(remote, answer)
             if index is not None:
                 return _Page(
@@ -133,15 +133,17 @@ async def _page(
         attempt += 1
 
 
-async def _request(remote: Remote, target: str | Url, subject: Digest, scopes: Scopes, room: Room) -> Request:
+async def _request(
+    remote: Remote, target: str | Url, subject: Digest, scopes: Scopes, memory: MemoryReservation
+) -> Request:
     return await remote.prepare(
         "GET",
         target,
         scopes,
-        subject=remote.subject(remote.repository.at(subject)),
+        context=remote.context(remote.repository.at(subject)),
         headers={"Accept": media_types.OCI_INDEX},
         limit=remote.services.limits.manifest_bytes,
-        room=room,
+        memory=memory,
         is_raw=isinstance(target, Url),
     )
 
@@ -183,4 +185,4 @@ def _learn(remote: Remote, answer: Answer) -> None:
 
 def _not_a_registry(remote: Remote, does: str, subject: Digest) -> errors.NotARegistry:
     reference = remote.repository.at(subject)
-    return errors.NotARegistry(f"{remote.registry} {does} {reference}", **remote.subject(reference).members)
+    return errors.NotARegistry(f"{remote.registry} {does} {reference}", **remote.context(reference).members)

@@ -46,7 +46,7 @@ async def list_in_tag(remote: Remote, subject: Digest, added: Sequence[Descripto
                 reference = remote.repository.tagged(tag)
                 raise errors.PushNotVerified(
                     f"{reference} does not keep what is added to it; does something else write it?",
-                    **remote.subject(reference).members,
+                    **remote.context(reference).members,
                 )
             await put_settled(remote, tag, Manifest.of(media_types.OCI_INDEX, merged))
             attempt += 1

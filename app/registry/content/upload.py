@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from app import errors
 from app.oci.descriptor import Descriptor
-from app.outbound.transport import Answer, Queueing, Request
+from app.outbound.client import Answer, Queueing, Request
 from app.outbound.url import Url, upload_location, with_query
 from app.registry.auth.scope import pushing
 from app.registry.content.redirects import REDIRECTS
@@ -49,7 +49,7 @@ class Upload:
         headers = {"Content-Length": str(blob.size), "Content-Type": _OCTETS}
         with queueing():
             request = await self._prepare("PUT", self._ending(blob), headers)
-        return await self.target.services.door.send(request, body, queueing)
+        return await self.target.services.outbound.send(request, body, queueing)
 
     async def patch(self, size: int, body: Body, queueing: Queueing) -> Answer:
         """So many bytes more."""
@@ -60,7 +60,7 @@ class Upload:
         }
         with queueing():
             request = await self._prepare("PATCH", self.location, headers)
-        answer = await self.target.services.door.send(request, body, queueing)
+        answer = await self.target.services.outbound.send(request, body, queueing)
         if answer.is_success:
             self._go_on(request, answer, default=self.offset + size)
         return answer
@@ -70,7 +70,7 @@ class Upload:
         headers = {"Content-Length": "0", "Content-Type": _OCTETS}
         with queueing():
             request = await self._prepare("PUT", self._ending(blob), headers)
-        return await self.target.services.door.send(request, b"", queueing)
+        return await self.target.services.outbound.send(request, b"", queueing)
 
     async def ask(self) -> bool:
         """Whether the session goes on, from the offset that the registry says.
@@ -90,7 +90,7 @@ class Upload:
         with contextlib.suppress(errors.BrokerError, TimeoutError):
             async with asyncio.timeout(self.target.services.limits.cancel_seconds):
                 request = await self._prepare("DELETE", self.location, {})
-                await self.target.services.door.call(request)
+                await self.target.services.outbound.call(request)
 
     def _ending(self, blob: Descriptor) -> Url:
         return with_query(self.location, [("digest", str(blob.digest))])
@@ -130,7 +130,7 @@ def _location(target: Remote, request: Request, answer: Answer) -> Url:
     locations = answer.headers.getall("Location", [])
     if len(locations) != 1:
         raise errors.NotARegistry(
-            f"{target.registry} opened an upload without saying where", **target.subject().members
+            f"{target.registry} opened an upload without saying where", **target.context().members
         )
     return upload_location(request.url, locations[0], registry=target.registry)
 
@@ -144,4 +144,4 @@ async def has_blob(target: Remote, blob: Descriptor) -> bool:
 
 
 def upload_refusal(target: Remote, answer: Answer, doing: str) -> errors.BrokerError:
-    return write_refusal(answer.status, answer.headers, answer.body, target.subject(), doing=doing)
+    return write_refusal(answer.status, answer.headers, answer.body, target.context(), doing=doing)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from app import errors
-from app.concurrency.largest_first import Turns
+from app.concurrency.largest_first import LargestFirstSemaphore
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
 from app.oci.reference import Repository
@@ -50,7 +50,7 @@ class BlobCopies:
         self._steps = steps
         self._hands = hands
         self._remote_of = remote_of
-        self._turns = Turns(target.services.limits.transfers)
+        self._turns = LargestFirstSemaphore(target.services.limits.transfers)
         self._holders: dict[Digest, list[Repository]] = {}
         self._tasks: dict[Digest, asyncio.Task[None]] = {}
         self._positions: dict[Digest, int] = {}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from app import errors
-from app.concurrency.largest_first import Turns
+from app.concurrency.largest_first import LargestFirstSemaphore
 from app.oci.descriptor import Descriptor
 from app.oci.reference import Repository
 from app.outbound.failures import is_rate_limit
@@ -76,7 +76,7 @@ async def copy_blob(
     blob: Descriptor,
     *,
     holders: Sequence[Repository],
-    turns: Turns,
+    turns: LargestFirstSemaphore,
     on_position: Callable[[int], None],
     is_doubted: bool = False,
 ) -> BlobOutcome:
@@ -87,7 +87,7 @@ async def copy_blob(
     """
 
     async def stream(upload: Upload | None) -> BlobOutcome:
-        async with turns.turn(blob.size):
+        async with turns.slot(blob.size):
             await Transfer(source, target, blob, on_position).perform(upload)
         return BlobOutcome(BlobAction.COPIED, source.repository)
 
@@ -124,7 +124,7 @@ async def foresee_blob(
     if source.repository == target.repository:
         raise errors.SourceNotFound(
             f"{target.repository} does not have {blob.digest}, which an image there needs",
-            **target.subject().members,
+            **target.context().members,
         )
     return BlobOutcome(BlobAction.COPIED, source.repository)
 
@@ -173,7 +173,7 @@ async def _mount_from(source: Repository, target: Remote, blob: Descriptor) -> t
         request = replace(request, url=with_query(request.url, query))
         answer = await target.call(request, scopes)
         status = answer.status
-        if is_passing(status) or is_rate_limit(status, answer.body, target.subject()):
+        if is_passing(status) or is_rate_limit(status, answer.body, target.context()):
             raise upload_refusal(target, answer, f"the mount of {blob.digest} from {source.path}")
         upload = accepted_upload(target, request, answer) if status == _ACCEPTED else None
     standing = {_CREATED: Standing.MOUNTS, _ACCEPTED: Standing.DECLINES}.get(status, Standing.REFUSES)

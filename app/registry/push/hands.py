@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.concurrency.largest_first import Turns
+from app.concurrency.largest_first import LargestFirstSemaphore
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
 from app.oci.manifest import Manifest
@@ -27,7 +27,7 @@ class BringBlob(Protocol):
         blob: Descriptor,
         *,
         holders: Sequence[Repository],
-        turns: Turns,
+        turns: LargestFirstSemaphore,
         on_position: Callable[[int], None],
         is_doubted: bool,
     ) -> BlobOutcome: ...

@@ -58,7 +58,7 @@ class IndexPuts:
             if not await wait(attempt, may_pass=True, limits=self._remote.services.limits):
                 raise errors.PushNotVerified(
                     f"{named(self._remote, target)} was put as {wanted}, but gives {found or 'nothing'}",
-                    **self._remote.subject(named(self._remote, target)).members,
+                    **self._remote.context(named(self._remote, target)).members,
                 )
             attempt += 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.concurrency.task_groups import each_to_its_end
+from app.concurrency.task_groups import run_all_to_completion
 from app.oci.reference import Repository
 from app.registry.auth.access import Access
 from app.registry.client import RegistryClient
@@ -78,12 +78,12 @@ async def push(
     shelf = Shelf(client.limits.held_bytes)
     cargo = Cargo(client, children, access, PUSHING, shelf, looks=looks, search=search)
     stages = build_stages(cargo, targets, on_progress)
-    await each_to_its_end(stage.prepare() for stage in stages)
-    await each_to_its_end(stage.look_again() for stage in stages)
-    await each_to_its_end(stage.read_tags(strictly=not looks) for stage in stages)
+    await run_all_to_completion(stage.prepare() for stage in stages)
+    await run_all_to_completion(stage.look_again() for stage in stages)
+    await run_all_to_completion(stage.read_tags(strictly=not looks) for stage in stages)
     held = {reference: digest for stage in stages for reference, digest in stage.held.items()}
     left = await guard.ask(Held(held, shelf.manifests)) if guard is not None else ()
-    await each_to_its_end(move for stage in stages for move in stage.moves(left))
+    await run_all_to_completion(move for stage in stages for move in stage.moves(left))
     return [stage.result for stage in stages]
 
 
@@ -100,7 +100,7 @@ async def survey(
     shelf = Shelf(client.limits.held_bytes)
     cargo = Cargo(client, children, access, SURVEYING, shelf, search=search)
     stages = build_stages(cargo, targets, _ignore)
-    await each_to_its_end(stage.bring() for stage in stages)
+    await run_all_to_completion(stage.bring() for stage in stages)
     return [stage.survey for stage in stages]
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from app.concurrency.singleflight import Once
+from app.concurrency.singleflight import AsyncCache
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
 from app.oci.reference import Repository
@@ -44,7 +44,7 @@ class ReferrerCopies:
         self._blobs = blobs
         self._steps = steps
         self._hands = hands
-        self._listed: Once[Digest, frozenset[Digest]] = Once()
+        self._listed: AsyncCache[Digest, frozenset[Digest]] = AsyncCache()
         self._placed: list[PlacedReferrer] = []
 
     @property
@@ -73,7 +73,7 @@ class ReferrerCopies:
     ) -> _Placed:
         """One that is there is not for that in the list that readers ask for."""
         if await is_present(self._target, referrer.digest, scopes=self._scopes):
-            if referrer.digest in await self._listed.run(subject, lambda: self._ask(subject)):
+            if referrer.digest in await self._listed.get(subject, lambda: self._ask(subject)):
                 return _Placed(referrer, ReferrerAction.PRESENT, is_noted=True)
         else:
             await self._bring_content(group, referrer, holders)

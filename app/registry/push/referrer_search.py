@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from app import errors
-from app.concurrency.singleflight import Once
+from app.concurrency.singleflight import AsyncCache
 from app.oci import media_types
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
@@ -58,13 +58,13 @@ class ReferrerSearch:
     def __init__(self, remote_of: Callable[[Repository], Remote], limits: Limits) -> None:
         self._remote_of = remote_of
         self._limits = limits
-        self._found: Once[tuple[Repository, Digest], Found] = Once()
+        self._found: AsyncCache[tuple[Repository, Digest], Found] = AsyncCache()
         self._count = 0
         self._kept_bytes = 0
         self._bytes = 0
 
     async def of(self, source: Repository, subject: Digest) -> Found:
-        return await self._found.run((source, subject), lambda: self._find(source, subject))
+        return await self._found.get((source, subject), lambda: self._find(source, subject))
 
     async def _find(self, source: Repository, subject: Digest) -> Found:
         remote = self._remote_of(source)
@@ -92,7 +92,7 @@ class ReferrerSearch:
             raise errors.SourceUnsupported(
                 f'{reference} refers to an image, and is of the media type "{shown(listed.media_type)}", '
                 "which is not copied",
-                **remote.subject(reference).members,
+                **remote.context(reference).members,
             )
         parsed = (await fetch_manifest(remote, reference)).manifest
         blobs = parsed.copyable_blobs if isinstance(parsed, ImageManifest) else ()
@@ -107,7 +107,7 @@ class ReferrerSearch:
         if nesting >= _DEEPEST_NESTING:
             reference = remote.repository.at(manifest.digest)
             raise errors.SourceUnsupported(
-                f"{reference} is nested too deeply in an index", **remote.subject(reference).members
+                f"{reference} is nested too deeply in an index", **remote.context(reference).members
             )
         self._count_in(remote, len(parsed.manifests))
 
@@ -134,7 +134,7 @@ class ReferrerSearch:
     def _too_much(self, remote: Remote, limit: str) -> errors.SourceTooLarge:
         return errors.SourceTooLarge(
             f"more refers to the images of {remote.repository} than one push brings, which is {limit}",
-            **remote.subject().members,
+            **remote.context().members,
         )
 
 

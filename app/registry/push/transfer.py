@@ -9,9 +9,9 @@ from contextlib import AbstractAsyncContextManager, suppress
 
 from app import errors
 from app.oci.descriptor import Descriptor
+from app.outbound.client import Answer
 from app.outbound.failures import parse_upstream
 from app.outbound.retry import Outcome, is_passing, plan_retry
-from app.outbound.transport import Answer
 from app.registry.auth.scope import pushing
 from app.registry.content.download import Download
 from app.registry.content.upload import Upload, has_blob, open_upload, upload_refusal
@@ -92,7 +92,7 @@ class Transfer:
     async def _slot(self) -> AbstractAsyncContextManager[None]:
         target = self._target
         base, account = (await target.endpoint()).base, await target.access.account_at(target.registry)
-        return target.services.door.upload_slot(base, target.registry, account)
+        return target.services.outbound.upload_slot(base, target.registry, account)
 
     async def _send(self, pace: Pace) -> Answer:
         try:
@@ -121,7 +121,7 @@ class Transfer:
         await self._call_off()
         if not await self._download.start_over():
             raise failure
-        return errors.RegistryUnreachable(str(failure), **self._source.subject().members)
+        return errors.RegistryUnreachable(str(failure), **self._source.context().members)
 
     async def _write(self, upload: Upload, pace: Pace) -> Answer:
         size = self._blob.size
@@ -140,7 +140,7 @@ class Transfer:
                 raise errors.RegistryUnavailable(
                     f"{self._target.registry} kept other bytes of the upload of {self._blob.digest} than "
                     "it was sent",
-                    **self._target.subject().members,
+                    **self._target.context().members,
                 )
             if upload.offset < size:
                 await self._download.start(upload.offset, pace)
@@ -160,7 +160,7 @@ class Transfer:
             raise errors.RegistryRejected(
                 f"{self._target.registry} answered {answer.status} to the upload of {self._blob.digest}, "
                 "but does not have it",
-                **self._target.subject().members,
+                **self._target.context().members,
             )
         return True
 
@@ -168,7 +168,7 @@ class Transfer:
         return errors.RegistryTimeout(
             f"the copy of {self._blob.digest} from {self._source.repository} to {self._target.repository} "
             "stood still for too long",
-            **self._target.subject().members,
+            **self._target.context().members,
         )
 
     # --- after trouble ---

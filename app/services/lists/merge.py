@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import assert_never
 from uuid import UUID, uuid4
 
-from app.concurrency.batching import Gatherer, Outcomes
+from app.concurrency.batching import Batcher, Outcomes
 from app.errors import BrokerError, Unavailable
 from app.lists import draft as drafts
 from app.lists.draft import Draft, ListState, Options
@@ -84,7 +84,7 @@ class Adder:
     def __init__(self, database: Database, saving: Saving) -> None:
         self._database = database
         self._saving = saving
-        self._gatherer = Gatherer(self._add_all)
+        self._gatherer = Batcher(self._add_all)
 
     async def add(self, place: Place, addition: Addition) -> None:
         """Ends the operation of the addition; all of what it adds is in the list then, or nothing is."""

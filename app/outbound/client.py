@@ -1,4 +1,4 @@
-"""The one door out: every request to a registry, a token service or a redirect's target passes here."""
+"""Sends every outgoing request, with address checks, limits, budgets and retries."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from weakref import WeakValueDictionary
 from multidict import CIMultiDict
 
 from app import errors
-from app.concurrency.document_memory import Room as Memory
-from app.concurrency.resizable import Room
-from app.outbound.budget import Bearing, Budgets, Refusal
+from app.concurrency.document_memory import MemoryReservation
+from app.concurrency.resizable import ResizableSemaphore
+from app.outbound.budget import AccountBudget, Budgets, Refusal
 from app.outbound.connections import Opened, Pool, Pools
-from app.outbound.failures import FAILURES, Subject, is_rate_limit, translate, was_lost
+from app.outbound.failures import FAILURES, RequestContext, is_rate_limit, translate, was_lost
 from app.outbound.limits import OutboundLimits
 from app.outbound.policy import AccessPolicy
 from app.outbound.retry import Outcome, is_passing, parse_retry_after, plan_retry
 from app.outbound.url import Url
 
-__all__ = ["Answer", "Door", "Queueing", "Request", "read_start"]
+__all__ = ["Answer", "OutboundClient", "Queueing", "Request", "read_start"]
 
 # Gives what is entered while a request waits for others.
 Queueing = Callable[[], AbstractContextManager[None]]
@@ -50,7 +50,7 @@ class Request:
 
     method: str
     url: Url
-    subject: Subject
+    context: RequestContext
     account: str | None = None
     """Whose it is where a registry counts, as `Access.account_at` names it; None if it is nobody's."""
     verify: bool = True
@@ -59,8 +59,8 @@ class Request:
     content: bytes | None = field(default=None, repr=False)
     limit: int = 64 * 1024
     is_raw: bool = False
-    room: Memory | None = field(default=None, repr=False)
-    """Where a body that may be large is kept while it is read and understood."""
+    memory: MemoryReservation | None = field(default=None, repr=False)
+    """The reservation that grows with the body while it is read."""
 
     @property
     def all_headers(self) -> dict[str, str]:
@@ -87,7 +87,7 @@ class Answer:
         return "Content-Length" in self.headers or "Transfer-Encoding" in self.headers
 
 
-class Door:
+class OutboundClient:
     """Decides on addresses, TLS, limits, retries and requests per host, for all of the client."""
 
     def __init__(
@@ -104,8 +104,8 @@ class Door:
         self._now = now
         self._pools = pools
         self._budgets = budgets
-        self._downloads = _Gates(limits.transfers)
-        self._uploads = _Gates(limits.transfers)
+        self._downloads = _TransferSlots(limits.transfers)
+        self._uploads = _TransferSlots(limits.transfers)
 
     async def close(self) -> None:
         await self._pools.close()
@@ -113,15 +113,15 @@ class Door:
     async def call(self, request: Request) -> Answer:
         """A request that may be made again: the answer, whatever its status, or an error of the way there."""
         attempt, spent = 1, 0.0
-        budget = self._budgets.at(request.subject.registry, request.account)
+        budget = self._budgets.at(request.context.registry, request.account)
         while True:
-            async with budget.slot(request.subject) as began:
+            async with budget.slot(request.context) as began:
                 result = await self._try(request, self._limits.call_seconds - spent)
                 spent += self._now() - began
             outcome, refusal = _outcome(result, request), None
             if isinstance(result, Answer):
                 refusal = _refusal(result, request)
-                budget.heard(refusal, began)
+                budget.record_response(refusal, began)
             wait = plan_retry(
                 outcome,
                 attempt=attempt,
@@ -144,21 +144,21 @@ class Door:
         Who holds one waits for a download, and who has that for single requests, which wait for neither:
         copies in opposite directions can't block each other, and long ones don't keep small requests waiting.
         """
-        return self._uploads.of(url.authority, self._budgets.at(registry, account)).place()
+        return self._uploads.of(url.authority, self._budgets.at(registry, account)).slot()
 
     async def send(
         self, request: Request, body: AsyncIterator[bytes] | bytes, queueing: Queueing = nullcontext
     ) -> Answer:
         """A request with a streamed body, made once; how long it may take is its caller's to watch."""
         self._admit(request)
-        budget = self._budgets.at(request.subject.registry, request.account)
+        budget = self._budgets.at(request.context.registry, request.account)
         with queueing():
-            sent = await budget.admit(request.subject)
+            sent = await budget.admit(request.context)
         with _translated(request):
             pool = self._pool(request)
             async with pool.stream(request.method, request.url, request.all_headers, body) as opened:
                 answer = await self._read(opened, request)
-        budget.heard(_refusal(answer, request), sent)
+        budget.record_response(_refusal(answer, request), sent)
         return answer
 
     @asynccontextmanager
@@ -168,17 +168,17 @@ class Door:
         `queueing` is entered while others are before it, which is no fault of those whose bytes these are.
         """
         self._admit(request)
-        budget = self._budgets.at(request.subject.registry, request.account)
+        budget = self._budgets.at(request.context.registry, request.account)
         async with _entered(self._downloads.of(request.url.authority, budget), queueing):
             with queueing():
-                sent = await budget.admit(request.subject)
+                sent = await budget.admit(request.context)
             with _translated(request):
                 async with asyncio.timeout(self._limits.call_seconds) as deadline:
                     pool = self._pool(request)
                     async with pool.stream(request.method, request.url, request.all_headers) as opened:
                         _check_headers(opened, request)
                         answer = Answer(opened.status, opened.headers, b"")
-                        budget.heard(_refusal(answer, request), sent)
+                        budget.record_response(_refusal(answer, request), sent)
                         deadline.reschedule(None)
                         yield opened
 
@@ -189,7 +189,7 @@ class Door:
         """
         # Of a receiver the path may be all that keeps others from posting there.
         self._admit(request, request.url.origin)
-        budget = self._budgets.at(request.subject.registry, request.account)
+        budget = self._budgets.at(request.context.registry, request.account)
         async with AsyncExitStack() as stack:
             sent = await self._enter(stack, budget, request, seconds)
             headers = {**request.all_headers, **sign()}
@@ -199,18 +199,20 @@ class Door:
                     async with pool.stream(request.method, request.url, headers, request.content) as opened:
                         _check_headers(opened, request)
                         answer = Answer(opened.status, opened.headers, b"")
-        budget.heard(_refusal(answer, request), sent)
+        budget.record_response(_refusal(answer, request), sent)
         return answer
 
-    async def _enter(self, stack: AsyncExitStack, budget: Bearing, request: Request, seconds: float) -> float:
+    async def _enter(
+        self, stack: AsyncExitStack, budget: AccountBudget, request: Request, seconds: float
+    ) -> float:
         """Takes a place among the requests of a budget, which is free in time or not waited for."""
         try:
             async with asyncio.timeout(seconds):
-                return await stack.enter_async_context(budget.slot(request.subject))
+                return await stack.enter_async_context(budget.slot(request.context))
         except TimeoutError:
             raise errors.RateLimited(
-                f"{request.subject.registry} is busy with other requests; it was not asked",
-                **request.subject.members,
+                f"{request.context.registry} is busy with other requests; it was not asked",
+                **request.context.members,
                 retry_after=seconds,
             ) from None
 
@@ -231,10 +233,10 @@ class Door:
             return await self._read(opened, request)
 
     def _pool(self, request: Request) -> Pool:
-        return self._pools.of(request.url, registry=request.subject.registry, verify=request.verify)
+        return self._pools.of(request.url, registry=request.context.registry, verify=request.verify)
 
     def _admit(self, request: Request, shown: str | None = None) -> None:
-        self._policy.check_host(request.url.authority, registry=request.subject.registry)
+        self._policy.check_host(request.url.authority, registry=request.context.registry)
         _log.debug("%s %s", request.method, shown or request.url.printable)
 
     async def _read(self, opened: Opened, request: Request) -> Answer:
@@ -243,37 +245,37 @@ class Door:
             try:
                 body = await _read_whole(opened, request)
             except BaseException:
-                if request.room is not None:
-                    await request.room.leave()
+                if request.memory is not None:
+                    await request.memory.release()
                 raise
         else:
             body = await read_start(opened, self._limits.error_bytes)
         return Answer(opened.status, opened.headers, body)
 
 
-class _Gates:
-    """A gate per host for blobs; a gate lasts as long as someone is at it."""
+class _TransferSlots:
+    """A semaphore per host for blobs, which lives as long as a transfer holds it or waits for it."""
 
-    def __init__(self, width: int) -> None:
-        self._width = width
-        self._gates: WeakValueDictionary[str, Room] = WeakValueDictionary()
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._semaphores: WeakValueDictionary[str, ResizableSemaphore] = WeakValueDictionary()
 
-    def of(self, host: str, budget: Bearing) -> Room:
-        gate = self._gates.get(host)
-        if gate is None:
-            gate = self._gates[host] = Room(self._width)
-        gate.resize(math.ceil(self._width * budget.share))
-        return gate
+    def of(self, host: str, budget: AccountBudget) -> ResizableSemaphore:
+        semaphore = self._semaphores.get(host)
+        if semaphore is None:
+            semaphore = self._semaphores[host] = ResizableSemaphore(self._slots)
+        semaphore.resize(math.ceil(self._slots * budget.share))
+        return semaphore
 
 
 @asynccontextmanager
-async def _entered(gate: Room, queueing: Queueing) -> AsyncIterator[None]:
+async def _entered(semaphore: ResizableSemaphore, queueing: Queueing) -> AsyncIterator[None]:
     with queueing():
-        await gate.enter()
+        await semaphore.acquire()
     try:
         yield
     finally:
-        gate.leave()
+        semaphore.release()
 
 
 @contextmanager
@@ -281,19 +283,19 @@ def _translated(request: Request) -> Iterator[None]:
     try:
         yield
     except FAILURES as error:
-        raise translate(error, request.subject) from error
+        raise translate(error, request.context) from error
 
 
 def _outcome(result: Answer | errors.RegistryError, request: Request) -> Outcome:
     if isinstance(result, errors.RegistryError):
         return Outcome(may_pass=True, was_lost=was_lost(result))
-    if is_passing(result.status) or is_rate_limit(result.status, result.body, request.subject):
+    if is_passing(result.status) or is_rate_limit(result.status, result.body, request.context):
         return Outcome(may_pass=True, retry_after=_asked_wait(result))
     return Outcome(may_pass=False)
 
 
 def _refusal(answer: Answer, request: Request) -> Refusal | None:
-    limits_rate = answer.status == _TOO_MANY or is_rate_limit(answer.status, answer.body, request.subject)
+    limits_rate = answer.status == _TOO_MANY or is_rate_limit(answer.status, answer.body, request.context)
     if limits_rate or answer.status == _OVERLOADED:
         return Refusal(_asked_wait(answer), limits_rate)
     return None
@@ -318,7 +320,7 @@ def _settle(result: Answer | errors.RegistryError, refusal: Refusal | None, paus
 def _check_headers(opened: Opened, request: Request) -> None:
     if sum(len(name) + len(value) for name, value in opened.headers.items()) > _MAX_HEADER_BYTES:
         raise errors.NotARegistry(
-            f"{request.subject.registry} answers with too many headers", **request.subject.members
+            f"{request.context.registry} answers with too many headers", **request.context.members
         )
 
 
@@ -326,20 +328,20 @@ async def _read_whole(opened: Opened, request: Request) -> bytes:
     encoding = opened.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in {"", "identity"} and request.method != "HEAD":
         raise errors.SourceInvalid(
-            f"{request.subject.registry} sent {request.subject} compressed, although none was accepted",
-            **request.subject.members,
+            f"{request.context.registry} sent {request.context} compressed, although none was accepted",
+            **request.context.members,
         )
     parts, size = [], 0
     async for chunk in opened.chunks:
         size += len(chunk)
         if size > request.limit:
             raise errors.SourceTooLarge(
-                f"what {request.subject.registry} sent for {request.subject} is larger than "
+                f"what {request.context.registry} sent for {request.context} is larger than "
                 f"{request.limit} bytes, the most that is read",
-                **request.subject.members,
+                **request.context.members,
             )
-        if request.room is not None:
-            await request.room.make(size)
+        if request.memory is not None:
+            await request.memory.grow_to(size)
         parts.append(chunk)
     return b"".join(parts)
 

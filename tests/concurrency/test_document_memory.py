@@ -1,0 +1,52 @@
+"""The bound on large documents in memory."""
+
+from __future__ import annotations
+
+import asyncio
+
+from app.concurrency.document_memory import DocumentMemory
+from tests.support.clients import until
+
+AT_ONCE = 100
+
+
+async def test_few_large_documents_are_in_memory_at_once() -> None:
+    """Small documents don't wait for large ones, and no registry takes all the slots."""
+    memory = DocumentMemory()
+    held = {"large": 0, "small": 0}
+    most = dict(held)
+    go_on = asyncio.Event()
+
+    async def keep(registry: str, kind: str) -> None:
+        async with memory.reserve(registry) as reservation:
+            await reservation.grow_to(4 * 1024 * 1024 if kind == "large" else 1024)
+            held[kind] += 1
+            most[kind] = max(most[kind], held[kind])
+            await go_on.wait()
+            held[kind] -= 1
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(AT_ONCE):
+            group.create_task(keep("hostile.test", "large"))
+            group.create_task(keep("hostile.test", "small"))
+        await until(lambda: held["small"] == AT_ONCE and held["large"] == 4)
+        honest = [group.create_task(keep("honest.test", "large")) for _ in range(4)]
+        await until(lambda: held["large"] == 8)
+        go_on.set()
+        await asyncio.gather(*honest)
+    assert most["large"] <= 16
+
+
+async def test_a_released_reservation_leaves_its_slots_to_others() -> None:
+    memory = DocumentMemory()
+    async with memory.reserve("a.test") as first:
+        await first.grow_to(1_000_000)
+        await first.release()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(4):
+                group.create_task(_pass_through(memory))
+
+
+async def _pass_through(memory: DocumentMemory) -> None:
+    async with memory.reserve("a.test") as reservation:
+        await reservation.grow_to(1_000_000)
