@@ -10,7 +10,7 @@ from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import ParamTypes
 from fastapi.routing import APIRoute
 
-from app.api.context import identify
+from app.api.dependencies import identify
 from app.errors import BodyTooLarge, FieldError, InvalidInput, UnsupportedBody
 
 __all__ = ["Router"]

@@ -8,11 +8,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import FastAPI
 
-from app.api import problems
-from app.api.context import Services
-from app.api.document import Application
-from app.api.hardening import Hardening
-from app.api.metrics import Metrics
+from app.api import problem_handlers
+from app.api.dependencies import BrokerServices
+from app.api.middleware.hardening import Hardening
+from app.api.middleware.metrics import Metrics
+from app.api.middleware.tracing import Tracing
+from app.api.openapi.document import Application
 from app.api.routes import (
     deliveries,
     entries,
@@ -22,11 +23,9 @@ from app.api.routes import (
     lists,
     operations,
     pushes,
-    pushing,
     tokens,
     webhooks,
 )
-from app.api.tracing import Tracing
 
 DESCRIPTION = """\
 `docker manifest` as a service: create multi-arch images from images, annotate their platforms, push them at
@@ -34,7 +33,7 @@ once and whole, inspect and remove them. Calls that reach a registry are operati
 their natural form if they end in time, else with `202` and the operation to follow.
 """
 
-Running = Callable[[], AbstractAsyncContextManager[Services]]
+Running = Callable[[], AbstractAsyncContextManager[BrokerServices]]
 
 
 def create_app(running: Running, *, version: str, max_body_bytes: int) -> FastAPI:
@@ -56,22 +55,22 @@ def create_app(running: Running, *, version: str, max_body_bytes: int) -> FastAP
         separate_input_output_schemas=False,
     )
     app.state.max_body_bytes = max_body_bytes
-    for resource in (
-        lists,
-        entries,
-        pushing,
-        pushes,
-        inspections,
-        operations,
-        events,
-        webhooks,
-        deliveries,
-        tokens,
-        health,
+    for router in (
+        lists.router,
+        entries.router,
+        pushes.list_router,
+        pushes.router,
+        inspections.router,
+        operations.router,
+        events.router,
+        webhooks.router,
+        deliveries.router,
+        tokens.router,
+        health.router,
     ):
-        app.include_router(resource.router)
+        app.include_router(router)
     app.webhooks.include_router(webhooks.announced)
-    problems.install(app)
+    problem_handlers.install(app)
     app.add_middleware(Hardening, max_body_bytes=max_body_bytes)
     app.add_middleware(Metrics)
     app.add_middleware(CorrelationIdMiddleware, header_name="X-Request-ID")

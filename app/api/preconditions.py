@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request, Response
 
-from app.api.response_headers import header as announced
+from app.api.openapi.response_headers import header as announced
 from app.errors import FieldError, InvalidHeader
 
 _TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"', re.ASCII)

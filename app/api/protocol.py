@@ -11,7 +11,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from app.api.problem_documents import MEDIA_TYPE
+from app.api.problem_mapping import MEDIA_TYPE
 
 HEAD_BYTES = 64 * 1024
 

@@ -7,7 +7,7 @@ import sys
 import typer
 from pydantic import ValidationError
 
-from app.cli import document, processes, tokens
+from app.cli import openapi, processes, tokens
 from app.cli.options import describe
 from app.errors import BrokerError
 from app.store.embedded import EmbeddedPostgresError
@@ -27,7 +27,7 @@ cli = typer.Typer(
 cli.command()(processes.serve)
 cli.command()(processes.worker)
 cli.command()(processes.migrate)
-cli.command()(document.openapi)
+cli.command("openapi")(openapi.print_openapi)
 cli.add_typer(tokens.cli, name="token")
 
 

@@ -1,4 +1,4 @@
-"""Where everything is constructed: settings in, running processes out."""
+"""Constructs everything from the settings and runs it; the only package that reads settings."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from app.wiring.commands import (
     run_migrations,
     run_worker,
 )
-from app.wiring.parts import PROMPT, Wired, broker_version, wire
-from app.wiring.running import listening, running
-from app.wiring.serving import server_config
+from app.wiring.lifecycle import running_with_worker, running_without_worker
+from app.wiring.parts import BrokerParts, broker_version, build_parts
+from app.wiring.retry_policies import PROMPT
+from app.wiring.server import server_config
 
 __all__ = [
     "PROMPT",
-    "Wired",
+    "BrokerParts",
     "broker_version",
+    "build_parts",
     "create_token",
     "list_tokens",
-    "listening",
     "revoke_token",
     "run_api",
     "run_api_and_worker",
     "run_migrations",
     "run_worker",
-    "running",
+    "running_with_worker",
+    "running_without_worker",
     "server_config",
-    "wire",
 ]

@@ -10,66 +10,66 @@ from app.logs import configure_logging
 from app.settings import Settings
 from app.store.migrate import upgrade
 from app.store.tokens import Token
-from app.wiring.limits import raise_file_limit
-from app.wiring.parts import wire
-from app.wiring.running import asking, attending, build_runner, database_of, tokens_of
-from app.wiring.serving import Announce, keep_what_is_loaded, serve
+from app.wiring.file_limits import raise_file_limit
+from app.wiring.lifecycle import background_tasks, build_runner, connected_client, database_url, token_service
+from app.wiring.parts import build_parts
+from app.wiring.server import Announce, keep_what_is_loaded, serve
 
 
 async def run_api_and_worker(settings: Settings, *, announce: Announce) -> None:
     """API and worker in one process; without a database of the operator's, on an embedded one."""
     configure_logging(settings.log_level, settings.log_format)
     raise_file_limit()
-    with database_of(settings) as url:
+    with database_url(settings) as url:
         await upgrade(url)
-        await serve(settings, wire(settings, url), announce, with_worker=True)
+        await serve(settings, build_parts(settings, url), announce, with_worker=True)
 
 
 async def run_api(settings: Settings, *, announce: Announce) -> None:
     """The API alone; workers run elsewhere."""
     configure_logging(settings.log_level, settings.log_format)
     raise_file_limit()
-    with database_of(settings) as url:
-        await serve(settings, wire(settings, url), announce, with_worker=False)
+    with database_url(settings) as url:
+        await serve(settings, build_parts(settings, url), announce, with_worker=False)
 
 
 async def run_worker(settings: Settings) -> None:
     """Operations alone, until told to stop."""
     configure_logging(settings.log_level, settings.log_format)
     raise_file_limit()
-    with database_of(settings) as url:
-        wired = wire(settings, url)
-        runner = build_runner(settings, wired)
+    with database_url(settings) as url:
+        parts = build_parts(settings, url)
+        runner = build_runner(settings, parts)
         loop = asyncio.get_running_loop()
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(each, runner.stop)
         keep_what_is_loaded()
         try:
-            async with attending(wired), asking(wired):
+            async with background_tasks(parts), connected_client(parts):
                 await runner.run()
         finally:
-            await wired.database.dispose()
+            await parts.database.dispose()
 
 
 async def run_migrations(settings: Settings) -> None:
     """Bring the database to this version's tables."""
-    with database_of(settings) as url:
+    with database_url(settings) as url:
         await upgrade(url)
 
 
 async def create_token(settings: Settings, project: str, name: str, admin: bool) -> str:
     """The text of a new token; its project is made if there is none of that name."""
-    async with tokens_of(settings) as tokens:
+    async with token_service(settings) as tokens:
         await tokens.ensure_project(project)
         _, text = await tokens.create(project, name, admin=admin)
         return text
 
 
 async def list_tokens(settings: Settings) -> list[Token]:
-    async with tokens_of(settings) as tokens:
+    async with token_service(settings) as tokens:
         return await tokens.live()
 
 
 async def revoke_token(settings: Settings, token_id: UUID) -> None:
-    async with tokens_of(settings) as tokens:
+    async with token_service(settings) as tokens:
         await tokens.revoke(token_id)

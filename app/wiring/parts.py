@@ -1,17 +1,17 @@
-"""Where everything is constructed: settings in, the parts of a process out."""
+"""Constructs the parts of a process from the settings."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
-from app.api.context import Services
+from app.api.dependencies import BrokerServices
 from app.operations.retries import RetryPolicy
 from app.operations.states import Kind
-from app.registry.client import AccessPolicy, Limits, RegistryClient
+from app.registry.client import Limits, RegistryClient
 from app.runner.housekeeper import Chore, in_batches
 from app.services.encryption import Seal
 from app.services.events.log import Events
@@ -38,32 +38,19 @@ from app.store import events, operations
 from app.store.budgets import forget_old_budgets
 from app.store.database import Database
 from app.store.notifications import Notifications
-from app.wiring.operators import read_keychain, read_trusts
-
-# A push outlasts the restart of a registry, or of what is before it: a minute and more.
-PATIENT = RetryPolicy(max_attempts=10, base=1.0)
-
-# For calls that someone waits for: rather an answer soon than success late, and no pause that is longer than
-# callers wait by default.
-PROMPT = RetryPolicy(max_attempts=3, base=0.25, cap=2.0, longest_park=10.0)
-
-# A receiver that is away is tried for days, until the deadline of its delivery: soon at first, then rarely.
-DELIVERY = RetryPolicy(
-    max_attempts=1_000, base=5.0, cap=6 * 3600.0, shortest_wait=1.0, longest_wait=6 * 3600.0
-)
-
-# So long a request waits for a registry that asked for a pause; beyond it the operation is parked.
-PATIENCE_SECONDS = 5.0
+from app.wiring import retry_policies
+from app.wiring.registry_client import build_registry_client
+from app.wiring.tls_and_credentials import read_keychain
 
 
 @dataclass(frozen=True, slots=True)
-class Wired:
+class BrokerParts:
     """The parts of one process."""
 
     database: Database
     notifications: Notifications
     client: RegistryClient
-    services: Services
+    services: BrokerServices
     handlers: Mapping[Kind, Handler]
     registries: Registries
     deadlines: Deadlines
@@ -78,67 +65,118 @@ def broker_version() -> str:
         return "0.0.0"
 
 
-def wire(
+def build_parts(
     settings: Settings,
     url: str,
     *,
-    push: RetryPolicy = PATIENT,
-    prompt: RetryPolicy = PROMPT,
-    delivery: RetryPolicy = DELIVERY,
+    push: RetryPolicy = retry_policies.PUSH,
+    prompt: RetryPolicy = retry_policies.PROMPT,
+    delivery: RetryPolicy = retry_policies.DELIVERY,
     limits: Limits | None = None,
-) -> Wired:
-    """Construct everything once; nothing is connected yet.
+) -> BrokerParts:
+    """Construct every part once; nothing connects yet.
 
-    `push` is how patient pushes are, `prompt` the operations that callers wait for, and `delivery` those that
-    bring events; `limits` are those of the registry client that are not settings.
+    The policies are for pushes, for the operations that callers wait for, and for deliveries of events.
+    `limits` are the registry client's limits that are not settings.
     """
+    base = _build_base(settings, url, limits or Limits())
+    performers = _build_performers(base)
+    handlers = {
+        **_prompt_handlers(performers, prompt),
+        Kind.PUSH_LIST: Handler(performers.pushes.perform, performers.pushes.ended, policy=push),
+        Kind.DELIVER: Handler(performers.deliveries.perform, performers.deliveries.ended, policy=delivery),
+    }
+    return BrokerParts(
+        base.database,
+        base.notifications,
+        base.client,
+        _build_services(base, performers, handlers),
+        handlers,
+        Registries(base.database, base.notifications, base.client.budgets),
+        Deadlines(base.database, performers.saving),
+        performers.saving,
+        _chores(settings, performers.saving, performers.deliveries),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """The parts that the services are built on."""
+
+    database: Database
+    notifications: Notifications
+    client: RegistryClient
+    secrets: Secrets
+    credentials: Credentials
+    intake: Intake
+    events: Events
+
+
+@dataclass(frozen=True, slots=True)
+class _Performers:
+    """The services that perform operations."""
+
+    pushes: Pushes
+    saving: Saving
+    composer: Composer
+    planning: Planning
+    inspections: Inspections
+    deliveries: Deliveries
+
+
+def _build_base(settings: Settings, url: str, limits: Limits) -> _Base:
     database = Database(url, pool_size=settings.pool_size)
     notifications = Notifications(url)
-    client = _client(settings, limits or Limits())
     seal = Seal(secret_key_of(settings))
-    secrets = Secrets(seal)
     credentials = Credentials(read_keychain(settings), seal)
-    intake = Intake(credentials)
-    log = Events(database, notifications)
-    pushes = Pushes(database, client, credentials, intake, log)
-    saving = Saving(pushes, log)
-    planning = Planning(database, client, credentials, intake)
-    inspections = Inspections(database, client, credentials, intake)
-    composer = Composer(database, client, credentials, saving)
-    deliveries = Deliveries(database, client, secrets)
-    handlers = {
-        **_asked(composer, planning, inspections, policy=prompt),
-        Kind.PUSH_LIST: Handler(pushes.perform, pushes.ended, policy=push),
-        Kind.DELIVER: Handler(deliveries.perform, deliveries.ended, policy=delivery),
-    }
-    services = Services(
-        lists=Lists(database, notifications, intake, saving, client.policy),
-        pushes=pushes,
-        planning=planning,
-        inspections=inspections,
-        operations=Operations(database, notifications, handlers),
-        events=log,
-        webhooks=Webhooks(database, client, secrets),
-        deliveries=deliveries,
-        tokens=Tokens(database),
-        readiness=Readiness(database),
+    return _Base(
+        database,
+        notifications,
+        client=build_registry_client(settings, limits),
+        secrets=Secrets(seal),
+        credentials=credentials,
+        intake=Intake(credentials),
+        events=Events(database, notifications),
+    )
+
+
+def _build_performers(base: _Base) -> _Performers:
+    pushes = Pushes(base.database, base.client, base.credentials, base.intake, base.events)
+    saving = Saving(pushes, base.events)
+    return _Performers(
+        pushes,
+        saving,
+        composer=Composer(base.database, base.client, base.credentials, saving),
+        planning=Planning(base.database, base.client, base.credentials, base.intake),
+        inspections=Inspections(base.database, base.client, base.credentials, base.intake),
+        deliveries=Deliveries(base.database, base.client, base.secrets),
+    )
+
+
+def _build_services(base: _Base, performers: _Performers, handlers: Mapping[Kind, Handler]) -> BrokerServices:
+    return BrokerServices(
+        lists=Lists(base.database, base.notifications, base.intake, performers.saving, base.client.policy),
+        pushes=performers.pushes,
+        planning=performers.planning,
+        inspections=performers.inspections,
+        operations=Operations(base.database, base.notifications, handlers),
+        events=base.events,
+        webhooks=Webhooks(base.database, base.client, base.secrets),
+        deliveries=performers.deliveries,
+        tokens=Tokens(base.database),
+        readiness=Readiness(base.database),
         version=broker_version(),
     )
-    registries = Registries(database, notifications, client.budgets)
-    deadlines = Deadlines(database, saving)
-    chores = _chores(settings, saving, deliveries)
-    return Wired(database, notifications, client, services, handlers, registries, deadlines, saving, chores)
 
 
-def _asked(
-    composer: Composer, planning: Planning, inspections: Inspections, *, policy: RetryPolicy
-) -> dict[Kind, Handler]:
-    """What callers wait for."""
+def _prompt_handlers(performers: _Performers, policy: RetryPolicy) -> dict[Kind, Handler]:
+    """The handlers of the operations that callers wait for."""
+    composer, inspections = performers.composer, performers.inspections
     return {
         Kind.CREATE_LIST: Handler(composer.perform_create, policy=policy),
         Kind.ADD_ENTRIES: Handler(composer.perform_add, policy=policy),
         Kind.REFRESH_LIST: Handler(composer.perform_refresh, policy=policy),
-        Kind.PLAN_PUSH: Handler(planning.perform, policy=policy),
+        Kind.PLAN_PUSH: Handler(performers.planning.perform, policy=policy),
         Kind.INSPECT_IMAGE: Handler(inspections.perform, policy=policy),
         Kind.INSPECT_IMAGES: Handler(inspections.perform_many, policy=policy),
     }
@@ -156,27 +194,3 @@ def _chores(settings: Settings, saving: Saving, deliveries: Deliveries) -> Seque
             operations.FORGOTTEN_AT_ONCE,
         ),
     ]
-
-
-def _client(settings: Settings, limits: Limits) -> RegistryClient:
-    return RegistryClient(
-        AccessPolicy.parse(
-            allowed_networks=settings.allowed_networks,
-            insecure_registries=settings.insecure_registries,
-            registries=settings.registries,
-            receivers=settings.receivers,
-            ports=settings.registry_ports,
-            allow_loopback=settings.loopback_allowed,
-            token_origins=settings.token_origins,
-            redirect_hosts=settings.redirect_hosts,
-        ),
-        limits=replace(
-            limits,
-            concurrency=settings.registry_concurrency,
-            connect_seconds=settings.registry_connect_seconds,
-            call_seconds=settings.registry_call_seconds,
-            patience_seconds=PATIENCE_SECONDS,
-            hook_seconds=settings.webhook_seconds,
-        ),
-        trusts=read_trusts(settings),
-    )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from app.api.problem_documents import status_of
+from app.api.problem_mapping import status_of
 from app.errors import TYPE_PREFIX, by_code
 from tests.support.contract import PROBLEM, document, operations, resolve, validator
 

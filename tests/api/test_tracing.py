@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.api.tracing import TraceContext, parse_traceparent
+from app.api.middleware.tracing import TraceContext, parse_traceparent
 from app.logs import current_trace
 from tests.support.broker import Broker
 from tests.support.registry import RegistryDouble

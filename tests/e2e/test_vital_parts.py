@@ -11,8 +11,8 @@ import pytest
 
 from app.services.shared_budgets import Registries
 from app.settings import Settings
-from app.wiring import wire
-from app.wiring.serving import serve
+from app.wiring import build_parts
+from app.wiring.server import serve
 from tests.support.broker import KEY
 from tests.support.queueing import PATIENCE_SECONDS
 
@@ -32,8 +32,8 @@ async def test_a_part_that_fails_ends_the_server_with_its_failure(database_url: 
     settings = Settings.model_validate(
         {"database_url": database_url, "secret_key": KEY, "port": 0, "stop_seconds": 1.0}
     )
-    wired = replace(wire(settings, database_url), registries=cast("Registries", Part(fail)))
+    parts = replace(build_parts(settings, database_url), registries=cast("Registries", Part(fail)))
     with pytest.raises(BaseExceptionGroup) as ended:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            await serve(settings, wired, lambda _: listens.set(), with_worker=True)
+            await serve(settings, parts, lambda _: listens.set(), with_worker=True)
     assert ended.group_contains(ZeroDivisionError)

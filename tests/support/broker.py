@@ -19,7 +19,7 @@ from app.api.app import create_app
 from app.operations.retries import RetryPolicy
 from app.registry.client import Limits
 from app.settings import Settings
-from app.wiring import Wired, listening, running, server_config, wire
+from app.wiring import BrokerParts, build_parts, running_with_worker, running_without_worker, server_config
 from tests.support.contract import check_response
 
 Json = dict[str, Any]
@@ -85,7 +85,7 @@ class Broker:
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
-            wired = wire(
+            parts = build_parts(
                 self.settings,
                 self._database_url(),
                 push=self._policy,
@@ -93,9 +93,9 @@ class Broker:
                 delivery=self._delivery,
                 limits=self._limits,
             )
-            stack.push_async_callback(wired.database.dispose)
-            await wired.services.tokens.bootstrap(self.token)
-            self.base_url = await stack.enter_async_context(self._serving(wired))
+            stack.push_async_callback(parts.database.dispose)
+            await parts.services.tokens.bootstrap(self.token)
+            self.base_url = await stack.enter_async_context(self._serving(parts))
             self._client = await stack.enter_async_context(self.client_with(self.token))
             self._cleanup = stack.pop_all()
         return self
@@ -155,10 +155,14 @@ class Broker:
         return self.settings.database_url.get_secret_value()
 
     @contextlib.asynccontextmanager
-    async def _serving(self, wired: Wired) -> AsyncIterator[str]:
-        services = running(self.settings, wired, self._policy) if self._worker else listening(wired)
+    async def _serving(self, parts: BrokerParts) -> AsyncIterator[str]:
+        services = (
+            running_with_worker(self.settings, parts, self._policy)
+            if self._worker
+            else running_without_worker(parts)
+        )
         app = create_app(
-            lambda: services, version=wired.services.version, max_body_bytes=self.settings.max_body_bytes
+            lambda: services, version=parts.services.version, max_body_bytes=self.settings.max_body_bytes
         )
         listener = socket.create_server(("127.0.0.1", 0))
         # A socket that asyncio has not made itself has Nagle's delay, which costs each call 40 ms.

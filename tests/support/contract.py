@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 from openapi_schema_validator import OAS31Validator
 
-from app.main import openapi_document
+from app.cli.openapi import openapi_document
 
 Json = dict[str, Any]
 PROBLEM = "application/problem+json"

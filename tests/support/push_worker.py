@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from app.operations.retries import RetryPolicy
 from app.settings import Settings
-from app.wiring import running, wire
+from app.wiring import build_parts, running_with_worker
 from tests.support.clients import QUICK
 from tests.support.workers import end_with_parent
 
@@ -22,8 +22,8 @@ async def main() -> None:
     settings = Settings()
     assert settings.database_url is not None
     url = settings.database_url.get_secret_value()
-    wired = wire(settings, url, push=POLICY, prompt=POLICY, delivery=POLICY, limits=QUICK)
-    async with running(settings, wired, POLICY, lease=LEASE):
+    parts = build_parts(settings, url, push=POLICY, prompt=POLICY, delivery=POLICY, limits=QUICK)
+    async with running_with_worker(settings, parts, POLICY, lease=LEASE):
         await end_with_parent(os.getppid())
 
 

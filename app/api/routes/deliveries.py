@@ -11,9 +11,10 @@ from fastapi import Body, Request, Response
 from fastapi.responses import JSONResponse
 
 from app import errors
-from app.api import examples
 from app.api.admission import Router
-from app.api.context import CallerDep, ServicesDep
+from app.api.dependencies import CallerDep, ServicesDep
+from app.api.openapi import examples
+from app.api.openapi.problem_responses import BODY_ERRORS, problem_responses
 from app.api.pagination import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
@@ -22,7 +23,6 @@ from app.api.pagination import (
     page_response,
     parse_cursor,
 )
-from app.api.problems import BODY, problems
 from app.api.schemas.webhooks import (
     ReplayDeliveries,
     Replayed,
@@ -42,7 +42,7 @@ _EVENT_ID = re.compile(r"[0-9]{1,18}", re.ASCII)
     "/deliveries",
     operation_id="list_webhook_deliveries",
     response_model=WebhookDeliveryPage,
-    responses=problems(errors.InvalidCursor, errors.WebhookNotFound),
+    responses=problem_responses(errors.InvalidCursor, errors.WebhookNotFound),
 )
 async def list_webhook_deliveries(
     request: Request,
@@ -64,7 +64,7 @@ async def list_webhook_deliveries(
     "/deliveries/{delivery_id}",
     operation_id="get_webhook_delivery",
     response_model=WebhookDelivery,
-    responses=problems(errors.WebhookNotFound, errors.DeliveryNotFound),
+    responses=problem_responses(errors.WebhookNotFound, errors.DeliveryNotFound),
 )
 async def get_webhook_delivery(
     webhook_id: UUID, delivery_id: UUID, caller: CallerDep, services: ServicesDep
@@ -79,7 +79,7 @@ async def get_webhook_delivery(
     operation_id="replay_webhook_delivery",
     status_code=202,
     response_model=WebhookDelivery,
-    responses=problems(
+    responses=problem_responses(
         errors.WebhookNotFound, errors.DeliveryNotFound, errors.WebhookDisabled, errors.DeliveryPending
     ),
 )
@@ -96,7 +96,7 @@ async def replay_webhook_delivery(
     operation_id="replay_webhook_deliveries",
     status_code=202,
     response_model=Replayed,
-    responses=problems(*BODY, errors.WebhookNotFound, errors.WebhookDisabled),
+    responses=problem_responses(*BODY_ERRORS, errors.WebhookNotFound, errors.WebhookDisabled),
 )
 async def replay_webhook_deliveries(
     webhook_id: UUID,

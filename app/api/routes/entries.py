@@ -8,12 +8,13 @@ from uuid import UUID
 from fastapi import Body, Response
 
 from app import errors
-from app.api import examples
 from app.api.admission import Router
-from app.api.answers import answer, answers, json_answer
-from app.api.context import CallDep, CallerDep, ChangeDep, ServicesDep
+from app.api.dependencies import CallDep, CallerDep, ChangeDep, ServicesDep
+from app.api.openapi import examples
+from app.api.openapi.documented_responses import documented_responses
+from app.api.openapi.problem_responses import BODY_ERRORS, REGISTRY_ERRORS, SOURCE_ERRORS, problem_responses
+from app.api.operation_responses import json_result, respond_when_done
 from app.api.preconditions import IfMatchDep, etag
-from app.api.problems import BODY, REGISTRY, SOURCES, problems
 from app.api.routes.lists import WaitDep, list_response
 from app.api.schemas.common import platform_input
 from app.api.schemas.lists import (
@@ -37,13 +38,13 @@ ENTRY = (errors.ListNotFound, errors.EntryNotFound)
 @router.post(
     "",
     operation_id="add_entries",
-    responses=answers(
+    responses=documented_responses(
         200,
         DraftList,
         "The list.",
-        *BODY,
-        *SOURCES,
-        *REGISTRY,
+        *BODY_ERRORS,
+        *SOURCE_ERRORS,
+        *REGISTRY_ERRORS,
         errors.ListNotFound,
         errors.RevisionChanged,
         errors.DuplicatePlatform,
@@ -61,15 +62,15 @@ async def add_entries(
     """Add sources to a list, all or none; a reference that is in it already is resolved again."""
     sources = source_documents(body.sources)
     operation = await services.lists.add(call, list_id, sources, insecure=body.insecure, revisions=revisions)
-    render = json_answer(200, lambda result: {"ETag": etag(result["revision"])}, list_answer)
-    return await answer(services.operations, operation, wait, render)
+    render = json_result(200, lambda result: {"ETag": etag(result["revision"])}, list_answer)
+    return await respond_when_done(services.operations, operation, wait, render)
 
 
 @router.get(
     "/{entry_id}",
     operation_id="get_entry",
     response_model=EntryInspection,
-    responses=problems(*ENTRY),
+    responses=problem_responses(*ENTRY),
 )
 async def get_entry(list_id: UUID, entry_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
     """One entry with its exact manifest, plain and as `docker manifest inspect -v LIST MANIFEST` has it."""
@@ -81,8 +82,8 @@ async def get_entry(list_id: UUID, entry_id: UUID, caller: CallerDep, services: 
     "/{entry_id}",
     operation_id="annotate_entry",
     response_model=DraftList,
-    responses=problems(
-        *BODY,
+    responses=problem_responses(
+        *BODY_ERRORS,
         *ENTRY,
         errors.InvalidPlatform,
         errors.UnsupportedPlatform,
@@ -108,7 +109,7 @@ async def annotate_entry(
     "/{entry_id}",
     operation_id="remove_entry",
     response_model=DraftList,
-    responses=problems(*ENTRY, errors.RevisionChanged),
+    responses=problem_responses(*ENTRY, errors.RevisionChanged),
 )
 async def remove_entry(
     list_id: UUID, entry_id: UUID, change: ChangeDep, revisions: IfMatchDep, services: ServicesDep

@@ -13,7 +13,8 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from app import errors
 from app.api.admission import Router
-from app.api.context import CallerDep, Services, ServicesDep
+from app.api.dependencies import BrokerServices, CallerDep, ServicesDep
+from app.api.openapi.problem_responses import problem_responses
 from app.api.pagination import (
     DEFAULT_LIMIT,
     CursorQuery,
@@ -21,7 +22,6 @@ from app.api.pagination import (
     numbered_page_response,
     parse_number_cursor,
 )
-from app.api.problems import problems
 from app.api.schemas.common import Text
 from app.api.schemas.events import ProjectEventPage, event_document
 from app.api.streams import EVENT_STREAM, LARGEST_EVENT_ID, LastEventIdHeader, Stream, parse_last_event_id
@@ -55,7 +55,7 @@ WantedDep = Annotated[EventFilter, Depends(_wanted)]
             ),
             "content": EVENT_STREAM,
         },
-        **problems(errors.TooManyStreams),
+        **problem_responses(errors.TooManyStreams),
     },
 )
 async def stream_events(
@@ -87,7 +87,7 @@ async def stream_events(
     "/history",
     operation_id="list_events",
     response_model=ProjectEventPage,
-    responses=problems(errors.InvalidCursor),
+    responses=problem_responses(errors.InvalidCursor),
 )
 async def list_events(
     request: Request,
@@ -105,7 +105,7 @@ async def list_events(
 
 
 async def _events(
-    services: Services, caller: Caller, start: int, wanted: EventFilter
+    services: BrokerServices, caller: Caller, start: int, wanted: EventFilter
 ) -> AsyncIterator[ServerSentEvent]:
     # An id alone is remembered by its reader and dispatched to nobody: who is cut off before the first event
     # comes back to where the stream began, and not to a later "now".

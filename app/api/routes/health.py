@@ -7,8 +7,8 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app import errors
-from app.api.context import ServicesDep
-from app.api.problems import problems
+from app.api.dependencies import ServicesDep
+from app.api.openapi.problem_responses import problem_responses
 from app.api.schemas.health import Health, Version
 
 router = APIRouter(tags=["health"])
@@ -24,7 +24,7 @@ async def get_health() -> Response:
     "/readyz",
     operation_id="get_readiness",
     response_model=Health,
-    responses={503: problems(errors.Unavailable)[503]},
+    responses={503: problem_responses(errors.Unavailable)[503]},
 )
 async def get_readiness(services: ServicesDep) -> Response:
     """The database answers too, and has the tables that this version expects."""

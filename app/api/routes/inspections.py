@@ -9,12 +9,13 @@ from fastapi import Body, Depends, Query, Response
 from fastapi.responses import JSONResponse
 
 from app import errors
-from app.api import examples
 from app.api.admission import Router
-from app.api.answers import answer, answers, json_answer
-from app.api.context import CallDep, ChangeDep, ServicesDep
+from app.api.dependencies import CallDep, ChangeDep, ServicesDep
+from app.api.openapi import examples
+from app.api.openapi.documented_responses import documented_responses
+from app.api.openapi.problem_responses import BODY_ERRORS, REGISTRY_ERRORS
+from app.api.operation_responses import json_result, respond_when_done
 from app.api.preferences import DEFAULT_SECONDS, Wait, waits
-from app.api.problems import BODY, REGISTRY
 from app.api.references import parse_at
 from app.api.schemas.common import Text
 from app.api.schemas.inspections import (
@@ -44,12 +45,12 @@ SOURCE = (
 @router.get(
     "/inspect",
     operation_id="inspect_image",
-    responses=answers(
+    responses=documented_responses(
         200,
         Inspected,
         "What was found.",
         *SOURCE,
-        *REGISTRY,
+        *REGISTRY_ERRORS,
         errors.ListNotFound,
         errors.IdempotencyMismatch,
         example=examples.INSPECTION,
@@ -84,13 +85,17 @@ async def inspect_image(
             raise no_such_list(parsed)
     wanted = InspectRequest(str(parsed), verbose=verbose, insecure=insecure)
     operation = await services.inspections.request(call, wanted)
-    return await answer(services.operations, operation, wait, lambda result: _render(result, raw=raw))
+    return await respond_when_done(
+        services.operations, operation, wait, lambda result: _render(result, raw=raw)
+    )
 
 
 @router.post(
     "/inspections",
     operation_id="inspect_images",
-    responses=answers(200, InspectionOutcomes, "Each outcome, in the order asked.", *BODY, *REGISTRY),
+    responses=documented_responses(
+        200, InspectionOutcomes, "Each outcome, in the order asked.", *BODY_ERRORS, *REGISTRY_ERRORS
+    ),
 )
 async def inspect_images(
     body: Annotated[InspectImages, Body(openapi_examples=examples.INSPECT_IMAGES)],
@@ -101,8 +106,8 @@ async def inspect_images(
     """Inspect many references at their registries, side by side; each gets its own result or problem."""
     wanted = [_request(body, each, position) for position, each in enumerate(body.references)]
     operation = await services.inspections.request_many(call, wanted)
-    render = json_answer(200)
-    return await answer(
+    render = json_result(200)
+    return await respond_when_done(
         services.operations, operation, wait, lambda result: render(inspections_document(result))
     )
 

@@ -12,18 +12,19 @@ from fastapi import Body, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from app import errors
-from app.api import examples
 from app.api.admission import Router
-from app.api.answers import MANIFEST, answer, answers, json_answer
-from app.api.context import CallDep, CallerDep, ChangeDep, ServicesDep
+from app.api.dependencies import CallDep, CallerDep, ChangeDep, ServicesDep
 from app.api.filters import LabelQuery, SinceQuery, UntilQuery, parse_labels
+from app.api.openapi import examples
+from app.api.openapi.documented_responses import RAW_MANIFEST, documented_responses
+from app.api.openapi.problem_responses import BODY_ERRORS, REGISTRY_ERRORS, SOURCE_ERRORS, problem_responses
+from app.api.openapi.response_headers import header
+from app.api.operation_responses import json_result, respond_when_done
 from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
 from app.api.preconditions import NOT_MODIFIED, IfMatchDep, IfNoneMatchDep, etag, unless_known
 from app.api.preferences import DEFAULT_SECONDS, PUSH_SECONDS, Wait, waits
-from app.api.problem_documents import document_of
-from app.api.problems import BODY, REGISTRY, SOURCES, problems
+from app.api.problem_mapping import document_of
 from app.api.references import canonical_query, parse_at
-from app.api.response_headers import header
 from app.api.schemas.common import Text
 from app.api.schemas.lists import (
     CreateList,
@@ -73,13 +74,13 @@ CHANGES = (errors.ListNotFound, errors.RevisionChanged)
     "",
     operation_id="create_list",
     status_code=201,
-    responses=answers(
+    responses=documented_responses(
         201,
         DraftList,
         "The list.",
-        *BODY,
-        *SOURCES,
-        *REGISTRY,
+        *BODY_ERRORS,
+        *SOURCE_ERRORS,
+        *REGISTRY_ERRORS,
         errors.ListExists,
         errors.DuplicatePlatform,
         errors.MixedRevisions,
@@ -98,14 +99,16 @@ async def create_list(
     parse_at(body.reference, "/reference")
     request = body.request(_changes(body))
     operation = await services.lists.create(call, request)
-    return await answer(services.operations, operation, wait, json_answer(201, _location, list_answer))
+    return await respond_when_done(
+        services.operations, operation, wait, json_result(201, _location, list_answer)
+    )
 
 
 @router.get(
     "",
     operation_id="list_lists",
     response_model=DraftListPage,
-    responses=problems(errors.InvalidCursor, errors.InvalidReference),
+    responses=problem_responses(errors.InvalidCursor, errors.InvalidReference),
 )
 async def list_lists(
     request: Request,
@@ -145,7 +148,7 @@ async def list_lists(
     responses={
         202: {"model": DraftList, "description": "Not yet what it was waited for; ask again."},
         **NOT_MODIFIED,
-        **problems(*GOALS, *REGISTRY),
+        **problem_responses(*GOALS, *REGISTRY_ERRORS),
     },
 )
 async def get_list(
@@ -179,7 +182,7 @@ async def get_list(
     "/{list_id}",
     operation_id="update_list",
     response_model=DraftList,
-    responses=problems(*BODY, *OPTIONS, *CHANGES, errors.RegistryForbidden),
+    responses=problem_responses(*BODY_ERRORS, *OPTIONS, *CHANGES, errors.RegistryForbidden),
 )
 async def update_list(
     list_id: UUID,
@@ -197,7 +200,7 @@ async def update_list(
     "/{list_id}",
     operation_id="delete_list",
     status_code=204,
-    responses=problems(*CHANGES),
+    responses=problem_responses(*CHANGES),
     response_class=Response,
 )
 async def delete_list(
@@ -208,7 +211,12 @@ async def delete_list(
     return Response(status_code=204)
 
 
-@router.post("/delete", operation_id="delete_lists", response_model=Deletions, responses=problems(*BODY))
+@router.post(
+    "/delete",
+    operation_id="delete_lists",
+    response_model=Deletions,
+    responses=problem_responses(*BODY_ERRORS),
+)
 async def delete_lists(
     body: Annotated[DeleteLists, Body(openapi_examples=examples.DELETE_LISTS)],
     caller: CallerDep,
@@ -229,13 +237,13 @@ async def delete_lists(
         200: {
             "description": "The index's exact bytes.",
             "content": {
-                media_types.OCI_INDEX: MANIFEST,
-                media_types.DOCKER_LIST: MANIFEST,
+                media_types.OCI_INDEX: RAW_MANIFEST,
+                media_types.DOCKER_LIST: RAW_MANIFEST,
             },
             "headers": {"Docker-Content-Digest": {"schema": {"type": "string"}}, **header("ETag")},
         },
         **NOT_MODIFIED,
-        **problems(errors.ListNotFound, errors.ListNotPushable),
+        **problem_responses(errors.ListNotFound, errors.ListNotPushable),
     },
 )
 async def get_index(
@@ -257,13 +265,13 @@ async def get_index(
 @router.post(
     "/{list_id}/refresh",
     operation_id="refresh_list",
-    responses=answers(
+    responses=documented_responses(
         200,
         RefreshedList,
         "The list, and old and new digest of each entry that was resolved again.",
-        *BODY,
-        *SOURCES,
-        *REGISTRY,
+        *BODY_ERRORS,
+        *SOURCE_ERRORS,
+        *REGISTRY_ERRORS,
         *CHANGES,
         errors.DuplicatePlatform,
         errors.MixedRevisions,
@@ -280,8 +288,8 @@ async def refresh_list(
     """Resolve every source that was named by a tag again; what was annotated stays."""
     insecure = body is not None and body.insecure
     operation = await services.lists.refresh(call, list_id, insecure=insecure, revisions=revisions)
-    render = json_answer(200, lambda result: {"ETag": etag(result["revision"])}, list_answer)
-    return await answer(services.operations, operation, wait, render)
+    render = json_result(200, lambda result: {"ETag": etag(result["revision"])}, list_answer)
+    return await respond_when_done(services.operations, operation, wait, render)
 
 
 def list_response(draft: Draft, status: int = 200, more: Mapping[str, str] | None = None) -> JSONResponse:

@@ -15,11 +15,11 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from app import errors
 from app.api.admission import Router
-from app.api.context import CallerDep, Services, ServicesDep
+from app.api.dependencies import BrokerServices, CallerDep, ServicesDep
+from app.api.openapi.problem_responses import problem_responses
 from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
 from app.api.preferences import Wait, waits
-from app.api.problem_documents import problem_of
-from app.api.problems import problems
+from app.api.problem_mapping import problem_of
 from app.api.schemas.operations import Operation, OperationPage, operation_document
 from app.api.streams import EVENT_STREAM, LastEventIdHeader, Stream, parse_last_event_id
 from app.operations.states import Kind, State
@@ -30,7 +30,10 @@ router = Router(prefix="/v1/operations", tags=["operations"])
 
 
 @router.get(
-    "", operation_id="list_operations", response_model=OperationPage, responses=problems(errors.InvalidCursor)
+    "",
+    operation_id="list_operations",
+    response_model=OperationPage,
+    responses=problem_responses(errors.InvalidCursor),
 )
 async def list_operations(
     request: Request,
@@ -60,7 +63,7 @@ async def list_operations(
     "/{operation_id}",
     operation_id="get_operation",
     response_model=Operation,
-    responses=problems(errors.OperationNotFound),
+    responses=problem_responses(errors.OperationNotFound),
 )
 async def get_operation(
     operation_id: UUID,
@@ -92,7 +95,7 @@ async def get_operation(
             "content": EVENT_STREAM,
         },
         204: {"description": "It has ended, and `Last-Event-ID` is its last event."},
-        **problems(errors.OperationNotFound),
+        **problem_responses(errors.OperationNotFound),
     },
 )
 async def stream_operation(
@@ -115,7 +118,7 @@ async def stream_operation(
     "/{operation_id}/cancel",
     operation_id="cancel_operation",
     response_model=Operation,
-    responses=problems(errors.OperationNotFound, errors.OperationEnded),
+    responses=problem_responses(errors.OperationNotFound, errors.OperationEnded),
 )
 async def cancel_operation(operation_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
     """Ask it to stop: what is queued is cancelled at once, what runs as soon as its worker hears of it."""
@@ -123,13 +126,13 @@ async def cancel_operation(operation_id: UUID, caller: CallerDep, services: Serv
     return JSONResponse(operation_document(operation))
 
 
-async def _has_told_all(services: Services, ended: StoredOperation, after: int) -> bool:
+async def _has_told_all(services: BrokerServices, ended: StoredOperation, after: int) -> bool:
     async with aclosing(services.operations.stream(ended.project_id, ended.id, after)) as events:
         return await anext(events, None) is None
 
 
 async def _events(
-    services: Services, project_id: UUID, operation_id: UUID, after: int
+    services: BrokerServices, project_id: UUID, operation_id: UUID, after: int
 ) -> AsyncIterator[ServerSentEvent]:
     async with aclosing(services.operations.stream(project_id, operation_id, after)) as events:
         async for event in events:

@@ -1,4 +1,4 @@
-"""The history of pushes."""
+"""Pushes: plan and push a list (`docker manifest push`), read past pushes, restore one."""
 
 from __future__ import annotations
 
@@ -9,33 +9,106 @@ from fastapi import Body, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from app import errors
-from app.api import examples
 from app.api.admission import Router
-from app.api.answers import MANIFEST, answer, answers, json_answer
-from app.api.context import CallDep, CallerDep, ServicesDep
+from app.api.dependencies import CallDep, CallerDep, ServicesDep
 from app.api.filters import LabelQuery, SinceQuery, UntilQuery, parse_labels
+from app.api.openapi import examples
+from app.api.openapi.documented_responses import RAW_MANIFEST, documented_responses
+from app.api.openapi.problem_responses import BODY_ERRORS, REGISTRY_ERRORS, problem_responses
+from app.api.operation_responses import json_result, respond_when_done
 from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
-from app.api.preferences import PUSH_SECONDS, Wait, waits
-from app.api.problems import BODY, REGISTRY, problems
-from app.api.references import canonical_query
+from app.api.preconditions import IfMatchDep
+from app.api.preferences import DEFAULT_SECONDS, PUSH_SECONDS, Wait, waits
+from app.api.references import canonical_query, parse_at
 from app.api.schemas.common import Text
-from app.api.schemas.pushes import Push, PushPage, RestorePush, push_answer
-from app.lists.push_plan import Conditions
+from app.api.schemas.pushes import Push, PushList, PushPage, PushPlan, RestorePush, plan_answer, push_answer
+from app.errors import FieldError, InvalidInput
+from app.lists.push_plan import Conditions, Consent
 from app.lists.source import at
 from app.oci import media_types
 from app.oci.digest import parse_digest
+from app.services.pushes.requests import PushRequest
 from app.store.pushes import PushFilter, PushState
 
+list_router = Router(prefix="/v1/lists", tags=["lists"])
 router = Router(prefix="/v1/pushes", tags=["pushes"])
 
+WaitDep = Annotated[Wait, Depends(waits(DEFAULT_SECONDS))]
 PushWaitDep = Annotated[Wait, Depends(waits(PUSH_SECONDS))]
+
+
+@list_router.post(
+    "/{list_id}/plan",
+    operation_id="plan_push",
+    responses=documented_responses(
+        200,
+        PushPlan,
+        "What a push would do.",
+        *BODY_ERRORS,
+        *REGISTRY_ERRORS,
+        errors.InvalidDigest,
+        errors.ListNotFound,
+        errors.ListNotPushable,
+        errors.RevisionChanged,
+        errors.DigestMismatch,
+    ),
+)
+async def plan_push(
+    list_id: UUID,
+    call: CallDep,
+    wait: WaitDep,
+    revisions: IfMatchDep,
+    services: ServicesDep,
+    body: Annotated[PushList | None, Body(openapi_examples=examples.PLAN_PUSH)] = None,
+) -> Response:
+    """What a push with the same body would do now: nothing is put anywhere, registries are only asked."""
+    operation = await services.planning.request(
+        call, list_id, _wanted(body or PushList()), revisions=revisions
+    )
+    return await respond_when_done(services.operations, operation, wait, json_result(200, None, plan_answer))
+
+
+@list_router.post(
+    "/{list_id}/push",
+    operation_id="push_list",
+    responses=documented_responses(
+        200,
+        Push,
+        "The push.",
+        *BODY_ERRORS,
+        *REGISTRY_ERRORS,
+        errors.InvalidDigest,
+        errors.ListNotFound,
+        errors.ListNotPushable,
+        errors.RevisionChanged,
+        errors.Superseded,
+        errors.PlatformsLost,
+        errors.TagMoved,
+        errors.TagImmutable,
+        errors.RegistryRejected,
+        errors.PushNotVerified,
+        errors.DigestMismatch,
+    ),
+)
+async def push_list(
+    list_id: UUID,
+    call: CallDep,
+    wait: PushWaitDep,
+    revisions: IfMatchDep,
+    services: ServicesDep,
+    body: Annotated[PushList | None, Body(openapi_examples=examples.PUSH_LIST)] = None,
+) -> Response:
+    """Push the list: every manifest by digest, then the index under its tags, last; then read back."""
+    wanted = _wanted(body or PushList())
+    operation = await services.pushes.request(call, list_id, wanted, revisions=revisions)
+    return await respond_when_done(services.operations, operation, wait, json_result(200))
 
 
 @router.get(
     "",
     operation_id="list_pushes",
     response_model=PushPage,
-    responses=problems(errors.InvalidCursor, errors.InvalidReference),
+    responses=problem_responses(errors.InvalidCursor, errors.InvalidReference),
 )
 async def list_pushes(
     request: Request,
@@ -71,7 +144,10 @@ async def list_pushes(
 
 
 @router.get(
-    "/{push_id}", operation_id="get_push", response_model=Push, responses=problems(errors.PushNotFound)
+    "/{push_id}",
+    operation_id="get_push",
+    response_model=Push,
+    responses=problem_responses(errors.PushNotFound),
 )
 async def get_push(push_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
     """What went where, when, by whom, replacing what."""
@@ -85,10 +161,10 @@ async def get_push(push_id: UUID, caller: CallerDep, services: ServicesDep) -> R
     responses={
         200: {
             "description": "The index's exact bytes.",
-            "content": {media_types.OCI_INDEX: MANIFEST, media_types.DOCKER_LIST: MANIFEST},
+            "content": {media_types.OCI_INDEX: RAW_MANIFEST, media_types.DOCKER_LIST: RAW_MANIFEST},
             "headers": {"Docker-Content-Digest": {"schema": {"type": "string"}}},
         },
-        **problems(errors.PushNotFound),
+        **problem_responses(errors.PushNotFound),
     },
 )
 async def get_pushed_index(push_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
@@ -101,12 +177,12 @@ async def get_pushed_index(push_id: UUID, caller: CallerDep, services: ServicesD
 @router.post(
     "/{push_id}/restore",
     operation_id="restore_push",
-    responses=answers(
+    responses=documented_responses(
         200,
         Push,
         "The push that has put the bytes back.",
-        *BODY,
-        *REGISTRY,
+        *BODY_ERRORS,
+        *REGISTRY_ERRORS,
         errors.InvalidDigest,
         errors.PushNotFound,
         errors.PushNotRestorable,
@@ -128,4 +204,24 @@ async def restore_push(
     with at("/if_digest"):
         conditions = Conditions(if_digest=parse_digest(body.if_digest) if body.if_digest else None)
     operation = await services.pushes.restore(call, push_id, conditions, insecure=body.insecure)
-    return await answer(services.operations, operation, wait, json_answer(200))
+    return await respond_when_done(services.operations, operation, wait, json_result(200))
+
+
+def _wanted(body: PushList) -> PushRequest:
+    return PushRequest(
+        purge=body.purge,
+        insecure=body.insecure,
+        targets=tuple(parse_at(text, f"/targets/{position}") for position, text in enumerate(body.targets)),
+        conditions=_conditions(body),
+        consent=Consent(shrink=body.allow_shrink, older=body.allow_older),
+        referrers=body.referrers,
+    )
+
+
+def _conditions(body: PushList) -> Conditions:
+    if body.if_absent and body.if_digest is not None:
+        detail = "A tag can't be absent and hold a digest: give if_absent or if_digest"
+        raise InvalidInput(detail, errors=[FieldError("/if_absent", detail)])
+    with at("/if_digest"):
+        wanted = parse_digest(body.if_digest) if body.if_digest is not None else None
+    return Conditions(if_absent=body.if_absent, if_digest=wanted)

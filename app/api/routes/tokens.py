@@ -9,11 +9,11 @@ from fastapi import Body, Request, Response
 from fastapi.responses import JSONResponse
 
 from app import errors
-from app.api import examples
 from app.api.admission import Router
-from app.api.context import CallerDep, ServicesDep
+from app.api.dependencies import CallerDep, ServicesDep
+from app.api.openapi import examples
+from app.api.openapi.problem_responses import BODY_ERRORS, problem_responses
 from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
-from app.api.problems import BODY, problems
 from app.api.schemas.tokens import (
     CreateProject,
     CreateToken,
@@ -34,7 +34,7 @@ router = Router(prefix="/v1", tags=["tokens"])
     operation_id="create_project",
     status_code=201,
     response_model=Project,
-    responses=problems(*BODY, errors.Forbidden, errors.NameTaken),
+    responses=problem_responses(*BODY_ERRORS, errors.Forbidden, errors.NameTaken),
 )
 async def create_project(
     body: Annotated[CreateProject, Body(openapi_examples=examples.CREATE_PROJECT)],
@@ -50,7 +50,7 @@ async def create_project(
     "/projects",
     operation_id="list_projects",
     response_model=ProjectPage,
-    responses=problems(errors.Forbidden, errors.InvalidCursor),
+    responses=problem_responses(errors.Forbidden, errors.InvalidCursor),
 )
 async def list_projects(
     request: Request,
@@ -70,7 +70,7 @@ async def list_projects(
     operation_id="create_token",
     status_code=201,
     response_model=NewToken,
-    responses=problems(*BODY, errors.Forbidden, errors.ProjectNotFound, errors.NameTaken),
+    responses=problem_responses(*BODY_ERRORS, errors.Forbidden, errors.ProjectNotFound, errors.NameTaken),
 )
 async def create_token(
     body: Annotated[CreateToken, Body(openapi_examples=examples.CREATE_TOKEN)],
@@ -87,7 +87,7 @@ async def create_token(
     "/tokens",
     operation_id="list_tokens",
     response_model=TokenPage,
-    responses=problems(errors.Forbidden, errors.InvalidCursor),
+    responses=problem_responses(errors.Forbidden, errors.InvalidCursor),
 )
 async def list_tokens(
     request: Request,
@@ -107,7 +107,7 @@ async def list_tokens(
     operation_id="revoke_token",
     status_code=204,
     response_class=Response,
-    responses=problems(errors.Forbidden, errors.TokenNotFound),
+    responses=problem_responses(errors.Forbidden, errors.TokenNotFound),
 )
 async def revoke_token(token_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
     """Make a token worthless, at once and for good."""

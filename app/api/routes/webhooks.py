@@ -9,11 +9,11 @@ from fastapi import APIRouter, Body, Header, Request, Response
 from fastapi.responses import JSONResponse
 
 from app import errors
-from app.api import examples
 from app.api.admission import Router
-from app.api.context import CallerDep, ServicesDep
+from app.api.dependencies import CallerDep, ServicesDep
+from app.api.openapi import examples
+from app.api.openapi.problem_responses import BODY_ERRORS, problem_responses
 from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
-from app.api.problems import BODY, problems
 from app.api.schemas.webhooks import (
     CreateWebhook,
     NewWebhook,
@@ -41,7 +41,7 @@ DEFAULTS: dict[str, Any] = {"types": [], "description": "", "enabled": True}
     operation_id="create_webhook",
     status_code=201,
     response_model=NewWebhook,
-    responses=problems(*BODY, *RECEIVER, *SECRET, errors.TooManyWebhooks),
+    responses=problem_responses(*BODY_ERRORS, *RECEIVER, *SECRET, errors.TooManyWebhooks),
 )
 async def create_webhook(
     body: Annotated[CreateWebhook, Body(openapi_examples=examples.CREATE_WEBHOOK)],
@@ -61,7 +61,10 @@ async def create_webhook(
 
 
 @router.get(
-    "", operation_id="list_webhooks", response_model=WebhookPage, responses=problems(errors.InvalidCursor)
+    "",
+    operation_id="list_webhooks",
+    response_model=WebhookPage,
+    responses=problem_responses(errors.InvalidCursor),
 )
 async def list_webhooks(
     request: Request,
@@ -79,7 +82,7 @@ async def list_webhooks(
     "/{webhook_id}",
     operation_id="get_webhook",
     response_model=Webhook,
-    responses=problems(errors.WebhookNotFound),
+    responses=problem_responses(errors.WebhookNotFound),
 )
 async def get_webhook(webhook_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
     """Where it posts, and what; never its secret."""
@@ -90,7 +93,7 @@ async def get_webhook(webhook_id: UUID, caller: CallerDep, services: ServicesDep
     "/{webhook_id}",
     operation_id="update_webhook",
     response_model=Webhook,
-    responses=problems(*BODY, *RECEIVER, errors.WebhookNotFound),
+    responses=problem_responses(*BODY_ERRORS, *RECEIVER, errors.WebhookNotFound),
 )
 async def update_webhook(
     webhook_id: UUID,
@@ -116,7 +119,7 @@ async def update_webhook(
     operation_id="delete_webhook",
     status_code=204,
     response_class=Response,
-    responses=problems(errors.WebhookNotFound),
+    responses=problem_responses(errors.WebhookNotFound),
 )
 async def delete_webhook(webhook_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
     """Remove it with its deliveries; it is told nothing more."""
@@ -128,7 +131,7 @@ async def delete_webhook(webhook_id: UUID, caller: CallerDep, services: Services
     "/{webhook_id}/rotate",
     operation_id="rotate_webhook_secret",
     response_model=NewWebhook,
-    responses=problems(*BODY, *SECRET, errors.WebhookNotFound),
+    responses=problem_responses(*BODY_ERRORS, *SECRET, errors.WebhookNotFound),
 )
 async def rotate_webhook_secret(
     webhook_id: UUID,
@@ -149,7 +152,7 @@ async def rotate_webhook_secret(
     operation_id="test_webhook",
     status_code=202,
     response_model=WebhookDelivery,
-    responses=problems(errors.WebhookNotFound, errors.WebhookDisabled),
+    responses=problem_responses(errors.WebhookNotFound, errors.WebhookDisabled),
 )
 async def test_webhook(webhook_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
     """Send it an event `webhook.test`, whatever it is told of; the answer is the delivery to look at."""

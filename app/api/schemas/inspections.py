@@ -9,7 +9,7 @@ from typing_extensions import TypeAliasType
 
 from app.api.schemas.common import Body, Document, JsonObject, RawManifest, Text
 from app.api.schemas.lists import VerboseImage
-from app.api.schemas.problem import Problem
+from app.api.schemas.problems import Problem
 
 Origin = TypeAliasType("Origin", Literal["list", "registry"])
 InspectSource = TypeAliasType("InspectSource", Literal["auto", "list", "registry"])

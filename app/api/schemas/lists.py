@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from typing_extensions import TypeAliasType
 
-from app.api.problem_documents import problem_of
+from app.api.problem_mapping import problem_of
 from app.api.schemas.common import (
     AnnotationChanges,
     Annotations,
@@ -26,7 +26,7 @@ from app.api.schemas.common import (
     Text,
     platform_input,
 )
-from app.api.schemas.problem import Problem
+from app.api.schemas.problems import Problem
 from app.lists.draft import ListState
 from app.lists.readiness import Severity
 from app.services.lists.requests import ListRequest

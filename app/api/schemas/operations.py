@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import Field
 
-from app.api.problem_documents import problem_of
+from app.api.problem_mapping import problem_of
 from app.api.schemas.common import Document, JsonObject
 from app.api.schemas.lists import list_answer
-from app.api.schemas.problem import Problem
+from app.api.schemas.problems import Problem
 from app.api.schemas.pushes import plan_answer
 from app.operations.states import Kind, State
 from app.services.documents import instant

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from typing_extensions import TypeAliasType
 
-from app.api.problem_documents import problem_of
+from app.api.problem_mapping import problem_of
 from app.api.schemas.common import Body, Document, Labels, ShortText, Text
 from app.api.schemas.lists import Finding
-from app.api.schemas.problem import Problem
+from app.api.schemas.problems import Problem
 from app.services.documents import push_document
 from app.store.pushes import Push as StoredPush
 from app.store.pushes import PushState

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 from typing_extensions import TypeAliasType
 
-from app.api.problem_documents import problem_of
+from app.api.problem_mapping import problem_of
 from app.api.schemas.common import Body, Document, JsonObject, ShortText, Text
-from app.api.schemas.problem import Problem
+from app.api.schemas.problems import Problem
 from app.lists.events import EventKind
 from app.services.documents import instant
 from app.store.deliveries import Delivery as StoredDelivery

@@ -8,7 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.problems import response_of
+from app.api.problem_mapping import response_of
 from app.errors import BrokerError, FieldError, InvalidHeader
 
 # Nothing here is a page, so nothing a browser is given may run, but for the API's own documentation.

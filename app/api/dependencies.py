@@ -1,4 +1,4 @@
-"""What routes are given besides their body: the services, who calls, and what the headers ask for."""
+"""FastAPI dependencies that the routes share: the services, the caller, and the call's headers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from app.services.webhooks.registrations import Webhooks
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
+class BrokerServices:
     """Everything that the routes call."""
 
     lists: Lists
@@ -42,12 +42,12 @@ class Services:
     version: str
 
 
-def _services(request: Request) -> Services:
-    services: Services = request.app.state.services
+def _services(request: Request) -> BrokerServices:
+    services: BrokerServices = request.app.state.services
     return services
 
 
-ServicesDep = Annotated[Services, Depends(_services)]
+ServicesDep = Annotated[BrokerServices, Depends(_services)]
 
 _bearer = HTTPBearer(auto_error=False, description="A token of a project.")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.api.response_headers import announce_headers
+from app.api.openapi.response_headers import announce_headers
 
 # RFC 7396 §4.
 MERGE_PATCH = "application/merge-patch+json"

@@ -1,31 +1,25 @@
-"""How a caller meets an operation: its natural answer when it ends in time, 202 when it does not."""
+"""Responds to a request that started an operation: with its result if it ends in time, else with 202."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import Response
 from fastapi.responses import JSONResponse
 
-from app import errors
 from app.api.preferences import Wait
-from app.api.problems import problems, response_of
-from app.api.schemas.common import RawManifest
-from app.api.schemas.operations import Operation as OperationSchema
+from app.api.problem_mapping import response_of
 from app.api.schemas.operations import operation_document
-from app.errors import BrokerError, OperationCancelled, revive
+from app.errors import OperationCancelled, revive
 from app.operations.states import State
 from app.services.operations.wait import Operations
 from app.store.operations import Operation
 
 Json = dict[str, Any]
 
-# Exact bytes are JSON too, as which a generated client reads whatever ends in +json.
-MANIFEST: Json = {"schema": {"$ref": f"#/components/schemas/{RawManifest.__name__}"}}
 
-
-def json_answer(
+def json_result(
     status: int,
     headers: Callable[[Json], Mapping[str, str]] | None = None,
     readable: Callable[[Json], Json] = dict,
@@ -38,7 +32,7 @@ def json_answer(
     return render
 
 
-async def answer(
+async def respond_when_done(
     operations: Operations, accepted: Operation, wait: Wait, render: Callable[[Json], Response]
 ) -> Response:
     """Wait as the caller asked; the problem of an operation that failed comes under its own status."""
@@ -49,29 +43,6 @@ async def answer(
     if wait.applied is not None and not (operation.state.ended and wait.is_async):
         response.headers["Preference-Applied"] = wait.applied
     return response
-
-
-def answers(
-    status: int,
-    model: Any,
-    description: str,
-    *failures: type[BrokerError],
-    example: Json | None = None,
-    raw: Iterable[str] = (),
-) -> dict[int | str, Json]:
-    """The OpenAPI responses of a route that starts an operation; `raw` are types of exact bytes."""
-    content = dict.fromkeys(raw, MANIFEST)
-    if example is not None:
-        content["application/json"] = {"example": example}
-    return {
-        status: {"model": model, "description": description, **({"content": content} if content else {})},
-        202: {
-            "model": OperationSchema,
-            "description": "Not ended yet: follow the operation at `Location`.",
-            "headers": {"Location": {"schema": {"type": "string"}, "description": "The operation."}},
-        },
-        **problems(errors.IdempotencyMismatch, *failures),
-    }
 
 
 def operation_path(operation_id: object) -> str:

@@ -1,10 +1,9 @@
-"""Problems on the wire: how every error leaves the API, and how the OpenAPI document announces it."""
+"""Exception handlers: every error leaves the API as a problem document (RFC 9457)."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -15,95 +14,13 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from app import errors
-from app.api.problem_documents import MEDIA_TYPE, document_of, status_of
-from app.api.schemas.problem import Problem
+from app.api.problem_mapping import MEDIA_TYPE, response_of
 from app.errors import BrokerError, FieldError
 from app.oci.text import shown
 
 _PARAMETER = re.compile(r"\{[^}]+\}")
 
 logger = logging.getLogger(__name__)
-
-# Every call under /v1 can be answered these.
-COMMON = (
-    errors.Unauthenticated,
-    errors.InvalidInput,
-    errors.InvalidHeader,
-    # Whoever sends a body where none is taken is told so, too.
-    errors.BodyTooLarge,
-    errors.UnsupportedBody,
-    errors.Unavailable,
-    BrokerError,
-)
-BODY = (
-    errors.MalformedBody,
-    errors.InvalidReference,
-)
-# Every call that waits for a registry.
-REGISTRY = (
-    errors.RegistryError,
-    errors.SourceNotFound,
-    errors.RegistryDenied,
-    errors.RateLimited,
-    errors.RegistryUnavailable,
-    errors.RegistryUnreachable,
-    errors.RegistryTimeout,
-    errors.RegistryTlsFailed,
-    errors.NotARegistry,
-    errors.RegistryForbidden,
-    errors.InsecureForbidden,
-    errors.UntrustedOrigin,
-    errors.OperationCancelled,
-    errors.RegistryRejected,
-    errors.AttemptsExhausted,
-    errors.DeadlineExceeded,
-    errors.CredentialUnreadable,
-)
-SOURCES = (
-    errors.InvalidReference,
-    errors.InvalidPlatform,
-    errors.UnsupportedPlatform,
-    errors.InvalidAnnotation,
-    errors.SourceUnsupported,
-    errors.PlatformNotInSource,
-    errors.SourceInvalid,
-    errors.SourceTooLarge,
-    errors.DigestMismatch,
-    errors.SourcesFailed,
-    errors.SourceUnusable,
-)
-
-
-def response_of(error: BrokerError, instance: str | None = None) -> JSONResponse:
-    headers = {}
-    status = status_of(type(error))
-    if error.retry_after is not None:
-        # RFC 9110 §10.2.3 knows whole seconds only; rounding up never comes too early.
-        headers["Retry-After"] = str(max(0, -int(-error.retry_after // 1)))
-    if status == HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = 'Bearer realm="manifest-broker"'
-    return JSONResponse(document_of(error, instance), status, headers, MEDIA_TYPE)
-
-
-def problems(*kinds: type[BrokerError]) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI responses of a route that can fail in these ways, with an example of each."""
-    by_status: dict[int, list[type[BrokerError]]] = defaultdict(list)
-    every: tuple[type[BrokerError], ...] = (*COMMON, *kinds)
-    for kind in dict.fromkeys(every):
-        by_status[status_of(kind)].append(kind)
-    return {
-        status: {
-            "description": "; ".join(dict.fromkeys(kind.title for kind in of_status)),
-            "content": {
-                MEDIA_TYPE: {
-                    # Not as the route's model, which FastAPI would document under application/json.
-                    "schema": {"$ref": f"#/components/schemas/{Problem.__name__}"},
-                    "examples": {kind.code: _example(kind) for kind in of_status},
-                }
-            },
-        }
-        for status, of_status in sorted(by_status.items())
-    }
 
 
 def install(app: FastAPI) -> None:
@@ -112,21 +29,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_exception)
-
-
-def _example(kind: type[BrokerError]) -> dict[str, Any]:
-    detail = _DETAILS.get(kind.code, kind.title + ".")
-    return {"summary": kind.title, "value": document_of(kind(detail))}
-
-
-_DETAILS = {
-    "list-exists": (
-        "There is a list registry.example.com/team/app:1.2.3 already: say amend to add to it, "
-        "name a session, or remove it"
-    ),
-    "invalid-reference": "invalid reference format: repository name (Foo) must be lowercase",
-    "source-not-found": "registry.example.com has no registry.example.com/team/app-s390x:1.2.3",
-}
 
 
 async def _on_broker_error(request: Request, error: Exception) -> JSONResponse:

@@ -1,9 +1,12 @@
-"""Errors as problem documents (RFC 9457): the one place that maps their few bases to statuses."""
+"""Maps each error to its HTTP status, problem document (RFC 9457) and response."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
+
+from fastapi.responses import JSONResponse
 
 from app import errors
 from app.errors import TYPE_PREFIX, BrokerError
@@ -55,3 +58,14 @@ def document_of(error: BrokerError, instance: str | None = None) -> dict[str, An
 def problem_of(stored: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The problem document of an error that was kept with an operation."""
     return document_of(errors.revive(stored)) if stored is not None else None
+
+
+def response_of(error: BrokerError, instance: str | None = None) -> JSONResponse:
+    headers = {}
+    status = status_of(type(error))
+    if error.retry_after is not None:
+        # RFC 9110 §10.2.3 knows whole seconds only; rounding up never comes too early.
+        headers["Retry-After"] = str(max(0, -int(-error.retry_after // 1)))
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Bearer realm="manifest-broker"'
+    return JSONResponse(document_of(error, instance), status, headers, MEDIA_TYPE)

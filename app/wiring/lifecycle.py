@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 
-from app.api.context import Services
+from app.api.dependencies import BrokerServices
 from app.operations.retries import RetryPolicy
 from app.runner.housekeeper import Housekeeper
 from app.runner.runner import LEASE, Runner
@@ -17,48 +17,48 @@ from app.settings import Settings
 from app.store.database import Database
 from app.store.embedded import EmbeddedPostgres, postgres_on
 from app.store.migrate import upgrade
-from app.wiring.parts import Wired
+from app.wiring.parts import BrokerParts
 
 
 @asynccontextmanager
-async def running(
-    settings: Settings, wired: Wired, policy: RetryPolicy | None = None, *, lease: timedelta = LEASE
-) -> AsyncIterator[Services]:
+async def running_with_worker(
+    settings: Settings, parts: BrokerParts, policy: RetryPolicy | None = None, *, lease: timedelta = LEASE
+) -> AsyncIterator[BrokerServices]:
     """The services with a worker beside them, which is stopped gracefully at the end."""
-    runner = build_runner(settings, wired, policy, lease)
-    async with attending(wired), asking(wired), asyncio.TaskGroup() as group:
+    runner = build_runner(settings, parts, policy, lease)
+    async with background_tasks(parts), connected_client(parts), asyncio.TaskGroup() as group:
         group.create_task(runner.run())
-        stopping = group.create_task(_stop_in_time(wired, runner))
+        stopping = group.create_task(_stop_in_time(parts, runner))
         try:
-            yield wired.services
+            yield parts.services
         finally:
             stopping.cancel()
             runner.stop()
 
 
-async def _stop_in_time(wired: Wired, runner: Runner) -> None:
+async def _stop_in_time(parts: BrokerParts, runner: Runner) -> None:
     # While the API's calls are answered, and not after them: both have the same time.
-    await wired.notifications.until_closing()
+    await parts.notifications.until_closing()
     runner.stop()
 
 
 @asynccontextmanager
-async def listening(wired: Wired) -> AsyncIterator[Services]:
+async def running_without_worker(parts: BrokerParts) -> AsyncIterator[BrokerServices]:
     """The services alone: operations wait for a worker elsewhere.
 
     No registry is asked; of the client only its processes are used, which read large manifests.
     """
-    async with attending(wired), wired.client:
-        yield wired.services
+    async with background_tasks(parts), parts.client:
+        yield parts.services
 
 
 @asynccontextmanager
-async def attending(wired: Wired) -> AsyncIterator[None]:
+async def background_tasks(parts: BrokerParts) -> AsyncIterator[None]:
     """Notifications, deadlines and housekeeping for as long as the block runs."""
-    housekeeper = Housekeeper(wired.database, wired.chores)
+    housekeeper = Housekeeper(parts.database, parts.chores)
     async with asyncio.TaskGroup() as group:
         tasks = [
-            group.create_task(each.run()) for each in (wired.notifications, wired.deadlines, housekeeper)
+            group.create_task(each.run()) for each in (parts.notifications, parts.deadlines, housekeeper)
         ]
         try:
             yield
@@ -68,10 +68,10 @@ async def attending(wired: Wired) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def asking(wired: Wired) -> AsyncIterator[None]:
+async def connected_client(parts: BrokerParts) -> AsyncIterator[None]:
     """The registry client for as long as the block runs, and what it learns shared with the other workers."""
-    async with wired.client, asyncio.TaskGroup() as group:
-        sharing = group.create_task(wired.registries.run())
+    async with parts.client, asyncio.TaskGroup() as group:
+        sharing = group.create_task(parts.registries.run())
         try:
             yield
         finally:
@@ -79,12 +79,12 @@ async def asking(wired: Wired) -> AsyncIterator[None]:
 
 
 def build_runner(
-    settings: Settings, wired: Wired, policy: RetryPolicy | None = None, lease: timedelta = LEASE
+    settings: Settings, parts: BrokerParts, policy: RetryPolicy | None = None, lease: timedelta = LEASE
 ) -> Runner:
     return Runner(
-        wired.database,
-        wired.notifications,
-        wired.handlers,
+        parts.database,
+        parts.notifications,
+        parts.handlers,
         concurrency=settings.worker_concurrency,
         share=settings.registry_operations,
         lease=lease,
@@ -95,7 +95,7 @@ def build_runner(
 
 
 @contextmanager
-def database_of(settings: Settings, *, beside: bool = False) -> Iterator[str]:
+def database_url(settings: Settings, *, beside: bool = False) -> Iterator[str]:
     """The operator's database, or the embedded one for as long as the block runs.
 
     The embedded one is ours alone, or if we may run beside a service the one that it has started.
@@ -112,9 +112,9 @@ def database_of(settings: Settings, *, beside: bool = False) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def tokens_of(settings: Settings) -> AsyncIterator[Tokens]:
+async def token_service(settings: Settings) -> AsyncIterator[Tokens]:
     """For the command line: beside a running service too."""
-    with database_of(settings, beside=True) as url:
+    with database_url(settings, beside=True) as url:
         if settings.embedded:
             await upgrade(url)
         database = Database(url, pool_size=1)

@@ -15,34 +15,34 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.api.app import create_app
-from app.api.context import Services
+from app.api.dependencies import BrokerServices
 from app.api.protocol import BoundedProtocol
 from app.errors import InvalidInput
 from app.settings import Settings
-from app.wiring.parts import Wired
-from app.wiring.running import listening, running
+from app.wiring.lifecycle import running_with_worker, running_without_worker
+from app.wiring.parts import BrokerParts
 
 Announce = Callable[[str], object]
 
 
-async def serve(settings: Settings, wired: Wired, announce: Announce, *, with_worker: bool) -> None:
+async def serve(settings: Settings, parts: BrokerParts, announce: Announce, *, with_worker: bool) -> None:
     admin_token = settings.admin_token.get_secret_value() if settings.admin_token else None
-    services = running(settings, wired) if with_worker else listening(wired)
+    services = running_with_worker(settings, parts) if with_worker else running_without_worker(parts)
     vital = _Vital(services)
-    app = create_app(lambda: vital, version=wired.services.version, max_body_bytes=settings.max_body_bytes)
+    app = create_app(lambda: vital, version=parts.services.version, max_body_bytes=settings.max_body_bytes)
     try:
-        await wired.services.readiness.check()
+        await parts.services.readiness.check()
         # Before a token is made: one that nobody is shown would be lost, and none is made again.
         with listener(settings.host, settings.port) as listening_at:
-            made = await wired.services.tokens.bootstrap(admin_token)
+            made = await parts.services.tokens.bootstrap(admin_token)
             if made is not None:
                 announce(f"Admin token, shown this once: {made}")
-            server = _AnnouncingServer(server_config(settings, app), announce, wired.notifications.close)
+            server = _AnnouncingServer(server_config(settings, app), announce, parts.notifications.close)
             vital.on_end = server.stop
             keep_what_is_loaded()
             await server.serve([listening_at])
     finally:
-        await wired.database.dispose()
+        await parts.database.dispose()
     if vital.failure is not None:
         raise vital.failure
 
@@ -50,12 +50,12 @@ async def serve(settings: Settings, wired: Wired, announce: Announce, *, with_wo
 class _Vital:
     """The parts of the process, which stops with them: the API alone would accept what nobody does."""
 
-    def __init__(self, parts: AbstractAsyncContextManager[Services]) -> None:
+    def __init__(self, parts: AbstractAsyncContextManager[BrokerServices]) -> None:
         self.failure: BaseException | None = None
         self.on_end: Callable[[], None] = _nothing
         self._parts = parts
 
-    async def __aenter__(self) -> Services:
+    async def __aenter__(self) -> BrokerServices:
         return await self._parts.__aenter__()
 
     async def __aexit__(

@@ -1,0 +1,1 @@
+"""The OpenAPI document: its schemas, responses, headers and examples."""
