@@ -1,4 +1,4 @@
-"""Creates and pushes a list through a slow line: the broker, `docker manifest`, and the floor below both."""
+"""Creates and pushes a list through a slow proxy: the broker, `docker manifest`, and the floor below both."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import uvloop
 
 from scripts.bench_lib import copying, fanin, isolation
 from scripts.bench_lib.comparison import Comparison, Result
-from scripts.bench_lib.peer import find_docker
-from scripts.bench_lib.programs import line_to, serving
-from scripts.bench_lib.scenario import PLATFORMS, Failed, bring, make_scenario
+from scripts.bench_lib.docker_manifest import find_docker
+from scripts.bench_lib.processes import serving, slow_proxy
+from scripts.bench_lib.scenario import PLATFORMS, Failed, make_scenario, upload
 from scripts.bench_lib.service import calling
 from scripts.bench_lib.table import lines_of
 from tests.support.docker_registry import BINARY, DockerRegistry, find_docker_registry
@@ -32,7 +32,7 @@ def parse_arguments() -> argparse.Namespace:
         "--round-trips", type=parse_times, default=(0.0, 30.0, 100.0), metavar="MS,…", help="0,30,100"
     )
     parser.add_argument(
-        "--peer-runs", type=int, default=1, metavar="N", help="of docker manifest at each; 0 leaves it out"
+        "--docker-runs", type=int, default=1, metavar="N", help="of docker manifest at each; 0 leaves it out"
     )
     return parser.parse_args()
 
@@ -42,7 +42,7 @@ def parse_times(text: str) -> tuple[float, ...]:
 
 
 async def measure(arguments: argparse.Namespace, docker: str | None) -> list[Result]:
-    """One registry and one broker for all round trips, each of which has a line of its own."""
+    """One registry and one broker for all round trips, each of which has a proxy of its own."""
     binary = find_docker_registry()
     if binary is None:
         raise Failed(f"{BINARY} is not installed; on Debian and Ubuntu: apt-get install docker-registry")
@@ -53,14 +53,14 @@ async def measure(arguments: argparse.Namespace, docker: str | None) -> list[Res
     scenario = make_scenario(arguments.images, arguments.layers)
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         async with DockerRegistry(binary, parent=memory) as registry, serving(Path(directory)) as broker:
-            await bring(scenario, registry.base_url)
+            await upload(scenario, registry.base_url)
             async with calling(broker) as service:
                 for round_trip_ms in arguments.round_trips:
-                    async with line_to("127.0.0.1", registry.port, round_trip_ms=round_trip_ms) as line:
-                        comparison = Comparison(scenario, registry.base_url, line)
+                    async with slow_proxy("127.0.0.1", registry.port, round_trip_ms=round_trip_ms) as proxy:
+                        comparison = Comparison(scenario, registry.base_url, proxy)
                         say(f"measuring at {round_trip_ms:g} ms")
                         result = await comparison.run(
-                            service, rounds=arguments.rounds, docker=docker, docker_runs=arguments.peer_runs
+                            service, rounds=arguments.rounds, docker=docker, docker_runs=arguments.docker_runs
                         )
                         results.append(result)
     return results
@@ -68,8 +68,8 @@ async def measure(arguments: argparse.Namespace, docker: str | None) -> list[Res
 
 async def main() -> None:
     arguments = parse_arguments()
-    docker = find_docker() if arguments.peer_runs else None
-    if arguments.peer_runs and docker is None:
+    docker = find_docker() if arguments.docker_runs else None
+    if arguments.docker_runs and docker is None:
         say("There is no docker command here, so the broker is compared with the floor only.")
     results = await measure(arguments, docker)
     print(f"create and push of {arguments.images} images of {arguments.layers} layers each\n")

@@ -9,11 +9,11 @@ from time import perf_counter
 
 import aiohttp
 
+from scripts.bench_lib.docker_manifest import run_docker
 from scripts.bench_lib.floor import bare_client, run_floor
-from scripts.bench_lib.peer import run_docker
-from scripts.bench_lib.programs import Line
+from scripts.bench_lib.processes import SlowProxy
 from scripts.bench_lib.recording import Recording
-from scripts.bench_lib.scenario import Failed, Held, Round, Scenario, read_back
+from scripts.bench_lib.scenario import Failed, Round, Scenario, TaggedManifest, read_back
 from scripts.bench_lib.service import run_broker
 
 PINGS = 20
@@ -28,7 +28,7 @@ class Outcome:
     round: Round
     target: str
     requests: Sequence[str]
-    held: Held
+    held: TaggedManifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """All of one round trip; `observed_ms` is how long the smallest request took through the line."""
+    """All of one round trip; `observed_ms` is how long the smallest request took through the proxy."""
 
     round_trip_ms: float
     observed_ms: float
@@ -71,12 +71,12 @@ class Result:
 
 
 class Comparison:
-    """One slow line to one registry, and all who use it."""
+    """One slow proxy in front of one registry, and everything that uses it."""
 
-    def __init__(self, scenario: Scenario, registry: str, line: Line) -> None:
+    def __init__(self, scenario: Scenario, registry: str, proxy: SlowProxy) -> None:
         self._scenario = scenario
         self._registry = registry
-        self._line = line
+        self._proxy = proxy
         self._digest: str | None = None
 
     async def run(
@@ -85,9 +85,9 @@ class Comparison:
         """The first round of broker and floor warms them up, and counts for nothing."""
 
         async def broker(target: str) -> Round:
-            return await run_broker(service, self._scenario, self._line.host, target)
+            return await run_broker(service, self._scenario, self._proxy.host, target)
 
-        async with bare_client(self._line.host) as bare:
+        async with bare_client(self._proxy.host) as bare:
             first = await self._measure("broker", broker)
             recording = Recording(self._scenario, first.target, first.held, first.requests)
 
@@ -101,7 +101,7 @@ class Comparison:
             ]
             observed = await self._observe(bare)
         return Result(
-            self._line.round_trip_ms,
+            self._proxy.round_trip_ms,
             observed,
             floor=Series([pair[1] for pair in pairs]),
             broker=Series([pair[0] for pair in pairs]),
@@ -109,16 +109,16 @@ class Comparison:
         )
 
     async def _run_docker(self, docker: str, runs: int) -> Series:
-        async def peer(target: str) -> Round:
-            return await run_docker(docker, self._scenario, self._line.host, target)
+        async def docker_round(target: str) -> Round:
+            return await run_docker(docker, self._scenario, self._proxy.host, target)
 
-        return Series([await self._measure("docker", peer) for _ in range(runs)])
+        return Series([await self._measure("docker", docker_round) for _ in range(runs)])
 
     async def _measure(self, who: str, run: Run) -> Outcome:
         target = self._scenario.fresh_target(who)
-        await self._line.take_requests()
+        await self._proxy.take_requests()
         taken = await run(target)
-        requests = await self._line.take_requests()
+        requests = await self._proxy.take_requests()
         held = await read_back(self._registry, target)
         # Speed is only worth comparing between those who do the same.
         self._digest = self._digest or held.digest

@@ -17,8 +17,7 @@ from time import perf_counter
 import aiohttp
 
 from app.registry.limits import Limits
-from scripts.bench_lib.cargo import MIB, Cargo, Loaded, load
-from scripts.bench_lib.contenders import (
+from scripts.bench_lib.copy_tools import (
     TARGET,
     Effort,
     Route,
@@ -28,7 +27,8 @@ from scripts.bench_lib.contenders import (
     run_pipe,
     run_skopeo,
 )
-from scripts.bench_lib.programs import Broker, serving
+from scripts.bench_lib.large_image import MIB, ImageSize, UploadedImage, upload_image
+from scripts.bench_lib.processes import Broker, serving
 from scripts.bench_lib.scenario import Failed
 from tests.support.docker_registry import BINARY, DockerRegistry, find_docker_registry
 from tests.support.images import OCI_MANIFEST
@@ -45,7 +45,7 @@ TO_PIPE = 1.3
 class Result:
     """What each needed for one image, in seconds, round by round."""
 
-    cargo: Cargo
+    size: ImageSize
     times: dict[str, list[float]]
     efforts: Sequence[Effort]
 
@@ -59,40 +59,40 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--images",
         type=parse_images,
-        default=(Cargo(8, 128), Cargo(200, 1)),
+        default=(ImageSize(8, 128), ImageSize(200, 1)),
         metavar="LAYERSxMIB,…",
         help="8x128,200x1",
     )
     return parser.parse_args(arguments)
 
 
-def parse_images(text: str) -> tuple[Cargo, ...]:
+def parse_images(text: str) -> tuple[ImageSize, ...]:
     pairs = (part.split("x") for part in text.split(","))
-    return tuple(Cargo(int(layers), int(mib)) for layers, mib in pairs)
+    return tuple(ImageSize(int(layers), int(mib)) for layers, mib in pairs)
 
 
-def choose_storage(cargo: Cargo) -> Path | None:
+def choose_storage(size: ImageSize) -> Path | None:
     """In memory if there is room: their disk is the registries' own matter, and makes all figures noisy."""
     try:
-        has_room = shutil.disk_usage(MEMORY).free > ROOM * cargo.mib * MIB and os.access(MEMORY, os.W_OK)
+        has_room = shutil.disk_usage(MEMORY).free > ROOM * size.mib * MIB and os.access(MEMORY, os.W_OK)
     except OSError:
         has_room = False
     say(f"the registries store in {MEMORY if has_room else tempfile.gettempdir()}")
     return MEMORY if has_room else None
 
 
-async def measure(cargo: Cargo, rounds: int, others: Sequence[str]) -> Result:
+async def measure(size: ImageSize, rounds: int, others: Sequence[str]) -> Result:
     """A source and a broker for all rounds; each copy goes to a registry that was never used."""
     binary = find_docker_registry()
     if binary is None:
         raise Failed(f"{BINARY} is not installed; on Debian and Ubuntu: apt-get install docker-registry")
     times: dict[str, list[float]] = {who: [] for who in ("broker", *others)}
     efforts = []
-    where = choose_storage(cargo)
+    where = choose_storage(size)
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         async with DockerRegistry(binary, parent=where) as source, serving(Path(directory)) as broker:
-            loaded = await load(cargo, source.base_url)
-            runs = _contenders(broker, others)
+            loaded = await upload_image(size, source.base_url)
+            runs = _copy_tools(broker, others)
             for _ in range(rounds):
                 for who, run in runs.items():
                     watch = Watch(broker.pid)
@@ -100,13 +100,13 @@ async def measure(cargo: Cargo, rounds: int, others: Sequence[str]) -> Result:
                         times[who].append(await _time(run, Route(source, target, loaded)))
                     if who == "broker":
                         efforts.append(watch.read())
-    return Result(cargo, times, efforts)
+    return Result(size, times, efforts)
 
 
 Run = Callable[[Route], Awaitable[None]]
 
 
-def _contenders(broker: Broker, others: Sequence[str]) -> dict[str, Run]:
+def _copy_tools(broker: Broker, others: Sequence[str]) -> dict[str, Run]:
     runs: dict[str, Run] = {
         "broker": lambda route: run_broker(route, broker),
         "skopeo": run_skopeo,
@@ -123,7 +123,7 @@ async def _time(run: Run, route: Route) -> float:
     return taken
 
 
-async def _check(target: DockerRegistry, loaded: Loaded) -> None:
+async def _check(target: DockerRegistry, loaded: UploadedImage) -> None:
     """Speed is only worth comparing between those who do the same."""
     headers = {"Accept": OCI_MANIFEST}
     async with aiohttp.ClientSession(target.base_url) as session:
@@ -137,10 +137,10 @@ async def _check(target: DockerRegistry, loaded: Loaded) -> None:
 
 
 def lines_of(result: Result, *, is_large: bool) -> Iterator[str]:
-    yield f"{result.cargo}, from one docker-registry to another"
+    yield f"{result.size}, from one docker-registry to another"
     for who, times in result.times.items():
         middle = median(times)
-        rate = result.cargo.mib / middle
+        rate = result.size.mib / middle
         spread = f"{min(times):.2f} to {max(times):.2f}"
         figures = f"  {who:<12}{middle:7.2f} s  {spread:<16}{rate:7.0f} MiB/s"
         yield f"{figures}  {_verdict(result, who, is_large)}".rstrip()
@@ -174,10 +174,10 @@ async def main(arguments: Sequence[str]) -> None:
     for name in missing:
         say(f"There is no {name} here, so it is left out; on Debian and Ubuntu: apt-get install {name}")
     others = [who for who in ("skopeo", "curl | curl") if who.split()[0] not in missing]
-    for cargo in wanted.images:
-        say(f"copying {cargo}, {wanted.rounds} times each")
-        result = await measure(cargo, wanted.rounds, others)
-        print("\n".join(lines_of(result, is_large=cargo.layer_mib > 1)), end="\n\n", flush=True)
+    for size in wanted.images:
+        say(f"copying {size}, {wanted.rounds} times each")
+        result = await measure(size, wanted.rounds, others)
+        print("\n".join(lines_of(result, is_large=size.layer_mib > 1)), end="\n\n", flush=True)
 
 
 def say(text: str) -> None:

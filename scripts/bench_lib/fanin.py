@@ -23,8 +23,8 @@ import uvloop
 from scripts.bench_lib.fanin_floor import Floor
 from scripts.bench_lib.fanin_legs import Fresh, Legs, make_images
 from scripts.bench_lib.floor import bare_client
-from scripts.bench_lib.programs import Line, line_to, serving
-from scripts.bench_lib.scenario import Failed, Held, read_back
+from scripts.bench_lib.processes import SlowProxy, serving, slow_proxy
+from scripts.bench_lib.scenario import Failed, TaggedManifest, read_back
 from scripts.bench_lib.service import calling
 from tests.support.docker_registry import BINARY, DockerRegistry, find_docker_registry
 
@@ -65,17 +65,17 @@ class Timed:
     def __init__(
         self,
         registry: DockerRegistry,
-        line: Line,
+        proxy: SlowProxy,
         service: aiohttp.ClientSession,
         bare: aiohttp.ClientSession,
         legs: int,
     ) -> None:
         self._registry = registry
-        self._line = line
+        self._proxy = proxy
         self._service = service
         self._bare = bare
         self._images = make_images(legs)
-        self._held: Held | None = None
+        self._held: TaggedManifest | None = None
 
     async def run(self, case: Case, rounds: int) -> Figures:
         """The first round of both warms them up, and counts for nothing."""
@@ -92,19 +92,19 @@ class Timed:
     async def time(self, who: str, prepare: Prepare, case: Case) -> tuple[float, int]:
         """Seconds until the tag can be read, and how many requests were made."""
         fresh = Fresh(f"targets/{who}-{os.urandom(8).hex()}", self._images)
-        await fresh.bring(self._registry.base_url)
+        await fresh.upload(self._registry.base_url)
         run = await prepare(fresh, case.others)
-        await self._line.take_requests()
+        await self._proxy.take_requests()
         began = perf_counter()
         async with asyncio.TaskGroup() as group:
             group.create_task(run())
             readable = group.create_task(self._readable(fresh))
-        requests = len(await self._line.take_requests())
+        requests = len(await self._proxy.take_requests())
         await self._check(fresh)
         return readable.result() - began, requests
 
     async def _broker(self, fresh: Fresh, others: int) -> Run:
-        legs = Legs(self._service, fresh, self._line.host)
+        legs = Legs(self._service, fresh, self._proxy.host)
         await legs.hand_in(range(others))
         return lambda: legs.hand_in(range(others, len(fresh.images)))
 
@@ -152,11 +152,11 @@ async def main(arguments: argparse.Namespace) -> bool:
         async with (
             DockerRegistry(binary, parent=memory) as registry,
             serving(Path(directory)) as broker,
-            line_to("127.0.0.1", registry.port, round_trip_ms=arguments.round_trip) as line,
+            slow_proxy("127.0.0.1", registry.port, round_trip_ms=arguments.round_trip) as proxy,
             calling(broker) as service,
-            bare_client(line.host) as bare,
+            bare_client(proxy.host) as bare,
         ):
-            timed = Timed(registry, line, service, bare, legs)
+            timed = Timed(registry, proxy, service, bare, legs)
             measured = [(case, await timed.run(case, arguments.rounds)) for case in cases]
     for case, figures in measured:
         report(case, figures, arguments.round_trip)
@@ -174,7 +174,7 @@ def report(case: Case, figures: Figures, round_trip_ms: float) -> None:
     print(f"  {figures.ratio:.2f} x the floor; at most {case.bar:g}: {holds}")
     if round_trip_ms:
         ideal = median(figures.broker) * 1e3 / (CHAIN * round_trip_ms)
-        print(f"  {ideal:.2f} x {CHAIN} round trips of the line and nothing else\n")
+        print(f"  {ideal:.2f} x {CHAIN} round trips of the proxy and nothing else\n")
 
 
 def run(arguments: Sequence[str]) -> int:

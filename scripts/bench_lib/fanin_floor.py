@@ -9,14 +9,14 @@ import aiohttp
 
 from scripts.bench_lib.fanin_legs import Fresh
 from scripts.bench_lib.floor import ACCEPT, BAD_REQUEST
-from scripts.bench_lib.scenario import Failed, Held
+from scripts.bench_lib.scenario import Failed, TaggedManifest
 from tests.support.images import Image
 
 
 class Floor:
     """What the broker needs to ask for one list, in the order in which it can be asked at the earliest."""
 
-    def __init__(self, session: aiohttp.ClientSession, fresh: Fresh, held: Held) -> None:
+    def __init__(self, session: aiohttp.ClientSession, fresh: Fresh, held: TaggedManifest) -> None:
         self._session = session
         self._fresh = fresh
         self._held = held

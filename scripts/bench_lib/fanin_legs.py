@@ -25,8 +25,8 @@ class Fresh:
     images: Sequence[Image]
     tag: str = TAG
 
-    async def bring(self, base_url: str) -> None:
-        """The images, by digest and past the slow line."""
+    async def upload(self, base_url: str) -> None:
+        """The images, by digest and past the slow proxy."""
         gate = asyncio.Semaphore(SEEDERS)
 
         async def one(client: httpx2.AsyncClient, image: Image) -> None:

@@ -28,7 +28,7 @@ from app.oci.reference import parse_reference
 from app.registry.client import Access, AccessPolicy, Limits, RegistryClient
 from scripts.bench_lib.hostile_bodies import answers, documents, small_documents
 from scripts.bench_lib.hostile_registry import repository_of
-from scripts.bench_lib.programs import running
+from scripts.bench_lib.processes import running
 
 MOST_MIB = 400
 LONGEST_MS = 50

@@ -19,8 +19,8 @@ from sqlalchemy import text
 
 from app.store.database import Database
 from app.store.embedded import postgres_on
-from scripts.bench_lib.programs import line_to, serving
-from scripts.bench_lib.scenario import TAG, Failed, Scenario, bring, make_scenario
+from scripts.bench_lib.processes import serving, slow_proxy
+from scripts.bench_lib.scenario import TAG, Failed, Scenario, make_scenario, upload
 from scripts.bench_lib.service import CREATED, OK, calling
 from tests.support.docker_registry import BINARY, DockerRegistry, find_docker_registry
 
@@ -81,14 +81,14 @@ async def main(arguments: argparse.Namespace) -> None:
             DockerRegistry(binary) as registry,
             serving(Path(directory) / "one") as quiet,
             serving(Path(directory) / "two") as busy,
-            line_to("127.0.0.1", registry.port, round_trip_ms=arguments.round_trip) as line,
+            slow_proxy("127.0.0.1", registry.port, round_trip_ms=arguments.round_trip) as proxy,
             dripping() as slow,
             calling(quiet) as service,
             calling(busy) as busy_service,
         ):
-            await bring(scenario, registry.base_url)
-            alone = Isolation(service, scenario, line.host, arguments)
-            beside = Isolation(busy_service, scenario, line.host, arguments)
+            await upload(scenario, registry.base_url)
+            alone = Isolation(service, scenario, proxy.host, arguments)
+            beside = Isolation(busy_service, scenario, proxy.host, arguments)
             await beside.start_slow(slow)
             with postgres_on(Path(directory) / "two" / "broker" / "postgres") as url:
                 transactions = Transactions()

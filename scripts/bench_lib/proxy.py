@@ -1,9 +1,9 @@
-"""A TCP proxy that keeps everything back for half a round trip each way, and notes the requests that pass.
+"""A TCP proxy that delays everything by half a round trip each way, and records the requests that pass.
 
-A program of its own: `python -m scripts.bench_lib.proxy HOST PORT ROUND_TRIP_MS` prints its port, answers
-each line of its input with the requests since the last one as JSON, and ends with its input. It makes late,
-and nothing else: any number of connections is taken at once, and all that is sent passes. As on a long line,
-a connection is open after one round trip (RFC 9293 §3.5): who opens one for each request waits twice.
+`python -m scripts.bench_lib.proxy HOST PORT ROUND_TRIP_MS` prints its port, answers each line of its input
+with the requests since the last one as JSON, and ends with its input. It adds delay and nothing else: it
+accepts any number of connections and passes on every byte. Opening a connection takes one round trip, as on
+a network (RFC 9293 §3.5), so a client that opens one for each request waits twice.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import uvloop
 METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"PATCH ", b"DELETE ")
 
 
-class Lane:
+class Direction:
     """One direction of a connection: what comes in leaves in the same order, `delay` seconds later.
 
     What comes in while the connection would still be opening counts as sent when it is open.
@@ -62,8 +62,8 @@ class Lane:
 class End(asyncio.Protocol):
     """One end of a connection; `requests` is where the client's end notes what is asked for."""
 
-    def __init__(self, lane: Lane, requests: list[str] | None = None) -> None:
-        self._lane = lane
+    def __init__(self, direction: Direction, requests: list[str] | None = None) -> None:
+        self._direction = direction
         self._requests = requests
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -73,10 +73,10 @@ class End(asyncio.Protocol):
         # Nobody here pipelines, so a request always starts a segment of its own.
         if self._requests is not None and data.startswith(METHODS):
             self._requests.append(data[: data.find(b" HTTP/1.")].decode("latin-1"))
-        self._lane.send(data)
+        self._direction.send(data)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's
-        self._lane.send(None)
+        self._direction.send(None)
 
 
 class Accepted(End):
@@ -84,7 +84,7 @@ class Accepted(End):
 
     def __init__(self, upstream: tuple[str, int], delay: float, requests: list[str]) -> None:
         self._upstream = upstream
-        self._up, self._down = Lane(delay, opening=2 * delay), Lane(delay)
+        self._up, self._down = Direction(delay, opening=2 * delay), Direction(delay)
         self._connecting: asyncio.Task[None] | None = None
         super().__init__(self._up, requests)
 

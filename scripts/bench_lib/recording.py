@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from urllib.parse import parse_qs, urlsplit
 
-from scripts.bench_lib.scenario import Failed, Held, Scenario
+from scripts.bench_lib.scenario import Failed, Scenario, TaggedManifest
 
 
 class Stage(IntEnum):
@@ -38,7 +38,9 @@ class Request:
 class Recording:
     """What the broker asked for while it made `target` from the sources, and put there what is `held` now."""
 
-    def __init__(self, scenario: Scenario, target: str, held: Held, requests: Iterable[str]) -> None:
+    def __init__(
+        self, scenario: Scenario, target: str, held: TaggedManifest, requests: Iterable[str]
+    ) -> None:
         self._target = target
         self._held = held
         self._digests = {source.repository: source.image.digest for source in scenario.sources}

@@ -44,7 +44,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class TaggedManifest:
     """What a tag gives to readers."""
 
     media_type: str
@@ -81,8 +81,8 @@ def _make_source(number: int, layers: int) -> Source:
     return Source(f"sources/app-{number:02}", image)
 
 
-async def bring(scenario: Scenario, base_url: str) -> None:
-    """The sources into the registry, past the slow line."""
+async def upload(scenario: Scenario, base_url: str) -> None:
+    """The sources into the registry, past the slow proxy."""
     gate = asyncio.Semaphore(SEEDERS)
 
     async def one(client: httpx2.AsyncClient, source: Source) -> None:
@@ -94,11 +94,13 @@ async def bring(scenario: Scenario, base_url: str) -> None:
             group.create_task(one(client, source))
 
 
-async def read_back(base_url: str, repository: str) -> Held:
-    """What is under the tag now, read past the slow line."""
+async def read_back(base_url: str, repository: str) -> TaggedManifest:
+    """What is under the tag now, read past the slow proxy."""
     url = f"{base_url}/v2/{repository}/manifests/{TAG}"
     async with httpx2.AsyncClient(timeout=60) as client:
         reply = await client.get(url, headers={"Accept": f"{DOCKER_LIST}, {OCI_INDEX}"})
     if reply.status_code != OK:
         raise Failed(f"{repository}:{TAG} can't be read back: {reply.status_code} {reply.text}")
-    return Held(reply.headers["Content-Type"], reply.content, reply.headers["Docker-Content-Digest"])
+    return TaggedManifest(
+        reply.headers["Content-Type"], reply.content, reply.headers["Docker-Content-Digest"]
+    )

@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from scripts.bench_lib.programs import Broker
+from scripts.bench_lib.processes import Broker
 from scripts.bench_lib.scenario import TAG, Failed, Round, Scenario
 
 OK, CREATED = 200, 201
@@ -41,7 +41,7 @@ async def create_and_push(session: aiohttp.ClientSession, reference: str, source
 async def _post(
     session: aiohttp.ClientSession, path: str, body: dict[str, Any], wanted: int
 ) -> dict[str, Any]:
-    # Waits longer than any line here makes it take: what counts is the answer.
+    # Longer than any delay here: the answer is what counts.
     async with session.post(path, json=body, headers={"Prefer": "wait=120"}) as reply:
         if reply.status != wanted:
             raise Failed(f"the broker answered {path} with {reply.status}: {await reply.text()}")

@@ -37,7 +37,7 @@ async def bench(*arguments: str) -> tuple[int | None, str, str]:
 
 @pytest.mark.skipif(find_docker_registry() is None, reason=f"{BINARY} is not installed")
 async def test_in_a_small_comparison_broker_and_floor_make_the_same_requests() -> None:
-    small = ("--images", "2", "--layers", "1", "--rounds", "1", "--round-trips", "0,2", "--peer-runs", "0")
+    small = ("--images", "2", "--layers", "1", "--rounds", "1", "--round-trips", "0,2", "--docker-runs", "0")
     status, out, err = await bench(*small)
     assert (status, out.splitlines()[0]) == (0, "create and push of 2 images of 1 layers each"), err
     rows = [line.split() for line in out.splitlines() if " x the floor" in line or " floor " in line]

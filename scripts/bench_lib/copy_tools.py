@@ -1,4 +1,4 @@
-"""Those who copy an image from one registry to another: the broker, skopeo, and curl piped into curl."""
+"""The tools that copy an image from one registry to another: the broker, skopeo, and curl piped into curl."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 import aiohttp
 
-from scripts.bench_lib.cargo import REPOSITORY, Loaded, put_manifest
-from scripts.bench_lib.programs import Broker, run_command
+from scripts.bench_lib.large_image import REPOSITORY, UploadedImage, put_manifest
+from scripts.bench_lib.processes import Broker, run_command
 from scripts.bench_lib.scenario import TAG, Failed
 from scripts.bench_lib.service import calling, create_and_push
 from tests.support.docker_registry import DockerRegistry
 
-TARGET = "targets/cargo"
+TARGET = "targets/large"
 KIB, MIB = 1024, 1024 * 1024
 # One blob: where it is uploaded to is asked for, then both ends are tied together, without a disk between.
 PIPE = r"""
@@ -34,7 +34,7 @@ class Route:
 
     source: DockerRegistry
     target: DockerRegistry
-    loaded: Loaded
+    loaded: UploadedImage
 
 
 @dataclass(frozen=True, slots=True)

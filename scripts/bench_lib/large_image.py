@@ -1,4 +1,4 @@
-"""What `scripts/bench copy` moves: an image of layers that can't be made smaller, made as it is uploaded."""
+"""The image that `scripts/bench copy` copies: layers that don't compress, made as they are uploaded."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from scripts.bench_lib.scenario import TAG, Failed
 from tests.support.images import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, digest_of
 
 MIB = 1024 * 1024
-REPOSITORY = "sources/cargo"
+REPOSITORY = "sources/large"
 CREATED, ACCEPTED = 201, 202
 GZIP = 31
 
 
 @dataclass(frozen=True, slots=True)
-class Cargo:
+class ImageSize:
     """An image of so many layers of one size."""
 
     layers: int
@@ -37,7 +37,7 @@ class Cargo:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class UploadedImage:
     """The image as it lies at the source: its manifest, and its blobs with their sizes, the largest first."""
 
     manifest: bytes
@@ -48,15 +48,15 @@ class Loaded:
         return digest_of(self.manifest)
 
 
-async def load(cargo: Cargo, base_url: str) -> Loaded:
+async def upload_image(size: ImageSize, base_url: str) -> UploadedImage:
     """The image into a registry; no more than one layer is in memory at a time."""
     config = json.dumps(
         {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}
     )
     async with aiohttp.ClientSession(base_url) as session:
         layers = []
-        for _ in range(cargo.layers):
-            layer = await asyncio.to_thread(_make_layer, cargo.layer_mib * MIB)
+        for _ in range(size.layers):
+            layer = await asyncio.to_thread(_make_layer, size.layer_mib * MIB)
             layers.append(_descriptor(OCI_LAYER, await _upload(session, layer), len(layer)))
         listed = _descriptor(OCI_CONFIG, await _upload(session, config.encode()), len(config))
         manifest = json.dumps(
@@ -64,7 +64,7 @@ async def load(cargo: Cargo, base_url: str) -> Loaded:
         ).encode()
         await put_manifest(session, REPOSITORY, manifest)
     blobs = [(str(blob["digest"]), int(blob["size"])) for blob in (*layers, listed)]
-    return Loaded(manifest, sorted(blobs, key=lambda blob: -blob[1]))
+    return UploadedImage(manifest, sorted(blobs, key=lambda blob: -blob[1]))
 
 
 async def put_manifest(session: aiohttp.ClientSession, repository: str, manifest: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The programs that are measured or stand between: each a process of its own, ended by its id."""
+"""Starts and stops the broker, the slow proxy and other programs, each in its own process."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ LINE_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """The slow line to the registry: where it begins, and what has passed through it."""
+class SlowProxy:
+    """A slow proxy in front of the registry: its address, and the requests that pass through it."""
 
     round_trip_ms: float
     port: int
@@ -53,11 +53,11 @@ class Broker:
 
 
 @asynccontextmanager
-async def line_to(host: str, port: int, *, round_trip_ms: float) -> AsyncIterator[Line]:
+async def slow_proxy(host: str, port: int, *, round_trip_ms: float) -> AsyncIterator[SlowProxy]:
     command = [sys.executable, "-m", "scripts.bench_lib.proxy", host, str(port), str(round_trip_ms)]
     async with running(command, dict(os.environ)) as process:
         _, stdout = _pipes(process)
-        yield Line(round_trip_ms, int(await stdout.readline()), process)
+        yield SlowProxy(round_trip_ms, int(await stdout.readline()), process)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""`docker manifest create` and `push`, each time with a configuration directory that has never been used."""
+"""Runs `docker manifest create` and `push`, each time with a fresh configuration directory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from time import perf_counter
 
-from scripts.bench_lib.programs import run_command
+from scripts.bench_lib.processes import run_command
 from scripts.bench_lib.scenario import TAG, Round, Scenario
 
 
