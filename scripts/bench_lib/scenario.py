@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import httpx2
 
-from tests.support.fanin.matrix import PLATFORMS as MATRIX
+from scripts.fanin_lib.matrix import PLATFORMS as MATRIX
 from tests.support.images import DOCKER_LIST, OCI_INDEX, Image, make_image, seed
 
 # One list never has two images for one platform, so there are as many images as these.

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
+from scripts.fanin_lib.calls import Apis
 from tests.support.broker import StartBroker
-from tests.support.fanin.calls import Apis
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from tests.support.fanin.calls import Apis
-from tests.support.fanin.keys import run_keys
+from scripts.fanin_lib.calls import Apis
+from scripts.fanin_lib.keys import run_keys
 from tests.support.registry import RegistryDouble
 
 KEYS = int(os.environ.get("FANIN_KEYS", "60"))

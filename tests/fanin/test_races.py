@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from tests.support.fanin.calls import Apis
-from tests.support.fanin.races import run_races
+from scripts.fanin_lib.calls import Apis
+from scripts.fanin_lib.races import run_races
 from tests.support.registry import RegistryDouble
 
 RACES = int(os.environ.get("FANIN_RACES", "12"))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from tests.support.fanin.calls import Apis
-from tests.support.fanin.matrix import PLATFORMS, make_matrix
-from tests.support.fanin.sessions import MATRICES, Plan, run_sessions
+from scripts.fanin_lib.calls import Apis
+from scripts.fanin_lib.matrix import PLATFORMS, make_matrix
+from scripts.fanin_lib.sessions import MATRICES, Plan, run_sessions
 from tests.support.images import OCI_INDEX
 from tests.support.registry import RegistryDouble
 

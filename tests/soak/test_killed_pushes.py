@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from scripts.soak_lib.broker_soak import Caller, order_all
+from scripts.soak_lib.client_soak import Soak, Tally, failing_registries
 from tests.support.broker import Broker, new_token
-from tests.support.broker_soak import Caller, order_all
 from tests.support.clients import until
 from tests.support.images import make_image
 from tests.support.postgres import connected
@@ -26,7 +27,6 @@ from tests.support.push_worker import LEASE
 from tests.support.registry import Fault, RegistryDouble, Rule, Silence
 from tests.support.registry_double.wire import Answer, Exchange
 from tests.support.shelf import put, shelve
-from tests.support.soak import Soak, Tally, failing_registries
 from tests.support.workers import Workers
 
 PUSHES = int(os.environ.get("KILLED_PUSHES", "24"))

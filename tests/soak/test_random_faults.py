@@ -14,9 +14,9 @@ from app.operations.retries import RetryPolicy
 from app.registry.client import Limits
 from app.store.migrate import upgrade
 from app.wiring import PROMPT
-from tests.support.broker_soak import soak_broker
+from scripts.soak_lib.broker_soak import soak_broker
+from scripts.soak_lib.client_soak import Soak, Tally, soak
 from tests.support.clients import QUICK
-from tests.support.soak import Soak, Tally, soak
 
 PUSHES = int(os.environ.get("SOAK_PUSHES", "60"))
 # What is shortened are the waits; how often is tried is what the broker does.

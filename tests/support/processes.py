@@ -12,8 +12,8 @@ from typing import Self
 
 import httpx2
 
+from scripts.soak_lib.broker_soak import credentials_for
 from tests.support.broker import KEY, PATIENCE, Client
-from tests.support.broker_soak import credentials_for
 from tests.support.registry import RegistryDouble
 from tests.support.served import COMMAND, announced
 from tests.support.workers import Workers

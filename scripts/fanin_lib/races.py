@@ -6,12 +6,13 @@ import asyncio
 import random
 from dataclasses import dataclass, field
 
-from tests.support.fanin.calls import Apis, Json, gather_all
-from tests.support.fanin.matrix import Matrix, make_matrix
-from tests.support.fanin.sessions import REPOSITORY, digests_put, leg_bodies
+from scripts.fanin_lib.calls import Apis, Json, gather_all
+from scripts.fanin_lib.matrix import Matrix, make_matrix
+from scripts.fanin_lib.sessions import REPOSITORY, digests_put, leg_bodies
 from tests.support.images import plant
 from tests.support.registry import RegistryDouble
 
+BOTH = 2
 SPREAD_SECONDS = 0.15
 SUPERSEDED = "urn:manifest-broker:problem:superseded"
 
@@ -94,7 +95,7 @@ def _judge(tally: Races, tag: str, sides: list[Side], registry: RegistryDouble) 
     older, newer = sorted(sides, key=lambda side: side.place)
     puts = digests_put(registry, tag)
     tally.races += 1
-    tally.one_after_the_other += len(puts) == 2
+    tally.one_after_the_other += len(puts) == BOTH
     tally.late += (older.push["problem"] or {}).get("type") == SUPERSEDED
     for side in sides:
         listed = {entry["descriptor"]["digest"] for entry in side.found["entries"]}

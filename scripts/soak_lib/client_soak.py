@@ -1,4 +1,4 @@
-"""Pushes many lists through registries of which each request fails at random, by a seed, and counts."""
+"""Pushes many lists through registries that fail at random, by a seed, and counts the outcomes."""
 
 from __future__ import annotations
 

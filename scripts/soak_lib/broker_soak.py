@@ -1,4 +1,4 @@
-"""The same pushes through a whole broker: asked for over its API, carried out by its worker, on Postgres."""
+"""Makes the same pushes through a whole broker: its API, its worker and Postgres."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 import httpx2
 
+from scripts.soak_lib.client_soak import REPOSITORIES, USERS, Soak, Tally, failing_registries, lots, pool
 from tests.support.broker import Broker, Client
 from tests.support.images import Image
 from tests.support.registry import RegistryDouble
-from tests.support.soak import REPOSITORIES, USERS, Soak, Tally, failing_registries, lots, pool
 
 __all__ = ["Caller", "credentials_for", "order_all", "soak_broker"]
 

@@ -6,11 +6,12 @@ import asyncio
 import random
 from dataclasses import dataclass, field
 
-from tests.support.fanin.calls import Apis, Json, gather_all
+from scripts.fanin_lib.calls import Apis, Json, gather_all
 from tests.support.images import make_image, plant
 from tests.support.registry import RegistryDouble
 
 MOST_TIMES = 5
+CREATED = 201
 UNPROCESSABLE = 422
 MISMATCH = "urn:manifest-broker:problem:idempotency-key-reused"
 
@@ -52,7 +53,7 @@ async def _send(tally: Keys, apis: Apis, host: str, number: int, times: int) -> 
     tally.requests += times
     replies = await gather_all([apis.post("/v1/lists", wanted, Idempotency_Key=key) for _ in range(times)])
     answers = {(reply.status_code, reply.text) for reply in replies}
-    if len(answers) != 1 or replies[0].status_code != 201:
+    if len(answers) != 1 or replies[0].status_code != CREATED:
         tally.wrong.append(f"{key} was answered {answers}")
     other = {"reference": f"{host}/keyed:other", **body}
     reply = await apis.post("/v1/lists", other, Idempotency_Key=key)

@@ -16,10 +16,10 @@ import uvloop
 
 from app.store.embedded import EmbeddedPostgres
 from app.store.migrate import upgrade
-from tests.support.fanin.calls import Apis, calling
-from tests.support.fanin.keys import run_keys
-from tests.support.fanin.races import run_races
-from tests.support.fanin.sessions import Plan, run_sessions
+from scripts.fanin_lib.calls import Apis, calling
+from scripts.fanin_lib.keys import run_keys
+from scripts.fanin_lib.races import run_races
+from scripts.fanin_lib.sessions import Plan, run_sessions
 from tests.support.postgres import passable_directory
 from tests.support.registry import RegistryDouble
 from tests.support.served import served, working

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tests.support.fanin.calls import Apis, Json, gather_all
-from tests.support.fanin.matrix import PLATFORMS, Matrix, make_matrix
+from scripts.fanin_lib.calls import Apis, Json, gather_all
+from scripts.fanin_lib.matrix import PLATFORMS, Matrix, make_matrix
 from tests.support.images import plant
 from tests.support.registry import RegistryDouble
 

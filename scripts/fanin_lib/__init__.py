@@ -1,0 +1,1 @@
+"""Fan-in over the API: matrix builds that add their images, and the checks of the result."""
