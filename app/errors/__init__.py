@@ -1,4 +1,4 @@
-"""Every outcome a caller can act on: one class each, with a stable code and no word of HTTP."""
+"""Every error that a caller can act on: one class each, with a stable code and without HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all errors are, how they are kept, and the way back."""
+"""The base of all errors, and their conversion to and from stored JSON."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ TYPE_PREFIX = "urn:manifest-broker:problem:"
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One thing wrong with what the caller sent.
+    """One error in one field of the request.
 
-    `pointer` is a JSON pointer into the body (RFC 6901); elsewhere `header:Name`, `query:name` or
-    `path:name`.
+    `pointer` is a JSON pointer into the body (RFC 6901), or `header:Name`, `query:name` or `path:name`.
     """
 
     pointer: str
@@ -30,14 +29,14 @@ class FieldError:
 
 
 class BrokerError(Exception):
-    """Base of all: `detail` is for people, `code` for programs, `members` are the case's own facts.
+    """The base class: `detail` is for people, `code` is for programs, `members` are facts about this case.
 
-    Members that callers may rely on are named in API.md: reference, registry, upstream_status, upstream_code,
-    retry_after (seconds), list_id.
+    Callers may rely on these members: reference, registry, upstream_status, upstream_code, list_id and
+    retry_after (seconds).
     """
 
     code: ClassVar[str] = "internal"
-    title: ClassVar[str] = "The broker failed"
+    title: ClassVar[str] = "The broker failed."
     retryable: ClassVar[bool] = False
 
     def __init__(self, detail: str, *, errors: Sequence[FieldError] = (), **members: Json) -> None:
@@ -48,7 +47,7 @@ class BrokerError(Exception):
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds that the other side asked us to wait, if it did."""
+        """The seconds that the other side asked the broker to wait, if it did."""
         value = self.members.get("retry_after")
         return float(value) if value is not None else None
 
@@ -76,7 +75,7 @@ class BrokerError(Exception):
         return error
 
     def document(self) -> dict[str, Json]:
-        """What is kept of the error when an operation ends with it; `revive` is the way back."""
+        """The JSON that an operation stores when it ends with this error; `revive` reads it."""
         body: dict[str, Json] = {
             "code": self.code,
             "title": self.title,
@@ -93,7 +92,7 @@ def _given(members: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def error_classes() -> Iterator[type[BrokerError]]:
-    """All classes of the tree, bases first."""
+    """All error classes, bases first."""
     pending: list[type[BrokerError]] = [BrokerError]
     while pending:
         current = pending.pop(0)
@@ -106,7 +105,7 @@ def by_code() -> dict[str, type[BrokerError]]:
 
 
 def revive(document: Mapping[str, Json]) -> BrokerError:
-    """The error that `BrokerError.document` was taken from."""
+    """The error that `BrokerError.document` has written."""
     facts = dict(document)
     code = facts.pop("code", BrokerError.code)
     facts.pop("title", None)

@@ -1,4 +1,4 @@
-"""What the caller sent, and who is asking."""
+"""Errors in the request and in its authentication."""
 
 from __future__ import annotations
 
@@ -6,89 +6,89 @@ from app.errors.base import BrokerError
 
 
 class InvalidInput(BrokerError):
-    """The caller sent something that can't be read; the problem names the field."""
+    """A value in the request is not valid; the problem names the field."""
 
     code = "invalid-input"
-    title = "The request is not valid"
+    title = "The request is not valid."
 
 
 class InvalidReference(InvalidInput):
     code = "invalid-reference"
-    title = "Not a valid image reference"
+    title = "The image reference is not valid."
 
 
 class InvalidDigest(InvalidInput):
     code = "invalid-digest"
-    title = "Not a valid digest"
+    title = "The digest is not valid."
 
 
 class InvalidPlatform(InvalidInput):
     code = "invalid-platform"
-    title = "Not a valid platform"
+    title = "The platform is not valid."
 
 
 class UnsupportedPlatform(InvalidInput):
     code = "unsupported-platform"
-    title = "Unknown operating system and architecture"
+    title = "The operating system and architecture are not a known pair."
 
 
 class InvalidCursor(InvalidInput):
     code = "invalid-cursor"
-    title = "Not a cursor of this listing"
+    title = "The cursor does not belong to this listing."
 
 
 class InvalidHeader(InvalidInput):
     code = "invalid-header"
-    title = "A request header is not valid"
+    title = "A request header is not valid."
 
 
 class CredentialUnreadable(InvalidHeader):
-    """What X-Registry-Auth brought was sealed with another secret key than the worker has."""
+    """The X-Registry-Auth credential was encrypted under a secret key that the worker does not have."""
 
     code = "credential-unreadable"
-    title = "The credential sent with the request can't be read any more"
+    title = "The credential sent with the request can no longer be decrypted."
 
 
 class InvalidReceiver(InvalidInput):
     code = "invalid-receiver"
-    title = "Not an address that events can be sent to"
+    title = "The webhook URL is not valid."
 
 
 class InvalidSecret(InvalidInput):
     code = "invalid-secret"
-    title = "Not a secret for signing"
+    title = "The signing secret is not valid."
 
 
 class InvalidAnnotation(InvalidInput):
     code = "invalid-annotation"
-    title = "Not a valid annotation"
+    title = "The annotation is not valid."
 
 
 class IdempotencyMismatch(InvalidInput):
     code = "idempotency-key-reused"
-    title = "The Idempotency-Key was used for another request"
+    title = "The Idempotency-Key was used for a different request."
 
 
 class MalformedBody(BrokerError):
     code = "malformed-body"
-    title = "The body is not JSON"
+    title = "The body is not valid JSON."
 
 
 class BodyTooLarge(BrokerError):
     code = "body-too-large"
-    title = "The body is too large"
+    title = "The body is too large."
 
 
 class UnsupportedBody(BrokerError):
     code = "unsupported-body"
-    title = "The body's media type is not supported"
+    title = "The media type of the body is not supported."
 
 
 class Unauthenticated(BrokerError):
     code = "unauthenticated"
-    title = "A valid bearer token is needed"
+    title = "The request needs a valid bearer token."
 
 
 class Forbidden(BrokerError):
     code = "forbidden"
-    title = "The token does not allow this"
+    title = "The token does not permit this request."

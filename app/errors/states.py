@@ -1,4 +1,4 @@
-"""The broker's own state."""
+"""Errors that follow from the broker's own state."""
 
 from __future__ import annotations
 
@@ -7,185 +7,185 @@ from app.errors.base import BrokerError
 
 class NotFound(BrokerError):
     code = "not-found"
-    title = "There is no such thing"
+    title = "The resource does not exist."
 
 
 class ListNotFound(NotFound):
     code = "list-not-found"
-    title = "There is no such list"
+    title = "The list does not exist."
 
 
 class EntryNotFound(NotFound):
     code = "entry-not-found"
-    title = "There is no such entry in the list"
+    title = "The list has no such entry."
 
 
 class OperationNotFound(NotFound):
     code = "operation-not-found"
-    title = "There is no such operation"
+    title = "The operation does not exist."
 
 
 class PushNotFound(NotFound):
     code = "push-not-found"
-    title = "There is no such push"
+    title = "The push does not exist."
 
 
 class WebhookNotFound(NotFound):
     code = "webhook-not-found"
-    title = "There is no such webhook"
+    title = "The webhook does not exist."
 
 
 class DeliveryNotFound(NotFound):
     code = "delivery-not-found"
-    title = "There is no such delivery"
+    title = "The delivery does not exist."
 
 
 class TokenNotFound(NotFound):
     code = "token-not-found"
-    title = "There is no such token"
+    title = "The token does not exist."
 
 
 class ProjectNotFound(NotFound):
     code = "project-not-found"
-    title = "There is no such project"
+    title = "The project does not exist."
 
 
 class Conflict(BrokerError):
     code = "conflict"
-    title = "The request conflicts with what is there"
+    title = "The request conflicts with the current state."
 
 
 class ListExists(Conflict):
     code = "list-exists"
-    title = "The list exists already"
+    title = "The list already exists."
 
 
 class DuplicatePlatform(Conflict):
     code = "duplicate-platform"
-    title = "Two entries would share a platform"
+    title = "Two entries would have the same platform."
 
 
 class ListNotPushable(Conflict):
     code = "list-not-pushable"
-    title = "The list can't be pushed as it stands"
+    title = "The list can't be pushed in its current state."
 
 
 class ListFailed(Conflict):
-    """What the list was to become is off, until an image or a change that puts it right comes in."""
+    """The list fails until an added image or a change corrects it."""
 
     code = "list-failed"
-    title = "The list has failed"
+    title = "The list has failed."
 
 
 class ListIncomplete(ListFailed):
-    """`missing_platforms` are those that nobody handed in by the deadline."""
+    """`missing_platforms` lists the expected platforms that had no entry at the deadline."""
 
     code = "list-incomplete"
-    title = "The list was not complete by its deadline"
+    title = "The list was not complete by its deadline."
 
 
 class BuildFailed(ListFailed):
-    """`failures` has the reason for each platform whose build was reported to have failed."""
+    """`failures` maps each platform whose build was reported as failed to the reason."""
 
     code = "build-failed"
-    title = "A build that the list waits for has failed"
+    title = "A build that the list needs has failed."
 
 
 class MixedRevisions(Conflict):
-    """`revisions` has what each image was built from, by its reference."""
+    """`revisions` maps the reference of each image to the revision that it was built from."""
 
     code = "mixed-revisions"
-    title = "The images were not built from one revision"
+    title = "The images were built from different revisions."
 
 
 class Superseded(Conflict):
-    """`push_id` is the newer run's push, `digest` what it put there."""
+    """`push_id` is the push of the newer run, `digest` is the digest that it pushed."""
 
     code = "superseded"
-    title = "Something newer has taken the place of this push"
+    title = "A newer run has already moved the tag."
 
 
 class PlatformsLost(Conflict):
-    """`platforms` are those that readers of the tag have now and would not have any more."""
+    """`platforms` lists the platforms that the tag has now and would lose."""
 
     code = "platforms-lost"
-    title = "The push would take platforms from the tag"
+    title = "The push would remove platforms from the tag."
 
 
 class PushNotRestorable(Conflict):
     code = "push-not-restorable"
-    title = "Only a push that succeeded can be restored"
+    title = "Only a successful push can be restored."
 
 
 class WebhookDisabled(Conflict):
     code = "webhook-disabled"
-    title = "The webhook is disabled"
+    title = "The webhook is disabled."
 
 
 class TooManyWebhooks(Conflict):
     code = "too-many-webhooks"
-    title = "The project has as many webhooks as it may have"
+    title = "The project has reached its limit of webhooks."
 
 
 class DeliveryPending(Conflict):
     code = "delivery-pending"
-    title = "The delivery is under way already"
+    title = "The delivery is already in progress."
 
 
 class NoSecretKey(Conflict):
-    """The operator has to set BROKER_SECRET_KEY."""
+    """The operator must set BROKER_SECRET_KEY."""
 
     code = "no-secret-key"
-    title = "The broker has no key under which it could keep a secret"
+    title = "The broker has no secret key to encrypt secrets with."
 
 
 class NameTaken(Conflict):
     code = "name-taken"
-    title = "The name is taken"
+    title = "The name is already taken."
 
 
 class OperationEnded(Conflict):
     code = "operation-ended"
-    title = "The operation has ended"
+    title = "The operation has already ended."
 
 
 class OperationCancelled(Conflict):
     code = "operation-cancelled"
-    title = "The operation was cancelled"
+    title = "The operation was cancelled."
 
 
 class TagMoved(Conflict):
     code = "tag-moved"
-    title = "The tag does not hold what the push expected"
+    title = "The tag does not hold the digest that the push expects."
 
 
 class RevisionChanged(BrokerError):
     code = "revision-changed"
-    title = "The list has changed since it was read"
+    title = "The list has changed since it was read."
 
 
 class Unavailable(BrokerError):
-    """The broker can't answer now; the same call may succeed later."""
+    """The broker can't answer now; the same request may succeed later."""
 
     code = "unavailable"
-    title = "The broker can't answer now"
+    title = "The broker is temporarily unavailable."
     retryable = True
 
 
 class TooManyStreams(BrokerError):
     code = "too-many-streams"
-    title = "The project is followed by as many as may follow it"
+    title = "The project has reached its limit of event streams."
     retryable = True
 
 
 class DeadlineExceeded(Unavailable):
-    """The operation's own deadline passed: at the next call the time starts anew."""
+    """The deadline of the operation passed; a new request starts a new operation with a new deadline."""
 
     code = "deadline-exceeded"
-    title = "The operation did not end in its time"
+    title = "The operation did not end before its deadline."
     retryable = False
 
 
 class AttemptsExhausted(BrokerError):
     code = "attempts-exhausted"
-    title = "The operation was tried as often as it may be"
+    title = "Retry limit reached."

@@ -1,4 +1,4 @@
-"""What a registry did, or a receiver of webhooks, and what was fetched."""
+"""Errors of a registry, of a webhook receiver, and in fetched content."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class UpstreamStatus:
 
 
 class RegistryError(UpstreamStatus, BrokerError):
-    """Whatever a registry did; `retryable` says whether the same request may succeed later."""
+    """A registry failed the request; `retryable` says whether the same request may succeed later."""
 
     code = "registry-error"
-    title = "The registry answered with an error"
+    title = "The registry answered with an error."
 
     @property
     def upstream_code(self) -> str | None:
@@ -32,57 +32,57 @@ class RegistryError(UpstreamStatus, BrokerError):
 
 class SourceNotFound(RegistryError):
     code = "source-not-found"
-    title = "The registry does not have the image"
+    title = "The registry does not have the image."
 
 
 class RegistryDenied(RegistryError):
     code = "registry-denied"
-    title = "The registry refused the credentials or the access"
+    title = "The registry denied access."
 
 
 class RateLimited(RegistryError):
     code = "rate-limited"
-    title = "The registry limits the rate of requests"
+    title = "The registry limits the rate of requests."
     retryable = True
 
 
 class RegistryUnavailable(RegistryError):
-    """A 5xx that may pass."""
+    """The registry answered with a transient 5xx status."""
 
     code = "registry-unavailable"
-    title = "The registry failed to answer properly"
+    title = "The registry is temporarily unavailable."
     retryable = True
 
 
 class RegistryUnreachable(RegistryError):
-    """No answer at all: DNS, connection refused or lost."""
+    """The registry did not answer: DNS failed, or the connection was refused or lost."""
 
     code = "registry-unreachable"
-    title = "The registry can't be reached"
+    title = "The registry can't be reached."
     retryable = True
 
 
 class RegistryTimeout(RegistryError):
     code = "registry-timeout"
-    title = "The registry took too long"
+    title = "The registry did not answer in time."
     retryable = True
 
 
 class RegistryTlsFailed(RegistryError):
     code = "registry-tls-failed"
-    title = "No trusted TLS connection to the registry could be made"
+    title = "The TLS connection to the registry is not trusted."
 
 
 class NotARegistry(RegistryError):
     code = "not-a-registry"
-    title = "What answers there does not speak the registry protocol"
+    title = "The server does not speak the registry protocol."
 
 
 class RegistryRejected(RegistryError):
-    """The registry refused what was put: invalid manifest, unknown blob, immutable tag."""
+    """The registry rejected the content of a put: invalid manifest, unknown blob, immutable tag."""
 
     code = "registry-rejected"
-    title = "The registry refused the content"
+    title = "The registry rejected the content."
 
     @property
     def missing_digests(self) -> tuple[str, ...]:
@@ -92,87 +92,87 @@ class RegistryRejected(RegistryError):
 
 class TagImmutable(RegistryRejected):
     code = "tag-immutable"
-    title = "The tag is immutable and holds something else"
+    title = "The tag is immutable and holds a different digest."
 
 
 class PushNotVerified(RegistryError):
     code = "push-not-verified"
-    title = "The tag does not hold what was pushed"
+    title = "The tag does not hold the digest that was pushed."
     retryable = True
 
 
 class RegistryForbidden(BrokerError):
-    """The operator's settings don't let this registry or address be reached, or not that way."""
+    """The operator's settings forbid this registry, this address, or this way to reach it."""
 
     code = "registry-forbidden"
-    title = "The broker may not reach this registry"
+    title = "The broker is not permitted to reach this registry."
 
 
 class InsecureForbidden(RegistryForbidden):
     code = "insecure-forbidden"
-    title = "The operator does not allow insecure access to this registry"
+    title = "The operator does not permit insecure access to this registry."
 
 
 class UntrustedOrigin(RegistryForbidden):
     code = "untrusted-origin"
-    title = "The registry sends credentials or content elsewhere"
+    title = "The registry points to an origin that is not trusted."
 
 
 class ReceiverForbidden(RegistryForbidden):
     code = "receiver-forbidden"
-    title = "The broker may not send anything to this receiver"
+    title = "The broker is not permitted to send events to this receiver."
 
 
 class DeliveryFailed(UpstreamStatus, BrokerError):
-    """It did not say 2xx; `receiver_status` is what it said, if anything."""
+    """The receiver did not answer with 2xx; `receiver_status` is its status, if it answered."""
 
     code = "delivery-failed"
-    title = "The receiver did not take the event"
+    title = "The receiver did not accept the event."
     retryable = True
 
 
 class ReceiverGone(DeliveryFailed):
     code = "receiver-gone"
-    title = "The receiver wants no more events"
+    title = "The receiver wants no more events."
     retryable = False
 
 
 class SourceUnusable(BrokerError):
-    """A source was fetched and can't be an entry; the members name its reference and media type."""
+    """A source was fetched but can't be an entry; the members name its reference and media type."""
 
     code = "source-unusable"
-    title = "The source can't be an entry of a list"
+    title = "The source can't be an entry of a list."
 
 
 class SourceUnsupported(SourceUnusable):
     code = "source-unsupported"
-    title = "The source's media type can't be an entry of a list"
+    title = "The media type of the source can't be an entry of a list."
 
 
 class PlatformNotInSource(SourceUnsupported):
-    """What `platforms` selects is not there."""
+    """The source has no image for a platform that `platforms` selects."""
 
     code = "platform-not-in-source"
-    title = "The source has no image for the platform"
+    title = "The source has no image for the platform."
 
 
 class SourceInvalid(SourceUnusable):
     code = "source-invalid"
-    title = "The source's content is not a valid image"
+    title = "The content of the source is not a valid image."
 
 
 class SourceTooLarge(SourceUnusable):
     code = "source-too-large"
-    title = "The source's manifest or config is too large"
+    title = "The manifest or config of the source is too large."
 
 
 class DigestMismatch(SourceUnusable):
     code = "digest-mismatch"
-    title = "The bytes do not have the digest that was asked for"
+    title = "The content does not match its digest."
 
 
 class SourcesFailed(SourceUnusable):
-    """Several sources failed, for different reasons; `errors` has each."""
+    """Several sources failed for different reasons; `errors` lists each."""
 
     code = "sources-failed"
-    title = "Some sources could not be used"
+    title = "Several sources can't be used."

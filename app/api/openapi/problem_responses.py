@@ -10,12 +10,12 @@ from app.api.problem_mapping import MEDIA_TYPE, document_of, status_of
 from app.api.schemas.problems import Problem
 from app.errors import BrokerError
 
-# Every call under /v1 can be answered these.
+# Every call under /v1 can fail with these.
 COMMON_ERRORS = (
     errors.Unauthenticated,
     errors.InvalidInput,
     errors.InvalidHeader,
-    # Whoever sends a body where none is taken is told so, too.
+    # Also for routes that take no body: a request may send one all the same.
     errors.BodyTooLarge,
     errors.UnsupportedBody,
     errors.Unavailable,
@@ -25,7 +25,7 @@ BODY_ERRORS = (
     errors.MalformedBody,
     errors.InvalidReference,
 )
-# Every call that waits for a registry.
+# Every call that waits for a registry can fail with these.
 REGISTRY_ERRORS = (
     errors.RegistryError,
     errors.SourceNotFound,
@@ -61,11 +61,11 @@ SOURCE_ERRORS = (
 
 _DETAILS = {
     "list-exists": (
-        "There is a list registry.example.com/team/app:1.2.3 already: say amend to add to it, "
-        "name a session, or remove it"
+        "The list registry.example.com/team/app:1.2.3 already exists. Set amend to add to it, "
+        "name a session, or delete it."
     ),
     "invalid-reference": "invalid reference format: repository name (Foo) must be lowercase",
-    "source-not-found": "registry.example.com has no registry.example.com/team/app-s390x:1.2.3",
+    "source-not-found": "registry.example.com does not have registry.example.com/team/app-s390x:1.2.3.",
 }
 
 
@@ -77,7 +77,7 @@ def problem_responses(*kinds: type[BrokerError]) -> dict[int | str, dict[str, An
         by_status[status_of(kind)].append(kind)
     return {
         status: {
-            "description": "; ".join(dict.fromkeys(kind.title for kind in of_status)),
+            "description": " ".join(dict.fromkeys(kind.title for kind in of_status)),
             "content": {
                 MEDIA_TYPE: {
                     # Not as the route's model, which FastAPI would document under application/json.
@@ -91,5 +91,5 @@ def problem_responses(*kinds: type[BrokerError]) -> dict[int | str, dict[str, An
 
 
 def _example(kind: type[BrokerError]) -> dict[str, Any]:
-    detail = _DETAILS.get(kind.code, kind.title + ".")
+    detail = _DETAILS.get(kind.code, kind.title)
     return {"summary": kind.title, "value": document_of(kind(detail))}
