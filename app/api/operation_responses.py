@@ -12,9 +12,9 @@ from app.api.preferences import Wait
 from app.api.problem_mapping import response_of
 from app.api.schemas.operations import operation_document
 from app.errors import OperationCancelled, revive
+from app.operations.operation import Operation
 from app.operations.states import State
 from app.services.operations.wait import Operations
-from app.store.operations import Operation
 
 Json = dict[str, Any]
 

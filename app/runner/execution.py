@@ -11,6 +11,7 @@ from typing import assert_never
 
 from app.errors import BrokerError, DeadlineExceeded, Unavailable
 from app.logs import in_trace
+from app.operations.operation import Operation
 from app.operations.retries import GiveUp, Park, RetryAt, RetryPolicy, decide
 from app.operations.states import Kind
 from app.runner.lease import Lease, Stop
@@ -18,7 +19,6 @@ from app.services.operations.attempts import Attempt, Handler, conclude
 from app.store import queue
 from app.store.database import Database, Transaction
 from app.store.operation_changes import LostLease
-from app.store.operations import Operation
 
 logger = logging.getLogger(__name__)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from app.errors import BrokerError
 from app.lists.draft import Entry
@@ -19,37 +19,26 @@ from app.oci.inspect import verbose_document
 from app.oci.manifest import ImageManifest, Index, Manifest
 from app.oci.reference import Reference, parse_reference
 from app.oci.strict_json import Json, loads
+from app.operations.operation import Operation
 from app.operations.progress import Progress, ProgressStep
-from app.operations.states import Kind
+from app.operations.request_codec import OperationRequest, decode_request
+from app.operations.requests import InspectImageRequest, InspectImagesRequest
 from app.registry.client import RegistryClient
 from app.services.allowance import Allowance
 from app.services.callers import Call
 from app.services.documents import entry_inspection, verbose_entry
 from app.services.lists.requests import find_entry
+from app.services.operations.accept import OperationAcceptor, OperationSpec
 from app.services.operations.attempts import Attempt
 from app.services.operations.credentials import Credentials
-from app.services.operations.intake import Intake
 from app.services.source_reader import Reader
-from app.store.database import Database
+from app.store.database import Database, Transaction
 from app.store.lists import find_list, get_list
 from app.store.manifests import load_manifests
-from app.store.operations import Operation
 
 # What is read at once, and how many of the larger ones may be in memory.
 _SMALL = 64 * 1024
 _LARGE_ONES = 4
-
-
-@dataclass(frozen=True, slots=True)
-class InspectRequest:
-    """One reference, and how much to say of it."""
-
-    reference: str
-    verbose: bool = False
-    insecure: bool = False
-
-    def document(self) -> dict[str, Any]:
-        return {"reference": self.reference, "verbose": self.verbose, "insecure": self.insecure}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +59,16 @@ class Inspections:
     """Of lists at once, of registries as operations."""
 
     def __init__(
-        self, database: Database, client: RegistryClient, credentials: Credentials, intake: Intake
+        self,
+        database: Database,
+        client: RegistryClient,
+        credentials: Credentials,
+        acceptor: OperationAcceptor,
     ) -> None:
         self._database = database
         self._client = client
         self._credentials = credentials
-        self._intake = intake
+        self._acceptor = acceptor
         self._turns = asyncio.Semaphore(_LARGE_ONES)
 
     async def find_list(
@@ -111,17 +104,15 @@ class Inspections:
                 manifest = (await load_manifests(tx, project_id, [entry.digest]))[entry.digest]
             return await self._client.parse(render, manifest.raw, entry, manifest.media_type)
 
-    async def request(self, call: Call, wanted: InspectRequest) -> Operation:
+    async def request(self, call: Call, wanted: InspectImageRequest) -> Operation:
         """Accept an inspection of what a registry has."""
-        return await self._accept(call, Kind.INSPECT_IMAGE, [wanted], wanted.document())
+        return await self._accept(call, wanted, [wanted])
 
-    async def request_many(self, call: Call, wanted: Sequence[InspectRequest]) -> Operation:
-        return await self._accept(
-            call, Kind.INSPECT_IMAGES, wanted, {"inspections": [each.document() for each in wanted]}
-        )
+    async def request_many(self, call: Call, wanted: Sequence[InspectImageRequest]) -> Operation:
+        return await self._accept(call, InspectImagesRequest(wanted), wanted)
 
     async def perform(self, attempt: Attempt) -> None:
-        wanted = InspectRequest(**attempt.operation.request)
+        wanted = decode_request(InspectImageRequest, attempt.operation.request)
         reader = self._reader(attempt, insecure=wanted.insecure)
         document = await self._inspect(reader, wanted, Allowance())
         async with self._database.transaction() as tx:
@@ -129,12 +120,12 @@ class Inspections:
 
     async def perform_many(self, attempt: Attempt) -> None:
         """Each reference gets its own result or problem; what fails takes nothing from the rest."""
-        wanted = [InspectRequest(**each) for each in attempt.operation.request["inspections"]]
+        wanted = decode_request(InspectImagesRequest, attempt.operation.request).inspections
         readers = {insecure: self._reader(attempt, insecure=insecure) for insecure in (False, True)}
         allowance = Allowance()
         done = 0
 
-        async def inspect(each: InspectRequest) -> dict[str, Any]:
+        async def inspect(each: InspectImageRequest) -> dict[str, Any]:
             nonlocal done
             try:
                 result = await self._inspect(readers[each.insecure], each, allowance)
@@ -151,21 +142,23 @@ class Inspections:
             await attempt.succeed(tx, {"results": [task.result() for task in tasks]})
 
     async def _accept(
-        self, call: Call, kind: Kind, wanted: Sequence[InspectRequest], request: Mapping[str, Any]
+        self, call: Call, request: OperationRequest, wanted: Sequence[InspectImageRequest]
     ) -> Operation:
-        operation_id = uuid4()
-        registries = [parse_reference(each.reference).registry for each in wanted]
-        async with self._database.transaction() as tx:
-            if earlier := await self._intake.find_earlier(tx, call, operation_id):
-                return earlier
-            return await self._intake.accept(tx, call, operation_id, kind, request, registries=registries)
+        spec = OperationSpec(request, [parse_reference(each.reference).registry for each in wanted])
+
+        async def decide(_tx: Transaction, _operation_id: UUID) -> OperationSpec:
+            return spec
+
+        return await self._acceptor.accept(call, decide, reads_alone=True)
 
     def _reader(self, attempt: Attempt, *, insecure: bool) -> Reader:
         operation = attempt.operation
         own = self._credentials.open(operation.id, attempt.secret)
         return Reader(self._client, self._credentials.access(operation.project_id, own, insecure=insecure))
 
-    async def _inspect(self, reader: Reader, wanted: InspectRequest, allowance: Allowance) -> dict[str, Any]:
+    async def _inspect(
+        self, reader: Reader, wanted: InspectImageRequest, allowance: Allowance
+    ) -> dict[str, Any]:
         """What is shown twice counts twice: the allowance is for the answer."""
         reference = parse_reference(wanted.reference)
         found = await reader.manifest(reference)

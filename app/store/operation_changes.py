@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -27,7 +26,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSON
 
 from app.errors import OperationEnded
-from app.operations.states import Kind, State
+from app.operations.operation import Json, NewOperation, Operation
+from app.operations.states import State
 from app.store.database import Transaction, dump_json
 from app.store.notifications import (
     CANCEL_REQUESTED,
@@ -35,7 +35,7 @@ from app.store.notifications import (
     OPERATION_ENDED,
     OPERATION_QUEUED,
 )
-from app.store.operations import COLUMNS, Json, Operation, get, view
+from app.store.operations import COLUMNS, get, view
 from app.store.tables import operation_events, operations
 
 # What an operation costs here is mostly round trips, so a change, its events and those who are told of it are
@@ -132,30 +132,6 @@ _SUCCEED_ALL = text("""
     bindparam("list_id", type_=Uuid),
     bindparam("freed", type_=Text),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class NewOperation:
-    """`keys` name what the operation has to itself while it runs; those who share one run in order.
-
-    `registries` are those that it will ask: it waits while one of them wants no requests.
-    A lower `priority` runs first. `secret` is stored as it comes, so it comes encrypted. `trace` is the id of
-    the trace (W3C Trace Context) of the request that asked for it.
-    """
-
-    project_id: UUID
-    kind: Kind
-    request: Json
-    created_by: str
-    deadline_in: timedelta
-    keys: tuple[str, ...] = ()
-    registries: tuple[str, ...] = ()
-    list_id: UUID | None = None
-    push_id: UUID | None = None
-    secret: bytes | None = None
-    priority: int = 0
-    trace: str | None = None
-    id: UUID | None = None
 
 
 async def enqueue(tx: Transaction, new: NewOperation) -> Operation:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,58 +14,21 @@ from sqlalchemy import (
 )
 
 from app.errors import OperationNotFound
+from app.operations.operation import Operation, OperationEvent, OperationFilter
 from app.operations.states import Kind, State
 from app.store.database import Transaction
 from app.store.paging import Position, newest_first
 from app.store.tables import operation_events, operations
 
-Json = dict[str, Any]
 CLOCK = func.clock_timestamp()
 # For conditions: an index serves what is stable, and not what is volatile as the clock is.
 NOW = func.statement_timestamp()
+ALL = OperationFilter()
 FORGOTTEN_AT_ONCE = 1_000
 STEPS_FORGOTTEN_AT_ONCE = 5_000
 _SWEPT = timedelta(days=2)
 # By name: a prepared "*" fails once when the next version's migration adds a column beside us.
 COLUMNS = ", ".join(f"operations.{column.name}" for column in operations.c)
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    id: UUID
-    project_id: UUID
-    kind: Kind
-    state: State
-    list_id: UUID | None
-    push_id: UUID | None
-    request: Json
-    progress: Json
-    attempt: int
-    result: Json | None
-    problem: Json | None
-    created_by: str
-    created_at: datetime
-    started_at: datetime | None
-    ended_at: datetime | None
-    run_at: datetime
-    deadline_at: datetime
-    cancel_requested: bool
-    keys: tuple[str, ...]
-    registries: tuple[str, ...]
-    trace: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class OperationEvent:
-    """One step of an operation's life.
-
-    `kind` is a state, or "progress", "retrying", "parked", "cancel_requested".
-    """
-
-    id: int
-    kind: str
-    data: Json
-    created_at: datetime
 
 
 def view(row: Row[Any]) -> Operation:
@@ -108,27 +70,22 @@ async def get(tx: Transaction, project_id: UUID, operation_id: UUID) -> Operatio
 async def page(
     tx: Transaction,
     project_id: UUID,
+    wanted: OperationFilter = ALL,
     *,
-    state: State | None = None,
-    kind: Kind | None = None,
-    list_id: UUID | None = None,
     before: Position | None = None,
     limit: int,
 ) -> list[Operation]:
-    """Newest first; `before` is the place of the last one seen.
-
-    Deliveries are many, and nobody's who asked for something: they come to those who ask for that kind.
-    """
+    """Newest first; `before` is the position of the last one seen."""
     statement = select(operations).where(operations.c.project_id == project_id)
-    if kind is None:
+    if wanted.kind is None:
         statement = statement.where(operations.c.kind != Kind.DELIVER)
-    for column, wanted in (
-        (operations.c.state, state),
-        (operations.c.kind, kind),
-        (operations.c.list_id, list_id),
+    for column, value in (
+        (operations.c.state, wanted.state),
+        (operations.c.kind, wanted.kind),
+        (operations.c.list_id, wanted.list_id),
     ):
-        if wanted is not None:
-            statement = statement.where(column == wanted)
+        if value is not None:
+            statement = statement.where(column == value)
     return [view(row) for row in await tx.execute(newest_first(statement, operations, before, limit))]
 
 

@@ -23,13 +23,14 @@ from sqlalchemy import (
 from sqlalchemy import func as sql
 
 from app.errors import AttemptsExhausted, BrokerError, DeadlineExceeded
+from app.operations.operation import Json, Operation
 from app.operations.progress import Progress
 from app.operations.states import Kind, State
 from app.store.claiming import CLAIM
 from app.store.database import Transaction
 from app.store.notifications import OPERATION_CHANGED, OPERATION_QUEUED
 from app.store.operation_changes import LostLease, end, record_event
-from app.store.operations import CLOCK, Json, Operation, view
+from app.store.operations import CLOCK, view
 from app.store.tables import operations
 
 # Any number that no one else takes as an advisory lock in this database.

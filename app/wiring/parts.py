@@ -21,9 +21,9 @@ from app.services.lists.deadlines import Deadlines
 from app.services.lists.requests import Lists
 from app.services.lists.save import Saving
 from app.services.lists.worker import Composer
+from app.services.operations.accept import OperationAcceptor
 from app.services.operations.attempts import Handler
 from app.services.operations.credentials import Credentials
-from app.services.operations.intake import Intake
 from app.services.operations.wait import Operations
 from app.services.pushes.plan import Planning
 from app.services.pushes.requests import Pushes
@@ -108,7 +108,7 @@ class _Base:
     client: RegistryClient
     secrets: Secrets
     credentials: Credentials
-    intake: Intake
+    acceptor: OperationAcceptor
     events: Events
 
 
@@ -135,27 +135,27 @@ def _build_base(settings: Settings, url: str, limits: Limits) -> _Base:
         client=build_registry_client(settings, limits),
         secrets=Secrets(seal),
         credentials=credentials,
-        intake=Intake(credentials),
+        acceptor=OperationAcceptor(database, credentials),
         events=Events(database, notifications),
     )
 
 
 def _build_performers(base: _Base) -> _Performers:
-    pushes = Pushes(base.database, base.client, base.credentials, base.intake, base.events)
+    pushes = Pushes(base.database, base.client, base.credentials, base.acceptor, base.events)
     saving = Saving(pushes, base.events)
     return _Performers(
         pushes,
         saving,
         composer=Composer(base.database, base.client, base.credentials, saving),
-        planning=Planning(base.database, base.client, base.credentials, base.intake),
-        inspections=Inspections(base.database, base.client, base.credentials, base.intake),
+        planning=Planning(base.database, base.client, base.credentials, base.acceptor),
+        inspections=Inspections(base.database, base.client, base.credentials, base.acceptor),
         deliveries=Deliveries(base.database, base.client, base.secrets),
     )
 
 
 def _build_services(base: _Base, performers: _Performers, handlers: Mapping[Kind, Handler]) -> BrokerServices:
     return BrokerServices(
-        lists=Lists(base.database, base.notifications, base.intake, performers.saving, base.client.policy),
+        lists=Lists(base.database, base.notifications, base.acceptor, performers.saving, base.client.policy),
         pushes=performers.pushes,
         planning=performers.planning,
         inspections=performers.inspections,

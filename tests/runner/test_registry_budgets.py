@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from app.errors import RegistryUnavailable
 from app.oci.reference import parse_reference
+from app.operations.operation import Operation
 from app.operations.retries import RetryPolicy
 from app.operations.states import Kind, State
 from app.registry.client import RegistryClient
@@ -23,7 +24,6 @@ from app.services.operations.attempts import Attempt, Handler
 from app.services.shared_budgets import Registries
 from app.store.database import Database
 from app.store.notifications import Notifications
-from app.store.operations import Operation
 from tests.support.clients import INSECURE, LOOPBACK, QUICK, reference_at
 from tests.support.images import make_image, plant
 from tests.support.queueing import ended, enqueued, event_kinds, listening, read, running, until

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from app.errors import OperationEnded, RateLimited, RegistryUnavailable, SourceNotFound, Unavailable
+from app.operations.operation import Operation
 from app.operations.progress import Progress, ProgressStep
 from app.operations.retries import RetryPolicy
 from app.operations.states import Kind, State
@@ -21,7 +22,6 @@ from app.services.operations.wait import Operations
 from app.store import queue
 from app.store.database import Database, Transaction
 from app.store.notifications import Notifications
-from app.store.operations import Operation
 from tests.support.postgres import execute
 from tests.support.queueing import (
     HOUR,

@@ -8,12 +8,12 @@ import pytest
 from sqlalchemy import text
 
 from app.errors import Unavailable
+from app.operations.operation import Operation
 from app.operations.states import Kind, State
 from app.services.operations.attempts import Attempt, Handler, conclude
 from app.store import operation_changes
 from app.store import operations as store
 from app.store.database import Database, Transaction
-from app.store.operations import Operation
 from tests.support.queueing import enqueued
 
 PUSH = Kind.PUSH_LIST

@@ -8,12 +8,12 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, update
 
+from app.operations.operation import Operation
 from app.operations.states import Kind
 from app.services.operations.attempts import Attempt, conclude
 from app.store import queue
 from app.store.heads import load_heads
 from app.store.operation_changes import LostLease
-from app.store.operations import Operation
 from app.store.pushes import Push, get_push
 from app.store.tables import operations
 from app.wiring import build_parts

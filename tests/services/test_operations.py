@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from app.errors import OperationEnded, OperationNotFound
+from app.operations.operation import Operation, OperationEvent, OperationFilter
 from app.operations.progress import Progress
 from app.operations.states import Kind, State
 from app.services.operations.attempts import Attempt, Handler
@@ -16,7 +17,6 @@ from app.services.operations.wait import POLL_SECONDS, Operations
 from app.store import operation_changes
 from app.store.database import Database, Transaction
 from app.store.notifications import Notifications
-from app.store.operations import Operation, OperationEvent
 from tests.support.queueing import PATIENCE_SECONDS, enqueued, new_project, running, succeeding
 
 PUSH = Kind.PUSH_LIST
@@ -176,8 +176,8 @@ async def test_operations_of_others_are_not_there(
             await service.cancel(project, id_)
         with pytest.raises(OperationNotFound):
             _ = [event async for event in service.stream(project, id_)]
-    assert await service.page(stranger, limit=10) == []
-    assert await service.page(project_id, limit=10) == [operation]
+    assert await service.page(stranger, OperationFilter(), limit=10) == []
+    assert await service.page(project_id, OperationFilter(), limit=10) == [operation]
 
 
 async def test_a_cancellation_and_what_follows_from_it_are_one_transaction(

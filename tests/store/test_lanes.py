@@ -10,12 +10,12 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
+from app.operations.operation import Operation
 from app.operations.states import Kind, State
 from app.store import operations as store
 from app.store import queue
 from app.store.budgets import forget_old_budgets, learn, learnt_since
 from app.store.database import Database
-from app.store.operations import Operation
 from app.store.queue import Claimed, Lane
 from tests.support.queueing import enqueued, event_kinds, lapse, new_project, read
 

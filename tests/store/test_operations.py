@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import func, update
 
 from app.errors import OperationNotFound
+from app.operations.operation import OperationFilter
 from app.operations.states import Kind, State
 from app.store import operation_changes
 from app.store import operations as store
@@ -94,9 +95,9 @@ async def test_a_page_is_filtered_by_state_kind_and_list(database: Database, pro
     other = await enqueued(database, project_id)
     async with database.transaction() as tx:
         await operation_changes.request_cancel(tx, project_id, other.id)
-        cancelled = await store.page(tx, project_id, state=State.CANCELLED, limit=9)
-        creates = await store.page(tx, project_id, kind=Kind.CREATE_LIST, limit=9)
-        of_list = await store.page(tx, project_id, list_id=list_id, limit=9)
+        cancelled = await store.page(tx, project_id, OperationFilter(state=State.CANCELLED), limit=9)
+        creates = await store.page(tx, project_id, OperationFilter(kind=Kind.CREATE_LIST), limit=9)
+        of_list = await store.page(tx, project_id, OperationFilter(list_id=list_id), limit=9)
     assert [operation.id for operation in cancelled] == [other.id]
     assert [operation.id for operation in creates] == [create.id]
     assert [operation.id for operation in of_list] == [create.id, push.id]

@@ -11,13 +11,13 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import select, text
 
+from app.operations.operation import Operation
 from app.operations.progress import Progress, ProgressStep
 from app.operations.states import Kind, State
 from app.store import operation_changes, queue
 from app.store import operations as store
 from app.store.database import Database, Transaction
 from app.store.operation_changes import Ending, LostLease
-from app.store.operations import Operation
 from app.store.queue import Claimed
 from app.store.tables import operations
 from tests.support.queueing import HOUR, enqueued, event_kinds, lapse, read, until, wanted

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import func, insert, select, update
 
+from app.operations.operation import NewOperation, Operation
 from app.operations.retries import RetryPolicy
 from app.operations.states import Kind
 from app.runner.runner import Runner
@@ -20,8 +21,6 @@ from app.store import operation_changes
 from app.store import operations as store
 from app.store.database import Database
 from app.store.notifications import Notifications
-from app.store.operation_changes import NewOperation
-from app.store.operations import Operation
 from app.store.tables import operation_events, operations, projects
 
 HOUR = timedelta(hours=1)

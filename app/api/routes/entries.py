@@ -29,6 +29,7 @@ from app.lists.draft import EntryChanges
 from app.lists.overrides import PlatformOverride
 from app.lists.source import at, parse_override
 from app.oci.annotations import parse_annotations
+from app.operations.requests import AddEntriesRequest
 
 router = Router(prefix="/v1/lists/{list_id}/entries", tags=["entries"])
 
@@ -60,8 +61,8 @@ async def add_entries(
     services: ServicesDep,
 ) -> Response:
     """Add sources to a list, all or none; a reference that is in it already is resolved again."""
-    sources = source_documents(body.sources)
-    operation = await services.lists.add(call, list_id, sources, insecure=body.insecure, revisions=revisions)
+    wanted = AddEntriesRequest(list_id, source_documents(body.sources), body.insecure)
+    operation = await services.lists.add(call, wanted, revisions=revisions)
     render = json_result(200, lambda result: {"ETag": etag(result["revision"])}, list_answer)
     return await respond_when_done(services.operations, operation, wait, render)
 

@@ -27,7 +27,7 @@ from app.api.schemas.inspections import (
 )
 from app.api.schemas.operations import inspections_document
 from app.oci.media_types import MANIFEST_TYPES
-from app.services.inspections import InspectRequest
+from app.operations.requests import InspectImageRequest
 from app.services.lists.requests import no_such_list
 
 router = Router(prefix="/v1", tags=["inspections"])
@@ -83,7 +83,7 @@ async def inspect_image(
             return Response(found.json, media_type="application/json")
         if source == "list":
             raise no_such_list(parsed)
-    wanted = InspectRequest(str(parsed), verbose=verbose, insecure=insecure)
+    wanted = InspectImageRequest(str(parsed), verbose=verbose, insecure=insecure)
     operation = await services.inspections.request(call, wanted)
     return await respond_when_done(
         services.operations, operation, wait, lambda result: _render(result, raw=raw)
@@ -112,14 +112,14 @@ async def inspect_images(
     )
 
 
-def _request(body: InspectImages, each: str | InspectImage, position: int) -> InspectRequest:
+def _request(body: InspectImages, each: str | InspectImage, position: int) -> InspectImageRequest:
     one = (
         InspectImage(reference=each, verbose=body.verbose, insecure=body.insecure)
         if isinstance(each, str)
         else each
     )
     reference = parse_at(one.reference, f"/references/{position}")
-    return InspectRequest(str(reference), verbose=one.verbose, insecure=one.insecure)
+    return InspectImageRequest(str(reference), verbose=one.verbose, insecure=one.insecure)
 
 
 def _render(result: dict[str, Any], *, raw: bool) -> Response:

@@ -41,6 +41,7 @@ from app.errors import ListNotPushable
 from app.lists.draft import Draft, ListState
 from app.lists.push_plan import find_index
 from app.oci import media_types
+from app.operations.requests import RefreshListRequest
 from app.services.documents import list_document
 from app.services.lists.requests import Deletion, Goal
 from app.store.lists import ListFilter
@@ -286,8 +287,8 @@ async def refresh_list(
     body: Annotated[RefreshList | None, Body(openapi_examples=examples.REFRESH_LIST)] = None,
 ) -> Response:
     """Resolve every source that was named by a tag again; what was annotated stays."""
-    insecure = body is not None and body.insecure
-    operation = await services.lists.refresh(call, list_id, insecure=insecure, revisions=revisions)
+    wanted = RefreshListRequest(list_id, insecure=body is not None and body.insecure)
+    operation = await services.lists.refresh(call, wanted, revisions=revisions)
     render = json_result(200, lambda result: {"ETag": etag(result["revision"])}, list_answer)
     return await respond_when_done(services.operations, operation, wait, render)
 

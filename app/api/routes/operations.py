@@ -22,9 +22,10 @@ from app.api.preferences import Wait, waits
 from app.api.problem_mapping import problem_of
 from app.api.schemas.operations import Operation, OperationPage, operation_document
 from app.api.streams import EVENT_STREAM, LastEventIdHeader, Stream, parse_last_event_id
+from app.operations.operation import Operation as StoredOperation
+from app.operations.operation import OperationFilter
 from app.operations.states import Kind, State
 from app.services.documents import instant
-from app.store.operations import Operation as StoredOperation
 
 router = Router(prefix="/v1/operations", tags=["operations"])
 
@@ -50,9 +51,7 @@ async def list_operations(
     """Page through operations, newest first."""
     found = await services.operations.page(
         caller.project_id,
-        state=state,
-        kind=kind,
-        list_id=list_id,
+        OperationFilter(state, kind, list_id),
         before=parse_cursor(cursor),
         limit=limit + 1,
     )

@@ -29,7 +29,7 @@ from app.api.schemas.common import (
 from app.api.schemas.problems import Problem
 from app.lists.draft import ListState
 from app.lists.readiness import Severity
-from app.services.lists.requests import ListRequest
+from app.operations.requests import CreateListRequest
 
 MAX_SOURCES = 256
 # An abandoned draft goes away by itself, within a year at the latest.
@@ -192,8 +192,8 @@ class CreateList(ListOptions):
     )
     session: Session = ""
 
-    def request(self, changes: dict[str, Any]) -> ListRequest:
-        return ListRequest(
+    def request(self, changes: dict[str, Any]) -> CreateListRequest:
+        return CreateListRequest(
             reference=self.reference,
             sources=source_documents(self.sources),
             session=self.session,

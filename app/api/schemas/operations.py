@@ -11,9 +11,9 @@ from app.api.schemas.common import Document, JsonObject
 from app.api.schemas.lists import list_answer
 from app.api.schemas.problems import Problem
 from app.api.schemas.pushes import plan_answer
+from app.operations.operation import Operation as StoredOperation
 from app.operations.states import Kind, State
 from app.services.documents import instant
-from app.store.operations import Operation as StoredOperation
 
 
 class OperationStep(Document):

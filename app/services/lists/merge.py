@@ -18,9 +18,10 @@ from app.lists.readiness import refuse_mixed_revisions
 from app.lists.verdict import retract
 from app.oci.digest import Digest
 from app.oci.reference import Reference
+from app.operations.requests import CreateListRequest
 from app.services.callers import Call
 from app.services.documents import list_document, with_replaced
-from app.services.lists.requests import ListRequest, list_exists
+from app.services.lists.requests import list_exists
 from app.services.lists.resolve import Resolved
 from app.services.lists.save import Saving
 from app.services.operations.attempts import Attempt, hold_all, succeed_all
@@ -55,7 +56,7 @@ class Addition:
     attempt: Attempt
     call: Call
     resolved: Sequence[Resolved]
-    request: ListRequest | None = None
+    request: CreateListRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +220,7 @@ def _add(draft: Draft, addition: Addition, *, exists: bool) -> tuple[Draft, Mapp
     return after, amended.replaced
 
 
-def _said(draft: Draft, request: ListRequest) -> Draft:
+def _said(draft: Draft, request: CreateListRequest) -> Draft:
     """With what a create says of the whole list."""
     after = retract(draft, request.options.get("failures"))
     # A leg may say insecure although the first one did not: the push that follows needs it.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from time import monotonic
 from typing import Any, assert_never
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from app.errors import (
     BrokerError,
@@ -26,43 +26,20 @@ from app.lists.refreshing import plan_refresh
 from app.lists.source import at, parse_sources
 from app.lists.verdict import is_ready, retract
 from app.oci.reference import Reference, parse_reference
-from app.operations.states import Kind
+from app.operations.operation import Operation
+from app.operations.requests import AddEntriesRequest, CreateListRequest, RefreshListRequest
 from app.outbound.policy import AccessPolicy
 from app.services.callers import Call
 from app.services.lists.revisions import Revisions, find_seen, open_list
 from app.services.lists.save import Saving
-from app.services.operations.intake import Intake
+from app.services.operations.accept import OperationAcceptor, OperationSpec
 from app.store import lists as stored
-from app.store.database import Database
+from app.store.database import Database, Transaction
 from app.store.lists import ListFilter
 from app.store.notifications import LIST_CHANGED, Notifications
-from app.store.operations import Operation
 from app.store.paging import Position
 
 POLL_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class ListRequest:
-    """What create was asked for, as JSON that a worker reads again; parsed once before it is accepted."""
-
-    reference: str
-    sources: Sequence[Any]
-    session: str = ""
-    amend: bool = False
-    insecure: bool = False
-    # Members of `Options` that were given, by their names in the API.
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def document(self) -> dict[str, Any]:
-        return {
-            "reference": self.reference,
-            "sources": list(self.sources),
-            "session": self.session,
-            "amend": self.amend,
-            "insecure": self.insecure,
-            "options": dict(self.options),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +73,7 @@ class Lists:
         self,
         database: Database,
         notifications: Notifications,
-        intake: Intake,
+        acceptor: OperationAcceptor,
         saving: Saving,
         policy: AccessPolicy,
         *,
@@ -104,82 +81,49 @@ class Lists:
     ) -> None:
         self._database = database
         self._notifications = notifications
-        self._intake = intake
+        self._acceptor = acceptor
         self._saving = saving
         self._policy = policy
         self._poll = poll
 
-    async def create(self, call: Call, request: ListRequest) -> Operation:
+    async def create(self, call: Call, request: CreateListRequest) -> Operation:
         """Accept a creation; everything that can be refused without a registry is refused here."""
         reference = parse_reference(request.reference)
-        found = parse_sources(request.sources)
+        registries = [source.reference.registry for source in parse_sources(request.sources)]
         with at("/reference"):
             self._policy.check_registry(reference.registry)
         self._check_targets(apply_changes(Options(), request.options))
-        operation_id = uuid4()
-        # What is read here is judged once more when the list is locked, so nothing has to hold together.
-        begun = self._database.transaction() if call.idempotency is not None else self._database.single()
-        async with begun as tx:
-            if earlier := await self._intake.find_earlier(tx, call, operation_id):
-                return earlier
+
+        async def decide(tx: Transaction, _operation_id: UUID) -> OperationSpec:
             present = await stored.find_list_id(tx, call.project_id, reference, request.session)
             if present is not None and not request.amend:
                 raise list_exists(reference, present)
-            return await self._intake.accept(
-                tx,
-                call,
-                operation_id,
-                Kind.CREATE_LIST,
-                request.document(),
-                registries=[source.reference.registry for source in found],
-                list_id=present,
-            )
+            return OperationSpec(request, registries, list_id=present)
 
-    async def add(
-        self,
-        call: Call,
-        list_id: UUID,
-        sources: Sequence[Any],
-        *,
-        insecure: bool,
-        revisions: Revisions = None,
-    ) -> Operation:
+        # The worker decides again when it has locked the list.
+        return await self._acceptor.accept(call, decide, reads_alone=True)
+
+    async def add(self, call: Call, request: AddEntriesRequest, *, revisions: Revisions = None) -> Operation:
         """Accept sources for a list that is there."""
-        found = parse_sources(sources)
-        operation_id = uuid4()
-        async with self._database.transaction() as tx:
-            if earlier := await self._intake.find_earlier(tx, call, operation_id):
-                return earlier
-            await find_seen(tx, call.project_id, list_id, revisions)
-            request = {"list_id": str(list_id), "sources": list(sources), "insecure": insecure}
-            return await self._intake.accept(
-                tx,
-                call,
-                operation_id,
-                Kind.ADD_ENTRIES,
-                request,
-                registries=[source.reference.registry for source in found],
-                list_id=list_id,
-            )
+        registries = [source.reference.registry for source in parse_sources(request.sources)]
+
+        async def decide(tx: Transaction, _operation_id: UUID) -> OperationSpec:
+            await find_seen(tx, call.project_id, request.list_id, revisions)
+            return OperationSpec(request, registries, list_id=request.list_id)
+
+        return await self._acceptor.accept(call, decide)
 
     async def refresh(
-        self, call: Call, list_id: UUID, *, insecure: bool, revisions: Revisions = None
+        self, call: Call, request: RefreshListRequest, *, revisions: Revisions = None
     ) -> Operation:
         """Accept that every source named by a tag is resolved again."""
-        operation_id = uuid4()
-        async with self._database.transaction() as tx:
-            if earlier := await self._intake.find_earlier(tx, call, operation_id):
-                return earlier
-            draft = await find_seen(tx, call.project_id, list_id, revisions)
-            return await self._intake.accept(
-                tx,
-                call,
-                operation_id,
-                Kind.REFRESH_LIST,
-                {"list_id": str(list_id), "insecure": insecure},
-                registries=[source.reference.registry for source in plan_refresh(draft)],
-                list_id=list_id,
-            )
+
+        async def decide(tx: Transaction, _operation_id: UUID) -> OperationSpec:
+            draft = await find_seen(tx, call.project_id, request.list_id, revisions)
+            registries = [source.reference.registry for source in plan_refresh(draft)]
+            return OperationSpec(request, registries, list_id=request.list_id)
+
+        return await self._acceptor.accept(call, decide)
 
     async def get(self, project_id: UUID, list_id: UUID) -> Draft:
         async with self._database.snapshot() as tx:

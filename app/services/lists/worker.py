@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from uuid import UUID
 
 from app.lists.readiness import refuse_mixed_revisions
 from app.lists.refreshing import plan_refresh, refresh
 from app.lists.source import Source, parse_sources
 from app.oci.reference import parse_reference
 from app.operations.progress import Progress, ProgressStep
+from app.operations.request_codec import decode_request
+from app.operations.requests import AddEntriesRequest, CreateListRequest, RefreshListRequest
 from app.registry.client import RegistryClient
 from app.services.allowance import Allowance
 from app.services.callers import Call
 from app.services.documents import list_document
 from app.services.lists.merge import Adder, Addition, Name, Place
-from app.services.lists.requests import ListRequest
 from app.services.lists.resolve import Resolved, Resolver
 from app.services.lists.save import Saving
 from app.services.operations.attempts import Attempt
@@ -40,7 +40,7 @@ class Composer:
 
     async def perform_create(self, attempt: Attempt) -> None:
         """All or nothing: one source that fails leaves everything as it was."""
-        request = ListRequest(**attempt.operation.request)
+        request = decode_request(CreateListRequest, attempt.operation.request)
         call = self._call(attempt)
         sources = parse_sources(request.sources)
         resolved = _flat(await self._resolve(attempt, call, sources, insecure=request.insecure))
@@ -48,20 +48,19 @@ class Composer:
         await self._adder.add(Place(call.project_id, name), Addition(attempt, call, resolved, request))
 
     async def perform_add(self, attempt: Attempt) -> None:
-        request = attempt.operation.request
+        request = decode_request(AddEntriesRequest, attempt.operation.request)
         call = self._call(attempt)
-        sources = parse_sources(request["sources"])
-        resolved = _flat(await self._resolve(attempt, call, sources, insecure=request["insecure"]))
-        list_id = UUID(request["list_id"])
-        await self._adder.add(Place(call.project_id, list_id), Addition(attempt, call, resolved))
+        sources = parse_sources(request.sources)
+        resolved = _flat(await self._resolve(attempt, call, sources, insecure=request.insecure))
+        await self._adder.add(Place(call.project_id, request.list_id), Addition(attempt, call, resolved))
 
     async def perform_refresh(self, attempt: Attempt) -> None:
         """A list that has changed meanwhile keeps its changes."""
-        request = attempt.operation.request
-        call, list_id = self._call(attempt), UUID(request["list_id"])
+        request = decode_request(RefreshListRequest, attempt.operation.request)
+        call, list_id = self._call(attempt), request.list_id
         async with self._database.transaction() as tx:
             sources = plan_refresh(await stored.get_list(tx, call.project_id, list_id))
-        resolved = await self._resolve(attempt, call, sources, insecure=request["insecure"])
+        resolved = await self._resolve(attempt, call, sources, insecure=request.insecure)
         async with self._database.transaction() as tx:
             await attempt.hold(tx)
             draft = await stored.get_list(tx, call.project_id, list_id, lock=True)

@@ -11,13 +11,13 @@ from typing import Any
 from uuid import UUID
 
 from app.errors import Unavailable
+from app.operations.operation import Operation
 from app.operations.progress import Progress
 from app.operations.retries import RetryPolicy
 from app.operations.states import Kind, State
 from app.store import operation_changes, queue
 from app.store.database import Database, Transaction, savepoint
 from app.store.operation_changes import Ending, LostLease
-from app.store.operations import Operation
 
 logger = logging.getLogger(__name__)
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from time import monotonic
 from uuid import UUID
 
 from app.errors import Unavailable
-from app.operations.states import Kind, State
+from app.operations.operation import Operation, OperationEvent, OperationFilter
+from app.operations.states import Kind
 from app.services.operations.attempts import Handler, conclude
 from app.store import operation_changes
 from app.store import operations as store
 from app.store.database import Database
 from app.store.notifications import OPERATION_CHANGED, OPERATION_ENDED, Notifications
-from app.store.operations import Operation, OperationEvent
+from app.store.paging import Position
 
 POLL_SECONDS = 5.0
 EVENTS_AT_ONCE = 100
@@ -64,17 +64,13 @@ class Operations:
     async def page(
         self,
         project_id: UUID,
+        wanted: OperationFilter,
         *,
-        state: State | None = None,
-        kind: Kind | None = None,
-        list_id: UUID | None = None,
-        before: tuple[datetime, UUID] | None = None,
+        before: Position | None = None,
         limit: int,
     ) -> list[Operation]:
         async with self._database.transaction() as tx:
-            return await store.page(
-                tx, project_id, state=state, kind=kind, list_id=list_id, before=before, limit=limit
-            )
+            return await store.page(tx, project_id, wanted, before=before, limit=limit)
 
     async def cancel(self, project_id: UUID, operation_id: UUID) -> Operation:
         async with self._database.transaction() as tx:

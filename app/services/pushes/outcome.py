@@ -10,6 +10,9 @@ from app.errors import ListNotFound, OperationCancelled, Superseded, revive
 from app.lists.draft import Draft, ListState
 from app.lists.events import EventKind
 from app.lists.push_plan import find_index, goes_to
+from app.operations.operation import Operation
+from app.operations.request_codec import decode_request
+from app.operations.requests import PushListRequest
 from app.operations.states import State
 from app.services.documents import list_event, push_event
 from app.services.events.log import Events
@@ -18,7 +21,6 @@ from app.store import lists
 from app.store import pushes as stored
 from app.store.database import Transaction
 from app.store.heads import TagHead, save_head
-from app.store.operations import Operation
 from app.store.pushes import Push, PushState
 
 
@@ -33,7 +35,7 @@ class PushOutcomes:
 
         Raises the problem of a list that has failed since, or Superseded if it wants another push by now.
         """
-        if push.list_id is None or not operation.request.get("follows"):
+        if push.list_id is None or not decode_request(PushListRequest, operation.request).follows:
             return
         now = await lists.find_push_state(tx, operation.project_id, push.list_id)
         if now is None:
@@ -94,7 +96,7 @@ async def _settle_list(tx: Transaction, operation: Operation, push: Push) -> Dra
     if draft is None:
         return None
     same = find_index(draft) == push.plan.index and goes_to(draft) <= push.plan.references
-    if same and operation.request["purge"]:
+    if same and decode_request(PushListRequest, operation.request).purge:
         await lists.delete_list(tx, operation.project_id, draft.id)
         return draft
     settled = replace(draft, state=ListState.PUSHED, problem=None) if same else draft

@@ -2,101 +2,96 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from app.lists.draft import Draft
 from app.lists.push_plan import ALWAYS, PushPlan, PushTarget, parse_plan
 from app.lists.readiness import find_plan_findings
 from app.oci.digest import parse_digest
 from app.oci.manifest import Manifest
-from app.operations.states import Kind
+from app.operations.operation import Operation
+from app.operations.request_codec import decode_request
+from app.operations.requests import PlanPushRequest
 from app.registry.client import RegistryClient
 from app.registry.push.model import Held
 from app.registry.push.push import Survey, survey
 from app.services.callers import Call
 from app.services.lists.revisions import Revisions, find_seen
+from app.services.operations.accept import OperationAcceptor, OperationSpec
 from app.services.operations.attempts import Attempt
 from app.services.operations.credentials import Credentials
-from app.services.operations.intake import Intake
 from app.services.pushes.children import load_children, parse_children, targets_of
 from app.services.pushes.guard import Decision, Guarded, PushGuard
 from app.services.pushes.requests import PushRequest
 from app.services.pushes.result import referrers_document
-from app.store.database import Database
-from app.store.operations import Operation
+from app.store.database import Database, Transaction
 
 
 class Planning:
     """What is planned is decided as a push decides it, when it is asked for."""
 
     def __init__(
-        self, database: Database, client: RegistryClient, credentials: Credentials, intake: Intake
+        self,
+        database: Database,
+        client: RegistryClient,
+        credentials: Credentials,
+        acceptor: OperationAcceptor,
     ) -> None:
         self._database = database
         self._client = client
         self._credentials = credentials
-        self._intake = intake
+        self._acceptor = acceptor
 
     async def request(
         self, call: Call, list_id: UUID, wanted: PushRequest, *, revisions: Revisions = None
     ) -> Operation:
-        operation_id = uuid4()
-        async with self._database.transaction() as tx:
-            if earlier := await self._intake.find_earlier(tx, call, operation_id):
-                return earlier
+
+        async def decide(tx: Transaction, _operation_id: UUID) -> OperationSpec:
             draft = await find_seen(tx, call.project_id, list_id, revisions)
             plan = wanted.plan(draft)
-            return await self._intake.accept(
-                tx,
-                call,
-                operation_id,
-                Kind.PLAN_PUSH,
-                _request(draft, plan, insecure=wanted.insecure),
-                registries=plan.registries,
-                list_id=list_id,
-            )
+            request = _request(draft, plan, insecure=wanted.insecure)
+            return OperationSpec(request, plan.registries, list_id=list_id)
+
+        return await self._acceptor.accept(call, decide)
 
     async def perform(self, attempt: Attempt) -> None:
         operation = attempt.operation
-        request = operation.request
+        request = decode_request(PlanPushRequest, operation.request)
         plan = _read_plan(request)
         brought = self._credentials.open(operation.id, attempt.secret)
-        access = self._credentials.access(operation.project_id, brought, insecure=request["insecure"])
+        access = self._credentials.access(operation.project_id, brought, insecure=request.insecure)
         async with self._database.transaction() as tx:
             manifests = await load_children(tx, operation.project_id, plan)
         children = await parse_children(self._client, plan, manifests)
         found = await survey(self._client, targets_of(plan), children, access, with_referrers=plan.referrers)
-        own = Guarded(operation.project_id, operation.list_id, request["list"]["reference"], plan)
+        own = Guarded(operation.project_id, operation.list_id, request.list_document["reference"], plan)
         guard = PushGuard(self._database, self._client, access, own)
         decision = await guard.decide(_held(plan, found))
-        document = {**request["list"], **_document(plan, found, decision)}
+        document = {**request.list_document, **_document(plan, found, decision)}
         async with self._database.transaction() as tx:
             await attempt.succeed(tx, document)
 
 
-def _request(draft: Draft, plan: PushPlan, *, insecure: bool) -> dict[str, Any]:
-    return {
-        "insecure": insecure,
-        "plan": plan.document(),
-        "media_type": plan.index.media_type,
-        "raw": base64.b64encode(plan.index.raw).decode(),
-        "digest": str(plan.index.digest),
-        "list": {
+def _request(draft: Draft, plan: PushPlan, *, insecure: bool) -> PlanPushRequest:
+    return PlanPushRequest(
+        plan=plan.document(),
+        media_type=plan.index.media_type,
+        raw=plan.index.raw,
+        digest=str(plan.index.digest),
+        list_document={
             "list_id": str(draft.id),
             "revision": draft.revision,
             "reference": str(draft.reference),
             "session": draft.session,
             "findings": [finding.document() for finding in find_plan_findings(draft)],
         },
-    }
+        insecure=insecure,
+    )
 
 
-def _read_plan(request: Mapping[str, Any]) -> PushPlan:
-    raw = base64.b64decode(request["raw"])
-    return parse_plan(Manifest(request["media_type"], raw, parse_digest(request["digest"])), request["plan"])
+def _read_plan(request: PlanPushRequest) -> PushPlan:
+    return parse_plan(Manifest(request.media_type, request.raw, parse_digest(request.digest)), request.plan)
 
 
 def _held(plan: PushPlan, found: list[Survey]) -> Held:

@@ -15,16 +15,19 @@ from app.lists.push_plan import ALWAYS, NONE, Conditions, Consent, PushPlan, pla
 from app.oci.digest import Digest
 from app.oci.manifest import Manifest
 from app.oci.reference import Reference
-from app.operations.states import Kind, State
+from app.operations.operation import Operation
+from app.operations.request_codec import decode_request
+from app.operations.requests import PushListRequest
+from app.operations.states import State
 from app.registry.client import Access, RegistryClient
 from app.registry.push.push import CopyResult, Guard, Held, TagAction, push
 from app.services.callers import Call
 from app.services.documents import push_document
 from app.services.events.log import Events
 from app.services.lists.revisions import Revisions, open_list
+from app.services.operations.accept import OperationAcceptor, OperationSpec
 from app.services.operations.attempts import Attempt
 from app.services.operations.credentials import Credentials
-from app.services.operations.intake import Intake
 from app.services.pushes.children import load_children, parse_children, targets_of
 from app.services.pushes.guard import Guarded, PushGuard
 from app.services.pushes.outcome import PushOutcomes
@@ -33,7 +36,6 @@ from app.services.pushes.result import build_result
 from app.store import pushes as stored
 from app.store.database import Database, Transaction
 from app.store.operation_changes import LostLease
-from app.store.operations import Operation
 from app.store.paging import Position
 from app.store.pushes import Push, PushFilter, PushState
 
@@ -71,40 +73,38 @@ class Pushes:
         database: Database,
         client: RegistryClient,
         credentials: Credentials,
-        intake: Intake,
+        acceptor: OperationAcceptor,
         events: Events,
     ) -> None:
         self._database = database
         self._client = client
         self._credentials = credentials
-        self._intake = intake
+        self._acceptor = acceptor
         self._outcomes = PushOutcomes(events)
 
     async def request(
         self, call: Call, list_id: UUID, wanted: PushRequest, *, revisions: Revisions = None
     ) -> Operation:
         """Accept a push of the list as it stands now; what it will put is decided here, not later."""
-        operation_id = uuid4()
-        async with self._database.transaction() as tx:
-            if earlier := await self._intake.find_earlier(tx, call, operation_id):
-                return earlier
+
+        async def decide(tx: Transaction, operation_id: UUID) -> OperationSpec:
             draft = await open_list(tx, call.project_id, list_id, revisions)
-            return await self._enqueue(tx, call, draft, wanted, operation_id)
+            return await self._store_push(tx, call, draft, wanted, operation_id)
+
+        return await self._acceptor.accept(call, decide)
 
     async def enqueue(self, tx: Transaction, call: Call, draft: Draft, wanted: PushRequest) -> Operation:
         """Accept a push within the transaction that makes it due."""
-        # The key that the caller sent stands for what it asked for, not for what follows from that.
-        unkeyed = replace(call, idempotency=None)
-        return await self._enqueue(tx, unkeyed, draft, wanted, uuid4(), follows=True)
+        operation_id = uuid4()
+        spec = await self._store_push(tx, call, draft, wanted, operation_id, follows=True)
+        return await self._acceptor.enqueue(tx, call, operation_id, spec)
 
     async def restore(
         self, call: Call, push_id: UUID, conditions: Conditions, *, insecure: bool
     ) -> Operation:
         """Accept that an earlier push's exact bytes go back on its tags, whatever they hold now."""
-        operation_id = uuid4()
-        async with self._database.transaction() as tx:
-            if earlier := await self._intake.find_earlier(tx, call, operation_id):
-                return earlier
+
+        async def decide(tx: Transaction, operation_id: UUID) -> OperationSpec:
             push = await stored.get_push(tx, call.project_id, push_id)
             if push.state is not PushState.SUCCEEDED:
                 raise PushNotRestorable(f"The push {push_id} has not succeeded: it is {push.state}")
@@ -121,7 +121,10 @@ class Pushes:
                 created_by=call.by,
                 restores=push.id,
             )
-            return await self._accept(tx, call, again, {"purge": False, "insecure": insecure})
+            await stored.insert_push(tx, call.project_id, again)
+            return _spec(again, PushListRequest(insecure=insecure))
+
+        return await self._acceptor.accept(call, decide)
 
     async def get(self, project_id: UUID, push_id: UUID) -> Push:
         async with self._database.reading() as tx:
@@ -136,12 +139,13 @@ class Pushes:
     async def perform(self, attempt: Attempt) -> None:
         """Put the stored bytes everywhere; every attempt puts the same ones."""
         operation = attempt.operation
+        request = decode_request(PushListRequest, operation.request)
         # Neither changes once the push is accepted, so they need not be read at one moment.
         async with self._database.single() as tx:
             planned = await stored.get_push(tx, operation.project_id, _push_id(operation))
             manifests = await load_children(tx, operation.project_id, planned.plan)
         own = self._credentials.open(operation.id, attempt.secret)
-        access = self._credentials.access(operation.project_id, own, insecure=operation.request["insecure"])
+        access = self._credentials.access(operation.project_id, own, insecure=request.insecure)
         progress = PushProgress(attempt, planned.plan, planned.reached)
         try:
             results = await self._copy(attempt, planned, manifests, access, progress)
@@ -155,7 +159,7 @@ class Pushes:
         push = await stored.get_push(tx, operation.project_id, _push_id(operation))
         await self._outcomes.failed(tx, operation, push)
 
-    async def _enqueue(
+    async def _store_push(
         self,
         tx: Transaction,
         call: Call,
@@ -164,7 +168,7 @@ class Pushes:
         operation_id: UUID,
         *,
         follows: bool = False,
-    ) -> Operation:
+    ) -> OperationSpec:
         planned = Push(
             id=uuid4(),
             operation_id=operation_id,
@@ -177,24 +181,8 @@ class Pushes:
             plan=wanted.plan(draft),
             created_by=call.by,
         )
-        request = {"purge": wanted.purge, "insecure": wanted.insecure, "follows": follows}
-        return await self._accept(tx, call, planned, request)
-
-    async def _accept(
-        self, tx: Transaction, call: Call, planned: Push, request: Mapping[str, bool]
-    ) -> Operation:
         await stored.insert_push(tx, call.project_id, planned)
-        return await self._intake.accept(
-            tx,
-            call,
-            planned.operation_id,
-            Kind.PUSH_LIST,
-            request,
-            keys=planned.plan.keys,
-            registries=planned.plan.registries,
-            list_id=planned.list_id,
-            push_id=planned.id,
-        )
+        return _spec(planned, PushListRequest(wanted.purge, wanted.insecure, follows))
 
     async def _copy(
         self,
@@ -262,6 +250,11 @@ class Pushes:
             # The operation's row first, as everyone takes them who ends one: no two wait for each other.
             await attempt.succeed(tx, push_document(done))
             await self._outcomes.succeeded(tx, operation, done)
+
+
+def _spec(planned: Push, request: PushListRequest) -> OperationSpec:
+    plan = planned.plan
+    return OperationSpec(request, plan.registries, plan.keys, planned.list_id, planned.id)
 
 
 def _reached(push: Push) -> set[str]:

@@ -23,6 +23,9 @@ from app.errors import (
     WebhookNotFound,
 )
 from app.logs import current_trace
+from app.operations.operation import NewOperation, Operation
+from app.operations.request_codec import decode_request, encode_request
+from app.operations.requests import DeliverRequest
 from app.operations.states import Kind, State
 from app.outbound.url import Url, origin_of
 from app.registry.client import Post, Receipt, RegistryClient, lane_of
@@ -34,8 +37,6 @@ from app.store import events, operation_changes, webhooks
 from app.store.database import Database, Transaction
 from app.store.deliveries import Delivery, DeliveryState, Turn
 from app.store.events import ProjectEvent
-from app.store.operation_changes import NewOperation
-from app.store.operations import Operation
 from app.store.paging import Position
 from app.store.webhooks import Webhook
 
@@ -82,7 +83,7 @@ def _operation(webhook: Webhook, turn: Turn) -> NewOperation:
         id=turn.operation_id,
         project_id=webhook.project_id,
         kind=Kind.DELIVER,
-        request={"delivery_id": str(turn.delivery_id)},
+        request=encode_request(DeliverRequest(turn.delivery_id)),
         created_by=webhook.created_by,
         deadline_in=max(SHORTEST, min(DEADLINE, turn.time_left)),
         registries=(_lane(webhook),),
@@ -264,4 +265,4 @@ def _disabled(webhook_id: UUID) -> WebhookDisabled:
 
 
 def _delivery_id(operation: Operation) -> UUID:
-    return UUID(operation.request["delivery_id"])
+    return decode_request(DeliverRequest, operation.request).delivery_id

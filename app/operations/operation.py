@@ -1,0 +1,86 @@
+"""Operations as the store keeps them and as services pass them on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from app.operations.states import Kind, State
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    id: UUID
+    project_id: UUID
+    kind: Kind
+    state: State
+    list_id: UUID | None
+    push_id: UUID | None
+    request: Json
+    progress: Json
+    attempt: int
+    result: Json | None
+    problem: Json | None
+    created_by: str
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    run_at: datetime
+    deadline_at: datetime
+    cancel_requested: bool
+    keys: tuple[str, ...]
+    registries: tuple[str, ...]
+    trace: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewOperation:
+    """An operation to enqueue.
+
+    Operations that share one of `keys` run one at a time, in the order of their acceptance. `registries` are
+    all that the operation will ask: it waits while one of them is paused. A lower `priority` runs first.
+    `secret` must be encrypted already. `trace` is the trace id (W3C Trace Context) of the caller's request.
+    """
+
+    project_id: UUID
+    kind: Kind
+    request: Json
+    created_by: str
+    deadline_in: timedelta
+    keys: tuple[str, ...] = ()
+    registries: tuple[str, ...] = ()
+    list_id: UUID | None = None
+    push_id: UUID | None = None
+    secret: bytes | None = None
+    priority: int = 0
+    trace: str | None = None
+    id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OperationEvent:
+    """One step in the life of an operation.
+
+    `kind` is a state, or "progress", "retrying", "parked", "cancel_requested".
+    """
+
+    id: int
+    kind: str
+    data: Json
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OperationFilter:
+    """Narrows a listing of operations; None takes all.
+
+    Deliveries are listed only where that kind is asked for: they are many, and no caller started them.
+    """
+
+    state: State | None = None
+    kind: Kind | None = None
+    list_id: UUID | None = None

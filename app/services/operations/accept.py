@@ -1,0 +1,106 @@
+"""Accepts operations: each once, in one transaction with its Idempotency-Key and with what it depends on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from app.logs import current_trace
+from app.oci.reference import canonical_registry
+from app.operations.operation import NewOperation, Operation
+from app.operations.request_codec import OperationRequest, encode_request
+from app.operations.states import Kind
+from app.services.callers import Call
+from app.services.operations.credentials import Credentials
+from app.store import operation_changes, operations
+from app.store.database import Database, Transaction
+from app.store.idempotency import remember
+
+logger = logging.getLogger(__name__)
+
+# Long enough for a registry's outage, short enough that no caller waits for an operation that was given up.
+DEADLINES = {
+    Kind.CREATE_LIST: timedelta(minutes=10),
+    Kind.ADD_ENTRIES: timedelta(minutes=10),
+    Kind.INSPECT_IMAGE: timedelta(minutes=5),
+    Kind.INSPECT_IMAGES: timedelta(minutes=10),
+    Kind.REFRESH_LIST: timedelta(minutes=10),
+    Kind.PLAN_PUSH: timedelta(minutes=10),
+    Kind.PUSH_LIST: timedelta(hours=1),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OperationSpec:
+    """What a service decides about an operation that it accepts; `registries` are all that it will ask."""
+
+    request: OperationRequest
+    registries: Iterable[str] = ()
+    keys: tuple[str, ...] = ()
+    list_id: UUID | None = None
+    push_id: UUID | None = None
+
+
+# Called in the transaction that accepts the operation, with the operation's id.
+Decide = Callable[[Transaction, UUID], Awaitable[OperationSpec]]
+
+
+class OperationAcceptor:
+    """The one way from a caller's request to an operation."""
+
+    def __init__(self, database: Database, credentials: Credentials) -> None:
+        self._database = database
+        self._credentials = credentials
+
+    async def accept(self, call: Call, decide: Decide, *, reads_alone: bool = False) -> Operation:
+        """Enqueue what `decide` decides, or return the operation that this very request started before.
+
+        A concurrent request with the same Idempotency-Key waits until the first has committed. Raises
+        IdempotencyMismatch when another request used the key. With `reads_alone`, `decide` writes nothing and
+        needs no consistent view, so a request without a key saves the transaction.
+        """
+        operation_id = uuid4()
+        is_single = reads_alone and call.idempotency is None
+        async with self._database.single() if is_single else self._database.transaction() as tx:
+            if earlier := await self._find_earlier(tx, call, operation_id):
+                return earlier
+            return await self.enqueue(tx, call, operation_id, await decide(tx, operation_id))
+
+    async def enqueue(
+        self, tx: Transaction, call: Call, operation_id: UUID, spec: OperationSpec
+    ) -> Operation:
+        """Store the operation; a worker takes it once the transaction has committed.
+
+        Called directly for an operation that follows from a change: an Idempotency-Key stands for what the
+        caller asked for, and not for what follows from it.
+        """
+        kind, registries = spec.request.kind, tuple(dict.fromkeys(spec.registries))
+        logger.info("Operation %s (%s) is accepted", operation_id, kind.value)
+        return await operation_changes.enqueue(
+            tx,
+            NewOperation(
+                id=operation_id,
+                project_id=call.project_id,
+                kind=kind,
+                request=encode_request(spec.request),
+                created_by=call.by,
+                deadline_in=DEADLINES[kind],
+                keys=spec.keys,
+                registries=tuple(dict.fromkeys(canonical_registry(name) for name in registries)),
+                list_id=spec.list_id,
+                push_id=spec.push_id,
+                trace=current_trace(),
+                secret=self._credentials.seal(operation_id, call.credentials_for(registries)),
+            ),
+        )
+
+    async def _find_earlier(self, tx: Transaction, call: Call, operation_id: UUID) -> Operation | None:
+        """The operation that the key stands for; a new key stands for `operation_id` from now on."""
+        if call.idempotency is None:
+            return None
+        key, fingerprint = call.idempotency.key, call.idempotency.fingerprint
+        earlier = await remember(tx, call.project_id, key, fingerprint, operation_id)
+        return await operations.get(tx, call.project_id, earlier) if earlier is not None else None
