@@ -13,8 +13,8 @@ from tests.support.postgres import new_database, running_postgres
 pytest_plugins = [
     "tests.support.broker_fixtures",
     "tests.support.fault_table.report",
-    "tests.support.fixtures",
-    "tests.support.seeds",
+    "tests.support.registry_fixtures",
+    "tests.support.random_seed",
 ]
 
 

@@ -20,9 +20,9 @@ from scripts.fanin_lib.calls import Apis, calling
 from scripts.fanin_lib.keys import run_keys
 from scripts.fanin_lib.races import run_races
 from scripts.fanin_lib.sessions import Plan, run_sessions
+from tests.support.broker_process import running_broker, running_worker
 from tests.support.postgres import passable_directory
 from tests.support.registry import RegistryDouble
-from tests.support.served import served, working
 
 APIS, WORKERS = 2, 2
 
@@ -41,11 +41,11 @@ async def fleet(directory: Path, dice: random.Random) -> AsyncIterator[Apis]:
         }
         async with AsyncExitStack() as stack:
             addresses = [
-                (await stack.enter_async_context(served(directory, settings, "--no-worker"))).base_url
+                (await stack.enter_async_context(running_broker(directory, settings, "--no-worker"))).base_url
                 for _ in range(APIS)
             ]
             for _ in range(WORKERS):
-                await stack.enter_async_context(working(settings))
+                await stack.enter_async_context(running_worker(settings))
             yield await stack.enter_async_context(calling(addresses, token, dice))
 
 

@@ -18,7 +18,6 @@ from app.operations.retries import GiveUp, RetryPolicy, decide
 from app.registry.client import Access, Credential, Keychain, Limits, RegistryClient
 from app.registry.push.push import CopyTarget
 from app.wiring import PROMPT
-from tests.support.clients import LOOPBACK, child_at, push_one, target_at
 from tests.support.images import Image, make_image, plant
 from tests.support.registry import (
     ExpiredToken,
@@ -31,6 +30,7 @@ from tests.support.registry import (
     Status,
     Truncated,
 )
+from tests.support.registry_clients import LOOPBACK, child_at, push_one, target_at
 from tests.support.registry_double.journal import Journal
 
 __all__ = ["REPOSITORIES", "USERS", "Soak", "Tally", "failing_registries", "lots", "operate", "pool", "soak"]

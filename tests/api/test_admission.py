@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from tests.support.broker import Broker, problem
-from tests.support.contract import operations
+from tests.support.openapi_contract import operations
 
 MEBIBYTE = 2**20
 JSON = {"Content-Type": "application/json"}

@@ -10,9 +10,8 @@ import httpx2
 import pytest
 
 from tests.support.broker import Broker, StartBroker, problem, registry_auth
-from tests.support.clients import listening
 from tests.support.docker_registry import free_port
-from tests.support.hostile_manifests import corpus
+from tests.support.hostile_documents import corpus
 from tests.support.images import OCI_MANIFEST, make_image, make_image_for, plant, seed
 from tests.support.registry import (
     ContentType,
@@ -32,6 +31,7 @@ from tests.support.registry import (
     Truncated,
     WrongDigestHeader,
 )
+from tests.support.registry_clients import listening
 
 Json = dict[str, Any]
 NOWHERE = "registry.invalid"
@@ -124,7 +124,7 @@ async def test_a_source_with_another_digest_than_asked_for_is_refused(
     assert pointers(document) == ["/sources/0"]
 
 
-async def test_hostile_manifests_are_refused_one_by_one(broker: Broker, registry: RegistryDouble) -> None:
+async def test_hostile_documents_are_refused_one_by_one(broker: Broker, registry: RegistryDouble) -> None:
     sources = []
     for position, (media_type, raw) in enumerate(list(corpus().values())[:250]):
         registry.add_manifest("a", f"t{position}", raw, media_type or "application/octet-stream")

@@ -18,12 +18,12 @@ from app.lists.events import EventKind
 from app.operations.retries import RetryPolicy
 from app.store.database import Database
 from tests.support.broker import Broker, StartBroker, new_token, problem
-from tests.support.contract import document as contract
-from tests.support.contract import validator
-from tests.support.happenings import Project, project_of
+from tests.support.openapi_contract import document as contract
+from tests.support.openapi_contract import validator
+from tests.support.operation_queue import until
 from tests.support.postgres import ask, execute
-from tests.support.queueing import until
-from tests.support.receiver import Message, Receiver, answering, hang, hang_up
+from tests.support.projects import Project, find_project
+from tests.support.webhook_receiver import Message, Receiver, answering, hang, hang_up
 
 PATH = "/v1/webhooks"
 ANOTHER_KEY = base64.b64encode(b"j" * 32).decode()
@@ -43,7 +43,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 async def project(broker: Broker, database: Database, database_url: str) -> Project:
-    return await project_of(database, database_url)
+    return await find_project(database, database_url)
 
 
 async def hook_at(broker: Broker, receiver: Receiver, **members: object) -> Any:
@@ -75,7 +75,7 @@ async def test_an_event_is_posted_as_the_standard_prescribes(
     broker: Broker, project: Project, receiver: Receiver
 ) -> None:
     hook = await hook_at(broker, receiver)
-    await project.happen("a", kind=EventKind.LIST_PUSHED)
+    await project.record_events("a", kind=EventKind.LIST_PUSHED)
     (delivery,) = await settled(broker, hook, 1)
     (message,) = receiver.taken
     document = message.verified(hook["secret"])
@@ -100,13 +100,13 @@ async def test_a_receiver_that_fails_for_a_while_gets_each_event(
     start_broker: StartBroker, database: Database, database_url: str, receiver: Receiver
 ) -> None:
     broker = await start_broker(webhook_seconds=0.2)
-    project = await project_of(database, database_url)
+    project = await find_project(database, database_url)
     hook = await hook_at(broker, receiver)
     moods = [FAILING, hang, hang_up, answering(302, Location="/elsewhere"), answering(404), answering(503)]
     receiver.then(*random.Random(7).choices(moods, k=40))
     expected = [f"event {number:02}" for number in range(20)]
     for name in expected:
-        await project.happen(name)
+        await project.record_events(name)
     found = await settled(broker, hook, 20)
     assert {delivery["state"] for delivery in found} == {"delivered"}
     # More where the machine is slow, which makes a receiver that does not hang look as if it did.
@@ -124,7 +124,7 @@ async def test_a_reply_that_is_lost_makes_its_receiver_see_the_same_event_twice(
 ) -> None:
     hook = await hook_at(broker, receiver)
     receiver.then(hang_up)
-    await project.happen("a")
+    await project.record_events("a")
     await settled(broker, hook, 1)
     first, again = receiver.received
     assert (first.id, first.body) == (again.id, again.body)
@@ -137,7 +137,7 @@ async def test_a_delivery_survives_the_process_that_makes_it(
     receiver.usual = hang
     async with Broker(database_url, token=token, stop_seconds=0.1) as broker:
         hook = await hook_at(broker, receiver)
-        await (await project_of(database, database_url)).happen("a")
+        await (await find_project(database, database_url)).record_events("a")
         await until(lambda: len(receiver.received) == 1)
     receiver.usual = answering(204)
     async with Broker(database_url, token=token) as broker:
@@ -149,8 +149,8 @@ async def test_a_delivery_survives_the_process_that_makes_it(
 async def test_who_is_told_chooses_of_what(broker: Broker, project: Project, receiver: Receiver) -> None:
     everything = await hook_at(broker, receiver)
     pushes = await hook_at(broker, receiver, types=["list.pushed", "push.failed"])
-    await project.happen("changed")
-    await project.happen("pushed", kind=EventKind.LIST_PUSHED)
+    await project.record_events("changed")
+    await project.record_events("pushed", kind=EventKind.LIST_PUSHED)
     await settled(broker, everything, 2)
     (delivery,) = await settled(broker, pushes, 1)
     assert delivery["event_type"] == "list.pushed"
@@ -163,7 +163,7 @@ async def test_an_event_that_did_not_happen_is_not_delivered(
     async with database.transaction() as tx:
         await project.record(tx, "never")
         await tx.rollback()
-    await project.happen("once")
+    await project.record_events("once")
     await settled(broker, hook, 1)
     assert names_of(receiver.received, hook["secret"]) == ["once"]
 
@@ -173,8 +173,8 @@ async def test_another_projects_events_are_not_told(
 ) -> None:
     await broker.call("POST", "/v1/projects", {"name": "other"}, status=201)
     hook = await hook_at(broker, receiver)
-    await (await project_of(database, database_url, "other")).happen("theirs")
-    await (await project_of(database, database_url)).happen("mine")
+    await (await find_project(database, database_url, "other")).record_events("theirs")
+    await (await find_project(database, database_url)).record_events("mine")
     await settled(broker, hook, 1)
     assert names_of(receiver.received, hook["secret"]) == ["mine"]
 
@@ -185,7 +185,7 @@ async def test_what_a_receiver_says_is_neither_kept_nor_shown(
     receiver.usual = FAILING
     async with Broker(database_url, delivery=RetryPolicy(max_attempts=2, base=0.01)) as broker:
         hook = await hook_at(broker, receiver)
-        await (await project_of(database, database_url)).happen("a")
+        await (await find_project(database, database_url)).record_events("a")
         (delivery,) = await settled(broker, hook, 1)
         operation = await broker.client.get(f"/v1/operations/{delivery['operation_id']}")
         events = await broker.client.get(f"/v1/operations/{delivery['operation_id']}/events")
@@ -201,7 +201,7 @@ async def test_a_receiver_may_say_when_it_wants_to_be_asked_again(
     receiver.usual = answering(503, Retry_After="120")
     async with Broker(database_url, delivery=RetryPolicy()) as broker:
         hook = await hook_at(broker, receiver)
-        await (await project_of(database, database_url)).happen("a")
+        await (await find_project(database, database_url)).record_events("a")
 
         async def is_put_off() -> bool:
             (delivery,) = await deliveries(broker, hook)
@@ -219,12 +219,12 @@ async def test_a_receiver_that_is_gone_is_told_nothing_more(
 ) -> None:
     hook = await hook_at(broker, receiver)
     receiver.then(answering(410))
-    await project.happen("a")
+    await project.record_events("a")
     (delivery,) = await settled(broker, hook, 1)
     assert (delivery["state"], delivery["attempts"]) == ("failed", 1)
     assert delivery["problem"]["type"].endswith(":receiver-gone")
     assert not (await broker.call("GET", f"{PATH}/{hook['id']}"))["enabled"]
-    await project.happen("b")
+    await project.record_events("b")
     assert len(await deliveries(broker, hook)) == 1
     reply = await broker.client.post(f"{PATH}/{hook['id']}/deliveries/{delivery['id']}/replay")
     problem(reply, 409, "webhook-disabled")
@@ -235,14 +235,14 @@ async def test_who_is_gone_from_its_old_address_is_told_at_its_new_one(
 ) -> None:
     hook = await hook_at(broker, receiver)
     receiver.usual = gone_when_released
-    await project.happen("a")
+    await project.record_events("a")
     await until(lambda: len(receiver.received) == 1)
     async with Receiver() as other:
         await broker.call("PATCH", f"{PATH}/{hook['id']}", {"url": other.url})
         receiver.released.set()
         await settled(broker, hook, 1)
         assert (await broker.call("GET", f"{PATH}/{hook['id']}"))["enabled"]
-        await project.happen("b")
+        await project.record_events("b")
         await settled(broker, hook, 2)
     assert names_of(other.taken, hook["secret"]) == ["b"]
 
@@ -253,7 +253,7 @@ async def test_a_webhook_that_is_disabled_meanwhile_gets_nothing_more(
     token = new_token()
     async with Broker(database_url, token=token, worker=False) as broker:
         disabled, removed, kept = [await hook_at(broker, receiver) for _ in range(3)]
-        await (await project_of(database, database_url)).happen("a")
+        await (await find_project(database, database_url)).record_events("a")
         await broker.call("PATCH", f"{PATH}/{disabled['id']}", {"enabled": False})
         await broker.call("DELETE", f"{PATH}/{removed['id']}", status=204)
     async with Broker(database_url, token=token) as broker:
@@ -271,7 +271,7 @@ async def test_what_failed_goes_where_the_webhook_leads_by_then(
 ) -> None:
     receiver.usual = FAILING
     hook = await hook_at(broker, receiver)
-    await project.happen("a")
+    await project.record_events("a")
     await until(lambda: len(receiver.received) > 0)
     async with Receiver() as other:
         await broker.call("PATCH", f"{PATH}/{hook['id']}", {"url": other.url})
@@ -285,7 +285,7 @@ async def test_what_failed_can_be_brought_again_under_the_same_id(
     receiver.usual = FAILING
     async with Broker(database_url, delivery=RetryPolicy(max_attempts=1)) as broker:
         hook = await hook_at(broker, receiver)
-        await (await project_of(database, database_url)).happen("a")
+        await (await find_project(database, database_url)).record_events("a")
         (failed,) = await settled(broker, hook, 1)
         receiver.usual = answering(204)
         path = f"{PATH}/{hook['id']}/deliveries/{failed['id']}/replay"
@@ -303,7 +303,7 @@ async def test_a_delivery_that_has_not_ended_is_not_begun_again(
 ) -> None:
     broker = await start_broker(worker=False)
     hook = await hook_at(broker, receiver)
-    await (await project_of(database, database_url)).happen("a")
+    await (await find_project(database, database_url)).record_events("a")
     (delivery,) = await deliveries(broker, hook)
     reply = await broker.client.post(f"{PATH}/{hook['id']}/deliveries/{delivery['id']}/replay")
     problem(reply, 409, "delivery-pending")
@@ -317,11 +317,11 @@ async def test_all_that_was_missed_in_an_outage_can_be_brought_again(
     receiver.then(answering(204), answering(204))
     receiver.usual = FAILING
     async with Broker(database_url, delivery=RetryPolicy(max_attempts=1)) as broker:
-        project = await project_of(database, database_url)
+        project = await find_project(database, database_url)
         hook = await hook_at(broker, receiver)
         path = f"{PATH}/{hook['id']}/replay"
         for number in range(5):
-            await project.happen(str(number))
+            await project.record_events(str(number))
             await settled(broker, hook, number + 1)
         events = (await broker.call("GET", "/v1/events/history"))["items"][::-1]
         receiver.usual = answering(204)
@@ -347,7 +347,7 @@ async def test_a_replay_of_more_than_is_begun_at_once_goes_on_where_it_stopped(
 ) -> None:
     broker = await start_broker(worker=False)
     hook = await hook_at(broker, receiver)
-    await (await project_of(database, database_url)).happen(*(f"{number}" for number in range(410)))
+    await (await find_project(database, database_url)).record_events(*(f"{number}" for number in range(410)))
     await execute(database_url, "UPDATE webhook_deliveries SET state = 'delivered'")
     path, replayed = f"{PATH}/{hook['id']}/replay", []
     since: str | None = "0"
@@ -389,7 +389,7 @@ async def test_a_new_secret_signs_at_once_and_the_old_one_for_a_day(
     assert (rotated.status_code, rotated.headers["Cache-Control"]) == (200, "no-store")
     secret = rotated.json()["secret"]
     assert secret != hook["secret"]
-    await project.happen("a")
+    await project.record_events("a")
     await settled(broker, hook, 1)
     (message,) = receiver.taken
     assert message.verified(secret) == message.verified(hook["secret"])
@@ -403,7 +403,7 @@ async def test_a_rotation_puts_right_what_another_key_of_the_operators_broke(
     async with Broker(database_url, token=token, worker=False) as broker:
         hook = await hook_at(broker, receiver)
     async with Broker(database_url, token=token, secret_key=ANOTHER_KEY) as broker:
-        await (await project_of(database, database_url)).happen("a")
+        await (await find_project(database, database_url)).record_events("a")
 
         async def has_failed() -> bool:
             (delivery,) = await deliveries(broker, hook)
@@ -433,7 +433,7 @@ async def test_what_waits_for_its_turn_is_signed_when_it_is_sent(
     broker = await start_broker(registry_concurrency=1, webhook_seconds=20.0)
     receiver.then(hang)
     hook = await hook_at(broker, receiver)
-    await (await project_of(database, database_url)).happen("a", "b")
+    await (await find_project(database, database_url)).record_events("a", "b")
 
     async def both_run() -> bool:
         running = "SELECT count(*) FROM operations WHERE state = 'running'"
@@ -455,11 +455,11 @@ async def test_a_receiver_that_refuses_one_project_is_told_of_the_others(
     await broker.call("POST", "/v1/projects", {"name": "other"}, status=201)
     receiver.then(answering(429, Retry_After="300"))
     await hook_at(broker, receiver)
-    await (await project_of(database, database_url)).happen("noisy")
+    await (await find_project(database, database_url)).record_events("noisy")
     await until(lambda: len(receiver.received) == 1)
     async with broker.client_with(await broker.new_token("other")) as client:
         hook = (await client.post(PATH, json={"url": receiver.url})).json()
-        await (await project_of(database, database_url, "other")).happen("quiet")
+        await (await find_project(database, database_url, "other")).record_events("quiet")
         await until(lambda: len(receiver.taken) == 1)
     assert names_of(receiver.taken, hook["secret"]) == ["quiet"]
 
@@ -468,13 +468,13 @@ async def test_a_receiver_that_hangs_keeps_nobody_else_waiting(
     start_broker: StartBroker, database: Database, database_url: str, receiver: Receiver
 ) -> None:
     broker = await start_broker(worker_concurrency=4, webhook_seconds=60.0)
-    project = await project_of(database, database_url)
+    project = await find_project(database, database_url)
     receiver.usual = hang
     slow = await hook_at(broker, receiver)
     async with Receiver() as other:
         quick = await hook_at(broker, other)
         for number in range(12):
-            await project.happen(str(number))
+            await project.record_events(str(number))
         await settled(broker, quick, 12)
         assert await deliveries(broker, slow, "&state=pending") == await deliveries(broker, slow)
         # Its share of four places, of which one is left free.
@@ -490,7 +490,9 @@ async def test_what_is_too_much_at_once_stands_in_line_and_comes_in_its_turn(
     token = new_token()
     async with Broker(database_url, token=token, worker=False) as broker:
         hook, other = [await hook_at(broker, receiver) for _ in range(2)]
-        await (await project_of(database, database_url)).happen(*(f"{number:03}" for number in range(130)))
+        await (await find_project(database, database_url)).record_events(
+            *(f"{number:03}" for number in range(130))
+        )
         waiting = await deliveries(broker, hook)
         assert [each["operation_id"] is None for each in waiting] == [True] * 30 + [False] * 100
         assert {each["state"] for each in waiting} == {"pending"}
@@ -510,11 +512,11 @@ async def test_a_hundred_events_that_are_refused_keep_no_other_from_its_receiver
     patient = RetryPolicy(base=1e5, cap=1e5)
     receiver.then(*[answering(422)] * 100)
     async with Broker(database_url, delivery=patient) as broker:
-        project = await project_of(database, database_url)
+        project = await find_project(database, database_url)
         hook = await hook_at(broker, receiver)
-        await project.happen(*(str(number) for number in range(105)))
+        await project.record_events(*(str(number) for number in range(105)))
         await until(lambda: len(receiver.received) == 105)
-        await project.happen("pushed", kind=EventKind.LIST_PUSHED)
+        await project.record_events("pushed", kind=EventKind.LIST_PUSHED)
         await settled(broker, hook, 6)
     assert "pushed" in names_of(receiver.taken, hook["secret"])
 
@@ -523,7 +525,7 @@ async def test_deliveries_are_listed_for_who_asks_for_them(
     broker: Broker, project: Project, receiver: Receiver
 ) -> None:
     hook = await hook_at(broker, receiver)
-    await project.happen("a")
+    await project.record_events("a")
     (delivery,) = await settled(broker, hook, 1)
     assert (await broker.call("GET", "/v1/operations"))["items"] == []
     assert (await broker.call("GET", "/v1/operations?state=succeeded"))["items"] == []
@@ -538,6 +540,6 @@ async def test_a_webhook_that_is_removed_as_something_happens_keeps_it_from_noth
     hooks = [await hook_at(broker, receiver) for _ in range(8)]
     async with asyncio.TaskGroup() as group:
         for number, hook in enumerate(hooks):
-            group.create_task(project.happen(str(number)))
+            group.create_task(project.record_events(str(number)))
             group.create_task(broker.call("DELETE", f"{PATH}/{hook['id']}", status=204))
     assert len((await broker.call("GET", "/v1/events/history"))["items"]) == 8

@@ -14,15 +14,17 @@ import pytest
 
 from tests.support.broker import Broker, StartBroker, problem
 from tests.support.images import make_image, make_image_for
+from tests.support.planted_images import plant_image, plant_images
 from tests.support.registry import RegistryDouble
-from tests.support.shelf import put, shelve
 
 Json = dict[str, Any]
 
 
 @pytest.fixture
 async def draft(broker: Broker, registry: RegistryDouble) -> Any:
-    return await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64", "linux/arm64"))
+    return await broker.create(
+        f"{registry.host}/app:1", *plant_images(registry, "linux/amd64", "linux/arm64")
+    )
 
 
 def path_of(draft: Any, architecture: str) -> str:
@@ -36,7 +38,7 @@ def platform_of(draft: Any, path: str) -> Any:
 
 async def test_an_entry_has_its_exact_manifest(broker: Broker, registry: RegistryDouble) -> None:
     image = make_image(architecture="arm64", variant="v8", media="oci")
-    source = put(registry, "app-arm64", image)
+    source = plant_image(registry, "app-arm64", image)
     draft = await broker.create(f"{registry.host}/app:1", source)
     entry = await broker.call("GET", f"/v1/lists/{draft['id']}/entries/{draft['entries'][0]['id']}")
     assert base64.b64decode(entry["raw"]) == image.raw
@@ -62,7 +64,7 @@ async def test_a_large_manifest_is_read_where_it_holds_up_nobody(
 ) -> None:
     """Two megabytes take a quarter of a second, during which the API would answer no one."""
     image = make_image(extra={"annotations": {f"k{n}": "v" * 50 for n in range(30_000)}}, media="oci")
-    source = put(registry, "app-amd64", image)
+    source = plant_image(registry, "app-amd64", image)
     draft = await (await start_broker()).create(f"{registry.host}/app:1", source)
     api = await start_broker(worker=False)
     before = readers()
@@ -113,7 +115,7 @@ async def test_annotating_overwrites_what_is_named_and_null_clears(broker: Broke
 async def test_common_aliases_are_understood(
     broker: Broker, registry: RegistryDouble, given: object, expected: tuple[str, str | None]
 ) -> None:
-    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/s390x"))
+    draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/s390x"))
     path = path_of(draft, "s390x")
     changed = await broker.call("PATCH", path, {"platform": given})
     platform = platform_of(changed, path)
@@ -152,7 +154,7 @@ async def test_an_unknown_variant_is_a_finding_and_no_refusal(broker: Broker, dr
 async def test_an_entry_without_a_platform_keeps_the_list_from_being_pushed_until_it_has_one(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    bare = put(registry, "bare", make_image(config=b"{}"))
+    bare = plant_image(registry, "bare", make_image(config=b"{}"))
     draft = await broker.create(f"{registry.host}/app:1", bare)
     assert draft["digest"] is None
     assert draft["findings"][0]["code"] == "platform-missing"
@@ -183,7 +185,7 @@ async def test_annotating_completes_and_publishes_a_list_that_waits_for_it(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     options: Json = {"expected_platforms": ["linux/arm/v6"], "push_when_complete": True}
-    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/arm/v7"), **options)
+    draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/arm/v7"), **options)
     assert draft["missing_platforms"] == ["linux/arm/v6"]
     changed = await broker.call("PATCH", path_of(draft, "arm"), {"platform": {"variant": "v6"}})
     assert (await broker.ended(changed["push_operation_id"]))["state"] == "succeeded"
@@ -212,7 +214,10 @@ async def test_entries_of_unknown_lists_are_not_found(broker: Broker, draft: Any
 async def test_several_sources_are_added_together(
     broker: Broker, registry: RegistryDouble, draft: Any
 ) -> None:
-    new = [put(registry, "x", make_image_for("linux/s390x")), put(registry, "y", make_image_for("linux/386"))]
+    new = [
+        plant_image(registry, "x", make_image_for("linux/s390x")),
+        plant_image(registry, "y", make_image_for("linux/386")),
+    ]
     grown = await broker.call("POST", f"/v1/lists/{draft['id']}/entries", {"sources": new, "insecure": True})
     assert len(grown["entries"]) == 4
     assert grown["revision"] == draft["revision"] + 1

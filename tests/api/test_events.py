@@ -11,9 +11,9 @@ import pytest
 from app.lists.events import EventKind
 from app.store.database import Database
 from tests.support.broker import Broker, Client, StartBroker, problem
-from tests.support.happenings import Project, project_of
-from tests.support.queueing import PATIENCE_SECONDS
-from tests.support.streams import Reader
+from tests.support.event_streams import EventReader
+from tests.support.operation_queue import PATIENCE_SECONDS
+from tests.support.projects import Project, find_project
 
 PATH = "/v1/events"
 CHANGED, PUSHED = EventKind.LIST_CHANGED, EventKind.LIST_PUSHED
@@ -21,7 +21,7 @@ CHANGED, PUSHED = EventKind.LIST_CHANGED, EventKind.LIST_PUSHED
 
 @pytest.fixture
 async def project(broker: Broker, database: Database, database_url: str) -> Project:
-    return await project_of(database, database_url)
+    return await find_project(database, database_url)
 
 
 def names(events: list[Any]) -> list[str]:
@@ -29,11 +29,11 @@ def names(events: list[Any]) -> list[str]:
 
 
 async def read(client: Client, path: str, number: int) -> list[Any]:
-    return await Reader(client, path).read(number)
+    return await EventReader(client, path).read(number)
 
 
 async def test_an_event_says_what_happened_when_and_where(broker: Broker, project: Project) -> None:
-    await project.happen("a", kind=PUSHED)
+    await project.record_events("a", kind=PUSHED)
     (event,) = await read(broker.client, f"{PATH}?after=0", 1)
     assert event["event"] == event["data"]["type"] == "list.pushed"
     assert event["id"] == event["data"]["id"]
@@ -43,10 +43,10 @@ async def test_an_event_says_what_happened_when_and_where(broker: Broker, projec
 
 
 async def test_a_stream_tells_what_happens_from_now_on(broker: Broker, project: Project) -> None:
-    await project.happen("before")
+    await project.record_events("before")
     async with broker.client.stream("GET", PATH) as reply:
         assert reply.headers["Content-Type"].startswith("text/event-stream")
-        await project.happen("after")
+        await project.record_events("after")
         async with asyncio.timeout(PATIENCE_SECONDS):
             async for line in reply.aiter_lines():
                 if line.startswith("data: "):
@@ -55,9 +55,9 @@ async def test_a_stream_tells_what_happens_from_now_on(broker: Broker, project: 
 
 
 async def test_who_is_cut_off_before_the_first_event_misses_none(broker: Broker, project: Project) -> None:
-    reader = Reader(broker.client, PATH)
+    reader = EventReader(broker.client, PATH)
     await reader.read(0)
-    await project.happen("meanwhile")
+    await project.record_events("meanwhile")
     assert names(await reader.read(1)) == ["meanwhile"]
 
 
@@ -65,20 +65,20 @@ async def test_each_event_is_seen_once_by_who_is_cut_off_and_comes_back_to_eithe
     start_broker: StartBroker, database: Database, database_url: str
 ) -> None:
     brokers = [await start_broker(worker=False) for _ in range(2)]
-    project = await project_of(database, database_url)
+    project = await find_project(database, database_url)
     total = 60
 
     async def write(writer: int) -> None:
         for number in range(total // 4):
-            await project.happen(f"{writer}.{number}")
+            await project.record_events(f"{writer}.{number}")
 
-    reader = Reader(brokers[0].client, f"{PATH}?after=0")
+    reader = EventReader(brokers[0].client, f"{PATH}?after=0")
     seen: list[Any] = []
     async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as group:
         for writer in range(4):
             group.create_task(write(writer))
         while len(seen) < total:
-            reader.turn_to(brokers[len(seen) % 2].client)
+            reader.switch_to(brokers[len(seen) % 2].client)
             seen += await reader.read(min(7, total - len(seen)))
     assert sorted(names(seen)) == sorted(f"{writer}.{number}" for writer in range(4) for number in range(15))
     identities = [int(event["id"]) for event in seen]
@@ -87,9 +87,9 @@ async def test_each_event_is_seen_once_by_who_is_cut_off_and_comes_back_to_eithe
 
 async def test_the_header_goes_before_the_query(broker: Broker, project: Project) -> None:
     for name in "abc":
-        await project.happen(name)
+        await project.record_events(name)
     first, *_ = await read(broker.client, f"{PATH}?after=0", 3)
-    reader = Reader(broker.client, f"{PATH}?after=0")
+    reader = EventReader(broker.client, f"{PATH}?after=0")
     reader.last_id = first["id"]
     assert names(await reader.read(2)) == ["b", "c"]
 
@@ -97,20 +97,20 @@ async def test_the_header_goes_before_the_query(broker: Broker, project: Project
 async def test_who_names_an_event_that_is_yet_to_come_is_told_what_comes_next(
     broker: Broker, project: Project
 ) -> None:
-    await project.happen("before")
-    reader = Reader(broker.client, PATH)
+    await project.record_events("before")
+    reader = EventReader(broker.client, PATH)
     reader.last_id = "999999"
     await reader.read(0)
     assert reader.last_id == str((await broker.call("GET", f"{PATH}/history"))["items"][0]["id"])
-    await project.happen("next")
+    await project.record_events("next")
     assert names(await reader.read(1)) == ["next"]
 
 
 async def test_a_stream_is_narrowed_to_kinds_a_list_or_a_session(broker: Broker, project: Project) -> None:
     mine = uuid4()
-    await project.happen("a", kind=PUSHED, list_id=mine)
-    await project.happen("b", kind=CHANGED, session="run-1")
-    await project.happen("c", kind=EventKind.LIST_FAILED, list_id=uuid4())
+    await project.record_events("a", kind=PUSHED, list_id=mine)
+    await project.record_events("b", kind=CHANGED, session="run-1")
+    await project.record_events("c", kind=EventKind.LIST_FAILED, list_id=uuid4())
     path = f"{PATH}?after=0"
     assert names(await read(broker.client, f"{path}&type=list.pushed&type=list.failed", 2)) == ["a", "c"]
     assert names(await read(broker.client, f"{path}&list_id={mine}", 1)) == ["a"]
@@ -134,7 +134,7 @@ async def test_a_malformed_last_event_id_is_refused(broker: Broker) -> None:
 
 async def test_history_is_paged_newest_first(broker: Broker, project: Project) -> None:
     for name in "abcde":
-        await project.happen(name)
+        await project.record_events(name)
     path, found = f"{PATH}/history?limit=2", []
     while True:
         reply = await broker.client.get(path)
@@ -156,9 +156,9 @@ async def test_what_happens_elsewhere_is_not_told(
     broker: Broker, project: Project, database: Database, database_url: str
 ) -> None:
     await broker.call("POST", "/v1/projects", {"name": "other"}, status=201)
-    other = await project_of(database, database_url, "other")
-    await project.happen("mine")
+    other = await find_project(database, database_url, "other")
+    await project.record_events("mine")
     async with broker.client_with(await broker.new_token("other")) as client:
         assert (await client.get(f"{PATH}/history")).json() == {"items": [], "next_cursor": None}
-        await other.happen("theirs")
+        await other.record_events("theirs")
         assert names(await read(client, f"{PATH}?after=0", 1)) == ["theirs"]

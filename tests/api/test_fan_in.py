@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.broker import Broker, StartBroker, problem
 from tests.support.images import make_image
-from tests.support.queueing import until
+from tests.support.operation_queue import until
+from tests.support.planted_images import plant_image, plant_images, wait_until_held
 from tests.support.registry import Hold, RegistryDouble, Status
-from tests.support.shelf import arrival, put, shelve
 
 Json = dict[str, Any]
 BOTH = ["linux/amd64", "linux/arm64"]
@@ -25,7 +25,7 @@ LEG: Json = {
 
 @pytest.fixture
 def sources(registry: RegistryDouble) -> list[str]:
-    return shelve(registry, *BOTH)
+    return plant_images(registry, *BOTH)
 
 
 async def waiting(broker: Broker, list_id: str, goal: str = "pushed", seconds: int = 30) -> Any:
@@ -92,7 +92,7 @@ async def held_push(broker: Broker, registry: RegistryDouble, sources: list[str]
     hold = Hold()
     registry.misbehave(hold, method="PUT", path="/app/manifests/sha256:")
     made = await broker.create(f"{registry.host}/app:1", *sources, **LEG)
-    await arrival(hold)
+    await wait_until_held(hold)
     return made, hold
 
 
@@ -106,7 +106,7 @@ async def test_a_list_that_is_to_have_another_tag_by_now_is_pushed_there_too(
     asked = await broker.call(
         "POST", f"/v1/lists/{made['id']}/push", {"insecure": True}, status=202, Prefer="respond-async"
     )
-    await arrival(hold)
+    await wait_until_held(hold)
     await broker.call("PATCH", f"/v1/lists/{made['id']}", {"tags": ["latest"]})
     hold.gate.set()
     assert (await broker.ended(asked["id"]))["state"] == "succeeded"
@@ -309,7 +309,7 @@ async def test_a_push_by_hand_that_fails_leaves_the_list_to_others(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     draft = await broker.create(f"{registry.host}/app:1", *sources)
-    put(registry, "app", make_image(seed="other"))
+    plant_image(registry, "app", make_image(seed="other"))
     await broker.push(draft["id"], status=409, if_absent=True)
     assert (await broker.call("GET", f"/v1/lists/{draft['id']}"))["state"] == "open"
 
@@ -320,7 +320,7 @@ async def test_a_list_that_fails_while_it_is_pushed_is_not_published(
     hold = Hold()
     registry.misbehave(hold, method="POST", path="/app/blobs/")
     last = await broker.create(f"{registry.host}/app:1", *sources, **LEG)
-    await arrival(hold)
+    await wait_until_held(hold)
     await broker.create(f"{registry.host}/app:1", failures={"linux/arm64": "tests failed"}, **LEG)
     hold.gate.set()
     operation = await broker.ended(last["push_operation_id"])
@@ -335,8 +335,8 @@ async def test_a_push_that_is_overtaken_by_the_lists_next_one_moves_nothing(
     hold = Hold()
     registry.misbehave(hold, method="POST", path="/app/blobs/")
     first = await broker.create(f"{registry.host}/app:1", *sources, **LEG)
-    await arrival(hold)
-    (newer,) = shelve(registry, "linux/amd64", seed="newer", tag="newer")
+    await wait_until_held(hold)
+    (newer,) = plant_images(registry, "linux/amd64", seed="newer", tag="newer")
     second = await broker.create(f"{registry.host}/app:1", newer, **LEG)
     hold.gate.set()
     assert (await broker.ended(first["push_operation_id"]))["problem"]["type"].endswith(":superseded")
@@ -377,7 +377,7 @@ async def test_images_of_another_revision_are_refused_where_one_is_asked_for(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     amd64, arm64 = (
-        put(
+        plant_image(
             registry,
             f"app-{revision}",
             make_image(

@@ -9,10 +9,10 @@ from functools import partial
 from app.store.database import Database
 from tests.support.broker import Broker
 from tests.support.docker_registry import free_port
-from tests.support.happenings import project_of
+from tests.support.operation_queue import PATIENCE_SECONDS, until
 from tests.support.postgres import ask
-from tests.support.queueing import PATIENCE_SECONDS, until
-from tests.support.receiver import Receiver, hang
+from tests.support.projects import find_project
+from tests.support.webhook_receiver import Receiver, hang
 
 PLACES = 6
 RUNNING = "SELECT count(*) FROM operations WHERE state = 'running' AND kind = 'deliver'"
@@ -28,7 +28,7 @@ async def test_hanging_receivers_leave_room_for_what_is_asked(database_url: str)
         for _ in range(PLACES):
             receiver = await stack.enter_async_context(Receiver(usual=hang))
             await broker.call("POST", "/v1/webhooks", {"url": receiver.url}, status=201)
-        await (await project_of(database, database_url)).happen("one", "two")
+        await (await find_project(database, database_url)).record_events("one", "two")
         await until(partial(_are_running, database_url, PLACES // 2))
         # Nobody is at that port: the answer is a problem, and it is there although the receivers still hang.
         inspected = await broker.client.get(

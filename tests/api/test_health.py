@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.broker import Broker, StartBroker, problem
-from tests.support.contract import document
+from tests.support.openapi_contract import document
 from tests.support.postgres import execute
 from tests.support.registry import RegistryDouble
 

@@ -8,8 +8,8 @@ from typing import Any
 from app.operations.states import Kind
 from tests.support.broker import Broker, problem
 from tests.support.images import make_buildx_index, make_image, make_image_for, make_index
+from tests.support.planted_images import plant_image, plant_images
 from tests.support.registry import RegistryDouble
-from tests.support.shelf import put, shelve
 
 Json = dict[str, Any]
 
@@ -29,8 +29,8 @@ def _texts(parameters: Json) -> dict[str, str]:
 async def test_a_list_of_that_name_goes_before_the_registry_and_says_so(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    pushed = put(registry, "app", make_image_for("linux/s390x"))
-    draft = await broker.create(pushed, *shelve(registry, "linux/amd64"))
+    pushed = plant_image(registry, "app", make_image_for("linux/s390x"))
+    draft = await broker.create(pushed, *plant_images(registry, "linux/amd64"))
     registry.forget()
     local = await inspect(broker, pushed)
     assert (local["from"], local["list_id"], local["digest"]) == ("list", draft["id"], draft["digest"])
@@ -40,7 +40,7 @@ async def test_a_list_of_that_name_goes_before_the_registry_and_says_so(
 
 
 async def test_a_list_alone_can_be_asked_for(broker: Broker, registry: RegistryDouble) -> None:
-    reference = put(registry, "app", make_image())
+    reference = plant_image(registry, "app", make_image())
     reply = await broker.client.get("/v1/inspect", params={"reference": reference, "source": "list"})
     document = problem(reply, 404, "list-not-found")
     assert document["detail"] == f"No such manifest: {reference}"
@@ -48,7 +48,7 @@ async def test_a_list_alone_can_be_asked_for(broker: Broker, registry: RegistryD
 
 async def test_a_session_has_lists_of_its_own(broker: Broker, registry: RegistryDouble) -> None:
     reference = f"{registry.host}/app:1"
-    draft = await broker.create(reference, *shelve(registry, "linux/amd64"), session="run-1")
+    draft = await broker.create(reference, *plant_images(registry, "linux/amd64"), session="run-1")
     assert (await inspect(broker, reference, session="run-1"))["list_id"] == draft["id"]
     reply = await broker.client.get("/v1/inspect", params={"reference": reference, "insecure": "true"})
     problem(reply, 404, "source-not-found")
@@ -58,7 +58,7 @@ async def test_raw_answers_the_exact_bytes_under_their_own_type(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     image = make_image()
-    reference = put(registry, "app", image)
+    reference = plant_image(registry, "app", image)
     draft = await broker.create(f"{registry.host}/list:1", reference)
     for asked, digest, media_type in (
         (reference, image.digest, image.media_type),
@@ -78,7 +78,7 @@ async def test_raw_answers_the_exact_bytes_under_their_own_type(
 
 async def test_verbose_shows_each_image_of_an_index(broker: Broker, registry: RegistryDouble) -> None:
     index = make_buildx_index()
-    reference = put(registry, "app", index)
+    reference = plant_image(registry, "app", index)
     found = await inspect(broker, reference, verbose=True)
     assert [each["Descriptor"]["digest"] for each in found["images"]] == [
         child.digest for child in index.children
@@ -91,7 +91,7 @@ async def test_verbose_shows_each_image_of_an_index(broker: Broker, registry: Re
 
 async def test_verbose_shows_one_image_with_its_platform(broker: Broker, registry: RegistryDouble) -> None:
     image = make_image(architecture="arm64", variant="v8")
-    (found,) = (await inspect(broker, put(registry, "app", image), verbose=True))["images"]
+    (found,) = (await inspect(broker, plant_image(registry, "app", image), verbose=True))["images"]
     assert found["Descriptor"]["platform"] == {"architecture": "arm64", "os": "linux", "variant": "v8"}
     assert base64.b64decode(found["Raw"]) == image.raw
     assert found["SchemaV2Manifest"]["config"]["digest"] == image.config_digest
@@ -103,14 +103,16 @@ async def test_indexes_within_indexes_artifacts_and_empty_ones_can_be_looked_at(
     nested = make_index([make_index([make_image(media="oci")])])
     artifact = make_image(media="oci", extra={"artifactType": "application/vnd.example+json"})
     for name, content in (("nested", nested), ("artifact", artifact), ("empty", make_index([]))):
-        found = await inspect(broker, put(registry, name, content), verbose=True)
+        found = await inspect(broker, plant_image(registry, name, content), verbose=True)
         assert found["digest"] == content.digest
 
 
 async def test_a_list_as_it_stands_is_inspected_even_when_it_can_not_be_pushed(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    bare = await broker.create(f"{registry.host}/a:1", put(registry, "bare", make_image(config=b"{}")))
+    bare = await broker.create(
+        f"{registry.host}/a:1", plant_image(registry, "bare", make_image(config=b"{}"))
+    )
     found = await inspect(broker, bare["reference"], verbose=True)
     assert found["manifest"]["manifests"][0]["platform"] == {"architecture": "", "os": ""}
     empty = await broker.create(f"{registry.host}/b:1")
@@ -119,7 +121,7 @@ async def test_a_list_as_it_stands_is_inspected_even_when_it_can_not_be_pushed(
 
 async def test_of_many_each_gets_its_own_result_or_problem(broker: Broker, registry: RegistryDouble) -> None:
     image = make_image()
-    good, missing = put(registry, "a", image), f"{registry.host}/missing:1"
+    good, missing = plant_image(registry, "a", image), f"{registry.host}/missing:1"
     body = {
         "references": [good, missing, {"reference": good, "verbose": True, "insecure": True}],
         "insecure": True,

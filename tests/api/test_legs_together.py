@@ -12,9 +12,9 @@ from sqlalchemy import text
 
 from tests.support.broker import Broker, StartBroker, problem, registry_auth
 from tests.support.images import Image, make_image
+from tests.support.planted_images import plant_image
 from tests.support.postgres import connected, execute
 from tests.support.registry import RegistryDouble
-from tests.support.shelf import put
 
 Json = dict[str, Any]
 POISON = (
@@ -48,7 +48,7 @@ class Legs:
         """A leg with a credential of its own brings it along."""
         labels = {"org.opencontainers.image.revision": revision}
         image = make_image(architecture=architecture, labels=labels)
-        source = put(self._registry, f"leg-{name or architecture}", image)
+        source = plant_image(self._registry, f"leg-{name or architecture}", image)
         body = {
             "reference": f"{self._registry.host}/app:1",
             "sources": [source],
@@ -123,7 +123,7 @@ async def test_a_list_is_made_by_the_first_leg_that_is_not_refused(
     # Each leg with images of its own, or what was read for one would do for the others.
     listed = [
         [
-            put(registry, f"{name}-{architecture}", image_of(architecture, name, revision))
+            plant_image(registry, f"{name}-{architecture}", image_of(architecture, name, revision))
             for architecture, revision in (("amd64", "a"), ("arm64", other))
         ]
         for name, other in (("first", "b"), ("second", "b"), ("third", "a"))

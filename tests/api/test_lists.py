@@ -9,8 +9,8 @@ from uuid import uuid4
 
 from tests.support.broker import Broker, problem
 from tests.support.images import make_buildx_index, make_image, make_image_for, make_index, plant
+from tests.support.planted_images import plant_image, plant_images, wait_until_held
 from tests.support.registry import Hold, RegistryDouble
-from tests.support.shelf import arrival, put, shelve
 
 Json = dict[str, Any]
 
@@ -26,7 +26,7 @@ def platforms(draft: Json) -> list[str]:
 
 
 async def test_a_created_list_is_where_its_location_says(broker: Broker, registry: RegistryDouble) -> None:
-    sources = shelve(registry, "linux/amd64", "linux/arm64/v8")
+    sources = plant_images(registry, "linux/amd64", "linux/arm64/v8")
     body = {"reference": f"{registry.host}/app", "sources": sources, "insecure": True}
     reply = await broker.client.post("/v1/lists", json=body)
     assert reply.status_code == 201
@@ -42,13 +42,13 @@ async def test_a_created_list_is_where_its_location_says(broker: Broker, registr
 async def test_a_second_create_of_a_reference_is_a_conflict_that_names_the_list(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    created = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    created = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     reply = await broker.client.post("/v1/lists", json={"reference": f"{registry.host}/app:1"})
     assert problem(reply, 409, "list-exists")["list_id"] == created["id"]
 
 
 async def test_two_creates_at_once_make_one_list(broker: Broker, registry: RegistryDouble) -> None:
-    (source,) = shelve(registry, "linux/amd64")
+    (source,) = plant_images(registry, "linux/amd64")
     body = {"reference": f"{registry.host}/app:1", "sources": [source], "insecure": True}
     replies = await asyncio.gather(*(broker.client.post("/v1/lists", json=body) for _ in range(4)))
     assert sorted(reply.status_code for reply in replies) == [201, 409, 409, 409]
@@ -58,7 +58,7 @@ async def test_a_list_without_sources_can_be_filled_later(broker: Broker, regist
     draft = await broker.create(f"{registry.host}/app:1")
     assert (draft["entries"], draft["digest"], draft["complete"]) == ([], None, False)
     assert [finding["code"] for finding in draft["findings"]] == ["no-entries"]
-    body = {"sources": shelve(registry, "linux/amd64"), "insecure": True}
+    body = {"sources": plant_images(registry, "linux/amd64"), "insecure": True}
     grown = await broker.call("POST", f"/v1/lists/{draft['id']}/entries", body)
     assert platforms(grown) == ["linux/amd64"]
 
@@ -66,7 +66,7 @@ async def test_a_list_without_sources_can_be_filled_later(broker: Broker, regist
 async def test_amend_creates_what_is_not_there_and_adds_to_what_is(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    amd64, arm64 = shelve(registry, "linux/amd64", "linux/arm64")
+    amd64, arm64 = plant_images(registry, "linux/amd64", "linux/arm64")
     first = await broker.create(f"{registry.host}/app:1", amd64, amend=True)
     second = await broker.create(f"{registry.host}/app:1", arm64, amend=True)
     assert second["id"] == first["id"]
@@ -76,9 +76,9 @@ async def test_amend_creates_what_is_not_there_and_adds_to_what_is(
 async def test_amending_resolves_a_moved_tag_anew_and_says_what_it_replaced(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    (source,) = shelve(registry, "linux/amd64")
+    (source,) = plant_images(registry, "linux/amd64")
     first = await broker.create(f"{registry.host}/app:1", source)
-    shelve(registry, "linux/amd64", seed="newer")
+    plant_images(registry, "linux/amd64", seed="newer")
     second = await broker.create(f"{registry.host}/app:1", source, amend=True)
     (old,), (new,) = first["entries"], second["entries"]
     assert new["id"] == old["id"]
@@ -86,11 +86,11 @@ async def test_amending_resolves_a_moved_tag_anew_and_says_what_it_replaced(
 
 
 async def test_amending_keeps_what_was_annotated(broker: Broker, registry: RegistryDouble) -> None:
-    (source,) = shelve(registry, "linux/amd64")
+    (source,) = plant_images(registry, "linux/amd64")
     draft = await broker.create(f"{registry.host}/app:1", source)
     path = f"/v1/lists/{draft['id']}/entries/{draft['entries'][0]['id']}"
     await broker.call("PATCH", path, {"platform": {"os_version": "1.2"}})
-    shelve(registry, "linux/amd64", seed="newer")
+    plant_images(registry, "linux/amd64", seed="newer")
     again = await broker.create(f"{registry.host}/app:1", source, amend=True)
     assert again["entries"][0]["platform"]["os_version"] == "1.2"
 
@@ -98,7 +98,7 @@ async def test_amending_keeps_what_was_annotated(broker: Broker, registry: Regis
 async def test_an_amend_that_changes_nothing_keeps_the_revision(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    (source,) = shelve(registry, "linux/amd64")
+    (source,) = plant_images(registry, "linux/amd64")
     first = await broker.create(f"{registry.host}/app:1", source, source)
     second = await broker.create(f"{registry.host}/app:1", source, amend=True)
     assert len(first["entries"]) == 1
@@ -108,8 +108,8 @@ async def test_an_amend_that_changes_nothing_keeps_the_revision(
 async def test_an_image_for_a_platform_that_is_there_takes_its_place(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    old = put(registry, "old", make_image_for("linux/amd64", seed=1))
-    new = put(registry, "new", make_image_for("linux/amd64", seed=2))
+    old = plant_image(registry, "old", make_image_for("linux/amd64", seed=1))
+    new = plant_image(registry, "new", make_image_for("linux/amd64", seed=2))
     draft = await broker.create(f"{registry.host}/app:1", old)
     body = {"sources": [new], "insecure": True}
     grown = await broker.call("POST", f"/v1/lists/{draft['id']}/entries", body)
@@ -121,7 +121,7 @@ async def test_an_image_for_a_platform_that_is_there_takes_its_place(
 async def test_two_images_of_one_platform_in_one_call_are_a_conflict_unless_allowed(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    twins = [put(registry, name, make_image_for("linux/amd64", seed=name)) for name in ("a", "b")]
+    twins = [plant_image(registry, name, make_image_for("linux/amd64", seed=name)) for name in ("a", "b")]
     body = {"reference": f"{registry.host}/app:1", "sources": twins, "insecure": True}
     reply = await broker.client.post("/v1/lists", json=body)
     assert problem(reply, 409, "duplicate-platform")["platform"] == "linux/amd64"
@@ -134,8 +134,8 @@ async def test_names_that_collide_in_dockers_store_stay_apart_here(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     """Docker keeps repo:amd64-1 and repo-amd64:1 in one file, and a/b_c and a/b/c too."""
-    one = put(registry, "repo", make_image_for("linux/amd64"), "amd64-1")
-    two = put(registry, "repo-amd64", make_image_for("linux/arm64"), "1")
+    one = plant_image(registry, "repo", make_image_for("linux/amd64"), "amd64-1")
+    two = plant_image(registry, "repo-amd64", make_image_for("linux/arm64"), "1")
     draft = await broker.create(f"{registry.host}/a/b_c:1", one, two)
     assert {entry["reference"] for entry in draft["entries"]} == {one, two}
     other = await broker.create(f"{registry.host}/a/b/c:1")
@@ -143,7 +143,7 @@ async def test_names_that_collide_in_dockers_store_stay_apart_here(
 
 
 async def test_the_digest_does_not_depend_on_who_came_first(broker: Broker, registry: RegistryDouble) -> None:
-    sources = shelve(registry, "linux/amd64", "linux/arm64", "linux/s390x", "windows/amd64")
+    sources = plant_images(registry, "linux/amd64", "linux/arm64", "linux/s390x", "windows/amd64")
     digests = set()
     for name, order in (("a", sources), ("b", sources[::-1])):
         draft = await broker.create(f"{registry.host}/{name}:1", order[0])
@@ -180,7 +180,7 @@ async def test_platforms_select_from_an_index(broker: Broker, registry: Registry
 
 
 async def test_a_source_can_say_what_it_is_for(broker: Broker, registry: RegistryDouble) -> None:
-    bare = put(registry, "bare", make_image(config=b"{}"))
+    bare = plant_image(registry, "bare", make_image(config=b"{}"))
     source = {"reference": bare, "platform": "linux/aarch64", "annotations": {"k": "v"}}
     draft = await broker.create(f"{registry.host}/app:1", source)
     (entry,) = draft["entries"]
@@ -191,7 +191,9 @@ async def test_a_source_can_say_what_it_is_for(broker: Broker, registry: Registr
 
 async def test_an_image_says_where_it_comes_from(broker: Broker, registry: RegistryDouble) -> None:
     labels = {f"org.opencontainers.image.{name}": name for name in ("revision", "source", "version")}
-    draft = await broker.create(f"{registry.host}/app:1", put(registry, "a", make_image(labels=labels)))
+    draft = await broker.create(
+        f"{registry.host}/app:1", plant_image(registry, "a", make_image(labels=labels))
+    )
     facts = draft["entries"][0]["image"]
     assert facts == {
         "created": "2026-01-02T03:04:05Z",
@@ -205,7 +207,7 @@ async def test_an_image_says_where_it_comes_from(broker: Broker, registry: Regis
 
 
 async def test_sessions_keep_runs_of_one_reference_apart(broker: Broker, registry: RegistryDouble) -> None:
-    amd64, arm64 = shelve(registry, "linux/amd64", "linux/arm64")
+    amd64, arm64 = plant_images(registry, "linux/amd64", "linux/arm64")
     one = await broker.create(f"{registry.host}/app:1", amd64, session="run-1")
     two = await broker.create(f"{registry.host}/app:1", arm64, session="run-2")
     assert one["id"] != two["id"]
@@ -215,7 +217,7 @@ async def test_sessions_keep_runs_of_one_reference_apart(broker: Broker, registr
 
 
 async def test_the_last_leg_publishes_and_says_so(broker: Broker, registry: RegistryDouble) -> None:
-    amd64, arm64 = shelve(registry, "linux/amd64", "linux/arm64/v8")
+    amd64, arm64 = plant_images(registry, "linux/amd64", "linux/arm64/v8")
     options: Json = {
         "amend": True,
         "session": "run-1",
@@ -243,11 +245,11 @@ async def test_the_last_leg_publishes_and_says_so(broker: Broker, registry: Regi
 async def test_a_complete_list_that_changes_is_published_again(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    (source,) = shelve(registry, "linux/amd64")
+    (source,) = plant_images(registry, "linux/amd64")
     options: Json = {"amend": True, "expected_platforms": ["linux/amd64"], "push_when_complete": True}
     first = await broker.create(f"{registry.host}/app:1", source, **options)
     await broker.ended(first["push_operation_id"])
-    shelve(registry, "linux/amd64", seed="newer")
+    plant_images(registry, "linux/amd64", seed="newer")
     second = await broker.create(f"{registry.host}/app:1", source, **options)
     assert second["push_operation_id"] != first["push_operation_id"]
     await broker.ended(second["push_operation_id"])
@@ -257,7 +259,7 @@ async def test_a_complete_list_that_changes_is_published_again(
 async def test_all_legs_at_once_publish_once(broker: Broker, registry: RegistryDouble) -> None:
     names = ["linux/amd64", "linux/arm64", "linux/s390x", "linux/riscv64", "linux/ppc64le"]
     options: Json = {"amend": True, "expected_platforms": names, "push_when_complete": True}
-    sources = shelve(registry, *names)
+    sources = plant_images(registry, *names)
     legs = await asyncio.gather(
         *(broker.create(f"{registry.host}/app:1", each, **options) for each in sources)
     )
@@ -274,7 +276,7 @@ async def test_a_patch_changes_what_it_names_and_null_clears(
 ) -> None:
     draft = await broker.create(
         f"{registry.host}/app:1",
-        *shelve(registry, "linux/amd64"),
+        *plant_images(registry, "linux/amd64"),
         labels={"a": "1", "b": "2"},
         annotations={"x": "1"},
         tags=["latest"],
@@ -294,7 +296,7 @@ async def test_a_patch_changes_what_it_names_and_null_clears(
 async def test_a_patch_that_changes_nothing_keeps_the_revision(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     assert await broker.call("PATCH", f"/v1/lists/{draft['id']}", {}) == draft
 
 
@@ -312,7 +314,7 @@ async def test_merge_patch_has_a_media_type_of_its_own(broker: Broker, registry:
 async def test_if_match_lets_only_those_change_who_saw_the_newest(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     path, entry = f"/v1/lists/{draft['id']}", draft["entries"][0]["id"]
     seen = f'"{draft["revision"]}"'
     await broker.call("PATCH", path, {"labels": {"a": "1"}}, If_Match=seen)
@@ -340,7 +342,7 @@ async def test_if_match_lets_only_those_change_who_saw_the_newest(
 async def test_who_has_a_list_or_its_index_is_not_sent_it_again(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     for path in (f"/v1/lists/{draft['id']}", f"/v1/lists/{draft['id']}/index"):
         tag = (await broker.client.get(path)).headers["ETag"]
         for known in (tag, f'W/{tag}, "other"', "*"):
@@ -353,7 +355,7 @@ async def test_who_has_a_list_or_its_index_is_not_sent_it_again(
 async def test_a_list_whose_state_alone_has_changed_is_sent_again(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     path = f"/v1/lists/{draft['id']}"
     tag = (await broker.client.get(path)).headers["ETag"]
     await broker.call("POST", f"{path}/push", {"insecure": True})
@@ -363,7 +365,7 @@ async def test_a_list_whose_state_alone_has_changed_is_sent_again(
 
 
 async def test_head_is_get_without_its_content(broker: Broker, registry: RegistryDouble) -> None:
-    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     path = f"/v1/lists/{draft['id']}"
     for where in ("/healthz", "/readyz", "/v1/lists", path, f"{path}/index", "/v1/operations", "/v1/pushes"):
         whole, head = await broker.client.get(where), await broker.client.head(where)
@@ -429,7 +431,7 @@ async def test_pages_stay_true_while_lists_come_and_go(broker: Broker, registry:
 async def test_a_removed_list_is_gone_and_the_registry_untouched(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     await broker.push(draft["id"])
     registry.forget()
     await broker.call("DELETE", f"/v1/lists/{draft['id']}", status=204)
@@ -458,13 +460,13 @@ async def test_of_many_to_remove_each_gets_its_own_outcome(broker: Broker, regis
 async def test_a_list_that_goes_while_sources_are_resolved_is_a_404(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    (source,) = shelve(registry, "linux/amd64")
+    (source,) = plant_images(registry, "linux/amd64")
     draft = await broker.create(f"{registry.host}/app:1")
     hold = Hold()
     registry.misbehave(hold, method="GET", path="/manifests/")
     body = {"sources": [source], "insecure": True}
     adding = asyncio.create_task(broker.client.post(f"/v1/lists/{draft['id']}/entries", json=body))
-    await arrival(hold)
+    await wait_until_held(hold)
     await broker.call("DELETE", f"/v1/lists/{draft['id']}", status=204)
     hold.gate.set()
     problem(await adding, 404, "list-not-found")
@@ -487,8 +489,10 @@ async def test_lists_are_found_by_when_they_were_made_and_by_their_state(
 async def test_a_platform_that_a_source_does_not_have_is_told_with_those_that_it_has(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    (image,) = shelve(registry, "linux/amd64")
-    index = put(registry, "built", make_index([make_image_for("linux/amd64"), make_image_for("linux/s390x")]))
+    (image,) = plant_images(registry, "linux/amd64")
+    index = plant_image(
+        registry, "built", make_index([make_image_for("linux/amd64"), make_image_for("linux/s390x")])
+    )
     for source, there in ((image, ["linux/amd64"]), (index, ["linux/amd64", "linux/s390x"])):
         body = {
             "reference": f"{registry.host}/app:1",

@@ -12,7 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from app.api.problem_mapping import status_of
 from app.errors import TYPE_PREFIX, by_code
-from tests.support.contract import PROBLEM, document, operations, resolve, validator
+from tests.support.openapi_contract import PROBLEM, document, operations, resolve, validator
 
 ROOT = Path(__file__).parents[2]
 PAPER = ROOT / "openapi" / "openapi.json"

@@ -11,8 +11,8 @@ import pytest
 
 from app.operations.states import Kind
 from tests.support.broker import Broker, Client, problem
+from tests.support.planted_images import plant_images, wait_until_held
 from tests.support.registry import Hold, RegistryDouble
-from tests.support.shelf import arrival, shelve
 
 Json = dict[str, Any]
 
@@ -21,7 +21,7 @@ async def start_create(broker: Broker, registry: RegistryDouble, **headers: str)
     """A creation that nobody waits for."""
     body = {
         "reference": f"{registry.host}/app:1",
-        "sources": shelve(registry, "linux/amd64"),
+        "sources": plant_images(registry, "linux/amd64"),
         "insecure": True,
     }
     return await broker.call("POST", "/v1/lists", body, status=202, Prefer="respond-async", **headers)
@@ -52,7 +52,7 @@ async def test_who_does_not_wait_gets_the_operation_at_once(broker: Broker, regi
     registry.misbehave(hold, method="GET", path="/manifests/")
     body = {
         "reference": f"{registry.host}/app:1",
-        "sources": shelve(registry, "linux/amd64"),
+        "sources": plant_images(registry, "linux/amd64"),
         "insecure": True,
     }
     reply = await broker.client.post("/v1/lists", json=body, headers={"Prefer": "respond-async"})
@@ -62,7 +62,7 @@ async def test_who_does_not_wait_gets_the_operation_at_once(broker: Broker, regi
     assert reply.headers["Location"] == f"/v1/operations/{accepted['id']}"
     assert (accepted["kind"], accepted["result"], accepted["problem"]) == ("create", None, None)
     assert accepted["state"] in {"queued", "running"}
-    await arrival(hold)
+    await wait_until_held(hold)
     running = await broker.client.get(reply.headers["Location"])
     assert running.json()["state"] == "running"
     assert running.headers["Retry-After"]
@@ -80,7 +80,7 @@ async def test_who_waits_too_short_a_time_gets_the_operation(
     registry.misbehave(hold, method="GET", path="/manifests/")
     body = {
         "reference": f"{registry.host}/app:1",
-        "sources": shelve(registry, "linux/amd64"),
+        "sources": plant_images(registry, "linux/amd64"),
         "insecure": True,
     }
     reply = await broker.client.post("/v1/lists", json=body, headers={"Prefer": "wait=1"})
@@ -94,7 +94,7 @@ async def test_who_waits_long_enough_gets_the_natural_answer(
 ) -> None:
     body = {
         "reference": f"{registry.host}/app:1",
-        "sources": shelve(registry, "linux/amd64"),
+        "sources": plant_images(registry, "linux/amd64"),
         "insecure": True,
     }
     reply = await broker.client.post("/v1/lists", json=body, headers={"Prefer": "wait=30, foo=bar"})
@@ -108,7 +108,7 @@ async def test_a_preference_that_nobody_understands_is_ignored(
     """RFC 7240 §2."""
     body = {
         "reference": f"{registry.host}/app:1",
-        "sources": shelve(registry, "linux/amd64"),
+        "sources": plant_images(registry, "linux/amd64"),
         "insecure": True,
     }
     reply = await broker.client.post("/v1/lists", json=body, headers={"Prefer": header})
@@ -119,7 +119,7 @@ async def test_a_preference_that_nobody_understands_is_ignored(
 async def test_a_natural_answer_was_not_asynchronous(broker: Broker, registry: RegistryDouble) -> None:
     body = {
         "reference": f"{registry.host}/app:1",
-        "sources": shelve(registry, "linux/amd64"),
+        "sources": plant_images(registry, "linux/amd64"),
         "insecure": True,
     }
     key = {"Idempotency-Key": "once"}
@@ -134,11 +134,11 @@ async def test_an_operation_is_waited_for(broker: Broker, registry: RegistryDoub
     registry.misbehave(hold, method="GET", path="/manifests/")
     body = {
         "reference": f"{registry.host}/app:1",
-        "sources": shelve(registry, "linux/amd64"),
+        "sources": plant_images(registry, "linux/amd64"),
         "insecure": True,
     }
     accepted = await broker.call("POST", "/v1/lists", body, status=202, Prefer="respond-async")
-    await arrival(hold)
+    await wait_until_held(hold)
     path = f"/v1/operations/{accepted['id']}"
     early = await broker.client.get(path, headers={"Prefer": "wait=1"})
     assert (early.status_code, early.json()["state"]) == (200, "running")
@@ -183,7 +183,7 @@ async def test_a_stream_follows_an_operation_that_still_runs(
     registry.misbehave(hold, method="GET", path="/manifests/")
     accepted = await start_create(broker, registry)
     reading = asyncio.create_task(read_events(broker.client, f"/v1/operations/{accepted['id']}/events"))
-    await arrival(hold)
+    await wait_until_held(hold)
     assert not reading.done()
     hold.gate.set()
     assert (await reading)[-1]["event"] == "succeeded"
@@ -204,7 +204,7 @@ async def test_a_running_operation_can_be_cancelled(broker: Broker, registry: Re
     hold = Hold()
     registry.misbehave(hold, method="GET", path="/manifests/")
     accepted = await start_create(broker, registry)
-    await arrival(hold)
+    await wait_until_held(hold)
     await broker.call("POST", f"/v1/operations/{accepted['id']}/cancel")
     ended = await broker.ended(accepted["id"])
     assert (ended["state"], ended["result"], ended["cancel_requested"]) == ("cancelled", None, True)
@@ -218,11 +218,11 @@ async def test_who_waits_for_a_cancelled_operation_is_told(broker: Broker, regis
     registry.misbehave(hold, method="GET", path="/manifests/")
     body = {
         "reference": f"{registry.host}/app:1",
-        "sources": shelve(registry, "linux/amd64"),
+        "sources": plant_images(registry, "linux/amd64"),
         "insecure": True,
     }
     waiting = asyncio.create_task(broker.client.post("/v1/lists", json=body))
-    await arrival(hold)
+    await wait_until_held(hold)
     (operation,) = (await broker.call("GET", "/v1/operations?state=running"))["items"]
     await broker.call("POST", f"/v1/operations/{operation['id']}/cancel")
     problem(await waiting, 409, "operation-cancelled")
@@ -231,12 +231,12 @@ async def test_who_waits_for_a_cancelled_operation_is_told(broker: Broker, regis
 async def test_a_cancelled_push_moves_no_tag_and_says_so_in_the_history(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     hold = Hold()
     registry.misbehave(hold, method="POST", path="/blobs/uploads/", times=None)
     path = f"/v1/lists/{draft['id']}/push"
     accepted = await broker.call("POST", path, {"insecure": True}, status=202, Prefer="respond-async")
-    await arrival(hold)
+    await wait_until_held(hold)
     await broker.call("POST", f"/v1/operations/{accepted['id']}/cancel")
     assert (await broker.ended(accepted["id"]))["state"] == "cancelled"
     assert (await broker.call("GET", f"/v1/pushes/{accepted['push_id']}"))["state"] == "cancelled"
@@ -269,7 +269,7 @@ async def test_the_same_key_with_the_same_body_is_the_same_operation(
 ) -> None:
     body = {
         "reference": f"{registry.host}/app:1",
-        "sources": shelve(registry, "linux/amd64"),
+        "sources": plant_images(registry, "linux/amd64"),
         "insecure": True,
     }
     replies = [
@@ -286,7 +286,7 @@ async def test_the_same_key_at_the_same_moment_is_the_same_operation(
 ) -> None:
     body = {
         "reference": f"{registry.host}/app:1",
-        "sources": shelve(registry, "linux/amd64"),
+        "sources": plant_images(registry, "linux/amd64"),
         "insecure": True,
     }
     headers = {"Idempotency-Key": "run-1"}
@@ -298,7 +298,7 @@ async def test_the_same_key_at_the_same_moment_is_the_same_operation(
 
 
 async def test_the_same_key_with_another_request_is_refused(broker: Broker, registry: RegistryDouble) -> None:
-    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     headers = {"Idempotency-Key": "run-1"}
     path = f"/v1/lists/{draft['id']}/push"
     first = await broker.client.post(path, json={"insecure": True}, headers=headers)
@@ -318,7 +318,7 @@ async def test_the_same_key_with_another_request_is_refused(broker: Broker, regi
 async def test_whatever_starts_an_operation_starts_one_under_its_key(
     broker: Broker, registry: RegistryDouble, what: str
 ) -> None:
-    sources = shelve(registry, "linux/amd64", "linux/arm64")
+    sources = plant_images(registry, "linux/amd64", "linux/arm64")
     draft = await broker.create(f"{registry.host}/app:1", sources[0])
     pushed = await broker.push(draft["id"])
     path, body = {
@@ -371,12 +371,12 @@ async def test_work_is_not_lost_when_its_caller_hangs_up(
     registry.misbehave(hold, method="GET", path="/manifests/")
     body = {
         "reference": f"{registry.host}/app:1",
-        "sources": shelve(registry, "linux/amd64"),
+        "sources": plant_images(registry, "linux/amd64"),
         "insecure": True,
     }
     async with broker.client_with(broker.token) as client:
         calling = asyncio.create_task(client.post("/v1/lists", json=body, headers={"Prefer": prefer}))
-        await arrival(hold)
+        await wait_until_held(hold)
         calling.cancel()
     hold.gate.set()
     (operation,) = (await broker.call("GET", "/v1/operations"))["items"]
@@ -388,7 +388,7 @@ async def test_a_stream_that_has_told_all_is_not_begun_again(
 ) -> None:
     body = {
         "reference": f"{registry.host}/app:1",
-        "sources": shelve(registry, "linux/amd64"),
+        "sources": plant_images(registry, "linux/amd64"),
         "insecure": True,
     }
     accepted = await broker.call("POST", "/v1/lists", body, status=202, Prefer="respond-async")

@@ -9,8 +9,8 @@ from typing import Any
 
 from tests.support.broker import Broker, problem
 from tests.support.images import make_image, make_image_for, plant
+from tests.support.planted_images import plant_image, plant_images
 from tests.support.registry import MountDeclined, RegistryDouble
-from tests.support.shelf import put, shelve
 
 Json = dict[str, Any]
 PLATFORMS = ("linux/amd64", "linux/arm64", "linux/s390x", "linux/ppc64le")
@@ -25,7 +25,9 @@ async def plan(broker: Broker, list_id: str, **members: object) -> Any:
 async def test_a_plan_says_what_a_push_would_do_and_changes_nothing(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, *PLATFORMS[:2]), tags=["latest"])
+    draft = await broker.create(
+        f"{registry.host}/app:1", *plant_images(registry, *PLATFORMS[:2]), tags=["latest"]
+    )
     registry.forget()
     planned = await plan(broker, draft["id"])
     assert not [each for each in registry.journal if each.method in WRITES]
@@ -51,7 +53,7 @@ async def test_a_plan_counts_the_bytes_that_cross_to_another_registry(
 ) -> None:
     async with RegistryDouble() as other:
         image = make_image_for("linux/amd64")
-        draft = await broker.create(f"{registry.host}/app:1", put(other, "app", image))
+        draft = await broker.create(f"{registry.host}/app:1", plant_image(other, "app", image))
         planned = await plan(broker, draft["id"])
     (target,) = planned["targets"]
     assert target["totals"]["copied"] == len(image.blobs)
@@ -61,8 +63,8 @@ async def test_a_plan_counts_the_bytes_that_cross_to_another_registry(
 async def test_a_plan_tells_what_the_push_would_be_refused_with(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    put(registry, "app", make_image_for("linux/s390x"))
-    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    plant_image(registry, "app", make_image_for("linux/s390x"))
+    draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     planned = await plan(broker, draft["id"])
     assert planned["problem"]["type"].endswith(":platforms-lost")
     (tag,) = planned["targets"][0]["tags"]
@@ -75,7 +77,9 @@ async def test_a_plan_warns_of_what_the_push_would_publish_without(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     draft = await broker.create(
-        f"{registry.host}/app:1", *shelve(registry, "linux/amd64"), expected_platforms=list(PLATFORMS[:2])
+        f"{registry.host}/app:1",
+        *plant_images(registry, "linux/amd64"),
+        expected_platforms=list(PLATFORMS[:2]),
     )
     planned = await plan(broker, draft["id"])
     assert [(each["code"], each["severity"]) for each in planned["findings"]] == [
@@ -87,7 +91,7 @@ async def test_a_plan_warns_of_what_the_push_would_publish_without(
 async def test_a_push_that_names_the_planned_revision_is_refused_once_the_list_has_changed(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     planned = await plan(broker, draft["id"])
     await broker.call("PATCH", f"/v1/lists/{draft['id']}", {"annotations": {"a": "b"}})
     reply = await broker.client.post(
@@ -117,7 +121,9 @@ async def plan_and_push(
 ) -> None:
     chosen = dice.sample(PLATFORMS, dice.randint(1, len(PLATFORMS)))
     sources = [
-        put(dice.choice([here, there]), f"src{dice.randrange(3)}", image(name, dice), name.replace("/", "-"))
+        plant_image(
+            dice.choice([here, there]), f"src{dice.randrange(3)}", image(name, dice), name.replace("/", "-")
+        )
         for name in chosen
     ]
     if declines := dice.random() < 0.3:

@@ -13,8 +13,8 @@ from aiohttp import web
 from app.registry.limits import Limits
 from tests.support.broker import Broker, StartBroker, problem
 from tests.support.images import make_image, plant
+from tests.support.planted_images import plant_images
 from tests.support.registry import Hold, Meanwhile, RegistryDouble, Rule, Status
-from tests.support.shelf import shelve
 
 Json = dict[str, Any]
 # So often a request is sent before an attempt at the push fails with it.
@@ -34,7 +34,7 @@ class Afterwards(Status):
 
 @pytest.fixture
 async def draft(broker: Broker, registry: RegistryDouble) -> Any:
-    sources = shelve(registry, "linux/amd64", "linux/arm64")
+    sources = plant_images(registry, "linux/amd64", "linux/arm64")
     return await broker.create(f"{registry.host}/app:1", *sources, tags=["latest"])
 
 
@@ -133,7 +133,7 @@ async def test_a_repository_that_can_not_be_staged_keeps_the_tags_of_all(
 ) -> None:
     async with RegistryDouble() as closed:
         closed.misbehave(Status.oci(403, "DENIED"), times=None)
-        sources = shelve(registry, "linux/amd64")
+        sources = plant_images(registry, "linux/amd64")
         draft = await broker.create(f"{registry.host}/app:1", *sources, targets=[f"{closed.host}/app:2"])
         reply = await broker.client.post(f"/v1/lists/{draft['id']}/push", json={"insecure": True})
     done, left = problem(reply, 403)["targets"]
@@ -146,7 +146,7 @@ async def test_a_repository_that_can_not_be_staged_keeps_the_tags_of_all(
 async def test_an_index_without_a_tag_is_told_by_its_digest(
     broker: Broker, registry: RegistryDouble, draft: Json
 ) -> None:
-    (source,) = shelve(registry, "linux/amd64")
+    (source,) = plant_images(registry, "linux/amd64")
     plain = await broker.create(f"{registry.host}/plain:1", source)
     named = await broker.create(f"{registry.host}/plain@{plain['digest']}", source)
     registry.misbehave(BUSY, method="PUT", path=f"/manifests/{plain['digest']}$", times=None)
@@ -189,7 +189,7 @@ async def test_a_push_that_was_cancelled_before_it_began_has_put_nothing(
     start_broker: StartBroker, registry: RegistryDouble
 ) -> None:
     broker = await start_broker()
-    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     hold = Hold()
     registry.misbehave(hold, method="PUT", path="/manifests/1$")
     first = await start_push(broker, draft)

@@ -9,15 +9,15 @@ import pytest
 
 from tests.support.broker import Broker
 from tests.support.images import make_image, make_image_for, make_index
+from tests.support.planted_images import plant_image, plant_images
 from tests.support.registry import RegistryDouble, Status
-from tests.support.shelf import put, shelve
 
 Json = dict[str, Any]
 
 
 async def run(broker: Broker, registry: RegistryDouble, name: str, *platforms: str, **options: Any) -> Any:
     """A session's list of images that only it has; nothing is pushed."""
-    sources = shelve(registry, *(platforms or ("linux/amd64",)), tag=name, seed=name)
+    sources = plant_images(registry, *(platforms or ("linux/amd64",)), tag=name, seed=name)
     return await broker.create(f"{registry.host}/app:1", *sources, session=name, **options)
 
 
@@ -68,7 +68,7 @@ async def test_a_newer_run_overwrites_an_older_one(broker: Broker, registry: Reg
 async def test_a_run_may_push_its_own_list_again(broker: Broker, registry: RegistryDouble) -> None:
     first = await run(broker, registry, "one")
     await broker.push(first["id"])
-    (second,) = shelve(registry, "linux/arm64", tag="one")
+    (second,) = plant_images(registry, "linux/arm64", tag="one")
     await broker.call("POST", f"/v1/lists/{first['id']}/entries", {"sources": [second], "insecure": True})
     pushed = await broker.push(first["id"])
     assert pushed["targets"][0]["difference"]["added"] == ["linux/arm64"]
@@ -77,7 +77,7 @@ async def test_a_run_may_push_its_own_list_again(broker: Broker, registry: Regis
 async def test_a_list_without_a_session_is_as_new_as_its_push(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    by_hand = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    by_hand = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     session = await run(broker, registry, "run")
     await broker.push(session["id"])
     await broker.push(by_hand["id"])
@@ -96,7 +96,7 @@ async def test_an_older_run_that_puts_the_same_makes_no_room_for_one_in_between(
 ) -> None:
     first, third = [
         await broker.create(
-            f"{registry.host}/app:1", *shelve(registry, "linux/amd64"), session=name, run_number=number
+            f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"), session=name, run_number=number
         )
         for name, number in (("first", 8), ("third", 10))
     ]
@@ -136,7 +136,7 @@ async def test_a_tag_that_can_not_be_seen_is_the_newer_runs_all_the_same(
 async def test_a_tag_that_holds_an_index_of_indexes_keeps_their_platforms(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    put(registry, "app", make_index([make_index([make_image_for("linux/s390x")])]))
+    plant_image(registry, "app", make_index([make_index([make_image_for("linux/s390x")])]))
     told = await broker.push((await run(broker, registry, "one"))["id"], status=409)
     assert told["platforms"] == ["linux/s390x"]
 
@@ -145,18 +145,18 @@ async def test_what_an_index_lists_itself_is_chosen_before_what_an_index_in_it_l
     broker: Broker, registry: RegistryDouble
 ) -> None:
     image, inner = (make_image_for("linux/amd64", seed=seed) for seed in ("itself", "inner"))
-    put(registry, "app", make_index([make_index([inner]), image]))
+    plant_image(registry, "app", make_index([make_index([inner]), image]))
     pushed = await broker.push((await run(broker, registry, "one"))["id"])
     (changed,) = pushed["targets"][0]["difference"]["changed"]
     assert changed["from"] == image.digest
 
 
 async def test_a_further_tag_stays_with_the_newer_run(broker: Broker, registry: RegistryDouble) -> None:
-    sources = shelve(registry, "linux/amd64", seed="older")
+    sources = plant_images(registry, "linux/amd64", seed="older")
     older = await broker.create(f"{registry.host}/app:latest", *sources, session="0")
-    sources = shelve(registry, "linux/amd64", seed="old")
+    sources = plant_images(registry, "linux/amd64", seed="old")
     old = await broker.create(f"{registry.host}/app:1.0", *sources, session="a", tags=["latest"])
-    sources = shelve(registry, "linux/amd64", "linux/arm64", seed="new")
+    sources = plant_images(registry, "linux/amd64", "linux/arm64", seed="new")
     new = await broker.create(f"{registry.host}/app:2.0", *sources, session="b", tags=["latest"])
     newest = await broker.push(new["id"])
     # That it has less than what stays where it is takes nothing from anybody.
@@ -186,7 +186,7 @@ async def test_a_list_of_no_tag_of_its_own_is_superseded_where_newer_runs_have_a
     name = f"{registry.host}/app@sha256:{'0' * 64}"
     older, newer = [
         await broker.create(
-            name, *shelve(registry, "linux/amd64", seed=seed, tag=seed), session=seed, tags=["latest"]
+            name, *plant_images(registry, "linux/amd64", seed=seed, tag=seed), session=seed, tags=["latest"]
         )
         for seed in ("older", "newer")
     ]
@@ -261,7 +261,7 @@ async def test_a_list_may_say_itself_that_it_shrinks(broker: Broker, registry: R
 
 
 async def test_a_tag_that_is_an_image_keeps_its_platform(broker: Broker, registry: RegistryDouble) -> None:
-    put(registry, "app", make_image_for("linux/s390x"))
+    plant_image(registry, "app", make_image_for("linux/s390x"))
     told = await broker.push((await run(broker, registry, "other"))["id"], status=409)
     assert told["platforms"] == ["linux/s390x"]
 
@@ -271,7 +271,7 @@ async def test_what_nobody_can_run_is_no_loss(broker: Broker, registry: Registry
     plain = make_image(
         seed=what, extra={"artifactType": "application/x"} if what == "no image" else None, media="oci"
     )
-    put(registry, "app", plain)
+    plant_image(registry, "app", plain)
     if what == "rubbish":
         registry.add_manifest("app", "1", b'{"schemaVersion": 2}', plain.media_type)
     if what == "gone":
@@ -304,7 +304,7 @@ async def test_a_tag_is_one_however_its_registry_is_spelled(
     async with RegistryDouble(name="localhost") as registry:
         older, newer = [
             await broker.create(
-                f"{host}/app:1", *shelve(registry, "linux/amd64", tag=name, seed=name), session=name
+                f"{host}/app:1", *plant_images(registry, "linux/amd64", tag=name, seed=name), session=name
             )
             for name, host in zip(
                 ("older", "newer"), (spell(registry.host) for spell in spelled), strict=True

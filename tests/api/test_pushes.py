@@ -9,15 +9,17 @@ import pytest
 
 from tests.support.broker import Broker, StartBroker, problem
 from tests.support.images import make_image, make_image_for, plant
+from tests.support.planted_images import plant_image, plant_images, wait_until_held
 from tests.support.registry import Hold, MountDeclined, RegistryDouble, Truncated
-from tests.support.shelf import arrival, put, shelve
 
 Json = dict[str, Any]
 
 
 @pytest.fixture
 async def draft(broker: Broker, registry: RegistryDouble) -> Any:
-    return await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64", "linux/arm64"))
+    return await broker.create(
+        f"{registry.host}/app:1", *plant_images(registry, "linux/amd64", "linux/arm64")
+    )
 
 
 def held(registry: RegistryDouble, tag: str = "1") -> str | None:
@@ -74,7 +76,7 @@ async def test_a_changed_list_says_which_digest_it_replaced(
 async def test_entries_of_the_targets_own_repository_need_no_copy_and_no_line(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    own = put(registry, "app", make_image_for("linux/amd64"), "amd64")
+    own = plant_image(registry, "app", make_image_for("linux/amd64"), "amd64")
     draft = await broker.create(f"{registry.host}/app:1", own)
     pushed = await broker.push(draft["id"])
     assert pushed["lines"] == [draft["digest"]]
@@ -94,14 +96,16 @@ async def test_blobs_are_copied_where_mounts_are_declined(
 
 async def test_images_of_another_registry_are_copied(broker: Broker, registry: RegistryDouble) -> None:
     async with RegistryDouble() as other:
-        draft = await broker.create(f"{registry.host}/app:1", *shelve(other, "linux/amd64", "linux/arm64"))
+        draft = await broker.create(
+            f"{registry.host}/app:1", *plant_images(other, "linux/amd64", "linux/arm64")
+        )
         pushed = await broker.push(draft["id"])
     assert pushed["targets"][0]["blobs"]["copied"] == 6
     assert held(registry) == draft["digest"]
 
 
 async def test_foreign_layers_are_never_followed(broker: Broker, registry: RegistryDouble) -> None:
-    source = put(registry, "windows", make_image(os="windows", foreign_layers=1))
+    source = plant_image(registry, "windows", make_image(os="windows", foreign_layers=1))
     draft = await broker.create(f"{registry.host}/app:1", source)
     blobs = (await broker.push(draft["id"]))["targets"][0]["blobs"]
     assert blobs["mounted"] == 3
@@ -111,7 +115,7 @@ async def test_tags_and_targets_all_get_the_index(broker: Broker, registry: Regi
     async with RegistryDouble() as other:
         draft = await broker.create(
             f"{registry.host}/app:1",
-            *shelve(registry, "linux/amd64"),
+            *plant_images(registry, "linux/amd64"),
             tags=["latest", "1.2"],
             targets=[f"{registry.host}/mirror:x"],
         )
@@ -128,7 +132,7 @@ async def test_tags_and_targets_all_get_the_index(broker: Broker, registry: Regi
 
 
 async def test_a_list_without_a_tag_goes_by_its_digest(broker: Broker, registry: RegistryDouble) -> None:
-    (source,) = shelve(registry, "linux/amd64")
+    (source,) = plant_images(registry, "linux/amd64")
     plain = await broker.create(f"{registry.host}/app:1", source)
     name = f"{registry.host}/app@{plain['digest']}"
     draft = await broker.create(name, source)
@@ -204,7 +208,7 @@ async def test_a_condition_is_held_against_what_the_tag_holds_at_the_end(
     asked = await broker.call(
         "POST", f"/v1/lists/{draft['id']}/push", body, status=202, Prefer="respond-async"
     )
-    await arrival(hold)
+    await wait_until_held(hold)
     plant(registry, "app", "1", theirs := make_image_for("linux/amd64", seed="theirs"))
     hold.gate.set()
     ended = await broker.ended(asked["id"])
@@ -231,7 +235,7 @@ async def test_a_list_that_changed_while_it_was_pushed_is_not_purged(
     asked = await broker.call(
         "POST", f"/v1/lists/{draft['id']}/push", body, status=202, Prefer="respond-async"
     )
-    await arrival(hold)
+    await wait_until_held(hold)
     await broker.call("DELETE", f"/v1/lists/{draft['id']}/entries/{draft['entries'][0]['id']}")
     hold.gate.set()
     assert (await broker.ended(asked["id"]))["state"] == "succeeded"
@@ -245,7 +249,7 @@ async def test_the_bytes_that_are_put_are_those_that_were_stored_whatever_is_in_
     """Go writes some characters in a way of its own, which no other serialisation gives back."""
     odd = {"title": "<a> & \u2028 \x7f é 😀"}
     made = await broker.create(
-        f"{registry.host}/app:1", *shelve(registry, "linux/amd64"), annotations=odd, format="oci"
+        f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"), annotations=odd, format="oci"
     )
     shown = await broker.client.get(f"/v1/lists/{made['id']}/index")
     await broker.push(made["id"])
@@ -262,7 +266,7 @@ async def test_a_push_is_what_the_list_was_when_it_was_asked_for(
     asked = await broker.call(
         "POST", f"/v1/lists/{draft['id']}/push", {"insecure": True}, status=202, Prefer="respond-async"
     )
-    await arrival(hold)
+    await wait_until_held(hold)
     await broker.call("DELETE", f"/v1/lists/{draft['id']}/entries/{draft['entries'][0]['id']}")
     hold.gate.set()
     assert (await broker.ended(asked["id"]))["state"] == "succeeded"
@@ -274,7 +278,7 @@ async def test_pushes_to_one_tag_go_one_after_the_other(broker: Broker, registry
     """The last to ask is the last to put."""
     drafts = [
         await broker.create(
-            f"{registry.host}/app:1", *shelve(registry, "linux/amd64", seed=name), session=name
+            f"{registry.host}/app:1", *plant_images(registry, "linux/amd64", seed=name), session=name
         )
         for name in ("one", "two", "three")
     ]
@@ -291,7 +295,7 @@ async def test_pushes_to_one_tag_go_one_after_the_other(broker: Broker, registry
 
 
 async def test_the_history_can_be_paged_and_filtered(broker: Broker, registry: RegistryDouble) -> None:
-    (source,) = shelve(registry, "linux/amd64")
+    (source,) = plant_images(registry, "linux/amd64")
     pushed = []
     for name in ("a", "b", "a"):
         draft = await broker.create(f"{registry.host}/{name}:1", source, amend=True, labels={"n": name})
@@ -322,7 +326,7 @@ async def test_the_history_can_be_paged_and_filtered(broker: Broker, registry: R
 async def test_the_history_knows_who_moved_a_further_tag(broker: Broker, registry: RegistryDouble) -> None:
     draft = await broker.create(
         f"{registry.host}/app:1",
-        *shelve(registry, "linux/amd64"),
+        *plant_images(registry, "linux/amd64"),
         tags=["latest"],
         targets=[f"{registry.host}/mirror/app:1"],
     )
@@ -337,7 +341,7 @@ async def test_a_registry_that_is_never_insecure_is_no_obstacle_to_one_that_may_
 ) -> None:
     broker = await start_broker(allow_loopback=True)
     draft = await broker.create(
-        f"{registry.host}/app:1", *shelve(registry, "linux/amd64"), targets=["registry.example/app:1"]
+        f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"), targets=["registry.example/app:1"]
     )
     reply = await broker.client.post(f"/v1/lists/{draft['id']}/push", json={"insecure": True})
     # Nothing answers there, and that is what it fails for.
@@ -345,7 +349,7 @@ async def test_a_registry_that_is_never_insecure_is_no_obstacle_to_one_that_may_
 
 
 async def test_pages_stay_in_place_while_more_is_pushed(broker: Broker, registry: RegistryDouble) -> None:
-    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     pushed = [(await broker.push(draft["id"]))["id"] for _ in range(4)]
     seen = []
     path = "/v1/pushes?limit=1"

@@ -8,8 +8,8 @@ import pytest
 
 from tests.support.broker import Broker
 from tests.support.images import make_image, make_referrer, plant
+from tests.support.planted_images import plant_image
 from tests.support.registry import RegistryDouble, Rules
-from tests.support.shelf import put
 
 Json = dict[str, Any]
 IMAGE = make_image(media="oci", seed="signed")
@@ -18,7 +18,7 @@ SIGNATURE = make_referrer(IMAGE, seed="signature")
 
 @pytest.fixture
 async def source(registry: RegistryDouble) -> str:
-    reference = put(registry, "signed", IMAGE)
+    reference = plant_image(registry, "signed", IMAGE)
     plant(registry, "signed", SIGNATURE.digest, SIGNATURE)
     return reference
 
@@ -51,7 +51,7 @@ async def test_an_index_with_a_subject_is_found_from_it(broker: Broker, has_api:
         plant(registry, "app", "base", IMAGE)
         draft = await broker.create(
             f"{registry.host}/app:1",
-            put(registry, "signed", IMAGE),
+            plant_image(registry, "signed", IMAGE),
             subject={"mediaType": IMAGE.media_type, "digest": IMAGE.digest, "size": len(IMAGE.raw)},
             artifact_type="application/vnd.example.bundle",
         )

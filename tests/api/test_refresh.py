@@ -6,8 +6,8 @@ from typing import Any
 
 from tests.support.broker import Broker, problem
 from tests.support.images import Image, make_attestation, make_image_for, make_index
+from tests.support.planted_images import plant_image, plant_images
 from tests.support.registry import RegistryDouble
-from tests.support.shelf import put, shelve
 
 Json = dict[str, Any]
 
@@ -19,12 +19,14 @@ async def refresh(broker: Broker, list_id: str) -> Any:
 async def test_a_moved_tag_is_told_with_its_old_and_new_digest(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64", "linux/arm64"))
+    draft = await broker.create(
+        f"{registry.host}/app:1", *plant_images(registry, "linux/amd64", "linux/arm64")
+    )
     old = {entry["reference"]: entry for entry in draft["entries"]}
     await broker.call(
         "PATCH", f"/v1/lists/{draft['id']}/entries/{draft['entries'][0]['id']}", {"annotations": {"a": "b"}}
     )
-    (moved,) = shelve(registry, "linux/amd64", seed="newer")
+    (moved,) = plant_images(registry, "linux/amd64", seed="newer")
     refreshed = await refresh(broker, draft["id"])
     told = {each["reference"]: each for each in refreshed["refreshed"]}
     assert told[moved]["old_digest"] == old[moved]["descriptor"]["digest"]
@@ -38,20 +40,20 @@ async def test_a_moved_tag_is_told_with_its_old_and_new_digest(
 
 
 async def test_nothing_moved_is_no_change(broker: Broker, registry: RegistryDouble) -> None:
-    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     refreshed = await refresh(broker, draft["id"])
     assert (refreshed["revision"], refreshed["digest"]) == (draft["revision"], draft["digest"])
 
 
 async def test_what_was_named_by_digest_stays(broker: Broker, registry: RegistryDouble) -> None:
     image = make_image_for("linux/amd64")
-    (named,) = shelve(registry, "linux/amd64")
+    (named,) = plant_images(registry, "linux/amd64")
     pinned = named.rpartition(":")[0] + f"@{image.digest}"
     both = f"{named}@{image.digest}".replace("linux-amd64", "other")
-    put(registry, "app-other", make_image_for("linux/arm64"), "1")
-    put(registry, "app-other", image, "1")
+    plant_image(registry, "app-other", make_image_for("linux/arm64"), "1")
+    plant_image(registry, "app-other", image, "1")
     draft = await broker.create(f"{registry.host}/app:1", pinned)
-    shelve(registry, "linux/amd64", seed="newer")
+    plant_images(registry, "linux/amd64", seed="newer")
     refreshed = await refresh(broker, draft["id"])
     assert refreshed["refreshed"] == []
     assert refreshed["digest"] == draft["digest"]
@@ -70,12 +72,12 @@ async def test_a_moved_index_brings_its_images_and_attestations(
 ) -> None:
     old_images, old = built("old", "linux/amd64", "linux/arm64")
     new_images, new = built("new", "linux/amd64", "linux/s390x")
-    source = put(registry, "built", old)
+    source = plant_image(registry, "built", old)
     draft = await broker.create(f"{registry.host}/app:1", source)
     amd64 = next(each for each in draft["entries"] if each["platform"]["architecture"] == "amd64")
     path = f"/v1/lists/{draft['id']}/entries/{amd64['id']}"
     await broker.call("PATCH", path, {"platform": {"variant": "v2"}})
-    put(registry, "built", new)
+    plant_image(registry, "built", new)
     refreshed = await refresh(broker, draft["id"])
     digests = {entry["descriptor"]["digest"] for entry in refreshed["entries"]}
     assert digests == {child.digest for child in new.children}
@@ -90,9 +92,9 @@ async def test_a_moved_index_brings_its_images_and_attestations(
 async def test_what_was_selected_of_an_index_is_selected_again(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    source = put(registry, "built", built("old", "linux/amd64", "linux/arm64")[1])
+    source = plant_image(registry, "built", built("old", "linux/amd64", "linux/arm64")[1])
     draft = await broker.create(f"{registry.host}/app:1", {"reference": source, "platforms": ["linux/arm64"]})
-    put(registry, "built", built("new", "linux/amd64", "linux/arm64")[1])
+    plant_image(registry, "built", built("new", "linux/amd64", "linux/arm64")[1])
     refreshed = await refresh(broker, draft["id"])
     architectures = [entry["platform"]["architecture"] for entry in refreshed["entries"]]
     assert sorted(architectures) == ["arm64", "unknown"]
@@ -101,7 +103,7 @@ async def test_what_was_selected_of_an_index_is_selected_again(
 async def test_a_source_that_is_gone_leaves_the_list_as_it_was(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     registry.content.at("app-linux-amd64").tags.clear()
     reply = await broker.client.post(f"/v1/lists/{draft['id']}/refresh", json={"insecure": True})
     problem(reply, 404, "source-not-found")
@@ -126,9 +128,9 @@ async def test_an_image_added_in_place_of_an_index_s_own_stays(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     images, index = built("old", "linux/amd64", "linux/arm64")
-    source = put(registry, "built", index)
+    source = plant_image(registry, "built", index)
     draft = await broker.create(f"{registry.host}/app:1", source)
-    (other,) = shelve(registry, "linux/amd64", seed="other")
+    (other,) = plant_images(registry, "linux/amd64", seed="other")
     added = await broker.call(
         "POST", f"/v1/lists/{draft['id']}/entries", {"sources": [other], "insecure": True}
     )
@@ -136,7 +138,7 @@ async def test_an_image_added_in_place_of_an_index_s_own_stays(
     assert digests(refreshed) == digests(added)
     assert images[0].digest not in digests(refreshed).values()
     new_images, new = built("new", "linux/amd64", "linux/arm64", "linux/s390x")
-    put(registry, "built", new)
+    plant_image(registry, "built", new)
     refreshed = await refresh(broker, draft["id"])
     assert digests(refreshed)["linux/amd64"] == digests(added)["linux/amd64"]
     assert digests(refreshed)["linux/arm64"] == new_images[1].digest
@@ -147,10 +149,10 @@ async def test_an_image_added_in_place_of_an_index_s_own_stays(
 
 
 async def test_an_image_taken_out_of_an_index_stays_out(broker: Broker, registry: RegistryDouble) -> None:
-    source = put(registry, "built", built("old", "linux/amd64", "linux/arm64")[1])
+    source = plant_image(registry, "built", built("old", "linux/amd64", "linux/arm64")[1])
     draft = await broker.create(f"{registry.host}/app:1", source)
     await remove(broker, draft, "linux/amd64")
-    put(registry, "built", built("new", "linux/amd64", "linux/arm64")[1])
+    plant_image(registry, "built", built("new", "linux/amd64", "linux/arm64")[1])
     refreshed = await refresh(broker, draft["id"])
     assert sorted(digests(refreshed)) == ["linux/arm64", "unknown/unknown"]
     assert len(refreshed["entries"]) == 2
@@ -158,25 +160,25 @@ async def test_an_image_taken_out_of_an_index_stays_out(broker: Broker, registry
         "POST", f"/v1/lists/{draft['id']}/entries", {"sources": [source], "insecure": True}
     )
     assert sorted(digests(again)) == ["linux/amd64", "linux/arm64", "unknown/unknown"]
-    put(registry, "built", built("newest", "linux/amd64", "linux/arm64", "linux/s390x")[1])
+    plant_image(registry, "built", built("newest", "linux/amd64", "linux/arm64", "linux/s390x")[1])
     assert "linux/s390x" in digests(await refresh(broker, draft["id"]))
 
 
 async def test_an_attestation_taken_out_stays_out(broker: Broker, registry: RegistryDouble) -> None:
-    source = put(registry, "built", built("old", "linux/amd64")[1])
+    source = plant_image(registry, "built", built("old", "linux/amd64")[1])
     draft = await broker.create(f"{registry.host}/app:1", source)
     await remove(broker, draft, "unknown/unknown")
     new_images, new = built("new", "linux/amd64")
-    put(registry, "built", new)
+    plant_image(registry, "built", new)
     assert digests(await refresh(broker, draft["id"])) == {"linux/amd64": new_images[0].digest}
 
 
 async def test_a_platform_that_is_new_in_an_index_takes_nobody_s_place(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    source = put(registry, "built", built("old", "linux/amd64")[1])
-    draft = await broker.create(f"{registry.host}/app:1", source, *shelve(registry, "linux/arm64"))
-    put(registry, "built", built("new", "linux/amd64", "linux/arm64", "linux/s390x")[1])
+    source = plant_image(registry, "built", built("old", "linux/amd64")[1])
+    draft = await broker.create(f"{registry.host}/app:1", source, *plant_images(registry, "linux/arm64"))
+    plant_image(registry, "built", built("new", "linux/amd64", "linux/arm64", "linux/s390x")[1])
     refreshed = await refresh(broker, draft["id"])
     assert digests(refreshed)["linux/arm64"] == digests(draft)["linux/arm64"]
     assert "linux/s390x" in digests(refreshed)
@@ -186,10 +188,10 @@ async def test_two_tags_that_have_changed_places_are_both_kept(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     amd64, arm64 = make_image_for("linux/amd64"), make_image_for("linux/arm64")
-    sources = [put(registry, "one", amd64), put(registry, "two", arm64)]
+    sources = [plant_image(registry, "one", amd64), plant_image(registry, "two", arm64)]
     draft = await broker.create(f"{registry.host}/app:1", *sources)
-    put(registry, "one", arm64)
-    put(registry, "two", amd64)
+    plant_image(registry, "one", arm64)
+    plant_image(registry, "two", amd64)
     assert digests(await refresh(broker, draft["id"])) == digests(draft)
 
 
@@ -197,10 +199,10 @@ async def test_whatever_a_refresh_pushes_out_is_told_as_gone(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     amd64, arm64 = make_image_for("linux/amd64"), make_image_for("linux/arm64")
-    pinned = put(registry, "one", amd64).removesuffix(":1") + f"@{amd64.digest}"
-    draft = await broker.create(f"{registry.host}/app:1", pinned, put(registry, "two", arm64))
+    pinned = plant_image(registry, "one", amd64).removesuffix(":1") + f"@{amd64.digest}"
+    draft = await broker.create(f"{registry.host}/app:1", pinned, plant_image(registry, "two", arm64))
     newer = make_image_for("linux/amd64", seed="newer")
-    put(registry, "two", newer)
+    plant_image(registry, "two", newer)
     refreshed = await refresh(broker, draft["id"])
     assert digests(refreshed) == {"linux/amd64": newer.digest}
     told = {each["reference"]: each for each in refreshed["refreshed"]}

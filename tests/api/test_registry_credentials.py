@@ -11,9 +11,9 @@ from sqlalchemy import text
 
 from tests.support.broker import Broker, StartBroker, problem, registry_auth
 from tests.support.images import make_image, make_image_for, plant
+from tests.support.planted_images import wait_until_held
 from tests.support.postgres import connected
 from tests.support.registry import Hold, RegistryDouble
-from tests.support.shelf import arrival
 
 CANARY = "canary-7f3a-password"
 USERS = {"user": CANARY}
@@ -138,7 +138,7 @@ async def test_a_callers_credential_never_lies_in_the_database_in_clear(
         calling = asyncio.create_task(
             broker.client.post("/v1/lists", json=body, headers={"X-Registry-Auth": sent})
         )
-        await arrival(hold)
+        await wait_until_held(hold)
         during = await _everything_in(database_url)
         hold.gate.set()
         reply = await calling

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from tests.support.broker import Broker, problem
+from tests.support.planted_images import plant_images
 from tests.support.registry import RegistryDouble, Status
-from tests.support.shelf import shelve
 
 Json = dict[str, Any]
 
 
 async def release(broker: Broker, registry: RegistryDouble, name: str, *platforms: str) -> Any:
     """A run that has pushed its list."""
-    sources = shelve(registry, *platforms, tag=name, seed=name)
+    sources = plant_images(registry, *platforms, tag=name, seed=name)
     draft = await broker.create(f"{registry.host}/app:1", *sources, session=name, tags=["latest"])
     return await broker.push(draft["id"], allow_shrink=True)
 
@@ -60,7 +60,9 @@ async def test_a_run_older_than_the_restore_does_not_undo_it(
 ) -> None:
     good = await release(broker, registry, "good", "linux/amd64")
     late = await broker.create(
-        f"{registry.host}/app:1", *shelve(registry, "linux/amd64", seed="late", tag="late"), session="late"
+        f"{registry.host}/app:1",
+        *plant_images(registry, "linux/amd64", seed="late", tag="late"),
+        session="late",
     )
     await release(broker, registry, "bad", "linux/amd64")
     await restore(broker, good["id"])
@@ -74,7 +76,7 @@ async def test_not_even_a_late_leg_of_the_restored_run_undoes_it(
     good = await release(broker, registry, "good", "linux/amd64")
     await release(broker, registry, "bad", "linux/amd64")
     await restore(broker, good["id"])
-    (late,) = shelve(registry, "linux/amd64", tag="late", seed="late")
+    (late,) = plant_images(registry, "linux/amd64", tag="late", seed="late")
     await broker.call("POST", f"/v1/lists/{good['list_id']}/entries", {"sources": [late], "insecure": True})
     told = await broker.push(good["list_id"], status=409)
     assert told["type"].endswith(":superseded")
@@ -86,7 +88,7 @@ async def test_a_tag_that_the_push_had_left_is_left_by_its_restore(
     old, new = [
         await broker.create(
             f"{registry.host}/app:{name}",
-            *shelve(registry, "linux/amd64", tag=name, seed=name),
+            *plant_images(registry, "linux/amd64", tag=name, seed=name),
             session=name,
             tags=["latest"],
         )
@@ -123,7 +125,7 @@ async def test_a_restore_is_in_the_history_and_told(broker: Broker, registry: Re
 
 async def test_only_what_succeeded_can_be_restored(broker: Broker, registry: RegistryDouble) -> None:
     registry.misbehave(Status(403), times=None, method="PUT", path="/manifests/")
-    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     await broker.push(draft["id"], status=403)
     (failed,) = (await broker.call("GET", "/v1/pushes"))["items"]
     told = await restore(broker, failed["id"], status=409)

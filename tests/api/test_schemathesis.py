@@ -21,7 +21,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.support.broker import Broker
-from tests.support.contract import document, operations
+from tests.support.openapi_contract import document, operations
 
 EXAMPLES = int(os.environ.get("BROKER_SCHEMATHESIS_EXAMPLES", "20"))
 CONFORMING = [

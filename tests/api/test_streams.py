@@ -9,7 +9,7 @@ from sse_starlette import ServerSentEvent
 from starlette.types import Message
 
 from app.api.streams import Stream
-from tests.support.queueing import PATIENCE_SECONDS
+from tests.support.operation_queue import PATIENCE_SECONDS
 
 
 async def test_who_reads_nothing_any_more_is_cut_off() -> None:

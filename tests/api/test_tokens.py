@@ -7,9 +7,9 @@ from uuid import uuid4
 import pytest
 
 from tests.support.broker import Broker, Client, problem
-from tests.support.contract import document, operations
+from tests.support.openapi_contract import document, operations
+from tests.support.planted_images import plant_images
 from tests.support.registry import RegistryDouble
-from tests.support.shelf import shelve
 
 V1 = [
     pytest.param(method.upper(), path, id=operation["operationId"])
@@ -119,7 +119,7 @@ async def test_what_another_project_has_is_not_found_just_like_what_nobody_has(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     await broker.call("POST", "/v1/projects", {"name": "other"}, status=201)
-    draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+    draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     pushed = await broker.push(draft["id"])
     entry = draft["entries"][0]["id"]
     async with broker.client_with(await broker.new_token("other")) as client:

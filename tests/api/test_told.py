@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tests.support.broker import Broker
+from tests.support.planted_images import plant_images
 from tests.support.registry import RegistryDouble, Status
-from tests.support.shelf import shelve
 
 Json = dict[str, Any]
 BOTH = ["linux/amd64", "linux/arm64"]
@@ -26,7 +26,7 @@ async def kinds(broker: Broker) -> list[str]:
 async def test_a_fan_in_is_told_from_its_first_leg_to_its_publication(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    sources = shelve(registry, *BOTH)
+    sources = plant_images(registry, *BOTH)
     await broker.create(f"{registry.host}/app:1", sources[0], labels={"commit": "aaa"}, **LEG)
     last = await broker.create(f"{registry.host}/app:1", sources[1], **LEG)
     operation = await broker.ended(last["push_operation_id"])
@@ -56,9 +56,9 @@ async def test_a_fan_in_is_told_from_its_first_leg_to_its_publication(
 async def test_one_event_tells_how_the_published_list_differs(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    first = await broker.create(f"{registry.host}/app:1", *shelve(registry, *BOTH))
+    first = await broker.create(f"{registry.host}/app:1", *plant_images(registry, *BOTH))
     await broker.push(first["id"])
-    (newer,) = shelve(registry, "linux/s390x")
+    (newer,) = plant_images(registry, "linux/s390x")
     await broker.call("POST", f"/v1/lists/{first['id']}/entries", {"sources": [newer], "insecure": True})
     await broker.push(first["id"])
     pushes = [event for event in await told(broker) if event["type"] == "list.pushed"]
@@ -68,7 +68,7 @@ async def test_one_event_tells_how_the_published_list_differs(
 
 
 async def test_a_repeat_that_changes_nothing_is_no_news(broker: Broker, registry: RegistryDouble) -> None:
-    (source,) = shelve(registry, "linux/amd64")
+    (source,) = plant_images(registry, "linux/amd64")
     for _ in range(3):
         await broker.create(f"{registry.host}/app:1", source, **LEG)
     assert await kinds(broker) == ["list.created"]
@@ -83,7 +83,7 @@ async def test_a_failure_is_told_with_its_reason(broker: Broker, registry: Regis
 
 async def test_a_deadline_that_is_over_is_told_once(broker: Broker, registry: RegistryDouble) -> None:
     draft = await broker.create(
-        f"{registry.host}/app:1", *shelve(registry, "linux/amd64"), complete_in=1, **LEG
+        f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"), complete_in=1, **LEG
     )
     reply = await broker.client.get(f"/v1/lists/{draft['id']}?wait_for=pushed", headers={"Prefer": "wait=30"})
     assert reply.status_code == 409
@@ -94,7 +94,7 @@ async def test_a_push_that_fails_is_told_and_fails_the_list_that_it_was_to_publi
     broker: Broker, registry: RegistryDouble
 ) -> None:
     registry.misbehave(Status(403), times=None, method="PUT", path="/manifests/")
-    last = await broker.create(f"{registry.host}/app:1", *shelve(registry, *BOTH), **LEG)
+    last = await broker.create(f"{registry.host}/app:1", *plant_images(registry, *BOTH), **LEG)
     await broker.ended(last["push_operation_id"])
     events = await told(broker)
     assert [event["type"] for event in events][-2:] == ["push.failed", "list.failed"]
@@ -102,7 +102,7 @@ async def test_a_push_that_fails_is_told_and_fails_the_list_that_it_was_to_publi
 
 
 async def test_a_list_that_is_removed_or_purged_is_told(broker: Broker, registry: RegistryDouble) -> None:
-    sources = shelve(registry, "linux/amd64")
+    sources = plant_images(registry, "linux/amd64")
     draft = await broker.create(f"{registry.host}/app:1", *sources)
     await broker.call("DELETE", f"/v1/lists/{draft['id']}", status=204)
     draft = await broker.create(f"{registry.host}/app:1", *sources)

@@ -10,8 +10,8 @@ import pytest
 from app.api.middleware.tracing import TraceContext, parse_traceparent
 from app.logs import current_trace
 from tests.support.broker import Broker
+from tests.support.planted_images import plant_images
 from tests.support.registry import RegistryDouble
-from tests.support.shelf import shelve
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
@@ -84,7 +84,7 @@ async def test_a_callers_trace_is_that_of_the_work_and_of_what_follows_from_it(
 ) -> None:
     body = {
         "reference": f"{registry.host}/app:1",
-        "sources": shelve(registry, "linux/amd64"),
+        "sources": plant_images(registry, "linux/amd64"),
         "expected_platforms": ["linux/amd64"],
         "push_when_complete": True,
         "insecure": True,

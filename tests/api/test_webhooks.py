@@ -12,10 +12,10 @@ import pytest
 
 from app.store.database import Database
 from tests.support.broker import Broker, Client, StartBroker, problem
-from tests.support.happenings import project_of
+from tests.support.operation_queue import until
 from tests.support.postgres import ask
-from tests.support.queueing import until
-from tests.support.receiver import Receiver
+from tests.support.projects import find_project
+from tests.support.webhook_receiver import Receiver
 
 PATH = "/v1/webhooks"
 URL = "https://receiver.example.com/hooks/1?team=a"
@@ -180,7 +180,7 @@ async def test_what_another_project_has_is_not_found_just_like_what_nobody_has(
     broker = await start_broker(worker=False)
     await broker.call("POST", "/v1/projects", {"name": "other"}, status=201)
     hook = await made(broker, enabled=True)
-    await (await project_of(database, database_url)).happen("mine")
+    await (await find_project(database, database_url)).record_events("mine")
     (delivery,) = (await broker.call("GET", f"{PATH}/{hook['id']}/deliveries"))["items"]
     own = f"{PATH}/{{}}/deliveries/{delivery['id']}"
     async with broker.client_with(await broker.new_token("other")) as client:
@@ -222,7 +222,7 @@ async def test_where_exactly_something_is_posted_is_in_no_log(
     caplog.set_level(logging.DEBUG)
     async with Receiver() as receiver:
         await made(broker, url=f"{receiver.url}/canary-path?canary-query")
-        await (await project_of(database, database_url)).happen("a")
+        await (await find_project(database, database_url)).record_events("a")
         await until(lambda: len(receiver.taken) == 1)
     assert f"POST http://{receiver.host}" in caplog.text
     assert "canary" not in caplog.text
@@ -236,8 +236,8 @@ async def test_a_secret_is_in_no_answer_no_log_and_no_table(
     key = secret.removeprefix("whsec_")
     async with Receiver() as receiver:
         hook = await made(broker, url=receiver.url, secret=secret)
-        project = await project_of(database, database_url)
-        await project.happen("a")
+        project = await find_project(database, database_url)
+        await project.record_events("a")
         await until(lambda: len(receiver.taken) == 1)
         path = f"{PATH}/{hook['id']}"
         shown = (path, PATH, f"{path}/deliveries", "/v1/operations?kind=deliver", "/v1/events/history")

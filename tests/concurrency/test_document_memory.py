@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from app.concurrency.document_memory import DocumentMemory
-from tests.support.clients import until
+from tests.support.registry_clients import until
 
 AT_ONCE = 100
 

@@ -9,8 +9,8 @@ import httpx2
 import pytest
 
 from tests.conformance.peer import Peer
-from tests.support.fixtures import AnyRegistry
 from tests.support.registry import RegistryDouble
+from tests.support.registry_fixtures import AnyRegistry
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.support.broker_process import running_broker
 from tests.support.docker_registry import DockerRegistry
+from tests.support.document_commands import marked_commands
 from tests.support.images import OCI_INDEX, Image, make_image_for, seed
-from tests.support.readme import marked_commands
-from tests.support.served import served
 
 TOKEN = "a-token-for-the-builds"
 BLOCKS = marked_commands("docs/ci.md")
@@ -40,7 +40,7 @@ def read_yaml(name: str) -> Json:
 @pytest.fixture(scope="module")
 async def broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     data = tmp_path_factory.mktemp("broker") / "data"
-    async with served(data, {"BROKER_ADMIN_TOKEN": TOKEN}) as running:
+    async with running_broker(data, {"BROKER_ADMIN_TOKEN": TOKEN}) as running:
         yield running.base_url
 
 

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from app.lists.events import EventKind
+from tests.support.broker_process import running_broker
 from tests.support.docker_registry import DockerRegistry
-from tests.support.queueing import PATIENCE_SECONDS, until
-from tests.support.readme import ROOT, marked_commands
-from tests.support.receiver import Receiver, answering
-from tests.support.served import served
+from tests.support.document_commands import ROOT, marked_commands
+from tests.support.event_streams import read_events
+from tests.support.operation_queue import PATIENCE_SECONDS, until
 from tests.support.shell import documents, run
-from tests.support.streams import read_events
+from tests.support.webhook_receiver import Receiver, answering
 
 TOKEN = "a-token-for-the-pages"
 PAGE = "docs/events.md"
@@ -41,7 +41,7 @@ Given = dict[str, str]
 @pytest.fixture
 async def given(real_registry: DockerRegistry, tmp_path: Path) -> AsyncIterator[Given]:
     await run(f"scripts/sample {real_registry.host}", tmp_path)
-    async with served(tmp_path / "data", {"BROKER_ADMIN_TOKEN": TOKEN}) as running:
+    async with running_broker(tmp_path / "data", {"BROKER_ADMIN_TOKEN": TOKEN}) as running:
         yield {"TOKEN": TOKEN, "BROKER": running.base_url, "REGISTRY": real_registry.host}
 
 

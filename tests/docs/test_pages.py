@@ -10,9 +10,9 @@ from uuid import uuid4
 
 import pytest
 
+from tests.support.broker_process import running_broker
 from tests.support.docker_registry import DockerRegistry
-from tests.support.readme import marked_commands
-from tests.support.served import served
+from tests.support.document_commands import marked_commands
 from tests.support.shell import documents, run
 
 TOKEN = "a-token-for-the-pages"
@@ -25,7 +25,9 @@ Given = dict[str, str]
 
 @pytest.fixture(scope="module")
 async def broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    async with served(tmp_path_factory.mktemp("broker") / "data", {"BROKER_ADMIN_TOKEN": TOKEN}) as running:
+    async with running_broker(
+        tmp_path_factory.mktemp("broker") / "data", {"BROKER_ADMIN_TOKEN": TOKEN}
+    ) as running:
         yield running.base_url
 
 

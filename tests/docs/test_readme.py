@@ -10,15 +10,15 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.support.broker_process import running_broker
 from tests.support.docker_registry import (
     HTPASSWD_PASSWORD,
     HTPASSWD_USER,
     DockerRegistry,
     find_docker_registry,
 )
+from tests.support.document_commands import marked_commands
 from tests.support.images import make_image_for, seed
-from tests.support.readme import marked_commands
-from tests.support.served import served
 from tests.support.shell import documents, run
 
 TOKEN = "a-token-for-the-readme"
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is no
 
 @pytest.fixture
 async def broker(tmp_path: Path) -> AsyncIterator[str]:
-    async with served(tmp_path / "data", {"BROKER_ADMIN_TOKEN": TOKEN}) as running:
+    async with running_broker(tmp_path / "data", {"BROKER_ADMIN_TOKEN": TOKEN}) as running:
         yield running.base_url
 
 
@@ -84,9 +84,12 @@ async def test_a_credential_comes_with_the_call(broker: str, tmp_path: Path) -> 
 
 
 async def test_a_first_start_prints_a_token_that_a_later_one_does_not(tmp_path: Path) -> None:
-    async with served(tmp_path / "data") as first:
+    async with running_broker(tmp_path / "data") as first:
         token = first.output.split("shown this once: ")[1].split()[0]
-    async with served(tmp_path / "data") as second, httpx2.AsyncClient(base_url=second.base_url) as client:
+    async with (
+        running_broker(tmp_path / "data") as second,
+        httpx2.AsyncClient(base_url=second.base_url) as client,
+    ):
         assert "token" not in second.output
         answer = await client.get("/v1/lists", headers={"Authorization": f"Bearer {token}"})
     assert answer.status_code == 200

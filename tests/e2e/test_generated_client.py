@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from tests.support.broker import Broker
-from tests.support.contract import document
 from tests.support.images import make_image_for, seed
+from tests.support.openapi_contract import document
 from tests.support.registry import RegistryDouble
 
 PACKAGE = "generated_broker_client"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from tests.support.broker import Broker
+from tests.support.operation_queue import PATIENCE_SECONDS
 from tests.support.postgres import ask
-from tests.support.queueing import PATIENCE_SECONDS
-from tests.support.restartable import restartable_postgres
+from tests.support.restartable_postgres import restartable_postgres
 
 BODY = {"reference": "registry.invalid/app:1", "sources": ["registry.invalid/app-amd64:1"]}
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx2
 
 from tests.support.broker import KEY, Broker
-from tests.support.queueing import PATIENCE_SECONDS, until
-from tests.support.served import served
+from tests.support.broker_process import running_broker
+from tests.support.operation_queue import PATIENCE_SECONDS, until
 
 TOKEN = "a-token-for-the-stream"
 # Longer than the test has: a server that waited for its streams would be noticed.
@@ -20,7 +20,7 @@ SETTINGS = {"BROKER_ADMIN_TOKEN": TOKEN, "BROKER_STOP_SECONDS": "3600"}
 
 async def test_a_server_that_is_told_to_stop_ends_its_streams_and_stops(tmp_path: Path) -> None:
     stack = AsyncExitStack()
-    running = await stack.enter_async_context(served(tmp_path / "data", SETTINGS))
+    running = await stack.enter_async_context(running_broker(tmp_path / "data", SETTINGS))
     async with (
         asyncio.timeout(2 * PATIENCE_SECONDS),
         httpx2.AsyncClient(base_url=running.base_url, headers={"Authorization": f"Bearer {TOKEN}"}) as client,
@@ -41,7 +41,7 @@ async def test_a_server_that_is_told_to_stop_answers_everyone_whom_it_holds(data
         empty = await broker.create("registry.invalid/app:1")
     stack = AsyncExitStack()
     settings = {**SETTINGS, "DATABASE_URL": database_url, "BROKER_SECRET_KEY": KEY}
-    running = await stack.enter_async_context(served(Path("unused"), settings, "--no-worker"))
+    running = await stack.enter_async_context(running_broker(Path("unused"), settings, "--no-worker"))
     held = {"Prefer": "wait=3000"}
     async with (
         asyncio.timeout(2 * PATIENCE_SECONDS),

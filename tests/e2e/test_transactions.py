@@ -12,7 +12,7 @@ from sqlalchemy import make_url, text
 from app.store.database import Database
 from tests.support.broker import Broker
 from tests.support.images import make_image, plant
-from tests.support.queueing import until
+from tests.support.operation_queue import until
 from tests.support.registry import Fault, RegistryDouble
 from tests.support.registry_double.wire import Answer, Exchange
 

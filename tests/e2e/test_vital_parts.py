@@ -14,7 +14,7 @@ from app.settings import Settings
 from app.wiring import build_parts
 from app.wiring.server import serve
 from tests.support.broker import KEY
-from tests.support.queueing import PATIENCE_SECONDS
+from tests.support.operation_queue import PATIENCE_SECONDS
 
 
 @dataclass(frozen=True)

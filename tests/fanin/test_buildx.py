@@ -9,8 +9,8 @@ import httpx2
 import pytest
 
 from tests.support.broker import Broker
-from tests.support.clients import AnyRegistry
 from tests.support.images import OCI_INDEX, ImageIndex, make_buildx_index, seed
+from tests.support.registry_clients import AnyRegistry
 
 Json = dict[str, Any]
 BOTH = ["linux/amd64", "linux/arm64"]

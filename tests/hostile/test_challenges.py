@@ -7,32 +7,32 @@ from pathlib import Path
 
 from app import errors
 from tests.support.hostile_cases import Act, Case, copy, fetch, parametrized, run
-from tests.support.hostile_world import ELSEWHERE, FORBIDDEN, HOME, Reply, World, reply
+from tests.support.hostile_servers import ELSEWHERE, FORBIDDEN, HOME, HostileServers, Reply, reply
 
-Challenge = Callable[[World], str]
+Challenge = Callable[[HostileServers], str]
 
 
 def _realm(text: str) -> Challenge:
-    return lambda world: f'Bearer realm="{_filled(text, world)}",service="x"'
+    return lambda servers: f'Bearer realm="{_filled(text, servers)}",service="x"'
 
 
 def _whole(text: str) -> Challenge:
-    return lambda world: _filled(text, world)
+    return lambda servers: _filled(text, servers)
 
 
-def _filled(text: str, world: World) -> str:
+def _filled(text: str, servers: HostileServers) -> str:
     return (
-        text.replace("{registry}", world.registry.url)
-        .replace("{port}", str(world.registry.port))
-        .replace("{other}", world.other_port.url)
-        .replace("{storage}", world.storage.url)
+        text.replace("{registry}", servers.registry.url)
+        .replace("{port}", str(servers.registry.port))
+        .replace("{other}", servers.other_port.url)
+        .replace("{storage}", servers.storage.url)
     )
 
 
 def _asking(challenge: Challenge, act: Act = fetch) -> Act:
-    async def perform(world: World) -> object:
-        world.registry.asks = challenge(world)
-        return await act(world)
+    async def perform(servers: HostileServers) -> object:
+        servers.registry.asks = challenge(servers)
+        return await act(servers)
 
     return perform
 
@@ -114,13 +114,13 @@ def _injections() -> Iterator[Case]:
         "letters that are not ASCII": "\xe9\xe8",
     }.items():
 
-        async def ask(world: World, value: str = value) -> object:
+        async def ask(servers: HostileServers, value: str = value) -> object:
             scope = "repository:other:pull,push"
-            world.registry.asks = (
-                f'Bearer realm="{world.registry.url}/token",service="{value}",scope="{scope}"'
+            servers.registry.asks = (
+                f'Bearer realm="{servers.registry.url}/token",service="{value}",scope="{scope}"'
             )
-            await fetch(world)
-            asked = next(seen for seen in world.registry.received if seen.path == "/token")
+            await fetch(servers)
+            asked = next(seen for seen in servers.registry.received if seen.path == "/token")
             assert sorted(name for name, _ in asked.query) == ["account", "scope", "service"]
             assert dict(asked.query)["scope"] == "repository:app:pull"
             assert dict(asked.query)["account"] == "user"
@@ -158,10 +158,10 @@ TOKENS: dict[str, Reply] = {
 def _tokens() -> Iterator[Case]:
     for name, answer in TOKENS.items():
 
-        async def answered(world: World, answer: Reply = answer) -> object:
-            world.registry.asks = f'Bearer realm="{world.registry.url}/token"'
-            world.registry.on("^/token$", answer)
-            return await fetch(world)
+        async def answered(servers: HostileServers, answer: Reply = answer) -> object:
+            servers.registry.asks = f'Bearer realm="{servers.registry.url}/token"'
+            servers.registry.on("^/token$", answer)
+            return await fetch(servers)
 
         yield Case(f"the token is {name}", answered, outcome=errors.RegistryError)
     for status in (301, 302, 303, 307, 308):
@@ -172,10 +172,10 @@ def _tokens() -> Iterator[Case]:
             "{other}/token",
         ):
 
-            async def sent_on(world: World, status: int = status, place: str = place) -> object:
-                world.registry.asks = f'Bearer realm="{world.registry.url}/token"'
-                world.registry.on("^/token$", reply(status, Location=_filled(place, world)))
-                return await fetch(world)
+            async def sent_on(servers: HostileServers, status: int = status, place: str = place) -> object:
+                servers.registry.asks = f'Bearer realm="{servers.registry.url}/token"'
+                servers.registry.on("^/token$", reply(status, Location=_filled(place, servers)))
+                return await fetch(servers)
 
             yield Case(f"the token service answers {status} to {place}", sent_on)
 

@@ -11,25 +11,25 @@ from pathlib import Path
 from app import errors
 from app.oci.digest import digest_of
 from app.oci.media_types import OCI_INDEX, OCI_MANIFEST
-from tests.support import hostile_manifests
+from tests.support import hostile_documents
 from tests.support.hostile_cases import Act, Case, fetch, fetch_config, head, parametrized, run
-from tests.support.hostile_world import IMAGE, Reply, World, reply
+from tests.support.hostile_servers import IMAGE, HostileServers, Reply, reply
 
 FULL = 4 * 1024 * 1024
 HEAD = f"HTTP/1.1 200 OK\r\nContent-Type: {IMAGE.media_type}\r\n".encode()
 
 
 def _serving(answer: Reply, name: str, *, outcome: type[errors.BrokerError] | None) -> Case:
-    async def served(world: World) -> object:
-        world.registry.asks = 'Basic realm="x"'
-        world.registry.on("/app/manifests/", answer)
-        return await fetch(world)
+    async def served(servers: HostileServers) -> object:
+        servers.registry.asks = 'Basic realm="x"'
+        servers.registry.on("/app/manifests/", answer)
+        return await fetch(servers)
 
     return Case(name, served, outcome=outcome)
 
 
 def _of_two_minds() -> Iterator[Case]:
-    for name, (content_type, body) in hostile_manifests.corpus().items():
+    for name, (content_type, body) in hostile_documents.corpus().items():
         headers = (("Content-Type", content_type),) if content_type is not None else ()
         yield _serving(Reply(200, headers, body), name, outcome=errors.BrokerError)
 
@@ -42,25 +42,27 @@ def _not_what_was_asked_for() -> Iterator[Case]:
         "a byte less": raw[:-1],
         "nothing": b"",
         "other white space": json.dumps(json.loads(raw)).encode() + b"\n",
-        "another image": hostile_manifests.raw(hostile_manifests.image()),
+        "another image": hostile_documents.raw(hostile_documents.image()),
     }
     for name, body in bodies.items():
         for said, stated in {"its own": str(digest_of(body)), "the wanted": IMAGE.digest, "no": None}.items():
 
-            async def pinned(world: World, body: bytes = body, stated: str | None = stated) -> object:
+            async def pinned(
+                servers: HostileServers, body: bytes = body, stated: str | None = stated
+            ) -> object:
                 """The digest that was asked for counts, whatever the registry says (GHSA-qv35-3gw6-8q4j)."""
                 headers: tuple[tuple[str, str], ...] = (("Content-Type", IMAGE.media_type),)
                 if stated is not None:
                     headers += (("Docker-Content-Digest", stated),)
-                world.registry.on("/app/manifests/", Reply(200, headers, body))
-                reference = world.reference().at(digest_of(IMAGE.raw))
-                return await world.client.fetch_manifest(reference, world.access)
+                servers.registry.on("/app/manifests/", Reply(200, headers, body))
+                reference = servers.reference().at(digest_of(IMAGE.raw))
+                return await servers.client.fetch_manifest(reference, servers.access)
 
             yield Case(f"{name} with {said} digest", pinned, outcome=errors.SourceUnusable)
 
-        async def config(world: World, body: bytes = body) -> object:
-            world.registry.on("/app/blobs/", reply(body=body))
-            return await fetch_config(world)
+        async def config(servers: HostileServers, body: bytes = body) -> object:
+            servers.registry.on("/app/blobs/", reply(body=body))
+            return await fetch_config(servers)
 
         yield Case(f"a config of {name}", config, outcome=errors.SourceUnusable)
 
@@ -68,13 +70,13 @@ def _not_what_was_asked_for() -> Iterator[Case]:
 def _algorithms() -> Iterator[Case]:
     for algorithm in ("sha512", "sha384", "md5", "sha1", "SHA256", "sha256+b64"):
 
-        async def otherwise(world: World, algorithm: str = algorithm) -> object:
+        async def otherwise(servers: HostileServers, algorithm: str = algorithm) -> object:
             """A header that can't be understood is no header; one that can must be right."""
             stated = f"{algorithm}:{hashlib.sha512(b'x').hexdigest()}"
             answer = reply(body=IMAGE.raw, Content_Type=IMAGE.media_type, Docker_Content_Digest=stated)
-            world.registry.on("/app/manifests/", answer)
-            await fetch(world)
-            return await head(world)
+            servers.registry.on("/app/manifests/", answer)
+            await fetch(servers)
+            return await head(servers)
 
         wrong = errors.DigestMismatch if algorithm == "sha512" else None
         yield Case(f"a digest by {algorithm}", otherwise, outcome=wrong)
@@ -108,13 +110,13 @@ def _bombs() -> Iterator[Case]:
         if len(body) > FULL:
             continue
 
-        async def config(world: World, body: bytes = body) -> object:
-            document = hostile_manifests.image()
+        async def config(servers: HostileServers, body: bytes = body) -> object:
+            document = hostile_documents.image()
             document["config"].update({"digest": str(digest_of(body)), "size": len(body)})
-            raw = hostile_manifests.raw(document)
-            world.registry.hold("/v2/app/manifests/1", OCI_MANIFEST, raw)
-            world.registry.on("/app/blobs/", reply(body=body))
-            return await fetch_config(world)
+            raw = hostile_documents.raw(document)
+            servers.registry.hold("/v2/app/manifests/1", OCI_MANIFEST, raw)
+            servers.registry.on("/app/blobs/", reply(body=body))
+            return await fetch_config(servers)
 
         yield Case(f"a config of {name}", config, outcome=errors.SourceUnusable)
 
@@ -122,12 +124,12 @@ def _bombs() -> Iterator[Case]:
 def _sizes() -> Iterator[Case]:
     for name, size in {"2**53": 2**53, "a terabyte": 2**40, "4 MiB and one": FULL + 1}.items():
 
-        async def declared(world: World, size: int = size) -> object:
+        async def declared(servers: HostileServers, size: int = size) -> object:
             """What is declared costs nothing: it is refused before it is asked for."""
-            document = hostile_manifests.image()
+            document = hostile_documents.image()
             document["config"]["size"] = size
-            world.registry.hold("/v2/app/manifests/1", OCI_MANIFEST, hostile_manifests.raw(document))
-            await fetch_config(world)
+            servers.registry.hold("/v2/app/manifests/1", OCI_MANIFEST, hostile_documents.raw(document))
+            await fetch_config(servers)
             return None
 
         yield Case(f"a config of {name} bytes by its descriptor", declared, outcome=errors.SourceUnusable)
@@ -174,9 +176,11 @@ def _slow() -> Iterator[Case]:
     for name, drip in {"a byte now and then": 0.005, "hardly anything": 5.0}.items():
         for path, act in {"/v2/$": fetch, "/app/manifests/": fetch, "/app/blobs/": fetch_config}.items():
 
-            async def slow(world: World, drip: float = drip, path: str = path, act: Act = act) -> object:
-                world.registry.on(path, Reply(raw=full, drip=drip))
-                return await act(world)
+            async def slow(
+                servers: HostileServers, drip: float = drip, path: str = path, act: Act = act
+            ) -> object:
+                servers.registry.on(path, Reply(raw=full, drip=drip))
+                return await act(servers)
 
             yield Case(f"{name} at {path}", slow, outcome=errors.RegistryError, seconds=0.3)
 
@@ -198,9 +202,11 @@ def _encodings() -> Iterator[Case]:
         answer = reply(body=bomb, Content_Type=OCI_MANIFEST, Content_Encoding=coding)
         yield _serving(answer, f"a manifest in {coding}", outcome=errors.SourceInvalid)
 
-        async def config(world: World, coding: str = coding) -> object:
-            world.registry.on("/app/blobs/", reply(body=gzip.compress(IMAGE.config), Content_Encoding=coding))
-            return await fetch_config(world)
+        async def config(servers: HostileServers, coding: str = coding) -> object:
+            servers.registry.on(
+                "/app/blobs/", reply(body=gzip.compress(IMAGE.config), Content_Encoding=coding)
+            )
+            return await fetch_config(servers)
 
         yield Case(f"a config in {coding}", config, outcome=errors.SourceInvalid)
     twice = (("Content-Encoding", "identity"), ("Content-Encoding", "gzip"), ("Content-Type", OCI_MANIFEST))
@@ -225,10 +231,10 @@ def _refusals() -> Iterator[Case]:
     }.items():
         for status in (400, 401, 403, 404, 429, 500):
 
-            async def refused(world: World, status: int = status, body: bytes = body) -> object:
-                world.registry.on("/app/manifests/", reply(status, body))
+            async def refused(servers: HostileServers, status: int = status, body: bytes = body) -> object:
+                servers.registry.on("/app/manifests/", reply(status, body))
                 try:
-                    return await fetch(world)
+                    return await fetch(servers)
                 except errors.BrokerError as error:
                     said = f"{error.detail}{error.members}"
                     assert len(said) < 2_000

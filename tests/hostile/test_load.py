@@ -9,14 +9,14 @@ import pytest
 
 from app import errors
 from scripts.bench_lib.hostile_bodies import documents
-from tests.support.hostile_world import World, reply, world
+from tests.support.hostile_servers import HostileServers, reply, servers
 
 AT_ONCE = 100
 
 
 async def test_what_was_refused_is_forgotten_though_its_error_is_kept(tmp_path: Path) -> None:
     """Errors wait for the end of their operation; a hundred documents of 4 MiB would wait with them."""
-    async with world(tmp_path) as made:
+    async with servers(tmp_path) as made:
         body = documents()["wide numbers"]()
         made.registry.on("/manifests/", reply(body=body, Content_Type="application/json"))
         with pytest.raises(errors.SourceUnusable) as caught:
@@ -28,7 +28,7 @@ async def test_what_was_refused_is_forgotten_though_its_error_is_kept(tmp_path: 
 
 
 async def test_an_honest_registry_is_served_beside_a_hundred_harmful_documents(tmp_path: Path) -> None:
-    async with world(tmp_path, seconds=60.0) as made:
+    async with servers(tmp_path, seconds=60.0) as made:
         harm = [make() for make in documents().values()]
         for place, body in enumerate(harm):
             made.registry.hold(
@@ -41,7 +41,7 @@ async def test_an_honest_registry_is_served_beside_a_hundred_harmful_documents(t
         assert len(await attacking) == AT_ONCE
 
 
-async def _attack(made: World, place: int) -> errors.BrokerError | None:
+async def _attack(made: HostileServers, place: int) -> errors.BrokerError | None:
     try:
         await made.client.fetch_manifest(made.reference(f"harm:{place}"), made.access)
     except errors.BrokerError as error:

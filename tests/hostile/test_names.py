@@ -9,12 +9,12 @@ from app import errors
 from app.oci.reference import parse_reference
 from app.registry.client import Access, Credential, Keychain
 from tests.support.hostile_cases import Case, parametrized, run
-from tests.support.hostile_world import (
+from tests.support.hostile_servers import (
     ELSEWHERE,
     FORBIDDEN,
     HOME,
     USER,
-    World,
+    HostileServers,
     reply,
 )
 
@@ -154,12 +154,12 @@ DIGESTS = (
 def _names() -> Iterator[Case]:
     for name in FORBIDDEN_NAMES:
 
-        async def named(world: World, name: str = name) -> object:
-            host = name.replace("{port}", str(world.storage.port))
+        async def named(servers: HostileServers, name: str = name) -> object:
+            host = name.replace("{port}", str(servers.storage.port))
             access = Access(Keychain({"registry.test": USER}), insecure=False)
-            return await world.client.fetch_manifest(parse_reference(f"{host}/app:1"), access)
+            return await servers.client.fetch_manifest(parse_reference(f"{host}/app:1"), access)
 
-        yield Case(f"name {name!a:.60}", named, tls=True, pins=lambda world: ())
+        yield Case(f"name {name!a:.60}", named, tls=True, pins=lambda servers: ())
 
 
 def _rebinding() -> Iterator[Case]:
@@ -196,13 +196,13 @@ def _rebinding() -> Iterator[Case]:
     }
     for name, coming in answers.items():
 
-        async def resolved(world: World, coming: list[Sequence[str]] = coming) -> object:
+        async def resolved(servers: HostileServers, coming: list[Sequence[str]] = coming) -> object:
             """Each answer ends its connection, so that the next one asks for the name again."""
-            world.registry.on("", reply(401, WWW_Authenticate='Basic realm="x"', Connection="close"))
-            world.answers["rebind.test"] = list(coming)
-            reference = parse_reference(f"rebind.test:{world.registry.port}/app:1")
+            servers.registry.on("", reply(401, WWW_Authenticate='Basic realm="x"', Connection="close"))
+            servers.answers["rebind.test"] = list(coming)
+            reference = parse_reference(f"rebind.test:{servers.registry.port}/app:1")
             access = Access(Keychain({reference.registry: USER}))
-            return await world.client.fetch_manifest(reference, access)
+            return await servers.client.fetch_manifest(reference, access)
 
         yield Case(f"a name with {name}", resolved, tls=True)
 
@@ -210,18 +210,18 @@ def _rebinding() -> Iterator[Case]:
 def _references() -> Iterator[Case]:
     for repository in REPOSITORIES:
 
-        async def asked(world: World, repository: str = repository) -> object:
-            found = parse_reference(f"{world.registry.authority}/{repository}:1")
+        async def asked(servers: HostileServers, repository: str = repository) -> object:
+            found = parse_reference(f"{servers.registry.authority}/{repository}:1")
             # A repository is what is asked for, and nothing beside it.
-            world.registry.asks = 'Basic realm="x"'
-            return await world.client.fetch_manifest(found, world.access)
+            servers.registry.asks = 'Basic realm="x"'
+            return await servers.client.fetch_manifest(found, servers.access)
 
         yield Case(f"repository {repository!a:.40}", asked)
     for digest in DIGESTS:
 
-        async def pinned(world: World, digest: str = digest) -> object:
-            text = f"{world.registry.authority}/app@{digest}"
-            return await world.client.fetch_manifest(parse_reference(text), world.access)
+        async def pinned(servers: HostileServers, digest: str = digest) -> object:
+            text = f"{servers.registry.authority}/app@{digest}"
+            return await servers.client.fetch_manifest(parse_reference(text), servers.access)
 
         yield Case(f"digest {digest!a:.90}", pinned, outcome=errors.InvalidInput)
 
@@ -246,13 +246,13 @@ def _credentials() -> Iterator[Case]:
         "registry.test:{other}",
     ):
 
-        async def other(world: World, held: str = held) -> object:
-            host = held.replace("{port}", str(world.storage.port)).replace(
-                "{other}", str(world.other_port.port)
+        async def other(servers: HostileServers, held: str = held) -> object:
+            host = held.replace("{port}", str(servers.storage.port)).replace(
+                "{other}", str(servers.other_port.port)
             )
-            world.storage.asks = 'Basic realm="x"'
-            reference = parse_reference(f"evilregistry.test:{world.storage.port}/app:1")
-            return await world.client.fetch_manifest(reference, Access(Keychain({host: USER})))
+            servers.storage.asks = 'Basic realm="x"'
+            reference = parse_reference(f"evilregistry.test:{servers.storage.port}/app:1")
+            return await servers.client.fetch_manifest(reference, Access(Keychain({host: USER})))
 
         yield Case(
             f"a credential for {held!r} at another host", other, outcome=errors.RegistryDenied, tls=True
@@ -264,11 +264,11 @@ async def test_a_name_leads_nowhere_but_to_its_registry(case: Case, tmp_path: Pa
     await run(case, tmp_path)
 
 
-async def _two_tenants(world: World, first: Credential, second: Credential) -> None:
-    world.registry.asks = f'Bearer realm="{world.registry.url}/token"'
+async def _two_tenants(servers: HostileServers, first: Credential, second: Credential) -> None:
+    servers.registry.asks = f'Bearer realm="{servers.registry.url}/token"'
     for tenant, credential in (("one", first), ("two", second)):
-        access = Access(Keychain({world.registry.authority: credential}), insecure=True, tenant=tenant)
-        await world.client.fetch_manifest(world.reference(), access)
+        access = Access(Keychain({servers.registry.authority: credential}), insecure=True, tenant=tenant)
+        await servers.client.fetch_manifest(servers.reference(), access)
 
 
 def _tenants() -> Iterator[Case]:
@@ -280,10 +280,12 @@ def _tenants() -> Iterator[Case]:
         ("an identity token and a password", Credential(identity_token="i"), USER),
     ):
 
-        async def apart(world: World, first: Credential = first, second: Credential = second) -> object:
+        async def apart(
+            servers: HostileServers, first: Credential = first, second: Credential = second
+        ) -> object:
             """A token that one of them was given is not used for the other (T25)."""
-            await _two_tenants(world, first, second)
-            assert len([seen for seen in world.registry.received if seen.path == "/token"]) == 2
+            await _two_tenants(servers, first, second)
+            assert len([seen for seen in servers.registry.received if seen.path == "/token"]) == 2
             return None
 
         yield Case(f"tenants with {name}", apart, outcome=None)
@@ -293,17 +295,21 @@ def _insecure() -> Iterator[Case]:
     """Only the operator makes a registry insecure, never who asks, and never for where it leads (T39)."""
     for name, asks in {"plain HTTP": False, "plain HTTP, though asked for": True}.items():
 
-        async def plain(world: World, asks: bool = asks) -> object:
-            reference = world.reference(origin=world.storage)
-            return await world.client.fetch_manifest(reference, world.signed_in(world.storage, insecure=asks))
+        async def plain(servers: HostileServers, asks: bool = asks) -> object:
+            reference = servers.reference(origin=servers.storage)
+            return await servers.client.fetch_manifest(
+                reference, servers.signed_in(servers.storage, insecure=asks)
+            )
 
-        yield Case(f"{name} at a host that may not be insecure", plain, pins=lambda world: (world.registry,))
+        yield Case(
+            f"{name} at a host that may not be insecure", plain, pins=lambda servers: (servers.registry,)
+        )
 
-        async def unverified(world: World, asks: bool = asks) -> object:
-            reference = parse_reference(f"unknown.test:{world.registry.port}/app:1")
-            world.answers["unknown.test"] = [[HOME]]
+        async def unverified(servers: HostileServers, asks: bool = asks) -> object:
+            reference = parse_reference(f"unknown.test:{servers.registry.port}/app:1")
+            servers.answers["unknown.test"] = [[HOME]]
             access = Access(Keychain({reference.registry: USER}), insecure=asks)
-            return await world.client.fetch_manifest(reference, access)
+            return await servers.client.fetch_manifest(reference, access)
 
         yield Case(f"a certificate for another name, for {name}", unverified, tls=True)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from app import errors
 from tests.support.hostile_cases import Act, Case, copy, fetch, fetch_config, head, parametrized, put, run
-from tests.support.hostile_world import FORBIDDEN, HOME, Origin, Reply, Seen, World, reply
+from tests.support.hostile_servers import FORBIDDEN, HOME, HostileServers, Origin, Reply, Seen, reply
 
-Where = Callable[[World, Seen], str]
+Where = Callable[[HostileServers, Seen], str]
 
 STATUSES = (301, 302, 303, 307, 308)
 BASIC = 'Basic realm="x"'
@@ -29,11 +29,11 @@ BLOBS = ("config", "layer")
 
 
 def _at(host: str) -> Where:
-    return lambda world, seen: f"{world.registry.scheme}://{host}:{world.registry.port}{seen.target}"
+    return lambda servers, seen: f"{servers.registry.scheme}://{host}:{servers.registry.port}{seen.target}"
 
 
 def _fixed(location: str) -> Where:
-    return lambda world, seen: location
+    return lambda servers, seen: location
 
 
 FORBIDDEN_PLACES: dict[str, Where] = {
@@ -46,30 +46,30 @@ FORBIDDEN_PLACES: dict[str, Where] = {
     "an address in hexadecimal": _at("0x7f.0.0.2"),
     "a short address": _at("127.2"),
     "userinfo": _at(f"{HOME}@{FORBIDDEN}"),
-    "a backslash": lambda world, seen: f"http://{FORBIDDEN}:{world.registry.port}\\@{HOME}/",
-    "no scheme": lambda world, seen: f"//{FORBIDDEN}:{world.registry.port}/",
-    "another scheme": lambda world, seen: f"gopher://{FORBIDDEN}:{world.registry.port}/",
+    "a backslash": lambda servers, seen: f"http://{FORBIDDEN}:{servers.registry.port}\\@{HOME}/",
+    "no scheme": lambda servers, seen: f"//{FORBIDDEN}:{servers.registry.port}/",
+    "another scheme": lambda servers, seen: f"gopher://{FORBIDDEN}:{servers.registry.port}/",
     "a file": _fixed("file:///etc/passwd"),
     "nowhere": _fixed(""),
     "a private network": _fixed("http://10.0.0.1/"),
     "a cloud's metadata": _fixed("http://169.254.169.254/latest/meta-data/"),
 }
-OTHER_ORIGINS: dict[str, Callable[[World], Origin]] = {
-    "another port": lambda world: world.other_port,
-    "another host": lambda world: world.storage,
+OTHER_ORIGINS: dict[str, Callable[[HostileServers], Origin]] = {
+    "another port": lambda servers: servers.other_port,
+    "another host": lambda servers: servers.storage,
 }
 
 
 def _redirecting(step: str, status: int, where: Where) -> Act:
     path, method, act = STEPS[step]
 
-    async def perform(world: World) -> object:
+    async def perform(servers: HostileServers) -> object:
         def elsewhere(seen: Seen) -> Reply:
-            return reply(status, Location=where(world, seen))
+            return reply(status, Location=where(servers, seen))
 
-        world.registry.asks = BASIC
-        world.registry.on(path, elsewhere if step == "ping" else _guarded(elsewhere), method=method)
-        return await act(world)
+        servers.registry.asks = BASIC
+        servers.registry.on(path, elsewhere if step == "ping" else _guarded(elsewhere), method=method)
+        return await act(servers)
 
     return perform
 
@@ -103,12 +103,12 @@ def _to_other_origins() -> Iterator[Case]:
                 )
 
 
-def _to(step: str, status: int, origin: Callable[[World], Origin]) -> Act:
-    act = _redirecting(step, status, lambda world, seen: f"{origin(world).url}{seen.target}")
+def _to(step: str, status: int, origin: Callable[[HostileServers], Origin]) -> Act:
+    act = _redirecting(step, status, lambda servers, seen: f"{origin(servers).url}{seen.target}")
 
-    async def perform(world: World) -> object:
-        origin(world).contents.update(world.registry.contents)
-        return await act(world)
+    async def perform(servers: HostileServers) -> object:
+        origin(servers).contents.update(servers.registry.contents)
+        return await act(servers)
 
     return perform
 
@@ -117,17 +117,17 @@ def _that_never_end() -> Iterator[Case]:
     for step in BLOBS:
         path, _, act = STEPS[step]
 
-        async def circle(world: World, path: str = path, act: Act = act) -> object:
-            world.registry.on(path, lambda seen: reply(307, Location=f"{world.storage.url}{seen.target}"))
-            world.storage.on(path, lambda seen: reply(307, Location=f"{world.registry.url}{seen.target}"))
-            return await act(world)
+        async def circle(servers: HostileServers, path: str = path, act: Act = act) -> object:
+            servers.registry.on(path, lambda seen: reply(307, Location=f"{servers.storage.url}{seen.target}"))
+            servers.storage.on(path, lambda seen: reply(307, Location=f"{servers.registry.url}{seen.target}"))
+            return await act(servers)
 
-        async def chain(world: World, path: str = path, act: Act = act) -> object:
+        async def chain(servers: HostileServers, path: str = path, act: Act = act) -> object:
             def onwards(seen: Seen) -> Reply:
                 return reply(307, Location=f"{seen.target}x")
 
-            world.registry.on(path, onwards)
-            return await act(world)
+            servers.registry.on(path, onwards)
+            return await act(servers)
 
         yield Case(f"{step} in a circle", circle)
         yield Case(f"{step} in a chain without end", chain)
@@ -136,12 +136,12 @@ def _that_never_end() -> Iterator[Case]:
 def _that_ask_for_more() -> Iterator[Case]:
     for scheme in (BASIC, 'Bearer realm="{registry}/token"', 'Bearer realm="{storage}/token"'):
 
-        async def ask(world: World, scheme: str = scheme) -> object:
+        async def ask(servers: HostileServers, scheme: str = scheme) -> object:
             """Where a redirect leads, nobody is answered who asks for a password."""
-            asks = scheme.format(registry=world.registry.url, storage=world.storage.url)
-            world.registry.on("/app/blobs/", lambda seen: reply(307, Location=f"{world.storage.url}/x"))
-            world.storage.asks = asks
-            return await fetch_config(world)
+            asks = scheme.format(registry=servers.registry.url, storage=servers.storage.url)
+            servers.registry.on("/app/blobs/", lambda seen: reply(307, Location=f"{servers.storage.url}/x"))
+            servers.storage.asks = asks
+            return await fetch_config(servers)
 
         yield Case(f"a redirect to who answers 401 with {scheme}", ask)
 
@@ -149,9 +149,9 @@ def _that_ask_for_more() -> Iterator[Case]:
 def _that_give_up_tls() -> Iterator[Case]:
     for step in BLOBS:
 
-        async def plain(world: World, step: str = step) -> object:
-            where = f"http://{world.storage.authority}/x"
-            return await _redirecting(step, 307, _fixed(where))(world)
+        async def plain(servers: HostileServers, step: str = step) -> object:
+            where = f"http://{servers.storage.authority}/x"
+            return await _redirecting(step, 307, _fixed(where))(servers)
 
         yield Case(f"{step} from https to http", plain, outcome=errors.UntrustedOrigin, tls=True)
     for place, origin in OTHER_ORIGINS.items():

@@ -9,18 +9,18 @@ from pathlib import Path
 from app import errors
 from app.oci.digest import parse_digest
 from tests.support.hostile_cases import Act, Case, parametrized, run
-from tests.support.hostile_world import FORBIDDEN, IMAGE, Reply, Seen, World, reply
+from tests.support.hostile_servers import FORBIDDEN, IMAGE, HostileServers, Reply, Seen, reply
 from tests.support.images import OCI_INDEX, OCI_MANIFEST, digest_of
 
 BASIC = 'Basic realm="x"'
 PATH = f"/v2/app/referrers/{IMAGE.digest}"
-Links = Callable[[World, Seen], str]
+Links = Callable[[HostileServers, Seen], str]
 MOST_PAGES = 100
 
 
-async def list_referrers(world: World) -> object:
-    repository = world.reference().repository
-    return await world.client.list_referrers(repository, parse_digest(IMAGE.digest), world.access)
+async def list_referrers(servers: HostileServers) -> object:
+    repository = servers.reference().repository
+    return await servers.client.list_referrers(repository, parse_digest(IMAGE.digest), servers.access)
 
 
 def page(names: list[str], link: str, weight: int) -> Reply:
@@ -35,36 +35,36 @@ def page(names: list[str], link: str, weight: int) -> Reply:
 def serving(links: Links, *, most: int, per_page: int = 1, weight: int = 0) -> Act:
     """Each page leads on by `links`; no more than so many are asked for, and nobody else is."""
 
-    async def perform(world: World) -> object:
+    async def perform(servers: HostileServers) -> object:
         def answer(seen: Seen) -> Reply:
             if not seen.header("Authorization"):
                 return reply(401, WWW_Authenticate=BASIC)
-            names = [f"{len(world.journal)}/{n}" for n in range(per_page)]
-            return page(names, links(world, seen), weight)
+            names = [f"{len(servers.journal)}/{n}" for n in range(per_page)]
+            return page(names, links(servers, seen), weight)
 
-        world.registry.asks = BASIC
-        world.registry.on("/referrers/", answer)
+        servers.registry.asks = BASIC
+        servers.registry.on("/referrers/", answer)
         try:
-            return await list_referrers(world)
+            return await list_referrers(servers)
         finally:
-            asked = [seen for seen in world.registry.received if "/referrers/" in seen.path]
+            asked = [seen for seen in servers.registry.received if "/referrers/" in seen.path]
             assert len(asked) <= most, f"{len(asked)} pages were asked for"
 
     return perform
 
 
 def at(url: str) -> Links:
-    return lambda world, seen: f'<{url.replace("{port}", str(world.registry.port))}>; rel="next"'
+    return lambda servers, seen: f'<{url.replace("{port}", str(servers.registry.port))}>; rel="next"'
 
 
 ELSEWHERE: dict[str, Links] = {
     "a forbidden address": at(f"http://{FORBIDDEN}:{{port}}{PATH}?n=1"),
     "a forbidden name": at(f"http://evil.test:{{port}}{PATH}"),
     "no scheme": at(f"//{FORBIDDEN}:{{port}}{PATH}"),
-    "another port": lambda world, seen: f'<{world.other_port.url}{PATH}?n=1>; rel="next"',
-    "another host": lambda world, seen: f'<{world.storage.url}{PATH}?n=1>; rel="next"',
+    "another port": lambda servers, seen: f'<{servers.other_port.url}{PATH}?n=1>; rel="next"',
+    "another host": lambda servers, seen: f'<{servers.storage.url}{PATH}?n=1>; rel="next"',
     "a name that begins like it": at(f"http://registry.test.evil.test:{{port}}{PATH}"),
-    "userinfo": lambda world, seen: f'<http://{world.registry.authority}@{FORBIDDEN}{PATH}>; rel="next"',
+    "userinfo": lambda servers, seen: f'<http://{servers.registry.authority}@{FORBIDDEN}{PATH}>; rel="next"',
     "a cloud's metadata": at("http://169.254.169.254/latest/meta-data/"),
     "another scheme": at("gopher://127.0.0.1/"),
     "a file": at("file:///etc/passwd"),
@@ -72,8 +72,8 @@ ELSEWHERE: dict[str, Links] = {
     "another repository below it": at(f"/v2/app/referrers/../../other/{IMAGE.digest}"),
     "dots in code": at("/v2/app/referrers/%2e%2e/manifests/1"),
     "a slash in code": at("/v2/app/referrers/x%2f..%2fy"),
-    "dots by a whole address": lambda world, seen: (
-        f'<{world.registry.url}/v2/app/referrers/../manifests/1>; rel="next"'
+    "dots by a whole address": lambda servers, seen: (
+        f'<{servers.registry.url}/v2/app/referrers/../manifests/1>; rel="next"'
     ),
     "a backslash": at("/v2/app/referrers/\\..\\x"),
     "a control character": at("/v2/app/referrers/x\x0b"),
@@ -81,11 +81,11 @@ ELSEWHERE: dict[str, Links] = {
 }
 
 
-def endless(world: World, seen: Seen) -> str:
-    return f'<{PATH}?last={len(world.journal)}>; rel="next"'
+def endless(servers: HostileServers, seen: Seen) -> str:
+    return f'<{PATH}?last={len(servers.journal)}>; rel="next"'
 
 
-def between_two(world: World, seen: Seen) -> str:
+def between_two(servers: HostileServers, seen: Seen) -> str:
     return f'<{PATH}?page={"b" if "page=a" in seen.target else "a"}>; rel="next"'
 
 

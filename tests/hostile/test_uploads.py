@@ -10,10 +10,10 @@ from pathlib import Path
 from app import errors
 from app.oci.manifest import ImageManifest, Manifest, parse_manifest
 from app.registry.push.push import CopyChild, CopyTarget
-from tests.support.clients import push_one
 from tests.support.hostile_cases import Case, copy, parametrized, run
-from tests.support.hostile_world import FORBIDDEN, HOME, IMAGE, Reply, Seen, World, reply
+from tests.support.hostile_servers import FORBIDDEN, HOME, IMAGE, HostileServers, Reply, Seen, reply
 from tests.support.images import DOCKER_FOREIGN_LAYER, OCI_FOREIGN_LAYER, make_index
+from tests.support.registry_clients import push_one
 
 STEPS = {"opening": r"/copy/blobs/uploads/$"}
 ELSEWHERE_PLACES = {
@@ -39,12 +39,12 @@ ELSEWHERE_PLACES = {
 }
 
 
-def _filled(text: str, world: World) -> str:
+def _filled(text: str, servers: HostileServers) -> str:
     return (
-        text.replace("{storage}", world.storage.url)
-        .replace("{storage_authority}", world.storage.authority)
-        .replace("{other}", world.other_port.url)
-        .replace("{port}", str(world.registry.port))
+        text.replace("{storage}", servers.storage.url)
+        .replace("{storage_authority}", servers.storage.authority)
+        .replace("{other}", servers.other_port.url)
+        .replace("{port}", str(servers.registry.port))
     )
 
 
@@ -52,11 +52,13 @@ def _locations() -> Iterator[Case]:
     for name, location in ELSEWHERE_PLACES.items():
         for asks in ("", 'Basic realm="x"', 'Bearer realm="{registry}/token"'):
 
-            async def opened(world: World, location: str = location, asks: str = asks) -> object:
-                world.registry.asks = asks.format(registry=world.registry.url) or None
-                where = _filled(location, world)
-                world.registry.on(r"/copy/blobs/uploads/$", _signed(asks, world, reply(202, Location=where)))
-                return await copy(world)
+            async def opened(servers: HostileServers, location: str = location, asks: str = asks) -> object:
+                servers.registry.asks = asks.format(registry=servers.registry.url) or None
+                where = _filled(location, servers)
+                servers.registry.on(
+                    r"/copy/blobs/uploads/$", _signed(asks, servers, reply(202, Location=where))
+                )
+                return await copy(servers)
 
             yield Case(
                 f"an upload at {name} of a registry that asks {asks.partition(' ')[0] or 'nothing'}", opened
@@ -66,15 +68,15 @@ def _locations() -> Iterator[Case]:
         "two locations": (("Location", "/a"), ("Location", "/b")),
     }.items():
 
-        async def unclear(world: World, headers: tuple[tuple[str, str], ...] = headers) -> object:
-            world.registry.on(r"/copy/blobs/uploads/$", Reply(202, headers))
-            return await copy(world)
+        async def unclear(servers: HostileServers, headers: tuple[tuple[str, str], ...] = headers) -> object:
+            servers.registry.on(r"/copy/blobs/uploads/$", Reply(202, headers))
+            return await copy(servers)
 
         yield Case(f"an upload at {name}", unclear, outcome=errors.RegistryError)
 
 
-def _signed(asks: str, world: World, answer: Reply) -> Callable[[Seen], Reply]:
-    challenge = asks.format(registry=world.registry.url)
+def _signed(asks: str, servers: HostileServers, answer: Reply) -> Callable[[Seen], Reply]:
+    challenge = asks.format(registry=servers.registry.url)
 
     def guarded(seen: Seen) -> Reply:
         if challenge and seen.header("Authorization") is None:
@@ -99,26 +101,28 @@ def _foreign_layers() -> Iterator[Case]:
             "an ordinary layer": "application/vnd.oci.image.layer.v1.tar+gzip",
         }.items():
 
-            async def pushed(world: World, place: str = place, media_type: str = media_type) -> object:
-                await _push_with_urls(world, _filled(place, world), media_type)
-                assert not [seen for seen in world.journal if seen.path == "/layer"]
+            async def pushed(
+                servers: HostileServers, place: str = place, media_type: str = media_type
+            ) -> object:
+                await _push_with_urls(servers, _filled(place, servers), media_type)
+                assert not [seen for seen in servers.journal if seen.path == "/layer"]
                 return None
 
             yield Case(f"{kind} is said to be at {name}", pushed, outcome=None)
 
 
-async def _push_with_urls(world: World, url: str, media_type: str) -> None:
+async def _push_with_urls(servers: HostileServers, url: str, media_type: str) -> None:
     document = json.loads(IMAGE.raw)
     for layer in document["layers"]:
         layer.update({"urls": [url], "mediaType": media_type})
     raw = json.dumps(document).encode()
-    world.registry.hold("/v2/app/manifests/1", IMAGE.media_type, raw)
+    servers.registry.hold("/v2/app/manifests/1", IMAGE.media_type, raw)
     found = parse_manifest(raw, IMAGE.media_type)
     assert isinstance(found, ImageManifest)
-    child = CopyChild(world.reference().repository, found.manifest, found.copyable_blobs)
+    child = CopyChild(servers.reference().repository, found.manifest, found.copyable_blobs)
     index = make_index([replace(IMAGE, raw=raw)], media="docker")
-    goal = CopyTarget(world.reference("copy").repository, ("1",), Manifest.of(index.media_type, index.raw))
-    await push_one(world.client, goal, [child], world.access)
+    goal = CopyTarget(servers.reference("copy").repository, ("1",), Manifest.of(index.media_type, index.raw))
+    await push_one(servers.client, goal, [child], servers.access)
 
 
 @parametrized([*_locations(), *_foreign_layers()])

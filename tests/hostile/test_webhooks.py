@@ -12,13 +12,13 @@ from app import errors
 from app.outbound.failures import RequestContext
 from app.registry.client import Post, Receipt, lane_of
 from tests.hostile.test_names import FORBIDDEN_NAMES
-from tests.support.hostile_world import ELSEWHERE, FORBIDDEN, HOME, Reply, World, reply, world
+from tests.support.hostile_servers import ELSEWHERE, FORBIDDEN, HOME, HostileServers, Reply, reply, servers
 
 BODY = b'{"type":"list.pushed"}'
 SIGNED = {"webhook-id": "1", "webhook-signature": "v1,c2lnbmF0dXJl"}
 
 
-async def deliver(made: World, text: str, tenant: str = "a") -> Receipt:
+async def deliver(made: HostileServers, text: str, tenant: str = "a") -> Receipt:
     url = made.client.parse_receiver(text)
     return await made.client.post(Post(url, lane_of(url.origin, tenant), BODY, lambda: SIGNED))
 
@@ -29,7 +29,7 @@ def addresses(scheme: str) -> Sequence[str]:
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_no_address_that_is_forbidden_is_connected_to(tmp_path: Path, scheme: str) -> None:
-    async with world(tmp_path) as made:
+    async with servers(tmp_path) as made:
         for template in addresses(scheme):
             text = template.replace("{port}", str(made.registry.port))
             with pytest.raises((errors.InvalidReceiver, errors.ReceiverForbidden, errors.DeliveryFailed)):
@@ -39,7 +39,7 @@ async def test_no_address_that_is_forbidden_is_connected_to(tmp_path: Path, sche
 
 
 async def test_what_was_checked_is_what_is_connected_to(tmp_path: Path) -> None:
-    async with world(tmp_path) as made:
+    async with servers(tmp_path) as made:
         # Whoever asked twice would be led astray.
         made.answers["registry.test"] = [[HOME], [FORBIDDEN]]
         receipt = await deliver(made, f"http://registry.test:{made.registry.port}/hook")
@@ -48,7 +48,7 @@ async def test_what_was_checked_is_what_is_connected_to(tmp_path: Path) -> None:
 
 
 async def test_a_name_that_has_come_to_lead_elsewhere_is_not_followed(tmp_path: Path) -> None:
-    async with world(tmp_path) as made:
+    async with servers(tmp_path) as made:
         made.answers["registry.test"] = [[FORBIDDEN], [HOME]]
         with pytest.raises(errors.DeliveryFailed) as caught:
             await deliver(made, f"http://registry.test:{made.registry.port}/hook")
@@ -59,7 +59,7 @@ async def test_a_name_that_has_come_to_lead_elsewhere_is_not_followed(tmp_path: 
 
 
 async def test_every_address_of_a_name_must_be_allowed(tmp_path: Path) -> None:
-    async with world(tmp_path) as made:
+    async with servers(tmp_path) as made:
         made.answers["registry.test"] = [[HOME, FORBIDDEN]]
         with pytest.raises(errors.DeliveryFailed):
             await deliver(made, f"http://registry.test:{made.registry.port}/hook")
@@ -68,7 +68,7 @@ async def test_every_address_of_a_name_must_be_allowed(tmp_path: Path) -> None:
 
 
 async def test_why_an_address_is_forbidden_is_not_told(tmp_path: Path) -> None:
-    async with world(tmp_path) as made:
+    async with servers(tmp_path) as made:
         said = set()
         for host in ("10.0.0.1", "169.254.169.254", "127.0.0.2", "[::1]", "evil.test"):
             with pytest.raises((errors.ReceiverForbidden, errors.DeliveryFailed)) as caught:
@@ -80,7 +80,7 @@ async def test_why_an_address_is_forbidden_is_not_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("host", [FORBIDDEN, ELSEWHERE, "evil.test"])
 async def test_a_redirect_is_an_answer_like_any_other(tmp_path: Path, status: int, host: str) -> None:
-    async with world(tmp_path) as made:
+    async with servers(tmp_path) as made:
         made.registry.on("/hook", reply(status, Location=f"http://{host}:{made.storage.port}/"))
         receipt = await deliver(made, f"{made.registry.url}/hook")
         assert (receipt.status, receipt.is_success) == (status, False)
@@ -89,7 +89,7 @@ async def test_a_redirect_is_an_answer_like_any_other(tmp_path: Path, status: in
 
 
 async def test_exact_bytes_go_out_once_and_nothing_else_with_them(tmp_path: Path) -> None:
-    async with world(tmp_path) as made:
+    async with servers(tmp_path) as made:
         made.registry.on("/hook", reply(503))
         receipt = await deliver(made, f"{made.registry.url}/hook/%2e%2E/;a?b=%20&c=d")
         (seen,) = made.journal
@@ -100,7 +100,7 @@ async def test_exact_bytes_go_out_once_and_nothing_else_with_them(tmp_path: Path
 
 
 async def test_a_registry_of_that_host_lends_its_credentials_to_no_receiver(tmp_path: Path) -> None:
-    async with world(tmp_path) as made:
+    async with servers(tmp_path) as made:
         await made.client.fetch_manifest(made.reference(), made.access)
         made.registry.on("/hook", reply(401, WWW_Authenticate='Basic realm="x"'))
         assert (await deliver(made, f"{made.registry.url}/hook")).status == 401
@@ -118,7 +118,7 @@ async def test_a_registry_of_that_host_lends_its_credentials_to_no_receiver(tmp_
     ids=["endless", "crumbs", "compressed", "missing"],
 )
 async def test_what_a_receiver_says_after_its_status_does_not_matter(tmp_path: Path, answer: Reply) -> None:
-    async with world(tmp_path) as made:
+    async with servers(tmp_path) as made:
         made.registry.on("/hook", answer)
         assert (await deliver(made, f"{made.registry.url}/hook")).is_success
 
@@ -135,7 +135,7 @@ async def test_what_a_receiver_says_after_its_status_does_not_matter(tmp_path: P
     ids=["nothing", "another protocol", "many headers", "a long header", "interim answers"],
 )
 async def test_what_does_not_answer_in_http_has_not_taken_it(tmp_path: Path, raw: bytes) -> None:
-    async with world(tmp_path) as made:
+    async with servers(tmp_path) as made:
         made.registry.on("/hook", Reply(raw=raw))
         with pytest.raises(errors.DeliveryFailed) as caught:
             await deliver(made, f"{made.registry.url}/hook")
@@ -143,14 +143,14 @@ async def test_what_does_not_answer_in_http_has_not_taken_it(tmp_path: Path, raw
 
 
 async def test_a_receiver_that_drips_its_answer_is_given_up(tmp_path: Path) -> None:
-    async with world(tmp_path, seconds=0.3) as made:
+    async with servers(tmp_path, seconds=0.3) as made:
         made.registry.on("/hook", Reply(drip=0.05))
         with pytest.raises(errors.DeliveryFailed, match="in time"):
             await deliver(made, f"{made.registry.url}/hook")
 
 
 async def test_a_certificate_that_is_not_trusted_is_told_nothing(tmp_path: Path) -> None:
-    async with world(tmp_path, tls=True) as made:
+    async with servers(tmp_path, tls=True) as made:
         # Believed for its names, of which this is none.
         made.answers["stranger.test"] = [[HOME]]
         with pytest.raises(errors.DeliveryFailed, match="TLS"):
@@ -160,7 +160,7 @@ async def test_a_certificate_that_is_not_trusted_is_told_nothing(tmp_path: Path)
 
 
 async def test_a_receiver_that_refuses_one_tenant_is_asked_for_the_others(tmp_path: Path) -> None:
-    async with world(tmp_path) as made:
+    async with servers(tmp_path) as made:
         made.registry.on("/noisy", reply(429, Retry_After="100"))
         await deliver(made, f"{made.registry.url}/noisy")
         assert (await deliver(made, f"{made.registry.url}/hook", "b")).is_success
@@ -171,7 +171,7 @@ async def test_a_receiver_that_refuses_one_tenant_is_asked_for_the_others(tmp_pa
 
 
 async def test_a_receiver_that_is_busy_is_waited_for_no_longer_than_for_its_answer(tmp_path: Path) -> None:
-    async with world(tmp_path, seconds=0.1) as made:
+    async with servers(tmp_path, seconds=0.1) as made:
         lane = lane_of(made.registry.url, "a")
         budgets = made.client.budgets
         async with AsyncExitStack() as stack:
@@ -183,7 +183,7 @@ async def test_a_receiver_that_is_busy_is_waited_for_no_longer_than_for_its_answ
 
 
 async def test_a_receiver_that_refuses_speaks_for_no_registry_of_its_host(tmp_path: Path) -> None:
-    async with world(tmp_path) as made:
+    async with servers(tmp_path) as made:
         made.registry.on("/hook", reply(429, Retry_After="100"))
         receipt = await deliver(made, f"{made.registry.url}/hook")
         assert (receipt.status, receipt.retry_after) == (429, 100.0)

@@ -13,7 +13,7 @@ from app.oci import media_types as mt
 from app.oci.digest import digest_of, parse_digest
 from app.oci.manifest import ImageManifest, Index, Manifest, parse_manifest
 from app.oci.platform import Platform
-from tests.support.hostile_manifests import EMPTY, OTHER, corpus, image, index, raw, without
+from tests.support.hostile_documents import EMPTY, OTHER, corpus, image, index, raw, without
 
 HOSTILE = corpus()
 

@@ -14,9 +14,9 @@ from app.outbound.budget import Budgets, BudgetUpdate, Refusal
 from app.outbound.failures import RequestContext
 from app.registry.client import Access, Credential, RegistryClient
 from app.registry.limits import Limits
-from tests.support.clients import INSECURE, LOOPBACK, QUICK, Clock, reference_at, signed_in
 from tests.support.images import make_image, plant
 from tests.support.registry import Fault, RegistryDouble, Status
+from tests.support.registry_clients import INSECURE, LOOPBACK, QUICK, Clock, reference_at, signed_in
 from tests.support.registry_double.wire import Answer, Exchange
 
 HOST = "registry.example"

@@ -13,9 +13,9 @@ from app.outbound.budget import Budget, Budgets, BudgetUpdate, Refusal
 from app.outbound.failures import RequestContext
 from app.registry.client import RegistryClient
 from app.registry.limits import Limits
-from tests.support.clients import INSECURE, LOOPBACK, QUICK, Clock, reference_at
 from tests.support.images import make_image, plant
 from tests.support.registry import RegistryDouble, Status
+from tests.support.registry_clients import INSECURE, LOOPBACK, QUICK, Clock, reference_at
 
 HOST = "registry.example"
 CONTEXT = RequestContext(HOST)

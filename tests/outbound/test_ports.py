@@ -10,9 +10,9 @@ from app.oci.digest import digest_of
 from app.outbound.ports import BLOCKED, Ports
 from app.registry.client import Access, AccessPolicy, Credential, Keychain, RegistryClient
 from app.registry.hooks import parse_receiver
-from tests.support.clients import INSECURE, LOOPBACK, QUICK, reference_at, repository_at
 from tests.support.images import make_image, plant
 from tests.support.registry import Redirect, RegistryDouble
+from tests.support.registry_clients import INSECURE, LOOPBACK, QUICK, reference_at, repository_at
 
 IMAGE = make_image()
 CONFIG = Descriptor("application/json", digest_of(IMAGE.config), len(IMAGE.config))

@@ -18,7 +18,7 @@ from app.outbound.policy import AccessPolicy
 from app.outbound.response_limits import Handler
 from app.outbound.url import parse_url
 from app.registry.client import Limits
-from tests.support.clients import LOOPBACK, listening
+from tests.support.registry_clients import LOOPBACK, listening
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 BODY = random.Random(5).randbytes(3 * 1024 * 1024)

@@ -15,9 +15,9 @@ from app.oci.reference import parse_reference
 from app.outbound.tls import read_certs_dir
 from app.registry.client import Access, AccessPolicy, RegistryClient, TlsTrust
 from tests.support.certificates import CertificateAuthority, Issued
-from tests.support.clients import LOOPBACK, QUICK, reference_at
 from tests.support.images import make_image, plant
 from tests.support.registry import Redirect, RegistryDouble
+from tests.support.registry_clients import LOOPBACK, QUICK, reference_at
 
 SECURE = Access()
 IMAGE = make_image()

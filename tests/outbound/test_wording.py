@@ -11,8 +11,8 @@ from app.outbound.failures import RequestContext
 from app.outbound.wording import means_immutable, means_rate_limit
 from app.registry.client import RegistryClient
 from app.registry.errors import refusal, tag_refusal
-from tests.support.clients import INSECURE, LOOPBACK, QUICK, reference_at
 from tests.support.registry import RegistryDouble, Status
+from tests.support.registry_clients import INSECURE, LOOPBACK, QUICK, reference_at
 
 
 @pytest.mark.parametrize(

@@ -14,17 +14,6 @@ from multidict import CIMultiDict
 from app import errors
 from app.registry.auth.helpers import Helpers
 from app.registry.client import Access, AccessPolicy, Credential, Keychain, RegistryClient
-from tests.support.clients import (
-    INSECURE,
-    LOOPBACK,
-    QUICK,
-    Clock,
-    child_at,
-    push_one,
-    reference_at,
-    signed_in,
-    target_at,
-)
 from tests.support.images import make_image, plant
 from tests.support.registry import (
     ExpiredToken,
@@ -37,6 +26,17 @@ from tests.support.registry import (
     TokenDocument,
     Truncated,
     digest_text,
+)
+from tests.support.registry_clients import (
+    INSECURE,
+    LOOPBACK,
+    QUICK,
+    Clock,
+    child_at,
+    push_one,
+    reference_at,
+    signed_in,
+    target_at,
 )
 
 USERS = {"user": "canary-5ecret"}

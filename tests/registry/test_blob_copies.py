@@ -9,9 +9,9 @@ import pytest
 
 from app.registry.client import RegistryClient
 from app.registry.push.push import BlobCounts
-from tests.support.clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, target_at, until
 from tests.support.images import Image, make_image, plant
 from tests.support.registry import Hold, MountDeclined, RegistryDouble, Rules, Status
+from tests.support.registry_clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, target_at, until
 
 BASE = b"a layer that several images share" * 100
 IMAGES = [make_image(architecture=a, base=(BASE,), layers=1, seed="shared") for a in ("amd64", "arm64")]

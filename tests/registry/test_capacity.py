@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from app.registry.client import RegistryClient
-from tests.support.clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, target_at
 from tests.support.images import make_image, plant
 from tests.support.registry import Fault, RegistryDouble
+from tests.support.registry_clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, target_at
 from tests.support.registry_double.wire import Answer, Exchange
 
 IMAGE = make_image(layers=8)

@@ -22,18 +22,6 @@ from app.registry.push.push import (
     StepName,
     TagAction,
 )
-from tests.support.clients import (
-    INSECURE,
-    LOOPBACK,
-    QUICK,
-    AnyRegistry,
-    Clock,
-    child_at,
-    push_one,
-    reference_at,
-    target_at,
-    until,
-)
 from tests.support.images import Image, make_image, plant, seed
 from tests.support.registry import (
     Drip,
@@ -53,6 +41,18 @@ from tests.support.registry import (
     UploadLocation,
     WithoutHeader,
     WrongDigestHeader,
+)
+from tests.support.registry_clients import (
+    INSECURE,
+    LOOPBACK,
+    QUICK,
+    AnyRegistry,
+    Clock,
+    child_at,
+    push_one,
+    reference_at,
+    target_at,
+    until,
 )
 
 AMD64 = make_image(architecture="amd64", seed="copy")

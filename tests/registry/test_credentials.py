@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from app import errors
 from app.registry.auth.helpers import Helpers
 from app.registry.client import ANONYMOUS, Access, Credential, Keychain, Limits, parse_registry_auth
-from tests.support.clients import Clock
+from tests.support.registry_clients import Clock
 
 CANARY = "canary-5ecret"
 

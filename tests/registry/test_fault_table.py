@@ -11,12 +11,12 @@ import pytest
 from app import errors
 from app.registry.client import RegistryClient
 from app.registry.push.push import CopyChild
-from tests.support.clients import LOOPBACK, QUICK, child_at, push_one, reference_at, repository_at
 from tests.support.fault_table import CASES, ONE_WAY, ROWS
 from tests.support.fault_table.case import IMAGES, USERS, Act, Case, Scene
 from tests.support.fault_table.report import FAULT
 from tests.support.images import plant
 from tests.support.registry import RegistryDouble
+from tests.support.registry_clients import LOOPBACK, QUICK, child_at, push_one, reference_at, repository_at
 
 
 @asynccontextmanager

@@ -16,17 +16,6 @@ from app.oci.digest import digest_of, parse_digest
 from app.oci.manifest import ImageManifest, Index
 from app.oci.reference import Reference, parse_reference
 from app.registry.client import Access, AccessPolicy, Credential, FetchedManifest, RegistryClient
-from tests.support.clients import (
-    INSECURE,
-    LOOPBACK,
-    QUICK,
-    AnyRegistry,
-    Clock,
-    listening,
-    reference_at,
-    repository_at,
-    signed_in,
-)
 from tests.support.docker_registry import free_port
 from tests.support.images import make_buildx_index, make_image, plant, seed
 from tests.support.registry import (
@@ -48,6 +37,17 @@ from tests.support.registry import (
     Truncated,
     WithoutHeader,
     WrongDigestHeader,
+)
+from tests.support.registry_clients import (
+    INSECURE,
+    LOOPBACK,
+    QUICK,
+    AnyRegistry,
+    Clock,
+    listening,
+    reference_at,
+    repository_at,
+    signed_in,
 )
 
 IMAGE = make_image()

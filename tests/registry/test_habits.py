@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.registry.habits import Habits
-from tests.support.clients import Clock
+from tests.support.registry_clients import Clock
 
 
 def test_the_least_that_was_learnt_of_a_bodys_size_counts() -> None:

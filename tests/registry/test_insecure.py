@@ -13,7 +13,9 @@ from app.oci.digest import parse_digest
 from app.oci.reference import parse_reference
 from app.registry.client import Access, AccessPolicy, Credential, RegistryClient
 from app.registry.push.push import push
-from tests.support.clients import (
+from tests.support.images import DOCKER_CONFIG, make_image, plant
+from tests.support.registry import MountDeclined, Redirect, RegistryDouble
+from tests.support.registry_clients import (
     INSECURE,
     LOOPBACK,
     QUICK,
@@ -24,8 +26,6 @@ from tests.support.clients import (
     signed_in,
     target_at,
 )
-from tests.support.images import DOCKER_CONFIG, make_image, plant
-from tests.support.registry import MountDeclined, Redirect, RegistryDouble
 
 SECURE = Access()
 IMAGE = make_image()

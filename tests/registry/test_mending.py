@@ -9,9 +9,9 @@ import pytest
 from app import errors
 from app.registry.client import RegistryClient
 from app.registry.push.push import BlobCounts
-from tests.support.clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, target_at
 from tests.support.images import make_image, plant
 from tests.support.registry import RegistryDouble, Status
+from tests.support.registry_clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, target_at
 
 AMD64 = make_image(architecture="amd64", seed="mending")
 ARM64 = make_image(architecture="arm64", seed="mending")

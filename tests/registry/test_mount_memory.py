@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.registry.mounts import MountMemory, Standing
-from tests.support.clients import Clock
+from tests.support.registry_clients import Clock
 
 
 def test_what_is_known_of_mounts_fades_and_is_only_as_wide_as_what_was_said() -> None:

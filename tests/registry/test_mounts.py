@@ -9,7 +9,6 @@ import pytest
 from app import errors
 from app.registry.client import RegistryClient
 from app.registry.push.push import BlobCounts, CopyResult
-from tests.support.clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, target_at
 from tests.support.images import Image, make_image, plant
 from tests.support.registry import (
     Fault,
@@ -23,6 +22,7 @@ from tests.support.registry import (
     Status,
     WithHeaders,
 )
+from tests.support.registry_clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, target_at
 
 ONE, OTHER = (make_image(architecture=a, seed="mounts") for a in ("amd64", "arm64"))
 BASE = b"a layer that several images share" * 100

@@ -15,8 +15,8 @@ from app.oci import strict_json
 from app.oci.manifest import parse_manifest
 from app.oci.media_types import OCI_MANIFEST
 from app.registry.parsing import Parsers
-from tests.support import hostile_manifests
-from tests.support.readers import environment_of, forever, process_of
+from tests.support import hostile_documents
+from tests.support.parser_functions import environment_of, forever, process_of
 
 LARGE = 100_000
 
@@ -33,13 +33,13 @@ async def test_a_small_document_is_read_at_once(parsers: Parsers) -> None:
 
 
 async def test_a_large_document_is_read_in_another_process_and_comes_back_whole(parsers: Parsers) -> None:
-    raw = hostile_manifests.raw(hostile_manifests.image(annotations={"a": "b" * LARGE}))
+    raw = hostile_documents.raw(hostile_documents.image(annotations={"a": "b" * LARGE}))
     assert await parsers.run(parse_manifest, raw, OCI_MANIFEST) == parse_manifest(raw, OCI_MANIFEST)
     assert await parsers.run(strict_json.loads, raw, what="x") == strict_json.loads(raw, what="x")
 
 
 async def test_what_the_reader_refuses_is_refused_with_all_that_it_says(parsers: Parsers) -> None:
-    raw = hostile_manifests.raw(hostile_manifests.image("application/json", annotations={"a": "b" * LARGE}))
+    raw = hostile_documents.raw(hostile_documents.image("application/json", annotations={"a": "b" * LARGE}))
     with pytest.raises(errors.SourceInvalid, match="was served as") as caught:
         await parsers.run(parse_manifest, raw, OCI_MANIFEST)
     assert caught.value.members["media_type"] == OCI_MANIFEST

@@ -10,7 +10,6 @@ import pytest
 from app import errors
 from app.registry.client import Access, Credential, RegistryClient
 from app.registry.push.push import BlobCounts
-from tests.support.clients import LOOPBACK, QUICK, child_at, push_one, reference_at, signed_in, target_at
 from tests.support.docker_registry import (
     BINARY,
     HTPASSWD_PASSWORD,
@@ -20,6 +19,15 @@ from tests.support.docker_registry import (
 )
 from tests.support.images import make_image, plant, seed
 from tests.support.registry import RegistryDouble
+from tests.support.registry_clients import (
+    LOOPBACK,
+    QUICK,
+    child_at,
+    push_one,
+    reference_at,
+    signed_in,
+    target_at,
+)
 
 USER = Credential(HTPASSWD_USER, HTPASSWD_PASSWORD)
 IMAGES = [make_image(architecture=each, seed="real") for each in ("amd64", "arm64")]

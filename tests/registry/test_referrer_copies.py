@@ -24,17 +24,6 @@ from app.registry.push.push import (
     push,
     survey,
 )
-from tests.support.clients import (
-    INSECURE,
-    LOOPBACK,
-    QUICK,
-    AnyRegistry,
-    child_at,
-    push_one,
-    repository_at,
-    target_at,
-    until,
-)
 from tests.support.images import (
     OCI_INDEX,
     Content,
@@ -46,6 +35,17 @@ from tests.support.images import (
     seed,
 )
 from tests.support.registry import Hold, LostReply, MountDeclined, RegistryDouble, Status, WithoutHeader
+from tests.support.registry_clients import (
+    INSECURE,
+    LOOPBACK,
+    QUICK,
+    AnyRegistry,
+    child_at,
+    push_one,
+    repository_at,
+    target_at,
+    until,
+)
 
 IMAGE = make_image(media="oci", seed="signed")
 OTHER = make_image(media="oci", seed="signed", architecture="arm64")

@@ -11,9 +11,9 @@ from app import errors
 from app.oci.digest import parse_digest
 from app.oci.referrers import referrers_tag
 from app.registry.client import RegistryClient
-from tests.support.clients import INSECURE, LOOPBACK, QUICK, Clock, repository_at
 from tests.support.images import OCI_INDEX, Image, make_image, make_index, make_referrer, plant
 from tests.support.registry import Fault, Html, OtherStatus, RegistryDouble, Status, Truncated, WithHeaders
+from tests.support.registry_clients import INSECURE, LOOPBACK, QUICK, Clock, repository_at
 
 IMAGE = make_image(media="oci", seed="listed")
 SUBJECT = parse_digest(IMAGE.digest)

@@ -8,7 +8,9 @@ from app import errors
 from app.outbound.budget import Budget, Budgets, Refusal
 from app.registry.client import RegistryClient
 from app.registry.limits import Limits
-from tests.support.clients import (
+from tests.support.images import make_image, plant
+from tests.support.registry import RegistryDouble, Status
+from tests.support.registry_clients import (
     INSECURE,
     LOOPBACK,
     QUICK,
@@ -18,8 +20,6 @@ from tests.support.clients import (
     reference_at,
     target_at,
 )
-from tests.support.images import make_image, plant
-from tests.support.registry import RegistryDouble, Status
 
 IMAGE = make_image(layers=[5000], seed="refused")
 

@@ -13,8 +13,7 @@ from app import errors
 from app.oci.reference import Repository
 from app.registry.client import RegistryClient
 from app.registry.push.push import CopyResult, Step, StepName
-from tests.support.clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, target_at
-from tests.support.cutting_line import CuttingLine, cutting_line
+from tests.support.breaking_proxy import BreakingProxy, breaking_proxy
 from tests.support.docker_registry import BINARY, DockerRegistry
 from tests.support.fault_table.faults import TooLarge
 from tests.support.images import make_image, plant, seed
@@ -34,6 +33,7 @@ from tests.support.registry import (
     WithHeaders,
     WithoutHeader,
 )
+from tests.support.registry_clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, target_at
 
 MIB = 1024 * 1024
 SIZE = 6 * MIB + 17
@@ -434,19 +434,19 @@ async def test_a_chunk_may_be_accepted_in_several_ways(source: RegistryDouble, s
 
 
 @pytest.fixture
-async def line(installed_registry: DockerRegistry | None) -> AsyncIterator[CuttingLine]:
+async def line(installed_registry: DockerRegistry | None) -> AsyncIterator[BreakingProxy]:
     if installed_registry is None:
         pytest.skip(f"{BINARY} is not installed")
-    async with cutting_line(installed_registry.port) as line:
+    async with breaking_proxy(installed_registry.port) as line:
         yield line
 
 
-def across(line: CuttingLine, path: str) -> Repository:
+def across(line: BreakingProxy, path: str) -> Repository:
     return Repository(line.host, path)
 
 
 async def test_the_real_registrys_downloads_go_on(
-    line: CuttingLine, installed_registry: DockerRegistry, registry: RegistryDouble
+    line: BreakingProxy, installed_registry: DockerRegistry, registry: RegistryDouble
 ) -> None:
     path = f"resume/{uuid.uuid4().hex}"
     await seed(installed_registry, path, "1", IMAGE)
@@ -460,7 +460,7 @@ async def test_the_real_registrys_downloads_go_on(
 
 
 async def test_the_real_registrys_uploads_end_well(
-    line: CuttingLine, installed_registry: DockerRegistry, source: RegistryDouble
+    line: BreakingProxy, installed_registry: DockerRegistry, source: RegistryDouble
 ) -> None:
     """It keeps what came but forgets where it was, so that the blob is sent anew."""
     path = f"resume/{uuid.uuid4().hex}"

@@ -24,7 +24,9 @@ from app.registry.push.push import (
     TagAction,
     push,
 )
-from tests.support.clients import (
+from tests.support.images import make_image, plant
+from tests.support.registry import Hold, MountDeclined, OtherBody, RegistryDouble, Rules, Status, Truncated
+from tests.support.registry_clients import (
     INSECURE,
     LOOPBACK,
     QUICK,
@@ -34,8 +36,6 @@ from tests.support.clients import (
     reference_at,
     target_at,
 )
-from tests.support.images import make_image, plant
-from tests.support.registry import Hold, MountDeclined, OtherBody, RegistryDouble, Rules, Status, Truncated
 
 IMAGE = make_image(seed="staging", layers=3)
 OTHER = make_image(seed="other")

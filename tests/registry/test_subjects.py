@@ -15,15 +15,6 @@ from app.oci.manifest import Manifest
 from app.oci.referrers import referrers_tag
 from app.registry.client import RegistryClient
 from app.registry.push.push import CopyTarget, survey
-from tests.support.clients import (
-    INSECURE,
-    LOOPBACK,
-    QUICK,
-    AnyRegistry,
-    child_at,
-    push_one,
-    repository_at,
-)
 from tests.support.images import (
     OCI_INDEX,
     Image,
@@ -35,6 +26,15 @@ from tests.support.images import (
     seed,
 )
 from tests.support.registry import Hold, LostReply, OtherBody, RegistryDouble, Status, WithoutHeader
+from tests.support.registry_clients import (
+    INSECURE,
+    LOOPBACK,
+    QUICK,
+    AnyRegistry,
+    child_at,
+    push_one,
+    repository_at,
+)
 
 IMAGE = make_image(media="oci", seed="in the index")
 ABOUT = make_image(media="oci", seed="the subject")

@@ -22,9 +22,17 @@ from app.registry.push.push import (
     push,
     survey,
 )
-from tests.support.clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, repository_at, target_at
 from tests.support.images import Image, make_image, plant
 from tests.support.registry import MountDeclined, RegistryDouble, Status
+from tests.support.registry_clients import (
+    INSECURE,
+    LOOPBACK,
+    QUICK,
+    child_at,
+    push_one,
+    repository_at,
+    target_at,
+)
 
 BASE = b"a layer that all images share" * 50
 IMAGES = [

@@ -11,7 +11,9 @@ from app import errors
 from app.oci.digest import parse_digest
 from app.registry.client import Access, Credential, RegistryClient
 from app.registry.push.push import push, survey
-from tests.support.clients import (
+from tests.support.images import make_image, make_referrer, plant
+from tests.support.registry import MountDeclined, RegistryDouble
+from tests.support.registry_clients import (
     LOOPBACK,
     QUICK,
     child_at,
@@ -21,8 +23,6 @@ from tests.support.clients import (
     signed_in,
     target_at,
 )
-from tests.support.images import make_image, make_referrer, plant
-from tests.support.registry import MountDeclined, RegistryDouble
 
 USERS = {"alice": "alice's-5ecret", "bob": "bob's-5ecret"}
 PRIVATE = make_image(media="oci", seed="private")

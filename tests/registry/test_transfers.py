@@ -13,7 +13,6 @@ from aiohttp.web import BaseRequest
 from app import errors
 from app.registry.client import Credential, Limits, RegistryClient
 from app.registry.push.relay import Pace
-from tests.support.clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, signed_in, target_at, until
 from tests.support.fault_table.faults import TooLarge
 from tests.support.images import Image, make_image, plant
 from tests.support.registry import (
@@ -28,6 +27,16 @@ from tests.support.registry import (
     Silence,
     Status,
     WithHeaders,
+)
+from tests.support.registry_clients import (
+    INSECURE,
+    LOOPBACK,
+    QUICK,
+    child_at,
+    push_one,
+    signed_in,
+    target_at,
+    until,
 )
 from tests.support.registry_double.wire import Answer, Exchange, send_never
 

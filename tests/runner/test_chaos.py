@@ -16,8 +16,8 @@ from app.services.operations.attempts import Attempt, Handler
 from app.store import operation_changes
 from app.store.database import Database
 from tests.support.chaos_worker import LEASE, TABLES
-from tests.support.queueing import listening, new_project, running, until, wanted
-from tests.support.restartable import restartable_postgres
+from tests.support.operation_queue import listening, new_project, running, until, wanted
+from tests.support.restartable_postgres import restartable_postgres
 from tests.support.workers import Workers
 
 # Larger for a night.

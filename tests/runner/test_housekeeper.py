@@ -12,7 +12,7 @@ from sqlalchemy import text
 from app.runner.housekeeper import Chore, Housekeeper
 from app.store import idempotency, operation_changes, operations
 from app.store.database import Database, Transaction
-from tests.support.queueing import HOUR, PATIENCE_SECONDS, enqueued
+from tests.support.operation_queue import HOUR, PATIENCE_SECONDS, enqueued
 
 SOON = timedelta(milliseconds=10)
 

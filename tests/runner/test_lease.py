@@ -11,7 +11,7 @@ import pytest
 from app.runner.lease import Lease, Stop
 from app.store import queue
 from app.store.database import Database
-from tests.support.queueing import HOUR, enqueued
+from tests.support.operation_queue import HOUR, enqueued
 
 
 @pytest.fixture

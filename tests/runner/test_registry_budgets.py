@@ -24,10 +24,10 @@ from app.services.operations.attempts import Attempt, Handler
 from app.services.shared_budgets import Registries
 from app.store.database import Database
 from app.store.notifications import Notifications
-from tests.support.clients import INSECURE, LOOPBACK, QUICK, reference_at
 from tests.support.images import make_image, plant
-from tests.support.queueing import ended, enqueued, event_kinds, listening, read, running, until
+from tests.support.operation_queue import ended, enqueued, event_kinds, listening, read, running, until
 from tests.support.registry import Fault, Hold, RegistryDouble, Status
+from tests.support.registry_clients import INSECURE, LOOPBACK, QUICK, reference_at
 from tests.support.registry_double.wire import Answer, Exchange
 
 HOURS = timedelta(hours=1)

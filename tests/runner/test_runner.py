@@ -22,8 +22,7 @@ from app.services.operations.wait import Operations
 from app.store import queue
 from app.store.database import Database, Transaction
 from app.store.notifications import Notifications
-from tests.support.postgres import execute
-from tests.support.queueing import (
+from tests.support.operation_queue import (
     HOUR,
     ended,
     enqueued,
@@ -36,8 +35,9 @@ from tests.support.queueing import (
     succeeding,
     until,
 )
-from tests.support.restartable import restartable_postgres
-from tests.support.silent_line import silent_line
+from tests.support.postgres import execute
+from tests.support.restartable_postgres import restartable_postgres
+from tests.support.stalling_proxy import stalling_proxy
 
 PUSH = Kind.PUSH_LIST
 
@@ -568,14 +568,14 @@ async def cut(database: Database) -> None:
 async def test_a_runner_takes_operations_again_after_its_database_was_silent(
     database_url: str, database: Database, notifications: Notifications, project_id: UUID
 ) -> None:
-    async with silent_line(database_url) as line:
+    async with stalling_proxy(database_url) as line:
         own = Database(line.url, command_seconds=0.3)
         async with running(own, notifications, {PUSH: succeeding(own)}):
             await ended(database, notifications, await enqueued(database, project_id))
-            line.fall_silent()
+            line.stall()
             waiting = await enqueued(database, project_id)
             await asyncio.sleep(1)
-            line.carry_on()
+            line.resume()
             assert (await ended(database, notifications, waiting)).state is State.SUCCEEDED
         await own.dispose()
 

@@ -14,7 +14,7 @@ from app.services.operations.attempts import Attempt, Handler, conclude
 from app.store import operation_changes
 from app.store import operations as store
 from app.store.database import Database, Transaction
-from tests.support.queueing import enqueued
+from tests.support.operation_queue import enqueued
 
 PUSH = Kind.PUSH_LIST
 

@@ -20,7 +20,7 @@ from app.services.tokens import Tokens
 from app.store.database import Database, Transaction
 from app.store.events import ALL, EventFilter, ProjectEvent
 from app.store.notifications import Notifications
-from tests.support.queueing import PATIENCE_SECONDS, listening
+from tests.support.operation_queue import PATIENCE_SECONDS, listening
 
 WRITERS, EACH = 12, 25
 CHANGED, PUSHED = EventKind.LIST_CHANGED, EventKind.LIST_PUSHED

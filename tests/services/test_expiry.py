@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.store.database import Database
 from app.wiring import build_parts
 from tests.support.broker import Broker, problem
-from tests.support.queueing import until
+from tests.support.operation_queue import until
 from tests.support.registry import RegistryDouble
 
 

@@ -19,14 +19,14 @@ from app.store.tables import operations
 from app.wiring import build_parts
 from app.wiring.parts import BrokerParts
 from tests.support.broker import Broker
+from tests.support.planted_images import plant_images, wait_until_held
 from tests.support.registry import Hold, RegistryDouble
-from tests.support.shelf import arrival, shelve
 
 
 async def claim_push(database_url: str, registry: RegistryDouble) -> tuple[BrokerParts, Attempt, str]:
     """The parts of a worker that has a push to carry out, and the child that it will put."""
     async with Broker(database_url) as broker:
-        draft = await broker.create(f"{registry.host}/app:1", *shelve(registry, "linux/amd64"))
+        draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     async with Broker(database_url, worker=False) as idle:
         path = f"/v1/lists/{draft['id']}/push"
         await idle.call("POST", path, {"insecure": True}, status=202, Prefer="respond-async")
@@ -52,7 +52,7 @@ async def test_a_push_that_another_worker_has_by_now_moves_no_tag_and_writes_not
     registry.misbehave(hold, method="PUT", path=f"/manifests/{child}")
     async with parts.client:
         working = asyncio.ensure_future(parts.handlers[Kind.PUSH_LIST].perform(attempt))
-        await arrival(hold)
+        await wait_until_held(hold)
         async with parts.database.transaction() as tx:
             await tx.execute(update(operations).values(attempt=operations.c.attempt + 1, worker="other"))
         hold.gate.set()
@@ -74,7 +74,7 @@ async def test_what_a_lost_attempt_may_have_moved_counts_as_moved(
     registry.misbehave(hold, method="PUT", path="/manifests/1$")
     async with parts.client:
         working = asyncio.ensure_future(parts.handlers[Kind.PUSH_LIST].perform(attempt))
-        await arrival(hold)
+        await wait_until_held(hold)
         async with parts.database.transaction() as tx:
             lost = {"lost": 99, "lease_until": func.now() - timedelta(seconds=1)}
             await tx.execute(update(operations).values(attempt=operations.c.attempt + 1, **lost))

@@ -17,7 +17,7 @@ from app.services.operations.wait import POLL_SECONDS, Operations
 from app.store import operation_changes
 from app.store.database import Database, Transaction
 from app.store.notifications import Notifications
-from tests.support.queueing import PATIENCE_SECONDS, enqueued, new_project, running, succeeding
+from tests.support.operation_queue import PATIENCE_SECONDS, enqueued, new_project, running, succeeding
 
 PUSH = Kind.PUSH_LIST
 

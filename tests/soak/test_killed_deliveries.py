@@ -13,9 +13,9 @@ import pytest
 
 from app.store.database import Database
 from tests.support.broker import Broker
-from tests.support.happenings import project_of
-from tests.support.processes import push_workers, variables_for
-from tests.support.receiver import Receiver, answering, hang_up, late
+from tests.support.broker_replicas import push_workers, variables_for
+from tests.support.projects import find_project
+from tests.support.webhook_receiver import Receiver, answering, hang_up, late
 
 EVENTS = int(os.environ.get("KILLED_DELIVERIES", "60"))
 PATIENCE_SECONDS = 120 + EVENTS
@@ -34,12 +34,12 @@ async def test_events_survive_the_deaths_of_those_who_bring_them(
         push_workers(variables_for(database_url, ()), dice, count=2) as workers,
     ):
         receiver.then(*dice.choices(MOODS, k=3 * EVENTS))
-        project = await project_of(database, database_url)
+        project = await find_project(database, database_url)
         hook = await broker.call("POST", "/v1/webhooks", {"url": receiver.url}, status=201)
 
         async def write(writer: int) -> None:
             for number in range(EVENTS // WRITERS):
-                await project.happen(f"{writer}.{number}")
+                await project.record_events(f"{writer}.{number}")
                 await asyncio.sleep(dice.random() * 0.1)
 
         writing = [asyncio.create_task(write(writer)) for writer in range(WRITERS)]

@@ -19,14 +19,14 @@ from sqlalchemy import text
 from scripts.soak_lib.broker_soak import Caller, order_all
 from scripts.soak_lib.client_soak import Soak, Tally, failing_registries
 from tests.support.broker import Broker, new_token
-from tests.support.clients import until
+from tests.support.broker_replicas import Replicas, push_workers, variables_for
 from tests.support.images import make_image
+from tests.support.planted_images import plant_image, plant_images
 from tests.support.postgres import connected
-from tests.support.processes import Replicas, push_workers, variables_for
 from tests.support.push_worker import LEASE
 from tests.support.registry import Fault, RegistryDouble, Rule, Silence
+from tests.support.registry_clients import until
 from tests.support.registry_double.wire import Answer, Exchange
-from tests.support.shelf import put, shelve
 from tests.support.workers import Workers
 
 PUSHES = int(os.environ.get("KILLED_PUSHES", "24"))
@@ -174,13 +174,13 @@ async def test_a_push_goes_on_from_wherever_its_worker_died(
     """And what its tag held before is what it held before the first attempt."""
     token = new_token()
     async with RegistryDouble() as source:
-        sources = shelve(source, "linux/amd64", "linux/arm64") + shelve(registry, "linux/s390x")
+        sources = plant_images(source, "linux/amd64", "linux/arm64") + plant_images(registry, "linux/s390x")
         async with Broker(database_url, token=token) as composer:
             drafts = [
                 await composer.create(f"{registry.host}/app{n}:1", *sources) for n in range(len(MOMENTS))
             ]
         for n in range(len(MOMENTS)):
-            put(registry, f"app{n}", make_image(seed="before"))
+            plant_image(registry, f"app{n}", make_image(seed="before"))
         moments = [
             registry.misbehave(Silence(takes_effect=done), method=method, path=f"/app{n}{path}", after=after)
             for n, (method, path, done, after) in enumerate(MOMENTS)

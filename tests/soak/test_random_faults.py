@@ -16,7 +16,7 @@ from app.store.migrate import upgrade
 from app.wiring import PROMPT
 from scripts.soak_lib.broker_soak import soak_broker
 from scripts.soak_lib.client_soak import Soak, Tally, soak
-from tests.support.clients import QUICK
+from tests.support.registry_clients import QUICK
 
 PUSHES = int(os.environ.get("SOAK_PUSHES", "60"))
 # What is shortened are the waits; how often is tried is what the broker does.

@@ -18,9 +18,9 @@ from app.operations.retries import RetryPolicy
 from app.registry.client import Access, Credential, Keychain, Limits, RegistryClient
 from app.registry.push.push import CopyChild, CopyTarget, Guard, Held, push
 from scripts.soak_lib.client_soak import USERS, Soak, Tally, failing_registries, operate
-from tests.support.clients import LOOPBACK, QUICK, child_at, repository_at, target_at
 from tests.support.images import Image, make_image, make_index, make_referrer, plant
 from tests.support.registry import RegistryDouble
+from tests.support.registry_clients import LOOPBACK, QUICK, child_at, repository_at, target_at
 
 PUSHES = int(os.environ.get("SOAK_PUSHES", "60")) // 2
 POLICY = replace(RetryPolicy(), base=0.01, cap=0.05, shortest_wait=0.01)

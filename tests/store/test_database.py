@@ -14,10 +14,10 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from app.errors import Unavailable
 from app.store.database import Database
 from app.store.tables import projects
+from tests.support.operation_queue import new_project, until
 from tests.support.postgres import ask, execute
-from tests.support.queueing import new_project, until
-from tests.support.restartable import restartable_postgres
-from tests.support.silent_line import silent_line
+from tests.support.restartable_postgres import restartable_postgres
+from tests.support.stalling_proxy import stalling_proxy
 
 
 async def count(database: Database) -> int:
@@ -88,13 +88,13 @@ async def test_a_statement_that_takes_too_long_is_given_up(database: Database) -
 async def test_a_server_that_has_gone_silent_is_away_and_its_connections_are_not_used_again(
     database_url: str,
 ) -> None:
-    async with silent_line(database_url) as line:
+    async with stalling_proxy(database_url) as line:
         database = Database(line.url, pool_size=2, command_seconds=0.3)
         assert await count(database) == 0
-        line.fall_silent()
+        line.stall()
         with pytest.raises(Unavailable):
             await count(database)
-        line.carry_on()
+        line.resume()
         assert await count(database) == 0
         await database.dispose()
 

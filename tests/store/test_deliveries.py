@@ -20,7 +20,7 @@ from app.store import deliveries, events, queue, webhooks
 from app.store.database import Database
 from app.store.deliveries import Delivery
 from app.store.webhooks import NewWebhook, Webhook
-from tests.support.queueing import enqueued
+from tests.support.operation_queue import enqueued
 
 
 async def hook_of(database: Database, project_id: UUID) -> Webhook:

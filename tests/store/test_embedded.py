@@ -17,7 +17,7 @@ from app.store.embedded import EmbeddedPostgres, EmbeddedPostgresError, postgres
 from app.store.embedded.account import account_for
 from app.store.embedded.binaries import find_binaries
 from app.store.embedded.processes import started_at
-from tests.support.embedded import (
+from tests.support.embedded_postgres import (
     embedded,
     is_stopped,
     mode_of,

@@ -11,7 +11,7 @@ import pytest
 
 from app.store.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from app.store.embedded.binaries import find_binaries
-from tests.support.embedded import (
+from tests.support.embedded_postgres import (
     embedded,
     mode_of,
     names_in,

@@ -12,7 +12,7 @@ from app.lists.events import EventKind
 from app.store import events
 from app.store.database import Database, Transaction
 from app.store.events import ALL, EventFilter
-from tests.support.queueing import new_project, until
+from tests.support.operation_queue import new_project, until
 
 # Of the tests' own connections; the one that asks waits for nothing.
 WAITING = text(

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from app.errors import IdempotencyMismatch
 from app.store import idempotency
 from app.store.database import Database
-from tests.support.queueing import new_project
+from tests.support.operation_queue import new_project
 
 
 async def test_a_new_key_is_taken_and_the_next_request_learns_what_the_first_started(

@@ -17,7 +17,7 @@ from app.store import queue
 from app.store.budgets import forget_old_budgets, learn, learnt_since
 from app.store.database import Database
 from app.store.queue import Claimed, Lane
-from tests.support.queueing import enqueued, event_kinds, lapse, new_project, read
+from tests.support.operation_queue import enqueued, event_kinds, lapse, new_project, read
 
 LEASE = timedelta(seconds=60)
 MINUTE = timedelta(minutes=1)

@@ -6,8 +6,8 @@ import asyncio
 
 from app.store.database import Database
 from app.store.notifications import OPERATION_CHANGED, Notifications, Subscription, notify
+from tests.support.operation_queue import PATIENCE_SECONDS, listening, until
 from tests.support.postgres import execute
-from tests.support.queueing import PATIENCE_SECONDS, listening, until
 
 
 async def heard(subscription: Subscription) -> bool:

@@ -14,7 +14,7 @@ from app.store import operation_changes
 from app.store import operations as store
 from app.store.database import Database
 from app.store.tables import operations
-from tests.support.queueing import enqueued, event_kinds, new_project, read
+from tests.support.operation_queue import enqueued, event_kinds, new_project, read
 
 
 async def test_an_operation_is_read_as_it_was_accepted(database: Database, project_id: UUID) -> None:

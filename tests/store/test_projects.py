@@ -30,7 +30,7 @@ from app.store.lists import ListFilter
 from app.store.pushes import Push, PushFilter, PushState
 from app.store.webhooks import NewWebhook, Webhook
 from tests.lists.builders import NOW, draft, entry
-from tests.support.queueing import new_project
+from tests.support.operation_queue import new_project
 
 REFERENCE = "registry.test/app:1"
 MANIFEST = Manifest.of("application/vnd.oci.image.manifest.v1+json", b"{}")

@@ -20,7 +20,7 @@ from app.store.database import Database, Transaction
 from app.store.operation_changes import Ending, LostLease
 from app.store.queue import Claimed
 from app.store.tables import operations
-from tests.support.queueing import HOUR, enqueued, event_kinds, lapse, read, until, wanted
+from tests.support.operation_queue import HOUR, enqueued, event_kinds, lapse, read, until, wanted
 
 LEASE = timedelta(seconds=60)
 WAITING = text(

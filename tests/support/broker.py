@@ -20,7 +20,7 @@ from app.operations.retries import RetryPolicy
 from app.registry.client import Limits
 from app.settings import Settings
 from app.wiring import BrokerParts, build_parts, running_with_worker, running_without_worker, server_config
-from tests.support.contract import check_response
+from tests.support.openapi_contract import check_response
 
 Json = dict[str, Any]
 Client = httpx2.AsyncClient

@@ -9,7 +9,7 @@ import pytest
 
 from app.store.database import Database
 from app.store.notifications import Notifications
-from tests.support.queueing import listening, new_project
+from tests.support.operation_queue import listening, new_project
 
 
 @pytest.fixture

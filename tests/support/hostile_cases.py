@@ -1,4 +1,4 @@
-"""A hostile case: how the world is set up, what the client does in it, and what must come of that."""
+"""A hostile case: its setup, what the client does, and the expected outcome."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 from app import errors
 from app.oci.manifest import ImageManifest, Manifest
 from app.registry.push.push import CopyChild, CopyTarget
-from tests.support.clients import push_one
-from tests.support.hostile_world import CANARIES, IMAGE, Origin, World, world
+from tests.support.hostile_servers import CANARIES, IMAGE, HostileServers, Origin, servers
 from tests.support.images import make_index
+from tests.support.registry_clients import push_one
 
-Act = Callable[[World], Awaitable[object]]
-Pins = Callable[[World], tuple[Origin, ...]]
+Act = Callable[[HostileServers], Awaitable[object]]
+Pins = Callable[[HostileServers], tuple[Origin, ...]]
 Outcome = type[errors.BrokerError] | None
 
 
@@ -31,12 +31,12 @@ class Case:
     may_succeed: bool = False
     seconds: float = 10.0
     """What the client's patience is."""
-    pins: Pins = lambda world: (world.registry,)
+    pins: Pins = lambda servers: (servers.registry,)
 
 
 async def run(case: Case, directory: Path) -> None:
     """The case with both oracles; an error may not repeat a secret either."""
-    async with world(directory, tls=case.tls, seconds=case.seconds) as made:
+    async with servers(directory, tls=case.tls, seconds=case.seconds) as made:
         error = await _error_of(case, made)
         said = f"{type(error).__name__}: {error.detail} {error.members}" if error else ""
         if error is None:
@@ -48,7 +48,7 @@ async def run(case: Case, directory: Path) -> None:
         made.check(*case.pins(made))
 
 
-async def _error_of(case: Case, made: World) -> errors.BrokerError | None:
+async def _error_of(case: Case, made: HostileServers) -> errors.BrokerError | None:
     try:
         await case.act(made)
     except errors.BrokerError as error:
@@ -63,34 +63,34 @@ def parametrized(cases: Iterable[Case]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", table, ids=[case.name for case in table])
 
 
-async def fetch(world: World) -> object:
-    return await world.client.fetch_manifest(world.reference(), world.access)
+async def fetch(servers: HostileServers) -> object:
+    return await servers.client.fetch_manifest(servers.reference(), servers.access)
 
 
-async def head(world: World) -> object:
-    return await world.client.head_manifest(world.reference(), world.access)
+async def head(servers: HostileServers) -> object:
+    return await servers.client.head_manifest(servers.reference(), servers.access)
 
 
-async def fetch_config(world: World) -> object:
+async def fetch_config(servers: HostileServers) -> object:
     """The manifest is honest; what happens, happens to its config."""
-    reference = world.reference()
-    found = (await world.client.fetch_manifest(reference, world.access)).manifest
+    reference = servers.reference()
+    found = (await servers.client.fetch_manifest(reference, servers.access)).manifest
     assert isinstance(found, ImageManifest)
-    return await world.client.fetch_image_config(reference.repository, found.config, world.access)
+    return await servers.client.fetch_image_config(reference.repository, found.config, servers.access)
 
 
-async def put(world: World) -> object:
+async def put(servers: HostileServers) -> object:
     manifest = Manifest.of(IMAGE.media_type, IMAGE.raw)
-    await world.client.put_manifest(world.reference("copy").repository, "1", manifest, world.access)
+    await servers.client.put_manifest(servers.reference("copy").repository, "1", manifest, servers.access)
     return None
 
 
-async def copy(world: World) -> object:
+async def copy(servers: HostileServers) -> object:
     """From a repository of the registry to another of its own, which mounts nothing."""
-    source, target = world.reference("app:1").repository, world.reference("copy").repository
-    found = (await world.client.fetch_manifest(world.reference(), world.access)).manifest
+    source, target = servers.reference("app:1").repository, servers.reference("copy").repository
+    found = (await servers.client.fetch_manifest(servers.reference(), servers.access)).manifest
     assert isinstance(found, ImageManifest)
     index = make_index([IMAGE], media="docker")
     child = CopyChild(source, found.manifest, found.copyable_blobs)
     goal = CopyTarget(target, ("1",), Manifest.of(index.media_type, index.raw))
-    return await push_one(world.client, goal, [child], world.access)
+    return await push_one(servers.client, goal, [child], servers.access)

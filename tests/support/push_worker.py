@@ -9,7 +9,7 @@ from datetime import timedelta
 from app.operations.retries import RetryPolicy
 from app.settings import Settings
 from app.wiring import build_parts, running_with_worker
-from tests.support.clients import QUICK
+from tests.support.registry_clients import QUICK
 from tests.support.workers import end_with_parent
 
 # Short enough for a test to see it run out, long enough for a machine that is busy with others.

@@ -1,4 +1,4 @@
-"""The registry at the wire that misbehaves on command, and the names needed to command it."""
+"""The registry double and the names that tests need to control it."""
 
 from __future__ import annotations
 

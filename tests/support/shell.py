@@ -1,4 +1,4 @@
-"""Runs the shell commands of documents as a reader would, and reads what they print."""
+"""Runs the shell commands of documents as a reader would, and parses their output."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 from pathlib import Path
 
-from tests.support.readme import ROOT
+from tests.support.document_commands import ROOT
 
 
 async def run(commands: str, directory: Path, **variables: str) -> list[str]:

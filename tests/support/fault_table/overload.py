@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 
 from app import errors
-from tests.support.clients import QUICK
 from tests.support.fault_table.case import (
     CHILD,
     IMAGES,
@@ -27,6 +26,7 @@ from tests.support.fault_table.case import (
 from tests.support.fault_table.faults import Meanwhile
 from tests.support.images import plant
 from tests.support.registry import ExpiredToken, LostReply, Redirect, Reset, Rules, Silence, Status
+from tests.support.registry_clients import QUICK
 
 __all__ = ["CASES"]
 

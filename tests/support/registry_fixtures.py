@@ -1,4 +1,4 @@
-"""Registries for tests: the double, the real one, and either."""
+"""Fixtures for registries: the double, the real one, and either."""
 
 from __future__ import annotations
 

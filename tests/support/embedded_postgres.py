@@ -1,6 +1,6 @@
 """A process that owns an embedded Postgres, to be killed in every way a process can be.
 
-Run as a program it is that process: `python -m tests.support.embedded ROOT` prints the address and waits.
+As a program, `python -m tests.support.embedded_postgres ROOT` prints the address and waits.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def owner_of(root: Path, environment: Mapping[str, str] | None = None) -> Iterat
 
 def start_owner(root: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.support.embedded", str(root)],
+        [sys.executable, "-m", "tests.support.embedded_postgres", str(root)],
         cwd=PROJECT,
         env={**os.environ, **(environment or {})},
         stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""A project in which a test makes things happen, as services do it."""
+"""A project in which a test records events, as services do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Project:
         self._events = Events(database, Notifications(""))
         self.id = project_id
 
-    async def happen(
+    async def record_events(
         self,
         *names: str,
         kind: EventKind = EventKind.LIST_CHANGED,
@@ -42,7 +42,7 @@ class Project:
         await self._events.record(tx, self.id, kind, data, list_id=list_id)
 
 
-async def project_of(database: Database, database_url: str, name: str = "default") -> Project:
+async def find_project(database: Database, database_url: str, name: str = "default") -> Project:
     found = await ask(database_url, f"SELECT id FROM projects WHERE name = '{name}'")
     assert isinstance(found, UUID)
     return Project(database, found)

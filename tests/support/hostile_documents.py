@@ -1,4 +1,4 @@
-"""Documents that readers understand differently, or that are not what they say (threats T12 and T13)."""
+"""Documents that readers interpret differently, or that contradict themselves (threats T12 and T13)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readers that tell where they read; the processes of `Parsers` find them beside the broker's own."""
+"""Parser functions that report their process; the processes of `Parsers` import them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A receiver of webhooks on a port of this machine, which fails as it is told to."""
+"""A webhook receiver on a port of this machine that fails on command."""
 
 from __future__ import annotations
 

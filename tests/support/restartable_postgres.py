@@ -1,4 +1,4 @@
-"""A Postgres of a test's own, to be crashed and started again at the same address."""
+"""A Postgres of the test's own, which it can crash and start again at the same address."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from app.store.embedded import EmbeddedPostgres
 from app.store.migrate import upgrade
-from tests.support.embedded import postmaster_of
+from tests.support.embedded_postgres import postmaster_of
 from tests.support.postgres import FAST, passable_directory
 
 

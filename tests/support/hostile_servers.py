@@ -1,4 +1,4 @@
-"""A registry, its storage and an attacker on addresses of this machine, all of which tell what reached them.
+"""A registry, its storage and an attacker on addresses of this machine; each records its requests.
 
 Two oracles speak for every case: no secret comes to an origin that it was not given for, and nothing connects
 to an address that the policy forbids.
@@ -223,7 +223,7 @@ class Attacker:
 
 
 @dataclass(slots=True)
-class World:
+class HostileServers:
     """`registry` is where the credential is for; `storage` may be reached, and `attacker` may not."""
 
     registry: Origin
@@ -259,7 +259,9 @@ class World:
 
 
 @asynccontextmanager
-async def world(tmp_path: Path, *, tls: bool = False, seconds: float = 10.0) -> AsyncIterator[World]:
+async def servers(
+    tmp_path: Path, *, tls: bool = False, seconds: float = 10.0
+) -> AsyncIterator[HostileServers]:
     """Fresh origins; by TLS with certificates that the client believes, or by plain HTTP."""
     authority = CertificateAuthority(tmp_path) if tls else None
     context = authority.server(HOME, ELSEWHERE, *NAMES) if authority else None
@@ -288,7 +290,7 @@ async def world(tmp_path: Path, *, tls: bool = False, seconds: float = 10.0) -> 
         )
         registry.hold_image(IMAGE)
         access = Access(Keychain({registry.authority: USER}), insecure=not tls)
-        yield World(registry, other_port, storage, attacker, journal, client, access, answers)
+        yield HostileServers(registry, other_port, storage, attacker, journal, client, access, answers)
 
 
 async def _listen(

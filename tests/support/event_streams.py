@@ -1,4 +1,4 @@
-"""Reading Server-Sent Events as a client does that comes back when it is cut off."""
+"""Reads Server-Sent Events like a client that reconnects after a disconnect."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 
-from tests.support.queueing import PATIENCE_SECONDS
+from tests.support.operation_queue import PATIENCE_SECONDS
 
 Json = dict[str, Any]
 
@@ -28,7 +28,7 @@ async def read_events(lines: AsyncIterator[str]) -> AsyncIterator[Json]:
             event["data"] = json.loads(value)
 
 
-class Reader:
+class EventReader:
     """Remembers the last id that it was told, as the standard wants it, and resumes after it."""
 
     def __init__(self, client: httpx2.AsyncClient, path: str) -> None:
@@ -36,7 +36,7 @@ class Reader:
         self._path = path
         self.last_id: str | None = None
 
-    def turn_to(self, client: httpx2.AsyncClient) -> None:
+    def switch_to(self, client: httpx2.AsyncClient) -> None:
         self._client = client
 
     async def read(self, number: int) -> list[Json]:

@@ -1,4 +1,4 @@
-"""What the OpenAPI document promises of answers, held against the answers that tests get."""
+"""Checks the answers that tests get against the OpenAPI document."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What tests do at random, they do by one seed, which the end of a run names.
+"""One seed for everything random in the tests; the end of a run prints it.
 
-TEST_SEED repeats a run. CI has a seed for good: it judges a change, not the luck of the day.
-Everybody else's runs go where none has been.
+TEST_SEED repeats a run. CI always uses the same seed, so that it judges the change and not chance; every
+other run draws a new one.
 """
 
 from __future__ import annotations

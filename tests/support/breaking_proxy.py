@@ -1,4 +1,4 @@
-"""A TCP line to a registry that breaks in the middle of what passes, as often as told."""
+"""A TCP proxy to a registry that breaks a connection after a given number of bytes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from tests.support.clients import listening
+from tests.support.registry_clients import listening
 
 BLOCK = 64 * 1024
 
 
 @dataclass(slots=True)
-class CuttingLine:
+class BreakingProxy:
     """`down` and `up` hold, for each cut to come, how many bytes one connection carries until then."""
 
     port: int
@@ -41,7 +41,7 @@ class CuttingLine:
 
 
 @asynccontextmanager
-async def cutting_line(port: int) -> AsyncIterator[CuttingLine]:
+async def breaking_proxy(port: int) -> AsyncIterator[BreakingProxy]:
     """A line to a port of this machine, whole until told otherwise."""
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -56,7 +56,7 @@ async def cutting_line(port: int) -> AsyncIterator[CuttingLine]:
             for end in (writer, upstream_writer):
                 end.transport.abort()
 
-    line = CuttingLine(0)
+    line = BreakingProxy(0)
     async with listening(carry) as own:
         line.port = own
         yield line

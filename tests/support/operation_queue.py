@@ -1,4 +1,4 @@
-"""What the tests of the queue share: a project, operations of it, and runners that stop with the test."""
+"""Helpers for queue tests: a project, operations in it, and runners that stop with the test."""
 
 from __future__ import annotations
 

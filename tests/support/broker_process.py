@@ -1,4 +1,4 @@
-"""The broker as its users start it: the command, in processes of their own."""
+"""The broker as users start it: the command, in its own processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMMAND = str(Path(sys.executable).with_name("manifest-broker"))
 
 
 @dataclass(frozen=True)
-class Served:
+class BrokerProcess:
     """`output` is what it printed until it listened."""
 
     base_url: str
@@ -24,17 +24,17 @@ class Served:
 
 
 @asynccontextmanager
-async def served(
+async def running_broker(
     data: Path, settings: Mapping[str, str] | None = None, *options: str
-) -> AsyncIterator[Served]:
+) -> AsyncIterator[BrokerProcess]:
     """`manifest-broker serve` on a free port; ends it by its pid, and waits for that."""
     arguments = ("serve", "--port", "0", "--data", str(data), *options)
     async with _running(arguments, settings) as process:
-        yield await announced(process)
+        yield await wait_until_listening(process)
 
 
 @asynccontextmanager
-async def working(settings: Mapping[str, str]) -> AsyncIterator[None]:
+async def running_worker(settings: Mapping[str, str]) -> AsyncIterator[None]:
     """`manifest-broker worker`, which says nothing as long as all is well."""
     async with _running(("worker",), settings):
         yield
@@ -59,7 +59,7 @@ async def _running(
         await process.communicate()
 
 
-async def announced(process: asyncio.subprocess.Process) -> Served:
+async def wait_until_listening(process: asyncio.subprocess.Process) -> BrokerProcess:
     """Once it listens; its standard output is a pipe."""
     assert process.stdout is not None
     output = ""
@@ -67,4 +67,4 @@ async def announced(process: asyncio.subprocess.Process) -> Served:
         line = await process.stdout.readline()
         assert line, f"the broker ended with {process.returncode}: {output}"
         output += line.decode()
-    return Served(match[1], output)
+    return BrokerProcess(match[1], output)

@@ -1,4 +1,4 @@
-"""A broker of several processes, any of which may be killed: another takes its place."""
+"""A broker of several processes; when a test kills one, another takes its place."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import httpx2
 
 from scripts.soak_lib.broker_soak import credentials_for
 from tests.support.broker import KEY, PATIENCE, Client
+from tests.support.broker_process import COMMAND, wait_until_listening
 from tests.support.registry import RegistryDouble
-from tests.support.served import COMMAND, announced
 from tests.support.workers import Workers
 
 __all__ = ["Replicas", "push_workers", "variables_for"]
@@ -68,7 +68,7 @@ class Replicas:
             stderr=asyncio.subprocess.DEVNULL,
         )
         try:
-            base_url = (await announced(process)).base_url
+            base_url = (await wait_until_listening(process)).base_url
         except BaseException:
             await _kill(process)
             raise

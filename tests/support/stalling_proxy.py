@@ -1,4 +1,4 @@
-"""A line to the tests' Postgres that can fall silent: nothing passes, and nobody is told."""
+"""A TCP proxy to the tests' Postgres that can stall: nothing passes, and no connection closes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 from sqlalchemy import URL, make_url
 
-from tests.support.clients import listening
+from tests.support.registry_clients import listening
 
 BLOCK = 64 * 1024
 
 
-class SilentLine:
+class StallingProxy:
     """`url` is the database's by way of the line."""
 
     def __init__(self, url: str) -> None:
@@ -23,10 +23,10 @@ class SilentLine:
         self._carries = asyncio.Event()
         self._carries.set()
 
-    def fall_silent(self) -> None:
+    def stall(self) -> None:
         self._carries.clear()
 
-    def carry_on(self) -> None:
+    def resume(self) -> None:
         self._carries.set()
 
     async def pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -38,7 +38,7 @@ class SilentLine:
 
 
 @asynccontextmanager
-async def silent_line(url: str) -> AsyncIterator[SilentLine]:
+async def stalling_proxy(url: str) -> AsyncIterator[StallingProxy]:
     """Carries everything until told otherwise."""
     address = make_url(url)
     path = _socket_of(address)
@@ -60,7 +60,7 @@ async def silent_line(url: str) -> AsyncIterator[SilentLine]:
             for end in (writer, upstream_writer):
                 end.transport.abort()
 
-    line = SilentLine("")
+    line = StallingProxy("")
     async with listening(carry) as port:
         query = {name: value for name, value in address.query.items() if name != "host"}
         via = address.set(host="127.0.0.1", port=port, query=query)

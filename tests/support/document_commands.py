@@ -1,4 +1,4 @@
-"""The commands that the documents tell people to run."""
+"""The commands in the documents that readers run."""
 
 from __future__ import annotations
 

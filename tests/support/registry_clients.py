@@ -1,4 +1,4 @@
-"""Registry clients for tests: quick to give up, allowed to reach this machine."""
+"""Registry clients for tests: they give up quickly and may reach this machine."""
 
 from __future__ import annotations
 
