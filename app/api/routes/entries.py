@@ -1,4 +1,4 @@
-"""Entries of a list: `docker manifest annotate`, `create --amend`, and `inspect LIST MANIFEST`."""
+"""Entries of a list: `docker manifest annotate`, `create --amend` and `inspect LIST MANIFEST`."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def add_entries(
     wait: WaitDep,
     services: ServicesDep,
 ) -> Response:
-    """Add sources to a list, all or none; a reference that is in it already is resolved again."""
+    """Add sources to a list, all or none. A reference that the list already has is resolved again."""
     wanted = AddEntriesRequest(list_id, source_documents(body.sources), body.insecure)
     operation = await services.lists.add(call, wanted, revisions=revisions)
     render = json_result(200, lambda result: {"ETag": etag(result["revision"])}, list_answer)
@@ -74,7 +74,7 @@ async def add_entries(
     responses=problem_responses(*ENTRY),
 )
 async def get_entry(list_id: UUID, entry_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
-    """One entry with its exact manifest, plain and as `docker manifest inspect -v LIST MANIFEST` has it."""
+    """Get one entry with its exact manifest and the output of `docker manifest inspect -v LIST MANIFEST`."""
     revision, document = await services.inspections.find_entry(caller.project_id, list_id, entry_id)
     return Response(document, headers={"ETag": etag(revision)}, media_type="application/json")
 
@@ -101,7 +101,7 @@ async def annotate_entry(
     revisions: IfMatchDep,
     services: ServicesDep,
 ) -> Response:
-    """Say what an image runs on where its config does not, or add annotations (null clears)."""
+    """Override the platform of an entry, or change its annotations (null clears)."""
     draft = await services.lists.annotate(change, list_id, entry_id, _changes(body), revisions=revisions)
     return list_response(draft)
 
@@ -115,7 +115,7 @@ async def annotate_entry(
 async def remove_entry(
     list_id: UUID, entry_id: UUID, change: ChangeDep, revisions: IfMatchDep, services: ServicesDep
 ) -> Response:
-    """Take one image out, with the attestations that are its own."""
+    """Remove one image and its attestations from the list."""
     return list_response(await services.lists.remove_entry(change, list_id, entry_id, revisions=revisions))
 
 

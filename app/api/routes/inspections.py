@@ -48,7 +48,7 @@ SOURCE = (
     responses=documented_responses(
         200,
         Inspected,
-        "What was found.",
+        "The inspection.",
         *SOURCE,
         *REGISTRY_ERRORS,
         errors.ListNotFound,
@@ -61,19 +61,21 @@ async def inspect_image(
     call: ChangeDep,
     wait: WaitDep,
     services: ServicesDep,
-    reference: Annotated[Text, Query(description="Read as Docker reads it.")],
+    reference: Annotated[Text, Query(description="Normalized as Docker does.")],
     verbose: Annotated[
-        bool, Query(description="Each image of it as well, as `inspect -v` prints them.")
+        bool, Query(description="Include each image of the index, as `inspect -v` does.")
     ] = False,
-    raw: Annotated[bool, Query(description="Answer the exact bytes, under their own media type.")] = False,
+    raw: Annotated[
+        bool, Query(description="Respond with the exact bytes of the manifest, under its own media type.")
+    ] = False,
     insecure: bool = False,
     source: Annotated[
         InspectSource,
-        Query(description="`auto`: a list of that name before the registry."),
+        Query(description="`auto`: look for a list with this reference first, then ask the registry."),
     ] = "auto",
-    session: Annotated[Text, Query(description="Of the list.")] = "",
+    session: Annotated[Text, Query(description="The session of the list.")] = "",
 ) -> Response:
-    """What stands behind a reference: a list of that name first, as for Docker, then its registry."""
+    """Inspect a reference: first a list with this name, as Docker does, then its registry."""
     parsed = parse_at(reference, "query:reference")
     if source != "registry":
         found = await services.inspections.find_list(call.project_id, parsed, session, verbose=verbose)
@@ -94,7 +96,11 @@ async def inspect_image(
     "/inspections",
     operation_id="inspect_images",
     responses=documented_responses(
-        200, InspectionOutcomes, "Each outcome, in the order asked.", *BODY_ERRORS, *REGISTRY_ERRORS
+        200,
+        InspectionOutcomes,
+        "The outcome for each reference, in the order of the request.",
+        *BODY_ERRORS,
+        *REGISTRY_ERRORS,
     ),
 )
 async def inspect_images(
@@ -103,7 +109,7 @@ async def inspect_images(
     wait: WaitDep,
     services: ServicesDep,
 ) -> Response:
-    """Inspect many references at their registries, side by side; each gets its own result or problem."""
+    """Inspect several references at their registries. Each has its own result or problem."""
     wanted = [_request(body, each, position) for position, each in enumerate(body.references)]
     operation = await services.inspections.request_many(call, wanted)
     render = json_result(200)

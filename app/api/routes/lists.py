@@ -1,4 +1,4 @@
-"""Lists: `docker manifest create`, `rm`, and what Docker has no command for."""
+"""Lists: `docker manifest create` and `rm`, and operations that Docker has no command for."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ router = Router(prefix="/v1/lists", tags=["lists"])
 WaitDep = Annotated[Wait, Depends(waits(DEFAULT_SECONDS))]
 PushWaitDep = Annotated[Wait, Depends(waits(PUSH_SECONDS))]
 OPTIONS = (errors.InvalidPlatform, errors.UnsupportedPlatform, errors.InvalidAnnotation)
-# What may have become of a list that somebody waits for.
+# The problems of a list that a caller waits for.
 GOALS = (
     errors.ListNotFound,
     errors.ListFailed,
@@ -93,9 +93,10 @@ async def create_list(
     wait: WaitDep,
     services: ServicesDep,
 ) -> Response:
-    """Create a list from sources, or with `amend` create it or add to it in one call.
+    """Create a list from sources. With `amend`, create it or add to it in one call.
 
-    All or nothing: if one source can't be used, nothing is created, and the problem names each that failed.
+    The call is all or nothing: if one source can't be used, nothing is created, and the problem names each
+    source that failed.
     """
     parse_at(body.reference, "/reference")
     request = body.request(_changes(body))
@@ -115,9 +116,9 @@ async def list_lists(
     request: Request,
     caller: CallerDep,
     services: ServicesDep,
-    reference: Annotated[Text | None, Query(description="Read as Docker reads it.")] = None,
+    reference: Annotated[Text | None, Query(description="Normalized as Docker does.")] = None,
     registry: Text | None = None,
-    repository: Annotated[Text | None, Query(description="The path, without the registry.")] = None,
+    repository: Annotated[Text | None, Query(description="The repository path without the registry.")] = None,
     session: Text | None = None,
     state: ListState | None = None,
     label: LabelQuery = None,
@@ -147,7 +148,10 @@ async def list_lists(
     operation_id="get_list",
     response_model=DraftList,
     responses={
-        202: {"model": DraftList, "description": "Not yet what it was waited for; ask again."},
+        202: {
+            "model": DraftList,
+            "description": "The list has not reached the state yet. Send the request again.",
+        },
         **NOT_MODIFIED,
         **problem_responses(*GOALS, *REGISTRY_ERRORS),
     },
@@ -162,14 +166,14 @@ async def get_list(
         Goal | None,
         Query(
             description=(
-                "Hold the answer until the list is so, as long as `Prefer: wait=N` says (60 seconds without "
-                "it); a list that has failed is answered with its problem at once."
+                "Wait until the list reaches this state, for at most N seconds with `Prefer: wait=N` "
+                "(default 60). If the list has failed, its problem is returned at once."
             )
         ),
     ] = None,
     _known: IfNoneMatchDep = None,
 ) -> Response:
-    """One list: its entries, what is missing, and the digest that a push would give."""
+    """Get one list: its entries, its missing platforms, and the digest of the index."""
     if wait_for is None:
         return unless_known(request, list_response(await services.lists.get(caller.project_id, list_id)))
     draft, is_reached = await services.lists.wait(caller.project_id, list_id, wait_for, wait.seconds)
@@ -192,7 +196,7 @@ async def update_list(
     revisions: IfMatchDep,
     services: ServicesDep,
 ) -> Response:
-    """Change what a list says of itself (JSON Merge Patch, RFC 7396: null clears)."""
+    """Change the options of a list (JSON Merge Patch, RFC 7396: null clears)."""
     changes = _changes(body)
     return list_response(await services.lists.update(change, list_id, changes, revisions=revisions))
 
@@ -207,7 +211,7 @@ async def update_list(
 async def delete_list(
     list_id: UUID, caller: CallerDep, revisions: IfMatchDep, services: ServicesDep
 ) -> Response:
-    """Remove the draft; never touches a registry."""
+    """Delete the list. Registries are not changed."""
     await services.lists.delete(caller.project_id, list_id, revisions=revisions)
     return Response(status_code=204)
 
@@ -223,7 +227,7 @@ async def delete_lists(
     caller: CallerDep,
     services: ServicesDep,
 ) -> Response:
-    """Remove many; each target gets its own outcome, and those that fail don't hold up the rest."""
+    """Delete several lists. Each has its own outcome; a failure does not stop the others."""
     outcomes = await services.lists.delete_many(caller.project_id, body.references, body.ids, body.session)
     return JSONResponse(
         {"results": [_outcome(outcome, len(body.references), at) for at, outcome in enumerate(outcomes)]}
@@ -236,7 +240,7 @@ async def delete_lists(
     response_class=Response,
     responses={
         200: {
-            "description": "The index's exact bytes.",
+            "description": "The exact bytes of the index.",
             "content": {
                 media_types.OCI_INDEX: RAW_MANIFEST,
                 media_types.DOCKER_LIST: RAW_MANIFEST,
@@ -254,11 +258,13 @@ async def get_index(
     services: ServicesDep,
     _known: IfNoneMatchDep = None,
 ) -> Response:
-    """The exact bytes that a push would put; nothing is sent."""
+    """Get the exact bytes of the index that a push would put. Nothing is pushed."""
     draft = await services.lists.get(caller.project_id, list_id)
     index = find_index(draft)
     if index is None:
-        raise ListNotPushable("The list has no index yet: its findings say why", list_id=str(draft.id))
+        raise ListNotPushable(
+            "The list has no index yet. Its findings give the reasons.", list_id=str(draft.id)
+        )
     headers = {"Docker-Content-Digest": str(index.digest), "ETag": etag(draft.revision)}
     return unless_known(request, Response(index.raw, headers=headers, media_type=index.media_type))
 
@@ -269,7 +275,7 @@ async def get_index(
     responses=documented_responses(
         200,
         RefreshedList,
-        "The list, and old and new digest of each entry that was resolved again.",
+        "The list, with the old and the new digest of each entry that was resolved again.",
         *BODY_ERRORS,
         *SOURCE_ERRORS,
         *REGISTRY_ERRORS,
@@ -286,7 +292,7 @@ async def refresh_list(
     services: ServicesDep,
     body: Annotated[RefreshList | None, Body(openapi_examples=examples.REFRESH_LIST)] = None,
 ) -> Response:
-    """Resolve every source that was named by a tag again; what was annotated stays."""
+    """Resolve again every source that was named by a tag. Annotations stay."""
     wanted = RefreshListRequest(list_id, insecure=body is not None and body.insecure)
     operation = await services.lists.refresh(call, wanted, revisions=revisions)
     render = json_result(200, lambda result: {"ETag": etag(result["revision"])}, list_answer)
@@ -304,7 +310,7 @@ def _location(result: dict[str, Any]) -> dict[str, str]:
 
 
 def _changes(body: ListOptions) -> dict[str, Any]:
-    """The options that were given; lengths of time become the moments when they are over."""
+    """The options that the caller sent; durations become points in time."""
     changes = body.changes()
     now = datetime.now(UTC)
     for name, moment, seconds in (

@@ -43,7 +43,7 @@ PushWaitDep = Annotated[Wait, Depends(waits(PUSH_SECONDS))]
     responses=documented_responses(
         200,
         PushPlan,
-        "What a push would do.",
+        "The plan of the push.",
         *BODY_ERRORS,
         *REGISTRY_ERRORS,
         errors.InvalidDigest,
@@ -61,7 +61,7 @@ async def plan_push(
     services: ServicesDep,
     body: Annotated[PushList | None, Body(openapi_examples=examples.PLAN_PUSH)] = None,
 ) -> Response:
-    """What a push with the same body would do now: nothing is put anywhere, registries are only asked."""
+    """Plan a push with the same body. The plan only reads from the registries."""
     operation = await services.planning.request(
         call, list_id, _wanted(body or PushList()), revisions=revisions
     )
@@ -98,7 +98,7 @@ async def push_list(
     services: ServicesDep,
     body: Annotated[PushList | None, Body(openapi_examples=examples.PUSH_LIST)] = None,
 ) -> Response:
-    """Push the list: every manifest by digest, then the index under its tags, last; then read back."""
+    """Push the list: every manifest by digest, then the index under its tags; then verify the tags."""
     wanted = _wanted(body or PushList())
     operation = await services.pushes.request(call, list_id, wanted, revisions=revisions)
     return await respond_when_done(services.operations, operation, wait, json_result(200))
@@ -114,9 +114,9 @@ async def list_pushes(
     request: Request,
     caller: CallerDep,
     services: ServicesDep,
-    reference: Annotated[Text | None, Query(description="Read as Docker reads it.")] = None,
+    reference: Annotated[Text | None, Query(description="Normalized as Docker does.")] = None,
     registry: Text | None = None,
-    repository: Annotated[Text | None, Query(description="The path, without the registry.")] = None,
+    repository: Annotated[Text | None, Query(description="The repository path without the registry.")] = None,
     session: Text | None = None,
     list_id: UUID | None = None,
     state: PushState | None = None,
@@ -150,7 +150,7 @@ async def list_pushes(
     responses=problem_responses(errors.PushNotFound),
 )
 async def get_push(push_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
-    """What went where, when, by whom, replacing what."""
+    """Get one push: its targets, its results, and the digests that it replaced."""
     return JSONResponse(push_answer(await services.pushes.get(caller.project_id, push_id)))
 
 
@@ -160,7 +160,7 @@ async def get_push(push_id: UUID, caller: CallerDep, services: ServicesDep) -> R
     response_class=Response,
     responses={
         200: {
-            "description": "The index's exact bytes.",
+            "description": "The exact bytes of the index.",
             "content": {media_types.OCI_INDEX: RAW_MANIFEST, media_types.DOCKER_LIST: RAW_MANIFEST},
             "headers": {"Docker-Content-Digest": {"schema": {"type": "string"}}},
         },
@@ -168,7 +168,7 @@ async def get_push(push_id: UUID, caller: CallerDep, services: ServicesDep) -> R
     },
 )
 async def get_pushed_index(push_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
-    """The exact bytes that it put, or was to put."""
+    """Get the exact bytes of the index of a push, whether or not it succeeded."""
     index = (await services.pushes.get(caller.project_id, push_id)).plan.index
     headers = {"Docker-Content-Digest": str(index.digest)}
     return Response(index.raw, headers=headers, media_type=index.media_type)
@@ -180,7 +180,7 @@ async def get_pushed_index(push_id: UUID, caller: CallerDep, services: ServicesD
     responses=documented_responses(
         200,
         Push,
-        "The push that has put the bytes back.",
+        "The push that restored the earlier one.",
         *BODY_ERRORS,
         *REGISTRY_ERRORS,
         errors.InvalidDigest,
@@ -199,7 +199,7 @@ async def restore_push(
     services: ServicesDep,
     body: Annotated[RestorePush | None, Body(openapi_examples=examples.RESTORE_PUSH)] = None,
 ) -> Response:
-    """Put an earlier push's exact bytes back on all of its tags: a rollback, whatever they hold now."""
+    """Roll back: push the exact bytes of an earlier push to all its tags, even if they have moved."""
     body = body or RestorePush()
     with at("/if_digest"):
         conditions = Conditions(if_digest=parse_digest(body.if_digest) if body.if_digest else None)
@@ -220,7 +220,7 @@ def _wanted(body: PushList) -> PushRequest:
 
 def _conditions(body: PushList) -> Conditions:
     if body.if_absent and body.if_digest is not None:
-        detail = "A tag can't be absent and hold a digest: give if_absent or if_digest"
+        detail = "A tag can't be absent and hold a digest. Send either if_absent or if_digest."
         raise InvalidInput(detail, errors=[FieldError("/if_absent", detail)])
     with at("/if_digest"):
         wanted = parse_digest(body.if_digest) if body.if_digest is not None else None

@@ -16,15 +16,15 @@ InspectSource = TypeAliasType("InspectSource", Literal["auto", "list", "registry
 
 
 class Inspection(Document):
-    """What `docker manifest inspect` prints, as data."""
+    """The output of `docker manifest inspect`, as JSON members."""
 
     reference: str
-    from_: Origin = Field(alias="from", description="Which of the two had it.")
+    from_: Origin = Field(alias="from", description="Where the manifest was found.")
     digest: str
     media_type: str
     manifest: JsonObject
     raw: str = Field(description="The manifest's exact bytes, in base64.")
-    images: list[VerboseImage] | None = Field(None, description="With `verbose`: each image of it.")
+    images: list[VerboseImage] | None = Field(None, description="With `verbose`: each image of the index.")
     list_id: str | None = None
 
 
@@ -32,13 +32,14 @@ class Inspection(Document):
 Inspected = TypeAliasType(
     "Inspected",
     Annotated[
-        Inspection | RawManifest, Field(description="With `raw` the manifest itself, else what it is.")
+        Inspection | RawManifest,
+        Field(description="With `raw`, the manifest itself; otherwise its inspection."),
     ],
 )
 
 
 class InspectImage(Body):
-    """One reference of many."""
+    """One reference to inspect, with its own options."""
 
     reference: Text
     verbose: bool = False
@@ -49,7 +50,7 @@ ReferenceInput = TypeAliasType("ReferenceInput", Text | InspectImage)
 
 
 class InspectImages(Body):
-    """References to inspect side by side at their registries."""
+    """References to inspect concurrently at their registries."""
 
     references: Annotated[list[ReferenceInput], Field(min_length=1, max_length=256)]
     verbose: bool = False

@@ -40,19 +40,20 @@ Session = Annotated[
     Field(
         max_length=255,
         pattern=r"^[!-~]*$",
-        description="Keeps runs that build the same reference apart, such as a CI run's id.",
+        description="Separates runs that build the same reference. Use the id of the CI run.",
     ),
 ]
-Tags = Annotated[list[ShortText], Field(max_length=64, description="More tags of the same repository.")]
+Tags = Annotated[list[ShortText], Field(max_length=64, description="More tags in the same repository.")]
 Targets = Annotated[
-    list[Text], Field(max_length=64, description="More references to push to, on this or other registries.")
+    list[Text],
+    Field(max_length=64, description="More references to push to, on this or on other registries."),
 ]
 ExpectedPlatforms = Annotated[
     list[PlatformInput],
-    Field(max_length=MAX_SOURCES, description="The list is complete when it has all of them."),
+    Field(max_length=MAX_SOURCES, description="The list is complete when it has all these platforms."),
 ]
 ExpiresIn = Annotated[
-    int, Field(gt=0, le=MAX_EXPIRY, description="Seconds from now until the draft goes away.")
+    int, Field(gt=0, le=MAX_EXPIRY, description="Seconds from now until the list is deleted.")
 ]
 CompleteIn = Annotated[
     int,
@@ -60,8 +61,8 @@ CompleteIn = Annotated[
         gt=0,
         le=MAX_EXPIRY,
         description=(
-            "Seconds until the list has to be complete, or it fails; of legs that all say it, the first's "
-            "call counts, and after a failure that of the next."
+            "Seconds from now until the list must be complete; otherwise it fails. If several calls send it, "
+            "the first call sets the deadline, and after a failure the next one does."
         ),
     ),
 ]
@@ -71,8 +72,8 @@ RunNumber = Annotated[
         ge=0,
         le=2**63 - 1,
         description=(
-            "Tells the newer of two runs for one tag, such as the CI's own count of runs; without it the "
-            "list that was created later is the newer."
+            "The CI's own run counter. The broker uses it to find the newer of two runs for one tag. Without "
+            "it, the list that was created later is the newer one."
         ),
     ),
 ]
@@ -81,14 +82,18 @@ Failures = TypeAliasType("Failures", Annotated[dict[ShortText, Reason | None], F
 
 
 class Source(Body):
-    """An image, or an index of which the images are taken, and what to say of it."""
+    """An image, or an index whose images become entries, with overrides for the entries."""
 
-    reference: Text = Field(description="Tag, digest, or both; read as Docker reads it.")
-    platform: PlatformInput | None = Field(None, description="Overrides what the image's config says.")
-    platforms: list[PlatformInput] | None = Field(
-        None, max_length=MAX_SOURCES, description="Which to take of an index; without it all."
+    reference: Text = Field(
+        description="A reference with a tag, a digest, or both, normalized as Docker does."
     )
-    annotations: NewAnnotations | None = Field(None, description="Of the entry's descriptor. OCI only.")
+    platform: PlatformInput | None = Field(None, description="Overrides the platform in the image's config.")
+    platforms: list[PlatformInput] | None = Field(
+        None, max_length=MAX_SOURCES, description="The platforms to select from an index. The default is all."
+    )
+    annotations: NewAnnotations | None = Field(
+        None, description="Annotations of the entry's descriptor. OCI indexes only."
+    )
 
     def document(self) -> dict[str, Any]:
         document: dict[str, Any] = {"reference": self.reference}
@@ -103,7 +108,7 @@ class Source(Body):
 
 SourceInput = TypeAliasType(
     "SourceInput",
-    Annotated[Text | Source, Field(description="A reference, or an object that says more.")],
+    Annotated[Text | Source, Field(description="A reference, or an object with more options.")],
 )
 
 
@@ -112,7 +117,7 @@ def source_documents(sources: list[str | Source]) -> list[Any]:
 
 
 class Subject(Body):
-    """The manifest that the index refers to (image-spec 1.1)."""
+    """The subject of the index: the manifest that it refers to (image-spec 1.1)."""
 
     media_type: ShortText = Field(alias="mediaType")
     digest: ShortText
@@ -120,57 +125,71 @@ class Subject(Body):
 
 
 class ListOptions(Body):
-    """What a list says of itself. In a PATCH null puts a member back to its default (RFC 7396)."""
+    """The options of a list. In a PATCH, null resets a member to its default (RFC 7396)."""
 
     format: Format | None = Field(
-        None, description="`auto` is Docker's rule: the first entry's type decides."
+        None, description="`auto` follows Docker: the media type of the first entry decides."
     )
-    annotations: AnnotationChanges | None = Field(None, description="Of the index; makes it OCI.")
-    artifact_type: ShortText | None = Field(None, description="Of the index; makes it OCI.")
-    subject: Subject | None = Field(None, description="Of the index; makes it OCI.")
+    annotations: AnnotationChanges | None = Field(
+        None, description="Annotations of the index. They make it an OCI index."
+    )
+    artifact_type: ShortText | None = Field(
+        None, description="Artifact type of the index. It makes it an OCI index."
+    )
+    subject: Subject | None = Field(None, description="Subject of the index. It makes it an OCI index.")
     tags: Tags | None = None
     targets: Targets | None = None
     labels: LabelChanges | None = Field(
-        None, description="The caller's own, such as a run's URL; never pushed."
+        None, description="Your own labels, such as the URL of a run. They are never pushed."
     )
     expected_platforms: ExpectedPlatforms | None = None
     push_when_complete: bool | None = Field(
-        None, description="Push as soon as every expected platform is there, once for each revision."
+        None, description="Push when every expected platform has an entry, once for each revision."
     )
     allow_duplicate_platforms: bool | None = Field(
-        None, description="Keep several entries of one platform, as Docker does; else a later one replaces."
+        None,
+        description=(
+            "Keep several entries of one platform, as Docker does. By default, the later entry replaces the "
+            "earlier one."
+        ),
     )
     expires_in: ExpiresIn | None = None
     complete_in: CompleteIn | None = None
     failures: Failures | None = Field(
         None,
         description=(
-            "By platform, why its build failed. The list fails at once for all who wait for it; an image for "
-            "the platform, or null, takes it back."
+            "The reason why a build failed, by platform. The list fails at once for every caller that waits "
+            "for it. An image for the platform, or null, removes the failure."
         ),
         examples=[{"linux/arm64": "exit code 1"}],
     )
     run_number: RunNumber | None = None
     same_revision: bool | None = Field(
         None,
-        description="Refuse images whose `org.opencontainers.image.revision` labels differ; else a finding.",
+        description=(
+            "Reject images whose `org.opencontainers.image.revision` labels differ. By default, a difference "
+            "is a finding."
+        ),
     )
     allow_partial: bool | None = Field(
         None,
-        description="Push what is there when the rest has failed or the deadline is over; the push says so.",
+        description=(
+            "Push the entries that exist when the other builds have failed or the deadline has passed. "
+            "The push is marked `partial`."
+        ),
     )
     allow_shrink: bool | None = Field(
-        None, description="Let a push take platforms from a tag that has them now; else that is a conflict."
+        None, description="Let a push remove platforms that the tag has now. By default this is a conflict."
     )
     allow_older: bool | None = Field(
-        None, description="Let a push overwrite what a newer run has put; else that is a conflict."
+        None, description="Let a push overwrite the tag of a newer run. By default this is a conflict."
     )
     referrers: bool | None = Field(
-        None, description="Copy what refers to the images along (signatures, SBOMs) to other repositories."
+        None, description="Copy the referrers of the images (signatures, SBOMs) to the other repositories."
     )
 
     def changes(self) -> dict[str, Any]:
-        """The members that were given, as `apply_changes` takes them."""
+        """The members that the caller sent, in the form that `apply_changes` takes."""
         own = set(ListOptions.model_fields) - {"expires_in", "complete_in", "expected_platforms"}
         given = self.model_dump(include=own, exclude_unset=True, by_alias=True)
         if "expected_platforms" in self.model_fields_set:
@@ -182,13 +201,15 @@ class ListOptions(Body):
 
 
 class CreateList(ListOptions):
-    """A list and its first sources; with `amend` also for one that is there already."""
+    """A list and its first sources. With `amend`, the list may already exist."""
 
-    reference: Text = Field(description="What it will be pushed to; read as Docker reads it.")
+    reference: Text = Field(description="The reference to push to, normalized as Docker does.")
     sources: list[SourceInput] = Field(default_factory=list, max_length=MAX_SOURCES)
-    amend: bool = Field(False, description="Add to the list if it exists; else that is a conflict.")
+    amend: bool = Field(
+        False, description="Add to the list if it already exists. By default this is a conflict."
+    )
     insecure: bool = Field(
-        False, description="Try unverified TLS and plain HTTP where the operator allows it for that registry."
+        False, description="Try unverified TLS and plain HTTP if the operator allows them for the registry."
     )
     session: Session = ""
 
@@ -204,21 +225,21 @@ class CreateList(ListOptions):
 
 
 class AddEntries(Body):
-    """More sources for a list."""
+    """Sources to add to a list."""
 
     sources: list[SourceInput] = Field(min_length=1, max_length=MAX_SOURCES)
     insecure: bool = False
 
 
 class AnnotateEntry(Body):
-    """What to say of an entry (RFC 7396): null clears, what is left out stays."""
+    """Changes to an entry (RFC 7396): null clears a member; members that are not sent stay as they are."""
 
     platform: PlatformInput | None = None
     annotations: AnnotationChanges | None = None
 
 
 class DeleteLists(Body):
-    """Which lists to remove; each gets its own outcome."""
+    """The lists to delete. Each has its own outcome."""
 
     references: list[Text] = Field(default_factory=list, max_length=1000)
     ids: list[ShortText] = Field(default_factory=list, max_length=1000)
@@ -226,7 +247,7 @@ class DeleteLists(Body):
 
 
 class Deletion(Document):
-    """What became of one target."""
+    """The outcome for one list."""
 
     reference: str | None = None
     id: str | None = None
@@ -239,7 +260,7 @@ class Deletions(Document):
 
 
 class ImageFacts(Document):
-    """What the image's config says of its origin."""
+    """The origin of an image, from the labels in its config."""
 
     created: str | None = None
     revision: str | None = None
@@ -253,11 +274,13 @@ class Entry(Document):
     id: str
     reference: str
     descriptor: Descriptor
-    platform: Platform = Field(description="What the index will say.")
-    resolved_platform: Platform = Field(description="What the image's config says.")
+    platform: Platform = Field(description="The platform in the index.")
+    resolved_platform: Platform = Field(description="The platform in the image's config.")
     annotations: Annotations
     image: ImageFacts
-    replaced: str | None = Field(None, description="The digest of the entry whose place it has just taken.")
+    replaced: str | None = Field(
+        None, description="The digest of the entry that this entry has just replaced."
+    )
     added_by: str
     added_at: str
 
@@ -281,7 +304,7 @@ class EntryInspection(Entry):
 
 
 class Finding(Document):
-    """Something about a list that its owner should know; an `error` keeps it from being pushed."""
+    """A problem that the broker found in a list. An `error` prevents a push; a `warning` does not."""
 
     code: str
     severity: Severity
@@ -295,7 +318,7 @@ class DraftList(Document):
     id: str
     reference: str
     session: str
-    revision: int = Field(description="Grows with every change; also the ETag.")
+    revision: int = Field(description="Grows with every change. The ETag contains it.")
     state: ListState
     complete: bool
     expected_platforms: list[str]
@@ -312,11 +335,11 @@ class DraftList(Document):
     labels: Labels
     entries: list[Entry] = Field(description="In the order of the index.")
     digest: str | None = Field(
-        None, description="Of the index that a push would put; null while it can't be."
+        None, description="Digest of the index that a push would put. Null while the list can't be pushed."
     )
     media_type: str | None = None
     findings: list[Finding]
-    complete_by: str | None = Field(None, description="When it fails unless it is complete.")
+    complete_by: str | None = Field(None, description="When the list fails unless it is complete.")
     failures: FailedBuilds
     run_number: int | None = None
     same_revision: bool
@@ -324,8 +347,10 @@ class DraftList(Document):
     allow_shrink: bool
     allow_older: bool
     referrers: bool
-    problem: Problem | None = Field(None, description="Why it has failed, while its state is `failed`.")
-    push_operation_id: str | None = Field(None, description="The push that the list's completion started.")
+    problem: Problem | None = Field(None, description="Why the list has failed, while its state is `failed`.")
+    push_operation_id: str | None = Field(
+        None, description="The operation of the push that started when the list became complete."
+    )
     last_push_id: str | None = None
     created_by: str
     created_at: str
@@ -339,25 +364,25 @@ def list_answer(document: dict[str, Any]) -> dict[str, Any]:
 
 
 class RefreshList(Body):
-    """How to resolve the sources again."""
+    """Options for resolving the sources again."""
 
     insecure: bool = Field(
-        False, description="Try unverified TLS and plain HTTP where the operator allows it for that registry."
+        False, description="Try unverified TLS and plain HTTP if the operator allows them for the registry."
     )
 
 
 class RefreshedEntry(Document):
-    """What a source stands for now; without an old digest it is new, without a new one it is gone."""
+    """The result for one source. Without `old_digest` the entry is new; without `new_digest` it is gone."""
 
     entry_id: str
-    reference: str = Field(description="The source, as it was named.")
+    reference: str = Field(description="The source reference as the caller sent it.")
     platform: str
     old_digest: str | None = None
     new_digest: str | None = None
 
 
 class RefreshedList(DraftList):
-    """The list, and what has become of each of its entries that can change."""
+    """The list, and the result for each entry that was named by a tag."""
 
     refreshed: list[RefreshedEntry]
 

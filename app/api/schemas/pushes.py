@@ -22,25 +22,27 @@ TagAction = TypeAliasType("TagAction", Literal["moved", "left"])
 
 
 class PushList(Body):
-    """How to push a list; a plan takes the same."""
+    """Options of a push or of a plan."""
 
-    purge: bool = Field(False, description="Remove the list after full success; nothing to a plan.")
+    purge: bool = Field(
+        False, description="Delete the list after the push has succeeded at every target. A plan ignores it."
+    )
     insecure: bool = Field(
-        False, description="Try unverified TLS and plain HTTP where the operator allows it for that registry."
+        False, description="Try unverified TLS and plain HTTP if the operator allows them for the registry."
     )
     targets: Annotated[list[Text], Field(max_length=64)] = Field(
-        default_factory=list, description="References to push to besides the list's own, on any registry."
+        default_factory=list, description="More references to push to, on any registry."
     )
-    if_absent: bool = Field(False, description="Only if none of the tags is there yet.")
-    if_digest: ShortText | None = Field(None, description="Only if every tag holds this digest now.")
+    if_absent: bool = Field(False, description="Push only if none of the tags exists yet.")
+    if_digest: ShortText | None = Field(None, description="Proceed only if every tag holds this digest now.")
     allow_shrink: bool = Field(
-        False, description="Take platforms from a tag that has them now, as if the list said so."
+        False, description="Remove platforms that the tag has now, as with the option of the list."
     )
     referrers: bool = Field(
-        False, description="Copy what refers to the images along, as if the list said so."
+        False, description="Copy the referrers of the images, as with the option of the list."
     )
     allow_older: bool = Field(
-        False, description="Overwrite what a newer run has put, as if the list said so."
+        False, description="Overwrite the tag of a newer run, as with the option of the list."
     )
 
 
@@ -53,34 +55,34 @@ class PushedManifest(Document):
 
 
 class PushedReferrer(Document):
-    """What refers to one of the images, such as a signature or an SBOM, and came along."""
+    """A manifest that refers to one of the images, such as a signature or an SBOM, and was copied."""
 
     reference: str
     digest: str
-    subject: str = Field(description="The digest that it refers to.")
+    subject: str = Field(description="The digest that the manifest refers to.")
     artifact_type: str | None = None
-    action: ReferrerAction = Field(description="`missing`: where it was listed it could not be found.")
+    action: ReferrerAction = Field(description="`missing`: the registry lists it but does not have it.")
 
 
 class PushedBlobs(Document):
-    """What became of the blobs that the manifests need."""
+    """Counts of the blobs that the manifests need."""
 
     mounted: int
     copied: int
-    skipped: int = Field(description="Already there.")
+    skipped: int = Field(description="Already in the repository.")
     bytes_copied: int
 
 
 class ChangedPlatform(Document):
-    """A platform whose readers get another image than before."""
+    """A platform whose image differs from the one before."""
 
     platform: str
-    before: str = Field(alias="from", description="A digest.")
-    after: str = Field(alias="to", description="A digest.")
+    before: str = Field(alias="from", description="Digest of the image before.")
+    after: str = Field(alias="to", description="Digest of the image now.")
 
 
 class Difference(Document):
-    """How what readers of a tag get differs from what they got before, by platform."""
+    """The difference, by platform, between a tag before and after a push."""
 
     added: list[str]
     removed: list[str]
@@ -88,20 +90,24 @@ class Difference(Document):
 
 
 class PushedTarget(Document):
-    """What a push did for one tag."""
+    """The result of a push for one tag."""
 
     reference: str
     digest: str
-    action: TagAction = Field(description="`left`: a newer run has moved this further tag, which stays so.")
-    previous_digest: str | None = Field(None, description="What the tag held before.")
-    difference: Difference | None = Field(None, description="Null where the tag held nothing, or this.")
+    action: TagAction = Field(
+        description="`left`: a newer run has moved this additional tag, so the push left it."
+    )
+    previous_digest: str | None = Field(None, description="The digest that the tag held before.")
+    difference: Difference | None = Field(
+        None, description="Null if the tag did not exist or already held this digest."
+    )
     manifests: list[PushedManifest]
     referrers: list[PushedReferrer] = Field(default_factory=list)
     blobs: PushedBlobs
 
 
 class Push(Document):
-    """One push of one list; it outlives the list."""
+    """One push of one list. It remains after the list is deleted."""
 
     id: str
     operation_id: str
@@ -111,13 +117,13 @@ class Push(Document):
     state: PushState
     digest: str
     media_type: str
-    partial: bool = Field(description="Whether platforms were expected that the index does not have.")
+    partial: bool = Field(description="Whether the index lacks expected platforms.")
     missing_platforms: list[str]
     targets: list[PushedTarget]
-    lines: list[str] = Field(description="What `docker manifest push` would have printed.")
-    restores: str | None = Field(None, description="The push whose bytes this one put back.")
+    lines: list[str] = Field(description="The lines that `docker manifest push` would print.")
+    restores: str | None = Field(None, description="The push that this push restored.")
     problem: Problem | None = Field(
-        None, description="Why it failed or was cancelled; its `targets` say what is where."
+        None, description="Why the push failed or was cancelled. Its `targets` say how far each target came."
     )
     labels: Labels
     created_by: str
@@ -126,38 +132,38 @@ class Push(Document):
 
 
 class RestorePush(Body):
-    """How to put an earlier push's bytes back."""
+    """Options for restoring an earlier push."""
 
     insecure: bool = Field(
-        False, description="Try unverified TLS and plain HTTP where the operator allows it for that registry."
+        False, description="Try unverified TLS and plain HTTP if the operator allows them for the registry."
     )
-    if_digest: ShortText | None = Field(None, description="Only if every tag holds this digest now.")
+    if_digest: ShortText | None = Field(None, description="Proceed only if every tag holds this digest now.")
 
 
 class PlannedTag(Document):
-    """What would become of one tag."""
+    """The planned result for one tag."""
 
     reference: str
     action: TagAction = Field(
-        description="`left` if a newer run has moved this further tag, or if the push would be refused."
+        description="`left` if a newer run has moved this additional tag, or if the push would fail."
     )
-    previous_digest: str | None = Field(None, description="What the tag holds now.")
+    previous_digest: str | None = Field(None, description="The digest that the tag holds now.")
     difference: Difference | None = Field(
-        None, description="Null where the tag holds nothing, or the index already."
+        None, description="Null if the tag does not exist or already holds this digest."
     )
 
 
 class PlannedBlob(Document):
-    """What would become of one blob; a registry may still decline a mount, and then it is copied."""
+    """The planned action for one blob. If the registry declines a mount, the push copies the blob."""
 
     digest: str
     size: int = Field(description="Bytes.")
     action: BlobAction
-    source: str | None = Field(None, alias="from", description="The repository that it comes from.")
+    source: str | None = Field(None, alias="from", description="The repository that the blob comes from.")
 
 
 class PlannedTarget(Document):
-    """What a push would do in one repository."""
+    """The planned actions in one repository."""
 
     repository: str
     tags: list[PlannedTag]
@@ -173,7 +179,7 @@ class PushConditions(Document):
 
 
 class PushPlan(Document):
-    """What a push would do now; send `revision` as If-Match with the push, and it does just that."""
+    """The actions of a push at this moment. Send `revision` as If-Match to push exactly this list."""
 
     list_id: str
     revision: int
@@ -181,13 +187,13 @@ class PushPlan(Document):
     session: str
     digest: str
     media_type: str
-    size: int = Field(description="Of the index, in bytes.")
+    size: int = Field(description="Size of the index in bytes.")
     partial: bool
     missing_platforms: list[str]
     findings: list[Finding]
     conditions: PushConditions | None = None
     targets: list[PlannedTarget]
-    problem: Problem | None = Field(None, description="What the push would be refused with.")
+    problem: Problem | None = Field(None, description="The problem that the push would fail with.")
 
 
 def plan_answer(document: dict[str, Any]) -> dict[str, Any]:
