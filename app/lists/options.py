@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -43,9 +43,11 @@ def amend_options(options: Options, changes: Mapping[str, Any], now: datetime) -
     Each leg says anew how long the others have, counted from its own call; the first one's word stands, until
     that time is over.
     """
+    # A worker of a newer version may have accepted an option that this one does not know.
+    known = {name: value for name, value in changes.items() if name in _NAMES}
     if options.complete_by is not None and options.complete_by > now:
-        changes = {name: value for name, value in changes.items() if name != "complete_by"}
-    return apply_changes(options, changes)
+        known.pop("complete_by", None)
+    return apply_changes(options, known)
 
 
 def forget_failures(options: Options, built: Iterable[Platform]) -> Options:
@@ -126,6 +128,7 @@ def _parse_artifact_type(value: str) -> str:
 
 
 _DEFAULTS = Options()
+_NAMES = frozenset(member.name for member in fields(Options))
 # RFC 6838 §4.2.
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
 _PARSERS: Mapping[str, Callable[[Any], Any]] = {

@@ -252,10 +252,14 @@ def parse_plan(index: Manifest, document: Mapping[str, Any]) -> PushPlan:
         conditions=Conditions(
             document["conditions"]["if_absent"], parse_digest(expected) if expected else None
         ),
-        consent=Consent(**document.get("consent", {})),
+        consent=_parse_consent(document.get("consent", {})),
         referrers=document.get("referrers", False),
         missing_platforms=tuple(document.get("missing_platforms", ())),
     )
+
+
+def _parse_consent(document: Mapping[str, bool]) -> Consent:
+    return Consent(document.get("shrink", False), document.get("older", False))
 
 
 def _own_references(draft: Draft) -> list[Reference]:

@@ -95,7 +95,7 @@ async def test_a_callers_trace_is_that_of_the_work_and_of_what_follows_from_it(
     assert (version, trace_id, flags) == ("00", TRACE, "01")
     assert span_id != SPAN
     await broker.ended(reply.json()["push_operation_id"])
-    assert traces.of("app.services.operations.intake") == traces.of("app.runner.execution") == {TRACE}
+    assert traces.of("app.services.operations.accept") == traces.of("app.runner.execution") == {TRACE}
     assert [name for name, _ in traces.seen].count("app.runner.execution") == 2
     # Registries are nobody's to follow callers with.
     assert not any(TRACE in str(received.headers) for received in registry.journal)
