@@ -26,16 +26,15 @@ from app.registry import hooks
 from app.registry.auth.access import Access
 from app.registry.auth.credentials import ANONYMOUS, Credential, Keychain, parse_registry_auth
 from app.registry.auth.tokens import Authorizer
+from app.registry.capabilities import Capabilities
 from app.registry.content import configs, manifests
 from app.registry.content.manifests import FetchedManifest
 from app.registry.content.referrers import list_referrers
 from app.registry.endpoints import Endpoints
-from app.registry.habits import Habits
 from app.registry.hooks import Post, Receipt, lane_of
 from app.registry.limits import Limits
-from app.registry.mounts import MountMemory
 from app.registry.parsing import Parsers
-from app.registry.repository import Remote, Services
+from app.registry.repository import ClientState, RemoteRepository
 
 __all__ = [
     "ANONYMOUS",
@@ -83,41 +82,40 @@ class RegistryClient:
         self._tls = tls
         self._lookup = lookup
         self._now = now
-        self._services: Services | None = None
+        self._state: ClientState | None = None
 
     async def __aenter__(self) -> Self:
-        if self._services is not None:
+        if self._state is not None:
             raise RuntimeError("a RegistryClient is opened once at a time")
         pools = Pools(self.policy, self.limits, trusts=self._trusts, tls=self._tls, lookup=self._lookup)
         outbound = OutboundClient(self.policy, self.limits, pools, now=self._now, budgets=self.budgets)
-        self._services = Services(
+        self._state = ClientState(
             outbound=outbound,
             endpoints=Endpoints(outbound, self.policy, self.limits, self._now),
             authorizer=Authorizer(outbound, self.policy, self.limits, self._now),
             limits=self.limits,
             policy=self.policy,
-            mounts=MountMemory(self.limits.remembered_seconds, self._now),
             parsers=Parsers(),
             document_memory=DocumentMemory(),
             locks=KeyedLocks(),
-            habits=Habits(self.limits.remembered_seconds, self._now),
+            capabilities=Capabilities(self.limits.remembered_seconds, self._now),
         )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._services is not None:
-            services, self._services = self._services, None
+        if self._state is not None:
+            services, self._state = self._state, None
             await services.outbound.close()
             await services.parsers.close()
 
-    def remote(self, repository: Repository, access: Access) -> Remote:
+    def remote(self, repository: Repository, access: Access) -> RemoteRepository:
         """A repository as this caller may use it."""
-        if self._services is None:
+        if self._state is None:
             raise RuntimeError(_OUTSIDE)
         self.policy.check_registry(repository.registry)
-        return Remote(self._services, repository, access)
+        return RemoteRepository(self._state, repository, access)
 
     def access_at(self, registry: str, access: Access, among: Collection[str]) -> Access:
         """Insecure ways that are asked for make no other registry's TLS worse, nor are they forbidden there.
@@ -152,9 +150,9 @@ class RegistryClient:
         self, read: Callable[Concatenate[bytes, P], T], raw: bytes, *args: P.args, **named: P.kwargs
     ) -> T:
         """`read(raw, …)` of bytes that a registry gave; a large document keeps nobody else waiting."""
-        if self._services is None:
+        if self._state is None:
             raise RuntimeError(_OUTSIDE)
-        return await self._services.parsers.run(read, raw, *args, **named)
+        return await self._state.parsers.run(read, raw, *args, **named)
 
     async def list_referrers(
         self, repository: Repository, subject: Digest, access: Access
@@ -174,6 +172,6 @@ class RegistryClient:
 
     async def post(self, post: Post) -> Receipt:
         """Exact bytes to a receiver of webhooks, once."""
-        if self._services is None:
+        if self._state is None:
             raise RuntimeError(_OUTSIDE)
-        return await hooks.post(self._services.outbound, post, seconds=self.limits.hook_seconds)
+        return await hooks.post(self._state.outbound, post, seconds=self.limits.hook_seconds)

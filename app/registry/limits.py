@@ -41,9 +41,9 @@ class Limits(OutboundLimits):
     """How long a registry may take, once it has taken blobs and manifests, until it knows them itself."""
     fresh_seconds: float = 30.0
     """For so long a manifest that was seen in the target is believed to be there still."""
-    held_seconds: float = 5.0
+    snapshot_seconds: float = 5.0
     """For so long it is believed that a tag holds what it held, where nothing depends on it."""
-    held_bytes: int = _MIB
+    manifest_cache_bytes: int = _MIB
     """Of the manifests that tags hold, what a push keeps until it is asked what will be lost with them."""
     referrers: int = 256
     """Manifests that one push brings along because they refer to its images, however deeply."""

@@ -16,20 +16,19 @@ from app.registry.auth.access import Access
 from app.registry.auth.challenge import Challenge
 from app.registry.auth.scope import Scopes
 from app.registry.auth.tokens import Authorizer
+from app.registry.capabilities import Capabilities
 from app.registry.endpoints import Endpoint, Endpoints, challenge_of
-from app.registry.habits import Habits
 from app.registry.limits import Limits
-from app.registry.mounts import MountMemory
 from app.registry.parsing import Parsers
 
-__all__ = ["Remote", "Services"]
+__all__ = ["ClientState", "RemoteRepository"]
 
 _UNAUTHORIZED = 401
 _MOST_RENEWALS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
+class ClientState:
     """What all repositories of one client share."""
 
     outbound: OutboundClient
@@ -37,18 +36,17 @@ class Services:
     authorizer: Authorizer
     limits: Limits
     policy: AccessPolicy
-    mounts: MountMemory
-    habits: Habits
+    capabilities: Capabilities
     parsers: Parsers
     document_memory: DocumentMemory
     locks: KeyedLocks
 
 
 @dataclass(frozen=True, slots=True)
-class Remote:
+class RemoteRepository:
     """A repository on its registry, reached as `access` says."""
 
-    services: Services
+    state: ClientState
     repository: Repository
     access: Access
 
@@ -64,9 +62,9 @@ class Remote:
         return RequestContext(self.registry, str(reference or self.repository))
 
     async def endpoint(self) -> Endpoint:
-        return await self.services.endpoints.find(self.registry, insecure=self.access.insecure)
+        return await self.state.endpoints.find(self.registry, insecure=self.access.insecure)
 
-    async def prepare(
+    async def build_request(
         self,
         method: str,
         target: str | Url,
@@ -82,7 +80,7 @@ class Remote:
     ) -> Request:
         """An authorised request to a path, or to an address on the registry's own origin."""
         endpoint = await self.endpoint()
-        authorization = await self.services.authorizer.authorize(
+        authorization = await self.state.authorizer.authorize(
             endpoint, self.access, scopes, challenge=endpoint.challenge
         )
         return Request(
@@ -94,20 +92,20 @@ class Remote:
             headers=headers or {},
             authorization=authorization,
             content=content,
-            limit=limit if limit is not None else self.services.limits.error_bytes,
+            limit=limit if limit is not None else self.state.limits.error_bytes,
             is_raw=is_raw,
             memory=memory,
         )
 
     async def call(self, request: Request, scopes: Scopes) -> Answer:
         """The answer to a prepared request; a 401 is met with a fresh token."""
-        answer, renewals = await self.services.outbound.call(request), 0
+        answer, renewals = await self.state.outbound.call(request), 0
         while answer.status == _UNAUTHORIZED:
             renewed = await self.renew(request, scopes, answer, renewals=renewals)
             if renewed is None:
                 break
             request, renewals = renewed, renewals + 1
-            answer = await self.services.outbound.call(request)
+            answer = await self.state.outbound.call(request)
         return answer
 
     async def renew(
@@ -124,8 +122,8 @@ class Remote:
         endpoint = await self.endpoint()
         challenge = said or endpoint.challenge
         if challenge is not None:
-            self.services.endpoints.learn(endpoint, challenge, insecure=self.access.insecure)
-        authorization = await self.services.authorizer.authorize(
+            self.state.endpoints.learn(endpoint, challenge, insecure=self.access.insecure)
+        authorization = await self.state.authorizer.authorize(
             endpoint, self.access, scopes, challenge=challenge, refused=request.authorization
         )
         if authorization is None or authorization == request.authorization:

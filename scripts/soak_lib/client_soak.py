@@ -16,7 +16,7 @@ from aiohttp import web
 from app import errors
 from app.operations.retries import GiveUp, RetryPolicy, decide
 from app.registry.client import Access, Credential, Keychain, Limits, RegistryClient
-from app.registry.push.push import CopyTarget
+from app.registry.push.model import CopyTarget
 from app.wiring import PROMPT
 from tests.support.images import Image, make_image, plant
 from tests.support.registry import (

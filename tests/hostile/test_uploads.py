@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app import errors
 from app.oci.manifest import ImageManifest, Manifest, parse_manifest
-from app.registry.push.push import CopyChild, CopyTarget
+from app.registry.push.model import CopyChild, CopyTarget
 from tests.support.hostile_cases import Case, copy, parametrized, run
 from tests.support.hostile_servers import FORBIDDEN, HOME, IMAGE, HostileServers, Reply, Seen, reply
 from tests.support.images import DOCKER_FOREIGN_LAYER, OCI_FOREIGN_LAYER, make_index

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from app.registry.client import RegistryClient
-from app.registry.push.push import BlobCounts
+from app.registry.push.model import BlobCounts
 from tests.support.images import Image, make_image, plant
 from tests.support.registry import Hold, MountDeclined, RegistryDouble, Rules, Status
 from tests.support.registry_clients import INSECURE, LOOPBACK, QUICK, child_at, push_one, target_at, until

@@ -12,7 +12,7 @@ import pytest
 from app import errors
 from app.oci.digest import parse_digest
 from app.registry.client import AccessPolicy, RegistryClient
-from app.registry.push.push import (
+from app.registry.push.model import (
     BlobCounts,
     CopyChild,
     CopyTarget,

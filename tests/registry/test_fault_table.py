@@ -10,7 +10,7 @@ import pytest
 
 from app import errors
 from app.registry.client import RegistryClient
-from app.registry.push.push import CopyChild
+from app.registry.push.model import CopyChild
 from tests.support.fault_table import CASES, ONE_WAY, ROWS
 from tests.support.fault_table.case import IMAGES, USERS, Act, Case, Scene
 from tests.support.fault_table.report import FAULT

@@ -8,7 +8,7 @@ import pytest
 
 from app import errors
 from app.registry.client import RegistryClient
-from app.registry.push.push import BlobCounts, CopyResult
+from app.registry.push.model import BlobCounts, CopyResult
 from tests.support.images import Image, make_image, plant
 from tests.support.registry import (
     Fault,

@@ -9,7 +9,7 @@ import pytest
 
 from app import errors
 from app.registry.client import Access, Credential, RegistryClient
-from app.registry.push.push import BlobCounts
+from app.registry.push.model import BlobCounts
 from tests.support.docker_registry import (
     BINARY,
     HTPASSWD_PASSWORD,

@@ -14,16 +14,15 @@ from app import errors
 from app.oci.digest import Digest, parse_digest
 from app.oci.referrers import referrers_tag
 from app.registry.client import Limits, RegistryClient
-from app.registry.push.push import (
+from app.registry.push.model import (
     CopyTarget,
     Finished,
-    PlacedReferrer,
     ReferrerAction,
+    ReferrerOutcome,
     Step,
     StepName,
-    push,
-    survey,
 )
+from app.registry.push.push import dry_run, push
 from tests.support.images import (
     OCI_INDEX,
     Content,
@@ -64,11 +63,11 @@ def digest(content: Content) -> Digest:
     return parse_digest(content.digest)
 
 
-def placed(subject: Content, referrer: Image, action: str, artifact_type: str = TYPE) -> PlacedReferrer:
-    return PlacedReferrer(digest(subject), digest(referrer), artifact_type, ReferrerAction(action))
+def placed(subject: Content, referrer: Image, action: str, artifact_type: str = TYPE) -> ReferrerOutcome:
+    return ReferrerOutcome(digest(subject), digest(referrer), artifact_type, ReferrerAction(action))
 
 
-def in_order(*each: PlacedReferrer) -> tuple[PlacedReferrer, ...]:
+def in_order(*each: ReferrerOutcome) -> tuple[ReferrerOutcome, ...]:
     return tuple(sorted(each, key=lambda one: (one.subject, one.digest)))
 
 
@@ -433,7 +432,7 @@ async def test_a_push_brings_what_was_foretold(registry: RegistryDouble, seed: i
             if dice.random() < 0.5:
                 plant_all(double, target.repository.path, [IMAGE, *dice.sample(ALL[:2], dice.randint(0, 2))])
         children = [child_at(source, path, IMAGE)]
-        foretold = await survey(client, targets, children, INSECURE, with_referrers=True)
+        foretold = await dry_run(client, targets, children, INSECURE, with_referrers=True)
         assert {r.method for r in [*registry.journal, *other.journal]} <= {"GET", "HEAD"}
         done = await push(client, targets, children, INSECURE, with_referrers=True)
     assert [each.referrers for each in foretold] == [each.referrers for each in done]

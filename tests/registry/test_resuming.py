@@ -12,7 +12,7 @@ import pytest
 from app import errors
 from app.oci.reference import Repository
 from app.registry.client import RegistryClient
-from app.registry.push.push import CopyResult, Step, StepName
+from app.registry.push.model import CopyResult, Step, StepName
 from tests.support.breaking_proxy import BreakingProxy, breaking_proxy
 from tests.support.docker_registry import BINARY, DockerRegistry
 from tests.support.fault_table.faults import TooLarge

@@ -13,17 +13,17 @@ from app.oci import media_types
 from app.oci.digest import parse_digest
 from app.oci.reference import Reference, Repository
 from app.registry.client import Limits, RegistryClient
-from app.registry.push.push import (
+from app.registry.push.model import (
     BlobCounts,
     CopyTarget,
     Finished,
     Guard,
-    Held,
     Step,
     StepName,
     TagAction,
-    push,
+    TagSnapshot,
 )
+from app.registry.push.push import push
 from tests.support.images import make_image, plant
 from tests.support.registry import Hold, MountDeclined, OtherBody, RegistryDouble, Rules, Status, Truncated
 from tests.support.registry_clients import (
@@ -60,10 +60,10 @@ class Asked:
         self.doubles = doubles
         self.tag_puts: list[int] = []
         self.refuses = refuses
-        self.told: list[Held] = []
+        self.told: list[TagSnapshot] = []
         self.guard = Guard(self._ask, is_strict=is_strict)
 
-    async def _ask(self, held: Held) -> Collection[Reference]:
+    async def _ask(self, held: TagSnapshot) -> Collection[Reference]:
         self.told.append(held)
         self.tag_puts = [len(double.tag_puts) for double in self.doubles]
         if self.refuses:
@@ -324,7 +324,7 @@ async def test_what_was_read_long_ago_is_read_again(registry: RegistryDouble) ->
     plant(registry, "app", "1", IMAGE)
     registry.misbehave(OtherBody(OTHER.raw), method="GET", path="/manifests/1$")
     asked = Asked()
-    async with connect(replace(QUICK, held_seconds=0)) as client:
+    async with connect(replace(QUICK, snapshot_seconds=0)) as client:
         target, children = target_at(registry, "app", [IMAGE]), [child_at(registry, "src", IMAGE)]
         result = await push_one(client, target, children, INSECURE, guard=asked.guard)
     assert list(asked.told[0].digests.values()) == [parse_digest(OTHER.digest)]
@@ -340,7 +340,7 @@ async def test_a_tag_that_may_not_be_read_counts_as_none_unless_the_guard_is_str
     registry.misbehave(DENIED, method="HEAD", path="/manifests/1$", times=None)
     registry.misbehave(DENIED, method="GET", path="/manifests/1$", times=2 if not is_strict else None)
     asked = Asked(is_strict=is_strict)
-    async with connect(replace(QUICK, held_seconds=0)) as client:
+    async with connect(replace(QUICK, snapshot_seconds=0)) as client:
         target, children = target_at(registry, "app", [IMAGE]), [child_at(registry, "src", IMAGE)]
         pushing = push_one(client, target, children, INSECURE, guard=asked.guard)
         if is_strict:

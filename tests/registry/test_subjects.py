@@ -14,7 +14,8 @@ from app.oci.digest import parse_digest
 from app.oci.manifest import Manifest
 from app.oci.referrers import referrers_tag
 from app.registry.client import RegistryClient
-from app.registry.push.push import CopyTarget, survey
+from app.registry.push.model import CopyTarget
+from app.registry.push.push import dry_run
 from tests.support.images import (
     OCI_INDEX,
     Image,
@@ -247,7 +248,7 @@ async def test_a_survey_writes_no_tag(registry: RegistryDouble) -> None:
     plant(registry, "src", None, attestation)
     async with connect() as client:
         target = goal(registry, "app", "1", index=make_index([attestation]))
-        await survey(client, [target], [child_at(registry, "src", attestation)], INSECURE)
+        await dry_run(client, [target], [child_at(registry, "src", attestation)], INSECURE)
     assert {r.method for r in registry.journal} <= {"GET", "HEAD"}
 
 

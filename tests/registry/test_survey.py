@@ -11,17 +11,16 @@ from app import errors
 from app.oci.digest import parse_digest
 from app.oci.reference import Repository
 from app.registry.client import RegistryClient
-from app.registry.push.push import (
+from app.registry.push.model import (
     BlobAction,
     BlobCounts,
-    BroughtBlob,
+    BlobOutcome,
     CopyChild,
     CopyTarget,
     ManifestAction,
-    PlacedManifest,
-    push,
-    survey,
+    ManifestOutcome,
 )
+from app.registry.push.push import dry_run, push
 from tests.support.images import Image, make_image, plant
 from tests.support.registry import MountDeclined, RegistryDouble, Status
 from tests.support.registry_clients import (
@@ -46,9 +45,9 @@ def connect() -> RegistryClient:
     return RegistryClient(LOOPBACK, limits=QUICK)
 
 
-def expected(image: Image, action: BlobAction, source: Repository | None = None) -> dict[str, BroughtBlob]:
+def expected(image: Image, action: BlobAction, source: Repository | None = None) -> dict[str, BlobOutcome]:
     return {
-        digest: BroughtBlob(parse_digest(digest), len(data), action, source)
+        digest: BlobOutcome(parse_digest(digest), len(data), action, source)
         for digest, data in image.blobs.items()
     }
 
@@ -56,14 +55,14 @@ def expected(image: Image, action: BlobAction, source: Repository | None = None)
 async def test_what_is_on_the_registry_would_be_mounted(registry: RegistryDouble) -> None:
     plant(registry, "src", "1", IMAGE)
     async with connect() as client:
-        (found,) = await survey(
+        (found,) = await dry_run(
             client, [target_at(registry, "app", [IMAGE])], [child_at(registry, "src", IMAGE)], INSECURE
         )
-    assert found.manifests == (PlacedManifest(parse_digest(IMAGE.digest), ManifestAction.PUT),)
+    assert found.manifests == (ManifestOutcome(parse_digest(IMAGE.digest), ManifestAction.PUT),)
     source = repository_at(registry, "src")
     assert {str(blob.digest): blob for blob in found.blobs} == expected(IMAGE, BlobAction.MOUNTED, source)
     assert found.counts == BlobCounts(mounted=4)
-    assert found.held == {"1": None}
+    assert found.previous == {"1": None}
     assert {r.method for r in registry.journal} <= {"HEAD", "GET"}
     assert not registry.received(path="/blobs/")
 
@@ -73,24 +72,24 @@ async def test_what_is_elsewhere_would_be_copied_unless_it_is_there(registry: Re
     plant(registry, "app", "1", IMAGES[1])
     async with RegistryDouble() as source, connect() as client:
         plant(source, "src", "1", IMAGE)
-        (found,) = await survey(
+        (found,) = await dry_run(
             client, [target_at(registry, "app", [IMAGE])], [child_at(source, "src", IMAGE)], INSECURE
         )
         copied = expected(IMAGE, BlobAction.COPIED, repository_at(source, "src"))
         assert not source.journal
     shared = next(digest for digest, data in IMAGE.blobs.items() if data == BASE)
-    copied[shared] = BroughtBlob(parse_digest(shared), len(BASE), BlobAction.SKIPPED)
+    copied[shared] = BlobOutcome(parse_digest(shared), len(BASE), BlobAction.SKIPPED)
     assert {str(blob.digest): blob for blob in found.blobs} == copied
     sizes = sum(len(data) for digest, data in IMAGE.blobs.items() if digest != shared)
     assert found.counts == BlobCounts(copied=3, skipped=1, bytes_copied=sizes)
-    assert found.held == {"1": parse_digest(IMAGES[1].digest)}
+    assert found.previous == {"1": parse_digest(IMAGES[1].digest)}
     assert {r.method for r in registry.journal} <= {"HEAD", "GET"}
 
 
 async def test_nothing_would_be_done_for_a_child_that_is_there(registry: RegistryDouble) -> None:
     plant(registry, "app", "amd64", IMAGE)
     async with connect() as client:
-        (found,) = await survey(
+        (found,) = await dry_run(
             client, [target_at(registry, "app", [IMAGE])], [child_at(registry, "app", IMAGE)], INSECURE
         )
     assert [each.action for each in found.manifests] == [ManifestAction.PRESENT]
@@ -101,7 +100,7 @@ async def test_what_nobody_has_any_more_is_told_as_a_push_would(registry: Regist
     async with connect() as client:
         target, children = target_at(registry, "app", [IMAGE]), [child_at(registry, "app", IMAGE)]
         with pytest.raises(errors.SourceNotFound):
-            await survey(client, [target], children, INSECURE)
+            await dry_run(client, [target], children, INSECURE)
         with pytest.raises(errors.SourceNotFound):
             await push_one(client, target, children, INSECURE)
 
@@ -112,7 +111,7 @@ async def test_a_target_that_may_not_be_looked_at_fails_the_survey(registry: Reg
         busy.misbehave(Status(503), times=None)
         targets = [target_at(each, "app", [IMAGE]) for each in (registry, busy)]
         with pytest.raises(errors.RegistryUnavailable):
-            await survey(client, targets, [child_at(registry, "src", IMAGE)], INSECURE)
+            await dry_run(client, targets, [child_at(registry, "src", IMAGE)], INSECURE)
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -125,15 +124,15 @@ async def test_a_push_does_what_was_foretold(registry: RegistryDouble, seed: int
             if dice.random() < 0.3:
                 await learn_not_to_mount(client, double)
         targets, children = lay_out(dice, doubles)
-        foretold = await survey(client, targets, children, INSECURE)
-        again = await survey(client, targets, children, INSECURE)
+        foretold = await dry_run(client, targets, children, INSECURE)
+        again = await dry_run(client, targets, children, INSECURE)
         puts = [r for double in doubles for r in double.journal if r.method not in {"GET", "HEAD"}]
         assert not [r for r in puts if "unmounted" not in r.path]
         done = await push(client, targets, children, INSECURE)
     assert foretold == again
     assert [each.manifests for each in foretold] == [each.manifests for each in done]
     assert [each.counts for each in foretold] == [each.blobs for each in done]
-    assert [each.held for each in foretold] == [each.previous for each in done]
+    assert [each.previous for each in foretold] == [each.previous for each in done]
 
 
 async def learn_not_to_mount(client: RegistryClient, double: RegistryDouble) -> None:

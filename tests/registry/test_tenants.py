@@ -10,7 +10,7 @@ import pytest
 from app import errors
 from app.oci.digest import parse_digest
 from app.registry.client import Access, Credential, RegistryClient
-from app.registry.push.push import push, survey
+from app.registry.push.push import dry_run, push
 from tests.support.images import make_image, make_referrer, plant
 from tests.support.registry import MountDeclined, RegistryDouble
 from tests.support.registry_clients import (
@@ -118,7 +118,7 @@ async def test_a_survey_tells_nothing_of_what_another_tenant_has(scene: Scene) -
     found = []
     for image in (PRIVATE, unknown):
         target, child = target_at(scene.double, "bob/app", [image]), child_at(scene.double, "bob/src", image)
-        found += await survey(scene.client, [target], [child], scene.bob)
+        found += await dry_run(scene.client, [target], [child], scene.bob)
     told = [{(blob.action, blob.source) for blob in each.blobs} for each in found]
     assert told[0] == told[1]
     assert not [r for r in scene.double.journal if "alice" in r.target]

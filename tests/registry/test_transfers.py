@@ -12,7 +12,7 @@ from aiohttp.web import BaseRequest
 
 from app import errors
 from app.registry.client import Credential, Limits, RegistryClient
-from app.registry.push.relay import Pace
+from app.registry.push.stall_watch import StallWatch
 from tests.support.fault_table.faults import TooLarge
 from tests.support.images import Image, make_image, plant
 from tests.support.registry import (
@@ -377,7 +377,7 @@ async def test_a_slow_end_is_waited_for_and_not_begun_again(
 async def test_a_large_blob_may_take_longer_to_end_than_a_small_one() -> None:
     limits = Limits()
     async with asyncio.timeout(None) as deadline:
-        Pace(deadline, limits).end(100 * limits.commit_bytes)
+        StallWatch(deadline, limits).end(100 * limits.commit_bytes)
         await asyncio.sleep(0)
         left = (deadline.when() or 0.0) - asyncio.get_running_loop().time()
     assert limits.call_seconds + 50 < left <= limits.call_seconds + 100

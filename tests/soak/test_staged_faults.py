@@ -16,7 +16,8 @@ from app.oci.reference import Reference
 from app.oci.referrers import referrers_tag
 from app.operations.retries import RetryPolicy
 from app.registry.client import Access, Credential, Keychain, Limits, RegistryClient
-from app.registry.push.push import CopyChild, CopyTarget, Guard, Held, push
+from app.registry.push.model import CopyChild, CopyTarget, Guard, TagSnapshot
+from app.registry.push.push import push
 from scripts.soak_lib.client_soak import USERS, Soak, Tally, failing_registries, operate
 from tests.support.images import Image, make_image, make_index, make_referrer, plant
 from tests.support.registry import RegistryDouble
@@ -49,7 +50,7 @@ class Scene:
         return found is not None and not held.missing(found[1])
 
     def guard_of(self, targets: Sequence[CopyTarget]) -> Guard:
-        async def ask(_: Held) -> Collection[Reference]:
+        async def ask(_: TagSnapshot) -> Collection[Reference]:
             self.unstaged += sum(not self.is_staged(target) for target in targets)
             return ()
 

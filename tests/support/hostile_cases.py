@@ -10,7 +10,7 @@ import pytest
 
 from app import errors
 from app.oci.manifest import ImageManifest, Manifest
-from app.registry.push.push import CopyChild, CopyTarget
+from app.registry.push.model import CopyChild, CopyTarget
 from tests.support.hostile_servers import CANARIES, IMAGE, HostileServers, Origin, servers
 from tests.support.images import make_index
 from tests.support.registry_clients import push_one

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from app.oci.manifest import Manifest, parse_manifest
 from app.oci.reference import Reference, Repository, parse_reference
 from app.registry.client import Access, AccessPolicy, Credential, Keychain, Limits, RegistryClient
-from app.registry.push.push import CopyChild, CopyResult, CopyTarget, Guard, Step, push
+from app.registry.push.model import CopyChild, CopyResult, CopyTarget, Guard, Step
+from app.registry.push.push import push
 from tests.support.docker_registry import DockerRegistry
 from tests.support.images import Image, make_index
 from tests.support.registry import RegistryDouble

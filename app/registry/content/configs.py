@@ -12,8 +12,8 @@ from app.oci.config import ImageConfig, parse_config
 from app.oci.descriptor import Descriptor
 from app.outbound.client import Request
 from app.outbound.failures import RequestContext
-from app.registry.content.redirects import Trail, blob_context, download_request
-from app.registry.repository import Remote
+from app.registry.content.redirects import RedirectFollower, blob_context, download_request
+from app.registry.repository import RemoteRepository
 
 __all__ = ["fetch_blob", "fetch_config"]
 
@@ -22,14 +22,14 @@ T = TypeVar("T")
 _OK = 200
 
 
-async def fetch_blob(remote: Remote, blob: Descriptor, *, limit: int) -> bytes:
+async def fetch_blob(remote: RemoteRepository, blob: Descriptor, *, limit: int) -> bytes:
     """A small blob; redirects lead where the registry stores it, without any credential."""
     return await _fetch(remote, blob, _keep, limit=limit)
 
 
-async def fetch_config(remote: Remote, blob: Descriptor, *, limit: int) -> ImageConfig:
+async def fetch_config(remote: RemoteRepository, blob: Descriptor, *, limit: int) -> ImageConfig:
     """What an image's config says."""
-    read = functools.partial(remote.services.parsers.run, parse_config)
+    read = functools.partial(remote.state.parsers.run, parse_config)
     return await _fetch(remote, blob, read, limit=limit)
 
 
@@ -37,7 +37,9 @@ async def _keep(body: bytes) -> bytes:
     return body
 
 
-async def _fetch(remote: Remote, blob: Descriptor, read: Callable[[bytes], Awaitable[T]], *, limit: int) -> T:
+async def _fetch(
+    remote: RemoteRepository, blob: Descriptor, read: Callable[[bytes], Awaitable[T]], *, limit: int
+) -> T:
     if blob.size > limit:
         context = blob_context(remote, blob)
         raise errors.SourceTooLarge(
@@ -45,8 +47,8 @@ async def _fetch(remote: Remote, blob: Descriptor, read: Callable[[bytes], Await
         )
     attempt = 1
     while True:
-        async with remote.services.document_memory.reserve(remote.registry) as memory:
-            is_last = attempt >= remote.services.limits.attempts
+        async with remote.state.document_memory.reserve(remote.registry) as memory:
+            is_last = attempt >= remote.state.limits.attempts
             request = replace(await download_request(remote, blob, limit=limit), memory=memory)
             found = await _try(remote, request, blob, read, is_last=is_last)
         if found is not None:
@@ -55,7 +57,7 @@ async def _fetch(remote: Remote, blob: Descriptor, read: Callable[[bytes], Await
 
 
 async def _try(
-    remote: Remote,
+    remote: RemoteRepository,
     request: Request,
     blob: Descriptor,
     read: Callable[[bytes], Awaitable[T]],
@@ -63,9 +65,9 @@ async def _try(
     is_last: bool,
 ) -> T | None:
     """None for what was cut off, which is asked for again."""
-    trail = Trail(remote)
-    while (answer := await remote.services.outbound.call(request)).status != _OK:
-        request = await trail.follow(request, answer)
+    redirects = RedirectFollower(remote)
+    while (answer := await remote.state.outbound.call(request)).status != _OK:
+        request = await redirects.follow(request, answer)
     if answer.is_framed or is_last or len(answer.body) >= blob.size:
         return await read(_verified(answer.body, blob, blob_context(remote, blob)))
     return None

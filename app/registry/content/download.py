@@ -15,9 +15,9 @@ from app.oci.descriptor import Descriptor
 from app.outbound.client import Answer, Request, read_start
 from app.outbound.failures import FAILURES, translate, was_lost
 from app.outbound.retry import Outcome, plan_retry
-from app.registry.content.redirects import Trail, blob_context, download_request
+from app.registry.content.redirects import RedirectFollower, blob_context, download_request
 from app.registry.content.running_digest import RunningDigest
-from app.registry.repository import Remote
+from app.registry.repository import RemoteRepository
 
 __all__ = ["Download"]
 
@@ -41,7 +41,7 @@ class Download:
     since the HTTP library that reads a body hides why it broke.
     """
 
-    def __init__(self, source: Remote, blob: Descriptor) -> None:
+    def __init__(self, source: RemoteRepository, blob: Descriptor) -> None:
         self.failure: errors.BrokerError | None = None
         self._was_resumed = False
         self._may_start_over = True
@@ -162,7 +162,7 @@ class Download:
         self._held = chunk[skipped:]
 
     def _plan_or_raise(self, error: errors.RegistryError) -> float:
-        if self._digest.position - self._failed_at >= self._source.services.limits.resume_bytes:
+        if self._digest.position - self._failed_at >= self._source.state.limits.resume_bytes:
             self._attempt = 1
         self._failed_at = self._digest.position
         wait = plan_retry(
@@ -170,7 +170,7 @@ class Download:
             attempt=self._attempt,
             spent=0.0,
             jitter=random.random(),  # noqa: S311 - spreads retries, protects nothing
-            limits=self._source.services.limits,
+            limits=self._source.state.limits,
         )
         if wait is None:
             raise error
@@ -184,9 +184,9 @@ class Download:
         wants_part = offset > 0 and self._may_ask_for_part
         headers = {"Range": f"bytes={offset}-"} if wants_part else {}
         request = await download_request(self._source, self._blob, headers=headers)
-        trail, registry_origin = Trail(self._source), request.url.origin
+        redirects, registry_origin = RedirectFollower(self._source), request.url.origin
         while True:
-            opening = self._source.services.outbound.open(request, waiting.queueing)
+            opening = self._source.state.outbound.open(request, waiting.queueing)
             opened = await self._stream.enter_async_context(opening)
             self._was_resumed |= offset > 0
             if opened.status == _PARTIAL and self._is_right_part(opened.headers.get("Content-Range"), offset):
@@ -194,7 +194,7 @@ class Download:
             if opened.status == _OK:
                 # Ranges are optional: all of it comes again, and what is here already is dropped.
                 return _without_first(opened.chunks, offset)
-            limit = self._source.services.limits.error_bytes
+            limit = self._source.state.limits.error_bytes
             is_useless = wants_part and opened.status in {_PARTIAL, _UNSATISFIABLE}
             answer = Answer(
                 opened.status, opened.headers, await read_start(opened, 0 if is_useless else limit)
@@ -205,7 +205,7 @@ class Download:
                 return await self._open(offset, waiting)
             if request.url.origin != registry_origin and answer.status in _STALE:
                 raise self._stale(request, answer)
-            request = await trail.follow(request, answer)
+            request = await redirects.follow(request, answer)
 
     def _stale(self, request: Request, answer: Answer) -> errors.RegistryUnavailable:
         """Addresses elsewhere are signed for a while: the registry gives a new one, if it is asked again."""

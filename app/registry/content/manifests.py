@@ -19,7 +19,7 @@ from app.registry.content.redirects import follow_manifest
 from app.registry.errors import refusal, tag_refusal, write_refusal
 from app.registry.parsing import Parsers
 from app.registry.paths import manifest_path
-from app.registry.repository import Remote
+from app.registry.repository import RemoteRepository
 
 __all__ = [
     "FetchedManifest",
@@ -61,13 +61,13 @@ class FetchedManifest:
 
 
 async def fetch_manifest(
-    remote: Remote, reference: Reference, *, scopes: Scopes | None = None
+    remote: RemoteRepository, reference: Reference, *, scopes: Scopes | None = None
 ) -> FetchedManifest:
     """The manifest of a reference; the digest counts where there is a tag too."""
     attempt = 1
     while True:
-        async with remote.services.document_memory.reserve(remote.registry) as memory:
-            is_last = attempt >= remote.services.limits.attempts
+        async with remote.state.document_memory.reserve(remote.registry) as memory:
+            is_last = attempt >= remote.state.limits.attempts
             fetched = await _try(remote, reference, scopes or pulling(remote.path), memory, is_last=is_last)
         if fetched is not None:
             return fetched
@@ -75,7 +75,7 @@ async def fetch_manifest(
 
 
 async def head_manifest(
-    remote: Remote, reference: Reference, *, scopes: Scopes | None = None
+    remote: RemoteRepository, reference: Reference, *, scopes: Scopes | None = None
 ) -> Descriptor | None:
     """What a reference leads to, or None when the registry says that it does not have it."""
     found = await find_manifest(remote, reference, scopes=scopes)
@@ -83,7 +83,7 @@ async def head_manifest(
 
 
 async def find_manifest(
-    remote: Remote, reference: Reference, *, scopes: Scopes | None = None
+    remote: RemoteRepository, reference: Reference, *, scopes: Scopes | None = None
 ) -> Descriptor | Manifest | None:
     """What a reference leads to, in bytes where those had to be asked for; None where it leads to nothing.
 
@@ -97,12 +97,12 @@ async def find_manifest(
         descriptor = _descriptor(answer, reference) if answer.status == _OK else None
         if descriptor is not None:
             return descriptor
-    async with remote.services.document_memory.reserve(remote.registry) as memory:
+    async with remote.state.document_memory.reserve(remote.registry) as memory:
         return await _find(remote, reference, scopes, memory)
 
 
 async def _find(
-    remote: Remote, reference: Reference, scopes: Scopes, memory: MemoryReservation
+    remote: RemoteRepository, reference: Reference, scopes: Scopes, memory: MemoryReservation
 ) -> Manifest | None:
     try:
         answer = await _get(remote, reference, scopes, memory)
@@ -116,7 +116,7 @@ async def _find(
     return found
 
 
-async def is_present(remote: Remote, digest: Digest, *, scopes: Scopes) -> bool:
+async def is_present(remote: RemoteRepository, digest: Digest, *, scopes: Scopes) -> bool:
     """Whether the registry says that it has a manifest; a refusal decides nothing and counts as no.
 
     Some registries answer 403 for what does not exist.
@@ -131,16 +131,16 @@ async def is_present(remote: Remote, digest: Digest, *, scopes: Scopes) -> bool:
         return False
 
 
-async def read_digest(remote: Remote, target: str, *, scopes: Scopes) -> Digest | None:
+async def read_digest(remote: RemoteRepository, target: str, *, scopes: Scopes) -> Digest | None:
     """The digest of the bytes that a tag or digest gives now; None where there are none."""
     found = await read_manifest(remote, target, scopes=scopes)
     return found.digest if found is not None else None
 
 
-async def read_manifest(remote: Remote, target: str, *, scopes: Scopes) -> Manifest | None:
+async def read_manifest(remote: RemoteRepository, target: str, *, scopes: Scopes) -> Manifest | None:
     """The bytes that a tag or digest gives now, whatever they are; None where there are none."""
-    for _ in range(remote.services.limits.attempts):
-        async with remote.services.document_memory.reserve(remote.registry) as memory:
+    for _ in range(remote.state.limits.attempts):
+        async with remote.state.document_memory.reserve(remote.registry) as memory:
             answer = await _ask(remote, target, remote.context(named(remote, target)), scopes, memory)
             if answer.status == _NOT_FOUND:
                 return None
@@ -153,15 +153,15 @@ async def read_manifest(remote: Remote, target: str, *, scopes: Scopes) -> Manif
 
 
 async def _ask(
-    remote: Remote, target: str, context: RequestContext, scopes: Scopes, memory: MemoryReservation
+    remote: RemoteRepository, target: str, context: RequestContext, scopes: Scopes, memory: MemoryReservation
 ) -> Answer:
-    request = await remote.prepare(
+    request = await remote.build_request(
         "GET",
         manifest_path(remote.path, target),
         scopes,
         context=context,
         headers=_ACCEPT,
-        limit=remote.services.limits.manifest_bytes,
+        limit=remote.state.limits.manifest_bytes,
         memory=memory,
     )
     answer = await follow_manifest(remote, request, await remote.call(request, scopes))
@@ -177,19 +177,19 @@ def _looks_cut_off(answer: Answer) -> bool:
     return not answer.is_framed and not is_whole
 
 
-def named(remote: Remote, target: str) -> str:
+def named(remote: RemoteRepository, target: str) -> str:
     """The reference of a tag or digest in a repository, as text."""
     return f"{remote.repository}{'@' if ':' in target else ':'}{target}"
 
 
-async def put_manifest(remote: Remote, target: str, manifest: Manifest) -> bool:
+async def put_manifest(remote: RemoteRepository, target: str, manifest: Manifest) -> bool:
     """Puts exact bytes under a tag or digest; safe to repeat.
 
     Says whether the registry has noted what the manifest's subject is, if it has one.
     """
     scopes = pushing(remote.path)
     context = remote.context(named(remote, target))
-    request = await remote.prepare(
+    request = await remote.build_request(
         "PUT",
         manifest_path(remote.path, target),
         scopes,
@@ -222,11 +222,11 @@ def is_not_yet_known(error: errors.BrokerError) -> bool:
     return isinstance(error, errors.RegistryError) and error.upstream_code in _NOT_YET_KNOWN
 
 
-async def _head(remote: Remote, reference: Reference, scopes: Scopes) -> Answer | None:
+async def _head(remote: RemoteRepository, reference: Reference, scopes: Scopes) -> Answer | None:
     """None from a registry that does not know HEAD, which is not asked again for a while."""
-    if not remote.services.habits.answers_head(remote.registry):
+    if not remote.state.capabilities.supports_head(remote.registry):
         return None
-    request = await remote.prepare(
+    request = await remote.build_request(
         "HEAD",
         manifest_path(remote.path, reference.target),
         scopes,
@@ -235,12 +235,14 @@ async def _head(remote: Remote, reference: Reference, scopes: Scopes) -> Answer 
     )
     answer = await remote.call(request, scopes)
     if answer.status in _WITHOUT_HEAD:
-        remote.services.habits.note_without_head(remote.registry)
+        remote.state.capabilities.record_no_head(remote.registry)
         return None
     return answer
 
 
-async def _get(remote: Remote, reference: Reference, scopes: Scopes, memory: MemoryReservation) -> Answer:
+async def _get(
+    remote: RemoteRepository, reference: Reference, scopes: Scopes, memory: MemoryReservation
+) -> Answer:
     context = remote.context(reference)
     answer = await _ask(remote, reference.target, context, scopes, memory)
     if answer.status == _NOT_FOUND:
@@ -249,14 +251,19 @@ async def _get(remote: Remote, reference: Reference, scopes: Scopes, memory: Mem
 
 
 async def _try(
-    remote: Remote, reference: Reference, scopes: Scopes, memory: MemoryReservation, *, is_last: bool
+    remote: RemoteRepository,
+    reference: Reference,
+    scopes: Scopes,
+    memory: MemoryReservation,
+    *,
+    is_last: bool,
 ) -> FetchedManifest | None:
     answer = await _get(remote, reference, scopes, memory)
     context = remote.context(reference)
     try:
         _check_kind(answer, context)
         _check_digest(answer, reference, context)
-        return FetchedManifest(await _parse(answer, context, remote.services.parsers))
+        return FetchedManifest(await _parse(answer, context, remote.state.parsers))
     except errors.SourceUnusable:
         # What looks wrong may just have been cut off.
         if answer.is_framed or is_last:

@@ -14,27 +14,27 @@ from app.outbound.url import redirect_target
 from app.registry.auth.scope import pulling
 from app.registry.errors import refusal
 from app.registry.paths import blob_path
-from app.registry.repository import Remote
+from app.registry.repository import RemoteRepository
 
-__all__ = ["REDIRECTS", "Trail", "blob_context", "download_request", "follow_manifest"]
+__all__ = ["REDIRECTS", "RedirectFollower", "blob_context", "download_request", "follow_manifest"]
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _UNAUTHORIZED = 401
 
 
-def blob_context(remote: Remote, blob: Descriptor) -> RequestContext:
+def blob_context(remote: RemoteRepository, blob: Descriptor) -> RequestContext:
     return remote.context(f"{remote.repository}@{blob.digest}")
 
 
 async def download_request(
-    remote: Remote,
+    remote: RemoteRepository,
     blob: Descriptor,
     *,
     headers: Mapping[str, str] | None = None,
     limit: int | None = None,
     memory: MemoryReservation | None = None,
 ) -> Request:
-    return await remote.prepare(
+    return await remote.build_request(
         "GET",
         blob_path(remote.path, str(blob.digest)),
         pulling(remote.path),
@@ -46,29 +46,29 @@ async def download_request(
     )
 
 
-async def follow_manifest(remote: Remote, request: Request, answer: Answer) -> Answer:
+async def follow_manifest(remote: RemoteRepository, request: Request, answer: Answer) -> Answer:
     """The answer where a manifest lies, if the operator knows of that place; else what the registry said.
 
     Its bytes are hashed like all others, and no credential goes there.
     """
-    policy = remote.services.policy
-    for _ in range(remote.services.limits.redirects):
+    policy = remote.state.policy
+    for _ in range(remote.state.limits.redirects):
         if answer.status not in REDIRECTS or len(answer.headers.getall("Location", [])) != 1:
             break
         following = _redirected(remote, request, answer)
         if not policy.may_redirect(remote.registry, following.url.authority):
             break
         request = replace(following, authorization=None, is_raw=True)
-        answer = await remote.services.outbound.call(request)
+        answer = await remote.state.outbound.call(request)
     return answer
 
 
-class Trail:
+class RedirectFollower:
     """Where a blob leads: elsewhere by a few redirects, and through 401s of the registry's own."""
 
-    def __init__(self, remote: Remote) -> None:
+    def __init__(self, remote: RemoteRepository) -> None:
         self._remote = remote
-        self._redirects = remote.services.limits.redirects
+        self._redirects = remote.state.limits.redirects
         self._may_renew = True
         self._renewals = 0
 
@@ -99,7 +99,7 @@ class Trail:
         return renewed
 
 
-def _redirected(remote: Remote, request: Request, answer: Answer) -> Request:
+def _redirected(remote: RemoteRepository, request: Request, answer: Answer) -> Request:
     locations = answer.headers.getall("Location", [])
     if len(locations) != 1:
         raise errors.NotARegistry(
@@ -108,5 +108,5 @@ def _redirected(remote: Remote, request: Request, answer: Answer) -> Request:
     url = redirect_target(request.url, locations[0], registry=remote.registry)
     if url.origin == request.url.origin:
         return replace(request, url=url)
-    is_guarded = not (remote.access.insecure and remote.services.policy.may_be_insecure(url.authority))
+    is_guarded = not (remote.access.insecure and remote.state.policy.may_be_insecure(url.authority))
     return replace(request, url=url, verify=is_guarded, authorization=None)

@@ -22,7 +22,7 @@ from app.registry.content.manifests import fetch_manifest
 from app.registry.content.redirects import REDIRECTS
 from app.registry.errors import refusal
 from app.registry.paths import referrers_path
-from app.registry.repository import Remote
+from app.registry.repository import RemoteRepository
 
 __all__ = ["fetch_referrers_tag", "list_referrers"]
 
@@ -43,11 +43,11 @@ class _Page:
 
 
 async def list_referrers(
-    remote: Remote, subject: Digest, *, scopes: Scopes | None = None
+    remote: RemoteRepository, subject: Digest, *, scopes: Scopes | None = None
 ) -> tuple[Descriptor, ...]:
     """Each once. That a registry has no such API is remembered."""
     scopes = scopes or pulling(remote.path)
-    if remote.services.habits.lists_referrers(remote.repository):
+    if remote.state.capabilities.supports_referrers(remote.repository):
         listed = await _list(remote, subject, scopes)
         if listed is not None:
             return listed
@@ -59,7 +59,7 @@ async def list_referrers(
     return () if index is None else index.manifests
 
 
-async def fetch_referrers_tag(remote: Remote, subject: Digest, *, scopes: Scopes) -> Index | None:
+async def fetch_referrers_tag(remote: RemoteRepository, subject: Digest, *, scopes: Scopes) -> Index | None:
     """The index under the tag that lists a manifest's referrers; None where there is none.
 
     SourceUnsupported where there is something else, such as the subject itself: GitLab's registry takes
@@ -83,7 +83,7 @@ async def fetch_referrers_tag(remote: Remote, subject: Digest, *, scopes: Scopes
     return found
 
 
-async def _list(remote: Remote, subject: Digest, scopes: Scopes) -> tuple[Descriptor, ...] | None:
+async def _list(remote: RemoteRepository, subject: Digest, scopes: Scopes) -> tuple[Descriptor, ...] | None:
     """All pages, but no more than make sense, and none twice; None from a registry without the API."""
     listed: dict[Digest, Descriptor] = {}
     seen: set[str] = set()
@@ -109,12 +109,12 @@ async def _list(remote: Remote, subject: Digest, scopes: Scopes) -> tuple[Descri
 
 
 async def _page(
-    remote: Remote, target: str | Url, subject: Digest, scopes: Scopes, *, is_first: bool
+    remote: RemoteRepository, target: str | Url, subject: Digest, scopes: Scopes, *, is_first: bool
 ) -> _Page | None:
     """None where there is no such API; what looks wrong may just have been cut off: it is asked for again."""
     attempt = 1
     while True:
-        async with remote.services.document_memory.reserve(remote.registry) as memory:
+        async with remote.state.document_memory.reserve(remote.registry) as memory:
             request = await _request(remote, target, subject, scopes, memory)
             answer = await remote.call(request, scopes)
             if is_first and _lacks_api(answer):
@@ -128,21 +128,21 @@ async def _page(
                 return _Page(
                     request.url, len(answer.body), index.manifests, _following(remote, request, answer)
                 )
-            if answer.is_framed or attempt >= remote.services.limits.attempts:
+            if answer.is_framed or attempt >= remote.state.limits.attempts:
                 raise _not_a_registry(remote, "gives no list where it should give the referrers of", subject)
         attempt += 1
 
 
 async def _request(
-    remote: Remote, target: str | Url, subject: Digest, scopes: Scopes, memory: MemoryReservation
+    remote: RemoteRepository, target: str | Url, subject: Digest, scopes: Scopes, memory: MemoryReservation
 ) -> Request:
-    return await remote.prepare(
+    return await remote.build_request(
         "GET",
         target,
         scopes,
         context=remote.context(remote.repository.at(subject)),
         headers={"Accept": media_types.OCI_INDEX},
-        limit=remote.services.limits.manifest_bytes,
+        limit=remote.state.limits.manifest_bytes,
         memory=memory,
         is_raw=isinstance(target, Url),
     )
@@ -157,21 +157,21 @@ def _is_index(answer: Answer) -> bool:
     return media_types.bare(answer.headers.get("Content-Type")) == media_types.OCI_INDEX
 
 
-async def _read(remote: Remote, answer: Answer) -> Index | None:
+async def _read(remote: RemoteRepository, answer: Answer) -> Index | None:
     """A list that can't be read is no empty one: what it lists would be left out without a word."""
     try:
-        parsed = await remote.services.parsers.run(parse_manifest, answer.body, media_types.OCI_INDEX)
+        parsed = await remote.state.parsers.run(parse_manifest, answer.body, media_types.OCI_INDEX)
     except errors.SourceUnusable:
         return None
     return parsed if isinstance(parsed, Index) and _is_index(answer) else None
 
 
-def _following(remote: Remote, request: Request, answer: Answer) -> Url | None:
+def _following(remote: RemoteRepository, request: Request, answer: Answer) -> Url | None:
     below = referrers_path(remote.path, "")
     return next_page(request.url, answer.headers.getall("Link", []), below=below, registry=remote.registry)
 
 
-def _learn(remote: Remote, answer: Answer) -> None:
+def _learn(remote: RemoteRepository, answer: Answer) -> None:
     """An error in the registry's own form is about the repository; else the whole registry has no such path.
 
     One that speaks of a repository that does not exist says nothing of what will be there.
@@ -180,9 +180,9 @@ def _learn(remote: Remote, answer: Answer) -> None:
     if answer.status == _BAD_REQUEST or code == "NAME_UNKNOWN":
         return
     is_own_error = code is not None and not is_html(answer.headers.get("Content-Type"), answer.body)
-    remote.services.habits.note_without_referrers(str(remote.repository) if is_own_error else remote.registry)
+    remote.state.capabilities.record_no_referrers(str(remote.repository) if is_own_error else remote.registry)
 
 
-def _not_a_registry(remote: Remote, does: str, subject: Digest) -> errors.NotARegistry:
+def _not_a_registry(remote: RemoteRepository, does: str, subject: Digest) -> errors.NotARegistry:
     reference = remote.repository.at(subject)
     return errors.NotARegistry(f"{remote.registry} {does} {reference}", **remote.context(reference).members)

@@ -19,7 +19,7 @@ from app.registry.auth.scope import pushing
 from app.registry.content.redirects import REDIRECTS
 from app.registry.errors import write_refusal
 from app.registry.paths import blob_path, uploads_path
-from app.registry.repository import Remote
+from app.registry.repository import RemoteRepository
 
 __all__ = ["Upload", "accepted_upload", "has_blob", "open_upload", "upload_refusal"]
 
@@ -37,7 +37,7 @@ Body = AsyncIterator[bytes]
 class Upload:
     """An open session: where its next request goes, and how many bytes the registry has of it."""
 
-    target: Remote
+    target: RemoteRepository
     location: Url
     least_chunk: int = 0
     offset: int = 0
@@ -49,7 +49,7 @@ class Upload:
         headers = {"Content-Length": str(blob.size), "Content-Type": _OCTETS}
         with queueing():
             request = await self._prepare("PUT", self._ending(blob), headers)
-        return await self.target.services.outbound.send(request, body, queueing)
+        return await self.target.state.outbound.send(request, body, queueing)
 
     async def patch(self, size: int, body: Body, queueing: Queueing) -> Answer:
         """So many bytes more."""
@@ -60,7 +60,7 @@ class Upload:
         }
         with queueing():
             request = await self._prepare("PATCH", self.location, headers)
-        answer = await self.target.services.outbound.send(request, body, queueing)
+        answer = await self.target.state.outbound.send(request, body, queueing)
         if answer.is_success:
             self._go_on(request, answer, default=self.offset + size)
         return answer
@@ -70,7 +70,7 @@ class Upload:
         headers = {"Content-Length": "0", "Content-Type": _OCTETS}
         with queueing():
             request = await self._prepare("PUT", self._ending(blob), headers)
-        return await self.target.services.outbound.send(request, b"", queueing)
+        return await self.target.state.outbound.send(request, b"", queueing)
 
     async def ask(self) -> bool:
         """Whether the session goes on, from the offset that the registry says.
@@ -88,16 +88,16 @@ class Upload:
     async def cancel(self) -> None:
         """So that the registry keeps no bytes that nobody will end; whether it does is its own matter."""
         with contextlib.suppress(errors.BrokerError, TimeoutError):
-            async with asyncio.timeout(self.target.services.limits.cancel_seconds):
+            async with asyncio.timeout(self.target.state.limits.cancel_seconds):
                 request = await self._prepare("DELETE", self.location, {})
-                await self.target.services.outbound.call(request)
+                await self.target.state.outbound.call(request)
 
     def _ending(self, blob: Descriptor) -> Url:
         return with_query(self.location, [("digest", str(blob.digest))])
 
     async def _prepare(self, method: str, url: Url, headers: dict[str, str]) -> Request:
         scopes = pushing(self.target.path)
-        self.last = await self.target.prepare(method, url, scopes, headers=headers, is_raw=True)
+        self.last = await self.target.build_request(method, url, scopes, headers=headers, is_raw=True)
         return self.last
 
     def _go_on(self, request: Request, answer: Answer, *, default: int) -> None:
@@ -109,16 +109,16 @@ class Upload:
             self.location = _location(self.target, request, answer)
 
 
-async def open_upload(target: Remote) -> Upload:
+async def open_upload(target: RemoteRepository) -> Upload:
     scopes = pushing(target.path)
-    request = await target.prepare("POST", uploads_path(target.path), scopes, is_raw=True)
+    request = await target.build_request("POST", uploads_path(target.path), scopes, is_raw=True)
     answer = await target.call(request, scopes)
     if answer.status != _ACCEPTED:
         raise upload_refusal(target, answer, "the opening of an upload")
     return accepted_upload(target, request, answer)
 
 
-def accepted_upload(target: Remote, request: Request, answer: Answer) -> Upload:
+def accepted_upload(target: RemoteRepository, request: Request, answer: Answer) -> Upload:
     """The session that a 202 opened."""
     least = _LENGTH.fullmatch(answer.headers.get("OCI-Chunk-Min-Length", ""))
     least_chunk = int(least[0]) if least is not None else 0
@@ -126,7 +126,7 @@ def accepted_upload(target: Remote, request: Request, answer: Answer) -> Upload:
     return Upload(target, location, min(least_chunk, _MOST_LEAST_CHUNK))
 
 
-def _location(target: Remote, request: Request, answer: Answer) -> Url:
+def _location(target: RemoteRepository, request: Request, answer: Answer) -> Url:
     locations = answer.headers.getall("Location", [])
     if len(locations) != 1:
         raise errors.NotARegistry(
@@ -135,13 +135,15 @@ def _location(target: Remote, request: Request, answer: Answer) -> Url:
     return upload_location(request.url, locations[0], registry=target.registry)
 
 
-async def has_blob(target: Remote, blob: Descriptor) -> bool:
+async def has_blob(target: RemoteRepository, blob: Descriptor) -> bool:
     scopes = pushing(target.path)
-    request = await target.prepare("HEAD", blob_path(target.path, str(blob.digest)), scopes, is_raw=True)
+    request = await target.build_request(
+        "HEAD", blob_path(target.path, str(blob.digest)), scopes, is_raw=True
+    )
     answer = await target.call(request, scopes)
     # A redirect of HEAD leads to an address that is signed for GET; that there is one says enough.
     return answer.status == _OK or answer.status in REDIRECTS
 
 
-def upload_refusal(target: Remote, answer: Answer, doing: str) -> errors.BrokerError:
+def upload_refusal(target: RemoteRepository, answer: Answer, doing: str) -> errors.BrokerError:
     return write_refusal(answer.status, answer.headers, answer.body, target.context(), doing=doing)

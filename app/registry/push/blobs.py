@@ -1,49 +1,172 @@
-"""Blobs that come from another repository: skipped, mounted or copied."""
+"""The blobs of one push: each digest is skipped, mounted or copied once, whatever number of images has it."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from app import errors
 from app.concurrency.largest_first import LargestFirstSemaphore
 from app.oci.descriptor import Descriptor
+from app.oci.digest import Digest
 from app.oci.reference import Repository
 from app.outbound.failures import is_rate_limit
 from app.outbound.retry import is_passing
 from app.outbound.url import with_query
 from app.registry.auth.scope import mounting
+from app.registry.capabilities import MountSupport
 from app.registry.content.upload import Upload, accepted_upload, has_blob, upload_refusal
-from app.registry.mounts import Standing
 from app.registry.paths import uploads_path
+from app.registry.push.model import BlobAction, BlobCounts, BlobOutcome, Progress, StepName
+from app.registry.push.settle import Repair
 from app.registry.push.transfer import Transfer
-from app.registry.repository import Remote
+from app.registry.repository import RemoteRepository
 
-__all__ = ["BlobAction", "BlobOutcome", "BlobPlan", "copy_blob", "foresee_blob", "plan_blob"]
+__all__ = ["BlobCopies", "BlobCopy", "BlobPlan", "copy_blob", "plan_blob", "predict_blob"]
 
 _CREATED, _ACCEPTED = 201, 202
 _UNAUTHORIZED = 401
-# A mount refused so says something of these two repositories, not of the registry.
+# A mount refused with these says something of the two repositories, not of the registry.
 _ABOUT_THE_SOURCE = frozenset({401, 403, 404})
+_SUPPORT_BY_STATUS = {_CREATED: MountSupport.GRANTED, _ACCEPTED: MountSupport.DECLINED}
 _MOST_CANDIDATES = 3
-
-
-class BlobAction(StrEnum):
-    """How a blob came to be in the target repository."""
-
-    MOUNTED = "mounted"
-    COPIED = "copied"
-    SKIPPED = "skipped"
+_REPORTED_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class BlobOutcome:
-    """`source` is where it was mounted or copied from, None where it was there already."""
+class BlobCopy:
+    """A blob to copy from one repository to another.
 
-    action: BlobAction
-    source: Repository | None = None
+    `holders` are repositories of the target's registry that are known to have it. What the registry says of a
+    blob that `is_doubted` has been found wrong.
+    """
+
+    source: RemoteRepository
+    blob: Descriptor
+    holders: Sequence[Repository]
+    slots: LargestFirstSemaphore
+    on_position: Callable[[int], None]
+    is_doubted: bool = False
+
+
+class BlobCopies:
+    """Started as images ask for them, the largest first of those that wait."""
+
+    def __init__(
+        self,
+        target: RemoteRepository,
+        progress: Progress,
+        remote_of: Callable[[Repository], RemoteRepository],
+        copy_one: Callable[[BlobCopy], Awaitable[BlobOutcome]],
+    ) -> None:
+        self._target = target
+        self._progress = progress
+        self._copy_one = copy_one
+        self._remote_of = remote_of
+        self._slots = LargestFirstSemaphore(target.state.limits.transfers)
+        self._holders: dict[Digest, list[Repository]] = {}
+        self._tasks: dict[Digest, asyncio.Task[None]] = {}
+        self._positions: dict[Digest, int] = {}
+        self._outcomes: dict[Digest, BlobOutcome] = {}
+        self._recopies: dict[Digest, asyncio.Task[None]] = {}
+
+    @property
+    def counts(self) -> BlobCounts:
+        actions = [blob.action for blob in self.outcomes]
+        return BlobCounts(
+            mounted=actions.count(BlobAction.MOUNTED),
+            copied=actions.count(BlobAction.COPIED),
+            skipped=actions.count(BlobAction.SKIPPED),
+            bytes_copied=sum(blob.size for blob in self.outcomes if blob.action is BlobAction.COPIED),
+        )
+
+    @property
+    def outcomes(self) -> tuple[BlobOutcome, ...]:
+        return tuple(self._outcomes.values())
+
+    def add_holder(self, holder: Repository, blobs: Iterable[Descriptor]) -> None:
+        """A repository whose manifest has these blobs: within the target's registry they may be mounted."""
+        if holder.registry != self._target.registry or holder == self._target.repository:
+            return
+        for blob in blobs:
+            known = self._holders.setdefault(blob.digest, [])
+            if holder not in known:
+                known.append(holder)
+
+    async def copy(self, group: asyncio.TaskGroup, source: Repository, blobs: Iterable[Descriptor]) -> None:
+        """Returns when all blobs of an image are in the target."""
+        ordered = sorted(blobs, key=lambda blob: blob.size, reverse=True)
+        for task in [self._start(group, source, blob) for blob in ordered]:
+            await task
+
+    def repair_for(self, group: asyncio.TaskGroup, source: Repository, blobs: Iterable[Descriptor]) -> Repair:
+        """For the PUT of the image: copies blobs that the registry reported as present and then lacks.
+
+        It waits for those that the registry has taken in whole. The first time it waits for the others too,
+        since the registry may not know them yet.
+        """
+        waited = False
+
+        async def repair(error: errors.RegistryRejected) -> None:
+            nonlocal waited
+            missing = error.missing_digests or [str(blob.digest) for blob in blobs]
+            doubted = [blob for blob in blobs if str(blob.digest) in missing and self._was_believed(blob)]
+            if waited and source != self._target.repository:
+                for task in [self._recopy(group, source, blob) for blob in doubted]:
+                    await task
+            waited = True
+
+        return repair
+
+    def forget(self) -> None:
+        """Copied blobs may be gone again: from now on each is checked again when an image asks for it."""
+        self._tasks.clear()
+
+    def _start(self, group: asyncio.TaskGroup, source: Repository, blob: Descriptor) -> asyncio.Task[None]:
+        task = self._tasks.get(blob.digest)
+        if task is None:
+            if blob.digest not in self._positions:
+                self._positions[blob.digest] = 0
+                self._progress.add(StepName.BLOBS, total=1, bytes_total=blob.size)
+            task = self._tasks[blob.digest] = group.create_task(self._copy(source, blob))
+        return task
+
+    def _was_believed(self, blob: Descriptor) -> bool:
+        outcome = self._outcomes.get(blob.digest)
+        return blob.digest in self._recopies or (
+            outcome is not None and outcome.action is not BlobAction.COPIED
+        )
+
+    def _recopy(self, group: asyncio.TaskGroup, source: Repository, blob: Descriptor) -> asyncio.Task[None]:
+        """Once: a registry that took the bytes twice and lacks them will not keep them the third time."""
+        task = self._recopies.get(blob.digest)
+        if task is None:
+            task = self._recopies[blob.digest] = group.create_task(self._copy(source, blob, is_doubted=True))
+        return task
+
+    async def _copy(self, source: Repository, blob: Descriptor, *, is_doubted: bool = False) -> None:
+        def on_position(position: int) -> None:
+            # Bytes that are sent again after trouble are no progress, and not each packet is worth a report.
+            step = position - self._positions[blob.digest]
+            if step >= _REPORTED_BYTES or (position == blob.size and step > 0):
+                self._positions[blob.digest] = position
+                self._progress.add(StepName.BLOBS, bytes_done=step)
+
+        remote, holders = self._remote_of(source), self._holders_of(blob, source)
+        copy = BlobCopy(remote, blob, holders, self._slots, on_position, is_doubted)
+        outcome = await self._copy_one(copy)
+        on_position(blob.size)
+        if blob.digest not in self._outcomes:
+            self._progress.add(StepName.BLOBS, done=1)
+        if is_doubted or blob.digest not in self._outcomes:
+            self._outcomes[blob.digest] = outcome
+
+    def _holders_of(self, blob: Descriptor, source: Repository) -> list[Repository]:
+        """The image's own source before others."""
+        holders = self._holders.get(blob.digest, [])
+        return sorted(holders, key=lambda holder: holder != source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,111 +177,100 @@ class BlobPlan:
     holders: tuple[Repository, ...]
 
 
-def plan_blob(holders: Sequence[Repository], standing_of: Callable[[Repository], Standing]) -> BlobPlan:
+def plan_blob(holders: Sequence[Repository], support_of: Callable[[Repository], MountSupport]) -> BlobPlan:
     """`holders` are repositories of the target's registry that are known to hold a blob.
 
     A mount is asked for at once: one request where looking first would be two. On a registry that was seen to
     not mount it is worth while to look first whether the blob is there already.
     """
-    standings = {holder: standing_of(holder) for holder in holders}
-    may_mount = Standing.MOUNTS in standings.values()
+    supports = {holder: support_of(holder) for holder in holders}
+    may_mount = MountSupport.GRANTED in supports.values()
     # Where mounts are declined as a rule, one question gets an upload as good as several would.
     asked = holders[: _MOST_CANDIDATES if may_mount else 1]
     return BlobPlan(
         looks_first=not may_mount,
-        holders=tuple(each for each in asked if standings[each] is not Standing.REFUSES),
+        holders=tuple(each for each in asked if supports[each] is not MountSupport.REFUSED),
     )
 
 
-async def copy_blob(
-    source: Remote,
-    target: Remote,
-    blob: Descriptor,
-    *,
-    holders: Sequence[Repository],
-    turns: LargestFirstSemaphore,
-    on_position: Callable[[int], None],
-    is_doubted: bool = False,
-) -> BlobOutcome:
-    """Makes a blob of one repository be in another: by mount within a registry, else by streaming.
+async def copy_blob(copy: BlobCopy, target: RemoteRepository) -> BlobOutcome:
+    """Copies a blob by mount within a registry, else by streaming.
 
-    Before it is copied it is always looked for; but what the registry says of one that `is_doubted` has been
-    found wrong.
+    Before it is streamed the registry is always asked for it, unless its answers are doubted.
     """
+    blob = copy.blob
 
     async def stream(upload: Upload | None) -> BlobOutcome:
-        async with turns.slot(blob.size):
-            await Transfer(source, target, blob, on_position).perform(upload)
-        return BlobOutcome(BlobAction.COPIED, source.repository)
+        async with copy.slots.slot(blob.size):
+            await Transfer(copy.source, target, blob, copy.on_position).perform(upload)
+        return BlobOutcome(blob.digest, blob.size, BlobAction.COPIED, copy.source.repository)
 
-    if is_doubted:
+    if copy.is_doubted:
         return await stream(None)
-    plan = plan_blob(holders, lambda holder: _standing(holder, target))
+    skipped = BlobOutcome(blob.digest, blob.size, BlobAction.SKIPPED)
+    plan = plan_blob(copy.holders, lambda holder: _mount_support(holder, target))
     if plan.looks_first and await has_blob(target, blob):
-        return BlobOutcome(BlobAction.SKIPPED)
+        return skipped
     holder, upload = await _mount(plan.holders, target, blob)
     if holder is not None:
-        return BlobOutcome(BlobAction.MOUNTED, holder)
+        return BlobOutcome(blob.digest, blob.size, BlobAction.MOUNTED, holder)
     if not plan.looks_first and await has_blob(target, blob):
         if upload is not None:
             await upload.cancel()
-        return BlobOutcome(BlobAction.SKIPPED)
+        return skipped
     return await stream(upload)
 
 
-async def foresee_blob(
-    source: Remote,
-    target: Remote,
-    blob: Descriptor,
-    *,
-    holders: Sequence[Repository],
-    **_: object,
-) -> BlobOutcome:
-    """What `copy_blob` would come to, by nothing but looking; a mount is believed to be granted."""
-    plan = plan_blob(holders, lambda holder: _standing(holder, target))
+async def predict_blob(copy: BlobCopy, target: RemoteRepository) -> BlobOutcome:
+    """The outcome of `copy_blob`, found by reading alone; a mount counts as granted."""
+    blob, source = copy.blob, copy.source.repository
+    plan = plan_blob(copy.holders, lambda holder: _mount_support(holder, target))
     if not plan.looks_first:
-        may_mount = (each for each in plan.holders if _standing(each, target) is Standing.MOUNTS)
-        return BlobOutcome(BlobAction.MOUNTED, next(may_mount, plan.holders[0]))
+        may_mount = (each for each in plan.holders if _mount_support(each, target) is MountSupport.GRANTED)
+        holder = next(may_mount, plan.holders[0])
+        return BlobOutcome(blob.digest, blob.size, BlobAction.MOUNTED, holder)
     if await has_blob(target, blob):
-        return BlobOutcome(BlobAction.SKIPPED)
-    if source.repository == target.repository:
+        return BlobOutcome(blob.digest, blob.size, BlobAction.SKIPPED)
+    if source == target.repository:
         raise errors.SourceNotFound(
             f"{target.repository} does not have {blob.digest}, which an image there needs",
             **target.context().members,
         )
-    return BlobOutcome(BlobAction.COPIED, source.repository)
+    return BlobOutcome(blob.digest, blob.size, BlobAction.COPIED, source)
 
 
-def _standing(holder: Repository, target: Remote) -> Standing:
-    return target.services.mounts.of(target.registry, holder.path, target.path)
+def _mount_support(holder: Repository, target: RemoteRepository) -> MountSupport:
+    return target.state.capabilities.mount_support(target.registry, holder.path, target.path)
 
 
 async def _mount(
-    holders: Sequence[Repository], target: Remote, blob: Descriptor
+    holders: Sequence[Repository], target: RemoteRepository, blob: Descriptor
 ) -> tuple[Repository | None, Upload | None]:
     """The first that lets it be; where none does, the upload that the registry opened instead."""
     upload = None
     for holder in holders:
         # What came of another blob's mount may have taught better since this was planned.
-        if _standing(holder, target) is Standing.REFUSES:
+        if _mount_support(holder, target) is MountSupport.REFUSED:
             continue
         try:
-            standing, opened = await _mount_from(holder, target, blob)
+            support, opened = await _mount_from(holder, target, blob)
         except errors.RateLimited:
             raise
         except errors.BrokerError:
             # A mount only saves work. Another might take as long to fail, so the blob is uploaded.
-            _note(Standing.REFUSES, holder, target, only_these=True)
+            _record(MountSupport.REFUSED, holder, target, only_this_pair=True)
             break
-        if upload is not None and (opened is not None or standing is Standing.MOUNTS):
+        if upload is not None and (opened is not None or support is MountSupport.GRANTED):
             await upload.cancel()
-        if standing is Standing.MOUNTS:
+        if support is MountSupport.GRANTED:
             return holder, None
         upload = opened or upload
     return None, upload
 
 
-async def _mount_from(source: Repository, target: Remote, blob: Descriptor) -> tuple[Standing, Upload | None]:
+async def _mount_from(
+    source: Repository, target: RemoteRepository, blob: Descriptor
+) -> tuple[MountSupport, Upload | None]:
     """What came of asking for a mount, and the upload that a registry opens when it declines.
 
     Distribution spec, "Mounting a blob from another repository": 201 mounted, 202 upload it here.
@@ -169,18 +281,21 @@ async def _mount_from(source: Repository, target: Remote, blob: Descriptor) -> t
     upload = None
     # A token service may refuse the pair of rights as the registry may: the blob is copied then.
     with contextlib.suppress(errors.RegistryDenied):
-        request = await target.prepare("POST", uploads_path(target.path), scopes, is_raw=True)
+        request = await target.build_request("POST", uploads_path(target.path), scopes, is_raw=True)
         request = replace(request, url=with_query(request.url, query))
         answer = await target.call(request, scopes)
         status = answer.status
         if is_passing(status) or is_rate_limit(status, answer.body, target.context()):
             raise upload_refusal(target, answer, f"the mount of {blob.digest} from {source.path}")
         upload = accepted_upload(target, request, answer) if status == _ACCEPTED else None
-    standing = {_CREATED: Standing.MOUNTS, _ACCEPTED: Standing.DECLINES}.get(status, Standing.REFUSES)
-    _note(standing, source, target, only_these=status in _ABOUT_THE_SOURCE)
-    return standing, upload
+    support = _SUPPORT_BY_STATUS.get(status, MountSupport.REFUSED)
+    _record(support, source, target, only_this_pair=status in _ABOUT_THE_SOURCE)
+    return support, upload
 
 
-def _note(standing: Standing, source: Repository, target: Remote, *, only_these: bool) -> None:
-    memory = target.services.mounts
-    memory.note(standing, target.registry, source.path, target.path, only_these=only_these)
+def _record(
+    support: MountSupport, source: Repository, target: RemoteRepository, *, only_this_pair: bool
+) -> None:
+    target.state.capabilities.record_mount(
+        support, target.registry, source.path, target.path, only_this_pair=only_this_pair
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import NamedTuple
 
-from app.registry.repository import Remote
+from app.registry.repository import RemoteRepository
 
 __all__ = ["Body", "BodySizes"]
 
@@ -26,15 +26,15 @@ class BodySizes:
     A refusal may be meant for a repository, a quota, or nobody at all: it must not slow down others.
     """
 
-    def __init__(self, target: Remote) -> None:
+    def __init__(self, target: RemoteRepository) -> None:
         self._registry = target.registry
-        self._habits = target.services.habits
-        self._limits = target.services.limits
+        self._capabilities = target.state.capabilities
+        self._limits = target.state.limits
         self._learnt: dict[str, int] = {}
         self._was_wrong_range = False
 
     def largest(self, method: str) -> int:
-        known = self._habits.largest_body(self._registry, method)
+        known = self._capabilities.largest_body(self._registry, method)
         return min(sys.maxsize if known is None else known, self._learnt.get(method, sys.maxsize))
 
     @property
@@ -62,7 +62,7 @@ class BodySizes:
         """The blob is there: where less was taken than had been refused, others may begin with that."""
         for method, size in self._learnt.items():
             least = self._limits.least_remembered_body
-            self._habits.note_largest_body(self._registry, method, max(size, least))
+            self._capabilities.record_largest_body(self._registry, method, max(size, least))
 
     def _learn(self, method: str, size: int) -> None:
         self._learnt[method] = min(size, self._learnt.get(method, size))

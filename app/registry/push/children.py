@@ -1,4 +1,4 @@
-"""The manifests that an index lists, and their blobs, brought to one target side by side."""
+"""The manifests that an index lists, and their blobs, copied to one target at the same time."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from app import errors
 from app.oci.digest import Digest
 from app.oci.reference import Repository
 from app.registry.auth.scope import pushing
+from app.registry.capabilities import MountSupport
 from app.registry.content.manifests import is_present
-from app.registry.mounts import Standing
-from app.registry.push.blob_copies import BlobCopies
-from app.registry.push.hands import Hands
-from app.registry.push.model import CopyChild, ManifestAction, PlacedManifest
-from app.registry.push.referrer_copies import ReferrerCopies
-from app.registry.push.steps import StepName, Steps
-from app.registry.repository import Remote
+from app.registry.push.blobs import BlobCopies
+from app.registry.push.model import CopyChild, ManifestAction, ManifestOutcome, Progress, StepName
+from app.registry.push.referrers import ReferrerCopies
+from app.registry.push.writer import Writer
+from app.registry.repository import RemoteRepository
 
 __all__ = ["Children"]
 
@@ -29,11 +28,11 @@ class Children:
 
     def __init__(
         self,
-        remote: Remote,
+        remote: RemoteRepository,
         children: Sequence[CopyChild],
         blobs: BlobCopies,
-        steps: Steps,
-        hands: Hands,
+        progress: Progress,
+        writer: Writer,
         *,
         first: Children | None = None,
         referrers: ReferrerCopies | None = None,
@@ -41,65 +40,65 @@ class Children:
         self._remote = remote
         self._scopes = pushing(remote.path)
         self._blobs = blobs
-        self._steps = steps
-        self._hands = hands
+        self._progress = progress
+        self._writer = writer
         self._first = first
         self._referrers = referrers
         self._children = _distinct(children, remote.repository)
-        self._placing: dict[Digest, asyncio.Task[PlacedManifest]] = {}
+        self._copying: dict[Digest, asyncio.Task[ManifestOutcome]] = {}
         self._seen: dict[Digest, float] = {}
         for child in children:
-            blobs.note_holder(child.source, child.blobs)
-        steps.add(StepName.MANIFESTS, total=len(self._children))
+            blobs.add_holder(child.source, child.blobs)
+        progress.add(StepName.MANIFESTS, total=len(self._children))
 
     @property
     def repository(self) -> Repository:
         return self._remote.repository
 
     @property
-    def placed(self) -> tuple[PlacedManifest, ...]:
-        return tuple(task.result() for task in self._placing.values())
+    def outcomes(self) -> tuple[ManifestOutcome, ...]:
+        return tuple(task.result() for task in self._copying.values())
 
-    def place(self, group: asyncio.TaskGroup) -> None:
+    def start(self, group: asyncio.TaskGroup) -> None:
         """Begins all of them."""
         for digest, child in self._children.items():
-            self._placing[digest] = group.create_task(self._place(group, child))
+            self._copying[digest] = group.create_task(self._copy(group, child))
 
     async def will_have(self, digest: Digest) -> bool:
-        """Whether what is being placed now came to be there."""
-        placing = self._placing.get(digest)
-        if placing is None:
+        """Whether a child that is being copied arrives."""
+        copying = self._copying.get(digest)
+        if copying is None:
             return False
-        await asyncio.wait({placing})
-        return not placing.cancelled() and placing.exception() is None
+        await asyncio.wait({copying})
+        return not copying.cancelled() and copying.exception() is None
 
-    async def look_again(self) -> None:
+    async def recheck(self) -> None:
         """Untagged manifests may be collected while large blobs are still on their way."""
-        long_ago = asyncio.get_running_loop().time() - self._remote.services.limits.fresh_seconds
+        long_ago = asyncio.get_running_loop().time() - self._remote.state.limits.fresh_seconds
         doubtful = [child for digest, child in self._children.items() if self._seen[digest] < long_ago]
         if doubtful:
             self._blobs.forget()
         async with asyncio.TaskGroup() as group:
             for child in doubtful:
-                group.create_task(self._bring(group, child))
+                group.create_task(self._ensure(group, child))
 
-    async def mend(self, error: errors.RegistryRejected) -> None:
-        """Puts anew what the registry says that it lacks, whatever it said when it was asked for it."""
+    async def repair(self, error: errors.RegistryRejected) -> None:
+        """Puts the children again that the registry says it lacks, though it said before that it has them."""
         listed = [child for digest, child in self._children.items() if str(digest) in error.missing_digests]
         async with asyncio.TaskGroup() as group:
             for child in listed or self._children.values():
-                group.create_task(self._bring(group, child, is_doubted=True))
+                group.create_task(self._ensure(group, child, is_doubted=True))
 
-    async def _place(self, group: asyncio.TaskGroup, child: CopyChild) -> PlacedManifest:
-        action = await self._bring(group, child)
-        self._steps.finish(StepName.MANIFESTS, str(child.manifest.digest), action)
+    async def _copy(self, group: asyncio.TaskGroup, child: CopyChild) -> ManifestOutcome:
+        action = await self._ensure(group, child)
+        self._progress.finish(StepName.MANIFESTS, str(child.manifest.digest), action)
         if self._referrers is not None and child.source != self.repository:
             first = await self._first_with(child)
             holders = [child.source] if first is None else [child.source, first]
-            await self._referrers.bring(child.manifest.digest, holders)
-        return PlacedManifest(child.manifest.digest, action)
+            await self._referrers.copy(child.manifest.digest, holders)
+        return ManifestOutcome(child.manifest.digest, action)
 
-    async def _bring(
+    async def _ensure(
         self, group: asyncio.TaskGroup, child: CopyChild, *, is_doubted: bool = False
     ) -> ManifestAction:
         """Blobs first, then the manifest.
@@ -111,10 +110,10 @@ class Children:
         if is_doubted or not await is_present(self._remote, digest, scopes=self._scopes):
             action = ManifestAction.PUT
             if (first := await self._first_with(child)) is not None:
-                self._blobs.note_holder(first, child.blobs)
-            await self._blobs.bring(group, child.source, child.blobs)
-            mend = self._blobs.mender(group, child.source, child.blobs)
-            await self._hands.place(self._remote, child.manifest, mend)
+                self._blobs.add_holder(first, child.blobs)
+            await self._blobs.copy(group, child.source, child.blobs)
+            repair = self._blobs.repair_for(group, child.source, child.blobs)
+            await self._writer.put_listed(child.manifest, repair)
         self._seen[digest] = asyncio.get_running_loop().time()
         return action
 
@@ -126,8 +125,8 @@ class Children:
         first, here = self._first, self._remote
         if first is None or child.source.registry == here.registry:
             return None
-        standing = here.services.mounts.of(here.registry, first.repository.path, here.path)
-        if standing is Standing.MOUNTS and await first.will_have(child.manifest.digest):
+        support = here.state.capabilities.mount_support(here.registry, first.repository.path, here.path)
+        if support is MountSupport.GRANTED and await first.will_have(child.manifest.digest):
             return first.repository
         return None
 

@@ -1,4 +1,4 @@
-"""What a push copies, what it asks before tags move, and what came of it: values only."""
+"""The values of a push: what it copies, what it asks before tags move, how far it is, and its results."""
 
 from __future__ import annotations
 
@@ -10,32 +10,35 @@ from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
 from app.oci.manifest import Manifest
 from app.oci.reference import Reference, Repository
-from app.registry.push.blob_copies import BlobCounts, BroughtBlob
 
 __all__ = [
+    "BlobAction",
+    "BlobCounts",
+    "BlobOutcome",
     "CopyChild",
     "CopyResult",
     "CopyTarget",
+    "DryRunResult",
+    "Finished",
     "Guard",
-    "Held",
     "ManifestAction",
-    "PlacedManifest",
-    "PlacedReferrer",
+    "ManifestOutcome",
+    "Progress",
     "ReferrerAction",
-    "Survey",
+    "ReferrerOutcome",
+    "Step",
+    "StepName",
     "TagAction",
+    "TagSnapshot",
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What each tag holds, None for nothing; and of that, what has been read already, in bytes.
+class BlobAction(StrEnum):
+    """How a blob came to be in the target repository."""
 
-    A tag is mostly just looked up, and what is large is not kept: the manifests may be none.
-    """
-
-    digests: Mapping[Reference, Digest | None]
-    manifests: Mapping[Digest, Manifest] = field(default_factory=dict, repr=False)
+    MOUNTED = "mounted"
+    COPIED = "copied"
+    SKIPPED = "skipped"
 
 
 class ManifestAction(StrEnum):
@@ -53,6 +56,9 @@ class ReferrerAction(StrEnum):
     PRESENT = "present"
     MISSING = "missing"
     """Its source lists it and does not have it."""
+
+
+# --- what is asked for ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,27 +80,127 @@ class CopyChild:
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
-    """Asked once, when all is staged at all targets and before any tag moves.
+class TagSnapshot:
+    """The digest that each tag leads to before the push moves it, None for nothing.
 
-    `ask` is given what every tag holds, which is the index itself where an earlier attempt has put it. It
-    raises to keep all of them unmoved, or names those to be left as they are. What was read while images were
-    on their way is good enough for it, if that is not long ago, unless it says `is_strict`.
+    `manifests` has those of them that the push has read already, as far as its cache reaches.
     """
 
-    ask: Callable[[Held], Awaitable[Collection[Reference]]]
-    is_strict: bool = False
+    digests: Mapping[Reference, Digest | None]
+    manifests: Mapping[Digest, Manifest] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class PlacedManifest:
+class Guard:
+    """Asked once, when everything is staged at all targets and before any tag moves.
+
+    `ask` gets the previous content of every tag, which is the index itself where an earlier attempt has put
+    it. It raises to keep all tags unmoved, or returns those to leave as they are. Unless it `is_strict`, a
+    recent snapshot from the time of staging is good enough for it.
+    """
+
+    ask: Callable[[TagSnapshot], Awaitable[Collection[Reference]]]
+    is_strict: bool = False
+
+
+# --- how far it is ---
+
+
+class StepName(StrEnum):
+    """The parts of a push, in the order in which they end."""
+
+    BLOBS = "blobs"
+    MANIFESTS = "manifests"
+    REFERRERS = "referrers"
+    TAGS = "tags"
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A tag that has moved or a manifest that is in place, and the action that did it."""
+
+    name: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How far one part of a push is; totals grow while children are still being looked up.
+
+    Manifests and tags are named as they are finished; an index without a tag goes by its digest.
+    """
+
+    name: StepName
+    done: int
+    total: int
+    bytes_done: int = 0
+    bytes_total: int = 0
+    finished: tuple[Finished, ...] = ()
+
+
+@dataclass(slots=True)
+class Progress:
+    """Counts for one target, and reports each change."""
+
+    report: Callable[[Step], None]
+    steps: dict[StepName, Step] = field(default_factory=dict)
+
+    def add(
+        self,
+        name: StepName,
+        *,
+        done: int = 0,
+        total: int = 0,
+        bytes_done: int = 0,
+        bytes_total: int = 0,
+        finished: tuple[Finished, ...] = (),
+    ) -> None:
+        step = self.steps.get(name, Step(name, 0, 0))
+        step = Step(
+            name,
+            step.done + done,
+            step.total + total,
+            step.bytes_done + bytes_done,
+            step.bytes_total + bytes_total,
+            step.finished + finished,
+        )
+        self.steps[name] = step
+        self.report(step)
+
+    def finish(self, name: StepName, what: str, action: str) -> None:
+        self.add(name, done=1, finished=(Finished(what, action),))
+
+
+# --- what came of it ---
+
+
+@dataclass(frozen=True, slots=True)
+class BlobOutcome:
+    """`source` is where it was mounted or copied from, None where it was there already."""
+
+    digest: Digest
+    size: int
+    action: BlobAction
+    source: Repository | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BlobCounts:
+    mounted: int = 0
+    copied: int = 0
+    skipped: int = 0
+    bytes_copied: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestOutcome:
     digest: Digest
     action: ManifestAction
 
 
 @dataclass(frozen=True, slots=True)
-class PlacedReferrer:
-    """What refers to an image, such as a signature, or to another referrer."""
+class ReferrerOutcome:
+    """A manifest that refers to an image or to another referrer, such as a signature."""
 
     subject: Digest
     digest: Digest
@@ -104,25 +210,26 @@ class PlacedReferrer:
 
 @dataclass(frozen=True, slots=True)
 class CopyResult:
-    """What a push did at one target; `previous` is what each tag held before, None for nothing."""
+    """What a push did at one target; `previous` is what each tag led to before, None for nothing."""
 
-    manifests: tuple[PlacedManifest, ...]
+    manifests: tuple[ManifestOutcome, ...]
     blobs: BlobCounts
     previous: Mapping[str, Digest | None]
     tags: Mapping[str, TagAction]
-    referrers: tuple[PlacedReferrer, ...] = ()
+    referrers: tuple[ReferrerOutcome, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
-    """What a push would do at one target, as far as looking can tell: a mount may still be declined.
+class DryRunResult:
+    """What a push would do at one target, as far as reading shows: a mount may still be declined.
 
-    `held` is what each tag holds now, None for nothing, and `read` what of that has been read in bytes.
+    `previous` is what each tag leads to now, None for nothing; `previous_manifests` are those of them that
+    have been read.
     """
 
-    manifests: tuple[PlacedManifest, ...]
-    blobs: tuple[BroughtBlob, ...]
+    manifests: tuple[ManifestOutcome, ...]
+    blobs: tuple[BlobOutcome, ...]
     counts: BlobCounts
-    held: Mapping[str, Digest | None]
-    read: Mapping[Digest, Manifest]
-    referrers: tuple[PlacedReferrer, ...] = ()
+    previous: Mapping[str, Digest | None]
+    previous_manifests: Mapping[Digest, Manifest]
+    referrers: tuple[ReferrerOutcome, ...] = ()

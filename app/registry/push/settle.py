@@ -12,19 +12,22 @@ from app.oci.manifest import Manifest
 from app.outbound.retry import Outcome, plan_retry
 from app.registry.content.manifests import is_not_yet_known, put_manifest
 from app.registry.limits import Limits
-from app.registry.repository import Remote
+from app.registry.repository import RemoteRepository
 
-__all__ = ["Mend", "patience", "put_settled", "wait"]
+__all__ = ["Repair", "patience", "put_settled", "wait"]
 
-Mend = Callable[[errors.RegistryRejected], Awaitable[None]]
+Repair = Callable[[errors.RegistryRejected], Awaitable[None]]
 
 
-async def put_settled(remote: Remote, target: str, manifest: Manifest, mend: Mend | None = None) -> bool:
-    """Again for as long as the registry says that it lacks what the manifest lists.
+async def put_settled(
+    remote: RemoteRepository, target: str, manifest: Manifest, repair: Repair | None = None
+) -> bool:
+    """Puts the manifest again for as long as the registry says that it lacks what the manifest lists.
 
-    `mend` is told of each time, to put anew what is missing. Says whether a subject has been noted.
+    `repair` is called each time, to put missing content again. True when the registry itself lists the
+    manifest under its subject.
     """
-    limits = patience(remote.services.limits)
+    limits = patience(remote.state.limits)
     attempt = 1
     while True:
         try:
@@ -33,8 +36,8 @@ async def put_settled(remote: Remote, target: str, manifest: Manifest, mend: Men
             may_pass = is_not_yet_known(error)
             if not await wait(attempt, may_pass=may_pass, limits=limits):
                 raise
-            if mend is not None:
-                await mend(error)
+            if repair is not None:
+                await repair(error)
         attempt += 1
 
 

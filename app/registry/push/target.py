@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 from app import errors
 from app.oci.descriptor import Descriptor
@@ -17,58 +18,86 @@ from app.registry.auth.access import Access
 from app.registry.auth.scope import pushing
 from app.registry.client import RegistryClient
 from app.registry.content.manifests import find_manifest, read_manifest
-from app.registry.push.blob_copies import BlobCopies
+from app.registry.push.blobs import BlobCopies
 from app.registry.push.children import Children
-from app.registry.push.hands import Hands
-from app.registry.push.index_puts import IndexPuts
-from app.registry.push.model import CopyChild, CopyResult, CopyTarget, PlacedReferrer, Survey, TagAction
-from app.registry.push.referrer_copies import ReferrerCopies
-from app.registry.push.referrer_search import ReferrerSearch
-from app.registry.push.shelf import Shelf
-from app.registry.push.steps import Step, StepName, Steps
-from app.registry.repository import Remote
+from app.registry.push.model import (
+    CopyChild,
+    CopyResult,
+    CopyTarget,
+    DryRunResult,
+    Progress,
+    ReferrerOutcome,
+    Step,
+    StepName,
+    TagAction,
+)
+from app.registry.push.referrers import ReferrerCopies, ReferrerSearch
+from app.registry.push.writer import IndexWriter, Writer
+from app.registry.repository import RemoteRepository
 
-__all__ = ["Cargo", "OnProgress", "Stage", "build_stages", "remotes_for"]
+__all__ = ["ManifestCache", "OnProgress", "PushSource", "TargetStage", "build_stages", "remotes_for"]
 
 OnProgress = Callable[[Repository, Step], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Cargo:
-    """What goes to all targets, on whose behalf, and by which hands.
+class ManifestCache:
+    """Manifests that were read on the way and are needed again later, up to a size in bytes.
 
-    `looks` says whether what tags hold is read while the cargo is brought, and what is read of it lies on the
-    `shelf`; with a `search` comes what refers to the children.
+    The size is fixed, so that no registry decides how much memory a push needs.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._manifests: dict[Digest, Manifest] = {}
+
+    @property
+    def manifests(self) -> Mapping[Digest, Manifest]:
+        return MappingProxyType(self._manifests)
+
+    def add(self, manifest: Manifest) -> None:
+        if manifest.digest not in self._manifests and manifest.size <= self._left:
+            self._left -= manifest.size
+            self._manifests[manifest.digest] = manifest
+
+
+@dataclass(frozen=True, slots=True)
+class PushSource:
+    """What all targets of a push share.
+
+    `reads_tags` has the tags read while children are copied; `cache` keeps the manifests that are read then.
+    With a `search` the referrers of the children are copied too.
     """
 
     client: RegistryClient
     children: Sequence[CopyChild]
     access: Access
-    hands: Hands
-    shelf: Shelf
-    looks: bool = True
+    writer_for: Callable[[RemoteRepository], Writer]
+    cache: ManifestCache
+    reads_tags: bool = True
     search: ReferrerSearch | None = None
 
 
 def remotes_for(
     client: RegistryClient, access: Access, targets: Sequence[CopyTarget]
-) -> Callable[[Repository], Remote]:
+) -> Callable[[Repository], RemoteRepository]:
     """For what a push reads: insecure ways are asked for its targets, and for no other registry."""
     registries = {target.repository.registry for target in targets}
 
-    def remote_of(source: Repository) -> Remote:
+    def remote_of(source: Repository) -> RemoteRepository:
         return client.remote(source, client.access_at(source.registry, access, registries))
 
     return remote_of
 
 
-def build_stages(cargo: Cargo, targets: Sequence[CopyTarget], on_progress: OnProgress) -> list[Stage]:
-    stages: list[Stage] = []
-    remote_of = remotes_for(cargo.client, cargo.access, targets)
+def build_stages(
+    source: PushSource, targets: Sequence[CopyTarget], on_progress: OnProgress
+) -> list[TargetStage]:
+    stages: list[TargetStage] = []
+    remote_of = remotes_for(source.client, source.access, targets)
     for target in targets:
         here = target.repository
-        stage = Stage(
-            cargo,
+        stage = TargetStage(
+            source,
             target,
             partial(on_progress, here),
             remote_of=remote_of,
@@ -79,8 +108,10 @@ def build_stages(cargo: Cargo, targets: Sequence[CopyTarget], on_progress: OnPro
     return stages
 
 
-class Stage:
-    """What it is told to do, `copy.push` orders among all targets.
+class TargetStage:
+    """Stages one target: puts everything but the tags, and then moves them.
+
+    `push.push` orders the stages of all targets.
 
     `first` is the first stage on the same registry, where this is another; `by_digest` says whether the index
     is put under its digest before any tag.
@@ -88,90 +119,91 @@ class Stage:
 
     def __init__(
         self,
-        cargo: Cargo,
+        source: PushSource,
         target: CopyTarget,
         on_step: Callable[[Step], None],
         *,
-        remote_of: Callable[[Repository], Remote],
-        first: Stage | None,
+        remote_of: Callable[[Repository], RemoteRepository],
+        first: TargetStage | None,
         by_digest: bool,
     ) -> None:
         self.target = target
-        self._looks = cargo.looks
+        self._reads_tags = source.reads_tags
         self._by_digest = by_digest
         here = target.repository
         self._remote = remote_of(here)
         self._scopes = pushing(here.path)
-        self._steps = Steps(on_step)
+        self._progress = Progress(on_step)
+        writer = source.writer_for(self._remote)
         self._blobs = BlobCopies(
             self._remote,
-            self._steps,
+            self._progress,
             remote_of,
-            cargo.hands,
+            writer.copy_blob,
         )
         self._referrers = (
-            ReferrerCopies(self._remote, cargo.search, self._blobs, self._steps, cargo.hands)
-            if cargo.search is not None
+            ReferrerCopies(self._remote, source.search, self._blobs, self._progress, writer)
+            if source.search is not None
             else None
         )
         self.children: Children = Children(
             self._remote,
-            cargo.children,
+            source.children,
             self._blobs,
-            self._steps,
-            cargo.hands,
+            self._progress,
+            writer,
             first=first.children if first else None,
             referrers=self._referrers,
         )
-        self._index = IndexPuts(self._remote, target.index, self.children.mend)
-        self._steps.add(StepName.TAGS, total=max(1, len(target.tags)))
-        self._held: dict[str, Digest | None] = {}
-        self._shelf = cargo.shelf
-        self._looked_at = 0.0
-        self._became: dict[str, TagAction] = {}
+        self._index = IndexWriter(self._remote, target.index, self.children.repair)
+        self._progress.add(StepName.TAGS, total=max(1, len(target.tags)))
+        self._previous: dict[str, Digest | None] = {}
+        self._cache = source.cache
+        self._read_at = 0.0
+        self._actions: dict[str, TagAction] = {}
 
     @property
     def registry(self) -> str:
         return self.target.repository.registry
 
-    async def bring(self) -> None:
-        """All that the index lists."""
+    async def copy_children(self) -> None:
+        """Copies everything that the index lists."""
         async with asyncio.TaskGroup() as group:
-            if self._looks:
-                group.create_task(self._look())
-            self.children.place(group)
+            if self._reads_tags:
+                group.create_task(self._find_all())
+            self.children.start(group)
 
-    async def prepare(self) -> None:
+    async def stage(self) -> None:
         """Everything but the tags: children first, and the index under its digest where that is wanted.
 
         So where there are several tags, since all can only lead to the same bytes then, and where there is
         none.
         """
-        await self.bring()
+        await self.copy_children()
         if self._by_digest or not self.target.tags:
             await self._index.put(str(self.target.index.digest))
         if not self.target.tags:
-            self._steps.finish(StepName.TAGS, str(self.target.index.digest), TagAction.MOVED)
+            self._progress.finish(StepName.TAGS, str(self.target.index.digest), TagAction.MOVED)
 
-    async def look_again(self) -> None:
+    async def recheck(self) -> None:
         """What other targets took may be long enough for this one's children to be collected."""
-        await self.children.look_again()
+        await self.children.recheck()
 
     async def read_tags(self, *, strictly: bool) -> None:
         """What the tags hold right now, if that is asked for or what is known of it is old.
 
         By now the children are there, and others may have pushed.
         """
-        age = asyncio.get_running_loop().time() - self._looked_at
-        if not (strictly or age > self._remote.services.limits.held_seconds):
+        age = asyncio.get_running_loop().time() - self._read_at
+        if not (strictly or age > self._remote.state.limits.snapshot_seconds):
             return
         async with asyncio.TaskGroup() as group:
             for tag in self.target.tags:
                 group.create_task(self._read(tag, strictly=strictly))
 
     @property
-    def held(self) -> Mapping[Reference, Digest | None]:
-        return {self.target.repository.tagged(tag): digest for tag, digest in self._held_in_order.items()}
+    def previous(self) -> Mapping[Reference, Digest | None]:
+        return {self.target.repository.tagged(tag): digest for tag, digest in self._previous_in_order.items()}
 
     def moves(self, left: Collection[Reference]) -> list[Coroutine[None, None, None]]:
         """The move of each tag but those that are left, of which it is told."""
@@ -186,62 +218,62 @@ class Stage:
     @property
     def result(self) -> CopyResult:
         return CopyResult(
-            manifests=self.children.placed,
+            manifests=self.children.outcomes,
             blobs=self._blobs.counts,
-            previous=self._held_in_order,
-            tags={tag: self._became[tag] for tag in self.target.tags},
-            referrers=self._placed_referrers,
+            previous=self._previous_in_order,
+            tags={tag: self._actions[tag] for tag in self.target.tags},
+            referrers=self._referrer_outcomes,
         )
 
     @property
-    def survey(self) -> Survey:
-        return Survey(
-            manifests=self.children.placed,
-            blobs=self._blobs.brought,
+    def dry_run_result(self) -> DryRunResult:
+        return DryRunResult(
+            manifests=self.children.outcomes,
+            blobs=self._blobs.outcomes,
             counts=self._blobs.counts,
-            held=self._held_in_order,
-            read=self._shelf.manifests,
-            referrers=self._placed_referrers,
+            previous=self._previous_in_order,
+            previous_manifests=self._cache.manifests,
+            referrers=self._referrer_outcomes,
         )
 
     @property
-    def _held_in_order(self) -> dict[str, Digest | None]:
-        return {tag: self._held[tag] for tag in self.target.tags}
+    def _previous_in_order(self) -> dict[str, Digest | None]:
+        return {tag: self._previous[tag] for tag in self.target.tags}
 
     @property
-    def _placed_referrers(self) -> tuple[PlacedReferrer, ...]:
-        return self._referrers.placed if self._referrers is not None else ()
+    def _referrer_outcomes(self) -> tuple[ReferrerOutcome, ...]:
+        return self._referrers.outcomes if self._referrers is not None else ()
 
-    async def _look(self) -> None:
+    async def _find_all(self) -> None:
         async with asyncio.TaskGroup() as group:
             for tag in self.target.tags:
                 group.create_task(self._find(tag))
-        self._looked_at = asyncio.get_running_loop().time()
+        self._read_at = asyncio.get_running_loop().time()
 
     async def _find(self, tag: str) -> None:
         reference = self.target.repository.tagged(tag)
-        self._held[tag] = None
+        self._previous[tag] = None
         # Some registries say this of a tag that does not exist; the PUT will show whether it is meant.
         with contextlib.suppress(errors.RegistryDenied):
-            self._note(tag, await find_manifest(self._remote, reference, scopes=self._scopes))
+            self._record(tag, await find_manifest(self._remote, reference, scopes=self._scopes))
 
     async def _read(self, tag: str, *, strictly: bool) -> None:
         try:
-            self._note(tag, await read_manifest(self._remote, tag, scopes=self._scopes))
+            self._record(tag, await read_manifest(self._remote, tag, scopes=self._scopes))
         except errors.RegistryDenied:
             # It was so when it was looked at, and is taken for the same.
             if strictly:
                 raise
 
-    def _note(self, tag: str, found: Descriptor | Manifest | None) -> None:
-        self._held[tag] = None if found is None else found.digest
+    def _record(self, tag: str, found: Descriptor | Manifest | None) -> None:
+        self._previous[tag] = None if found is None else found.digest
         if isinstance(found, Manifest):
-            self._shelf.put(found)
+            self._cache.add(found)
 
     async def _move(self, tag: str) -> None:
         await self._index.put(tag)
         self._finish(tag, TagAction.MOVED)
 
     def _finish(self, tag: str, action: TagAction) -> None:
-        self._became[tag] = action
-        self._steps.finish(StepName.TAGS, tag, action)
+        self._actions[tag] = action
+        self._progress.finish(StepName.TAGS, tag, action)

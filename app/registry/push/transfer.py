@@ -17,8 +17,8 @@ from app.registry.content.download import Download
 from app.registry.content.upload import Upload, has_blob, open_upload, upload_refusal
 from app.registry.push import settle
 from app.registry.push.body_sizes import Body, BodySizes
-from app.registry.push.relay import Pace, Relay
-from app.registry.repository import Remote
+from app.registry.push.stall_watch import StallWatch, WatchedBody
+from app.registry.repository import RemoteRepository
 
 __all__ = ["Transfer"]
 
@@ -44,13 +44,17 @@ class Transfer:
     """
 
     def __init__(
-        self, source: Remote, target: Remote, blob: Descriptor, on_position: Callable[[int], None]
+        self,
+        source: RemoteRepository,
+        target: RemoteRepository,
+        blob: Descriptor,
+        on_position: Callable[[int], None],
     ) -> None:
         self._source = source
         self._target = target
         self._blob = blob
         self._on_position = on_position
-        self._limits = target.services.limits
+        self._limits = target.state.limits
         self._download = Download(source, blob)
         self._upload: Upload | None = None
         self._attempt = 1
@@ -78,7 +82,7 @@ class Transfer:
         """None when the blob is there, else what came in between."""
         try:
             async with await self._slot(), asyncio.timeout(None) as deadline:
-                answer = await self._send(Pace(deadline, self._limits))
+                answer = await self._send(StallWatch(deadline, self._limits))
             is_success = await self._is_success(answer)
         except TimeoutError:
             return self._stood_still()
@@ -92,20 +96,20 @@ class Transfer:
     async def _slot(self) -> AbstractAsyncContextManager[None]:
         target = self._target
         base, account = (await target.endpoint()).base, await target.access.account_at(target.registry)
-        return target.services.outbound.upload_slot(base, target.registry, account)
+        return target.state.outbound.upload_slot(base, target.registry, account)
 
-    async def _send(self, pace: Pace) -> Answer:
+    async def _send(self, watch: StallWatch) -> Answer:
         try:
-            pace.hold(self._limits.call_seconds)
+            watch.hold(self._limits.call_seconds)
             offset = self._upload.offset if self._upload is not None else 0
             if offset < self._blob.size or not self._blob.size:
-                await self._download.start(offset, pace)
+                await self._download.start(offset, watch)
             # Sessions end by themselves: none is opened before there is something to send. Its opening brings
             # the token before the first byte of the body is sent.
             if self._upload is None:
-                with pace.queueing():
+                with watch.queueing():
                     self._upload = await open_upload(self._target)
-            answer = await self._write(self._upload, pace)
+            answer = await self._write(self._upload, watch)
         finally:
             # Who waits for a slot holds no connection to a source that others may be waiting for.
             await self._download.release()
@@ -123,13 +127,13 @@ class Transfer:
             raise failure
         return errors.RegistryUnreachable(str(failure), **self._source.context().members)
 
-    async def _write(self, upload: Upload, pace: Pace) -> Answer:
+    async def _write(self, upload: Upload, watch: StallWatch) -> Answer:
         size = self._blob.size
         if upload.offset == 0 and size <= self._sizes.largest("PUT"):
-            return await upload.put(self._blob, self._relay(Body("PUT", size), pace), pace.queueing)
+            return await upload.put(self._blob, self._watched(Body("PUT", size), watch), watch.queueing)
         while (begun := upload.offset) < size:
             chunk = min(size - begun, max(self._sizes.chunk, upload.least_chunk))
-            answer = await upload.patch(chunk, self._relay(Body("PATCH", chunk), pace), pace.queueing)
+            answer = await upload.patch(chunk, self._watched(Body("PATCH", chunk), watch), watch.queueing)
             if not answer.is_success:
                 return answer
             if begun < upload.offset <= begun + chunk:
@@ -143,15 +147,15 @@ class Transfer:
                     **self._target.context().members,
                 )
             if upload.offset < size:
-                await self._download.start(upload.offset, pace)
-        pace.end(size)
+                await self._download.start(upload.offset, watch)
+        watch.end(size)
         self._body = Body("PUT", 0)
-        return await upload.finish(self._blob, pace.queueing)
+        return await upload.finish(self._blob, watch.queueing)
 
-    def _relay(self, body: Body, pace: Pace) -> Relay:
+    def _watched(self, body: Body, watch: StallWatch) -> WatchedBody:
         self._body = body
-        pace.start()
-        return Relay(self._download, body.size, pace, self._on_position)
+        watch.start()
+        return WatchedBody(self._download, body.size, watch, self._on_position)
 
     async def _is_success(self, answer: Answer) -> bool:
         if answer.status not in _PERHAPS_UPLOADED:

@@ -10,7 +10,7 @@ from app.lists.push_plan import PushChild, PushPlan
 from app.oci.digest import Digest
 from app.oci.manifest import ImageManifest, Manifest, parse_manifest
 from app.registry.client import RegistryClient
-from app.registry.push.push import CopyChild, CopyTarget
+from app.registry.push.model import CopyChild, CopyTarget
 from app.store.database import Transaction
 from app.store.manifests import load_manifests
 

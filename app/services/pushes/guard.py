@@ -14,7 +14,7 @@ from app.oci.manifest import Index, Manifest, parse_manifest
 from app.oci.media_types import is_index
 from app.oci.reference import Reference
 from app.registry.client import Access, RegistryClient
-from app.registry.push.model import Held
+from app.registry.push.model import TagSnapshot
 from app.services.lists.resolve import MAX_DEPTH
 from app.services.source_reader import Reader
 from app.store.database import Database
@@ -53,7 +53,7 @@ class PushGuard:
         self._subject = subject
         self._plan = subject.plan
 
-    async def decide(self, held: Held) -> Decision:
+    async def decide(self, held: TagSnapshot) -> Decision:
         """Refused with TagMoved, Superseded or PlatformsLost, none may move."""
         # An attempt that was cut off may have moved some already.
         own = self._plan.index.digest

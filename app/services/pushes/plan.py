@@ -14,8 +14,8 @@ from app.operations.operation import Operation
 from app.operations.request_codec import decode_request
 from app.operations.requests import PlanPushRequest
 from app.registry.client import RegistryClient
-from app.registry.push.model import Held
-from app.registry.push.push import Survey, survey
+from app.registry.push.model import DryRunResult, TagSnapshot
+from app.registry.push.push import dry_run
 from app.services.callers import Call
 from app.services.lists.revisions import Revisions, find_seen
 from app.services.operations.accept import OperationAcceptor, OperationSpec
@@ -64,7 +64,7 @@ class Planning:
         async with self._database.transaction() as tx:
             manifests = await load_children(tx, operation.project_id, plan)
         children = await parse_children(self._client, plan, manifests)
-        found = await survey(self._client, targets_of(plan), children, access, with_referrers=plan.referrers)
+        found = await dry_run(self._client, targets_of(plan), children, access, with_referrers=plan.referrers)
         own = Guarded(operation.project_id, operation.list_id, request.list_document["reference"], plan)
         guard = PushGuard(self._database, self._client, access, own)
         decision = await guard.decide(_held(plan, found))
@@ -94,16 +94,18 @@ def _read_plan(request: PlanPushRequest) -> PushPlan:
     return parse_plan(Manifest(request.media_type, request.raw, parse_digest(request.digest)), request.plan)
 
 
-def _held(plan: PushPlan, found: list[Survey]) -> Held:
+def _held(plan: PushPlan, found: list[DryRunResult]) -> TagSnapshot:
     digests = {
-        target.repository.tagged(tag): each.held[tag]
+        target.repository.tagged(tag): each.previous[tag]
         for target, each in zip(plan.targets, found, strict=True)
         for tag in target.tags
     }
-    return Held(digests, {digest: manifest for each in found for digest, manifest in each.read.items()})
+    return TagSnapshot(
+        digests, {digest: manifest for each in found for digest, manifest in each.previous_manifests.items()}
+    )
 
 
-def _document(plan: PushPlan, found: list[Survey], decision: Decision) -> dict[str, Any]:
+def _document(plan: PushPlan, found: list[DryRunResult], decision: Decision) -> dict[str, Any]:
     refusal = decision.refusal
     return {
         "digest": str(plan.index.digest),
@@ -119,7 +121,7 @@ def _document(plan: PushPlan, found: list[Survey], decision: Decision) -> dict[s
     }
 
 
-def _target(target: PushTarget, found: Survey, decision: Decision) -> dict[str, Any]:
+def _target(target: PushTarget, found: DryRunResult, decision: Decision) -> dict[str, Any]:
     counts = found.counts
     return {
         "repository": str(target.repository),
@@ -151,9 +153,9 @@ def _target(target: PushTarget, found: Survey, decision: Decision) -> dict[str, 
     }
 
 
-def _tag(target: PushTarget, tag: str, found: Survey, decision: Decision) -> dict[str, Any]:
+def _tag(target: PushTarget, tag: str, found: DryRunResult, decision: Decision) -> dict[str, Any]:
     reference = target.repository.tagged(tag)
-    held, difference = found.held[tag], decision.differences.get(reference)
+    held, difference = found.previous[tag], decision.differences.get(reference)
     stays = decision.refusal is not None or reference in decision.left
     return {
         "reference": str(reference),

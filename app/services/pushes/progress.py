@@ -8,7 +8,7 @@ from typing import Any
 from app.lists.push_plan import PushPlan, PushTarget
 from app.oci.reference import Repository
 from app.operations.progress import Progress, ProgressStep
-from app.registry.push.push import ManifestAction, Step, StepName, TagAction
+from app.registry.push.model import ManifestAction, Step, StepName, TagAction
 from app.services.operations.attempts import Attempt
 
 LEFT = TagAction.LEFT.value

@@ -20,7 +20,8 @@ from app.operations.request_codec import decode_request
 from app.operations.requests import PushListRequest
 from app.operations.states import State
 from app.registry.client import Access, RegistryClient
-from app.registry.push.push import CopyResult, Guard, Held, TagAction, push
+from app.registry.push.model import CopyResult, Guard, TagAction, TagSnapshot
+from app.registry.push.push import push
 from app.services.callers import Call
 from app.services.documents import push_document
 from app.services.events.log import Events
@@ -213,7 +214,7 @@ class Pushes:
             raise type(error)(error.detail, errors=error.errors, **members) from error
 
     async def _guard(
-        self, attempt: Attempt, planned: Push, judge: PushGuard, held: Held
+        self, attempt: Attempt, planned: Push, judge: PushGuard, held: TagSnapshot
     ) -> Collection[Reference]:
         """Before the first tag moves: what all of them hold is allowed to go, and is kept.
 

@@ -7,8 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from app.lists.push_plan import PushPlan, PushTarget
-from app.registry.push.model import PlacedReferrer
-from app.registry.push.push import CopyResult, TagAction
+from app.registry.push.model import CopyResult, ReferrerOutcome, TagAction
 from app.store.pushes import Push
 
 
@@ -34,7 +33,7 @@ def moved_references(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def referrers_document(target: PushTarget, placed: Sequence[PlacedReferrer]) -> list[dict[str, Any]]:
+def referrers_document(target: PushTarget, placed: Sequence[ReferrerOutcome]) -> list[dict[str, Any]]:
     """What refers to the images, and came along."""
     return [
         {

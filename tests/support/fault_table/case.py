@@ -10,7 +10,7 @@ from typing import Any
 from app import errors
 from app.oci.manifest import Manifest
 from app.registry.client import Access, Credential
-from app.registry.push.push import CopyResult, CopyTarget
+from app.registry.push.model import CopyResult, CopyTarget
 from tests.support.images import make_image, plant
 from tests.support.registry import Fault, Received, RegistryDouble
 from tests.support.registry_clients import INSECURE, QUICK, signed_in, target_at

@@ -16,33 +16,33 @@ from app.oci.referrers import NO_REFERRERS, describe_referrer, merge_referrers, 
 from app.registry.auth.scope import pushing
 from app.registry.content.referrers import fetch_referrers_tag, list_referrers
 from app.registry.push.settle import put_settled, wait
-from app.registry.repository import Remote
+from app.registry.repository import RemoteRepository
 
 __all__ = ["find_subject", "list_in_tag", "list_unless_listed"]
 
 _MAY_HAVE_SUBJECT = frozenset({media_types.OCI_MANIFEST, media_types.OCI_INDEX})
 
 
-async def find_subject(remote: Remote, manifest: Manifest) -> tuple[Digest, Descriptor] | None:
+async def find_subject(remote: RemoteRepository, manifest: Manifest) -> tuple[Digest, Descriptor] | None:
     """What a manifest refers to, and how it is listed there; None for the many that refer to nothing."""
     if manifest.media_type not in _MAY_HAVE_SUBJECT or b'"subject"' not in manifest.raw:
         return None
-    parsed = await remote.services.parsers.run(parse_manifest, manifest.raw, manifest.media_type)
+    parsed = await remote.state.parsers.run(parse_manifest, manifest.raw, manifest.media_type)
     if parsed.subject is None:
         return None
     return parsed.subject.digest, describe_referrer(parsed, manifest.digest)
 
 
-async def list_in_tag(remote: Remote, subject: Digest, added: Sequence[Descriptor]) -> None:
+async def list_in_tag(remote: RemoteRepository, subject: Digest, added: Sequence[Descriptor]) -> None:
     """Adds to the index under the referrers tag, and reads it back: others may write it at the same time.
 
     One after the other within this process, since registries have no condition to put it under.
     """
     tag = referrers_tag(subject)
-    async with remote.services.locks.of(f"{remote.repository}:{tag}"):
+    async with remote.state.locks.of(f"{remote.repository}:{tag}"):
         attempt = 1
         while (merged := await _merge(remote, subject, added)) is not None:
-            if attempt > 1 and not await wait(attempt - 1, may_pass=True, limits=remote.services.limits):
+            if attempt > 1 and not await wait(attempt - 1, may_pass=True, limits=remote.state.limits):
                 reference = remote.repository.tagged(tag)
                 raise errors.PushNotVerified(
                     f"{reference} does not keep what is added to it; does something else write it?",
@@ -52,14 +52,14 @@ async def list_in_tag(remote: Remote, subject: Digest, added: Sequence[Descripto
             attempt += 1
 
 
-async def list_unless_listed(remote: Remote, subject: Digest, added: Descriptor) -> None:
+async def list_unless_listed(remote: RemoteRepository, subject: Digest, added: Descriptor) -> None:
     """For what was put although the answer, which would have told, was lost."""
     listed = await list_referrers(remote, subject, scopes=pushing(remote.path))
     if added.digest not in {descriptor.digest for descriptor in listed}:
         await list_in_tag(remote, subject, [added])
 
 
-async def _merge(remote: Remote, subject: Digest, added: Sequence[Descriptor]) -> bytes | None:
+async def _merge(remote: RemoteRepository, subject: Digest, added: Sequence[Descriptor]) -> bytes | None:
     try:
         index = await fetch_referrers_tag(remote, subject, scopes=pushing(remote.path))
     except (errors.SourceInvalid, errors.SourceUnsupported) as error:
@@ -67,4 +67,4 @@ async def _merge(remote: Remote, subject: Digest, added: Sequence[Descriptor]) -
         detail = f"what refers to {subject} can't be listed: {error.detail}"
         raise error.recast(errors.RegistryRejected, detail) from error
     raw = NO_REFERRERS if index is None else index.manifest.raw
-    return await remote.services.parsers.run(merge_referrers, raw, added)
+    return await remote.state.parsers.run(merge_referrers, raw, added)

@@ -9,10 +9,10 @@ from contextlib import contextmanager, suppress
 from app.registry.content.download import Download
 from app.registry.limits import Limits
 
-__all__ = ["Pace", "Relay"]
+__all__ = ["StallWatch", "WatchedBody"]
 
 
-class Pace:
+class StallWatch:
     """Moves a deadline on each time that enough bytes have passed: a trickle ends, a river goes on."""
 
     def __init__(self, deadline: asyncio.Timeout, limits: Limits) -> None:
@@ -58,25 +58,27 @@ class Pace:
             self._deadline.reschedule(when)
 
 
-class Relay:
+class WatchedBody:
     """An async iterator over so many bytes of a download, from where it stands."""
 
-    def __init__(self, download: Download, size: int, pace: Pace, on_position: Callable[[int], None]) -> None:
+    def __init__(
+        self, download: Download, size: int, watch: StallWatch, on_position: Callable[[int], None]
+    ) -> None:
         self._download = download
         self._size = self._left = size
-        self._pace = pace
+        self._watch = watch
         self._on_position = on_position
 
-    def __aiter__(self) -> Relay:
+    def __aiter__(self) -> WatchedBody:
         return self
 
     async def __anext__(self) -> bytes:
         if not self._left:
             raise StopAsyncIteration
-        chunk = await self._download.read(self._left, self._pace)
+        chunk = await self._download.read(self._left, self._watch)
         self._left -= len(chunk)
-        self._pace.passed(len(chunk))
+        self._watch.passed(len(chunk))
         if not self._left:
-            self._pace.end(self._size)
+            self._watch.end(self._size)
         self._on_position(self._download.position)
         return chunk

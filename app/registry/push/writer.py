@@ -1,0 +1,138 @@
+"""All that a push writes to a target's registry, and the dry run that only reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from app import errors
+from app.oci.descriptor import Descriptor
+from app.oci.digest import Digest
+from app.oci.manifest import Manifest
+from app.registry.auth.scope import pushing
+from app.registry.content.manifests import named, read_digest
+from app.registry.push.blobs import BlobCopy, copy_blob, predict_blob
+from app.registry.push.model import BlobOutcome
+from app.registry.push.referrers_tag import find_subject, list_in_tag, list_unless_listed
+from app.registry.push.settle import Repair, put_settled, wait
+from app.registry.repository import RemoteRepository
+
+__all__ = ["DryRunWriter", "IndexWriter", "TargetWriter", "Writer"]
+
+
+class Writer(Protocol):
+    """Whatever else a push does is reading and deciding, the same in a dry run."""
+
+    async def copy_blob(self, copy: BlobCopy) -> BlobOutcome: ...
+
+    async def put_manifest(self, manifest: Manifest, repair: Repair | None = None) -> bool:
+        """Puts a manifest under its digest; true when the registry itself lists it under its subject."""
+        ...
+
+    async def put_listed(self, manifest: Manifest, repair: Repair | None = None) -> None:
+        """Puts a manifest, and lists it under its subject where the registry does not."""
+        ...
+
+    async def list_in_tag(self, subject: Digest, described: Sequence[Descriptor]) -> None:
+        """Lists referrers under the tag that stands in for the referrers API."""
+        ...
+
+
+class TargetWriter:
+    """Writes to one target repository."""
+
+    def __init__(self, target: RemoteRepository) -> None:
+        self._target = target
+
+    async def copy_blob(self, copy: BlobCopy) -> BlobOutcome:
+        return await copy_blob(copy, self._target)
+
+    async def put_manifest(self, manifest: Manifest, repair: Repair | None = None) -> bool:
+        return await put_settled(self._target, str(manifest.digest), manifest, repair)
+
+    async def put_listed(self, manifest: Manifest, repair: Repair | None = None) -> None:
+        is_listed = await self.put_manifest(manifest, repair)
+        found = None if is_listed else await find_subject(self._target, manifest)
+        if found is not None:
+            subject, described = found
+            await self.list_in_tag(subject, [described])
+
+    async def list_in_tag(self, subject: Digest, described: Sequence[Descriptor]) -> None:
+        await list_in_tag(self._target, subject, described)
+
+
+class DryRunWriter:
+    """Predicts what a `TargetWriter` would do."""
+
+    def __init__(self, target: RemoteRepository) -> None:
+        self._target = target
+
+    async def copy_blob(self, copy: BlobCopy) -> BlobOutcome:
+        return await predict_blob(copy, self._target)
+
+    async def put_manifest(self, _: Manifest, __: Repair | None = None) -> bool:
+        return True
+
+    async def put_listed(self, _: Manifest, __: Repair | None = None) -> None:
+        return None
+
+    async def list_in_tag(self, _: Digest, __: Sequence[Descriptor]) -> None:
+        return None
+
+
+class IndexWriter:
+    """Puts the index under a tag or its digest, and reads it back.
+
+    A PUT whose answer was lost, or that a rule refuses because of what is there already, may have succeeded.
+    What a reader gets decides, and it is read by GET: HEAD is answered from caches.
+    """
+
+    def __init__(self, remote: RemoteRepository, index: Manifest, repair: Repair) -> None:
+        self._remote = remote
+        self._index = index
+        self._repair = repair
+        self._scopes = pushing(remote.path)
+        self._is_listed = False
+
+    async def put(self, target: str) -> None:
+        """Returns when readers of the tag or digest get the index."""
+        is_listed = None
+        try:
+            is_listed = await put_settled(self._remote, target, self._index, self._repair)
+        except errors.RegistryError:
+            if not await self._is_there(target):
+                raise
+        else:
+            await self._verify(target)
+        if not self._is_listed:
+            await self._list_under_subject(is_listed=is_listed)
+            self._is_listed = True
+
+    async def _list_under_subject(self, *, is_listed: bool | None) -> None:
+        """Once for any number of tags; `is_listed` is None where the answer that would show it was lost."""
+        found = None if is_listed else await find_subject(self._remote, self._index)
+        if found is None:
+            return
+        subject, described = found
+        if is_listed is None:
+            await list_unless_listed(self._remote, subject, described)
+        else:
+            await list_in_tag(self._remote, subject, [described])
+
+    async def _verify(self, target: str) -> None:
+        wanted = self._index.digest
+        attempt = 1
+        while (found := await read_digest(self._remote, target, scopes=self._scopes)) != wanted:
+            if not await wait(attempt, may_pass=True, limits=self._remote.state.limits):
+                raise errors.PushNotVerified(
+                    f"{named(self._remote, target)} was put as {wanted}, but gives {found or 'nothing'}",
+                    **self._remote.context(named(self._remote, target)).members,
+                )
+            attempt += 1
+
+    async def _is_there(self, target: str) -> bool:
+        try:
+            found = await read_digest(self._remote, target, scopes=self._scopes)
+        except errors.BrokerError:
+            return False
+        return found == self._index.digest
