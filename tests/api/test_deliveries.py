@@ -77,7 +77,7 @@ async def test_an_event_is_posted_as_the_standard_prescribes(
     hook = await hook_at(broker, receiver)
     await project.record_events("a", kind=EventKind.LIST_PUSHED)
     (delivery,) = await settled(broker, hook, 1)
-    (message,) = receiver.taken
+    (message,) = receiver.accepted
     document = message.verified(hook["secret"])
     (event,) = (await broker.call("GET", "/v1/events/history"))["items"]
     assert document == {name: event[name] for name in ("type", "timestamp", "data")}
@@ -102,8 +102,8 @@ async def test_a_receiver_that_fails_for_a_while_gets_each_event(
     broker = await start_broker(webhook_seconds=0.2)
     project = await find_project(database, database_url)
     hook = await hook_at(broker, receiver)
-    moods = [FAILING, hang, hang_up, answering(302, Location="/elsewhere"), answering(404), answering(503)]
-    receiver.then(*random.Random(7).choices(moods, k=40))
+    replies = [FAILING, hang, hang_up, answering(302, Location="/elsewhere"), answering(404), answering(503)]
+    receiver.then(*random.Random(7).choices(replies, k=40))
     expected = [f"event {number:02}" for number in range(20)]
     for name in expected:
         await project.record_events(name)
@@ -111,7 +111,7 @@ async def test_a_receiver_that_fails_for_a_while_gets_each_event(
     assert {delivery["state"] for delivery in found} == {"delivered"}
     # More where the machine is slow, which makes a receiver that does not hang look as if it did.
     assert sum(delivery["attempts"] for delivery in found) >= 60
-    assert names_of(receiver.taken, hook["secret"]) == expected
+    assert names_of(receiver.accepted, hook["secret"]) == expected
     # Whatever became of it, each request could be told from a stranger's, and from one for another event.
     by_id = {message.id: message.body for message in receiver.received}
     assert len(by_id) == 20
@@ -244,7 +244,7 @@ async def test_who_is_gone_from_its_old_address_is_told_at_its_new_one(
         assert (await broker.call("GET", f"{PATH}/{hook['id']}"))["enabled"]
         await project.record_events("b")
         await settled(broker, hook, 2)
-    assert names_of(other.taken, hook["secret"]) == ["b"]
+    assert names_of(other.accepted, hook["secret"]) == ["b"]
 
 
 async def test_a_webhook_that_is_disabled_meanwhile_gets_nothing_more(
@@ -276,7 +276,7 @@ async def test_what_failed_goes_where_the_webhook_leads_by_then(
     async with Receiver() as other:
         await broker.call("PATCH", f"{PATH}/{hook['id']}", {"url": other.url})
         (delivery,) = await settled(broker, hook, 1)
-        assert [message.id for message in other.taken] == [delivery["id"]]
+        assert [message.id for message in other.accepted] == [delivery["id"]]
 
 
 async def test_what_failed_can_be_brought_again_under_the_same_id(
@@ -294,7 +294,7 @@ async def test_what_failed_can_be_brought_again_under_the_same_id(
         (delivery,) = await settled(broker, hook, 1)
         assert (delivery["state"], delivery["attempts"], delivery["problem"]) == ("delivered", 2, None)
         await broker.call("POST", path, status=202)
-        await until(lambda: len(receiver.taken) == 2)
+        await until(lambda: len(receiver.accepted) == 2)
     assert len({(message.id, message.body) for message in receiver.received}) == 1
 
 
@@ -327,10 +327,10 @@ async def test_all_that_was_missed_in_an_outage_can_be_brought_again(
         receiver.usual = answering(204)
         assert await _replayed(broker, path, since=events[3]["id"]) == 2
         await settled(broker, hook, 5)
-        assert names_of(receiver.taken, hook["secret"]) == ["0", "1", "3", "4"]
+        assert names_of(receiver.accepted, hook["secret"]) == ["0", "1", "3", "4"]
         assert await _replayed(broker, path) == 1
         await settled(broker, hook, 5)
-        assert names_of(receiver.taken, hook["secret"]) == list("01234")
+        assert names_of(receiver.accepted, hook["secret"]) == list("01234")
         since = events[4]["timestamp"]
         assert await _replayed(broker, path, since=since, states=["delivered", "failed"]) == 1
         assert await _replayed(broker, path) == 0
@@ -391,7 +391,7 @@ async def test_a_new_secret_signs_at_once_and_the_old_one_for_a_day(
     assert secret != hook["secret"]
     await project.record_events("a")
     await settled(broker, hook, 1)
-    (message,) = receiver.taken
+    (message,) = receiver.accepted
     assert message.verified(secret) == message.verified(hook["secret"])
     assert len(message.headers["webhook-signature"].split(" ")) == 2
 
@@ -420,7 +420,7 @@ async def test_a_test_comes_to_one_webhook_whatever_it_is_told_of(broker: Broker
     asked = await broker.call("POST", f"{PATH}/{hook['id']}/test", status=202)
     assert (asked["state"], asked["event_type"]) == ("pending", "webhook.test")
     await settled(broker, hook, 1)
-    (message,) = receiver.taken
+    (message,) = receiver.accepted
     assert message.verified(hook["secret"])["data"]["webhook_id"] == hook["id"]
     assert await deliveries(broker, other) == []
     await broker.call("PATCH", f"{PATH}/{hook['id']}", {"enabled": False})
@@ -460,8 +460,8 @@ async def test_a_receiver_that_refuses_one_project_is_told_of_the_others(
     async with broker.client_with(await broker.new_token("other")) as client:
         hook = (await client.post(PATH, json={"url": receiver.url})).json()
         await (await find_project(database, database_url, "other")).record_events("quiet")
-        await until(lambda: len(receiver.taken) == 1)
-    assert names_of(receiver.taken, hook["secret"]) == ["quiet"]
+        await until(lambda: len(receiver.accepted) == 1)
+    assert names_of(receiver.accepted, hook["secret"]) == ["quiet"]
 
 
 async def test_a_receiver_that_hangs_keeps_nobody_else_waiting(
@@ -501,7 +501,7 @@ async def test_what_is_too_much_at_once_stands_in_line_and_comes_in_its_turn(
         found = await settled(broker, hook, 130)
         assert {each["state"] for each in found} == {"delivered"}
         failed = await settled(broker, other, 130)
-    assert names_of(receiver.taken, hook["secret"]) == [f"{number:03}" for number in range(130)]
+    assert names_of(receiver.accepted, hook["secret"]) == [f"{number:03}" for number in range(130)]
     assert {each["problem"]["type"].rpartition(":")[2] for each in failed} == {"webhook-disabled"}
 
 
@@ -518,7 +518,7 @@ async def test_a_hundred_events_that_are_refused_keep_no_other_from_its_receiver
         await until(lambda: len(receiver.received) == 105)
         await project.record_events("pushed", kind=EventKind.LIST_PUSHED)
         await settled(broker, hook, 6)
-    assert "pushed" in names_of(receiver.taken, hook["secret"])
+    assert "pushed" in names_of(receiver.accepted, hook["secret"])
 
 
 async def test_deliveries_are_listed_for_who_asks_for_them(

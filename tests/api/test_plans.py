@@ -127,7 +127,8 @@ async def plan_and_push(
         for name in chosen
     ]
     if declines := dice.random() < 0.3:
-        here.misbehave(MountDeclined(), times=None)
+        # The lot decides whether the push mounts anything at all.
+        here.misbehave(MountDeclined(), times=None, optional=True)
     held = prepare(here, dice)
     options: Json = {"tags": dice.sample(["latest", "stable"], dice.randint(0, 2))}
     if dice.random() < 0.3:

@@ -223,7 +223,7 @@ async def test_where_exactly_something_is_posted_is_in_no_log(
     async with Receiver() as receiver:
         await made(broker, url=f"{receiver.url}/canary-path?canary-query")
         await (await find_project(database, database_url)).record_events("a")
-        await until(lambda: len(receiver.taken) == 1)
+        await until(lambda: len(receiver.accepted) == 1)
     assert f"POST http://{receiver.host}" in caplog.text
     assert "canary" not in caplog.text
 
@@ -238,7 +238,7 @@ async def test_a_secret_is_in_no_answer_no_log_and_no_table(
         hook = await made(broker, url=receiver.url, secret=secret)
         project = await find_project(database, database_url)
         await project.record_events("a")
-        await until(lambda: len(receiver.taken) == 1)
+        await until(lambda: len(receiver.accepted) == 1)
         path = f"{PATH}/{hook['id']}"
         shown = (path, PATH, f"{path}/deliveries", "/v1/operations?kind=deliver", "/v1/events/history")
         answers = [(await broker.client.get(each)).text for each in shown]

@@ -340,6 +340,7 @@ async def test_a_fault_without_count_strikes_until_it_is_stopped(double: Registr
     rule.stop()
     assert await statuses(wire, 1) == [200]
     double.misbehave(Status(503), times=None)
+    assert await statuses(wire, 1) == [503]
     double.behave()
     assert await statuses(wire, 1) == [200]
 
@@ -366,3 +367,29 @@ async def test_chance_is_the_same_for_the_same_seed(double: RegistryDouble, wire
         runs.append(await statuses(wire, 24))
     assert runs[0] == runs[1] != runs[2]
     assert set(runs[0]) == {200, 503}
+
+
+async def test_a_fault_that_never_strikes_fails_the_test_when_the_double_closes() -> None:
+    async def run() -> None:
+        async with RegistryDouble() as double:
+            double.misbehave(Status(503), method="PUT", path="/manifests/")
+            double.behave()
+
+    with pytest.raises(AssertionError, match=r"never misbehaved as asked: Status.* at PUT /manifests/\."):
+        await run()
+
+
+async def test_an_optional_fault_need_not_strike() -> None:
+    async with RegistryDouble() as double:
+        rule = double.misbehave(Status(503), optional=True)
+    assert rule.hits == 0
+
+
+async def test_a_fault_that_never_strikes_does_not_hide_another_failure() -> None:
+    async def run() -> None:
+        async with RegistryDouble() as double:
+            double.misbehave(Status(503))
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        await run()

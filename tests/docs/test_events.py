@@ -115,7 +115,7 @@ async def test_a_webhook_is_told_verified_and_told_again_what_it_missed(given: G
         failed, replayed = await called(COMMANDS["replay"], tmp_path, given, **more)
         assert [each["last_status"] for each in failed["items"]] == [410]
         assert replayed == {"replayed": 1, "more": False, "next_since": None}
-        await until(lambda: len(receiver.taken) == 1)
+        await until(lambda: len(receiver.accepted) == 1)
     seen: set[str] = set()
     handled: list[Any] = []
 

@@ -444,15 +444,15 @@ async def test_what_is_insecure_for_the_target_is_not_so_for_another_source() ->
 
 @pytest.mark.parametrize("query", ["", "x=%2Fa%2bb&y=~%7E", "sig=a%3D%3D"])
 async def test_the_query_of_an_upload_is_kept_byte_for_byte(registry: RegistryDouble, query: str) -> None:
-    plant(registry, "src", "1", AMD64)
-    registry.misbehave(MountDeclined(), times=None)
     registry.misbehave(UploadLocation(query=query), times=None)
     async with RegistryDouble() as source, connect() as client:
         plant(source, "src", "1", AMD64)
         await push_one(
             client, target_at(registry, "dst", [AMD64]), [child_at(source, "src", AMD64)], INSECURE
         )
-    for put in registry.received("PUT", "/uploads/"):
+    puts = registry.received("PUT", "/uploads/")
+    assert len(puts) == len(AMD64.blobs)
+    for put in puts:
         state, _, rest = put.target.partition("?")[2].partition("&")
         assert state.startswith("_state=")
         assert rest.startswith(f"{query}&digest=sha256%3A" if query else "digest=sha256%3A")
@@ -733,11 +733,11 @@ async def test_a_cancelled_push_leaves_nothing_running(registry: RegistryDouble,
 async def test_a_cancelled_copy_closes_its_connections() -> None:
     async with RegistryDouble() as source, RegistryDouble() as double, connect() as client:
         plant(source, "src", "1", LARGE)
-        source.misbehave(Drip(0.05), method="GET", path="/blobs/", times=None)
+        dripping = source.misbehave(Drip(0.05), method="GET", path="/blobs/", times=None)
         before = asyncio.all_tasks()
         target, children = target_at(double, "dst", [LARGE]), [child_at(source, "src", LARGE)]
         task = asyncio.create_task(push_one(client, target, children, INSECURE))
-        await until(lambda: bool(double.received("PUT", "/uploads/")))
+        await until(lambda: dripping.hits > 0 and bool(double.received("PUT", "/uploads/")))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

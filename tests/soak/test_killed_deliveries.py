@@ -20,7 +20,7 @@ from tests.support.webhook_receiver import Receiver, answering, hang_up, late
 EVENTS = int(os.environ.get("KILLED_DELIVERIES", "60"))
 PATIENCE_SECONDS = 120 + EVENTS
 WRITERS, SECONDS_BETWEEN = 3, 1.0
-MOODS = (answering(204), answering(204), answering(500), answering(503), hang_up, late(0.2))
+REPLIES = (answering(204), answering(204), answering(500), answering(503), hang_up, late(0.2))
 
 
 async def test_events_survive_the_deaths_of_those_who_bring_them(
@@ -33,7 +33,8 @@ async def test_events_survive_the_deaths_of_those_who_bring_them(
         Broker(database_url, worker=False) as broker,
         push_workers(variables_for(database_url, ()), dice, count=2) as workers,
     ):
-        receiver.then(*dice.choices(MOODS, k=3 * EVENTS))
+        # More than the deliveries need, on average.
+        receiver.then(*dice.choices(REPLIES, k=3 * EVENTS), optional=True)
         project = await find_project(database, database_url)
         hook = await broker.call("POST", "/v1/webhooks", {"url": receiver.url}, status=201)
 
@@ -54,11 +55,11 @@ async def test_events_survive_the_deaths_of_those_who_bring_them(
         await asyncio.gather(*writing)
         failed = (await broker.call("GET", f"{path}?state=failed"))["items"]
     with capsys.disabled():
-        counts = f"{len(receiver.received)} requests, {len(receiver.taken)} taken"
+        counts = f"{len(receiver.received)} requests, {len(receiver.accepted)} accepted"
         print(f"\nseed {seed}, {EVENTS} events, {workers.deaths} workers killed: {counts}")  # noqa: T201
     assert failed == []
     assert workers.deaths
-    names = {message.verified(hook["secret"])["data"]["name"] for message in receiver.taken}
+    names = {message.verified(hook["secret"])["data"]["name"] for message in receiver.accepted}
     assert names == {f"{writer}.{number}" for writer in range(WRITERS) for number in range(EVENTS // WRITERS)}
     assert len({message.id for message in receiver.received}) == EVENTS
     assert len({(message.id, message.body) for message in receiver.received}) == EVENTS

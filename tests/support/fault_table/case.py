@@ -113,6 +113,11 @@ def always(fault: Fault, method: str | None = None, path: str | None = None) -> 
     return strikes(fault, method, path, None)
 
 
+def trap(fault: Fault, method: str | None = None, path: str | None = None) -> Arrange:
+    """A fault at requests that a correct client never makes, so it need not strike."""
+    return lambda scene: scene.registry.misbehave(fault, method=method, path=path, times=None, optional=True)
+
+
 def both(*arrangements: Arrange) -> Arrange:
     def arrange(scene: Scene) -> None:
         for each in arrangements:

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from app import errors
 from tests.support.fault_table.access import BEARER, authority, challenged, signed_in
-from tests.support.fault_table.case import CHILD, TAG, Act, Case, Scene, always, both, says, strikes
+from tests.support.fault_table.case import CHILD, TAG, Act, Case, Scene, always, both, says, trap
 from tests.support.fault_table.faults import NotAcceptable, TooLarge
 from tests.support.fault_table.overload import UPLOAD
 from tests.support.fault_table.wording import asks_for_no_coding
@@ -108,7 +108,7 @@ CASES: list[Case] = [
         "compressed",
         "where that is accepted",
         Act.FETCH,
-        always(GzippedIfAccepted(), "GET"),
+        trap(GzippedIfAccepted(), "GET"),
         None,
         asks_for_no_coding,
     ),
@@ -116,7 +116,7 @@ CASES: list[Case] = [
         "tag-lists",
         "has trouble with them",
         Act.PUSH,
-        strikes(Status(500), "GET", "/tags/list"),
+        trap(Status(500), "GET", "/tags/list"),
         None,
         asks_no_list_of_tags,
     ),

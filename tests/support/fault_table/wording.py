@@ -21,6 +21,7 @@ from tests.support.fault_table.case import (
     says,
     sent,
     strikes,
+    trap,
 )
 from tests.support.fault_table.faults import NotAcceptable, TwiceTyped
 from tests.support.images import plant
@@ -171,7 +172,7 @@ BODIES = [
         )
         for coding in ("gzip", "x-gzip")
     ),
-    *(Case("406", f"to a {act}", act, always(NotAcceptable())) for act in (Act.FETCH, Act.PUSH, Act.COPY)),
+    *(Case("406", f"to a {act}", act, trap(NotAcceptable())) for act in (Act.FETCH, Act.PUSH, Act.COPY)),
 ]
 
 
@@ -258,7 +259,7 @@ VALIDATION = [
         "tag-lists",
         "has none",
         Act.PUSH,
-        always(Status(404), None, "/tags/list"),
+        trap(Status(404), None, "/tags/list"),
         None,
         sent(0, "GET", "/tags/"),
     ),

@@ -374,7 +374,10 @@ class TokenDocument(Fault):
 
 @dataclass(slots=True)
 class Rule:
-    """When a fault strikes; `hits` counts the times it has."""
+    """When a fault strikes; `hits` counts the times it has.
+
+    A rule without hits fails its test, unless it is `optional`.
+    """
 
     fault: Fault
     method: str | None = None
@@ -383,6 +386,7 @@ class Rule:
     after: int = 0
     probability: float | None = None
     dice: random.Random = field(default_factory=random.Random)
+    optional: bool = False
     hits: int = 0
     active: bool = True
 
@@ -401,6 +405,10 @@ class Rule:
 
     def stop(self) -> None:
         self.active = False
+
+    def __str__(self) -> str:
+        where = f"{self.method or 'any method'} {self.path.pattern if self.path else 'any path'}"
+        return f"{self.fault} at {where}" + (f", after {self.after} more" if self.after else "")
 
     def _fits(self, request: web.BaseRequest) -> bool:
         right_method = self.method in (None, request.method)

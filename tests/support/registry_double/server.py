@@ -54,6 +54,7 @@ class RegistryDouble:
         self.log = Journal()
         self.rules = rules or Rules()
         self.misbehaviour: list[Rule] = []
+        self._required: list[Rule] = []
         self.authority = Authority(auth, dict(users or {})) if auth else None
         if self.authority and anonymous_pull:
             self.authority.grants[""] = {".*": {"pull"}}
@@ -151,15 +152,21 @@ class RegistryDouble:
         after: int = 0,
         probability: float | None = None,
         seed: int = 0,
+        optional: bool = False,
     ) -> Rule:
         """Strike `times` times (None: always), once `after` matching requests have passed unharmed.
 
         `path` is a regular expression searched in the path without the query. Of several rules the one that
         was made first strikes.
+
+        A rule that never struck fails the test when the double closes; `optional` allows that, for requests
+        that may be missing.
         """
         pattern = re.compile(path) if path is not None else None
-        rule = Rule(fault, method, pattern, times, after, probability, random.Random(seed))
+        rule = Rule(fault, method, pattern, times, after, probability, random.Random(seed), optional)
         self.misbehaviour.append(rule)
+        if not optional:
+            self._required.append(rule)
         return rule
 
     def behave(self) -> None:
@@ -184,6 +191,8 @@ class RegistryDouble:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._cleanup.aclose()
+        if kind is None and (idle := [str(rule) for rule in self._required if rule.hits == 0]):
+            raise AssertionError(f"The registry double never misbehaved as asked: {'; '.join(idle)}.")
 
     async def _listen(self, stack: contextlib.AsyncExitStack) -> int:
         runner = web.ServerRunner(web.Server(self._serve, access_log=None), shutdown_timeout=1)
