@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from app.errors import FieldError, InvalidInput, SourceInvalid, UnsupportedPlatform
 from app.lists.draft import Options, merged
-from app.lists.readiness import is_same_build, satisfies
 from app.lists.source import at, parse_any_platform
+from app.lists.variants import is_same_build, satisfies
 from app.oci.annotations import parse_annotations
 from app.oci.descriptor import Descriptor, parse_descriptor
 from app.oci.index import Format

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from app.errors import FieldError, InvalidInput, ListNotPushable, TagMoved
+from app.errors import ListNotPushable, TagMoved
+from app.lists.assessment import Assessment
 from app.lists.draft import Draft
-from app.lists.readiness import Severity, find_findings, is_pushable, missing_platforms
 from app.lists.run_order import RunOrder, parse_order
+from app.lists.targets import PushTarget, group_by_repository, own_references
 from app.oci.digest import Digest, parse_digest
-from app.oci.index import IndexEntry, build_index
 from app.oci.manifest import Manifest
 from app.oci.reference import Reference, Repository, canonical_name, parse_reference
 
@@ -37,23 +37,6 @@ class PushChild:
             "media_type": self.media_type,
             "size": self.size,
         }
-
-
-@dataclass(frozen=True, slots=True)
-class PushTarget:
-    """One repository and the tags there that the index goes under; without a tag it goes by digest alone."""
-
-    repository: Repository
-    tags: tuple[str, ...]
-
-    def references(self, digest: Digest) -> tuple[str, ...]:
-        """What a reader would ask for, tag by tag."""
-        if not self.tags:
-            return (f"{self.repository}@{digest}",)
-        return tuple(f"{self.repository}:{tag}" for tag in self.tags)
-
-    def document(self) -> dict[str, object]:
-        return {"repository": str(self.repository), "tags": list(self.tags)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,15 +100,14 @@ class PushPlan:
     missing_platforms: tuple[str, ...] = ()
 
     @property
-    def references(self) -> frozenset[str]:
+    def references(self) -> tuple[Reference, ...]:
         """All that will lead to the index."""
-        return frozenset(name for target in self.targets for name in target.references(self.index.digest))
+        return tuple(name for target in self.targets for name in target.references(self.index.digest))
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What no other push may move at the same time, however its registry is spelled."""
-        names = [name for target in self.targets for name in target.references(self.index.digest)]
-        return tuple(dict.fromkeys(f"push:{canonical_name(name)}" for name in names))
+        """One for each tag that no other push may move at the same time, under its registry's one name."""
+        return tuple(dict.fromkeys(f"push:{canonical_name(str(name))}" for name in self.references))
 
     @property
     def registries(self) -> frozenset[str]:
@@ -137,7 +119,9 @@ class PushPlan:
         """The plan without the index's bytes, which are stored beside it."""
         return {
             "children": [child.document() for child in self.children],
-            "targets": [target.document() for target in self.targets],
+            "targets": [
+                {"repository": str(target.repository), "tags": list(target.tags)} for target in self.targets
+            ],
             "order": self.order.document(),
             "conditions": self.conditions.document(),
             "consent": self.consent.document(),
@@ -146,32 +130,9 @@ class PushPlan:
         }
 
 
-def build_draft_index(draft: Draft) -> Manifest:
-    """The index that the list stands for: its bytes depend on what is listed, never on who came first.
-
-    A list that lacks a platform has an index too, for `inspect`; one that contradicts its own format has
-    none, and raises ListNotPushable.
-    """
-    options = draft.options
-    try:
-        return build_index(
-            [IndexEntry(str(entry.reference), entry.descriptor) for entry in draft.entries],
-            format=options.format,
-            annotations=options.annotations,
-            artifact_type=options.artifact_type,
-            subject=options.subject,
-        )
-    except InvalidInput as error:
-        raise ListNotPushable(error.detail, list_id=str(draft.id)) from None
-
-
-def find_index(draft: Draft) -> Manifest | None:
-    """The index that a push would put; None while the list can't be pushed."""
-    return build_draft_index(draft) if is_pushable(draft) else None
-
-
 def plan_push(
     draft: Draft,
+    assessment: Assessment,
     now: datetime,
     *,
     targets: Sequence[Reference] = (),
@@ -185,34 +146,24 @@ def plan_push(
     entry without a platform, or that there are none.
     """
     options = draft.options
-    if (refusal := find_refusal(draft)) is not None:
-        raise refusal
-    index = build_draft_index(draft)
+    if isinstance(assessment.outcome, ListNotPushable):
+        raise assessment.outcome
     return PushPlan(
-        index=index,
+        index=assessment.outcome,
         children=tuple(
             PushChild(entry.reference, entry.digest, entry.media_type, entry.size) for entry in draft.in_order
         ),
-        targets=_by_repository([*_own_references(draft), *targets]),
+        targets=group_by_repository([*own_references(draft), *targets]),
         order=RunOrder(draft.created_at if draft.session else now, options.run_number),
         conditions=conditions,
         consent=Consent(consent.shrink or options.allow_shrink, consent.older or options.allow_older),
         referrers=referrers or options.referrers,
-        missing_platforms=tuple(str(platform) for platform in missing_platforms(draft)),
+        missing_platforms=tuple(str(platform) for platform in assessment.missing_platforms),
     )
 
 
-def goes_to(draft: Draft) -> frozenset[str]:
-    """What a push of the list as it stands, with nothing added, would have lead to its index."""
-    index = find_index(draft)
-    if index is None:
-        return frozenset()
-    targets = _by_repository(_own_references(draft))
-    return frozenset(name for target in targets for name in target.references(index.digest))
-
-
 def restored(
-    plan: PushPlan, now: datetime, moved: Collection[str], conditions: Conditions = ALWAYS
+    plan: PushPlan, now: datetime, moved: Collection[Reference], conditions: Conditions = ALWAYS
 ) -> PushPlan:
     """The same bytes to the tags that they were `moved` to: whoever asks for that knows what goes.
 
@@ -223,10 +174,10 @@ def restored(
     return replace(plan, targets=targets, order=order, conditions=conditions, consent=consent)
 
 
-def _only(target: PushTarget, index: Manifest, moved: Collection[str]) -> PushTarget | None:
+def _only(target: PushTarget, index: Manifest, moved: Collection[Reference]) -> PushTarget | None:
     if not target.tags:
         return target if set(target.references(index.digest)) <= set(moved) else None
-    tags = tuple(tag for tag in target.tags if f"{target.repository}:{tag}" in moved)
+    tags = tuple(tag for tag in target.tags if target.repository.tagged(tag) in moved)
     return PushTarget(target.repository, tags) if tags else None
 
 
@@ -262,40 +213,5 @@ def _parse_consent(document: Mapping[str, bool]) -> Consent:
     return Consent(document.get("shrink", False), document.get("older", False))
 
 
-def _own_references(draft: Draft) -> list[Reference]:
-    tags = [draft.reference.tagged(tag) for tag in draft.options.tags]
-    return [draft.reference, *tags, *draft.options.targets]
-
-
 def _parse_repository(text: str) -> Repository:
     return parse_reference(text).repository
-
-
-def _by_repository(references: Iterable[Reference]) -> tuple[PushTarget, ...]:
-    tags: dict[Repository, list[str]] = {}
-    for reference in references:
-        known = tags.setdefault(reference.repository, [])
-        if reference.tag is not None and reference.tag not in known:
-            known.append(reference.tag)
-    return tuple(PushTarget(repository, tuple(names)) for repository, names in tags.items())
-
-
-def find_refusal(draft: Draft) -> ListNotPushable | None:
-    """Why a push of the list would be refused before anything is sent; None if it would not."""
-    places = {entry.id: position for position, entry in enumerate(draft.in_order)}
-    lacking = [finding for finding in find_findings(draft) if finding.severity is Severity.ERROR]
-    if not lacking:
-        return None
-    return ListNotPushable(
-        lacking[0].detail,
-        list_id=str(draft.id),
-        errors=[
-            FieldError(
-                f"/entries/{places[finding.entry_id]}",
-                finding.detail,
-                {"entry_id": str(finding.entry_id)},
-            )
-            for finding in lacking
-            if finding.entry_id is not None
-        ],
-    )

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from app.errors import BrokerError, BuildFailed, ListIncomplete
+from app.lists.assessment import Assessment, assess, is_complete, missing_platforms
 from app.lists.draft import Draft, ListState, remove
-from app.lists.push_plan import find_index, find_refusal, goes_to
-from app.lists.readiness import is_complete, is_same_build, missing_platforms
+from app.lists.variants import is_same_build
 from app.oci.platform import Platform, parse_platform
 
 
@@ -22,27 +22,32 @@ class Verdict:
     is_push_due: bool = False
 
 
-def judge(before: Draft, after: Draft, now: datetime) -> Verdict:
-    """A change of a list, or what time has done to it: `before` has revision 0 if it is new.
+def judge(before: Draft, after: Draft, assessment: Assessment, now: datetime) -> Verdict:
+    """Judge a change of a list, or what time has done to it: `before` has revision 0 if it is new.
 
-    A push is due once for each index and for each tag that it is to have. A list that has failed is judged
-    anew whatever comes in, so that what is sent again tries again.
+    `assessment` is that of `after`. A push is due once for each index and for each tag that it is to have. A
+    list that has failed is judged again with each change, so that what is sent again tries again.
     """
-    failure = find_failure(after, now)
+    failure = _find_failure(after, assessment, now)
     if failure is not None:
         return Verdict(ListState.FAILED, failure)
-    is_settled = before.revision > 0 and before.state is not ListState.FAILED and _is_same(before, after)
-    is_done = is_settled and (before.push_operation_id is not None or before.state is ListState.PUSHED)
-    if after.options.push_when_complete and is_ready(after, now) and not is_done:
-        return Verdict(ListState.OPEN, is_push_due=True)
-    return Verdict(before.state if is_settled else ListState.OPEN)
+    if _is_pushed(before) and (before is after or _is_same(assess(before), assessment)):
+        return Verdict(before.state)
+    return Verdict(ListState.OPEN, is_push_due=after.options.push_when_complete and is_ready(after, now))
 
 
-def _is_same(before: Draft, after: Draft) -> bool:
-    return find_index(before) == find_index(after) and goes_to(before) == goes_to(after)
+def _is_pushed(draft: Draft) -> bool:
+    """Whether the list has been pushed, or is being pushed since it is complete."""
+    if not draft.revision or draft.state is ListState.FAILED:
+        return False
+    return draft.push_operation_id is not None or draft.state is ListState.PUSHED
 
 
-def find_failure(draft: Draft, now: datetime) -> BrokerError | None:
+def _is_same(before: Assessment, after: Assessment) -> bool:
+    return before.index == after.index and before.references == after.references
+
+
+def _find_failure(draft: Draft, assessment: Assessment, now: datetime) -> BrokerError | None:
     """Why nobody needs to wait for the list any more: a build failed, it is late, or it can't be pushed.
 
     `allow_partial` makes do with less, but not with nothing.
@@ -51,10 +56,10 @@ def find_failure(draft: Draft, now: datetime) -> BrokerError | None:
     makes_do = options.allow_partial and bool(draft.entries)
     if options.failures and not makes_do and not (options.allow_partial and awaited_platforms(draft, now)):
         return _build_failed(draft)
-    if _is_late(draft, now) and not is_complete(draft) and not makes_do:
+    if _is_late(draft, now) and not assessment.is_complete and not makes_do:
         return _incomplete(draft)
     if options.push_when_complete and is_ready(draft, now):
-        return find_refusal(draft)
+        return assessment.refusal
     return None
 
 

@@ -9,18 +9,19 @@ from typing import Any
 from uuid import UUID
 
 from app.errors import TYPE_PREFIX
+from app.lists.assessment import Assessment
 from app.lists.draft import Draft, Entry
-from app.lists.push_plan import find_index
-from app.lists.readiness import find_findings, is_complete, missing_platforms
+from app.lists.pushes import Push
 from app.oci.digest import Digest
 from app.oci.inspect import verbose_document
 from app.oci.manifest import Manifest
 from app.oci.platform import Platform
 from app.oci.strict_json import loads
-from app.store.pushes import Push
 
 
-def list_document(draft: Draft, replaced: Mapping[UUID, Digest] | None = None) -> dict[str, Any]:
+def list_document(
+    draft: Draft, assessment: Assessment, replaced: Mapping[UUID, Digest] | None = None
+) -> dict[str, Any]:
     """The list with its entries in the order of its index; `replaced` as `Amended` has it."""
     options = draft.options
     return {
@@ -29,9 +30,9 @@ def list_document(draft: Draft, replaced: Mapping[UUID, Digest] | None = None) -
         "session": draft.session,
         "revision": draft.revision,
         "state": draft.state.value,
-        "complete": is_complete(draft),
+        "complete": assessment.is_complete,
         "expected_platforms": [str(platform) for platform in options.expected_platforms],
-        "missing_platforms": [str(platform) for platform in missing_platforms(draft)],
+        "missing_platforms": [str(platform) for platform in assessment.missing_platforms],
         "push_when_complete": options.push_when_complete,
         "allow_duplicate_platforms": options.allow_duplicate_platforms,
         "insecure": options.insecure,
@@ -43,8 +44,8 @@ def list_document(draft: Draft, replaced: Mapping[UUID, Digest] | None = None) -
         "targets": [str(target) for target in options.targets],
         "labels": dict(options.labels),
         "entries": [entry_document(entry, (replaced or {}).get(entry.id)) for entry in draft.in_order],
-        **_index_facts(draft),
-        "findings": [finding.document() for finding in find_findings(draft)],
+        **_index_facts(assessment),
+        "findings": [finding.document() for finding in assessment.findings],
         "complete_by": instant(options.complete_by),
         "failures": dict(options.failures),
         "run_number": options.run_number,
@@ -63,7 +64,7 @@ def list_document(draft: Draft, replaced: Mapping[UUID, Digest] | None = None) -
     }
 
 
-def list_event(draft: Draft) -> dict[str, Any]:
+def list_event(draft: Draft, assessment: Assessment) -> dict[str, Any]:
     """What those are told who follow the lists of a project."""
     return {
         "list_id": str(draft.id),
@@ -71,10 +72,10 @@ def list_event(draft: Draft) -> dict[str, Any]:
         "session": draft.session,
         "revision": draft.revision,
         "state": draft.state.value,
-        "complete": is_complete(draft),
+        "complete": assessment.is_complete,
         "platforms": [str(entry.platform) for entry in draft.in_order if not entry.platform.is_unknown],
-        "missing_platforms": [str(platform) for platform in missing_platforms(draft)],
-        **_index_facts(draft),
+        "missing_platforms": [str(platform) for platform in assessment.missing_platforms],
+        **_index_facts(assessment),
         "labels": dict(draft.options.labels),
         "problem": _told(draft.problem),
         "push_operation_id": _text(draft.push_operation_id),
@@ -180,9 +181,9 @@ def instant(moment: datetime | None) -> str | None:
     return moment.isoformat().replace("+00:00", "Z") if moment is not None else None
 
 
-def _index_facts(draft: Draft) -> dict[str, str | None]:
+def _index_facts(assessment: Assessment) -> dict[str, str | None]:
     # Where there is no index yet, `findings` say why.
-    index = find_index(draft)
+    index = assessment.index
     if index is None:
         return {"digest": None, "media_type": None}
     return {"digest": str(index.digest), "media_type": index.media_type}

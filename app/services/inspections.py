@@ -12,8 +12,8 @@ from typing import Any
 from uuid import UUID
 
 from app.errors import BrokerError
+from app.lists.assessment import build_draft_index
 from app.lists.draft import Entry
-from app.lists.push_plan import build_draft_index
 from app.oci.descriptor import Descriptor
 from app.oci.inspect import verbose_document
 from app.oci.manifest import ImageManifest, Index, Manifest

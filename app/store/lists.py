@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -25,6 +25,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from app.errors import ListNotFound
 from app.lists.draft import Draft, Entry, ImageFacts, ListState, Options, Origin
+from app.lists.filters import ListFilter
 from app.oci.digest import parse_digest
 from app.oci.index import Format
 from app.oci.reference import Reference, parse_reference
@@ -39,20 +40,6 @@ from app.store.documents import (
 from app.store.notifications import LIST_CHANGED
 from app.store.paging import Position, newest_first
 from app.store.tables import entries, lists
-
-
-@dataclass(frozen=True, slots=True)
-class ListFilter:
-    """What a listing is narrowed to; None takes all."""
-
-    reference: str | None = None
-    registry: str | None = None
-    repository: str | None = None
-    session: str | None = None
-    state: ListState | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
-    since: datetime | None = None
-    until: datetime | None = None
 
 
 def within(
@@ -128,19 +115,19 @@ async def get_state(tx: Transaction, project_id: UUID, list_id: UUID) -> ListSta
 
 
 @dataclass(frozen=True, slots=True)
-class PushState:
-    """Whether a list has failed, and which push followed from its completion."""
+class DuePush:
+    """Why a list has failed, if it has, and which push followed from its completion."""
 
     problem: Mapping[str, Any] | None
     push_operation_id: UUID | None
 
 
-async def find_push_state(tx: Transaction, project_id: UUID, list_id: UUID) -> PushState | None:
+async def find_due_push(tx: Transaction, project_id: UUID, list_id: UUID) -> DuePush | None:
     query = select(lists.c.problem, lists.c.push_operation_id).where(
         lists.c.project_id == project_id, lists.c.id == list_id
     )
     row = (await tx.execute(query)).one_or_none()
-    return PushState(row.problem, row.push_operation_id) if row is not None else None
+    return DuePush(row.problem, row.push_operation_id) if row is not None else None
 
 
 async def find_list(

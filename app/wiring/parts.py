@@ -19,14 +19,16 @@ from app.services.health import Readiness
 from app.services.inspections import Inspections
 from app.services.lists.deadlines import Deadlines
 from app.services.lists.requests import Lists
-from app.services.lists.save import Saving
-from app.services.lists.worker import Composer
+from app.services.lists.save import ListWriter
+from app.services.lists.worker import ListWorker
 from app.services.operations.accept import OperationAcceptor
 from app.services.operations.attempts import Handler
 from app.services.operations.credentials import Credentials
 from app.services.operations.wait import Operations
+from app.services.pushes.outcome import PushOutcomes
 from app.services.pushes.plan import Planning
 from app.services.pushes.requests import Pushes
+from app.services.pushes.worker import PushWorker
 from app.services.shared_budgets import Registries
 from app.services.tokens import Tokens
 from app.services.webhooks.deliveries import Deliveries
@@ -54,7 +56,7 @@ class BrokerParts:
     handlers: Mapping[Kind, Handler]
     registries: Registries
     deadlines: Deadlines
-    saving: Saving
+    list_writer: ListWriter
     chores: Sequence[Chore]
 
 
@@ -83,7 +85,7 @@ def build_parts(
     performers = _build_performers(base)
     handlers = {
         **_prompt_handlers(performers, prompt),
-        Kind.PUSH_LIST: Handler(performers.pushes.perform, performers.pushes.ended, policy=push),
+        Kind.PUSH_LIST: Handler(performers.push_worker.perform, performers.push_worker.ended, policy=push),
         Kind.DELIVER: Handler(performers.deliveries.perform, performers.deliveries.ended, policy=delivery),
     }
     return BrokerParts(
@@ -93,9 +95,9 @@ def build_parts(
         _build_services(base, performers, handlers),
         handlers,
         Registries(base.database, base.notifications, base.client.budgets),
-        Deadlines(base.database, performers.saving),
-        performers.saving,
-        _chores(settings, performers.saving, performers.deliveries),
+        Deadlines(base.database, performers.list_writer),
+        performers.list_writer,
+        _chores(settings, performers.list_writer, performers.deliveries),
     )
 
 
@@ -117,8 +119,9 @@ class _Performers:
     """The services that perform operations."""
 
     pushes: Pushes
-    saving: Saving
-    composer: Composer
+    push_worker: PushWorker
+    list_writer: ListWriter
+    list_worker: ListWorker
     planning: Planning
     inspections: Inspections
     deliveries: Deliveries
@@ -141,12 +144,14 @@ def _build_base(settings: Settings, url: str, limits: Limits) -> _Base:
 
 
 def _build_performers(base: _Base) -> _Performers:
-    pushes = Pushes(base.database, base.client, base.credentials, base.acceptor, base.events)
-    saving = Saving(pushes, base.events)
+    pushes = Pushes(base.database, base.acceptor)
+    list_writer = ListWriter(pushes, base.events)
+    outcomes = PushOutcomes(list_writer, base.events)
     return _Performers(
         pushes,
-        saving,
-        composer=Composer(base.database, base.client, base.credentials, saving),
+        PushWorker(base.database, base.client, base.credentials, outcomes),
+        list_writer,
+        ListWorker(base.database, base.client, base.credentials, list_writer),
         planning=Planning(base.database, base.client, base.credentials, base.acceptor),
         inspections=Inspections(base.database, base.client, base.credentials, base.acceptor),
         deliveries=Deliveries(base.database, base.client, base.secrets),
@@ -155,7 +160,9 @@ def _build_performers(base: _Base) -> _Performers:
 
 def _build_services(base: _Base, performers: _Performers, handlers: Mapping[Kind, Handler]) -> BrokerServices:
     return BrokerServices(
-        lists=Lists(base.database, base.notifications, base.acceptor, performers.saving, base.client.policy),
+        lists=Lists(
+            base.database, base.notifications, base.acceptor, performers.list_writer, base.client.policy
+        ),
         pushes=performers.pushes,
         planning=performers.planning,
         inspections=performers.inspections,
@@ -171,20 +178,20 @@ def _build_services(base: _Base, performers: _Performers, handlers: Mapping[Kind
 
 def _prompt_handlers(performers: _Performers, policy: RetryPolicy) -> dict[Kind, Handler]:
     """The handlers of the operations that callers wait for."""
-    composer, inspections = performers.composer, performers.inspections
+    lists, inspections = performers.list_worker, performers.inspections
     return {
-        Kind.CREATE_LIST: Handler(composer.perform_create, policy=policy),
-        Kind.ADD_ENTRIES: Handler(composer.perform_add, policy=policy),
-        Kind.REFRESH_LIST: Handler(composer.perform_refresh, policy=policy),
+        Kind.CREATE_LIST: Handler(lists.perform_create, policy=policy),
+        Kind.ADD_ENTRIES: Handler(lists.perform_add, policy=policy),
+        Kind.REFRESH_LIST: Handler(lists.perform_refresh, policy=policy),
         Kind.PLAN_PUSH: Handler(performers.planning.perform, policy=policy),
         Kind.INSPECT_IMAGE: Handler(inspections.perform, policy=policy),
         Kind.INSPECT_IMAGES: Handler(inspections.perform_many, policy=policy),
     }
 
 
-def _chores(settings: Settings, saving: Saving, deliveries: Deliveries) -> Sequence[Chore]:
+def _chores(settings: Settings, list_writer: ListWriter, deliveries: Deliveries) -> Sequence[Chore]:
     return [
-        saving.remove_expired,
+        list_writer.remove_expired,
         forget_old_budgets,
         in_batches(events.forget_old_events, events.FORGOTTEN_AT_ONCE),
         in_batches(bringing.forget_old_deliveries, bringing.FORGOTTEN_AT_ONCE),

@@ -4,39 +4,45 @@ from __future__ import annotations
 
 import json
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import ListNotPushable, TagMoved
-from app.lists.push_plan import Conditions, parse_plan, plan_push
+from app.lists.assessment import assess
+from app.lists.draft import Draft
+from app.lists.push_plan import Conditions, PushPlan, parse_plan, plan_push
 from app.oci.digest import digest_of
 from app.oci.platform import Platform
 from app.oci.reference import parse_reference
 from tests.lists.builders import NOW, draft, entry
 
 
+def planned_push(of: Draft, **wanted: Any) -> PushPlan:
+    return plan_push(of, assess(of), NOW, **wanted)
+
+
 def test_a_list_goes_to_its_reference_its_tags_and_its_targets_by_repository() -> None:
-    planned = plan_push(
+    planned = planned_push(
         draft(
             "registry.test/app:1",
             [entry("r.test/a:1")],
             tags=["latest", "1"],
             targets=["other.test/app:1", "registry.test/app:stable"],
         ),
-        NOW,
         targets=[parse_reference("third.test/app:1")],
     )
-    assert [target.document() for target in planned.targets] == [
-        {"repository": "registry.test/app", "tags": ["1", "latest", "stable"]},
-        {"repository": "other.test/app", "tags": ["1"]},
-        {"repository": "third.test/app", "tags": ["1"]},
+    assert [(str(target.repository), target.tags) for target in planned.targets] == [
+        ("registry.test/app", ("1", "latest", "stable")),
+        ("other.test/app", ("1",)),
+        ("third.test/app", ("1",)),
     ]
 
 
 def test_every_tag_is_a_key_of_its_own() -> None:
-    planned = plan_push(draft("registry.test/app:1", [entry("r.test/a:1")], tags=["latest"]), NOW)
+    planned = planned_push(draft("registry.test/app:1", [entry("r.test/a:1")], tags=["latest"]))
     assert planned.keys == ("push:registry.test/app:1", "push:registry.test/app:latest")
 
 
@@ -52,27 +58,27 @@ def test_one_tag_has_one_key_however_its_registry_is_spelled() -> None:
         ],
     ]
     for names in spellings:
-        plans = [plan_push(draft(name, [entry("r.test/a:1")]), NOW) for name in names]
+        plans = [planned_push(draft(name, [entry("r.test/a:1")])) for name in names]
         assert len({plan.keys for plan in plans}) == 1
-    other_port = plan_push(draft("registry.test:5000/app:1", [entry("r.test/a:1")]), NOW)
+    other_port = planned_push(draft("registry.test:5000/app:1", [entry("r.test/a:1")]))
     assert other_port.keys == ("push:registry.test:5000/app:1",)
 
 
 def test_a_list_named_by_digest_goes_under_its_own() -> None:
     """docker-manifest.md §1.6: the digest in the name is ignored."""
-    planned = plan_push(draft(f"registry.test/app@{digest_of(b'x')}", [entry("r.test/a:1")]), NOW)
+    planned = planned_push(draft(f"registry.test/app@{digest_of(b'x')}", [entry("r.test/a:1")]))
     (target,) = planned.targets
-    assert target.references(planned.index.digest) == (f"registry.test/app@{planned.index.digest}",)
+    assert target.references(planned.index.digest) == (target.repository.at(planned.index.digest),)
 
 
 def test_a_list_named_by_tag_and_digest_goes_under_the_tag() -> None:
-    planned = plan_push(draft(f"registry.test/app:1@{digest_of(b'x')}", [entry("r.test/a:1")]), NOW)
+    planned = planned_push(draft(f"registry.test/app:1@{digest_of(b'x')}", [entry("r.test/a:1")]))
     assert planned.targets[0].tags == ("1",)
 
 
 def test_a_list_without_entries_is_refused() -> None:
     with pytest.raises(ListNotPushable, match="has no entries"):
-        plan_push(draft(), NOW)
+        planned_push(draft())
 
 
 def test_every_entry_without_a_platform_is_named() -> None:
@@ -82,7 +88,7 @@ def test_every_entry_without_a_platform_is_named() -> None:
         entry("r.test/c:1", Platform("", "")),
     ]
     with pytest.raises(ListNotPushable, match="must have an OS and Architecture") as caught:
-        plan_push(draft(entries=entries), NOW)
+        planned_push(draft(entries=entries))
     assert [error.pointer for error in caught.value.errors] == ["/entries/1", "/entries/2"]
 
 
@@ -95,14 +101,13 @@ def test_the_plan_depends_on_what_is_listed_and_never_on_who_came_first(
     ]
     shuffled = entries[:]
     shuffler.shuffle(shuffled)
-    one, other = plan_push(draft(entries=entries), NOW), plan_push(draft(entries=shuffled), NOW)
+    one, other = planned_push(draft(entries=entries)), planned_push(draft(entries=shuffled))
     assert one == other
 
 
 def test_a_plan_survives_being_stored() -> None:
-    planned = plan_push(
+    planned = planned_push(
         draft("registry.test/app:1", [entry("r.test/a:1"), entry("r.test/b@" + str(digest_of(b"b")))]),
-        NOW,
         conditions=Conditions(if_digest=digest_of(b"old")),
     )
     assert parse_plan(planned.index, json.loads(json.dumps(planned.document()))) == planned

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import BuildFailed, InvalidInput, ListIncomplete, ListNotPushable, MixedRevisions
+from app.lists.assessment import assess
 from app.lists.draft import Draft, ImageFacts, ListState
+from app.lists.findings import find_findings, refuse_mixed_revisions
 from app.lists.options import amend_options, apply_changes, forget_failures
-from app.lists.readiness import find_findings, refuse_mixed_revisions
 from app.lists.verdict import Verdict, awaited_platforms, judge, retract
 from app.oci.platform import Platform, parse_platform
 from tests.lists.builders import NOW, draft, entry
@@ -28,7 +29,7 @@ def listed(*platforms: str, **options: Any) -> Draft:
 
 
 def judged(after: Draft, before: Draft | None = None) -> Verdict:
-    return judge(before or replace(after, revision=0, entries=()), after, NOW)
+    return judge(before or replace(after, revision=0, entries=()), after, assess(after), NOW)
 
 
 def test_a_list_that_becomes_complete_is_due_once() -> None:

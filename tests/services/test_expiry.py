@@ -14,7 +14,7 @@ async def test_a_list_that_has_expired_is_removed_and_told(
 ) -> None:
     kept = await broker.create(f"{registry.host}/kept:1", expires_in=3600)
     gone = await broker.create(f"{registry.host}/gone:1", expires_in=1)
-    saving = build_parts(broker.settings, database_url).saving
+    saving = build_parts(broker.settings, database_url).list_writer
 
     async def is_gone() -> bool:
         async with database.transaction() as tx:

@@ -8,13 +8,14 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, update
 
+from app.lists.pushes import Push
 from app.operations.operation import Operation
 from app.operations.states import Kind
 from app.services.operations.attempts import Attempt, conclude
 from app.store import queue
 from app.store.heads import load_heads
 from app.store.operation_changes import LostLease
-from app.store.pushes import Push, get_push
+from app.store.pushes import get_push
 from app.store.tables import operations
 from app.wiring import build_parts
 from app.wiring.parts import BrokerParts

@@ -15,9 +15,12 @@ from app.errors import (
     PushNotFound,
     WebhookNotFound,
 )
+from app.lists.assessment import assess
 from app.lists.draft import Draft, ListState
 from app.lists.events import EventKind
+from app.lists.filters import ListFilter
 from app.lists.push_plan import plan_push
+from app.lists.pushes import Push, PushFilter, PushState
 from app.lists.run_order import RunOrder
 from app.oci.digest import digest_of
 from app.oci.manifest import Manifest
@@ -26,8 +29,6 @@ from app.store import deliveries, events, heads, idempotency, lists, manifests, 
 from app.store.database import Database, Transaction
 from app.store.deliveries import Delivery, DeliveryState
 from app.store.heads import TagHead
-from app.store.lists import ListFilter
-from app.store.pushes import Push, PushFilter, PushState
 from app.store.webhooks import NewWebhook, Webhook
 from tests.lists.builders import NOW, draft, entry
 from tests.support.operation_queue import new_project
@@ -73,7 +74,7 @@ async def _push(tx: Transaction, project_id: UUID, made: Draft) -> Push:
         repository="app",
         session="",
         labels={},
-        plan=plan_push(made, NOW),
+        plan=plan_push(made, assess(made), NOW),
         created_by="ci",
     )
     await pushes.insert_push(tx, project_id, push)
@@ -104,7 +105,7 @@ async def test_lists(database: Database, project_id: UUID, stranger: UUID, mine:
         for ask in (lists.get_list, lists.get_state):
             with pytest.raises(ListNotFound):
                 await ask(tx, stranger, made.id)
-        assert await lists.find_push_state(tx, stranger, made.id) is None
+        assert await lists.find_due_push(tx, stranger, made.id) is None
         assert await lists.find_list(tx, stranger, made.reference, "") is None
         assert await lists.find_list_id(tx, stranger, made.reference, "") is None
         assert await lists.page_lists(tx, stranger, ListFilter(), before=None, limit=9) == []

@@ -102,8 +102,8 @@ async def annotate_entry(
     services: ServicesDep,
 ) -> Response:
     """Override the platform of an entry, or change its annotations (null clears)."""
-    draft = await services.lists.annotate(change, list_id, entry_id, _changes(body), revisions=revisions)
-    return list_response(draft)
+    saved = await services.lists.annotate(change, list_id, entry_id, _changes(body), revisions=revisions)
+    return list_response(saved.draft, saved.assessment)
 
 
 @router.delete(
@@ -116,7 +116,8 @@ async def remove_entry(
     list_id: UUID, entry_id: UUID, change: ChangeDep, revisions: IfMatchDep, services: ServicesDep
 ) -> Response:
     """Remove one image and its attestations from the list."""
-    return list_response(await services.lists.remove_entry(change, list_id, entry_id, revisions=revisions))
+    saved = await services.lists.remove_entry(change, list_id, entry_id, revisions=revisions)
+    return list_response(saved.draft, saved.assessment)
 
 
 def _changes(body: AnnotateEntry) -> EntryChanges:

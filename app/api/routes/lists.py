@@ -38,13 +38,13 @@ from app.api.schemas.lists import (
     list_answer,
 )
 from app.errors import ListNotPushable
+from app.lists.assessment import Assessment, assess
 from app.lists.draft import Draft, ListState
-from app.lists.push_plan import find_index
+from app.lists.filters import ListFilter
 from app.oci import media_types
 from app.operations.requests import RefreshListRequest
 from app.services.documents import list_document
 from app.services.lists.requests import Deletion, Goal
-from app.store.lists import ListFilter
 
 router = Router(prefix="/v1/lists", tags=["lists"])
 
@@ -140,7 +140,7 @@ async def list_lists(
     )
     before = parse_cursor(cursor)
     found = await services.lists.page(caller.project_id, wanted, before=before, limit=limit + 1)
-    return page_response(request, found, limit, lambda draft: list_answer(list_document(draft)))
+    return page_response(request, found, limit, _item)
 
 
 @router.get(
@@ -175,12 +175,13 @@ async def get_list(
 ) -> Response:
     """Get one list: its entries, its missing platforms, and the digest of the index."""
     if wait_for is None:
-        return unless_known(request, list_response(await services.lists.get(caller.project_id, list_id)))
+        draft = await services.lists.get(caller.project_id, list_id)
+        return unless_known(request, list_response(draft, assess(draft)))
     draft, is_reached = await services.lists.wait(caller.project_id, list_id, wait_for, wait.seconds)
     applied = {"Preference-Applied": wait.applied} if wait.applied is not None else {}
     if is_reached:
-        return list_response(draft, more=applied)
-    return list_response(draft, HTTPStatus.ACCEPTED, {"Retry-After": "1", **applied})
+        return list_response(draft, assess(draft), more=applied)
+    return list_response(draft, assess(draft), HTTPStatus.ACCEPTED, {"Retry-After": "1", **applied})
 
 
 @router.patch(
@@ -198,7 +199,8 @@ async def update_list(
 ) -> Response:
     """Change the options of a list (JSON Merge Patch, RFC 7396: null clears)."""
     changes = _changes(body)
-    return list_response(await services.lists.update(change, list_id, changes, revisions=revisions))
+    saved = await services.lists.update(change, list_id, changes, revisions=revisions)
+    return list_response(saved.draft, saved.assessment)
 
 
 @router.delete(
@@ -260,7 +262,7 @@ async def get_index(
 ) -> Response:
     """Get the exact bytes of the index that a push would put. Nothing is pushed."""
     draft = await services.lists.get(caller.project_id, list_id)
-    index = find_index(draft)
+    index = assess(draft).index
     if index is None:
         raise ListNotPushable(
             "The list has no index yet. Its findings give the reasons.", list_id=str(draft.id)
@@ -299,10 +301,16 @@ async def refresh_list(
     return await respond_when_done(services.operations, operation, wait, render)
 
 
-def list_response(draft: Draft, status: int = 200, more: Mapping[str, str] | None = None) -> JSONResponse:
-    response = JSONResponse(list_answer(list_document(draft)), status, more)
+def list_response(
+    draft: Draft, assessment: Assessment, status: int = 200, more: Mapping[str, str] | None = None
+) -> JSONResponse:
+    response = JSONResponse(list_answer(list_document(draft, assessment)), status, more)
     response.headers["ETag"] = etag(draft.revision, bytes(response.body))
     return response
+
+
+def _item(draft: Draft) -> dict[str, Any]:
+    return list_answer(list_document(draft, assess(draft)))
 
 
 def _location(result: dict[str, Any]) -> dict[str, str]:

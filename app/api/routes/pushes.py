@@ -24,11 +24,11 @@ from app.api.schemas.common import Text
 from app.api.schemas.pushes import Push, PushList, PushPage, PushPlan, RestorePush, plan_answer, push_answer
 from app.errors import FieldError, InvalidInput
 from app.lists.push_plan import Conditions, Consent
+from app.lists.pushes import PushFilter, PushState
 from app.lists.source import at
 from app.oci import media_types
 from app.oci.digest import parse_digest
 from app.services.pushes.requests import PushRequest
-from app.store.pushes import PushFilter, PushState
 
 list_router = Router(prefix="/v1/lists", tags=["lists"])
 router = Router(prefix="/v1/pushes", tags=["pushes"])

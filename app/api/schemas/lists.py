@@ -28,7 +28,7 @@ from app.api.schemas.common import (
 )
 from app.api.schemas.problems import Problem
 from app.lists.draft import ListState
-from app.lists.readiness import Severity
+from app.lists.findings import Severity
 from app.operations.requests import CreateListRequest
 
 MAX_SOURCES = 256

@@ -11,9 +11,9 @@ from app.api.problem_mapping import problem_of
 from app.api.schemas.common import Body, Document, Labels, ShortText, Text
 from app.api.schemas.lists import Finding
 from app.api.schemas.problems import Problem
+from app.lists.pushes import Push as StoredPush
+from app.lists.pushes import PushState
 from app.services.documents import push_document
-from app.store.pushes import Push as StoredPush
-from app.store.pushes import PushState
 
 ManifestAction = TypeAliasType("ManifestAction", Literal["put", "present"])
 BlobAction = TypeAliasType("BlobAction", Literal["mounted", "copied", "skipped"])

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
-from datetime import UTC, datetime
 from uuid import UUID
 
 from app.errors import Unavailable
 from app.lists.draft import Draft
 from app.services.callers import Call
-from app.services.lists.save import Saving
+from app.services.lists.save import ListWriter
 from app.store.database import Database, Transaction, savepoint
-from app.store.lists import lock_late_list, save_state
+from app.store.lists import lock_late_list
 
 logger = logging.getLogger(__name__)
 
@@ -23,9 +21,9 @@ POLL_SECONDS = 1.0
 class Deadlines:
     """Looks for late lists; any number of processes may do so at once."""
 
-    def __init__(self, database: Database, saving: Saving, *, poll: float = POLL_SECONDS) -> None:
+    def __init__(self, database: Database, lists: ListWriter, *, poll: float = POLL_SECONDS) -> None:
         self._database = database
-        self._saving = saving
+        self._lists = lists
         self._poll = poll
 
     async def run(self) -> None:
@@ -53,11 +51,11 @@ class Deadlines:
         call = Call(project_id, draft.created_by)
         try:
             async with savepoint(tx):
-                await self._saving.save_late(tx, call, draft)
+                await self._lists.save_late(tx, call, draft)
         except Unavailable:
             raise
         except Exception:
             # One that can't be ended must not keep the others from it, and is looked at once.
             logger.exception("The list %s can't be ended at its deadline", draft.id)
-            await save_state(tx, project_id, replace(draft, updated_at=datetime.now(UTC)))
+            await self._lists.skip_late(tx, project_id, draft)
         return True

@@ -13,8 +13,8 @@ from app.concurrency.batching import Batcher, Outcomes
 from app.errors import BrokerError, Unavailable
 from app.lists import draft as drafts
 from app.lists.draft import Draft, ListState, Options
+from app.lists.findings import refuse_mixed_revisions
 from app.lists.options import amend_options, forget_failures
-from app.lists.readiness import refuse_mixed_revisions
 from app.lists.verdict import retract
 from app.oci.digest import Digest
 from app.oci.reference import Reference
@@ -23,7 +23,7 @@ from app.services.callers import Call
 from app.services.documents import list_document, with_replaced
 from app.services.lists.requests import list_exists
 from app.services.lists.resolve import Resolved
-from app.services.lists.save import Saving
+from app.services.lists.save import ListWriter
 from app.services.operations.attempts import Attempt, hold_all, succeed_all
 from app.store import lists as stored
 from app.store.database import Database, Transaction
@@ -75,21 +75,21 @@ class _Merged:
     refused: Mapping[UUID, BrokerError]
 
 
-class Adder:
+class ListMerger:
     """Twenty legs of a build want one row at the same moment.
 
     Here they take turns without a connection to the database, and those who wait go together: the row is
     locked, read and written once for all of them. Between processes its lock decides.
     """
 
-    def __init__(self, database: Database, saving: Saving) -> None:
+    def __init__(self, database: Database, lists: ListWriter) -> None:
         self._database = database
-        self._saving = saving
-        self._gatherer = Batcher(self._add_all)
+        self._lists = lists
+        self._batcher = Batcher(self._add_all)
 
     async def add(self, place: Place, addition: Addition) -> None:
         """Ends the operation of the addition; all of what it adds is in the list then, or nothing is."""
-        await self._gatherer.run(place, addition)
+        await self._batcher.run(place, addition)
 
     async def _add_all(self, place: Place, additions: Sequence[Addition]) -> Outcomes:
         try:
@@ -138,14 +138,14 @@ class Adder:
         await keep_manifests(tx, calls[0].project_id, manifests)
         # A push that is due now goes with what the last of them brought who brought credentials.
         call = next((each for each in reversed(calls) if each.credentials), calls[-1])
-        saved = await self._saving.save_changed(tx, call, merged.before, merged.after)
-        document = list_document(saved)
+        saved = await self._lists.save_changed(tx, call, merged.before, merged.after)
+        document = list_document(saved.draft, saved.assessment)
         if plain := [each.addition.attempt for each in merged.added if not each.replaced]:
-            await succeed_all(tx, plain, document, list_id=saved.id)
+            await succeed_all(tx, plain, document, list_id=saved.draft.id)
         for each in merged.added:
             if each.replaced:
                 result = with_replaced(document, each.replaced)
-                await each.addition.attempt.succeed(tx, result, list_id=saved.id)
+                await each.addition.attempt.succeed(tx, result, list_id=saved.draft.id)
 
 
 def _outcome(attempt: Attempt, ours: set[UUID], refused: Mapping[UUID, BrokerError]) -> Exception | None:

@@ -21,6 +21,7 @@ from app.errors import (
 )
 from app.lists import draft as drafts
 from app.lists.draft import Draft, Entry, EntryChanges, ListState, Options
+from app.lists.filters import ListFilter
 from app.lists.options import apply_changes
 from app.lists.refreshing import plan_refresh
 from app.lists.source import at, parse_sources
@@ -31,11 +32,10 @@ from app.operations.requests import AddEntriesRequest, CreateListRequest, Refres
 from app.outbound.policy import AccessPolicy
 from app.services.callers import Call
 from app.services.lists.revisions import Revisions, find_seen, open_list
-from app.services.lists.save import Saving
+from app.services.lists.save import ListWriter, SavedList
 from app.services.operations.accept import OperationAcceptor, OperationSpec
 from app.store import lists as stored
 from app.store.database import Database, Transaction
-from app.store.lists import ListFilter
 from app.store.notifications import LIST_CHANGED, Notifications
 from app.store.paging import Position
 
@@ -67,14 +67,14 @@ class Goal(StrEnum):
 
 
 class Lists:
-    """Everything about lists that needs no registry; what does is accepted here and left to `Composer`."""
+    """Everything about lists that needs no registry; what does is accepted here and left to `ListWorker`."""
 
     def __init__(
         self,
         database: Database,
         notifications: Notifications,
         acceptor: OperationAcceptor,
-        saving: Saving,
+        writer: ListWriter,
         policy: AccessPolicy,
         *,
         poll: float = POLL_SECONDS,
@@ -82,7 +82,7 @@ class Lists:
         self._database = database
         self._notifications = notifications
         self._acceptor = acceptor
-        self._saving = saving
+        self._writer = writer
         self._policy = policy
         self._poll = poll
 
@@ -165,7 +165,7 @@ class Lists:
 
     async def update(
         self, call: Call, list_id: UUID, changes: Mapping[str, Any], *, revisions: Revisions = None
-    ) -> Draft:
+    ) -> SavedList:
         """Change what a list says of itself; a list that becomes complete by it is pushed if it says so."""
         async with self._database.transaction() as tx:
             draft = await open_list(tx, call.project_id, list_id, revisions)
@@ -174,7 +174,7 @@ class Lists:
             if "targets" in changes:
                 self._check_targets(options)
             changed = replace(kept, options=options)
-            return await self._saving.save_changed(tx, call, draft, changed)
+            return await self._writer.save_changed(tx, call, draft, changed)
 
     def _check_targets(self, options: Options) -> None:
         """Before any leg has built for where the operator lets nothing go."""
@@ -190,7 +190,7 @@ class Lists:
         changes: EntryChanges,
         *,
         revisions: Revisions = None,
-    ) -> Draft:
+    ) -> SavedList:
         async with self._database.transaction() as tx:
             draft = await open_list(tx, call.project_id, list_id, revisions)
             entries = drafts.annotate(
@@ -199,20 +199,20 @@ class Lists:
                 changes,
                 allow_duplicate_platforms=draft.options.allow_duplicate_platforms,
             )
-            return await self._saving.save_changed(tx, call, draft, replace(draft, entries=entries))
+            return await self._writer.save_changed(tx, call, draft, replace(draft, entries=entries))
 
     async def remove_entry(
         self, call: Call, list_id: UUID, entry_id: UUID, *, revisions: Revisions = None
-    ) -> Draft:
+    ) -> SavedList:
         async with self._database.transaction() as tx:
             draft = await open_list(tx, call.project_id, list_id, revisions)
             entries = drafts.remove(draft.entries, find_entry(draft, entry_id))
-            return await self._saving.save_changed(tx, call, draft, replace(draft, entries=entries))
+            return await self._writer.save_changed(tx, call, draft, replace(draft, entries=entries))
 
     async def delete(self, project_id: UUID, list_id: UUID, *, revisions: Revisions = None) -> None:
         async with self._database.transaction() as tx:
             draft = await open_list(tx, project_id, list_id, revisions)
-            await self._saving.remove(tx, project_id, draft)
+            await self._writer.remove(tx, project_id, draft)
 
     async def delete_many(
         self, project_id: UUID, references: Sequence[str], ids: Sequence[str], session: str
@@ -237,7 +237,7 @@ class Lists:
             return Deletion(text, problem)
         async with self._database.transaction() as tx:
             draft = await stored.find_list(tx, project_id, reference, session, lock=True)
-            if draft is None or not await self._saving.remove(tx, project_id, draft):
+            if draft is None or not await self._writer.remove(tx, project_id, draft):
                 return Deletion(text, no_such_list(reference))
         return Deletion(text)
 

@@ -19,8 +19,8 @@ from app.errors import (
 )
 from app.lists.draft import Entry, ImageFacts, Origin
 from app.lists.overrides import PlatformOverride
-from app.lists.readiness import satisfies
 from app.lists.source import Source
+from app.lists.variants import satisfies
 from app.oci import annotations as keys
 from app.oci.config import ImageConfig
 from app.oci.descriptor import Descriptor

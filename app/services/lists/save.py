@@ -1,62 +1,111 @@
-"""The one way in which a list is changed or removed: its revision and state, what is due, and who is told."""
+"""The one writer of lists: revision, state, what is due, and the events that follow."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
+from app.errors import ListNotFound
+from app.lists.assessment import Assessment, assess, is_complete
 from app.lists.draft import Draft, Entry, ListState
 from app.lists.events import EventKind
-from app.lists.readiness import is_complete
-from app.lists.verdict import Verdict, judge
+from app.lists.pushes import Push
+from app.lists.verdict import judge
 from app.services.callers import Call
 from app.services.documents import list_event
 from app.services.events.log import Events
-from app.services.pushes.requests import Pushes, PushRequest
+from app.services.pushes.requests import Pushes
 from app.store.database import Transaction
-from app.store.lists import delete_list, lock_expired_list, save_list, save_state
+from app.store.lists import delete_list, get_list, lock_expired_list, save_list, save_state
 
 
-class Saving:
-    """Used inside the transactions of those who decide a change."""
+@dataclass(frozen=True, slots=True)
+class SavedList:
+    """A list as it is stored, with its assessment."""
+
+    draft: Draft
+    assessment: Assessment
+
+
+class ListWriter:
+    """Used in the transactions of the services that decide a change; the list is read with `lock=True`."""
 
     def __init__(self, pushes: Pushes, events: Events) -> None:
         self._pushes = pushes
         self._events = events
 
-    async def save_changed(self, tx: Transaction, call: Call, before: Draft, after: Draft) -> Draft:
-        """Store a list read with `lock=True`; a repeat that changes nothing leaves revision and push alone.
+    async def save_changed(self, tx: Transaction, call: Call, before: Draft, after: Draft) -> SavedList:
+        """Store a change; a repeat that changes nothing leaves revision and push alone.
 
         A list that says `push_when_complete` and has become complete, or another index, is pushed: the
         operation is enqueued in this transaction. Nothing else is locked after it.
         """
-        is_changed = not before.revision or _says(before) != _says(after)
+        is_changed = not before.revision or _content(before) != _content(after)
         if not is_changed and before.state is not ListState.FAILED:
             renewed = replace(before, options=after.options)
             if before.options.expires_at != after.options.expires_at:
                 await save_state(tx, call.project_id, renewed)
-            return renewed
+            return SavedList(renewed, assess(renewed))
         now = datetime.now(UTC)
         after = replace(after, revision=before.revision + is_changed, updated_at=now)
-        after = await self._follow(tx, call, after, judge(before, after, now))
-        await save_list(tx, call.project_id, before, after)
-        await self._tell(tx, call, before, after)
-        return after
+        saved = await self._judge(tx, call, before, after, now)
+        await save_list(tx, call.project_id, before, saved.draft)
+        await self._record_news(tx, call.project_id, before, saved)
+        return saved
 
-    async def save_late(self, tx: Transaction, call: Call, draft: Draft) -> Draft:
-        """Store what a deadline that is over makes of a list read with `lock=True`."""
+    async def save_late(self, tx: Transaction, call: Call, draft: Draft) -> None:
+        """Store the consequences of a deadline that has passed."""
         now = datetime.now(UTC)
-        after = await self._follow(tx, call, replace(draft, updated_at=now), judge(draft, draft, now))
-        await save_state(tx, call.project_id, after)
-        await self._tell(tx, call, draft, after)
-        return after
+        late = replace(draft, updated_at=now)
+        saved = await self._judge(tx, call, late, late, now)
+        await save_state(tx, call.project_id, saved.draft)
+        await self._record_news(tx, call.project_id, draft, saved)
+
+    async def skip_late(self, tx: Transaction, project_id: UUID, draft: Draft) -> None:
+        """Leave a list as it is although its deadline has passed; it is not looked at again for that."""
+        await save_state(tx, project_id, replace(draft, updated_at=datetime.now(UTC)))
+
+    async def settle_pushed(
+        self, tx: Transaction, project_id: UUID, push: Push, *, purge: bool
+    ) -> SavedList | None:
+        """A list that still is what was pushed says so, or with `purge` is removed; returns a removed one."""
+        draft = await _find_pushed(tx, project_id, push)
+        if draft is None:
+            return None
+        assessment = assess(draft)
+        is_same = assessment.index == push.plan.index and assessment.references <= set(push.plan.references)
+        if is_same and purge:
+            await delete_list(tx, project_id, draft.id)
+            return SavedList(draft, assessment)
+        settled = replace(draft, state=ListState.PUSHED, problem=None) if is_same else draft
+        await save_state(tx, project_id, replace(settled, last_push_id=push.id))
+        return None
+
+    async def settle_failed(
+        self, tx: Transaction, project_id: UUID, push: Push, problem: Mapping[str, Any]
+    ) -> SavedList | None:
+        """A list whose completion started the push fails with it, unless it has changed since.
+
+        The caller of a push that was asked for learns of its failure from its operation.
+        """
+        draft = await _find_pushed(tx, project_id, push)
+        if draft is None or draft.push_operation_id != push.operation_id or draft.state is not ListState.OPEN:
+            return None
+        assessment = assess(draft)
+        if assessment.index != push.plan.index:
+            return None
+        failed = replace(draft, state=ListState.FAILED, problem=problem)
+        await save_state(tx, project_id, failed)
+        return SavedList(failed, assessment)
 
     async def remove(self, tx: Transaction, project_id: UUID, draft: Draft) -> bool:
         """Whether it was there to be removed."""
         if not await delete_list(tx, project_id, draft.id):
             return False
-        await self._record(tx, project_id, EventKind.LIST_REMOVED, draft)
+        await self.record(tx, project_id, EventKind.LIST_REMOVED, SavedList(draft, assess(draft)))
         return True
 
     async def remove_expired(self, tx: Transaction) -> bool:
@@ -64,27 +113,45 @@ class Saving:
         expired = await lock_expired_list(tx)
         return expired is not None and await self.remove(tx, *expired)
 
-    async def _follow(self, tx: Transaction, call: Call, draft: Draft, verdict: Verdict) -> Draft:
+    async def record(self, tx: Transaction, project_id: UUID, kind: EventKind, saved: SavedList) -> None:
+        """Record an event of a list: the last step of a transaction, after all locks."""
+        event = list_event(saved.draft, saved.assessment)
+        await self._events.record(tx, project_id, kind, event, list_id=saved.draft.id)
+
+    async def _judge(
+        self, tx: Transaction, call: Call, before: Draft, after: Draft, now: datetime
+    ) -> SavedList:
+        """The list with the state that follows, and with its push if one is due."""
+        assessment = assess(after)
+        verdict = judge(before, after, assessment, now)
         problem = verdict.failure.document() if verdict.failure is not None else None
-        draft = replace(draft, state=verdict.state, problem=problem)
-        if not verdict.is_push_due:
-            return draft
-        operation = await self._pushes.enqueue(tx, call, draft, PushRequest(insecure=draft.options.insecure))
-        return replace(draft, push_operation_id=operation.id)
+        after = replace(after, state=verdict.state, problem=problem)
+        if verdict.is_push_due:
+            operation = await self._pushes.accept_due(tx, call, after, assessment)
+            after = replace(after, push_operation_id=operation.id)
+        return SavedList(after, assessment)
 
-    async def _tell(self, tx: Transaction, call: Call, before: Draft, after: Draft) -> None:
-        for kind in _news(before, after):
-            await self._record(tx, call.project_id, kind, after)
-
-    async def _record(self, tx: Transaction, project_id: UUID, kind: EventKind, draft: Draft) -> None:
-        await self._events.record(tx, project_id, kind, list_event(draft), list_id=draft.id)
+    async def _record_news(self, tx: Transaction, project_id: UUID, before: Draft, saved: SavedList) -> None:
+        for kind in _news(before, saved):
+            await self.record(tx, project_id, kind, saved)
 
 
-def _news(before: Draft, after: Draft) -> list[EventKind]:
+async def _find_pushed(tx: Transaction, project_id: UUID, push: Push) -> Draft | None:
+    if push.list_id is None:
+        return None
+    try:
+        return await get_list(tx, project_id, push.list_id, lock=True)
+    except ListNotFound:
+        return None
+
+
+def _news(before: Draft, saved: SavedList) -> list[EventKind]:
+    after = saved.draft
     news = []
     if after.revision != before.revision:
         news.append(EventKind.LIST_CHANGED if before.revision else EventKind.LIST_CREATED)
-    if _meets_expectations(after) and not (before.revision and _meets_expectations(before)):
+    is_met = bool(after.options.expected_platforms) and saved.assessment.is_complete
+    if is_met and not (before.revision and _meets_expectations(before)):
         news.append(EventKind.LIST_COMPLETED)
     if after.problem is not None and after.problem != before.problem:
         news.append(EventKind.LIST_FAILED)
@@ -95,8 +162,8 @@ def _meets_expectations(draft: Draft) -> bool:
     return bool(draft.options.expected_platforms) and is_complete(draft)
 
 
-def _says(draft: Draft) -> object:
-    # Every leg of a build says anew how long the draft may live; that is no change to what it says.
+def _content(draft: Draft) -> object:
+    # Each leg of a build renews how long the draft may live; that does not change its content.
     return replace(draft.options, expires_at=None), sorted(
         (_facts(entry) for entry in draft.entries), key=str
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.lists.readiness import refuse_mixed_revisions
+from app.lists.findings import refuse_mixed_revisions
 from app.lists.refreshing import plan_refresh, refresh
 from app.lists.source import Source, parse_sources
 from app.oci.reference import parse_reference
@@ -15,9 +15,9 @@ from app.registry.client import RegistryClient
 from app.services.allowance import Allowance
 from app.services.callers import Call
 from app.services.documents import list_document
-from app.services.lists.merge import Adder, Addition, Name, Place
+from app.services.lists.merge import Addition, ListMerger, Name, Place
 from app.services.lists.resolve import Resolved, Resolver
-from app.services.lists.save import Saving
+from app.services.lists.save import ListWriter
 from app.services.operations.attempts import Attempt
 from app.services.operations.credentials import Credentials
 from app.services.source_reader import Reader
@@ -26,17 +26,17 @@ from app.store.database import Database
 from app.store.manifests import keep_manifests
 
 
-class Composer:
+class ListWorker:
     """Performs the operations that `Lists` accepts."""
 
     def __init__(
-        self, database: Database, client: RegistryClient, credentials: Credentials, saving: Saving
+        self, database: Database, client: RegistryClient, credentials: Credentials, lists: ListWriter
     ) -> None:
         self._database = database
         self._client = client
         self._credentials = credentials
-        self._saving = saving
-        self._adder = Adder(database, saving)
+        self._lists = lists
+        self._merger = ListMerger(database, lists)
 
     async def perform_create(self, attempt: Attempt) -> None:
         """All or nothing: one source that fails leaves everything as it was."""
@@ -45,14 +45,14 @@ class Composer:
         sources = parse_sources(request.sources)
         resolved = _flat(await self._resolve(attempt, call, sources, insecure=request.insecure))
         name = Name(parse_reference(request.reference), request.session)
-        await self._adder.add(Place(call.project_id, name), Addition(attempt, call, resolved, request))
+        await self._merger.add(Place(call.project_id, name), Addition(attempt, call, resolved, request))
 
     async def perform_add(self, attempt: Attempt) -> None:
         request = decode_request(AddEntriesRequest, attempt.operation.request)
         call = self._call(attempt)
         sources = parse_sources(request.sources)
         resolved = _flat(await self._resolve(attempt, call, sources, insecure=request.insecure))
-        await self._adder.add(Place(call.project_id, request.list_id), Addition(attempt, call, resolved))
+        await self._merger.add(Place(call.project_id, request.list_id), Addition(attempt, call, resolved))
 
     async def perform_refresh(self, attempt: Attempt) -> None:
         """A list that has changed meanwhile keeps its changes."""
@@ -68,9 +68,9 @@ class Composer:
             entries = [[each.entry for each in found] for found in resolved]
             after, refreshed = refresh(draft, sources, entries)
             refuse_mixed_revisions(after)
-            saved = await self._saving.save_changed(tx, call, draft, after)
+            saved = await self._lists.save_changed(tx, call, draft, after)
             told = [each.document() for each in refreshed]
-            await attempt.succeed(tx, {**list_document(saved), "refreshed": told})
+            await attempt.succeed(tx, {**list_document(saved.draft, saved.assessment), "refreshed": told})
 
     async def _resolve(
         self, attempt: Attempt, call: Call, sources: Sequence[Source], *, insecure: bool

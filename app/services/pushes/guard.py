@@ -96,8 +96,8 @@ class PushGuard:
         return not is_own and self._plan.order.is_older_than(head.order)
 
     @property
-    def _tags(self) -> list[str]:
-        return [f"{target.repository}:{tag}" for target in self._plan.targets for tag in target.tags]
+    def _tags(self) -> list[Reference]:
+        return [target.repository.tagged(tag) for target in self._plan.targets for tag in target.tags]
 
     async def _differences(
         self, replaced: Mapping[Reference, Digest], known: Mapping[Digest, Manifest]

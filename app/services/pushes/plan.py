@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from app.lists.assessment import Assessment, assess
 from app.lists.draft import Draft
-from app.lists.push_plan import ALWAYS, PushPlan, PushTarget, parse_plan
-from app.lists.readiness import find_plan_findings
+from app.lists.push_plan import ALWAYS, PushPlan, parse_plan
+from app.lists.targets import PushTarget
 from app.oci.digest import parse_digest
 from app.oci.manifest import Manifest
 from app.operations.operation import Operation
@@ -49,8 +50,9 @@ class Planning:
 
         async def decide(tx: Transaction, _operation_id: UUID) -> OperationSpec:
             draft = await find_seen(tx, call.project_id, list_id, revisions)
-            plan = wanted.plan(draft)
-            request = _request(draft, plan, insecure=wanted.insecure)
+            assessment = assess(draft)
+            plan = wanted.plan(draft, assessment)
+            request = _request(draft, assessment, plan, insecure=wanted.insecure)
             return OperationSpec(request, plan.registries, list_id=list_id)
 
         return await self._acceptor.accept(call, decide)
@@ -73,7 +75,7 @@ class Planning:
             await attempt.succeed(tx, document)
 
 
-def _request(draft: Draft, plan: PushPlan, *, insecure: bool) -> PlanPushRequest:
+def _request(draft: Draft, assessment: Assessment, plan: PushPlan, *, insecure: bool) -> PlanPushRequest:
     return PlanPushRequest(
         plan=plan.document(),
         media_type=plan.index.media_type,
@@ -84,7 +86,7 @@ def _request(draft: Draft, plan: PushPlan, *, insecure: bool) -> PlanPushRequest
             "revision": draft.revision,
             "reference": str(draft.reference),
             "session": draft.session,
-            "findings": [finding.document() for finding in find_plan_findings(draft)],
+            "findings": [finding.document() for finding in assessment.plan_findings],
         },
         insecure=insecure,
     )

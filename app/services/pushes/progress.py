@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from app.lists.push_plan import PushPlan, PushTarget
+from app.lists.push_plan import PushPlan
+from app.lists.targets import PushTarget
 from app.oci.reference import Repository
 from app.operations.progress import Progress, ProgressStep
 from app.registry.push.model import ManifestAction, Step, StepName, TagAction

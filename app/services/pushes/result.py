@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from app.lists.push_plan import PushPlan, PushTarget
+from app.lists.push_plan import PushPlan
+from app.lists.pushes import Push
+from app.lists.targets import PushTarget
 from app.registry.push.model import CopyResult, ReferrerOutcome, TagAction
-from app.store.pushes import Push
 
 
 def build_result(plan: PushPlan, results: Sequence[CopyResult], kept: Push) -> dict[str, Any]:
@@ -74,11 +75,11 @@ def _targets(plan: PushPlan, target: PushTarget, result: CopyResult, kept: Push)
     actions = [result.tags[tag].value for tag in target.tags] or [TagAction.MOVED.value]
     return [
         {
-            "reference": reference,
+            "reference": str(reference),
             "digest": str(plan.index.digest),
             "action": action,
-            "previous_digest": kept.previous.get(reference),
-            "difference": kept.differences.get(reference),
+            "previous_digest": kept.previous.get(str(reference)),
+            "difference": kept.differences.get(str(reference)),
             "manifests": manifests,
             "referrers": referrers_document(target, result.referrers),
             "blobs": asdict(result.blobs),

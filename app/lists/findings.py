@@ -1,4 +1,4 @@
-"""What a list still lacks, and what is odd about it."""
+"""Findings: what keeps a list from being pushed, and what its owner should know of it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from uuid import UUID
 
 from app.errors import MixedRevisions
 from app.lists.draft import Draft, Entry
-from app.lists.variants import choice, usual_variant
+from app.lists.variants import choice, satisfies
 from app.oci import platform as platforms
 from app.oci.index import Format
-from app.oci.platform import Platform
 
 
 class Severity(StrEnum):
@@ -40,39 +39,6 @@ class Finding:
         }
 
 
-def missing_platforms(draft: Draft) -> tuple[Platform, ...]:
-    """The expected platforms that no entry has yet, in the order they were given."""
-    return tuple(
-        expected
-        for expected in draft.options.expected_platforms
-        if not any(satisfies(entry.platform, expected) for entry in draft.entries)
-    )
-
-
-def is_complete(draft: Draft) -> bool:
-    """Whether the list has an entry at all and every expected platform."""
-    return bool(draft.entries) and not missing_platforms(draft)
-
-
-def satisfies(actual: Platform, expected: Platform) -> bool:
-    """Whether an image for `actual` is what was expected; what `expected` leaves out, any image may have.
-
-    An image that names no variant has its architecture's usual one: arm64 is arm64/v8.
-    """
-    if (actual.os, actual.architecture) != (expected.os, expected.architecture):
-        return False
-    if expected.variant and usual_variant(actual) != expected.variant:
-        return False
-    if expected.os_version and actual.os_version != expected.os_version:
-        return False
-    return set(expected.os_features) <= set(actual.os_features)
-
-
-def is_same_build(expected: Platform, reported: Platform) -> bool:
-    """Whether two ways of naming a platform, one perhaps without the variant, mean one build."""
-    return satisfies(reported, expected) or satisfies(expected, reported)
-
-
 def find_findings(draft: Draft) -> tuple[Finding, ...]:
     """Everything worth saying of the list, what keeps it from being pushed first."""
     found = [finding for entry in draft.entries for finding in _of_entry(entry)]
@@ -84,20 +50,6 @@ def find_findings(draft: Draft) -> tuple[Finding, ...]:
     found += _mixed_types(draft.entries)
     found += _mixed_revisions(draft)
     return tuple(sorted(found, key=lambda finding: finding.severity is not Severity.ERROR))
-
-
-def find_plan_findings(draft: Draft) -> tuple[Finding, ...]:
-    """With what matters only when the list is pushed as it stands, which a caller may want as Docker does."""
-    missing = ", ".join(str(platform) for platform in missing_platforms(draft))
-    if not missing:
-        return find_findings(draft)
-    detail = f"The list lacks {missing}, and is pushed without"
-    return (*find_findings(draft), Finding("missing-platforms", Severity.WARNING, detail))
-
-
-def is_pushable(draft: Draft) -> bool:
-    """Whether the list has an index that a push could put."""
-    return all(finding.severity is not Severity.ERROR for finding in find_findings(draft))
 
 
 def _contradictions(draft: Draft) -> list[Finding]:

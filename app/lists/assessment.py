@@ -1,0 +1,123 @@
+"""What a list amounts to as it stands: its index, what it lacks, and what keeps it from being pushed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from app.errors import FieldError, InvalidInput, ListNotPushable
+from app.lists.draft import Draft
+from app.lists.findings import Finding, Severity, find_findings
+from app.lists.targets import group_by_repository, own_references
+from app.lists.variants import satisfies
+from app.oci.index import IndexEntry, build_index
+from app.oci.manifest import Manifest
+from app.oci.platform import Platform
+from app.oci.reference import Reference
+
+BuildIndex = Callable[[Draft], Manifest]
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """All that follows from a list alone.
+
+    `outcome` is the index that a push would put, or why a push would be refused before anything is sent.
+    `references` are all that a push of the list as it stands would lead to the index.
+    """
+
+    outcome: Manifest | ListNotPushable
+    findings: tuple[Finding, ...]
+    missing_platforms: tuple[Platform, ...]
+    is_complete: bool
+    references: frozenset[Reference]
+
+    @property
+    def index(self) -> Manifest | None:
+        return self.outcome if isinstance(self.outcome, Manifest) else None
+
+    @property
+    def refusal(self) -> ListNotPushable | None:
+        return self.outcome if isinstance(self.outcome, ListNotPushable) else None
+
+    @property
+    def plan_findings(self) -> tuple[Finding, ...]:
+        """With the findings that matter only when the list is pushed as it stands."""
+        missing = ", ".join(str(platform) for platform in self.missing_platforms)
+        if not missing:
+            return self.findings
+        detail = f"The list lacks {missing}, and is pushed without"
+        return (*self.findings, Finding("missing-platforms", Severity.WARNING, detail))
+
+
+def build_draft_index(draft: Draft) -> Manifest:
+    """The index that the list stands for: its bytes depend on the entries, never on their order of arrival.
+
+    A list that lacks a platform has an index too, for `inspect`; one that contradicts its own format has
+    none, and raises ListNotPushable.
+    """
+    options = draft.options
+    try:
+        return build_index(
+            [IndexEntry(str(entry.reference), entry.descriptor) for entry in draft.entries],
+            format=options.format,
+            annotations=options.annotations,
+            artifact_type=options.artifact_type,
+            subject=options.subject,
+        )
+    except InvalidInput as error:
+        raise ListNotPushable(error.detail, list_id=str(draft.id)) from None
+
+
+def assess(draft: Draft, *, build: BuildIndex = build_draft_index) -> Assessment:
+    """Assess a list; the index is built once, and only where the list can be pushed."""
+    findings = find_findings(draft)
+    outcome = _find_refusal(draft, findings) or build(draft)
+    missing = missing_platforms(draft)
+    return Assessment(
+        outcome=outcome,
+        findings=findings,
+        missing_platforms=missing,
+        is_complete=bool(draft.entries) and not missing,
+        references=_references(draft, outcome) if isinstance(outcome, Manifest) else frozenset(),
+    )
+
+
+def missing_platforms(draft: Draft) -> tuple[Platform, ...]:
+    """The expected platforms that no entry has yet, in the order they were given."""
+    return tuple(
+        expected
+        for expected in draft.options.expected_platforms
+        if not any(satisfies(entry.platform, expected) for entry in draft.entries)
+    )
+
+
+def is_complete(draft: Draft) -> bool:
+    """Whether the list has an entry at all and every expected platform."""
+    return bool(draft.entries) and not missing_platforms(draft)
+
+
+def _references(draft: Draft, index: Manifest) -> frozenset[Reference]:
+    targets = group_by_repository(own_references(draft))
+    return frozenset(reference for target in targets for reference in target.references(index.digest))
+
+
+def _find_refusal(draft: Draft, findings: Sequence[Finding]) -> ListNotPushable | None:
+    """Why a push of the list would be refused before anything is sent."""
+    lacking = [finding for finding in findings if finding.severity is Severity.ERROR]
+    if not lacking:
+        return None
+    positions = {entry.id: position for position, entry in enumerate(draft.in_order)}
+    return ListNotPushable(
+        lacking[0].detail,
+        list_id=str(draft.id),
+        errors=[
+            FieldError(
+                f"/entries/{positions[finding.entry_id]}",
+                finding.detail,
+                {"entry_id": str(finding.entry_id)},
+            )
+            for finding in lacking
+            if finding.entry_id is not None
+        ],
+    )

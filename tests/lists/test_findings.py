@@ -1,0 +1,58 @@
+"""What keeps a list from being pushed, and what is odd about it."""
+
+from __future__ import annotations
+
+from app.lists.findings import Severity, find_findings
+from app.oci.media_types import DOCKER_MANIFEST
+from app.oci.platform import Platform
+from tests.lists.builders import draft, entry
+
+
+def test_an_entry_without_a_platform_keeps_the_list_from_being_pushed() -> None:
+    lacking = entry("r.test/a:1", Platform())
+    (finding,) = find_findings(draft(entries=[lacking]))
+    assert (finding.code, finding.severity, finding.entry_id) == (
+        "platform-missing",
+        Severity.ERROR,
+        lacking.id,
+    )
+
+
+def test_an_empty_list_says_that_it_has_no_entries() -> None:
+    assert [finding.code for finding in find_findings(draft())] == ["no-entries"]
+
+
+def test_a_docker_list_with_annotated_entries_can_not_be_pushed() -> None:
+    annotated = entry("r.test/a:1", annotations={"k": "v"})
+    contradicting = draft(entries=[annotated], format="docker")
+    assert [finding.code for finding in find_findings(contradicting)] == ["format-conflict"]
+
+
+def test_oddities_are_warnings_and_errors_come_first() -> None:
+    entries = [
+        entry("r.test/a:1", Platform("linux", "arm64", "nonsense")),
+        entry("r.test/b:1", Platform("windows", "loong64"), media_type=DOCKER_MANIFEST),
+        entry("r.test/c:1", Platform("linux", "amd64")),
+        entry("r.test/d:1", Platform("linux", "amd64")),
+        entry("r.test/e:1", Platform()),
+    ]
+    found = find_findings(draft(entries=entries))
+    assert found[0].code == "platform-missing"
+    assert {finding.code for finding in found[1:]} == {
+        "unknown-variant",
+        "unknown-platform",
+        "shared-platform",
+        "mixed-media-types",
+    }
+    assert all(finding.severity is Severity.WARNING for finding in found[1:])
+
+
+def test_a_plain_list_has_nothing_to_say() -> None:
+    assert find_findings(draft(entries=[entry("r.test/a:1")])) == ()
+
+
+def test_an_image_that_nobody_expects_is_told() -> None:
+    entries = [entry("r.test/a:1"), entry("r.test/b:1", Platform("linux", "s390x"))]
+    (finding,) = find_findings(draft(entries=entries, expected_platforms=["linux/amd64/v1"]))
+    assert (finding.code, finding.severity) == ("unexpected-platform", Severity.WARNING)
+    assert finding.entry_id == entries[1].id
