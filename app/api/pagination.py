@@ -14,7 +14,7 @@ from fastapi import Query, Request
 from fastapi.responses import JSONResponse
 
 from app.errors import FieldError, InvalidCursor
-from app.store.paging import Position
+from app.projects.paging import Position
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200

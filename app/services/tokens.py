@@ -9,11 +9,11 @@ from uuid import UUID
 
 from app.errors import Forbidden, InvalidInput, Unauthenticated
 from app.oci.text import shown
+from app.projects.paging import Position
+from app.projects.tokens import Project, Token
 from app.services.callers import Caller
 from app.store import tokens as stored
 from app.store.database import Database
-from app.store.paging import Position
-from app.store.tokens import Project, Token
 
 PREFIX = "mbt_"
 NAME = r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?"

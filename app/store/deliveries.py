@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -27,9 +26,11 @@ from sqlalchemy.dialects.postgresql import JSON
 from app.errors import DeliveryNotFound
 from app.lists.events import EventKind
 from app.operations.states import State
+from app.projects.deliveries import Delivery, DeliveryState
+from app.projects.paging import Position
 from app.store.database import Transaction
 from app.store.events import KEPT_FOR
-from app.store.paging import Position, newest_first
+from app.store.paging import newest_first
 from app.store.tables import operations, project_events, webhook_deliveries
 
 CLOCK = func.clock_timestamp()
@@ -77,34 +78,6 @@ _FORGET = text("""
         ORDER BY ended_at LIMIT :limit
     ))
 """).bindparams(bindparam("age", type_=Interval), bindparam("limit", type_=Integer))
-
-
-class DeliveryState(StrEnum):
-    PENDING = "pending"
-    DELIVERED = "delivered"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """`attempts` are requests that were made, `next_at` is when there will be another.
-
-    One that is pending without an operation stands in line behind others of its webhook.
-    """
-
-    id: UUID
-    project_id: UUID
-    webhook_id: UUID
-    event_id: int
-    event_kind: EventKind
-    state: DeliveryState
-    attempts: int
-    last_status: int | None
-    problem: Mapping[str, Any] | None
-    operation_id: UUID | None
-    created_at: datetime
-    delivered_at: datetime | None
-    next_at: datetime | None
 
 
 async def insert_delivery(tx: Transaction, project_id: UUID, webhook_id: UUID, event_id: int) -> UUID:

@@ -29,6 +29,7 @@ from app.lists.filters import ListFilter
 from app.oci.digest import parse_digest
 from app.oci.index import Format
 from app.oci.reference import Reference, parse_reference
+from app.projects.paging import Position
 from app.store.database import Transaction
 from app.store.documents import (
     override_document,
@@ -38,7 +39,7 @@ from app.store.documents import (
     read_platform,
 )
 from app.store.notifications import LIST_CHANGED
-from app.store.paging import Position, newest_first
+from app.store.paging import newest_first
 from app.store.tables import entries, lists
 
 

@@ -16,8 +16,9 @@ from sqlalchemy import (
 from app.errors import OperationNotFound
 from app.operations.operation import Operation, OperationEvent, OperationFilter
 from app.operations.states import Kind, State
+from app.projects.paging import Position
 from app.store.database import Transaction
-from app.store.paging import Position, newest_first
+from app.store.paging import newest_first
 from app.store.tables import operation_events, operations
 
 CLOCK = func.clock_timestamp()

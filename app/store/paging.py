@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import Select, Table, tuple_
 
-# Of a row: when it was made, and its id.
-Position = tuple[datetime, UUID]
+from app.projects.paging import Position
 
 
 def newest_first(query: Select[Any], table: Table, before: Position | None, limit: int) -> Select[Any]:

@@ -15,9 +15,10 @@ from app.lists.push_plan import parse_plan
 from app.lists.pushes import Push, PushFilter, PushState
 from app.oci.digest import Digest, parse_digest
 from app.oci.manifest import Manifest
+from app.projects.paging import Position
 from app.store.database import Transaction
 from app.store.lists import within
-from app.store.paging import Position, newest_first
+from app.store.paging import newest_first
 from app.store.tables import pushes
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,32 +10,14 @@ from sqlalchemy import BigInteger, Row, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from app.errors import NameTaken, ProjectNotFound, TokenNotFound, Unauthenticated
+from app.projects.paging import Position
+from app.projects.tokens import Project, Token
 from app.store.database import Transaction
-from app.store.paging import Position, newest_first
+from app.store.paging import newest_first
 from app.store.tables import projects, tokens
 
 # Any number that no one else takes as an advisory lock in this database.
 BOOTSTRAP_LOCK = 0x6D62_0003
-
-
-@dataclass(frozen=True, slots=True)
-class Project:
-    id: UUID
-    name: str
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """Who may call; `admin` may also make projects and tokens."""
-
-    id: UUID
-    project_id: UUID
-    project: str
-    name: str
-    admin: bool
-    created_at: datetime
-    revoked_at: datetime | None
 
 
 async def ensure_project(tx: Transaction, name: str) -> Project:

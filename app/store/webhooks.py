@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,38 +10,11 @@ from sqlalchemy import Row, any_, delete, func, insert, literal, or_, select, up
 
 from app.errors import WebhookNotFound
 from app.lists.events import EventKind
+from app.projects.paging import Position
+from app.projects.webhooks import NewWebhook, Webhook
 from app.store.database import Transaction
-from app.store.paging import Position, newest_first
+from app.store.paging import newest_first
 from app.store.tables import projects, webhooks
-
-
-@dataclass(frozen=True, slots=True)
-class Webhook:
-    """Without kinds it wants all; those before the last secret are still signed with for a while."""
-
-    id: UUID
-    project_id: UUID
-    url: str
-    kinds: tuple[EventKind, ...]
-    description: str
-    enabled: bool
-    secret: bytes = field(repr=False)
-    previous_secret: bytes | None = field(repr=False)
-    rotated_at: datetime | None
-    created_by: str
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class NewWebhook:
-    id: UUID
-    project_id: UUID
-    url: str
-    kinds: tuple[EventKind, ...]
-    description: str
-    enabled: bool
-    secret: bytes = field(repr=False)
-    created_by: str
 
 
 async def insert_webhook(tx: Transaction, new: NewWebhook) -> Webhook:

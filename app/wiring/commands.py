@@ -7,9 +7,9 @@ import signal
 from uuid import UUID
 
 from app.logs import configure_logging
+from app.projects.tokens import Token
 from app.settings import Settings
 from app.store.migrate import upgrade
-from app.store.tokens import Token
 from app.wiring.file_limits import raise_file_limit
 from app.wiring.lifecycle import background_tasks, build_runner, connected_client, database_url, token_service
 from app.wiring.parts import build_parts

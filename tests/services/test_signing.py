@@ -11,9 +11,9 @@ from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
 from app.errors import DeliveryFailed, NoSecretKey
+from app.projects.webhooks import Webhook
 from app.services.encryption import BrokenSeal, NoKey, Seal
 from app.services.webhooks.signing import ROTATION, Secrets, make_secret
-from app.store.webhooks import Webhook
 
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 BODY = '{"type":"list.pushed","data":"é…"}'.encode()

@@ -11,6 +11,8 @@ from sqlalchemy import text
 from app.errors import DeliveryFailed, DeliveryNotFound
 from app.lists.events import EventKind
 from app.operations.states import Kind
+from app.projects.deliveries import Delivery
+from app.projects.webhooks import NewWebhook, Webhook
 from app.registry.client import AccessPolicy, RegistryClient
 from app.services.encryption import Seal
 from app.services.operations.attempts import Attempt
@@ -18,8 +20,6 @@ from app.services.webhooks.deliveries import Deliveries, begin
 from app.services.webhooks.signing import Secrets
 from app.store import deliveries, events, queue, webhooks
 from app.store.database import Database
-from app.store.deliveries import Delivery
-from app.store.webhooks import NewWebhook, Webhook
 from tests.support.operation_queue import enqueued
 
 

@@ -24,12 +24,12 @@ from app.lists.pushes import Push, PushFilter, PushState
 from app.lists.run_order import RunOrder
 from app.oci.digest import digest_of
 from app.oci.manifest import Manifest
+from app.projects.deliveries import Delivery, DeliveryState
+from app.projects.webhooks import NewWebhook, Webhook
 from app.services.webhooks.deliveries import begin
 from app.store import deliveries, events, heads, idempotency, lists, manifests, pushes, webhooks
 from app.store.database import Database, Transaction
-from app.store.deliveries import Delivery, DeliveryState
 from app.store.heads import TagHead
-from app.store.webhooks import NewWebhook, Webhook
 from tests.lists.builders import NOW, draft, entry
 from tests.support.operation_queue import new_project
 

@@ -31,7 +31,7 @@ from app.api.schemas.webhooks import (
     delivery_document,
 )
 from app.errors import FieldError, InvalidInput
-from app.store.deliveries import DeliveryState
+from app.projects.deliveries import DeliveryState
 
 router = Router(prefix="/v1/webhooks/{webhook_id}", tags=["webhooks"])
 

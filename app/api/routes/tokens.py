@@ -22,9 +22,9 @@ from app.api.schemas.tokens import (
     ProjectPage,
     TokenPage,
 )
+from app.projects import tokens as domain
 from app.services.documents import instant
 from app.services.tokens import require_admin
-from app.store import tokens as stored
 
 router = Router(prefix="/v1", tags=["tokens"])
 
@@ -116,11 +116,11 @@ async def revoke_token(token_id: UUID, caller: CallerDep, services: ServicesDep)
     return Response(status_code=204)
 
 
-def _project(project: stored.Project) -> dict[str, Any]:
+def _project(project: domain.Project) -> dict[str, Any]:
     return {"id": str(project.id), "name": project.name, "created_at": instant(project.created_at)}
 
 
-def _token(token: stored.Token) -> dict[str, Any]:
+def _token(token: domain.Token) -> dict[str, Any]:
     return {
         "id": str(token.id),
         "name": token.name,

@@ -27,7 +27,7 @@ from app.api.schemas.webhooks import (
     webhook_document,
 )
 from app.errors import FieldError, InvalidInput
-from app.store.webhooks import Webhook as StoredWebhook
+from app.projects.webhooks import Webhook as StoredWebhook
 
 router = Router(prefix="/v1/webhooks", tags=["webhooks"])
 

@@ -11,10 +11,10 @@ from app.api.problem_mapping import problem_of
 from app.api.schemas.common import Body, Document, JsonObject, ShortText, Text
 from app.api.schemas.problems import Problem
 from app.lists.events import EventKind
+from app.projects.deliveries import Delivery as StoredDelivery
+from app.projects.deliveries import DeliveryState
+from app.projects.webhooks import Webhook as StoredWebhook
 from app.services.documents import instant
-from app.store.deliveries import Delivery as StoredDelivery
-from app.store.deliveries import DeliveryState
-from app.store.webhooks import Webhook as StoredWebhook
 
 ReceiverUrl = TypeAliasType(
     "ReceiverUrl",

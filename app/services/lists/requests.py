@@ -30,6 +30,7 @@ from app.oci.reference import Reference, parse_reference
 from app.operations.operation import Operation
 from app.operations.requests import AddEntriesRequest, CreateListRequest, RefreshListRequest
 from app.outbound.policy import AccessPolicy
+from app.projects.paging import Position
 from app.services.callers import Call
 from app.services.lists.revisions import Revisions, find_seen, open_list
 from app.services.lists.save import ListWriter, SavedList
@@ -37,7 +38,6 @@ from app.services.operations.accept import OperationAcceptor, OperationSpec
 from app.store import lists as stored
 from app.store.database import Database, Transaction
 from app.store.notifications import LIST_CHANGED, Notifications
-from app.store.paging import Position
 
 POLL_SECONDS = 5.0
 

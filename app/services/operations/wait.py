@@ -11,12 +11,12 @@ from uuid import UUID
 from app.errors import Unavailable
 from app.operations.operation import Operation, OperationEvent, OperationFilter
 from app.operations.states import Kind
+from app.projects.paging import Position
 from app.services.operations.attempts import Handler, conclude
 from app.store import operation_changes
 from app.store import operations as store
 from app.store.database import Database
 from app.store.notifications import OPERATION_CHANGED, OPERATION_ENDED, Notifications
-from app.store.paging import Position
 
 POLL_SECONDS = 5.0
 EVENTS_AT_ONCE = 100

@@ -15,13 +15,13 @@ from app.lists.pushes import Push, PushFilter, PushState
 from app.oci.reference import Reference, parse_reference
 from app.operations.operation import Operation
 from app.operations.requests import PushListRequest
+from app.projects.paging import Position
 from app.registry.push.model import TagAction
 from app.services.callers import Call
 from app.services.lists.revisions import Revisions, open_list
 from app.services.operations.accept import OperationAcceptor, OperationSpec
 from app.store import pushes as stored
 from app.store.database import Database, Transaction
-from app.store.paging import Position
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,9 @@ from app.operations.request_codec import decode_request, encode_request
 from app.operations.requests import DeliverRequest
 from app.operations.states import Kind, State
 from app.outbound.url import Url, origin_of
+from app.projects.deliveries import Delivery, DeliveryState
+from app.projects.paging import Position
+from app.projects.webhooks import Webhook
 from app.registry.client import Post, Receipt, RegistryClient, lane_of
 from app.services.documents import instant
 from app.services.operations.attempts import Attempt
@@ -35,10 +38,8 @@ from app.services.webhooks.signing import Secrets, utc_now
 from app.store import deliveries as stored
 from app.store import events, operation_changes, webhooks
 from app.store.database import Database, Transaction
-from app.store.deliveries import Delivery, DeliveryState, Turn
+from app.store.deliveries import Turn
 from app.store.events import ProjectEvent
-from app.store.paging import Position
-from app.store.webhooks import Webhook
 
 logger = logging.getLogger(__name__)
 

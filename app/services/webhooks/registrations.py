@@ -8,6 +8,9 @@ from uuid import UUID, uuid4
 
 from app.errors import FieldError, InvalidReceiver, ReceiverForbidden, TooManyWebhooks, WebhookDisabled
 from app.lists.events import EventKind
+from app.projects.deliveries import Delivery
+from app.projects.paging import Position
+from app.projects.webhooks import NewWebhook, Webhook
 from app.registry.client import RegistryClient
 from app.services.callers import Caller
 from app.services.webhooks import deliveries
@@ -15,9 +18,7 @@ from app.services.webhooks.signing import Secrets, make_secret, parse_secret, ut
 from app.store import events
 from app.store import webhooks as stored
 from app.store.database import Database
-from app.store.deliveries import Delivery, get_delivery
-from app.store.paging import Position
-from app.store.webhooks import NewWebhook, Webhook
+from app.store.deliveries import get_delivery
 
 # Each event is a delivery for each of them.
 MOST_WEBHOOKS = 32

@@ -13,8 +13,8 @@ from uuid import UUID
 from standardwebhooks import Webhook as Signer
 
 from app.errors import DeliveryFailed, FieldError, InvalidSecret, NoSecretKey
+from app.projects.webhooks import Webhook
 from app.services.encryption import BrokenSeal, NoKey, Seal
-from app.store.webhooks import Webhook
 
 PREFIX = "whsec_"
 # The standard's bounds, in bytes.
