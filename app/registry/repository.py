@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from app.concurrency.document_memory import DocumentMemory, MemoryReservation
 from app.concurrency.locks import KeyedLocks
+from app.oci.digest import Digest
 from app.oci.reference import Repository
 from app.outbound.client import Answer, OutboundClient, Request
 from app.outbound.failures import RequestContext
@@ -60,6 +61,22 @@ class RemoteRepository:
 
     def context(self, reference: object = None) -> RequestContext:
         return RequestContext(self.registry, str(reference or self.repository))
+
+    # The paths of the distribution API (distribution spec, "Endpoints").
+
+    def manifest_path(self, target: str) -> str:
+        return f"/v2/{self.path}/manifests/{target}"
+
+    def blob_path(self, digest: Digest) -> str:
+        return f"/v2/{self.path}/blobs/{digest}"
+
+    @property
+    def uploads_path(self) -> str:
+        return f"/v2/{self.path}/blobs/uploads/"
+
+    def referrers_path(self, subject: Digest | None = None) -> str:
+        """Without a subject, the path below which all lists of referrers are."""
+        return f"/v2/{self.path}/referrers/{subject or ''}"
 
     async def endpoint(self) -> Endpoint:
         return await self.state.endpoints.find(self.registry, insecure=self.access.insecure)

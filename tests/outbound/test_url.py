@@ -1,4 +1,4 @@
-"""Addresses that we make, and those that registries send."""
+"""Absolute addresses, read by a strict grammar."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import errors
 from app.oci.reference import api_host, canonical_registry
-from app.outbound.url import Url, parse_url, redirect_target, split_host, upload_location, with_query
+from app.outbound.url import Url, parse_url, split_host, with_query
 
 REGISTRY = "registry.example.com"
 START = Url("https", REGISTRY, 443, "/v2/team/app/blobs/uploads/")
@@ -77,66 +76,6 @@ def test_parameters_are_encoded_so_that_none_becomes_another(parameters: list[tu
 
 def _has_surrogate(text: str) -> bool:
     return any(0xD800 <= ord(c) <= 0xDFFF for c in text)
-
-
-@pytest.mark.parametrize(
-    ("location", "where"),
-    [
-        ("/v2/team/app/blobs/uploads/1?_state=a%2Bb", "/v2/team/app/blobs/uploads/1?_state=a%2Bb"),
-        ("1?_state=x", "/v2/team/app/blobs/uploads/1?_state=x"),
-        ("?_state=x", "/v2/team/app/blobs/uploads/?_state=x"),
-        ("https://registry.example.com/up/1", "/up/1"),
-        ("https://registry.example.com:443/up/1", "/up/1"),
-        ("http://registry.example.com/up/1", "/up/1"),
-        ("http://registry.example.com:80/up/1", "/up/1"),
-        ("//registry.example.com/up/1", "/up/1"),
-        ("https://REGISTRY.example.com/up/1", "/up/1"),
-        ("evil.test/x", "/v2/team/app/blobs/uploads/evil.test/x"),
-        (f"{REGISTRY}/up/1?a=b%2F", "/up/1?a=b%2F"),
-        ("REGISTRY.example.com/up/1", "/up/1"),
-        (f"{REGISTRY}.evil.test/up", f"/v2/team/app/blobs/uploads/{REGISTRY}.evil.test/up"),
-        (REGISTRY, f"/v2/team/app/blobs/uploads/{REGISTRY}"),
-    ],
-)
-def test_an_upload_stays_on_the_registry_and_on_tls(location: str, where: str) -> None:
-    assert str(upload_location(START, location, registry=REGISTRY)) == f"https://{REGISTRY}{where}"
-
-
-@pytest.mark.parametrize(
-    "location",
-    [
-        "https://evil.test/up/1",
-        "//evil.test/up/1",
-        "https://registry.example.com@evil.test/up",
-        "https://registry.example.com:8443/up/1",
-        "https://registry.example.com.evil.test/",
-        "https://127.0.0.1/up",
-        "\\\\evil.test\\up",
-        "/up\r\nHost: evil.test",
-        "",
-        " /up",
-        "/ü",
-        "ftp://registry.example.com/up",
-    ],
-)
-def test_an_upload_elsewhere_is_refused(location: str) -> None:
-    with pytest.raises(errors.UntrustedOrigin):
-        upload_location(START, location, registry=REGISTRY)
-
-
-def test_an_upload_may_be_named_by_host_and_port_alone() -> None:
-    start = Url("http", "registry.example.com", 5000, "/v2/app/blobs/uploads/")
-    found = upload_location(start, "registry.example.com:5000/up/1", registry="registry.example.com:5000")
-    assert str(found) == "http://registry.example.com:5000/up/1"
-    with pytest.raises(errors.UntrustedOrigin):
-        upload_location(start, "registry.example.com:5001/up/1", registry="registry.example.com:5000")
-
-
-def test_a_redirect_may_leave_the_registry_but_not_tls() -> None:
-    signed = "https://cdn.example.net/blob?X-Amz-Signature=a%2Fb%3D"
-    assert str(redirect_target(START, signed, registry=REGISTRY)) == signed
-    with pytest.raises(errors.UntrustedOrigin, match="TLS"):
-        redirect_target(START, "http://cdn.example.net/blob", registry=REGISTRY)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ from app.registry.auth.scope import Scopes, pulling, pushing
 from app.registry.content.redirects import follow_manifest
 from app.registry.errors import refusal, tag_refusal, write_refusal
 from app.registry.parsing import Parsers
-from app.registry.paths import manifest_path
 from app.registry.repository import RemoteRepository
 
 __all__ = [
@@ -157,7 +156,7 @@ async def _ask(
 ) -> Answer:
     request = await remote.build_request(
         "GET",
-        manifest_path(remote.path, target),
+        remote.manifest_path(target),
         scopes,
         context=context,
         headers=_ACCEPT,
@@ -191,7 +190,7 @@ async def put_manifest(remote: RemoteRepository, target: str, manifest: Manifest
     context = remote.context(named(remote, target))
     request = await remote.build_request(
         "PUT",
-        manifest_path(remote.path, target),
+        remote.manifest_path(target),
         scopes,
         context=context,
         headers={"Content-Type": manifest.media_type},
@@ -228,7 +227,7 @@ async def _head(remote: RemoteRepository, reference: Reference, scopes: Scopes) 
         return None
     request = await remote.build_request(
         "HEAD",
-        manifest_path(remote.path, reference.target),
+        remote.manifest_path(reference.target),
         scopes,
         context=remote.context(reference),
         headers=_ACCEPT,

@@ -10,10 +10,9 @@ from app.concurrency.document_memory import MemoryReservation
 from app.oci.descriptor import Descriptor
 from app.outbound.client import Answer, Request
 from app.outbound.failures import RequestContext
-from app.outbound.url import redirect_target
 from app.registry.auth.scope import pulling
+from app.registry.content.locations import redirect_target
 from app.registry.errors import refusal
-from app.registry.paths import blob_path
 from app.registry.repository import RemoteRepository
 
 __all__ = ["REDIRECTS", "RedirectFollower", "blob_context", "download_request", "follow_manifest"]
@@ -36,7 +35,7 @@ async def download_request(
 ) -> Request:
     return await remote.build_request(
         "GET",
-        blob_path(remote.path, str(blob.digest)),
+        remote.blob_path(blob.digest),
         pulling(remote.path),
         context=blob_context(remote, blob),
         headers=headers,

@@ -16,12 +16,12 @@ from app.oci.manifest import Index, parse_manifest
 from app.oci.referrers import referrers_tag
 from app.outbound.client import Answer, Request
 from app.outbound.failures import is_html, parse_upstream
-from app.outbound.url import Url, next_page
+from app.outbound.url import Url
 from app.registry.auth.scope import Scopes, pulling
+from app.registry.content.locations import next_page
 from app.registry.content.manifests import fetch_manifest
 from app.registry.content.redirects import REDIRECTS
 from app.registry.errors import refusal
-from app.registry.paths import referrers_path
 from app.registry.repository import RemoteRepository
 
 __all__ = ["fetch_referrers_tag", "list_referrers"]
@@ -88,7 +88,7 @@ async def _list(remote: RemoteRepository, subject: Digest, scopes: Scopes) -> tu
     listed: dict[Digest, Descriptor] = {}
     seen: set[str] = set()
     size = 0
-    target: str | Url = referrers_path(remote.path, str(subject))
+    target: str | Url = remote.referrers_path(subject)
     while len(seen) < _MOST_PAGES and len(listed) <= _MOST_LISTED and size <= _MOST_BYTES:
         page = await _page(remote, target, subject, scopes, is_first=not seen)
         if page is None:
@@ -167,7 +167,7 @@ async def _read(remote: RemoteRepository, answer: Answer) -> Index | None:
 
 
 def _following(remote: RemoteRepository, request: Request, answer: Answer) -> Url | None:
-    below = referrers_path(remote.path, "")
+    below = remote.referrers_path()
     return next_page(request.url, answer.headers.getall("Link", []), below=below, registry=remote.registry)
 
 

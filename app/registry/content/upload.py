@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from app import errors
 from app.oci.descriptor import Descriptor
 from app.outbound.client import Answer, Queueing, Request
-from app.outbound.url import Url, upload_location, with_query
+from app.outbound.url import Url, with_query
 from app.registry.auth.scope import pushing
+from app.registry.content.locations import upload_location
 from app.registry.content.redirects import REDIRECTS
 from app.registry.errors import write_refusal
-from app.registry.paths import blob_path, uploads_path
 from app.registry.repository import RemoteRepository
 
 __all__ = ["Upload", "accepted_upload", "has_blob", "open_upload", "upload_refusal"]
@@ -111,7 +111,7 @@ class Upload:
 
 async def open_upload(target: RemoteRepository) -> Upload:
     scopes = pushing(target.path)
-    request = await target.build_request("POST", uploads_path(target.path), scopes, is_raw=True)
+    request = await target.build_request("POST", target.uploads_path, scopes, is_raw=True)
     answer = await target.call(request, scopes)
     if answer.status != _ACCEPTED:
         raise upload_refusal(target, answer, "the opening of an upload")
@@ -137,9 +137,7 @@ def _location(target: RemoteRepository, request: Request, answer: Answer) -> Url
 
 async def has_blob(target: RemoteRepository, blob: Descriptor) -> bool:
     scopes = pushing(target.path)
-    request = await target.build_request(
-        "HEAD", blob_path(target.path, str(blob.digest)), scopes, is_raw=True
-    )
+    request = await target.build_request("HEAD", target.blob_path(blob.digest), scopes, is_raw=True)
     answer = await target.call(request, scopes)
     # A redirect of HEAD leads to an address that is signed for GET; that there is one says enough.
     return answer.status == _OK or answer.status in REDIRECTS

@@ -18,7 +18,6 @@ from app.outbound.url import with_query
 from app.registry.auth.scope import mounting
 from app.registry.capabilities import MountSupport
 from app.registry.content.upload import Upload, accepted_upload, has_blob, upload_refusal
-from app.registry.paths import uploads_path
 from app.registry.push.model import BlobAction, BlobCounts, BlobOutcome, Progress, StepName
 from app.registry.push.settle import Repair
 from app.registry.push.transfer import Transfer
@@ -281,7 +280,7 @@ async def _mount_from(
     upload = None
     # A token service may refuse the pair of rights as the registry may: the blob is copied then.
     with contextlib.suppress(errors.RegistryDenied):
-        request = await target.build_request("POST", uploads_path(target.path), scopes, is_raw=True)
+        request = await target.build_request("POST", target.uploads_path, scopes, is_raw=True)
         request = replace(request, url=with_query(request.url, query))
         answer = await target.call(request, scopes)
         status = answer.status

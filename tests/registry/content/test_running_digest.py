@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.registry.content.running_digest import RunningDigest
+from app.registry.content.download import RunningDigest
 from tests.support.images import digest_of
 
 MIB = 1024 * 1024

@@ -1,0 +1,81 @@
+"""Addresses in a registry's answers: of uploads, of next pages and of redirects, and where they may lead."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urljoin
+
+from app import errors
+from app.outbound.url import Url, parse_url
+
+__all__ = ["next_page", "redirect_target", "upload_location"]
+
+_USUAL_PORTS = frozenset({80, 443})
+_LONGEST = 8192
+# RFC 8288, as far as paging needs it.
+_LINK = re.compile(r"<([^<>]*)>([^,<]*)")
+_NEXT = re.compile(r";\s*rel\s*=\s*\"?next\"?\s*(?:;|$)", re.IGNORECASE)
+_PAGE = re.compile(r"(?:[A-Za-z0-9:_-]|%3A)+", re.IGNORECASE)
+_LOCATION = re.compile(r"[!#-;=?@-\[\]_a-z{|}~A-Z]+")
+
+
+def upload_location(requested: Url, location: str, *, registry: str) -> Url:
+    """Where a registry wants an upload: on its own origin, whatever scheme a proxy before it made of that.
+
+    Distribution spec, "Pushing blobs": the location may be relative and its query is critical.
+    """
+    resolved = _join(requested, location, registry=registry)
+    if resolved.host != requested.host or _is_another_port(resolved, requested):
+        raise errors.UntrustedOrigin(
+            f"{registry} wants uploads sent to {resolved.origin}, which is not the registry itself",
+            registry=registry,
+        )
+    return requested.at(resolved.path, resolved.query)
+
+
+def next_page(requested: Url, links: list[str], *, below: str, registry: str) -> Url | None:
+    """Where the next page is: at the same origin and below a path, since the credential goes there too."""
+    found = (match for link in links for match in _LINK.finditer(link) if _NEXT.search(match[2]))
+    link = next(found, None)
+    if link is None:
+        return None
+    resolved = _join(requested, link[1], registry=registry)
+    is_elsewhere = resolved.host != requested.host or _is_another_port(resolved, requested)
+    if is_elsewhere or not _is_below(resolved.path, below):
+        raise errors.UntrustedOrigin(
+            f"{registry} has its next page at {resolved.printable}, which is not the same list",
+            registry=registry,
+        )
+    return requested.at(resolved.path, resolved.query)
+
+
+def redirect_target(requested: Url, location: str, *, registry: str) -> Url:
+    """Where a redirect leads; never from https to http."""
+    resolved = _join(requested, location, registry=registry)
+    if requested.scheme == "https" and resolved.scheme == "http":
+        raise errors.UntrustedOrigin(
+            f"{registry} redirects to {resolved.origin}, which gives up TLS", registry=registry
+        )
+    return resolved
+
+
+def _join(requested: Url, location: str, *, registry: str) -> Url:
+    joined = None
+    if len(location) <= _LONGEST and _LOCATION.fullmatch(location):
+        # Some say `host/path`, which would be a path below the one that was asked for.
+        names_host = location.lower().startswith(f"{requested.authority}/")
+        absolute = f"{requested.scheme}://{location}" if names_host else location
+        joined = parse_url(urljoin(str(requested), absolute).partition("#")[0])
+    if joined is None:
+        raise errors.UntrustedOrigin(f"{registry} sends to an address that is not valid", registry=registry)
+    return joined
+
+
+def _is_below(path: str, below: str) -> bool:
+    """One segment further, and no way out of it."""
+    return path.startswith(below) and _PAGE.fullmatch(path.removeprefix(below)) is not None
+
+
+def _is_another_port(resolved: Url, requested: Url) -> bool:
+    # A registry behind a proxy that ends TLS often names itself by http:// and no port.
+    return resolved.port != requested.port and not {resolved.port, requested.port} <= _USUAL_PORTS
