@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.support.broker import Broker, problem
+from tests.support.broker import Broker, check_problem
 from tests.support.openapi_contract import operations
 
 MEBIBYTE = 2**20
@@ -35,7 +35,7 @@ async def test_a_stranger_is_told_nothing_but_to_say_who_it_is(
             (b" " * (2 * MEBIBYTE), JSON),
         ):
             reply = await client.request(method, f"{path}?nothing=1", content=body, headers=headers)
-            problem(reply, 401, "unauthenticated")
+            check_problem(reply, 401, "unauthenticated")
 
 
 @pytest.mark.parametrize(("method", "path"), CALLS)
@@ -44,7 +44,7 @@ async def test_a_query_parameter_that_there_is_not_is_refused_by_its_name(
 ) -> None:
     """Or a filter that is spelt wrong would match everything."""
     reply = await shared_broker.client.request(method, path, params={"refrence": "a", "Limit": "1"})
-    refused = problem(reply, 422, "invalid-input")["errors"]
+    refused = check_problem(reply, 422, "invalid-input")["errors"]
     assert [each["pointer"] for each in refused] == ["query:refrence", "query:Limit"]
 
 
@@ -55,9 +55,9 @@ async def test_a_body_that_is_taken_nowhere_is_refused_everywhere_as_announced(
     """The client of the tests checks that each answer is one that the document has for the call."""
     client = shared_broker.client
     reply = await client.request(method, path, content=b" " * (2 * MEBIBYTE), headers=JSON)
-    problem(reply, 413, "body-too-large")
+    check_problem(reply, 413, "body-too-large")
     zipped = {**JSON, "Content-Encoding": "gzip"}
-    problem(await client.request(method, path, content=b"{}", headers=zipped), 415, "unsupported-body")
+    check_problem(await client.request(method, path, content=b"{}", headers=zipped), 415, "unsupported-body")
 
 
 async def test_a_body_whose_length_is_not_known_yet_is_asked_for_its_type_like_any_other(
@@ -68,7 +68,7 @@ async def test_a_body_whose_length_is_not_known_yet_is_asked_for_its_type_like_a
 
     for headers in ({"Content-Type": "text/plain"}, {}):
         reply = await shared_broker.client.post("/v1/webhooks", content=body(), headers=headers)
-        problem(reply, 415, "unsupported-body")
+        check_problem(reply, 415, "unsupported-body")
 
 
 @pytest.mark.parametrize("path", ["/v1/lists", "/v1/pushes"])
@@ -79,7 +79,7 @@ async def test_a_moment_that_is_beyond_the_calendar_in_utc_is_refused_by_its_nam
     shared_broker: Broker, path: str, name: str, moment: str
 ) -> None:
     reply = await shared_broker.client.get(path, params={name: moment})
-    (refused,) = problem(reply, 422, "invalid-input")["errors"]
+    (refused,) = check_problem(reply, 422, "invalid-input")["errors"]
     assert refused["pointer"] == f"query:{name}"
     for edge in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"):
         assert (await shared_broker.client.get(path, params={name: edge})).status_code == 200

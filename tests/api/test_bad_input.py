@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.api.pagination import encode_cursor
-from tests.support.broker import Broker, StartBroker, problem, registry_auth
+from tests.support.broker import Broker, StartBroker, check_problem, registry_auth
 from tests.support.images import make_image, seed
 from tests.support.registry import (
     RegistryDouble,
@@ -65,12 +65,12 @@ async def test_a_malformed_reference_is_named_wherever_it_stands(broker: Broker,
     ]
     for path, pointer, body in bodies:
         reply = await broker.client.post(path, json=body)
-        document = problem(reply, 422, "invalid-reference")
+        document = check_problem(reply, 422, "invalid-reference")
         assert pointers(document) == [pointer]
         assert REFERENCES[text] in document["detail"]
     for query in (f"/v1/inspect?reference={quote(text)}", f"/v1/lists?reference={quote(text)}"):
         reply = await broker.client.get(query)
-        assert pointers(problem(reply, 422, "invalid-reference")) == ["query:reference"]
+        assert pointers(check_problem(reply, 422, "invalid-reference")) == ["query:reference"]
 
 
 @pytest.mark.parametrize(
@@ -90,13 +90,13 @@ async def test_a_malformed_reference_is_named_wherever_it_stands(broker: Broker,
 async def test_a_body_that_is_not_json_is_a_400(broker: Broker, body: bytes) -> None:
     reply = await broker.client.post("/v1/lists", content=body, headers={"Content-Type": "application/json"})
     status = 422 if not body else 400
-    problem(reply, status, "invalid-input" if not body else "malformed-body")
+    check_problem(reply, status, "invalid-input" if not body else "malformed-body")
 
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b"1", b'"text"', b"true", b"1e400", b"NaN", b"{}"])
 async def test_json_that_is_no_such_body_is_a_422(broker: Broker, body: bytes) -> None:
     reply = await broker.client.post("/v1/lists", content=body, headers={"Content-Type": "application/json"})
-    assert problem(reply, 422, "invalid-input")["errors"]
+    assert check_problem(reply, 422, "invalid-input")["errors"]
 
 
 async def test_nesting_without_end_is_refused(broker: Broker) -> None:
@@ -104,7 +104,7 @@ async def test_nesting_without_end_is_refused(broker: Broker) -> None:
         reply = await broker.client.post(
             "/v1/lists", content=body, headers={"Content-Type": "application/json"}
         )
-        problem(reply, 400, "malformed-body")
+        check_problem(reply, 400, "malformed-body")
 
 
 async def test_a_body_that_is_too_large_is_refused(start_broker: StartBroker) -> None:
@@ -120,7 +120,7 @@ async def test_a_body_that_is_too_large_is_refused(start_broker: StartBroker) ->
         reply = await broker.client.post(
             "/v1/lists", content=content, headers={"Content-Type": "application/json"}
         )
-        problem(reply, 413, "body-too-large")
+        check_problem(reply, 413, "body-too-large")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ async def test_a_body_that_is_too_large_is_refused(start_broker: StartBroker) ->
 )
 async def test_a_body_in_another_form_than_json_is_refused(broker: Broker, headers: dict[str, str]) -> None:
     reply = await broker.client.post("/v1/lists", content=b'{"reference": "a"}', headers=headers)
-    assert "JSON" in problem(reply, 415, "unsupported-body")["detail"] or "Encoding" in reply.text
+    assert "JSON" in check_problem(reply, 415, "unsupported-body")["detail"] or "Encoding" in reply.text
 
 
 WRONG_MEMBERS: list[tuple[Json, str]] = [
@@ -173,7 +173,7 @@ WRONG_MEMBERS: list[tuple[Json, str]] = [
 @pytest.mark.parametrize(("members", "pointer"), WRONG_MEMBERS, ids=[str(m)[:40] for m, _ in WRONG_MEMBERS])
 async def test_a_wrong_member_is_named_by_its_pointer(broker: Broker, members: Json, pointer: str) -> None:
     reply = await broker.client.post("/v1/lists", json={"reference": f"{NOWHERE}/a:1", **members})
-    document = problem(reply, 422)
+    document = check_problem(reply, 422)
     assert pointers(document)[0].startswith(pointer), document
     assert (await broker.call("GET", "/v1/operations"))["items"] == []
 
@@ -202,7 +202,7 @@ async def test_what_is_wrong_is_said_in_words_of_the_caller(broker: Broker, body
 
 
 async def test_what_is_no_id_is_said_so(broker: Broker) -> None:
-    document = problem(await broker.client.get("/v1/lists/delete"), 422, "invalid-input")
+    document = check_problem(await broker.client.get("/v1/lists/delete"), 422, "invalid-input")
     assert pointers(document) == ["path:list_id"]
     assert document["detail"] == 'path:list_id: "delete" is not an id, which is a UUID'
 
@@ -235,7 +235,7 @@ async def test_a_malformed_platform_is_named_wherever_it_stands(broker: Broker, 
         ("/expected_platforms", {"expected_platforms": [platform]}),
     ):
         reply = await broker.client.post("/v1/lists", json={"reference": good, **body})
-        assert pointers(problem(reply, 422))[0].startswith(pointer), reply.text
+        assert pointers(check_problem(reply, 422))[0].startswith(pointer), reply.text
 
 
 @pytest.mark.parametrize(
@@ -245,13 +245,13 @@ async def test_a_malformed_digest_is_named(broker: Broker, registry: RegistryDou
     await seed(registry, "a", "1", make_image())
     draft = await broker.create(f"{registry.host}/list:1", f"{registry.host}/a:1")
     reply = await broker.client.post(f"/v1/lists/{draft['id']}/push", json={"if_digest": digest})
-    assert pointers(problem(reply, 422, "invalid-digest")) == ["/if_digest"]
+    assert pointers(check_problem(reply, 422, "invalid-digest")) == ["/if_digest"]
 
 
 async def test_two_conditions_that_exclude_each_other_are_refused(broker: Broker) -> None:
     body = {"if_absent": True, "if_digest": DIGEST}
     reply = await broker.client.post(f"/v1/lists/{uuid4()}/push", json=body)
-    assert pointers(problem(reply, 422, "invalid-input")) == ["/if_absent"]
+    assert pointers(check_problem(reply, 422, "invalid-input")) == ["/if_absent"]
 
 
 # A moment without a zone.
@@ -264,7 +264,7 @@ NAIVE = encode_cursor((datetime(2026, 1, 1), UUID(int=0)))  # noqa: DTZ001
 async def test_a_cursor_that_is_none_is_refused(broker: Broker, cursor: str) -> None:
     for path in ("/v1/lists", "/v1/pushes", "/v1/operations"):
         reply = await broker.client.get(path, params={"cursor": cursor})
-        assert pointers(problem(reply, 422)) == ["query:cursor"]
+        assert pointers(check_problem(reply, 422)) == ["query:cursor"]
 
 
 @pytest.mark.parametrize(
@@ -282,19 +282,19 @@ async def test_a_cursor_that_is_none_is_refused(broker: Broker, cursor: str) -> 
 )
 async def test_a_wrong_query_is_named(broker: Broker, query: str, pointer: str) -> None:
     reply = await broker.client.get(f"/v1/lists?{query}")
-    assert pointers(problem(reply, 422, "invalid-input"))[0].startswith(pointer)
+    assert pointers(check_problem(reply, 422, "invalid-input"))[0].startswith(pointer)
 
 
 @pytest.mark.parametrize("name", ["reference", "registry", "repository", "session"])
 async def test_a_nul_in_a_filter_is_refused_or_finds_nothing(broker: Broker, name: str) -> None:
     for path in ("/v1/lists", "/v1/pushes"):
         reply = await broker.client.get(path, params={name: "a\0b"})
-        assert pointers(problem(reply, 422)) == [f"query:{name}"]
+        assert pointers(check_problem(reply, 422)) == [f"query:{name}"]
 
 
 async def test_a_nul_in_the_session_of_an_inspection_is_refused(broker: Broker) -> None:
     reply = await broker.client.get("/v1/inspect", params={"reference": "a", "session": "\0"})
-    assert pointers(problem(reply, 422)) == ["query:session"]
+    assert pointers(check_problem(reply, 422)) == ["query:session"]
 
 
 @pytest.mark.parametrize("identity", ["x", "1", "00000000", "%00", "..%2f..", "{}", "é"])
@@ -302,7 +302,7 @@ async def test_an_id_that_is_none_is_a_422_that_names_it(broker: Broker, identit
     for resource, name in (("lists", "list_id"), ("operations", "operation_id"), ("pushes", "push_id")):
         reply = await broker.client.get(f"/v1/{resource}/{quote(identity, safe='%')}")
         if reply.status_code != 404:
-            assert pointers(problem(reply, 422)) == [f"path:{name}"]
+            assert pointers(check_problem(reply, 422)) == [f"path:{name}"]
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ async def test_a_wrong_token_is_a_401_that_says_what_to_send(
     headers = {"Authorization": authorization} if authorization is not None else {}
     async with broker.client_with(None) as client:
         reply = await client.get("/v1/lists", headers=headers)
-    problem(reply, 401, "unauthenticated")
+    check_problem(reply, 401, "unauthenticated")
     assert reply.headers["WWW-Authenticate"].startswith("Bearer")
 
 
@@ -335,26 +335,26 @@ HEADERS = [
 async def test_a_malformed_header_is_named(broker: Broker, name: str, value: str) -> None:
     body = {"reference": f"{NOWHERE}/a:1", "sources": [f"{NOWHERE}/b:1"]}
     reply = await broker.client.post("/v1/lists", json=body, headers={name: value})
-    assert pointers(problem(reply, 422, "invalid-header")) == [f"header:{name}"]
+    assert pointers(check_problem(reply, 422, "invalid-header")) == [f"header:{name}"]
 
 
 @pytest.mark.parametrize("value", ["3", '"', "x", '"a" "b"', "", '"3", x', 'x, "3"'])
 async def test_a_malformed_if_match_is_named(broker: Broker, value: str) -> None:
     reply = await broker.client.delete(f"/v1/lists/{uuid4()}", headers={"If-Match": value})
-    assert pointers(problem(reply, 422, "invalid-header")) == ["header:If-Match"]
+    assert pointers(check_problem(reply, 422, "invalid-header")) == ["header:If-Match"]
 
 
 async def test_a_malformed_last_event_id_is_named(broker: Broker) -> None:
     for value in ("x", "-1", "1" * 30, "1.0"):
         reply = await broker.client.get(f"/v1/operations/{uuid4()}/events", headers={"Last-Event-ID": value})
-        assert pointers(problem(reply, 422, "invalid-header")) == ["header:Last-Event-ID"]
+        assert pointers(check_problem(reply, 422, "invalid-header")) == ["header:Last-Event-ID"]
 
 
 async def test_unknown_paths_and_methods_are_problems_too(broker: Broker) -> None:
-    problem(await broker.client.get("/v1/nothing"), 404, "not-found")
-    problem(await broker.client.get("/"), 404, "not-found")
+    check_problem(await broker.client.get("/v1/nothing"), 404, "not-found")
+    check_problem(await broker.client.get("/"), 404, "not-found")
     reply = await broker.client.put("/v1/lists", json={})
-    problem(reply, 405)
+    check_problem(reply, 405)
     assert reply.headers["Allow"] == "GET, HEAD, POST"
     reply = await broker.client.put(f"/v1/lists/{uuid4()}", json={})
     assert reply.headers["Allow"] == "DELETE, GET, HEAD, PATCH"
@@ -396,7 +396,7 @@ async def test_no_body_at_all_makes_the_broker_fail(start_broker: StartBroker) -
         reply = await broker.client.post(path, json=body, headers={"Prefer": "respond-async"})
         assert reply.status_code in {200, 201, 202, 400, 404, 409, 422}, reply.text
         if reply.status_code >= 400:
-            problem(reply, reply.status_code)
+            check_problem(reply, reply.status_code)
 
     @settings(max_examples=150, suppress_health_check=list(HealthCheck))
     @given(BODIES)

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.support.broker import Broker, StartBroker, problem, registry_auth
+from tests.support.broker import Broker, StartBroker, check_problem, registry_auth
 from tests.support.docker_registry import free_port
 from tests.support.hostile_documents import corpus
 from tests.support.images import OCI_MANIFEST, make_image, make_image_for, plant, seed
@@ -56,7 +56,7 @@ async def test_one_missing_source_among_good_ones_creates_nothing_and_is_named(
     await seed(registry, "a", "1", make_image())
     good, missing = f"{registry.host}/a:1", f"{registry.host}/missing:1"
     body = {"reference": f"{registry.host}/list:1", "sources": [good, missing], "insecure": True}
-    document = problem(await broker.client.post("/v1/lists", json=body), 404, "source-not-found")
+    document = check_problem(await broker.client.post("/v1/lists", json=body), 404, "source-not-found")
     assert pointers(document) == ["/sources/1"]
     assert document["errors"][0]["reference"] == missing
     assert document["registry"] == registry.host
@@ -71,7 +71,7 @@ async def test_every_source_that_failed_is_named_with_its_own_reason(
     draft = await broker.create(f"{registry.host}/list:1", f"{registry.host}/a:1")
     body = {"sources": [f"{registry.host}/{name}:1" for name in ("missing", "a", "odd")], "insecure": True}
     reply = await broker.client.post(f"/v1/lists/{draft['id']}/entries", json=body)
-    document = problem(reply, 422, "sources-failed")
+    document = check_problem(reply, 422, "sources-failed")
     codes = {error["pointer"]: error["code"] for error in document["errors"]}
     assert codes == {"/sources/0": "source-not-found", "/sources/2": "source-invalid"}
     assert (await broker.call("GET", f"/v1/lists/{draft['id']}"))["revision"] == draft["revision"]
@@ -107,7 +107,7 @@ async def test_a_source_that_is_no_image_is_refused_by_what_it_is(
     registry.add_manifest("a", "1", raw, media_type)
     source = f"{registry.host}/a:1"
     body = {"reference": f"{registry.host}/list:1", "sources": [source], "insecure": True}
-    document = problem(await broker.client.post("/v1/lists", json=body), 422, code)
+    document = check_problem(await broker.client.post("/v1/lists", json=body), 422, code)
     assert word in document["detail"]
     assert document["errors"][0]["reference"] == source
 
@@ -120,7 +120,7 @@ async def test_a_source_with_another_digest_than_asked_for_is_refused(
     registry.misbehave(FlippedByte(), method="GET", path="/manifests/sha256", times=None)
     source = f"{registry.host}/a@{image.digest}"
     body = {"reference": f"{registry.host}/list:1", "sources": [source], "insecure": True}
-    document = problem(await broker.client.post("/v1/lists", json=body), 422, "digest-mismatch")
+    document = check_problem(await broker.client.post("/v1/lists", json=body), 422, "digest-mismatch")
     assert pointers(document) == ["/sources/0"]
 
 
@@ -131,7 +131,7 @@ async def test_hostile_documents_are_refused_one_by_one(broker: Broker, registry
         sources.append(f"{registry.host}/a:t{position}")
     body = {"reference": f"{registry.host}/list:1", "sources": sources, "insecure": True}
     reply = await broker.client.post("/v1/lists", json=body, headers={"Prefer": "wait=60"})
-    document = problem(reply, 422)
+    document = check_problem(reply, 422)
     assert len(document["errors"]) == len(sources)
 
 
@@ -204,13 +204,13 @@ async def test_a_registry_that_misbehaves_is_a_problem_that_names_it(
 async def test_a_registry_that_is_down_is_a_problem_that_names_it(quick: Broker) -> None:
     host = f"127.0.0.1:{free_port()}"
     reply = await quick.client.get("/v1/inspect", params={"reference": f"{host}/a:1", "insecure": True})
-    document = problem(reply, 502, "registry-unreachable")
+    document = check_problem(reply, 502, "registry-unreachable")
     assert document["registry"] == host
 
 
 async def test_a_name_that_does_not_resolve_is_a_problem_that_names_it(quick: Broker) -> None:
     reply = await quick.client.get("/v1/inspect", params={"reference": f"{NOWHERE}/a:1"})
-    assert problem(reply, 502, "registry-unreachable")["registry"] == NOWHERE
+    assert check_problem(reply, 502, "registry-unreachable")["registry"] == NOWHERE
 
 
 async def test_something_that_is_no_http_at_all_is_a_problem_that_names_it(quick: Broker) -> None:
@@ -221,7 +221,7 @@ async def test_something_that_is_no_http_at_all_is_a_problem_that_names_it(quick
     async with listening(shout) as port:
         host = f"127.0.0.1:{port}"
         reply = await quick.client.get("/v1/inspect", params={"reference": f"{host}/a:1", "insecure": True})
-        assert problem(reply, reply.status_code)["registry"] == host
+        assert check_problem(reply, reply.status_code)["registry"] == host
         assert reply.status_code in {502, 504}
 
 
@@ -236,7 +236,7 @@ async def test_something_that_never_says_a_word_is_a_problem_that_names_it(quick
     async with listening(keep) as port:
         host = f"127.0.0.1:{port}"
         reply = await quick.client.get("/v1/inspect", params={"reference": f"{host}/a:1", "insecure": True})
-        document = problem(reply, 504, "registry-timeout")
+        document = check_problem(reply, 504, "registry-timeout")
         assert document["registry"] == host
 
 
@@ -249,7 +249,7 @@ async def test_a_registry_that_wants_other_credentials_says_so(quick: Broker, mo
             reply = await quick.client.get(
                 "/v1/inspect", params={"reference": f"{double.host}/a:1", "insecure": True}, headers=headers
             )
-            document = problem(reply, 403, "registry-denied")
+            document = check_problem(reply, 403, "registry-denied")
             assert document["registry"] == double.host
             assert "wrong" not in reply.text
 
@@ -258,7 +258,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_told_from_a_missing_imag
     async with RegistryDouble(tls=True) as double:
         plant(double, "a", "1", make_image())
         reply = await quick.client.get("/v1/inspect", params={"reference": f"{double.host}/a:1"})
-        document = problem(reply, 502, "registry-tls-failed")
+        document = check_problem(reply, 502, "registry-tls-failed")
         assert document["registry"] == double.host
 
 
@@ -267,7 +267,7 @@ async def test_a_plain_http_registry_is_not_spoken_to_unless_asked(
 ) -> None:
     plant(registry, "a", "1", make_image())
     reply = await quick.client.get("/v1/inspect", params={"reference": f"{registry.host}/a:1"})
-    assert problem(reply, 502)["registry"] == registry.host
+    assert check_problem(reply, 502)["registry"] == registry.host
     assert registry.received(path="/manifests/") == []
 
 
@@ -278,11 +278,11 @@ async def test_a_registry_at_a_port_that_there_is_not_is_refused_with_its_field(
         ("/targets/0", {"reference": good, "targets": [bad]}),
         ("/sources/0", {"reference": good, "sources": [bad]}),
     ):
-        document = problem(await quick.client.post("/v1/lists", json=body), 422, "invalid-reference")
+        document = check_problem(await quick.client.post("/v1/lists", json=body), 422, "invalid-reference")
         assert [each["pointer"] for each in document["errors"]] == [pointer]
         assert "65535" in document["detail"]
     reply = await quick.client.get("/v1/inspect", params={"reference": bad})
-    assert problem(reply, 422, "invalid-reference")["registry"] == "reg.example.com:99999"
+    assert check_problem(reply, 422, "invalid-reference")["registry"] == "reg.example.com:99999"
 
 
 async def test_a_registry_at_a_port_of_another_protocol_is_refused_with_its_field(quick: Broker) -> None:
@@ -292,11 +292,11 @@ async def test_a_registry_at_a_port_of_another_protocol_is_refused_with_its_fiel
         ("/targets/0", {"reference": good, "targets": [bad]}),
         ("/sources/0", {"reference": good, "sources": [bad]}),
     ):
-        document = problem(await quick.client.post("/v1/lists", json=body), 403, "registry-forbidden")
+        document = check_problem(await quick.client.post("/v1/lists", json=body), 403, "registry-forbidden")
         assert [each["pointer"] for each in document["errors"]] == [pointer]
         assert "BROKER_REGISTRY_PORTS" in document["detail"]
     reply = await quick.client.get("/v1/inspect", params={"reference": bad})
-    assert problem(reply, 403, "registry-forbidden")["registry"] == "localhost:22"
+    assert check_problem(reply, 403, "registry-forbidden")["registry"] == "localhost:22"
 
 
 async def test_the_operator_names_the_ports_that_are_connected_to(
@@ -308,7 +308,7 @@ async def test_the_operator_names_the_ports_that_are_connected_to(
             plant(double, "a", "1", make_image())
         await broker.call("GET", f"/v1/inspect?reference={registry.host}/a:1&insecure=true")
         reply = await broker.client.get(f"/v1/inspect?reference={other.host}/a:1&insecure=true")
-        problem(reply, 403, "registry-forbidden")
+        check_problem(reply, 403, "registry-forbidden")
         assert other.journal == []
 
 
@@ -323,7 +323,7 @@ async def test_loopback_is_refused_where_the_operator_does_not_allow_it(
         "[::1]:5000/a:1",
     ):
         reply = await broker.client.get("/v1/inspect", params={"reference": reference, "insecure": True})
-        document = problem(reply, 403)
+        document = check_problem(reply, 403)
         assert document["type"].rpartition(":")[2] in {"registry-forbidden", "insecure-forbidden"}
         assert document["registry"] == reference.partition("/")[0]
     assert registry.journal == []
@@ -336,7 +336,7 @@ async def test_a_push_to_a_registry_that_fails_midway_says_what_had_been_put(
     draft = await quick.create(f"{registry.host}/list:1", f"{registry.host}/a:1")
     registry.misbehave(Status.oci(500, "UNKNOWN"), method="PUT", path="/manifests/1$", times=None)
     reply = await quick.client.post(f"/v1/lists/{draft['id']}/push", json={"insecure": True})
-    document = problem(reply, 502, "registry-unavailable")
+    document = check_problem(reply, 502, "registry-unavailable")
     assert document["targets"][0]["repository"] == f"{registry.host}/list"
     assert len(document["targets"][0]["manifests"]["put"]) == 1
 
@@ -351,7 +351,7 @@ async def _inspect(broker: Broker, registry: RegistryDouble, status: int | None 
     assert reply.status_code < 600
     if reply.status_code == 200:
         return {"type": ""}
-    document = problem(reply, reply.status_code)
+    document = check_problem(reply, reply.status_code)
     assert reply.status_code != 500, document
     assert registry.host in (document.get("registry"), document.get("reference", "").partition("/")[0]), (
         document

@@ -17,7 +17,7 @@ from aiohttp import web
 from app.lists.events import EventKind
 from app.operations.retries import RetryPolicy
 from app.store.database import Database
-from tests.support.broker import Broker, StartBroker, new_token, problem
+from tests.support.broker import Broker, StartBroker, check_problem, new_token
 from tests.support.openapi_contract import document as contract
 from tests.support.openapi_contract import validator
 from tests.support.operation_queue import until
@@ -227,7 +227,7 @@ async def test_a_receiver_that_is_gone_is_told_nothing_more(
     await project.record_events("b")
     assert len(await deliveries(broker, hook)) == 1
     reply = await broker.client.post(f"{PATH}/{hook['id']}/deliveries/{delivery['id']}/replay")
-    problem(reply, 409, "webhook-disabled")
+    check_problem(reply, 409, "webhook-disabled")
 
 
 async def test_who_is_gone_from_its_old_address_is_told_at_its_new_one(
@@ -306,9 +306,9 @@ async def test_a_delivery_that_has_not_ended_is_not_begun_again(
     await (await find_project(database, database_url)).record_events("a")
     (delivery,) = await deliveries(broker, hook)
     reply = await broker.client.post(f"{PATH}/{hook['id']}/deliveries/{delivery['id']}/replay")
-    problem(reply, 409, "delivery-pending")
+    check_problem(reply, 409, "delivery-pending")
     unknown = await broker.client.post(f"{PATH}/{hook['id']}/deliveries/{uuid4()}/replay")
-    problem(unknown, 404, "delivery-not-found")
+    check_problem(unknown, 404, "delivery-not-found")
 
 
 async def test_all_that_was_missed_in_an_outage_can_be_brought_again(
@@ -378,7 +378,7 @@ async def test_a_replay_of_more_than_is_begun_at_once_goes_on_where_it_stopped(
 async def test_a_replay_of_what_nobody_can_tell_is_refused(broker: Broker, body: Any, pointer: str) -> None:
     hook = await broker.call("POST", PATH, {"url": "https://receiver.example.com/"}, status=201)
     reply = await broker.client.post(f"{PATH}/{hook['id']}/replay", json=body)
-    assert problem(reply, 422, "invalid-input")["errors"][0]["pointer"] == pointer
+    assert check_problem(reply, 422, "invalid-input")["errors"][0]["pointer"] == pointer
 
 
 async def test_a_new_secret_signs_at_once_and_the_old_one_for_a_day(
@@ -424,7 +424,7 @@ async def test_a_test_comes_to_one_webhook_whatever_it_is_told_of(broker: Broker
     assert message.verified(hook["secret"])["data"]["webhook_id"] == hook["id"]
     assert await deliveries(broker, other) == []
     await broker.call("PATCH", f"{PATH}/{hook['id']}", {"enabled": False})
-    problem(await broker.client.post(f"{PATH}/{hook['id']}/test"), 409, "webhook-disabled")
+    check_problem(await broker.client.post(f"{PATH}/{hook['id']}/test"), 409, "webhook-disabled")
 
 
 async def test_what_waits_for_its_turn_is_signed_when_it_is_sent(

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.broker import Broker, StartBroker, problem
+from tests.support.broker import Broker, StartBroker, check_problem
 from tests.support.images import make_image, make_image_for
 from tests.support.planted_images import plant_image, plant_images
 from tests.support.registry import RegistryDouble
@@ -140,7 +140,7 @@ async def test_platforms_that_docker_does_not_know_are_known_here(
 )
 async def test_a_pair_that_nothing_is_built_for_is_refused(broker: Broker, draft: Any, body: Json) -> None:
     reply = await broker.client.patch(path_of(draft, "arm64"), json={"platform": body})
-    problem(reply, 422, "unsupported-platform")
+    check_problem(reply, 422, "unsupported-platform")
     assert await broker.call("GET", f"/v1/lists/{draft['id']}") == draft
 
 
@@ -159,9 +159,9 @@ async def test_an_entry_without_a_platform_keeps_the_list_from_being_pushed_unti
     assert draft["digest"] is None
     assert draft["findings"][0]["code"] == "platform-missing"
     reply = await broker.client.post(f"/v1/lists/{draft['id']}/push", json={"insecure": True})
-    document = problem(reply, 409, "list-not-pushable")
+    document = check_problem(reply, 409, "list-not-pushable")
     assert document["detail"].startswith(f"manifest {bare} must have an OS and Architecture to be pushed")
-    problem(await broker.client.get(f"/v1/lists/{draft['id']}/index"), 409, "list-not-pushable")
+    check_problem(await broker.client.get(f"/v1/lists/{draft['id']}/index"), 409, "list-not-pushable")
     path = f"/v1/lists/{draft['id']}/entries/{draft['entries'][0]['id']}"
     assert (await broker.call("PATCH", path, {"platform": "linux/amd64"}))["digest"] is not None
     await broker.push(draft["id"])
@@ -169,7 +169,7 @@ async def test_an_entry_without_a_platform_keeps_the_list_from_being_pushed_unti
 
 async def test_annotating_into_a_platform_that_is_taken_is_a_conflict(broker: Broker, draft: Any) -> None:
     reply = await broker.client.patch(path_of(draft, "arm64"), json={"platform": "linux/amd64"})
-    assert problem(reply, 409, "duplicate-platform")["errors"][0]["pointer"] == "/platform"
+    assert check_problem(reply, 409, "duplicate-platform")["errors"][0]["pointer"] == "/platform"
 
 
 async def test_annotations_are_merged_and_make_the_index_oci(broker: Broker, draft: Any) -> None:
@@ -197,18 +197,20 @@ async def test_a_removed_entry_is_gone_and_the_rest_stays(broker: Broker, draft:
     left = await broker.call("DELETE", path)
     assert [each["platform"]["architecture"] for each in left["entries"]] == ["amd64"]
     assert await broker.call("GET", f"/v1/lists/{draft['id']}") == left
-    problem(await broker.client.get(path), 404, "entry-not-found")
-    problem(await broker.client.patch(path, json={}), 404, "entry-not-found")
-    problem(await broker.client.delete(path), 404, "entry-not-found")
+    check_problem(await broker.client.get(path), 404, "entry-not-found")
+    check_problem(await broker.client.patch(path, json={}), 404, "entry-not-found")
+    check_problem(await broker.client.delete(path), 404, "entry-not-found")
 
 
 async def test_entries_of_unknown_lists_are_not_found(broker: Broker, draft: Any) -> None:
     entry = draft["entries"][0]["id"]
     for method, body in (("GET", None), ("PATCH", {}), ("DELETE", None)):
         reply = await broker.client.request(method, f"/v1/lists/{uuid4()}/entries/{entry}", json=body)
-        problem(reply, 404, "list-not-found")
+        check_problem(reply, 404, "list-not-found")
     sources: Json = {"sources": ["a"]}
-    problem(await broker.client.post(f"/v1/lists/{uuid4()}/entries", json=sources), 404, "list-not-found")
+    check_problem(
+        await broker.client.post(f"/v1/lists/{uuid4()}/entries", json=sources), 404, "list-not-found"
+    )
 
 
 async def test_several_sources_are_added_together(

@@ -10,7 +10,7 @@ import pytest
 
 from app.lists.events import EventKind
 from app.store.database import Database
-from tests.support.broker import Broker, Client, StartBroker, problem
+from tests.support.broker import Broker, Client, StartBroker, check_problem
 from tests.support.event_streams import EventReader
 from tests.support.operation_queue import PATIENCE_SECONDS
 from tests.support.projects import Project, find_project
@@ -123,13 +123,13 @@ async def test_a_stream_is_narrowed_to_kinds_a_list_or_a_session(broker: Broker,
 async def test_a_query_that_can_not_be_read_is_refused(broker: Broker, query: str) -> None:
     for path in (PATH, f"{PATH}/history"):
         if "after" not in query or path == PATH:
-            problem(await broker.client.get(f"{path}?{query}"), 422, "invalid-input")
+            check_problem(await broker.client.get(f"{path}?{query}"), 422, "invalid-input")
 
 
 async def test_a_malformed_last_event_id_is_refused(broker: Broker) -> None:
     for value in ("x", "-1", "1" * 30, "1.0"):
         reply = await broker.client.get(PATH, headers={"Last-Event-ID": value})
-        problem(reply, 422, "invalid-header")
+        check_problem(reply, 422, "invalid-header")
 
 
 async def test_history_is_paged_newest_first(broker: Broker, project: Project) -> None:
@@ -149,7 +149,7 @@ async def test_history_is_paged_newest_first(broker: Broker, project: Project) -
     "cursor", ["", "W3RydWVd", "WzEsMl0", "Wy0xXQ", "WzkyMjMzNzIwMzY4NTQ3NzU4MDhd", "MQ"]
 )
 async def test_a_cursor_of_ones_own_making_is_refused(broker: Broker, cursor: str) -> None:
-    problem(await broker.client.get(f"{PATH}/history?cursor={cursor}"), 422, "invalid-cursor")
+    check_problem(await broker.client.get(f"{PATH}/history?cursor={cursor}"), 422, "invalid-cursor")
 
 
 async def test_what_happens_elsewhere_is_not_told(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.broker import Broker, StartBroker, problem
+from tests.support.broker import Broker, StartBroker, check_problem
 from tests.support.images import make_image
 from tests.support.operation_queue import until
 from tests.support.planted_images import plant_image, plant_images, wait_until_held
@@ -62,7 +62,7 @@ async def test_a_list_that_is_removed_leaves_nobody_waiting(
     first = await broker.create(f"{registry.host}/app:1", sources[0], **LEG)
     waiter = asyncio.create_task(waiting(broker, first["id"]))
     await broker.call("DELETE", f"/v1/lists/{first['id']}", status=204)
-    problem(await waiter, 404, "list-not-found")
+    check_problem(await waiter, 404, "list-not-found")
 
 
 async def test_a_failed_build_fails_the_list_at_once_for_all_who_wait(
@@ -73,7 +73,7 @@ async def test_a_failed_build_fails_the_list_at_once_for_all_who_wait(
     failed = await broker.create(f"{registry.host}/app:1", failures={"linux/arm64": "exit code 1"}, **LEG)
     assert failed["state"] == "failed"
     assert failed["problem"]["type"].endswith(":build-failed")
-    told = problem(await waiter, 409, "build-failed")
+    told = check_problem(await waiter, 409, "build-failed")
     assert told["failures"] == {"linux/arm64": "exit code 1"}
     assert told["missing_platforms"] == ["linux/arm64"]
 
@@ -240,7 +240,7 @@ async def test_a_list_that_is_not_complete_in_time_fails_and_names_what_is_missi
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     first = await broker.create(f"{registry.host}/app:1", sources[0], complete_in=1, **LEG)
-    told = problem(await waiting(broker, first["id"]), 409, "list-incomplete")
+    told = check_problem(await waiting(broker, first["id"]), 409, "list-incomplete")
     assert told["missing_platforms"] == ["linux/arm64"]
     assert told["list_id"] == first["id"]
     late = await broker.call("GET", f"/v1/lists/{first['id']}")
@@ -251,7 +251,7 @@ async def test_an_image_that_comes_after_the_deadline_still_completes_the_list(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     first = await broker.create(f"{registry.host}/app:1", sources[0], complete_in=1, **LEG)
-    problem(await waiting(broker, first["id"]), 409, "list-incomplete")
+    check_problem(await waiting(broker, first["id"]), 409, "list-incomplete")
     last = await broker.create(f"{registry.host}/app:1", sources[1], complete_in=1, **LEG)
     assert last["state"] == "open"
     assert (await broker.ended(last["push_operation_id"]))["state"] == "succeeded"
@@ -295,7 +295,7 @@ async def test_a_push_that_fails_fails_the_list_and_the_same_call_tries_again(
     broken = registry.misbehave(Status(403), times=None, method="PUT", path="/manifests/")
     await broker.create(f"{registry.host}/app:1", sources[0], **LEG)
     last = await broker.create(f"{registry.host}/app:1", sources[1], **LEG)
-    told = problem(await waiting(broker, last["id"]), 403, "registry-denied")
+    told = check_problem(await waiting(broker, last["id"]), 403, "registry-denied")
     assert told["upstream_status"] == 403
     registry.misbehaviour.remove(broken)
     again = await broker.create(f"{registry.host}/app:1", sources[1], **LEG)
@@ -391,7 +391,7 @@ async def test_images_of_another_revision_are_refused_where_one_is_asked_for(
         "/v1/lists",
         json={"reference": f"{registry.host}/app:1", "sources": [arm64], "insecure": True, **LEG},
     )
-    told = problem(reply, 409, "mixed-revisions")
+    told = check_problem(reply, 409, "mixed-revisions")
     assert told["revisions"] == {amd64: "aaa", arm64: "bbb"}
     kept = await broker.call("GET", f"/v1/lists/{first['id']}")
     assert len(kept["entries"]) == 1
@@ -414,4 +414,4 @@ async def test_what_can_not_be_meant_is_refused_by_its_field(
     shared_broker: Broker, member: str, value: object, pointer: str
 ) -> None:
     reply = await shared_broker.client.post("/v1/lists", json={"reference": "r.example/a:1", member: value})
-    assert [each["pointer"] for each in problem(reply, 422)["errors"]] == [pointer]
+    assert [each["pointer"] for each in check_problem(reply, 422)["errors"]] == [pointer]

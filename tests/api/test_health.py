@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.broker import Broker, StartBroker, problem
+from tests.support.broker import Broker, StartBroker, check_problem
 from tests.support.openapi_contract import document
 from tests.support.postgres import execute
 from tests.support.registry import RegistryDouble
@@ -40,7 +40,7 @@ async def test_a_broker_without_its_tables_is_healthy_but_not_ready(
 ) -> None:
     await execute(database_url, "ALTER TABLE alembic_version RENAME TO elsewhere")
     assert (await broker.client.get("/healthz")).status_code == 200
-    problem(await broker.client.get("/readyz"), 503, "unavailable")
+    check_problem(await broker.client.get("/readyz"), 503, "unavailable")
 
 
 async def test_every_answer_says_that_it_is_no_page_and_has_an_id(broker: Broker) -> None:

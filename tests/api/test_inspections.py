@@ -6,7 +6,7 @@ import base64
 from typing import Any
 
 from app.operations.states import Kind
-from tests.support.broker import Broker, problem
+from tests.support.broker import Broker, check_problem
 from tests.support.images import make_buildx_index, make_image, make_image_for, make_index
 from tests.support.planted_images import plant_image, plant_images
 from tests.support.registry import RegistryDouble
@@ -42,7 +42,7 @@ async def test_a_list_of_that_name_goes_before_the_registry_and_says_so(
 async def test_a_list_alone_can_be_asked_for(broker: Broker, registry: RegistryDouble) -> None:
     reference = plant_image(registry, "app", make_image())
     reply = await broker.client.get("/v1/inspect", params={"reference": reference, "source": "list"})
-    document = problem(reply, 404, "list-not-found")
+    document = check_problem(reply, 404, "list-not-found")
     assert document["detail"] == f"No such manifest: {reference}"
 
 
@@ -51,7 +51,7 @@ async def test_a_session_has_lists_of_its_own(broker: Broker, registry: Registry
     draft = await broker.create(reference, *plant_images(registry, "linux/amd64"), session="run-1")
     assert (await inspect(broker, reference, session="run-1"))["list_id"] == draft["id"]
     reply = await broker.client.get("/v1/inspect", params={"reference": reference, "insecure": "true"})
-    problem(reply, 404, "source-not-found")
+    check_problem(reply, 404, "source-not-found")
 
 
 async def test_raw_answers_the_exact_bytes_under_their_own_type(

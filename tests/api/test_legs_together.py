@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 from sqlalchemy import text
 
-from tests.support.broker import Broker, StartBroker, problem, registry_auth
+from tests.support.broker import Broker, StartBroker, check_problem, registry_auth
 from tests.support.images import Image, make_image
 from tests.support.planted_images import plant_image
 from tests.support.postgres import connected, execute
@@ -111,7 +111,7 @@ async def test_a_leg_that_is_refused_keeps_no_other_from_the_list(
         others = [legs.send("arm64", revision="b"), legs.send("s390x")]
         await legs.resolved()
     refused, added = [await task for task in others]
-    problem(refused, 409, "mixed-revisions")
+    check_problem(refused, 409, "mixed-revisions")
     assert ((await first).status_code, added.status_code) == (201, 201)
     found = await broker.call("GET", f"/v1/lists/{made['id']}")
     assert len(found["entries"]) == 2
@@ -183,7 +183,7 @@ async def test_what_the_database_refuses_of_one_leg_is_not_the_others_matter(
         others = [legs.send("arm64", name="poison"), legs.send("s390x")]
         await legs.resolved()
     poisoned, added = [await task for task in others]
-    problem(poisoned, 500)
+    check_problem(poisoned, 500)
     assert ((await first).status_code, added.status_code) == (201, 201)
     found = await broker.call("GET", f"/v1/lists/{made['id']}")
     assert len(found["entries"]) == 2

@@ -7,7 +7,7 @@ import re
 from typing import Any
 from uuid import uuid4
 
-from tests.support.broker import Broker, problem
+from tests.support.broker import Broker, check_problem
 from tests.support.images import make_buildx_index, make_image, make_image_for, make_index, plant
 from tests.support.planted_images import plant_image, plant_images, wait_until_held
 from tests.support.registry import Hold, RegistryDouble
@@ -44,7 +44,7 @@ async def test_a_second_create_of_a_reference_is_a_conflict_that_names_the_list(
 ) -> None:
     created = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     reply = await broker.client.post("/v1/lists", json={"reference": f"{registry.host}/app:1"})
-    assert problem(reply, 409, "list-exists")["list_id"] == created["id"]
+    assert check_problem(reply, 409, "list-exists")["list_id"] == created["id"]
 
 
 async def test_two_creates_at_once_make_one_list(broker: Broker, registry: RegistryDouble) -> None:
@@ -124,7 +124,7 @@ async def test_two_images_of_one_platform_in_one_call_are_a_conflict_unless_allo
     twins = [plant_image(registry, name, make_image_for("linux/amd64", seed=name)) for name in ("a", "b")]
     body = {"reference": f"{registry.host}/app:1", "sources": twins, "insecure": True}
     reply = await broker.client.post("/v1/lists", json=body)
-    assert problem(reply, 409, "duplicate-platform")["platform"] == "linux/amd64"
+    assert check_problem(reply, 409, "duplicate-platform")["platform"] == "linux/amd64"
     both = await broker.create(f"{registry.host}/app:1", *twins, allow_duplicate_platforms=True)
     assert len(both["entries"]) == 2
     assert "shared-platform" in [finding["code"] for finding in both["findings"]]
@@ -176,7 +176,7 @@ async def test_platforms_select_from_an_index(broker: Broker, registry: Registry
     reply = await broker.client.post(
         f"/v1/lists/{draft['id']}/entries", json={"sources": [nothing], "insecure": True}
     )
-    assert "linux/riscv64" in problem(reply, 422, "platform-not-in-source")["detail"]
+    assert "linux/riscv64" in check_problem(reply, 422, "platform-not-in-source")["detail"]
 
 
 async def test_a_source_can_say_what_it_is_for(broker: Broker, registry: RegistryDouble) -> None:
@@ -330,7 +330,7 @@ async def test_if_match_lets_only_those_change_who_saw_the_newest(
     ):
         for stale in (seen, '"unknown"', 'W/"1"'):
             reply = await broker.client.request(method, where, json=body, headers={"If-Match": stale})
-            problem(reply, 412, "revision-changed")
+            check_problem(reply, 412, "revision-changed")
     assert (await broker.call("GET", path))["labels"] == {"a": "1"}
     newest = (await broker.client.get(path)).headers["ETag"]
     # Weak tags match nothing (RFC 9110, section 13.1.1).
@@ -435,8 +435,8 @@ async def test_a_removed_list_is_gone_and_the_registry_untouched(
     await broker.push(draft["id"])
     registry.forget()
     await broker.call("DELETE", f"/v1/lists/{draft['id']}", status=204)
-    problem(await broker.client.get(f"/v1/lists/{draft['id']}"), 404, "list-not-found")
-    problem(await broker.client.delete(f"/v1/lists/{draft['id']}"), 404, "list-not-found")
+    check_problem(await broker.client.get(f"/v1/lists/{draft['id']}"), 404, "list-not-found")
+    check_problem(await broker.client.delete(f"/v1/lists/{draft['id']}"), 404, "list-not-found")
     assert registry.journal == []
 
 
@@ -454,7 +454,7 @@ async def test_of_many_to_remove_each_gets_its_own_outcome(broker: Broker, regis
     assert codes == ["list-not-found", "invalid-reference", "list-not-found"]
     assert results[1]["problem"]["detail"] == f"No such manifest: {registry.host}/no:1"
     assert results[4]["id"] == two["id"]
-    problem(await broker.client.get(f"/v1/lists/{one['id']}"), 404)
+    check_problem(await broker.client.get(f"/v1/lists/{one['id']}"), 404)
 
 
 async def test_a_list_that_goes_while_sources_are_resolved_is_a_404(
@@ -469,7 +469,7 @@ async def test_a_list_that_goes_while_sources_are_resolved_is_a_404(
     await wait_until_held(hold)
     await broker.call("DELETE", f"/v1/lists/{draft['id']}", status=204)
     hold.gate.set()
-    problem(await adding, 404, "list-not-found")
+    check_problem(await adding, 404, "list-not-found")
 
 
 async def test_lists_are_found_by_when_they_were_made_and_by_their_state(
@@ -499,7 +499,7 @@ async def test_a_platform_that_a_source_does_not_have_is_told_with_those_that_it
             "sources": [{"reference": source, "platforms": ["linux/arm64"]}],
             "insecure": True,
         }
-        told = problem(await broker.client.post("/v1/lists", json=body), 422, "platform-not-in-source")
+        told = check_problem(await broker.client.post("/v1/lists", json=body), 422, "platform-not-in-source")
         assert told["platforms"] == there
         assert told["errors"][0]["pointer"] == "/sources/0/platforms"
         assert all(platform in told["detail"] for platform in there)

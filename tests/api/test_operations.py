@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from app.operations.states import Kind
-from tests.support.broker import Broker, Client, problem
+from tests.support.broker import Broker, Client, check_problem
 from tests.support.planted_images import plant_images, wait_until_held
 from tests.support.registry import Hold, RegistryDouble
 
@@ -153,7 +153,7 @@ async def test_a_failed_operation_keeps_the_problem_that_its_caller_got(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     body = {"reference": f"{registry.host}/app:1", "sources": [f"{registry.host}/no:1"], "insecure": True}
-    told = problem(await broker.client.post("/v1/lists", json=body), 404, "source-not-found")
+    told = check_problem(await broker.client.post("/v1/lists", json=body), 404, "source-not-found")
     kept = (await broker.call("GET", f"/v1/operations/{told['operation_id']}"))["problem"]
     assert kept == {name: told[name] for name in told if name not in {"instance", "operation_id"}}
 
@@ -210,7 +210,7 @@ async def test_a_running_operation_can_be_cancelled(broker: Broker, registry: Re
     assert (ended["state"], ended["result"], ended["cancel_requested"]) == ("cancelled", None, True)
     assert (await broker.call("GET", "/v1/lists"))["items"] == []
     reply = await broker.client.post(f"/v1/operations/{accepted['id']}/cancel")
-    problem(reply, 409, "operation-ended")
+    check_problem(reply, 409, "operation-ended")
 
 
 async def test_who_waits_for_a_cancelled_operation_is_told(broker: Broker, registry: RegistryDouble) -> None:
@@ -225,7 +225,7 @@ async def test_who_waits_for_a_cancelled_operation_is_told(broker: Broker, regis
     await wait_until_held(hold)
     (operation,) = (await broker.call("GET", "/v1/operations?state=running"))["items"]
     await broker.call("POST", f"/v1/operations/{operation['id']}/cancel")
-    problem(await waiting, 409, "operation-cancelled")
+    check_problem(await waiting, 409, "operation-cancelled")
 
 
 async def test_a_cancelled_push_moves_no_tag_and_says_so_in_the_history(
@@ -258,7 +258,7 @@ async def test_operations_can_be_paged_and_filtered(broker: Broker, registry: Re
 async def test_unknown_operations_are_not_found(broker: Broker) -> None:
     path = f"/v1/operations/{uuid4()}"
     for method, where in (("GET", path), ("GET", f"{path}/events"), ("POST", f"{path}/cancel")):
-        problem(await broker.client.request(method, where), 404, "operation-not-found")
+        check_problem(await broker.client.request(method, where), 404, "operation-not-found")
 
 
 # --- the same request twice ---
@@ -309,7 +309,9 @@ async def test_the_same_key_with_another_request_is_refused(broker: Broker, regi
         ("/v1/inspections", {"references": ["a"]}),
     ]
     for where, body in others:
-        problem(await broker.client.post(where, json=body, headers=headers), 422, "idempotency-key-reused")
+        check_problem(
+            await broker.client.post(where, json=body, headers=headers), 422, "idempotency-key-reused"
+        )
     again = await broker.client.post(path, json={"insecure": True}, headers=headers)
     assert again.text == first.text
 
@@ -339,7 +341,7 @@ async def test_whatever_starts_an_operation_starts_one_under_its_key(
 async def test_a_failure_is_repeated_under_its_key(broker: Broker, registry: RegistryDouble) -> None:
     body = {"reference": f"{registry.host}/app:1", "sources": [f"{registry.host}/no:1"], "insecure": True}
     told = [
-        problem(await broker.client.post("/v1/lists", json=body, headers={"Idempotency-Key": "x"}), 404)
+        check_problem(await broker.client.post("/v1/lists", json=body, headers={"Idempotency-Key": "x"}), 404)
         for _ in range(2)
     ]
     assert told[0] == told[1]
@@ -347,7 +349,7 @@ async def test_a_failure_is_repeated_under_its_key(broker: Broker, registry: Reg
 
 async def test_a_refused_request_uses_up_no_key(broker: Broker, registry: RegistryDouble) -> None:
     headers = {"Idempotency-Key": "x"}
-    problem(await broker.client.post("/v1/lists", json={"reference": "Bad Name"}, headers=headers), 422)
+    check_problem(await broker.client.post("/v1/lists", json={"reference": "Bad Name"}, headers=headers), 422)
     body = {"reference": f"{registry.host}/app:1"}
     reply = await broker.client.post("/v1/lists", json=body, headers=headers)
     assert reply.status_code == 201

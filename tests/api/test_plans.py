@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from tests.support.broker import Broker, problem
+from tests.support.broker import Broker, check_problem
 from tests.support.images import make_image, make_image_for, plant
 from tests.support.planted_images import plant_image, plant_images
 from tests.support.registry import MountDeclined, RegistryDouble
@@ -99,13 +99,13 @@ async def test_a_push_that_names_the_planned_revision_is_refused_once_the_list_h
         json={"insecure": True},
         headers={"If-Match": f'"{planned["revision"]}"'},
     )
-    problem(reply, 412, "revision-changed")
+    check_problem(reply, 412, "revision-changed")
 
 
 async def test_a_list_that_can_not_be_pushed_has_no_plan(broker: Broker, registry: RegistryDouble) -> None:
     draft = await broker.create(f"{registry.host}/app:1")
     reply = await broker.client.post(f"/v1/lists/{draft['id']}/plan", json={})
-    problem(reply, 409, "list-not-pushable")
+    check_problem(reply, 409, "list-not-pushable")
 
 
 async def test_a_push_does_what_was_planned_whatever_the_list_the_targets_and_the_conditions(

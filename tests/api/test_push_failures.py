@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from app.registry.limits import Limits
-from tests.support.broker import Broker, StartBroker, problem
+from tests.support.broker import Broker, StartBroker, check_problem
 from tests.support.images import make_image, plant
 from tests.support.planted_images import plant_images
 from tests.support.registry import Hold, Meanwhile, RegistryDouble, Rule, Status
@@ -110,7 +110,7 @@ async def test_a_failed_push_says_what_is_where(
 ) -> None:
     registry.misbehave(BUSY, method="PUT", path="/manifests/latest$", times=None)
     reply = await broker.client.post(f"/v1/lists/{draft['id']}/push", json={"insecure": True})
-    document = problem(reply, 502, "registry-unavailable")
+    document = check_problem(reply, 502, "registry-unavailable")
     assert document["targets"] == [
         {
             "repository": f"{registry.host}/app",
@@ -136,7 +136,7 @@ async def test_a_repository_that_can_not_be_staged_keeps_the_tags_of_all(
         sources = plant_images(registry, "linux/amd64")
         draft = await broker.create(f"{registry.host}/app:1", *sources, targets=[f"{closed.host}/app:2"])
         reply = await broker.client.post(f"/v1/lists/{draft['id']}/push", json={"insecure": True})
-    done, left = problem(reply, 403)["targets"]
+    done, left = check_problem(reply, 403)["targets"]
     assert done["manifests"] == {"put": digests(draft), "present": [], "left": []}
     assert done["tags"] == {"moved": [], "left": ["1"]}
     assert left["manifests"] == {"put": [], "present": [], "left": digests(draft)}
@@ -151,7 +151,7 @@ async def test_an_index_without_a_tag_is_told_by_its_digest(
     named = await broker.create(f"{registry.host}/plain@{plain['digest']}", source)
     registry.misbehave(BUSY, method="PUT", path=f"/manifests/{plain['digest']}$", times=None)
     reply = await broker.client.post(f"/v1/lists/{named['id']}/push", json={"insecure": True})
-    (target,) = problem(reply, 502)["targets"]
+    (target,) = check_problem(reply, 502)["targets"]
     assert target["tags"] == {"moved": [], "left": [plain["digest"]]}
 
 
@@ -162,7 +162,7 @@ async def test_what_an_earlier_attempt_moved_is_told_when_the_last_one_does_not_
     closed = Afterwards(503, other=busy)
     registry.misbehave(closed, path="/manifests/sha256:", times=None)
     reply = await broker.client.post(f"/v1/lists/{draft['id']}/push", json={"insecure": True})
-    (target,) = problem(reply, 502)["targets"]
+    (target,) = check_problem(reply, 502)["targets"]
     assert registry.tags("app") == {"1": draft["digest"]}
     assert target["tags"] == {"moved": ["1"], "left": ["latest"]}
     assert target["manifests"] == {"put": digests(draft), "present": [], "left": []}

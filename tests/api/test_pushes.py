@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.broker import Broker, StartBroker, problem
+from tests.support.broker import Broker, StartBroker, check_problem
 from tests.support.images import make_image, make_image_for, plant
 from tests.support.planted_images import plant_image, plant_images, wait_until_held
 from tests.support.registry import Hold, MountDeclined, RegistryDouble, Truncated
@@ -146,7 +146,7 @@ async def test_purge_removes_the_list_after_success_and_the_history_stays(
     broker: Broker, registry: RegistryDouble, draft: Any
 ) -> None:
     pushed = await broker.push(draft["id"], purge=True)
-    problem(await broker.client.get(f"/v1/lists/{draft['id']}"), 404, "list-not-found")
+    check_problem(await broker.client.get(f"/v1/lists/{draft['id']}"), 404, "list-not-found")
     found = await broker.call("GET", f"/v1/pushes/{pushed['id']}")
     assert (found["state"], found["digest"], found["targets"]) == (
         "succeeded",
@@ -162,7 +162,7 @@ async def test_a_failed_push_purges_nothing_and_is_in_the_history(
     reply = await broker.client.post(
         f"/v1/lists/{draft['id']}/push", json={"insecure": True, "purge": True, "if_absent": True}
     )
-    problem(reply, 409, "tag-moved")
+    check_problem(reply, 409, "tag-moved")
     assert (await broker.call("GET", f"/v1/lists/{draft['id']}"))["state"] == "open"
     (found,) = (await broker.call("GET", "/v1/pushes"))["items"]
     assert (found["state"], found["targets"]) == ("failed", [])
@@ -176,7 +176,7 @@ async def test_if_absent_moves_no_tag_that_is_there(
     reply = await broker.client.post(
         f"/v1/lists/{draft['id']}/push", json={"insecure": True, "if_absent": True}
     )
-    assert problem(reply, 409, "tag-moved")["reference"] == f"{registry.host}/app:1"
+    assert check_problem(reply, 409, "tag-moved")["reference"] == f"{registry.host}/app:1"
     assert held(registry) == draft["digest"]
 
 
@@ -189,7 +189,7 @@ async def test_if_digest_moves_only_from_where_the_caller_saw_it(
     reply = await broker.client.post(
         f"/v1/lists/{draft['id']}/push", json={"insecure": True, "if_digest": wrong}
     )
-    assert first["digest"] in problem(reply, 409, "tag-moved")["detail"]
+    assert first["digest"] in check_problem(reply, 409, "tag-moved")["detail"]
     assert held(registry) == first["digest"]
     second = await broker.push(draft["id"], if_digest=first["digest"], allow_shrink=True)
     assert held(registry) == second["digest"]
@@ -345,7 +345,7 @@ async def test_a_registry_that_is_never_insecure_is_no_obstacle_to_one_that_may_
     )
     reply = await broker.client.post(f"/v1/lists/{draft['id']}/push", json={"insecure": True})
     # Nothing answers there, and that is what it fails for.
-    assert problem(reply, reply.status_code)["type"].rpartition(":")[2] != "insecure-forbidden"
+    assert check_problem(reply, reply.status_code)["type"].rpartition(":")[2] != "insecure-forbidden"
 
 
 async def test_pages_stay_in_place_while_more_is_pushed(broker: Broker, registry: RegistryDouble) -> None:
@@ -365,19 +365,19 @@ async def test_pages_stay_in_place_while_more_is_pushed(broker: Broker, registry
 async def test_a_moment_without_an_offset_is_refused(shared_broker: Broker, moment: str) -> None:
     for path in ("/v1/pushes", "/v1/lists"):
         reply = await shared_broker.client.get(path, params={"since": moment})
-        assert problem(reply, 422)["errors"][0]["pointer"] == "query:since"
+        assert check_problem(reply, 422)["errors"][0]["pointer"] == "query:since"
 
 
 async def test_unknown_pushes_and_lists_are_not_found(broker: Broker) -> None:
-    problem(await broker.client.get(f"/v1/pushes/{uuid4()}"), 404, "push-not-found")
-    problem(await broker.client.post(f"/v1/lists/{uuid4()}/push", json={}), 404, "list-not-found")
-    problem(await broker.client.get(f"/v1/lists/{uuid4()}/index"), 404, "list-not-found")
+    check_problem(await broker.client.get(f"/v1/pushes/{uuid4()}"), 404, "push-not-found")
+    check_problem(await broker.client.post(f"/v1/lists/{uuid4()}/push", json={}), 404, "list-not-found")
+    check_problem(await broker.client.get(f"/v1/lists/{uuid4()}/index"), 404, "list-not-found")
 
 
 async def test_an_empty_list_can_not_be_pushed(broker: Broker, registry: RegistryDouble) -> None:
     draft = await broker.create(f"{registry.host}/app:1")
     reply = await broker.client.post(f"/v1/lists/{draft['id']}/push", json={})
-    assert problem(reply, 409, "list-not-pushable")["list_id"] == draft["id"]
+    assert check_problem(reply, 409, "list-not-pushable")["list_id"] == draft["id"]
 
 
 async def test_a_source_that_vanished_before_the_push_is_a_problem_that_names_it(
@@ -388,7 +388,7 @@ async def test_a_source_that_vanished_before_the_push_is_a_problem_that_names_it
         del registry.content.at("app-linux-arm64").blobs[digest]
     reply = await broker.client.post(f"/v1/lists/{draft['id']}/push", json={"insecure": True})
     assert reply.status_code in {404, 422, 502}
-    document = problem(reply, reply.status_code)
+    document = check_problem(reply, reply.status_code)
     assert document["registry"] == registry.host
     assert held(registry) is None
 
@@ -402,7 +402,7 @@ async def test_a_push_that_asks_for_nothing_special_needs_no_body(
         draft = await broker.create(f"{double.host}/app:1", f"{double.host}/a:1")
         reply = await broker.client.post(f"/v1/lists/{draft['id']}/push")
         # Plain HTTP is spoken only when the call asks for it, however much the operator allows.
-        assert problem(reply, 502)["registry"] == double.host
+        assert check_problem(reply, 502)["registry"] == double.host
 
 
 async def test_where_the_operator_lets_nothing_go_is_refused_before_anything_is_built(
@@ -414,10 +414,10 @@ async def test_where_the_operator_lets_nothing_go_is_refused_before_anything_is_
         ("/reference", {"reference": elsewhere}),
         ("/targets/1", {"reference": here, "targets": [here, elsewhere]}),
     ):
-        refused = problem(await broker.client.post("/v1/lists", json=body), 403, "registry-forbidden")
+        refused = check_problem(await broker.client.post("/v1/lists", json=body), 403, "registry-forbidden")
         assert [each["pointer"] for each in refused["errors"]] == [pointer]
         assert "BROKER_REGISTRIES" in refused["detail"]
     draft = await broker.create(here)
     reply = await broker.client.patch(f"/v1/lists/{draft['id']}", json={"targets": [elsewhere]})
-    assert problem(reply, 403, "registry-forbidden")["errors"][0]["pointer"] == "/targets/0"
+    assert check_problem(reply, 403, "registry-forbidden")["errors"][0]["pointer"] == "/targets/0"
     assert (await broker.call("GET", f"/v1/lists/{draft['id']}"))["targets"] == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.broker import Broker, problem
+from tests.support.broker import Broker, check_problem
 from tests.support.images import Image, make_attestation, make_image_for, make_index
 from tests.support.planted_images import plant_image, plant_images
 from tests.support.registry import RegistryDouble
@@ -106,7 +106,7 @@ async def test_a_source_that_is_gone_leaves_the_list_as_it_was(
     draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     registry.content.at("app-linux-amd64").tags.clear()
     reply = await broker.client.post(f"/v1/lists/{draft['id']}/refresh", json={"insecure": True})
-    problem(reply, 404, "source-not-found")
+    check_problem(reply, 404, "source-not-found")
     kept = await broker.call("GET", f"/v1/lists/{draft['id']}")
     assert kept["entries"] == draft["entries"]
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 from sqlalchemy import text
 
-from tests.support.broker import Broker, StartBroker, problem, registry_auth
+from tests.support.broker import Broker, StartBroker, check_problem, registry_auth
 from tests.support.images import make_image, make_image_for, plant
 from tests.support.planted_images import wait_until_held
 from tests.support.postgres import connected
@@ -36,7 +36,7 @@ async def test_a_callers_credential_opens_the_registry_for_that_call(
         reply = await broker.client.post("/v1/lists", json=body, headers=headers)
         assert reply.status_code == 201, reply.text
         path = f"/v1/lists/{reply.json()['id']}/push"
-        problem(await broker.client.post(path, json={"insecure": True}), 403, "registry-denied")
+        check_problem(await broker.client.post(path, json={"insecure": True}), 403, "registry-denied")
         reply = await broker.client.post(path, json={"insecure": True}, headers=headers)
         assert reply.status_code == 200, reply.text
         assert double.tags("app") == {"1": reply.json()["digest"]}
@@ -70,7 +70,7 @@ async def test_a_credential_for_one_registry_is_not_shown_to_another(broker: Bro
             params={"reference": f"{two.host}/a:1", "insecure": "true"},
             headers={"X-Registry-Auth": by_password(one)},
         )
-        problem(reply, 403, "registry-denied")
+        check_problem(reply, 403, "registry-denied")
         assert two.journal
         assert not any("Authorization" in received.headers for received in two.journal)
 
@@ -85,7 +85,7 @@ async def test_which_registry_a_credential_is_for_must_be_said_when_there_are_se
             json={"reference": f"{registry.host}/app:1", "sources": sources, "insecure": True},
             headers={"X-Registry-Auth": by_password(registry, host=False)},
         )
-        document = problem(reply, 422, "invalid-header")
+        document = check_problem(reply, 422, "invalid-header")
         assert "serveraddress" in document["detail"]
         assert document["errors"][0]["pointer"] == "header:X-Registry-Auth"
 
@@ -175,7 +175,7 @@ async def test_without_a_secret_key_a_callers_credential_is_refused(start_broker
             params={"reference": f"{double.host}/a:1", "insecure": "true"},
             headers={"X-Registry-Auth": by_password(double)},
         )
-        assert "BROKER_SECRET_KEY" in problem(reply, 422, "invalid-header")["detail"]
+        assert "BROKER_SECRET_KEY" in check_problem(reply, 422, "invalid-header")["detail"]
 
 
 async def _everything_in(database_url: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.broker import Broker, Client, problem, registry_auth
+from tests.support.broker import Broker, Client, check_problem, registry_auth
 from tests.support.images import make_image, plant
 from tests.support.registry import RegistryDouble, Status
 
@@ -54,9 +54,9 @@ async def test_an_image_that_another_project_has_fetched_is_fetched_anew_or_refu
     shared: RegistryDouble, bob: Client
 ) -> None:
     body = {"reference": f"{shared.host}/bob/app:1", "sources": [private(shared)], "insecure": True}
-    problem(await bob.post("/v1/lists", json=body), 403, "registry-denied")
+    check_problem(await bob.post("/v1/lists", json=body), 403, "registry-denied")
     query = {"reference": private(shared), "insecure": "true", "verbose": "true"}
-    problem(await bob.get("/v1/inspect", params=query), 403, "registry-denied")
+    check_problem(await bob.get("/v1/inspect", params=query), 403, "registry-denied")
     assert not shared.blobs("bob/app")
 
 
@@ -89,9 +89,9 @@ async def test_what_one_project_has_used_up_at_a_registry_keeps_no_other_from_it
     shared.misbehave(Status(429, headers={"Retry-After": "3600"}), path="/alice/", times=None)
     async with broker.client_with(broker.token, **signed(shared, "alice")) as alice:
         query = {"reference": private(shared), "insecure": "true"}
-        problem(await alice.get("/v1/inspect", params=query), 429, "rate-limited")
+        check_problem(await alice.get("/v1/inspect", params=query), 429, "rate-limited")
         asked = len(shared.received())
-        problem(await alice.get("/v1/inspect", params=query), 429, "rate-limited")
+        check_problem(await alice.get("/v1/inspect", params=query), 429, "rate-limited")
         assert len(shared.received()) == asked
     source = f"{shared.host}/bob/src:1"
     body = {"reference": f"{shared.host}/bob/app:1", "sources": [source], "insecure": True}

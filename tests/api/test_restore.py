@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.broker import Broker, problem
+from tests.support.broker import Broker, check_problem
 from tests.support.planted_images import plant_images
 from tests.support.registry import RegistryDouble, Status
 
@@ -139,5 +139,5 @@ async def test_another_projects_push_is_not_there_to_be_restored(
     await broker.call("POST", "/v1/projects", {"name": "other"}, status=201)
     async with broker.client_with(await broker.new_token("other")) as stranger:
         reply = await stranger.post(f"/v1/pushes/{good['id']}/restore", json={})
-        problem(reply, 404, "push-not-found")
-        problem(await stranger.get(f"/v1/pushes/{good['id']}/index"), 404, "push-not-found")
+        check_problem(reply, 404, "push-not-found")
+        check_problem(await stranger.get(f"/v1/pushes/{good['id']}/index"), 404, "push-not-found")

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.broker import Broker, Client, problem
+from tests.support.broker import Broker, Client, check_problem
 from tests.support.openapi_contract import document, operations
 from tests.support.planted_images import plant_images
 from tests.support.registry import RegistryDouble
@@ -27,7 +27,7 @@ async def test_every_call_under_v1_wants_a_token(broker: Broker, method: str, pa
     body = _example(method, path)
     async with broker.client_with(None) as client:
         reply = await client.request(method, path + query, json=body)
-    problem(reply, 401, "unauthenticated")
+    check_problem(reply, 401, "unauthenticated")
     # RFC 9110, section 15.5.2: a 401 says how to do better.
     assert reply.headers["WWW-Authenticate"].startswith("Bearer ")
 
@@ -54,7 +54,7 @@ async def test_a_new_token_is_shown_once_and_works(broker: Broker) -> None:
     listed = await broker.client.get("/v1/tokens")
     assert text not in listed.text
     assert {each["name"] for each in listed.json()["items"]} == {"ci", "operator"}
-    problem(await broker.client.post("/v1/tokens", json=body), 409, "name-taken")
+    check_problem(await broker.client.post("/v1/tokens", json=body), 409, "name-taken")
 
 
 async def test_a_revoked_token_is_worth_nothing_at_once(broker: Broker) -> None:
@@ -62,8 +62,8 @@ async def test_a_revoked_token_is_worth_nothing_at_once(broker: Broker) -> None:
     async with broker.client_with(made["token"]) as client:
         assert (await client.get("/v1/lists")).status_code == 200
         await broker.call("DELETE", f"/v1/tokens/{made['id']}", status=204)
-        problem(await client.get("/v1/lists"), 401, "unauthenticated")
-    problem(await broker.client.delete(f"/v1/tokens/{made['id']}"), 404, "token-not-found")
+        check_problem(await client.get("/v1/lists"), 401, "unauthenticated")
+    check_problem(await broker.client.delete(f"/v1/tokens/{made['id']}"), 404, "token-not-found")
     await broker.new_token(name="ci")
 
 
@@ -77,7 +77,7 @@ async def test_only_admins_make_projects_and_tokens(broker: Broker) -> None:
             ("POST", "/v1/tokens", {"name": "x"}),
             ("DELETE", f"/v1/tokens/{uuid4()}", None),
         ):
-            problem(await client.request(method, path, json=body), 403, "forbidden")
+            check_problem(await client.request(method, path, json=body), 403, "forbidden")
     projects = await broker.call("GET", "/v1/projects")
     assert [each["name"] for each in projects["items"]] == ["default"]
 
@@ -96,23 +96,23 @@ async def test_many_are_paged_through_newest_first_by_the_links(broker: Broker, 
         path = link["url"] if link else None
         assert (path is None) == (page["next_cursor"] is None)
     assert seen == ["n3", "n2", "n1", "n0", "default" if what == "projects" else "operator"]
-    problem(await broker.client.get(f"/v1/{what}?cursor=x"), 422, "invalid-cursor")
+    check_problem(await broker.client.get(f"/v1/{what}?cursor=x"), 422, "invalid-cursor")
 
 
 async def test_an_admin_of_ones_making_may_do_the_same(broker: Broker) -> None:
     async with broker.client_with(await broker.new_token(admin=True)) as client:
         reply = await client.post("/v1/projects", json={"name": "x"})
         assert reply.status_code == 201
-        problem(await client.post("/v1/projects", json={"name": "x"}), 409, "name-taken")
-        problem(
+        check_problem(await client.post("/v1/projects", json={"name": "x"}), 409, "name-taken")
+        check_problem(
             await client.post("/v1/tokens", json={"name": "y", "project": "no"}), 404, "project-not-found"
         )
 
 
 @pytest.mark.parametrize("name", ["", "A", "a b", "-a", "a-", "a" * 64, "a\n", "é", "a/b"])
 async def test_names_are_plain(broker: Broker, name: str) -> None:
-    problem(await broker.client.post("/v1/projects", json={"name": name}), 422, "invalid-input")
-    problem(await broker.client.post("/v1/tokens", json={"name": name}), 422, "invalid-input")
+    check_problem(await broker.client.post("/v1/projects", json={"name": name}), 422, "invalid-input")
+    check_problem(await broker.client.post("/v1/tokens", json={"name": name}), 422, "invalid-input")
 
 
 async def test_what_another_project_has_is_not_found_just_like_what_nobody_has(

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from app.store.database import Database
-from tests.support.broker import Broker, Client, StartBroker, problem
+from tests.support.broker import Broker, Client, StartBroker, check_problem
 from tests.support.operation_queue import until
 from tests.support.postgres import ask
 from tests.support.projects import find_project
@@ -53,7 +53,7 @@ async def test_a_secret_can_be_the_callers_own(broker: Broker) -> None:
 )
 async def test_a_secret_that_is_too_short_or_no_secret_is_refused(broker: Broker, secret: str) -> None:
     reply = await broker.client.post(PATH, json={"url": URL, "secret": secret})
-    assert problem(reply, 422, "invalid-secret")["errors"][0]["pointer"] == "/secret"
+    assert check_problem(reply, 422, "invalid-secret")["errors"][0]["pointer"] == "/secret"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ async def test_an_address_is_read_strictly(broker: Broker, url: str) -> None:
         await broker.client.post(PATH, json={"url": url}),
         await broker.client.patch(f"{PATH}/{hook['id']}", json={"url": url}),
     ):
-        assert problem(reply, 422, "invalid-receiver")["errors"][0]["pointer"] == "/url"
+        assert check_problem(reply, 422, "invalid-receiver")["errors"][0]["pointer"] == "/url"
 
 
 async def test_an_address_that_may_not_be_reached_is_refused_at_once(start_broker: StartBroker) -> None:
@@ -107,7 +107,7 @@ async def test_an_address_that_may_not_be_reached_is_refused_at_once(start_broke
             await broker.client.post(PATH, json={"url": url}),
             await broker.client.patch(f"{PATH}/{hook['id']}", json={"url": url}),
         ):
-            assert problem(reply, 403, "receiver-forbidden")["errors"][0]["pointer"] == "/url"
+            assert check_problem(reply, 403, "receiver-forbidden")["errors"][0]["pointer"] == "/url"
 
 
 async def test_plain_http_is_for_hosts_for_which_the_operator_allows_it(start_broker: StartBroker) -> None:
@@ -130,7 +130,7 @@ async def test_where_receivers_are_listed_no_other_is_told(start_broker: StartBr
         "https://hooks.example.com/",
         "https://usual.example.com:8443/",
     ):
-        problem(await broker.client.post(PATH, json={"url": url}), 403, "receiver-forbidden")
+        check_problem(await broker.client.post(PATH, json={"url": url}), 403, "receiver-forbidden")
 
 
 async def test_a_webhook_is_changed_member_by_member(broker: Broker) -> None:
@@ -142,15 +142,15 @@ async def test_a_webhook_is_changed_member_by_member(broker: Broker) -> None:
     assert (cleared["types"], cleared["enabled"], cleared["description"]) == ([], True, "")
     assert await broker.call("PATCH", path, {}) == cleared
     assert await broker.call("GET", path) == cleared
-    problem(await broker.client.patch(path, json={"url": None}), 422, "invalid-input")
-    problem(await broker.client.patch(path, json={"secret": secret_of(32)}), 422, "invalid-input")
+    check_problem(await broker.client.patch(path, json={"url": None}), 422, "invalid-input")
+    check_problem(await broker.client.patch(path, json={"secret": secret_of(32)}), 422, "invalid-input")
 
 
 async def test_a_removed_webhook_is_gone(broker: Broker) -> None:
     path = f"{PATH}/{(await made(broker))['id']}"
     await broker.call("DELETE", path, status=204)
-    problem(await broker.client.get(path), 404, "webhook-not-found")
-    problem(await broker.client.delete(path), 404, "webhook-not-found")
+    check_problem(await broker.client.get(path), 404, "webhook-not-found")
+    check_problem(await broker.client.delete(path), 404, "webhook-not-found")
 
 
 async def test_webhooks_are_paged_newest_first(broker: Broker) -> None:
@@ -166,12 +166,12 @@ async def test_a_project_has_only_so_many_however_many_are_made_at_once(broker: 
     refused = [reply for reply in replies if reply.status_code != 201]
     assert len(replies) - len(refused) == 32
     for reply in refused:
-        problem(reply, 409, "too-many-webhooks")
+        check_problem(reply, 409, "too-many-webhooks")
 
 
 async def test_without_a_key_of_the_operators_no_secret_is_kept(start_broker: StartBroker) -> None:
     broker = await start_broker(worker=False, secret_key=None)
-    problem(await broker.client.post(PATH, json={"url": URL}), 409, "no-secret-key")
+    check_problem(await broker.client.post(PATH, json={"url": URL}), 409, "no-secret-key")
 
 
 async def test_what_another_project_has_is_not_found_just_like_what_nobody_has(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.store.database import Database
 from app.wiring import build_parts
-from tests.support.broker import Broker, problem
+from tests.support.broker import Broker, check_problem
 from tests.support.operation_queue import until
 from tests.support.registry import RegistryDouble
 
@@ -22,7 +22,7 @@ async def test_a_list_that_has_expired_is_removed_and_told(
         return (await broker.client.get(f"/v1/lists/{gone['id']}")).status_code == 404
 
     await until(is_gone)
-    problem(await broker.client.get(f"/v1/lists/{gone['id']}"), 404, "list-not-found")
+    check_problem(await broker.client.get(f"/v1/lists/{gone['id']}"), 404, "list-not-found")
     await broker.call("GET", f"/v1/lists/{kept['id']}")
     removed = await broker.call("GET", "/v1/events/history?type=list.removed")
     assert [event["data"]["list_id"] for event in removed["items"]] == [gone["id"]]

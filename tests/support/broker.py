@@ -210,7 +210,7 @@ def registry_auth(document: Mapping[str, str]) -> str:
     return base64.urlsafe_b64encode(json.dumps(document).encode()).decode()
 
 
-def problem(reply: httpx2.Response, status: int, code: str | None = None) -> Json:
+def check_problem(reply: httpx2.Response, status: int, code: str | None = None) -> Json:
     """The problem document of an answer, whose form is checked here for every test."""
     assert reply.status_code == status, f"{reply.status_code} {reply.text}"
     assert reply.headers["Content-Type"] == "application/problem+json"
