@@ -1,1 +1,1 @@
-"""The HTTP API: what callers send, read into values, and what they are answered."""
+"""The HTTP API: reads requests into values and renders results and errors."""

@@ -1,4 +1,4 @@
-"""The ASGI application, put together from its routes."""
+"""Constructs the ASGI application from its routes and middleware."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from app.api.routes import (
 )
 
 DESCRIPTION = """\
-`docker manifest` as a service: create multi-arch images from images, annotate their platforms, push them at
-once and whole, inspect and remove them. Calls that reach a registry are operations: they are answered in
-their natural form if they end in time, else with `202` and the operation to follow.
+`docker manifest` as a service. Create multi-arch images from images, annotate their platforms, push them
+atomically, inspect and delete them. Calls that reach a registry are operations: if an operation ends in time,
+the response is its result; otherwise the response is `202` with the operation to follow.
 """
 
 Running = Callable[[], AbstractAsyncContextManager[BrokerServices]]
 
 
 def create_app(running: Running, *, version: str, max_body_bytes: int) -> FastAPI:
-    """`running` gives the services for as long as the application runs."""
+    """The application; `running` provides the services while it runs."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -27,7 +27,7 @@ from app.services.webhooks.registrations import Webhooks
 
 @dataclass(frozen=True, slots=True)
 class BrokerServices:
-    """Everything that the routes call."""
+    """The services that the routes call."""
 
     lists: Lists
     pushes: Pushes
@@ -49,14 +49,14 @@ def _services(request: Request) -> BrokerServices:
 
 ServicesDep = Annotated[BrokerServices, Depends(_services)]
 
-_bearer = HTTPBearer(auto_error=False, description="A token of a project.")
+_bearer = HTTPBearer(auto_error=False, description="The token of a project.")
 
 
 async def identify(request: Request) -> Caller:
-    """Who sends a request; asked once, before anything else is looked at."""
+    """The caller of a request. Authentication runs once, before any other check."""
     credentials = await _bearer(request)
     if credentials is None:
-        raise Unauthenticated("Send the header Authorization: Bearer TOKEN")
+        raise Unauthenticated("Send the header `Authorization: Bearer TOKEN`.")
     return await _services(request).tokens.identify(credentials.credentials)
 
 
@@ -69,7 +69,7 @@ async def _caller(
 
 CallerDep = Annotated[Caller, Depends(_caller)]
 
-# The draft asks for a structured string; what CI systems have at hand is printable and short.
+# The draft requires a structured string, but the identifiers of CI systems are printable and short.
 _KEY = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?")
 
 
@@ -78,15 +78,15 @@ RegistryAuthHeader = Annotated[
     Header(
         alias="X-Registry-Auth",
         description=(
-            "A registry credential for this call only, as in the Docker Engine API: base64url of JSON with "
-            "serveraddress and username and password, identitytoken or registrytoken."
+            "A registry credential for this call only, as in the Docker Engine API: base64url of a JSON "
+            "object with serveraddress, and with username and password, identitytoken or registrytoken."
         ),
     ),
 ]
 
 
 async def _change(caller: CallerDep, x_registry_auth: RegistryAuthHeader = None) -> Call:
-    """A request that changes something at once, and may start a push by it."""
+    """A request that changes a resource immediately and may thereby start a push."""
     registry_auth = parse_registry_auth(x_registry_auth) if x_registry_auth is not None else None
     return Call(caller.project_id, caller.name, registry_auth=registry_auth)
 
@@ -101,7 +101,7 @@ async def _call(
         str | None,
         Header(
             alias="Idempotency-Key",
-            description="The same key with the same request is the same operation, for 7 days.",
+            description="For 7 days, the same key with the same request returns the same operation.",
             examples=["run-4711-amd64"],
         ),
     ] = None,
@@ -117,7 +117,7 @@ CallDep = Annotated[Call, Depends(_call)]
 
 def _parse_key(text: str) -> str:
     if not _KEY.fullmatch(text):
-        detail = "An Idempotency-Key has 1 to 255 printable ASCII characters"
+        detail = "An Idempotency-Key must have 1 to 255 printable ASCII characters."
         raise InvalidHeader(detail, errors=[FieldError("header:Idempotency-Key", detail)])
     return text
 

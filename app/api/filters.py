@@ -1,4 +1,4 @@
-"""What listings are narrowed to."""
+"""Query parameters that filter listings."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from pydantic import AfterValidator, AwareDatetime
 
 from app.errors import FieldError, InvalidInput
 
-LabelQuery = Annotated[list[str] | None, Query(description="`name=value`; all that are given must match.")]
+LabelQuery = Annotated[
+    list[str] | None, Query(description="`name=value`. Repeat it to require several labels.")
+]
 
 
 def _in_utc(moment: datetime) -> datetime:
-    """As the database is asked; at the edges of the calendar there is no such moment."""
+    """The moment in UTC; at the edges of the calendar the conversion overflows."""
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise ValueError("There is no such moment in UTC") from None
+        raise ValueError("The time is out of range in UTC.") from None
 
 
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 SinceQuery = Annotated[
-    Moment | None, Query(description="Made at this moment or later (RFC 3339, with an offset).")
+    Moment | None, Query(description="Created at this time or later (RFC 3339 with an offset).")
 ]
 UntilQuery = Annotated[
-    Moment | None, Query(description="Made before this moment (RFC 3339, with an offset).")
+    Moment | None, Query(description="Created before this time (RFC 3339 with an offset).")
 ]
 
 
@@ -37,6 +39,6 @@ def parse_labels(texts: list[str] | None) -> dict[str, str]:
 def _parse_label(text: str) -> tuple[str, str]:
     name, separator, value = text.partition("=")
     if not separator or not name or "\0" in text:
-        detail = "A label filter is name=value"
+        detail = "A label filter must have the form name=value."
         raise InvalidInput(detail, errors=[FieldError("query:label", detail)])
     return name, value

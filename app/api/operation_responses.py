@@ -24,7 +24,7 @@ def json_result(
     headers: Callable[[Json], Mapping[str, str]] | None = None,
     readable: Callable[[Json], Json] = dict,
 ) -> Callable[[Json], Response]:
-    """The natural answer that is the operation's result, as `readable` makes it of what was kept."""
+    """Render the stored result of the operation as JSON; `readable` converts it first."""
 
     def render(result: Json) -> Response:
         return JSONResponse(readable(result), status, dict(headers(result)) if headers else None)
@@ -35,7 +35,7 @@ def json_result(
 async def respond_when_done(
     operations: Operations, accepted: Operation, wait: Wait, render: Callable[[Json], Response]
 ) -> Response:
-    """Wait as the caller asked; the problem of an operation that failed comes under its own status."""
+    """Wait as long as the caller prefers; a failed operation is answered with its problem and status."""
     operation = accepted
     if not operation.state.ended and wait.seconds > 0:
         operation = await operations.wait(accepted, wait.seconds)
@@ -59,6 +59,6 @@ def _ended(operation: Operation, render: Callable[[Json], Response]) -> Response
         return render(operation.result)
     error = revive(operation.problem or {})
     if operation.state is State.CANCELLED:
-        error = OperationCancelled("The operation was cancelled")
+        error = OperationCancelled("The operation was cancelled.")
     error.members["operation_id"] = str(operation.id)
     return response_of(error, operation_path(operation.id))

@@ -1,4 +1,4 @@
-"""Pages by opaque cursors, with RFC 8288 links."""
+"""Pagination with opaque cursors and links (RFC 8288)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Placed(Protocol):
-    """What is paged by when it was made."""
+    """An item that is ordered by its time of creation."""
 
     @property
     def created_at(self) -> datetime | None: ...
@@ -42,8 +42,10 @@ P = TypeVar("P", bound=Placed)
 N = TypeVar("N", bound=Numbered)
 
 
-LimitQuery = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Items a page.")]
-CursorQuery = Annotated[str | None, Query(description="`next_cursor` of the page before.", max_length=512)]
+LimitQuery = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="The maximum number of items per page.")]
+CursorQuery = Annotated[
+    str | None, Query(description="The `next_cursor` of the previous page.", max_length=512)
+]
 
 
 def encode_cursor(position: Position | int) -> str:
@@ -56,7 +58,7 @@ def parse_cursor(text: str | None) -> Position | None:
 
 
 def parse_number_cursor(text: str | None) -> int | None:
-    """Of a listing whose items are numbered."""
+    """The cursor of a listing whose items are numbered."""
     return _parse(text, _read_number) if text is not None else None
 
 
@@ -68,7 +70,7 @@ def _read_position(parts: Any) -> Position | None:
 
 def _read_number(parts: Any) -> int | None:
     (number,) = parts
-    # Python takes true for a number.
+    # In Python, bool is a subclass of int.
     return number if type(number) is int and 0 <= number <= LARGEST_NUMBER else None
 
 
@@ -77,10 +79,10 @@ def _parse(text: str, read: Callable[[Any], T | None]) -> T:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         position = read(json.loads(raw))
     except (ValueError, TypeError, AttributeError, RecursionError, OverflowError):
-        # binascii.Error and JSONDecodeError are ValueErrors; an offset may lead out of the calendar.
+        # binascii.Error and JSONDecodeError are ValueErrors; an offset may overflow the calendar.
         position = None
     if position is None:
-        detail = "Take the cursor from next_cursor of the page before, unchanged"
+        detail = "Send the next_cursor of the previous page unchanged."
         raise InvalidCursor(detail, errors=[FieldError("query:cursor", detail)])
     return position
 
@@ -88,7 +90,7 @@ def _parse(text: str, read: Callable[[Any], T | None]) -> T:
 def page_response(
     request: Request, found: Sequence[P], limit: int, document: Callable[[P], dict[str, Any]]
 ) -> JSONResponse:
-    """A page of at most `limit` items; one more was looked for, to know whether there are more."""
+    """A page of at most `limit` items; `found` has one more item if a next page exists."""
     last = found[limit - 1] if len(found) > limit else None
     at = (last.created_at, last.id) if last is not None and last.created_at is not None else None
     return _page(request, [document(each) for each in found[:limit]], at)
@@ -97,17 +99,17 @@ def page_response(
 def numbered_page_response(
     request: Request, found: Sequence[N], limit: int, document: Callable[[N], dict[str, Any]]
 ) -> JSONResponse:
-    """The same of items that are numbered."""
+    """A page of at most `limit` numbered items."""
     at = found[limit - 1].id if len(found) > limit else None
     return _page(request, [document(each) for each in found[:limit]], at)
 
 
 def _page(request: Request, items: list[dict[str, Any]], after: Position | int | None) -> JSONResponse:
-    """`after` is the place of the last item, if there are more."""
+    """`after` is the position of the last item, if a next page exists."""
     cursor = encode_cursor(after) if after is not None else None
     headers = {}
     if cursor is not None:
-        # Relative, so that it holds behind any proxy (RFC 8288 §3.1).
+        # A relative URL stays valid behind any proxy (RFC 8288 §3.1).
         kept = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
         query = urlencode([*kept, ("cursor", cursor)])
         headers["Link"] = f'<{request.scope["path"]}?{query}>; rel="next"'

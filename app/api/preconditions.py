@@ -17,15 +17,15 @@ _OURS = re.compile(r'"([0-9]{1,9})(?:-[0-9a-f]{16})?"', re.ASCII)
 
 
 def etag(revision: int, shown: bytes | None = None) -> str:
-    """Of what is a function of the revision; else with a part that tells what is `shown` from what was.
+    """The ETag of a revision; with `shown`, also of the exact response.
 
-    A list's state changes without its revision, for which alone If-Match asks.
+    The state of a list changes without its revision. If-Match compares the revision only.
     """
     return f'"{revision}"' if shown is None else f'"{revision}-{hashlib.sha256(shown).hexdigest()[:16]}"'
 
 
 def unless_known(request: Request, response: Response) -> Response:
-    """304 for a caller who has what would be answered; tags are compared weakly (§13.1.2)."""
+    """304 if the caller already has this response; ETags are compared weakly (§13.1.2)."""
     sent = request.headers.get("If-None-Match")
     if sent is None:
         return response
@@ -36,15 +36,15 @@ def unless_known(request: Request, response: Response) -> Response:
 
 
 def parse_if_match(header: str | None) -> frozenset[int] | None:
-    """The revisions that the caller would change; None when any will do.
+    """The revisions that the caller accepts; None accepts any.
 
-    Well-formed tags that are none of ours match nothing (§13.1.1), and so do weak ones.
+    Weak ETags and ETags that the broker never issues match nothing (§13.1.1).
     """
     if header is None or header.strip() == "*":
         return None
     tags = [tag.strip() for tag in header.split(",")]
     if not all(_TAG.fullmatch(tag) for tag in tags):
-        detail = 'If-Match takes the ETag of the list, such as "3"'
+        detail = 'If-Match must be the ETag of the list, such as "3".'
         raise InvalidHeader(detail, errors=[FieldError("header:If-Match", detail)])
     return frozenset(int(ours[1]) for tag in tags if (ours := _OURS.fullmatch(tag)))
 
@@ -52,18 +52,24 @@ def parse_if_match(header: str | None) -> frozenset[int] | None:
 def _if_match(
     if_match: Annotated[
         str | None,
-        Header(alias="If-Match", description="Only if the list still has this ETag.", examples=['"3"']),
+        Header(
+            alias="If-Match", description="Change the list only if it still has this ETag.", examples=['"3"']
+        ),
     ] = None,
 ) -> frozenset[int] | None:
     return parse_if_match(if_match)
 
 
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
-    304: {"description": "It is as `If-None-Match` says.", "headers": announced("ETag")}
+    304: {"description": "The resource still has the ETag in `If-None-Match`.", "headers": announced("ETag")}
 }
-# Read by `unless_known`; named here for the document.
+# `unless_known` reads the header; this parameter documents it.
 IfNoneMatchDep = Annotated[
     str | None,
-    Header(alias="If-None-Match", description="`304` if this is still the ETag.", examples=['"3"']),
+    Header(
+        alias="If-None-Match",
+        description="Respond with `304` if the resource still has this ETag.",
+        examples=['"3"'],
+    ),
 ]
 IfMatchDep = Annotated[frozenset[int] | None, Depends(_if_match)]

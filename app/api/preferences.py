@@ -1,4 +1,4 @@
-"""How long a caller wants to wait (RFC 7240)."""
+"""The Prefer header: how long a caller wants to wait (RFC 7240)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastapi import Header
 
 DEFAULT_SECONDS = 10
 PUSH_SECONDS = 60
-# Proxies between caller and broker seldom keep a silent request longer.
+# Proxies seldom keep an idle request open for longer.
 LONGEST_SECONDS = 300
 RESPOND_ASYNC = "respond-async"
 
@@ -20,7 +20,7 @@ _SECONDS = re.compile(r"[0-9]{1,9}")
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Seconds to hold the answer, and what the answer says of the caller's preference."""
+    """The seconds to wait, and the value of Preference-Applied."""
 
     seconds: float
     applied: str | None = None
@@ -31,14 +31,14 @@ class Wait:
 
 
 def parse_prefer(header: str | None, default: int) -> Wait:
-    """`respond-async` does not wait, `wait=N` waits up to N seconds; whatever else is ignored (§2)."""
+    """`respond-async` does not wait, `wait=N` waits up to N seconds; other preferences are ignored (§2)."""
     if header is None:
         return Wait(default)
     found: dict[str, str] = {}
     for part in header.split(","):
         preference, _, _ = part.partition(";")
         name, _, value = (each.strip() for each in preference.partition("="))
-        # The first of a kind counts (§2).
+        # The first occurrence of a preference counts (§2).
         found.setdefault(name.lower(), value.strip('"'))
     if _SECONDS.fullmatch(found.get("wait", "")):
         seconds = min(int(found["wait"]), LONGEST_SECONDS)
@@ -52,14 +52,14 @@ PreferHeader = Annotated[
     str | None,
     Header(
         alias="Prefer",
-        description="`wait=N` holds the answer up to N seconds, `respond-async` does not wait (RFC 7240).",
+        description="`wait=N` waits up to N seconds for the result, `respond-async` not at all (RFC 7240).",
         examples=["wait=30"],
     ),
 ]
 
 
 def waits(default: int) -> Callable[[str | None], Wait]:
-    """A dependency that reads the header."""
+    """A dependency that reads the Prefer header."""
 
     def wait(prefer: PreferHeader = None) -> Wait:
         return parse_prefer(prefer, default)

@@ -15,16 +15,19 @@ from starlette.exceptions import HTTPException
 
 from app import errors
 from app.api.problem_mapping import MEDIA_TYPE, response_of
-from app.errors import BrokerError, FieldError
+from app.errors import BrokerError, FieldError, as_sentence
 from app.oci.text import shown
 
 _PARAMETER = re.compile(r"\{[^}]+\}")
 
 logger = logging.getLogger(__name__)
 
+_SEND_OBJECT = "Send a JSON object."
+_PARAMETERS = frozenset({"query", "header", "path", "cookie"})
+
 
 def install(app: FastAPI) -> None:
-    """Make every error that leaves a route a problem document."""
+    """Render every error that leaves a route as a problem document."""
     app.add_exception_handler(BrokerError, _on_broker_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -42,50 +45,49 @@ async def _on_validation_error(request: Request, error: Exception) -> JSONRespon
         raise error
     if any(each["type"] == "json_invalid" for each in error.errors()):
         return response_of(_malformed(error), request.url.path)
-    found = _most_precise([FieldError(_pointer(each, error.body), _reason(each)) for each in error.errors()])
-    detail = f"{found[0].pointer or 'the body'}: {found[0].detail}"
+    found = _most_specific([FieldError(_pointer(each, error.body), _reason(each)) for each in error.errors()])
+    first = found[0]
+    detail = f"{first.pointer}: {first.detail}" if first.pointer else first.detail
     if len(found) > 1:
-        detail += f" (and {len(found) - 1} more)"
-    kind = errors.InvalidHeader if found[0].pointer.startswith("header:") else errors.InvalidInput
+        detail += f" The member errors has {len(found) - 1} more."
+    kind = errors.InvalidHeader if first.pointer.startswith("header:") else errors.InvalidInput
     return response_of(kind(detail, errors=found), request.url.path)
 
 
 def _reason(error: Mapping[str, Any]) -> str:
-    """In our own words where those of pydantic are about its models."""
+    """A reason for callers, because pydantic's messages name its models."""
     match error["type"]:
         case "extra_forbidden":
-            return f'"{shown(str(error["loc"][-1]), 64)}" is not a member of this'
+            return f'Unknown member "{shown(str(error["loc"][-1]), 64)}".'
         case "missing" if len(error["loc"]) == 1:
-            return _OBJECT
+            return _SEND_OBJECT
         case "missing":
-            return f'"{error["loc"][-1]}" is missing'
+            return f'The member "{error["loc"][-1]}" is missing.'
         case "model_attributes_type" | "model_type" | "dict_type":
-            return _OBJECT
+            return _SEND_OBJECT
         case "uuid_parsing" | "uuid_type":
-            return f'"{shown(str(error["input"]), 64)}" is not an id, which is a UUID'
+            return f'The id "{shown(str(error["input"]), 64)}" is not a UUID.'
         case _:
-            return str(error["msg"]).removeprefix("Value error, ")
+            return as_sentence(str(error["msg"]).removeprefix("Value error, "))
 
 
 def _malformed(error: RequestValidationError) -> errors.MalformedBody:
     first = error.errors()[0]
-    reason = first.get("ctx", {}).get("error", first["msg"])
+    reason = str(first.get("ctx", {}).get("error", first["msg"]))
     position = first["loc"][-1]
-    return errors.MalformedBody(f"The body can't be read as JSON: {reason} at character {position}")
-
-
-_OBJECT = "send a JSON object"
-_PLACES = {"query": "query", "header": "header", "path": "path", "cookie": "cookie"}
+    return errors.MalformedBody(
+        f"The body is not valid JSON: {reason[:1].lower()}{reason[1:]} at character {position}."
+    )
 
 
 def _pointer(error: Mapping[str, Any], body: Any) -> str:
-    """Where it is wrong: a JSON pointer (RFC 6901) into the body, or which parameter."""
+    """The location of the error: a JSON pointer (RFC 6901) into the body, or a parameter."""
     place, *rest = error["loc"]
-    if place in _PLACES:
-        return f"{_PLACES[str(place)]}:{'.'.join(str(part) for part in rest[:1])}"
+    if place in _PARAMETERS:
+        return f"{place}:{'.'.join(str(part) for part in rest[:1])}"
     parts = []
     for part in rest:
-        # Pydantic also names the alternative of a union that it tried, which is no member of the body.
+        # Pydantic also names the alternative of a union, which is not a member of the body.
         if _holds(body, part):
             body = body[part]
             parts.append(part)
@@ -100,22 +102,22 @@ def _holds(body: Any, part: int | str) -> bool:
     return isinstance(body, dict) and part in body
 
 
-def _most_precise(found: Sequence[FieldError]) -> list[FieldError]:
-    """Without what only says that the other alternative of a union was not meant either."""
+def _most_specific(found: Sequence[FieldError]) -> list[FieldError]:
+    """The errors without those that only reject the other alternatives of a union."""
     return [
         each for each in found if not any(other.pointer.startswith(f"{each.pointer}/") for other in found)
     ]
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
-    """What the framework itself refuses: unknown paths and methods, bodies over the limit."""
+    """Render the errors of the framework: unknown paths and methods, bodies over the limit."""
     if not isinstance(error, HTTPException):
         raise error
     kinds: dict[int, BrokerError] = {
-        # Nesting without end, or characters that are none.
-        400: errors.MalformedBody(f"The body can't be read as JSON: {_unreadable(error.__cause__)}"),
-        404: errors.NotFound(f"There is nothing at {request.url.path}; /openapi.json lists what there is"),
-        413: errors.BodyTooLarge("The body is larger than this broker accepts"),
+        # Excessive nesting, or invalid UTF-8.
+        400: errors.MalformedBody(f"The body is not valid JSON: {_unreadable(error.__cause__)}."),
+        404: errors.NotFound(f"The path {request.url.path} does not exist. /openapi.json lists all paths."),
+        413: errors.BodyTooLarge("The body is larger than this broker accepts."),
     }
     if error.status_code in kinds:
         return response_of(kinds[error.status_code], request.url.path)
@@ -124,7 +126,7 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
         "type": "about:blank",
         "title": title,
         "status": error.status_code,
-        "detail": f"{request.method} {request.url.path}: {title}",
+        "detail": f"{request.method} {request.url.path}: {title}.",
         "instance": request.url.path,
     }
     headers = dict(error.headers or {})
@@ -134,7 +136,7 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
 
 
 def _allowed(request: Request) -> list[str]:
-    """All methods of the path; the framework knows only those of the first route that it finds."""
+    """All methods of the path; Starlette lists only those of the first route that matches."""
     found: set[str] = set()
     for template, item in request.app.openapi()["paths"].items():
         if re.fullmatch(_PARAMETER.sub("[^/]+", template), request.url.path):
@@ -153,9 +155,9 @@ def _unreadable(cause: BaseException | None) -> str:
         case ValueError():
             return "a number in it has too many digits"
         case _:
-            return "it has characters that are none, or is nested too deep"
+            return "it has invalid characters, or is nested too deep"
 
 
 async def _on_exception(request: Request, error: Exception) -> JSONResponse:
     logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return response_of(BrokerError("The broker failed; its log says why"), request.url.path)
+    return response_of(BrokerError("The broker failed. The reason is in its log."), request.url.path)

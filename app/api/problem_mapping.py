@@ -13,7 +13,7 @@ from app.errors import TYPE_PREFIX, BrokerError
 
 MEDIA_TYPE = "application/problem+json"
 
-# The most derived class that stands here decides.
+# The most derived class in this table decides.
 _STATUS: Mapping[type[BrokerError], int] = {
     BrokerError: 500,
     errors.InvalidInput: 422,
@@ -56,7 +56,7 @@ def document_of(error: BrokerError, instance: str | None = None) -> dict[str, An
 
 
 def problem_of(stored: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The problem document of an error that was kept with an operation."""
+    """The problem document of an error that is stored with an operation."""
     return document_of(errors.revive(stored)) if stored is not None else None
 
 

@@ -1,4 +1,4 @@
-"""HTTP as uvicorn speaks it with httptools, which by itself takes a request's head of any size."""
+"""Uvicorn's HTTP protocol with limits on the size and the duration of a request's head."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ HEAD_BYTES = 64 * 1024
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Refuses a request whose line and headers are too large, and leaves a caller who is too slow with them.
+    """Rejects request heads that are too large and closes connections that are too slow to send one.
 
-    What arrives is counted, not what was parsed: a header without an end is never parsed.
+    It counts the bytes that arrive, because a header without an end is never parsed.
     """
 
     head_seconds = 10.0
-    # How long a refused caller may go on sending before the connection is closed under it.
+    # How long a rejected caller may keep sending before the connection is closed.
     linger_seconds = 2.0
 
     def __init__(
@@ -42,12 +42,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # From here, as uvicorn waits for ever for the first byte of a caller whom it has never answered.
+        # Start here, because uvicorn waits without limit for the first byte of a new connection.
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
         while data and not self._refused and not self.transport.is_closing():
-            # Never more than the head may still have, so that one which ends in this piece was not too large.
+            # Pass on only as much as the head may still have: a head that ends in this piece is small enough.
             piece, data = data[: self._room], data[self._room :]
             self._counting = not self._in_body
             super().data_received(piece)
@@ -81,7 +81,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _leave(self) -> None:
         if self._is_answering():
-            # While an answer is under way we may not have read what the caller has sent meanwhile.
+            # During a response, the next request may already have arrived unread.
             self._await_head()
         else:
             self.transport.close()
@@ -93,12 +93,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
             return
         self.transport.write(_refusal(self.server_state.default_headers))
-        # Closed at once with something unread, the connection would be reset, and the answer lost with it.
+        # Closing with unread data would reset the connection and lose the response.
         self.transport.write_eof()
         self._deadline = self.loop.call_later(self.linger_seconds, self.transport.close)
 
     def _is_answering(self) -> bool:
-        # None until the first request, whatever uvicorn declares.
+        # None until the first request, although uvicorn declares otherwise.
         cycle: object = self.cycle
         return cycle is not None and not self.cycle.response_complete
 
@@ -114,7 +114,7 @@ def _refusal(headers: list[tuple[bytes, bytes]]) -> bytes:
         "type": "about:blank",
         "title": status.phrase,
         "status": status.value,
-        "detail": f"The request's line and headers together may have {HEAD_BYTES} bytes",
+        "detail": f"The request line and headers together may have at most {HEAD_BYTES} bytes.",
     }
     body = json.dumps(document).encode()
     own = [

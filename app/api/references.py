@@ -1,4 +1,4 @@
-"""References as they stand in queries and bodies."""
+"""Parses references in queries and bodies."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from app.oci.reference import Reference, parse_reference
 
 
 def parse_at(text: str, pointer: str) -> Reference:
-    """The reference; the error says where it stood."""
+    """The parsed reference; an error names its location."""
     with at(pointer):
         return parse_reference(text)
 
 
 def canonical_query(reference: str | None) -> str | None:
-    """What a listing's filter `reference` looks for."""
+    """The normalized form of the filter `reference`."""
     return str(parse_at(reference, "query:reference")) if reference is not None else None

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from app.errors.base import TYPE_PREFIX, BrokerError, FieldError, Json, by_code, error_classes, revive
+from app.errors.base import (
+    TYPE_PREFIX,
+    BrokerError,
+    FieldError,
+    Json,
+    as_sentence,
+    by_code,
+    error_classes,
+    revive,
+)
 from app.errors.requests import (
     BodyTooLarge,
     CredentialUnreadable,
@@ -165,6 +174,7 @@ __all__ = [
     "UntrustedOrigin",
     "WebhookDisabled",
     "WebhookNotFound",
+    "as_sentence",
     "by_code",
     "error_classes",
     "revive",

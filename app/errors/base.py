@@ -119,3 +119,8 @@ def revive(document: Mapping[str, Json]) -> BrokerError:
         for error in facts.pop("errors", ())
     ]
     return by_code().get(code, BrokerError)(detail, errors=errors, **facts)
+
+
+def as_sentence(text: str) -> str:
+    """A message of a library in the form of the broker's own: a capital letter first, a full stop last."""
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"

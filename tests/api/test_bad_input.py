@@ -179,15 +179,15 @@ async def test_a_wrong_member_is_named_by_its_pointer(broker: Broker, members: J
 
 
 REASONS = [
-    (b'{"reference": "a", "ammend": true}', '"ammend" is not a member'),
-    (b"{}", '"reference" is missing'),
-    (b"[]", "send a JSON object"),
-    (b"null", "send a JSON object"),
-    (b"", "send a JSON object"),
+    (b'{"reference": "a", "ammend": true}', 'Unknown member "ammend".'),
+    (b"{}", 'The member "reference" is missing.'),
+    (b"[]", "Send a JSON object."),
+    (b"null", "Send a JSON object."),
+    (b"", "Send a JSON object."),
     (b'{"reference": "a\xff"}', "byte 16 is not UTF-8"),
     (b'{"reference": ' + b"1" * 5000 + b"}", "too many digits"),
     (b"[" * 100_000, "nested too deep"),
-    (b'{"reference": "a\\u0000"}', "/reference: must not contain U+0000"),
+    (b'{"reference": "a\\u0000"}', "/reference: The text must not contain U+0000."),
 ]
 
 
@@ -204,7 +204,7 @@ async def test_what_is_wrong_is_said_in_words_of_the_caller(broker: Broker, body
 async def test_what_is_no_id_is_said_so(broker: Broker) -> None:
     document = check_problem(await broker.client.get("/v1/lists/delete"), 422, "invalid-input")
     assert pointers(document) == ["path:list_id"]
-    assert document["detail"] == 'path:list_id: "delete" is not an id, which is a UUID'
+    assert document["detail"] == 'path:list_id: The id "delete" is not a UUID.'
 
 
 PLATFORMS: list[object] = [

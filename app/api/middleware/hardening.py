@@ -1,4 +1,4 @@
-"""What is asked of every request and said with every answer, whatever the route."""
+"""Limits on every request and security headers on every response."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.problem_mapping import response_of
 from app.errors import BrokerError, FieldError, InvalidHeader
 
-# Nothing here is a page, so nothing a browser is given may run, but for the API's own documentation.
+# The API serves no pages except its own documentation, so browsers must not run anything.
 _POLICY = "default-src 'none'; frame-ancestors 'none'"
 
-# Streams, which nobody would end.
+# Streams have no end, so HEAD can't be answered by running GET.
 _ENDLESS = "/events"
 
 
 class Hardening:
-    """Answers HEAD as GET, ends bodies that are too large, and keeps browsers from misreading answers.
+    """Answers HEAD like GET, limits the size of bodies, and sets security headers.
 
-    FastAPI's own limit of bodies answers in plain text, and its routes know no HEAD.
+    Starlette's body limit answers in plain text, and FastAPI routes do not support HEAD.
     """
 
     def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
@@ -34,7 +34,7 @@ class Hardening:
             return
         refusal = _refuse(scope)
         if scope["method"] == "HEAD" and not scope["path"].endswith(_ENDLESS):
-            # As GET without the content (RFC 9110 §9.3.2), which uvicorn leaves out.
+            # HEAD is GET without the content (RFC 9110 §9.3.2). Uvicorn omits the content.
             scope = {**scope, "method": "GET"}
         app = self._app if refusal is None else response_of(refusal, scope["path"])
 
@@ -49,7 +49,7 @@ class Hardening:
         await app(scope, self._counted(receive), hardened)
 
     def _counted(self, receive: Receive) -> Receive:
-        """Of bodies that come in pieces nobody knows before how much there will be."""
+        """Count the bytes of a body, because a chunked body does not announce its length."""
         received = 0
 
         async def counted() -> Message:
@@ -64,6 +64,7 @@ class Hardening:
 
 
 def _refuse(scope: Scope) -> BrokerError | None:
+    detail = "A header contains U+0000."
     if any("\0" in value for value in Headers(scope=scope).values()):
-        return InvalidHeader("A header has U+0000", errors=[FieldError("header:*", "U+0000")])
+        return InvalidHeader(detail, errors=[FieldError("header:*", detail)])
     return None

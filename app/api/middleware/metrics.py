@@ -1,4 +1,4 @@
-"""Counts and times of requests, for Prometheus."""
+"""Prometheus metrics of requests."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from time import perf_counter
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-REQUESTS = Counter("broker_http_requests", "Requests answered.", ["method", "route", "status"])
-SECONDS = Histogram("broker_http_request_seconds", "Seconds from request to answer.", ["method", "route"])
+REQUESTS = Counter("broker_http_requests", "Number of answered requests.", ["method", "route", "status"])
+SECONDS = Histogram(
+    "broker_http_request_seconds", "Seconds from the request to its response.", ["method", "route"]
+)
 
 
 class Metrics:
-    """Counts by route, never by path: a path is what callers make up."""
+    """Counts by route, not by path, because callers can invent any number of paths."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

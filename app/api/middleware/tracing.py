@@ -1,4 +1,4 @@
-"""W3C Trace Context: the trace that a caller's request belongs to, or one that begins with it."""
+"""W3C Trace Context: continues the trace of the caller, or starts a new one."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from app.logs import in_trace
 
 __all__ = ["TraceContext", "Tracing", "parse_traceparent"]
 
-# Trace Context, section 3.2: lower case; all zeros are invalid; a version to come may have more to say.
+# Trace Context, section 3.2: lower case; all zeros are invalid; a future version may append fields.
 _TRACEPARENT = re.compile(
     r"(?P<version>(?!ff)[0-9a-f]{2})-(?P<trace_id>(?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}"
     r"-(?P<flags>[0-9a-f]{2})(?P<more>-.*)?",
     re.ASCII,
 )
-# Section 3.2.2.5: of the flags only these are known, and only they are passed on.
+# Section 3.2.2.5: only these flags are known, and only these are passed on.
 _KNOWN_FLAGS = 0x03
 
 
 @dataclass(frozen=True, slots=True)
 class TraceContext:
-    """What of a traceparent is of use here."""
+    """The parts of a traceparent that the broker uses."""
 
     trace_id: str
     flags: int = 0
 
 
 def parse_traceparent(header: str | None) -> TraceContext | None:
-    """None for what is not valid, which counts as not sent (section 3.2)."""
+    """None if the header is missing or not valid; both mean the same (section 3.2)."""
     found = _TRACEPARENT.fullmatch(header or "")
     if found is None or (found["version"] == "00" and found["more"] is not None):
         return None
@@ -40,9 +40,9 @@ def parse_traceparent(header: str | None) -> TraceContext | None:
 
 
 class Tracing:
-    """Lends each request its trace: for log lines, for what it starts, and in the answer's `traceresponse`.
+    """Sets the trace of each request for log lines and operations, and returns it in `traceresponse`.
 
-    It ends here: registries are not told what their requests are for.
+    The trace is not sent to registries.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -67,6 +67,6 @@ class Tracing:
 
 def _context(scope: Scope) -> TraceContext:
     sent = Headers(scope=scope).getlist("traceparent")
-    # Several of them are as good as none (section 3.2).
+    # Several traceparent headers count as none (section 3.2).
     parent = parse_traceparent(sent[0]) if len(sent) == 1 else None
     return parent or TraceContext(secrets.token_hex(16))

@@ -1,4 +1,4 @@
-"""The OpenAPI document as clients are generated from it."""
+"""Adjusts FastAPI's OpenAPI document so that clients can be generated from it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from app.api.openapi.response_headers import announce_headers
 # RFC 7396 §4.
 MERGE_PATCH = "application/merge-patch+json"
 _SCHEMAS = "#/components/schemas/"
-# Good names among the operations' own words; alone in a generated client they would say nothing.
+# These class names are clear within app.operations but too general for a generated client.
 _NAMES = {"Kind": "OperationKind", "State": "OperationState"}
 
 
 class Application(FastAPI):
-    """An application whose document has names that stand for themselves."""
+    """An application whose OpenAPI document has unambiguous schema names and complete headers."""
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -38,7 +38,7 @@ def _describe_body(method: str, operation: dict[str, Any]) -> None:
     content = operation.get("requestBody", {}).get("content", {})
     for media in content.values():
         match media["schema"]:
-            # A body that may be left out; a choice with null would be nameless, and is never meant.
+            # An optional body. A union with null would have no name, and clients never send null.
             case {"anyOf": [{"$ref": str(reference)}, {"type": "null"}]}:
                 media["schema"] = {"$ref": reference}
     if method == "patch":

@@ -13,7 +13,7 @@ from app.errors import BrokerError
 
 Json = dict[str, Any]
 
-# Exact bytes are JSON too, as which a generated client reads whatever ends in +json.
+# Exact bytes are JSON too: a generated client parses every media type that ends in +json.
 RAW_MANIFEST: Json = {"schema": {"$ref": f"#/components/schemas/{RawManifest.__name__}"}}
 
 
@@ -25,7 +25,10 @@ def documented_responses(
     example: Json | None = None,
     raw: Iterable[str] = (),
 ) -> dict[int | str, Json]:
-    """The OpenAPI responses of a route that starts an operation; `raw` are types of exact bytes."""
+    """The OpenAPI responses of a route that starts an operation.
+
+    `raw` lists the media types under which the route returns exact bytes.
+    """
     content = dict.fromkeys(raw, RAW_MANIFEST)
     if example is not None:
         content["application/json"] = {"example": example}
@@ -33,8 +36,10 @@ def documented_responses(
         status: {"model": model, "description": description, **({"content": content} if content else {})},
         202: {
             "model": Operation,
-            "description": "Not ended yet: follow the operation at `Location`.",
-            "headers": {"Location": {"schema": {"type": "string"}, "description": "The operation."}},
+            "description": "The operation has not ended yet. Follow it at `Location`.",
+            "headers": {
+                "Location": {"schema": {"type": "string"}, "description": "The URL of the operation."}
+            },
         },
         **problem_responses(errors.IdempotencyMismatch, *failures),
     }

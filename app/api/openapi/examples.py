@@ -1,4 +1,4 @@
-"""Examples of each request body, for the OpenAPI document; a test sends every one of them."""
+"""Examples of each request body for the OpenAPI document; a test sends each of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ DIGEST = "sha256:" + "4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f111612
 
 CREATE_LIST: Any = {
     "create": {
-        "summary": "docker manifest create",
+        "summary": "Like docker manifest create",
         "value": {
             "reference": "registry.example.com/team/app:1.2.3",
             "sources": [
@@ -22,7 +22,7 @@ CREATE_LIST: Any = {
         },
     },
     "fan-in": {
-        "summary": "One leg of a matrix build hands in its image; the last one publishes",
+        "summary": "One job of a matrix build adds its image; the last job publishes the list",
         "value": {
             "reference": "registry.example.com/team/app:1.2.3",
             "sources": ["registry.example.com/team/app-amd64:1.2.3"],
@@ -38,7 +38,7 @@ CREATE_LIST: Any = {
         },
     },
     "failed-leg": {
-        "summary": "A leg whose build has failed says so, and nobody waits any longer",
+        "summary": "A job reports that its build has failed and releases every waiting job",
         "value": {
             "reference": "registry.example.com/team/app:1.2.3",
             "amend": True,
@@ -63,7 +63,7 @@ ADD_ENTRIES: Any = {
 }
 ANNOTATE_ENTRY: Any = {
     "annotate": {
-        "summary": "docker manifest annotate; null clears",
+        "summary": "Like docker manifest annotate; null clears",
         "value": {
             "platform": {"os": "linux", "architecture": "arm", "variant": "v7", "os_version": None},
             "annotations": {"org.opencontainers.image.title": "app"},
@@ -71,23 +71,23 @@ ANNOTATE_ENTRY: Any = {
     }
 }
 PUSH_LIST: Any = {
-    "push": {"summary": "docker manifest push --purge", "value": {"purge": True, "insecure": False}},
+    "push": {"summary": "Like docker manifest push --purge", "value": {"purge": True, "insecure": False}},
     "targets": {
-        "summary": "To another registry as well, only if the tag is not there yet",
+        "summary": "Push to another registry as well, only if the tag does not exist yet",
         "value": {"targets": ["other.example.com/team/app:1.2.3"], "if_absent": True},
     },
 }
 PLAN_PUSH: Any = {
-    "plan": {"summary": "What a push would do", "value": {"insecure": False}},
+    "plan": {"summary": "Plan a push", "value": {"insecure": False}},
     "targets": {
-        "summary": "To another registry as well",
+        "summary": "Plan a push to another registry as well",
         "value": {"targets": ["other.example.com/team/app:1.2.3"], "if_absent": True},
     },
 }
 RESTORE_PUSH: Any = {
-    "restore": {"summary": "Put the earlier bytes back", "value": {"insecure": False}},
+    "restore": {"summary": "Restore the earlier index", "value": {"insecure": False}},
     "only-from": {
-        "summary": "Only if the tags hold this now",
+        "summary": "Restore only if the tags hold this digest now",
         "value": {"if_digest": DIGEST},
     },
 }
@@ -96,7 +96,7 @@ REFRESH_LIST: Any = {
 }
 DELETE_LISTS: Any = {
     "delete": {
-        "summary": "docker manifest rm, of several",
+        "summary": "Like docker manifest rm, for several lists",
         "value": {
             "references": ["registry.example.com/team/app:1.2.3", "registry.example.com/team/app:1.2.2"]
         },
@@ -104,7 +104,7 @@ DELETE_LISTS: Any = {
 }
 INSPECT_IMAGES: Any = {
     "inspect": {
-        "summary": "Two references at once",
+        "summary": "Inspect two references",
         "value": {
             "references": [
                 "registry.example.com/team/app:1.2.3",
@@ -113,13 +113,13 @@ INSPECT_IMAGES: Any = {
         },
     }
 }
-CREATE_PROJECT: Any = {"create": {"summary": "A project for one team", "value": {"name": "team"}}}
+CREATE_PROJECT: Any = {"create": {"summary": "Create a project for one team", "value": {"name": "team"}}}
 CREATE_TOKEN: Any = {
-    "create": {"summary": "A token for its CI", "value": {"name": "ci", "project": "default"}}
+    "create": {"summary": "Create a token for CI", "value": {"name": "ci", "project": "default"}}
 }
 CREATE_WEBHOOK: Any = {
     "create": {
-        "summary": "Tell the deployment of each list that is published, and of each that is not",
+        "summary": "Notify a deployment of each published and each failed list",
         "value": {
             "url": "https://deploy.example.com/hooks/manifests",
             "types": ["list.pushed", "list.failed", "push.failed"],
@@ -128,12 +128,12 @@ CREATE_WEBHOOK: Any = {
     }
 }
 UPDATE_WEBHOOK: Any = {
-    "disable": {"summary": "Send nothing for a while", "value": {"enabled": False}},
-    "change": {"summary": "Tell of everything again; null clears", "value": {"types": None}},
+    "disable": {"summary": "Disable the webhook", "value": {"enabled": False}},
+    "change": {"summary": "Send all types of events again; null clears", "value": {"types": None}},
 }
 WEBHOOK_EVENT: Any = {
     "pushed": {
-        "summary": "A list is published",
+        "summary": "A list was published",
         "value": {
             "type": "list.pushed",
             "timestamp": "2026-07-01T12:00:02.654321Z",
@@ -145,14 +145,14 @@ WEBHOOK_EVENT: Any = {
         },
     }
 }
-ROTATE_SECRET: Any = {"rotate": {"summary": "A secret is made", "value": {}}}
+ROTATE_SECRET: Any = {"rotate": {"summary": "Generate a secret", "value": {}}}
 REPLAY_DELIVERIES: Any = {
     "failed": {
-        "summary": "All that failed since a time",
+        "summary": "Replay all failed deliveries since a time",
         "value": {"since": "2026-07-01T12:00:00Z", "states": ["failed"]},
     },
     "since": {
-        "summary": "Everything since an event",
+        "summary": "Replay all deliveries since an event",
         "value": {"since": "4711", "states": ["failed", "delivered"]},
     },
 }

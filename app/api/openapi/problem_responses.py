@@ -70,7 +70,7 @@ _DETAILS = {
 
 
 def problem_responses(*kinds: type[BrokerError]) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI responses of a route that can fail in these ways, with an example of each."""
+    """The OpenAPI responses of a route that can fail with these errors, with an example of each."""
     by_status: dict[int, list[type[BrokerError]]] = defaultdict(list)
     every: tuple[type[BrokerError], ...] = (*COMMON_ERRORS, *kinds)
     for kind in dict.fromkeys(every):
@@ -80,7 +80,7 @@ def problem_responses(*kinds: type[BrokerError]) -> dict[int | str, dict[str, An
             "description": " ".join(dict.fromkeys(kind.title for kind in of_status)),
             "content": {
                 MEDIA_TYPE: {
-                    # Not as the route's model, which FastAPI would document under application/json.
+                    # FastAPI would document a response model under application/json.
                     "schema": {"$ref": f"#/components/schemas/{Problem.__name__}"},
                     "examples": {kind.code: _example(kind) for kind in of_status},
                 }

@@ -1,4 +1,4 @@
-"""The headers of answers as the OpenAPI document announces them, by rules that hold for every route."""
+"""Adds the response headers of every route to the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 Json = dict[str, Any]
 
 _DESCRIPTIONS = {
-    "Docker-Content-Digest": "Of the exact bytes.",
-    "ETag": "Of what is answered: for If-None-Match, and of a list for If-Match.",
-    "Link": 'The next page as `rel="next"`, if there is one (RFC 8288).',
-    "Location": "Where it is.",
-    "Preference-Applied": "What of `Prefer` was done (RFC 7240).",
-    "Retry-After": "Seconds until it may be worth asking again.",
-    "WWW-Authenticate": "How to say who asks.",
+    "Docker-Content-Digest": "The digest of the exact bytes.",
+    "ETag": "The ETag of the response: for If-None-Match and, for a list, for If-Match.",
+    "Link": 'The URL of the next page as `rel="next"`, if a next page exists (RFC 8288).',
+    "Location": "The URL of the resource.",
+    "Preference-Applied": "The preference of `Prefer` that was applied (RFC 7240).",
+    "Retry-After": "Seconds to wait before the next request.",
+    "WWW-Authenticate": "The authentication scheme to use.",
 }
 _LOCATED = frozenset({"201", "202"})
 _BY_SCHEMA = {
@@ -35,7 +35,7 @@ _BY_STATUS = {
 
 
 def announce_headers(operation: Json) -> None:
-    """Add to each answer of an operation the headers that it may have."""
+    """Add to each response of an operation the headers that it can have."""
     has_preference = any(each["name"] == "Prefer" for each in operation.get("parameters", ()))
     for status, response in operation["responses"].items():
         names = {*_BY_STATUS.get(status, ()), *(_of_content(response) if status.startswith("2") else ())}
@@ -43,7 +43,7 @@ def announce_headers(operation: Json) -> None:
             names.add("Preference-Applied")
         if status not in _LOCATED:
             names.discard("Location")
-        # FastAPI by itself announces none; what a route says of its own goes before.
+        # FastAPI documents no headers. The headers that a route documents itself take precedence.
         headers = {name: _header(name) for name in sorted(names)} | response.get("headers", {})
         if headers:
             response["headers"] = headers
@@ -56,7 +56,7 @@ def _of_content(response: Json) -> tuple[str, ...]:
 
 
 def header(name: str) -> Json:
-    """A header of one answer, for a route that says so itself."""
+    """One header, for a route that documents its headers itself."""
     return {name: _header(name)}
 
 

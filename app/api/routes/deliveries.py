@@ -1,4 +1,4 @@
-"""Deliveries: what was brought to a webhook, what was not, and bringing it again."""
+"""Deliveries of events to a webhook, and their replay."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def list_webhook_deliveries(
     limit: LimitQuery = DEFAULT_LIMIT,
     cursor: CursorQuery = None,
 ) -> Response:
-    """Page through what was to be brought to a webhook in the last 30 days, newest first."""
+    """List the deliveries of a webhook in the last 30 days, newest first."""
     found = await services.deliveries.page(
         caller.project_id, webhook_id, state=state, before=parse_cursor(cursor), limit=limit + 1
     )
@@ -69,7 +69,7 @@ async def list_webhook_deliveries(
 async def get_webhook_delivery(
     webhook_id: UUID, delivery_id: UUID, caller: CallerDep, services: ServicesDep
 ) -> Response:
-    """How often it was tried, and what came of it."""
+    """Get one delivery: its attempts and its outcome."""
     found = await services.deliveries.get(caller.project_id, webhook_id, delivery_id)
     return JSONResponse(delivery_document(found))
 
@@ -86,7 +86,7 @@ async def get_webhook_delivery(
 async def replay_webhook_delivery(
     webhook_id: UUID, delivery_id: UUID, caller: CallerDep, services: ServicesDep
 ) -> Response:
-    """Bring it again, the same body under the same `webhook-id`, even if it was delivered."""
+    """Deliver an event again, with the same body and the same `webhook-id`, even if it was delivered."""
     again = await services.deliveries.replay(caller.project_id, webhook_id, delivery_id)
     return JSONResponse(delivery_document(again), 202)
 
@@ -104,14 +104,15 @@ async def replay_webhook_deliveries(
     services: ServicesDep,
     body: Annotated[ReplayDeliveries | None, Body(openapi_examples=examples.REPLAY_DELIVERIES)] = None,
 ) -> Response:
-    """Bring again what failed, oldest first: after an outage all that was missed.
+    """Replay failed deliveries, oldest first, for example after an outage of the receiver.
 
-    No more than 200 at once: while the answer has a `next_since`, call again with it as `since`.
+    One call replays at most 200 deliveries. While the response has a `next_since`, call again with it as
+    `since`.
     """
     body = body or ReplayDeliveries()
     states = set(body.states)
     if DeliveryState.PENDING in states:
-        detail = "What is pending is under way: replay what is delivered or failed"
+        detail = "Pending deliveries can't be replayed. Send the states delivered or failed."
         raise InvalidInput(detail, errors=[FieldError("/states", detail)])
     since = _parse_since(body.since) if body.since is not None else None
     replayed, rest = await services.deliveries.replay_many(
@@ -130,5 +131,7 @@ def _parse_since(text: str) -> int | datetime:
             return moment.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    detail = "since is the id of an event, or a time with its offset, such as 2026-07-01T12:00:00Z"
+    detail = (
+        "The member since must be the id of an event, or a time with an offset such as 2026-07-01T12:00:00Z."
+    )
     raise InvalidInput(detail, errors=[FieldError("/since", detail)])

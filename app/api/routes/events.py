@@ -1,4 +1,4 @@
-"""What happens in a project: followed as it happens, or looked up."""
+"""Events of a project: stream them, or list past events."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ router = Router(prefix="/v1/events", tags=["events"])
 
 
 def _wanted(
-    kinds: Annotated[list[EventKind] | None, Query(alias="type", description="May be repeated.")] = None,
+    kinds: Annotated[
+        list[EventKind] | None,
+        Query(alias="type", description="Types of events. Repeat it for several types."),
+    ] = None,
     list_id: UUID | None = None,
     session: Text | None = None,
 ) -> EventFilter:
@@ -50,8 +53,8 @@ WantedDep = Annotated[EventFilter, Depends(_wanted)]
     responses={
         200: {
             "description": (
-                "Server-Sent Events: each has its `type` as the event's name, its id, and as data the JSON "
-                "of a `ProjectEvent`. The first line tells an id without any event: where the stream begins."
+                "Server-Sent Events. The name of each event is its `type`, the id is its id, and the data is "
+                "the JSON of a `ProjectEvent`. The stream begins with an id alone: its starting position."
             ),
             "content": EVENT_STREAM,
         },
@@ -68,17 +71,17 @@ async def stream_events(
         Query(
             ge=0,
             le=LARGEST_EVENT_ID,
-            description="The same for callers that can't send the header; 0 is before the first event.",
+            description="Like `Last-Event-ID`, for clients that can't send it; 0 starts at the first event.",
         ),
     ] = None,
 ) -> Response:
-    """What happens in the project from now on, or after `Last-Event-ID`; it does not end by itself."""
+    """Stream the events of the project from now on, or after `Last-Event-ID`. The stream does not end."""
     resumed = parse_last_event_id(last_event_id)
-    # Before the answer begins, so that whoever has its head misses nothing that comes then.
+    # Read the newest id before the response begins, so that the caller misses no event after its head.
     newest = await services.events.newest(caller.project_id)
     start = resumed if resumed is not None else after
-    # An id that is yet to come is of another broker, or of a database that was set back: who waited for it
-    # would be told nothing until then.
+    # An id in the future comes from another broker or from before a restore of the database. A stream that
+    # waited for it would be silent until then.
     start = newest if start is None else min(start, newest)
     return Stream(_events(services, caller, start, wanted))
 
@@ -97,7 +100,7 @@ async def list_events(
     limit: LimitQuery = DEFAULT_LIMIT,
     cursor: CursorQuery = None,
 ) -> Response:
-    """Page through what happened in the last 30 days, newest first."""
+    """List the events of the last 30 days, newest first."""
     found = await services.events.page(
         caller.project_id, wanted, before=parse_number_cursor(cursor), limit=limit + 1
     )
@@ -107,8 +110,8 @@ async def list_events(
 async def _events(
     services: BrokerServices, caller: Caller, start: int, wanted: EventFilter
 ) -> AsyncIterator[ServerSentEvent]:
-    # An id alone is remembered by its reader and dispatched to nobody: who is cut off before the first event
-    # comes back to where the stream began, and not to a later "now".
+    # A client remembers an id without data but dispatches no event. If the connection breaks before the first
+    # event, the client resumes where the stream began and not at a later "now".
     yield ServerSentEvent(id=str(start))
     async with aclosing(services.events.stream(caller, start, wanted)) as events:
         async for event in events:

@@ -1,4 +1,4 @@
-"""What machines ask of a service: is it there, is it ready, how is it doing."""
+"""Liveness, readiness, metrics and version."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ router = APIRouter(tags=["health"])
 
 @router.get("/healthz", operation_id="get_health", response_model=Health)
 async def get_health() -> Response:
-    """The process answers."""
+    """Check that the process answers."""
     return JSONResponse({"status": "ok"})
 
 
@@ -27,7 +27,7 @@ async def get_health() -> Response:
     responses={503: problem_responses(errors.Unavailable)[503]},
 )
 async def get_readiness(services: ServicesDep) -> Response:
-    """The database answers too, and has the tables that this version expects."""
+    """Check that the database answers and has the tables of this version."""
     await services.readiness.check()
     return JSONResponse({"status": "ready"})
 
@@ -39,16 +39,16 @@ async def get_readiness(services: ServicesDep) -> Response:
     responses={
         200: {
             "content": {"text/plain": {"schema": {"type": "string"}}},
-            "description": "Prometheus's format.",
+            "description": "Metrics in the Prometheus text format.",
         }
     },
 )
 async def get_metrics() -> Response:
-    """Counters of this process."""
+    """Get the metrics of this process."""
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/version", operation_id="get_version", response_model=Version)
 async def get_version(services: ServicesDep) -> Response:
-    """Which version runs."""
+    """Get the version of the broker."""
     return JSONResponse({"version": services.version})

@@ -127,7 +127,7 @@ async def list_lists(
     limit: LimitQuery = DEFAULT_LIMIT,
     cursor: CursorQuery = None,
 ) -> Response:
-    """Page through lists, newest first."""
+    """List lists, newest first."""
     wanted = ListFilter(
         reference=canonical_query(reference),
         registry=registry,

@@ -1,4 +1,4 @@
-"""Operations: long work, followed, streamed and cancelled."""
+"""Operations: read, stream and cancel long-running work."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ async def list_operations(
     services: ServicesDep,
     state: State | None = None,
     kind: Annotated[
-        Kind | None, Query(description="Deliveries of events are listed for `deliver` only.")
+        Kind | None, Query(description="Deliveries of events are listed only with `deliver`.")
     ] = None,
     list_id: UUID | None = None,
     limit: LimitQuery = DEFAULT_LIMIT,
     cursor: CursorQuery = None,
 ) -> Response:
-    """Page through operations, newest first."""
+    """List operations, newest first."""
     found = await services.operations.page(
         caller.project_id,
         OperationFilter(state, kind, list_id),
@@ -70,7 +70,7 @@ async def get_operation(
     services: ServicesDep,
     wait: Annotated[Wait, Depends(waits(0))],
 ) -> Response:
-    """Its state, progress, and what came of it; `Prefer: wait=N` waits up to N seconds for its end."""
+    """Get one operation: state, progress and result. `Prefer: wait=N` waits up to N seconds for its end."""
     operation = await services.operations.get(caller.project_id, operation_id)
     if not operation.state.ended and wait.seconds > 0:
         operation = await services.operations.wait(operation, wait.seconds)
@@ -87,13 +87,13 @@ async def get_operation(
     responses={
         200: {
             "description": (
-                "Server-Sent Events: `queued`, `running`, `progress`, `retrying`, `parked`, "
-                "`cancel_requested`, and at last `succeeded`, `failed` or `cancelled`; "
-                "each with an id to resume after."
+                "Server-Sent Events: `queued`, `running`, `progress`, `retrying`, `parked` and "
+                "`cancel_requested`, and finally `succeeded`, `failed` or `cancelled`. "
+                "Each has an id to resume after."
             ),
             "content": EVENT_STREAM,
         },
-        204: {"description": "It has ended, and `Last-Event-ID` is its last event."},
+        204: {"description": "The operation has ended, and `Last-Event-ID` is its last event."},
         **problem_responses(errors.OperationNotFound),
     },
 )
@@ -103,12 +103,12 @@ async def stream_operation(
     services: ServicesDep,
     last_event_id: LastEventIdHeader = None,
 ) -> Response:
-    """Everything that happens to it, from the first event or after `Last-Event-ID`, until it ends."""
+    """Stream the events of an operation, from the first or after `Last-Event-ID`, until it ends."""
     after = parse_last_event_id(last_event_id) or 0
-    # Asked before the stream begins, so that an unknown operation is a problem and no empty stream.
+    # Look it up before the stream begins, so that an unknown operation is a problem, not an empty stream.
     operation = await services.operations.get(caller.project_id, operation_id)
-    if operation.state.ended and await _has_told_all(services, operation, after):
-        # Who gets this does not come back (HTML §9.2.2); a stream that ends is asked for again.
+    if operation.state.ended and await _has_sent_all(services, operation, after):
+        # Clients do not reconnect after 204 (HTML §9.2.2), but they do after a stream that ends.
         return Response(status_code=HTTPStatus.NO_CONTENT)
     return Stream(_events(services, caller.project_id, operation_id, after))
 
@@ -120,12 +120,12 @@ async def stream_operation(
     responses=problem_responses(errors.OperationNotFound, errors.OperationEnded),
 )
 async def cancel_operation(operation_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
-    """Ask it to stop: what is queued is cancelled at once, what runs as soon as its worker hears of it."""
+    """Cancel an operation: at once if it is queued, or when its worker receives the request if it runs."""
     operation = await services.operations.cancel(caller.project_id, operation_id)
     return JSONResponse(operation_document(operation))
 
 
-async def _has_told_all(services: BrokerServices, ended: StoredOperation, after: int) -> bool:
+async def _has_sent_all(services: BrokerServices, ended: StoredOperation, after: int) -> bool:
     async with aclosing(services.operations.stream(ended.project_id, ended.id, after)) as events:
         return await anext(events, None) is None
 

@@ -126,7 +126,7 @@ async def list_pushes(
     limit: LimitQuery = DEFAULT_LIMIT,
     cursor: CursorQuery = None,
 ) -> Response:
-    """Page through pushes, newest first."""
+    """List pushes, newest first."""
     wanted = PushFilter(
         reference=canonical_query(reference),
         registry=registry,

@@ -1,4 +1,4 @@
-"""Projects and the tokens that act in them; for admins."""
+"""Projects and their tokens; for admins."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def create_project(
     caller: CallerDep,
     services: ServicesDep,
 ) -> Response:
-    """Make a project."""
+    """Create a project."""
     require_admin(caller)
     return JSONResponse(_project(await services.tokens.create_project(body.name)), 201)
 
@@ -59,7 +59,7 @@ async def list_projects(
     limit: LimitQuery = DEFAULT_LIMIT,
     cursor: CursorQuery = None,
 ) -> Response:
-    """Page through all projects, newest first."""
+    """List all projects, newest first."""
     require_admin(caller)
     found = await services.tokens.page_projects(before=parse_cursor(cursor), limit=limit + 1)
     return page_response(request, found, limit, _project)
@@ -77,7 +77,7 @@ async def create_token(
     caller: CallerDep,
     services: ServicesDep,
 ) -> Response:
-    """Make a token; its text is shown this once."""
+    """Create a token. Its text is shown only in this response."""
     require_admin(caller)
     token, text = await services.tokens.create(body.project, body.name, admin=body.admin)
     return JSONResponse({**_token(token), "token": text}, 201, {"Cache-Control": "no-store"})
@@ -96,7 +96,7 @@ async def list_tokens(
     limit: LimitQuery = DEFAULT_LIMIT,
     cursor: CursorQuery = None,
 ) -> Response:
-    """Page through the live tokens of all projects, without their texts, newest first."""
+    """List the valid tokens of all projects, newest first. Their texts are not shown."""
     require_admin(caller)
     found = await services.tokens.page(before=parse_cursor(cursor), limit=limit + 1)
     return page_response(request, found, limit, _token)
@@ -110,7 +110,7 @@ async def list_tokens(
     responses=problem_responses(errors.Forbidden, errors.TokenNotFound),
 )
 async def revoke_token(token_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
-    """Make a token worthless, at once and for good."""
+    """Revoke a token immediately and permanently."""
     require_admin(caller)
     await services.tokens.revoke(token_id)
     return Response(status_code=204)

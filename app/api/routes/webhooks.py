@@ -1,4 +1,4 @@
-"""Webhooks: who is told what happens in a project."""
+"""Webhooks: the receivers of a project's events."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def create_webhook(
     caller: CallerDep,
     services: ServicesDep,
 ) -> Response:
-    """Have events of the project posted somewhere; the secret that signs them is shown this once."""
+    """Create a webhook. The signing secret is shown only in this response."""
     webhook, secret = await services.webhooks.create(
         caller,
         body.url,
@@ -73,7 +73,7 @@ async def list_webhooks(
     limit: LimitQuery = DEFAULT_LIMIT,
     cursor: CursorQuery = None,
 ) -> Response:
-    """Page through webhooks, newest first."""
+    """List webhooks, newest first."""
     found = await services.webhooks.page(caller.project_id, before=parse_cursor(cursor), limit=limit + 1)
     return page_response(request, found, limit, webhook_document)
 
@@ -85,7 +85,7 @@ async def list_webhooks(
     responses=problem_responses(errors.WebhookNotFound),
 )
 async def get_webhook(webhook_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
-    """Where it posts, and what; never its secret."""
+    """Get one webhook, without its secret."""
     return JSONResponse(webhook_document(await services.webhooks.get(caller.project_id, webhook_id)))
 
 
@@ -101,13 +101,13 @@ async def update_webhook(
     caller: CallerDep,
     services: ServicesDep,
 ) -> Response:
-    """Change where it posts, and what, or disable it (JSON Merge Patch, RFC 7396: null clears)."""
+    """Change or disable a webhook (JSON Merge Patch, RFC 7396: null clears)."""
     changes = {
         name: DEFAULTS.get(name) if value is None else value
         for name, value in body.model_dump(exclude_unset=True).items()
     }
     if "url" in changes and changes["url"] is None:
-        detail = "A webhook has an address: it can be changed, and not cleared"
+        detail = "A webhook needs a URL. Send another URL instead of null."
         raise InvalidInput(detail, errors=[FieldError("/url", detail)])
     return JSONResponse(
         webhook_document(await services.webhooks.update(caller.project_id, webhook_id, changes))
@@ -122,7 +122,7 @@ async def update_webhook(
     responses=problem_responses(errors.WebhookNotFound),
 )
 async def delete_webhook(webhook_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
-    """Remove it with its deliveries; it is told nothing more."""
+    """Delete a webhook and its deliveries."""
     await services.webhooks.delete(caller.project_id, webhook_id)
     return Response(status_code=204)
 
@@ -139,9 +139,10 @@ async def rotate_webhook_secret(
     services: ServicesDep,
     body: Annotated[RotateSecret | None, Body(openapi_examples=examples.ROTATE_SECRET)] = None,
 ) -> Response:
-    """Give it a new secret, shown this once; for 24 hours events are signed with the old one, too.
+    """Replace the secret. The new secret is shown only in this response.
 
-    So it may be repeated when an answer was lost: each of the last four old ones signs for its 24 hours.
+    Events are also signed with the old secret for 24 hours. If a response is lost, repeat the call: each of
+    the last four old secrets keeps signing for its 24 hours.
     """
     secret = body.secret if body is not None else None
     return _with_secret(*await services.webhooks.rotate(caller.project_id, webhook_id, secret))
@@ -155,11 +156,11 @@ async def rotate_webhook_secret(
     responses=problem_responses(errors.WebhookNotFound, errors.WebhookDisabled),
 )
 async def test_webhook(webhook_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
-    """Send it an event `webhook.test`, whatever it is told of; the answer is the delivery to look at."""
+    """Send the event `webhook.test` to a webhook, whatever its types. The response is the delivery."""
     return JSONResponse(delivery_document(await services.webhooks.test(caller, webhook_id)), 202)
 
 
-# What is sent rather than taken: in the document alone, so that receivers can be generated from it, too.
+# The request that the broker sends. It is only documented, so that receivers can be generated from it.
 announced = APIRouter(tags=["webhooks"])
 
 
@@ -169,20 +170,22 @@ announced = APIRouter(tags=["webhooks"])
     status_code=204,
     response_class=Response,
     responses={
-        204: {"description": "Taken, as by any other 2xx."},
-        410: {"description": "The receiver wants no more events: its webhook is disabled."},
-        "default": {"description": "Not taken: it is sent again, for three days."},
+        204: {"description": "The receiver accepted the event. Any other 2xx means the same."},
+        410: {"description": "The receiver wants no more events. The broker disables the webhook."},
+        "default": {
+            "description": "The receiver did not accept the event. The broker retries for three days."
+        },
     },
 )
 def receive_event(
     body: Annotated[WebhookEvent, Body(openapi_examples=examples.WEBHOOK_EVENT)],
-    webhook_id: Annotated[str, Header(description="The delivery: the same however often it is sent.")],
-    webhook_timestamp: Annotated[int, Header(description="Seconds since 1970, when it was sent.")],
+    webhook_id: Annotated[str, Header(description="The id of the delivery, the same for each attempt.")],
+    webhook_timestamp: Annotated[int, Header(description="The time of the request, in seconds since 1970.")],
     webhook_signature: Annotated[
-        str, Header(description="`v1,` and base64, one for each secret, with spaces.")
+        str, Header(description="One signature per secret, separated by spaces: `v1,` and base64.")
     ],
 ) -> None:
-    """An event of the project, posted to each webhook that wants it."""
+    """Receive an event. The broker posts each event to every webhook that subscribes to its type."""
 
 
 def _with_secret(webhook: StoredWebhook, secret: str, status: int = 200) -> Response:

@@ -1,4 +1,4 @@
-"""What several bodies share."""
+"""Types that several schemas share."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from typing_extensions import TypeAliasType
 
-# U+0000 can't be stored, and means nothing that anyone would want to say.
+# Postgres can't store U+0000.
 _NUL = re.compile("\0")
 
 
 def _without_nul(text: str) -> str:
     if _NUL.search(text):
-        raise ValueError("must not contain U+0000")
+        raise ValueError("The text must not contain U+0000.")
     return text
 
 
@@ -24,7 +24,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,61}[
 Reason = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_without_nul)]
 AnnotationText = Annotated[str, StringConstraints(max_length=65536)]
 
-# What has a name here has one in the OpenAPI document, and so in the clients generated from it.
+# These aliases give their types a name in the OpenAPI document, and so in generated clients.
 JsonObject = TypeAliasType("JsonObject", dict[str, Any])
 Labels = TypeAliasType("Labels", dict[str, str])
 LabelChanges = TypeAliasType("LabelChanges", Annotated[dict[ShortText, Text | None], Field(max_length=64)])
@@ -39,28 +39,28 @@ Format = TypeAliasType("Format", Literal["auto", "docker", "oci"])
 
 
 class Body(BaseModel):
-    """What a caller sends; unknown members are refused, since a typing error would pass for a wish."""
+    """A request body. Unknown members are rejected, because a misspelt option would be ignored."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Document(BaseModel):
-    """What a caller is answered; more members may come in time."""
+    """A response body. Later versions may add members."""
 
     model_config = ConfigDict(extra="allow")
 
 
 class Platform(Body):
-    """What an image runs on. In requests a member left out is the image's own, and null clears it."""
+    """A platform. In requests, a missing member keeps the value of the image, and null clears it."""
 
-    os: ShortText | None = Field(None, description="Such as `linux`; Go's name.")
+    os: ShortText | None = Field(None, description="The Go name (GOOS), such as `linux`.")
     architecture: ShortText | None = Field(
         None,
-        description="Such as `arm64`; Go's name. `x86_64`, `aarch64`, `armhf` and the like are understood.",
+        description="The Go name (GOARCH), such as `arm64`. Aliases such as `x86_64` are accepted.",
     )
     variant: ShortText | None = Field(None, description="Such as `v8`.")
-    os_version: ShortText | None = Field(None, description="Such as `10.0.17763.6893`; for Windows.")
-    os_features: list[ShortText] | None = Field(None, description="Such as `win32k`; for Windows.")
+    os_version: ShortText | None = Field(None, description="Such as `10.0.17763.6893`, for Windows.")
+    os_features: list[ShortText] | None = Field(None, description="Such as `win32k`, for Windows.")
 
     def given(self) -> dict[str, Any]:
         return self.model_dump(exclude_unset=True)
@@ -70,7 +70,9 @@ PlatformInput = TypeAliasType(
     "PlatformInput",
     Annotated[
         ShortText | Platform,
-        Field(description="`os/architecture[/variant]`, or an object.", examples=["linux/arm64/v8"]),
+        Field(
+            description="`os/architecture[/variant]`, or an object with members.", examples=["linux/arm64/v8"]
+        ),
     ],
 )
 
@@ -80,14 +82,14 @@ def platform_input(value: str | Platform) -> str | dict[str, Any]:
 
 
 class RawManifest(Document):
-    """A manifest or an index, byte for byte as a registry has it."""
+    """A manifest or an index, with exactly the bytes of the registry."""
 
     schema_version: int = Field(alias="schemaVersion")
     media_type: str | None = Field(None, alias="mediaType")
 
 
 class OciPlatform(Document):
-    """A platform as OCI descriptors have it."""
+    """The platform of an OCI descriptor."""
 
     architecture: str
     os: str
@@ -101,7 +103,7 @@ class Descriptor(Document):
 
     media_type: str = Field(alias="mediaType")
     digest: str
-    size: int = Field(description="Bytes.")
+    size: int = Field(description="Size in bytes.")
     annotations: Annotations | None = None
     platform: OciPlatform | None = None
     artifact_type: str | None = Field(None, alias="artifactType")

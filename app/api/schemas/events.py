@@ -1,4 +1,4 @@
-"""What happened in a project."""
+"""Events of a project."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from app.store.events import ProjectEvent as StoredEvent
 
 
 class ProjectEvent(Document):
-    """One thing that happened in a project; its `data` says what the list or the push was like then."""
+    """An event in a project. Its `data` describes the list or the push at the time of the event."""
 
-    id: str = Field(description="Ids grow; a stream resumes after one.")
+    id: str = Field(description="Ids increase. A stream resumes after an id.")
     type: EventKind
     timestamp: str
     project: str

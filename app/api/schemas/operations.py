@@ -1,4 +1,4 @@
-"""Operations: long work, and how to follow it."""
+"""Operations and their progress."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.services.documents import instant
 
 
 class OperationStep(Document):
-    """One part of the work."""
+    """The progress of one step."""
 
     name: str
     done: int
@@ -25,7 +25,7 @@ class OperationStep(Document):
 
 
 class OperationProgress(Document):
-    """How far it is."""
+    """The progress of an operation."""
 
     steps: list[OperationStep] = Field(default_factory=list)
     bytes_done: int = 0
@@ -33,7 +33,7 @@ class OperationProgress(Document):
 
 
 class Operation(Document):
-    """Long work (AIP-151): it ends exactly once, in succeeded, failed or cancelled."""
+    """A long-running operation (AIP-151). It ends exactly once: succeeded, failed or cancelled."""
 
     id: str
     kind: Kind
@@ -41,7 +41,9 @@ class Operation(Document):
     progress: OperationProgress
     attempts: int
     cancel_requested: bool
-    result: JsonObject | None = Field(None, description="What the call would have answered.")
+    result: JsonObject | None = Field(
+        None, description="The response body of the call that started the operation."
+    )
     problem: Problem | None = None
     list_id: str | None = None
     push_id: str | None = None
@@ -79,7 +81,7 @@ def operation_document(operation: StoredOperation) -> dict[str, Any]:
 
 
 def _readable(kind: Kind, result: dict[str, Any]) -> dict[str, Any]:
-    """Problems within results are kept without HTTP, too."""
+    """The result with its problems rendered as problem documents."""
     match kind:
         case Kind.INSPECT_IMAGES:
             return inspections_document(result)
@@ -92,7 +94,7 @@ def _readable(kind: Kind, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def inspections_document(result: dict[str, Any]) -> dict[str, Any]:
-    """Problems are kept without HTTP; callers read them as problem documents."""
+    """The outcomes with their problems rendered as problem documents."""
     return {
         "results": [
             {**each, "problem": problem_of(each["problem"])} if "problem" in each else each

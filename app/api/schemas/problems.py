@@ -8,40 +8,40 @@ from app.api.schemas.common import Document
 
 
 class ProblemField(Document):
-    """One thing wrong with what was sent, or one source that failed."""
+    """One error in the request, or one source that failed."""
 
     pointer: str = Field(
-        description="JSON pointer into the body (RFC 6901), or `query:name`, `header:Name`, `path:name`."
+        description="A JSON pointer into the body (RFC 6901), or `query:name`, `header:Name` or `path:name`."
     )
     detail: str
-    code: str | None = Field(None, description="For a source that failed: the code of its own problem.")
+    code: str | None = Field(None, description="For a source that failed: the code of its problem.")
     reference: str | None = None
 
 
 class ReachedBlobs(Document):
-    """How many were there; the total grows while manifests are looked up."""
+    """The number of blobs that exist. The total grows while the push reads manifests."""
 
     done: int
     total: int
 
 
 class ReachedManifests(Document):
-    """Where the manifests are that the index lists, by digest."""
+    """The manifests of the index, by digest."""
 
     put: list[str] = Field(description="Put by this push.")
-    present: list[str] = Field(description="There already.")
-    left: list[str] = Field(description="Not known to be there.")
+    present: list[str] = Field(description="Already in the repository.")
+    left: list[str] = Field(description="Not known to be in the repository.")
 
 
 class ReachedTags(Document):
-    """Which tags lead to the index; where it was to go without a tag, its digest stands for one."""
+    """The tags of the target. Without a tag, the digest of the index takes its place."""
 
     moved: list[str]
-    left: list[str] = Field(description="Not known to have been moved.")
+    left: list[str] = Field(description="Not known to hold the index.")
 
 
 class ReachedTarget(Document):
-    """How far a push that did not succeed had come in one repository, all its attempts together."""
+    """The state of one repository after a push that did not succeed, over all its attempts."""
 
     repository: str
     blobs: ReachedBlobs
@@ -50,25 +50,23 @@ class ReachedTarget(Document):
 
 
 class Problem(Document):
-    """What went wrong (RFC 9457). `type` is stable; decide by it, not by the texts."""
+    """A problem (RFC 9457). `type` is stable; programs must not depend on the texts."""
 
     type: str = Field(examples=["urn:manifest-broker:problem:list-exists"])
     title: str
     status: int
     detail: str
-    instance: str | None = Field(None, description="The path that was called, or the operation that failed.")
+    instance: str | None = Field(None, description="The path of the request, or the operation that failed.")
     errors: list[ProblemField] | None = None
-    reference: str | None = Field(None, description="The image reference that it is about.")
-    registry: str | None = Field(None, description="The registry that it is about.")
-    upstream_status: int | None = Field(
-        None, description="The HTTP status of the registry, or of a receiver."
-    )
+    reference: str | None = Field(None, description="The image reference that the problem concerns.")
+    registry: str | None = Field(None, description="The registry that the problem concerns.")
+    upstream_status: int | None = Field(None, description="The HTTP status of the registry or the receiver.")
     upstream_code: str | None = Field(
         None, description="The registry's error code, such as MANIFEST_UNKNOWN."
     )
-    retry_after: float | None = Field(None, description="Seconds.")
+    retry_after: float | None = Field(None, description="Seconds to wait before the next request.")
     list_id: str | None = None
     operation_id: str | None = None
     targets: list[ReachedTarget] | None = Field(
-        None, description="Of a push that failed or was cancelled: what had been put where by then."
+        None, description="For a push that failed or was cancelled: the state of each target."
     )

@@ -157,7 +157,7 @@ class PlannedBlob(Document):
     """The planned action for one blob. If the registry declines a mount, the push copies the blob."""
 
     digest: str
-    size: int = Field(description="Bytes.")
+    size: int = Field(description="Size in bytes.")
     action: BlobAction
     source: str | None = Field(None, alias="from", description="The repository that the blob comes from.")
 

@@ -8,7 +8,7 @@ from app.api.schemas.common import Body, Document, Name
 
 
 class CreateProject(Body):
-    """A room of its own: nothing in it is seen from another."""
+    """A new project. Projects are isolated from each other."""
 
     name: Name
 
@@ -25,11 +25,11 @@ class ProjectPage(Document):
 
 
 class CreateToken(Body):
-    """A token that acts in one project."""
+    """A new token for one project."""
 
     name: Name
     project: Name = "default"
-    admin: bool = Field(False, description="May make projects and tokens.")
+    admin: bool = Field(False, description="Whether the token may create projects and tokens.")
 
 
 class Token(Document):
@@ -41,7 +41,7 @@ class Token(Document):
 
 
 class NewToken(Token):
-    token: str = Field(description="Shown this once; only its hash is kept.")
+    token: str = Field(description="Shown only in this response. The broker stores only its hash.")
 
 
 class TokenPage(Document):

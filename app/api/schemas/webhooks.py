@@ -21,15 +21,15 @@ ReceiverUrl = TypeAliasType(
     Annotated[
         str,
         StringConstraints(max_length=2048),
-        Field(description="Where events are posted to. https, unless the operator allows less for the host."),
+        Field(description="The URL to post events to: https, unless the operator allows http for the host."),
     ],
 )
-# JSON has only texts for what are members of an enumeration here.
+# JSON has strings where Python has members of an enumeration.
 EventKinds = TypeAliasType(
     "EventKinds",
     Annotated[
         list[Annotated[EventKind, Field(strict=False)]],
-        Field(max_length=64, description="What it is told of; of everything when there are none."),
+        Field(max_length=64, description="The types of events to send. An empty list sends all."),
     ],
 )
 SigningSecret = TypeAliasType(
@@ -37,13 +37,15 @@ SigningSecret = TypeAliasType(
     Annotated[
         str,
         StringConstraints(max_length=128),
-        Field(description="`whsec_` and base64 of 24 to 64 random bytes; without it one is made."),
+        Field(
+            description="`whsec_` and base64 of 24 to 64 random bytes. By default, the broker generates one."
+        ),
     ],
 )
 
 
 class CreateWebhook(Body):
-    """Who is to be told, and of what."""
+    """A new webhook."""
 
     url: ReceiverUrl
     types: EventKinds = Field(default_factory=list)
@@ -53,7 +55,7 @@ class CreateWebhook(Body):
 
 
 class UpdateWebhook(Body):
-    """What changes. In a PATCH null puts a member back to its default (RFC 7396); the address has none."""
+    """Changes to a webhook. In a PATCH, null resets a member to its default (RFC 7396), except `url`."""
 
     url: ReceiverUrl | None = None
     types: EventKinds | None = None
@@ -62,16 +64,18 @@ class UpdateWebhook(Body):
 
 
 class RotateSecret(Body):
-    """A secret of the caller's own, if it is not to be made."""
+    """A secret to use instead of a generated one."""
 
     secret: SigningSecret | None = None
 
 
 class ReplayDeliveries(Body):
-    """Which deliveries to make again: those that failed, if nothing else is said."""
+    """The deliveries to replay. The default is all failed deliveries."""
 
     since: Text | None = Field(
-        None, description="The id of an event, or a time (RFC 3339): nothing older.", examples=["4711"]
+        None,
+        description="The id of an event, or a time (RFC 3339). Older deliveries are not replayed.",
+        examples=["4711"],
     )
     states: list[Annotated[DeliveryState, Field(strict=False)]] = Field(
         default_factory=lambda: [DeliveryState.FAILED], max_length=8
@@ -79,26 +83,28 @@ class ReplayDeliveries(Body):
 
 
 class Webhook(Document):
-    """Someone who is told."""
+    """A receiver of events."""
 
     id: str
     url: str
     types: list[EventKind]
     description: str
-    enabled: bool = Field(description="A receiver that answers 410 disables its webhook.")
+    enabled: bool = Field(
+        description="Whether events are sent. The answer 410 of the receiver disables the webhook."
+    )
     created_by: str
     created_at: str
 
 
 class NewWebhook(Webhook):
-    secret: str = Field(description="Shown this once; it verifies what is sent (Standard Webhooks).")
+    secret: str = Field(description="The signing secret, shown only in this response (Standard Webhooks).")
 
 
 class WebhookEvent(Document):
-    """What is posted to a receiver (Standard Webhooks)."""
+    """The body that is posted to a receiver (Standard Webhooks)."""
 
     type: EventKind
-    timestamp: str = Field(description="When it happened.")
+    timestamp: str = Field(description="The time of the event.")
     data: JsonObject
 
 
@@ -108,22 +114,23 @@ class WebhookPage(Document):
 
 
 class WebhookDelivery(Document):
-    """One event on its way to one webhook. Its id is the `webhook-id` of each request that is made for it."""
+    """The delivery of one event to one webhook. Its id is the `webhook-id` of each attempt."""
 
     id: str
     webhook_id: str
     event_id: str
     event_type: EventKind
     state: DeliveryState
-    attempts: int = Field(description="Requests that were made.")
-    last_status: int | None = Field(None, description="What the receiver answered last, if it did.")
-    problem: Problem | None = Field(None, description="Why the last request did not do.")
+    attempts: int = Field(description="The number of requests so far.")
+    last_status: int | None = Field(None, description="The last status of the receiver, if it answered.")
+    problem: Problem | None = Field(None, description="Why the last request failed.")
     operation_id: str | None = Field(
-        None, description="What brings it, once it is its turn; a webhook has at most 1000 of these."
+        None,
+        description="The operation that delivers the event, once it is queued. A webhook has at most 1000.",
     )
     created_at: str
     delivered_at: str | None = None
-    next_at: str | None = Field(None, description="When there will be another request.")
+    next_at: str | None = Field(None, description="The time of the next attempt.")
 
 
 class WebhookDeliveryPage(Document):
@@ -132,13 +139,11 @@ class WebhookDeliveryPage(Document):
 
 
 class Replayed(Document):
-    """What was begun again."""
+    """The result of a replay."""
 
     replayed: int
-    more: bool = Field(description="There are more than are begun at once: call again with `next_since`.")
-    next_since: str | None = Field(
-        None, description="The `since` of the next call; its `states` are the same."
-    )
+    more: bool = Field(description="Whether more deliveries remain. If so, call again with `next_since`.")
+    next_since: str | None = Field(None, description="The `since` of the next call. Send the same `states`.")
 
 
 def webhook_document(webhook: StoredWebhook) -> dict[str, Any]:
