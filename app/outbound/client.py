@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import random
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import (
@@ -17,6 +18,8 @@ from contextlib import (
     nullcontext,
 )
 from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Self
 from weakref import WeakValueDictionary
 
 from multidict import CIMultiDict
@@ -25,16 +28,19 @@ from app import errors
 from app.concurrency.document_memory import MemoryReservation
 from app.concurrency.resizable import ResizableSemaphore
 from app.outbound.budget import AccountBudget, Budgets, Refusal
-from app.outbound.connections import Opened, Pool, Pools
-from app.outbound.failures import FAILURES, RequestContext, is_rate_limit, translate, was_lost
+from app.outbound.connections import Lookup, Opened, Pool, Pools
+from app.outbound.failures import FAILURES, RequestContext, translate, was_lost
 from app.outbound.limits import OutboundLimits
 from app.outbound.policy import AccessPolicy
 from app.outbound.retry import Outcome, is_passing, parse_retry_after, plan_retry
+from app.outbound.tls import TlsTrust
 from app.outbound.url import Url
 
-__all__ = ["Answer", "OutboundClient", "Queueing", "Request", "read_start"]
+__all__ = ["Answer", "OutboundClient", "Queueing", "RateLimitTest", "Request", "read_start"]
 
-# Gives what is entered while a request waits for others.
+# Decides from status, body and context whether a response limits the rate of requests.
+RateLimitTest = Callable[[int, bytes, RequestContext], bool]
+# Gives the context manager that is entered while a request waits for others.
 Queueing = Callable[[], AbstractContextManager[None]]
 
 _log = logging.getLogger(__name__)
@@ -46,13 +52,13 @@ _TOO_MANY, _OVERLOADED = 429, 503
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What goes out; `limit` bounds the body of a success, `is_raw` keeps the address byte for byte."""
+    """A request; `limit` bounds the body of a success, `is_raw` keeps the address byte for byte."""
 
     method: str
     url: Url
     context: RequestContext
     account: str | None = None
-    """Whose it is where a registry counts, as `Access.account_at` names it; None if it is nobody's."""
+    """The account that the host counts the request for; None for a request of no account."""
     verify: bool = True
     headers: Mapping[str, str] = field(default_factory=dict)
     authorization: str | None = field(default=None, repr=False)
@@ -71,7 +77,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back, read to its end or, where it is no success, as far as errors are read."""
+    """A response, read to its end; of one that is no success, only the start is read."""
 
     status: int
     headers: CIMultiDict[str]
@@ -83,44 +89,61 @@ class Answer:
 
     @property
     def is_framed(self) -> bool:
-        """Whether the answer said where its body ends; if not, a connection that breaks looks like that."""
+        """Whether the response named the end of its body; if not, a broken connection looks like an end."""
         return "Content-Length" in self.headers or "Transfer-Encoding" in self.headers
 
 
 class OutboundClient:
-    """Decides on addresses, TLS, limits, retries and requests per host, for all of the client."""
+    """One client for a process; it is used inside `async with`.
+
+    `trusts` has the TLS settings of single hosts. `is_rate_limit` recognises a rate limit in a response.
+    `tls` replaces the system's certificate authorities, `lookup` its resolver, `now` the clock.
+    """
 
     def __init__(
         self,
         policy: AccessPolicy,
         limits: OutboundLimits,
-        pools: Pools,
         *,
+        trusts: Mapping[str, TlsTrust] | None = None,
+        is_rate_limit: RateLimitTest | None = None,
+        tls: ssl.SSLContext | None = None,
+        lookup: Lookup | None = None,
         now: Callable[[], float] = time.monotonic,
-        budgets: Budgets,
     ) -> None:
-        self._policy = policy
+        self.policy = policy
+        self.budgets = Budgets(limits, now)
         self._limits = limits
+        self._is_rate_limit = is_rate_limit or _is_too_many
         self._now = now
-        self._pools = pools
-        self._budgets = budgets
+        self._is_open = False
+        self._pools = Pools(policy, limits, trusts=trusts, tls=tls, lookup=lookup)
         self._downloads = _TransferSlots(limits.transfers)
         self._uploads = _TransferSlots(limits.transfers)
 
-    async def close(self) -> None:
+    async def __aenter__(self) -> Self:
+        if self._is_open:
+            raise RuntimeError("an OutboundClient is opened once at a time")
+        self._is_open = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_open = False
         await self._pools.close()
 
     async def call(self, request: Request) -> Answer:
-        """A request that may be made again: the answer, whatever its status, or an error of the way there."""
+        """Make a request, with retries; return the response whatever its status, or raise a network error."""
         attempt, spent = 1, 0.0
-        budget = self._budgets.at(request.context.registry, request.account)
+        budget = self.budgets.at(request.context.registry, request.account)
         while True:
             async with budget.slot(request.context) as began:
                 result = await self._try(request, self._limits.call_seconds - spent)
                 spent += self._now() - began
-            outcome, refusal = _outcome(result, request), None
+            outcome, refusal = self._outcome(result, request), None
             if isinstance(result, Answer):
-                refusal = _refusal(result, request)
+                refusal = self._refusal(result, request)
                 budget.record_response(refusal, began)
             wait = plan_retry(
                 outcome,
@@ -137,38 +160,39 @@ class OutboundClient:
     def upload_slot(
         self, url: Url, registry: str, account: str | None = None
     ) -> AbstractAsyncContextManager[None]:
-        """What is held while a blob is sent there, from before its source is opened.
+        """Hold one of the host's slots for uploads, from before the source is opened.
 
-        They become fewer with the requests at once that the registry bears: some refuse the fifth upload.
+        The slots shrink with the host's budget: some registries refuse the fifth upload.
 
-        Who holds one waits for a download, and who has that for single requests, which wait for neither:
-        copies in opposite directions can't block each other, and long ones don't keep small requests waiting.
+        The holder of an upload slot waits for a download slot, and the holder of that for single requests,
+        which wait for neither: copies in opposite directions can't block each other, and long transfers don't
+        delay small requests.
         """
-        return self._uploads.of(url.authority, self._budgets.at(registry, account)).slot()
+        return self._uploads.of(url.authority, self.budgets.at(registry, account)).slot()
 
     async def send(
         self, request: Request, body: AsyncIterator[bytes] | bytes, queueing: Queueing = nullcontext
     ) -> Answer:
-        """A request with a streamed body, made once; how long it may take is its caller's to watch."""
+        """Make a request with a streamed body, once; its caller bounds the time."""
         self._admit(request)
-        budget = self._budgets.at(request.context.registry, request.account)
+        budget = self.budgets.at(request.context.registry, request.account)
         with queueing():
             sent = await budget.admit(request.context)
         with _translated(request):
             pool = self._pool(request)
             async with pool.stream(request.method, request.url, request.all_headers, body) as opened:
                 answer = await self._read(opened, request)
-        budget.record_response(_refusal(answer, request), sent)
+        budget.record_response(self._refusal(answer, request), sent)
         return answer
 
     @asynccontextmanager
     async def open(self, request: Request, queueing: Queueing = nullcontext) -> AsyncIterator[Opened]:
-        """An answer whose body is read by the caller, as it comes; made once.
+        """Make a request, once, whose caller reads the response body as it arrives.
 
-        `queueing` is entered while others are before it, which is no fault of those whose bytes these are.
+        `queueing` is entered while the request waits for a slot: that time is not the peer's fault.
         """
         self._admit(request)
-        budget = self._budgets.at(request.context.registry, request.account)
+        budget = self.budgets.at(request.context.registry, request.account)
         async with _entered(self._downloads.of(request.url.authority, budget), queueing):
             with queueing():
                 sent = await budget.admit(request.context)
@@ -178,18 +202,18 @@ class OutboundClient:
                     async with pool.stream(request.method, request.url, request.all_headers) as opened:
                         _check_headers(opened, request)
                         answer = Answer(opened.status, opened.headers, b"")
-                        budget.record_response(_refusal(answer, request), sent)
+                        budget.record_response(self._refusal(answer, request), sent)
                         deadline.reschedule(None)
                         yield opened
 
     async def post(self, request: Request, sign: Callable[[], Mapping[str, str]], seconds: float) -> Answer:
-        """A request that is made once, and the head of its answer: what is said below it is not read.
+        """Make a request, once, and read only the head of the response.
 
-        `sign` gives the headers that tell when it was sent; so it is asked after the wait for a place.
+        `sign` gives the headers that depend on the time of sending; it is called after the wait for a slot.
         """
-        # Of a receiver the path may be all that keeps others from posting there.
+        # The path of a webhook may be its secret, so it is not logged.
         self._admit(request, request.url.origin)
-        budget = self._budgets.at(request.context.registry, request.account)
+        budget = self.budgets.at(request.context.registry, request.account)
         async with AsyncExitStack() as stack:
             sent = await self._enter(stack, budget, request, seconds)
             headers = {**request.all_headers, **sign()}
@@ -199,13 +223,13 @@ class OutboundClient:
                     async with pool.stream(request.method, request.url, headers, request.content) as opened:
                         _check_headers(opened, request)
                         answer = Answer(opened.status, opened.headers, b"")
-        budget.record_response(_refusal(answer, request), sent)
+        budget.record_response(self._refusal(answer, request), sent)
         return answer
 
     async def _enter(
         self, stack: AsyncExitStack, budget: AccountBudget, request: Request, seconds: float
     ) -> float:
-        """Takes a place among the requests of a budget, which is free in time or not waited for."""
+        """Take a slot of the budget, or raise RateLimited if none is free in time."""
         try:
             async with asyncio.timeout(seconds):
                 return await stack.enter_async_context(budget.slot(request.context))
@@ -217,7 +241,7 @@ class OutboundClient:
             ) from None
 
     async def _try(self, request: Request, seconds: float) -> Answer | errors.RegistryError:
-        """An answer, or what may be otherwise the next time: no connection, or none in time."""
+        """Return a response, or a failure of the network that another attempt may not meet."""
         self._admit(request)
         try:
             with _translated(request):
@@ -233,10 +257,12 @@ class OutboundClient:
             return await self._read(opened, request)
 
     def _pool(self, request: Request) -> Pool:
+        if not self._is_open:
+            raise RuntimeError("an OutboundClient is used inside `async with`")
         return self._pools.of(request.url, registry=request.context.registry, verify=request.verify)
 
     def _admit(self, request: Request, shown: str | None = None) -> None:
-        self._policy.check_host(request.url.authority, registry=request.context.registry)
+        self.policy.check_host(request.url.authority, peer=request.context.registry)
         _log.debug("%s %s", request.method, shown or request.url.printable)
 
     async def _read(self, opened: Opened, request: Request) -> Answer:
@@ -251,6 +277,19 @@ class OutboundClient:
         else:
             body = await read_start(opened, self._limits.error_bytes)
         return Answer(opened.status, opened.headers, body)
+
+    def _outcome(self, result: Answer | errors.RegistryError, request: Request) -> Outcome:
+        if isinstance(result, errors.RegistryError):
+            return Outcome(may_pass=True, was_lost=was_lost(result))
+        if is_passing(result.status) or self._is_rate_limit(result.status, result.body, request.context):
+            return Outcome(may_pass=True, retry_after=_asked_wait(result))
+        return Outcome(may_pass=False)
+
+    def _refusal(self, answer: Answer, request: Request) -> Refusal | None:
+        limits_rate = self._is_rate_limit(answer.status, answer.body, request.context)
+        if limits_rate or answer.status == _OVERLOADED:
+            return Refusal(_asked_wait(answer), limits_rate)
+        return None
 
 
 class _TransferSlots:
@@ -286,19 +325,8 @@ def _translated(request: Request) -> Iterator[None]:
         raise translate(error, request.context) from error
 
 
-def _outcome(result: Answer | errors.RegistryError, request: Request) -> Outcome:
-    if isinstance(result, errors.RegistryError):
-        return Outcome(may_pass=True, was_lost=was_lost(result))
-    if is_passing(result.status) or is_rate_limit(result.status, result.body, request.context):
-        return Outcome(may_pass=True, retry_after=_asked_wait(result))
-    return Outcome(may_pass=False)
-
-
-def _refusal(answer: Answer, request: Request) -> Refusal | None:
-    limits_rate = answer.status == _TOO_MANY or is_rate_limit(answer.status, answer.body, request.context)
-    if limits_rate or answer.status == _OVERLOADED:
-        return Refusal(_asked_wait(answer), limits_rate)
-    return None
+def _is_too_many(status: int, _body: bytes, _context: RequestContext) -> bool:
+    return status == _TOO_MANY
 
 
 def _asked_wait(answer: Answer) -> float | None:
@@ -311,7 +339,7 @@ def _settle(result: Answer | errors.RegistryError, refusal: Refusal | None, paus
         raise result
     limits_rate = refusal is not None and refusal.is_rate_limit
     if limits_rate and pause and "Retry-After" not in result.headers:
-        # The registry did not say for how long; what its budget made of that is as good for who must wait.
+        # The response named no time: the pause of the budget stands in for it.
         headers = CIMultiDict(result.headers, **{"Retry-After": f"{pause:.3f}"})
         return replace(result, headers=headers)
     return result
@@ -347,7 +375,7 @@ async def _read_whole(opened: Opened, request: Request) -> bytes:
 
 
 async def read_start(opened: Opened, limit: int) -> bytes:
-    """As much of a body as errors are read for."""
+    """Read the start of a body, at most `limit` bytes."""
     start = bytearray()
     async for chunk in opened.chunks:
         start += chunk

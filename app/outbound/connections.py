@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 import aiohttp
 import httpcore2  # noqa: F401 - httpx2 imports it, sixty modules, at the first request: on the loop
 import httpx2
-from aiohttp.abc import AbstractResolver, ResolveResult
 from httpx_aiohttp.httpx2 import AiohttpTransport
 from multidict import CIMultiDict
 from yarl import URL
@@ -21,21 +17,17 @@ from yarl import URL
 from app.oci.reference import canonical_registry
 from app.outbound.limits import OutboundLimits
 from app.outbound.policy import AccessPolicy
-from app.outbound.resolver import Lookups
+from app.outbound.resolver import CheckedResolver, Lookup, Lookups
 from app.outbound.response_limits import Connector
 from app.outbound.tls import TlsTrust, unverified_tls, verified_tls
 from app.outbound.url import Url
 
-__all__ = ["CheckedResolver", "Lookup", "Opened", "Pool", "Pools"]
+__all__ = ["Lookup", "Opened", "Pool", "Pools"]
 
 _HEADERS = {"User-Agent": "manifest-broker", "Accept-Encoding": "identity"}
 _MAX_HEADERS = 64
 _MAX_HEADER_BYTES = 8190
 _DNS_SECONDS = 10
-
-
-# A name's addresses with their families.
-Lookup = Callable[[str, int, socket.AddressFamily], Awaitable[list[tuple[str, int]]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,40 +37,6 @@ class Opened:
     status: int
     headers: CIMultiDict[str]
     chunks: AsyncIterator[bytes]
-
-
-class CheckedResolver(AbstractResolver):
-    """Gives a name's addresses only if the policy lets all of them be reached.
-
-    What is checked is what is connected to: the connector uses these answers, and asks nobody again.
-    """
-
-    def __init__(self, policy: AccessPolicy, lookup: Lookup, *, seconds: float) -> None:
-        self._policy = policy
-        self._lookup = lookup
-        self._seconds = seconds
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        async with asyncio.timeout(self._seconds):
-            answers = await self._lookup(host, port, family)
-        for address, _ in answers:
-            self._policy.check_address(ip_address(address), registry=host)
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=address_family,
-                proto=0,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for address, address_family in answers
-        ]
-
-    async def close(self) -> None:
-        return None
 
 
 class Pool:
@@ -193,7 +151,7 @@ class Pools:
 
         Whatever is asked for passes here, and so nothing is connected to at a port that is not allowed.
         """
-        self._policy.check_port(url.port, registry=registry)
+        self._policy.check_port(url.port, peer=registry)
         host = canonical_registry(url.authority) if url.scheme == "https" else None
         trust = self._trusts.get(host) if host is not None else None
         way = _Way(
@@ -207,7 +165,8 @@ class Pools:
         return pool
 
     async def close(self) -> None:
-        for pool in self._pools.values():
+        pools, self._pools = self._pools, {}
+        for pool in pools.values():
             await pool.close()
         await self._lookups.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import ssl
 from dataclasses import dataclass
@@ -11,17 +10,11 @@ import aiohttp
 import httpx2
 
 from app import errors
-from app.outbound import wording
 
 __all__ = [
     "FAILURES",
     "RequestContext",
-    "Upstream",
     "answered_in_plain_http",
-    "first_error_text",
-    "is_html",
-    "is_rate_limit",
-    "parse_upstream",
     "scrub",
     "translate",
     "was_lost",
@@ -57,7 +50,6 @@ _PLAIN_HTTP_REASONS = frozenset(
         "PACKET_LENGTH_TOO_LONG",
     }
 )
-_FORBIDDEN = 403
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,53 +160,6 @@ def was_lost(failure: BaseException | None) -> bool:
         failure = failure.__cause__
     is_connected = not isinstance(failure, aiohttp.ClientConnectorError | TimeoutError)
     return is_connected and isinstance(failure, aiohttp.ClientConnectionError | OSError)
-
-
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    """The first error that a registry's answer gives: the distribution spec's code, and words."""
-
-    code: str | None = None
-    message: str = ""
-
-    def __str__(self) -> str:
-        return ": ".join(part for part in (self.code, self.message) if part)
-
-
-def parse_upstream(body: bytes) -> Upstream:
-    """Distribution spec, "Error Codes"; anything else is taken as plain words."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return Upstream(message="" if is_html(None, body) else scrub(body.decode(errors="replace")))
-    listed = document.get("errors") if isinstance(document, dict) else None
-    first = listed[0] if isinstance(listed, list) and listed else document
-    if not isinstance(first, dict):
-        return Upstream()
-    code = first.get("code")
-    message = first.get("message") or first.get("details") or first.get("error_description") or ""
-    return Upstream(
-        code=scrub(code) or None if isinstance(code, str) else None,
-        message=scrub(message) if isinstance(message, str) else "",
-    )
-
-
-def is_rate_limit(status: int, body: bytes, context: RequestContext) -> bool:
-    """GitHub's secondary limits and some proxies answer 403 where 429 is meant."""
-    return status == _FORBIDDEN and wording.means_rate_limit(first_error_text(body), context.reference)
-
-
-def first_error_text(body: bytes) -> str:
-    """The first error, or whatever else was said."""
-    upstream = parse_upstream(body)
-    return str(upstream) or body[:4096].decode(errors="replace")
-
-
-def is_html(content_type: str | None, body: bytes = b"") -> bool:
-    """Web pages start with a tag, whatever they call themselves."""
-    if content_type is not None and "html" in content_type.lower():
-        return True
-    return body[:64].lstrip().lower().startswith((b"<!doctype", b"<html", b"<head", b"<body"))
 
 
 def scrub(text: str) -> str:

@@ -18,11 +18,8 @@ from app.oci.manifest import Manifest
 from app.oci.reference import Reference, Repository, api_host
 from app.outbound.budget import Budgets
 from app.outbound.client import OutboundClient
-from app.outbound.connections import Lookup, Pools
-from app.outbound.policy import AccessPolicy
+from app.outbound.connections import Lookup
 from app.outbound.tls import TlsTrust
-from app.outbound.url import Url
-from app.registry import hooks
 from app.registry.auth.access import Access
 from app.registry.auth.credentials import ANONYMOUS, Credential, Keychain, parse_registry_auth
 from app.registry.auth.tokens import Authorizer
@@ -31,24 +28,22 @@ from app.registry.content import configs, manifests
 from app.registry.content.manifests import FetchedManifest
 from app.registry.content.referrers import list_referrers
 from app.registry.endpoints import Endpoints
-from app.registry.hooks import Post, Receipt, lane_of
+from app.registry.error_bodies import is_rate_limit
 from app.registry.limits import Limits
 from app.registry.parsing import Parsers
+from app.registry.policy import RegistryPolicy
 from app.registry.repository import ClientState, RemoteRepository
 
 __all__ = [
     "ANONYMOUS",
     "Access",
-    "AccessPolicy",
     "Credential",
     "FetchedManifest",
     "Keychain",
     "Limits",
-    "Post",
-    "Receipt",
     "RegistryClient",
+    "RegistryPolicy",
     "TlsTrust",
-    "lane_of",
     "parse_registry_auth",
 ]
 
@@ -59,17 +54,18 @@ _OUTSIDE = "a RegistryClient is used inside `async with`"
 
 
 class RegistryClient:
-    """Talks to all registries for all callers; who a caller is, its `Access` says each time.
+    """Talks to all registries for all callers; each call names its caller's `Access`.
 
-    `trusts` says by host how TLS is trusted there. `tls` replaces the machine's certificate authorities,
-    `lookup` its resolver, `now` the clock by which tokens age.
+    It uses the `outbound` client that it is given, or opens its own with `trusts`, `tls` and `lookup`. `now`
+    is the clock by which tokens age.
     """
 
     def __init__(
         self,
-        policy: AccessPolicy,
+        policy: RegistryPolicy,
         *,
         limits: Limits | None = None,
+        outbound: OutboundClient | None = None,
         trusts: Mapping[str, TlsTrust] | None = None,
         tls: ssl.SSLContext | None = None,
         lookup: Lookup | None = None,
@@ -77,18 +73,25 @@ class RegistryClient:
     ) -> None:
         self.policy = policy
         self.limits = limits or Limits()
-        self.budgets = Budgets(self.limits, now)
-        self._trusts = trusts
-        self._tls = tls
-        self._lookup = lookup
+        self._owns_outbound = outbound is None
+        self._outbound = outbound or OutboundClient(
+            policy,
+            self.limits,
+            trusts=trusts,
+            is_rate_limit=is_rate_limit,
+            tls=tls,
+            lookup=lookup,
+            now=now,
+        )
         self._now = now
         self._state: ClientState | None = None
 
     async def __aenter__(self) -> Self:
         if self._state is not None:
             raise RuntimeError("a RegistryClient is opened once at a time")
-        pools = Pools(self.policy, self.limits, trusts=self._trusts, tls=self._tls, lookup=self._lookup)
-        outbound = OutboundClient(self.policy, self.limits, pools, now=self._now, budgets=self.budgets)
+        outbound = self._outbound
+        if self._owns_outbound:
+            await outbound.__aenter__()
         self._state = ClientState(
             outbound=outbound,
             endpoints=Endpoints(outbound, self.policy, self.limits, self._now),
@@ -106,9 +109,14 @@ class RegistryClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._state is not None:
-            services, self._state = self._state, None
-            await services.outbound.close()
-            await services.parsers.close()
+            state, self._state = self._state, None
+            if self._owns_outbound:
+                await state.outbound.__aexit__(kind, error, trace)
+            await state.parsers.close()
+
+    @property
+    def budgets(self) -> Budgets:
+        return self._outbound.budgets
 
     def remote(self, repository: Repository, access: Access) -> RemoteRepository:
         """A repository as this caller may use it."""
@@ -165,13 +173,3 @@ class RegistryClient:
     ) -> None:
         """Puts exact bytes under a tag or a digest."""
         await manifests.put_manifest(self.remote(repository, access), target, manifest)
-
-    def parse_receiver(self, text: str) -> Url:
-        """Where a webhook's events may be posted, as far as the address tells."""
-        return hooks.parse_receiver(text, self.policy)
-
-    async def post(self, post: Post) -> Receipt:
-        """Exact bytes to a receiver of webhooks, once."""
-        if self._state is None:
-            raise RuntimeError(_OUTSIDE)
-        return await hooks.post(self._state.outbound, post, seconds=self.limits.hook_seconds)

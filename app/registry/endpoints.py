@@ -9,12 +9,13 @@ from app import errors
 from app.concurrency.singleflight import SingleFlight
 from app.oci.reference import api_host
 from app.outbound.client import Answer, OutboundClient, Request
-from app.outbound.failures import RequestContext, answered_in_plain_http, is_html, was_refused
-from app.outbound.policy import AccessPolicy
+from app.outbound.failures import RequestContext, answered_in_plain_http, was_refused
 from app.outbound.url import Url, parse_url
 from app.registry.auth.challenge import Challenge, choose_challenge, parse_challenges
+from app.registry.error_bodies import is_html
 from app.registry.errors import refusal
 from app.registry.limits import Limits
+from app.registry.policy import RegistryPolicy
 
 __all__ = ["Endpoint", "Endpoints", "challenge_of"]
 
@@ -36,7 +37,7 @@ class Endpoints:
     """Endpoints by registry and whether insecure ways were asked for, each found once for all who need it."""
 
     def __init__(
-        self, outbound: OutboundClient, policy: AccessPolicy, limits: Limits, now: Callable[[], float]
+        self, outbound: OutboundClient, policy: RegistryPolicy, limits: Limits, now: Callable[[], float]
     ) -> None:
         self._outbound = outbound
         self._policy = policy
@@ -50,7 +51,7 @@ class Endpoints:
         if insecure and not self._policy.may_be_insecure(host):
             raise errors.InsecureForbidden(
                 f"insecure access to {registry} was asked for, but the operator does not allow it; "
-                f"{registry} must be listed as an insecure registry (BROKER_INSECURE_REGISTRIES)",
+                f"{registry} must be listed as an insecure registry{self._policy.setting('insecure_hosts')}",
                 registry=registry,
             )
         key = (registry, insecure)

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from app import errors
-from app.outbound import wording
-from app.outbound.failures import RequestContext, first_error_text, is_html, is_rate_limit, parse_upstream
+from app.outbound.failures import RequestContext
 from app.outbound.retry import is_passing, parse_retry_after
+from app.registry.error_bodies import (
+    first_error_text,
+    is_html,
+    is_rate_limit,
+    means_immutable,
+    parse_upstream,
+)
 
 __all__ = ["refusal", "tag_refusal", "write_refusal"]
 
-_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY = 401, 403, 404, 429
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
 _UNMET, _TOO_LARGE = 412, 413
 _CONFLICTS = frozenset({400, 403, 405, 409})
 
@@ -27,7 +33,7 @@ def refusal(
         "upstream_code": upstream.code,
     }
     said = f"{context.registry} answered {status}" + (f" ({upstream})" if str(upstream) else "")
-    if status == _TOO_MANY or is_rate_limit(status, body, context):
+    if is_rate_limit(status, body, context):
         wait = parse_retry_after(headers.get("Retry-After"), body[:4096].decode(errors="replace"))
         return errors.RateLimited(
             f"{said} to {doing}; it limits the rate of requests, so try later or with credentials",
@@ -78,7 +84,7 @@ def tag_refusal(
 ) -> errors.BrokerError:
     """The same for a PUT under a tag, which a rule may keep where it is."""
     error = write_refusal(status, headers, body, context, doing=doing)
-    is_rule = status in _CONFLICTS and wording.means_immutable(first_error_text(body), context.reference)
+    is_rule = status in _CONFLICTS and means_immutable(first_error_text(body), context.reference)
     # No condition was sent that a 412 could speak of.
     if status == _UNMET or is_rule:
         return error.recast(errors.TagImmutable, f"{context} may not be moved: {error.detail}")

@@ -22,8 +22,6 @@ class Limits(OutboundLimits):
     """With more of them that are good all are forgotten, and fetched anew as they are needed."""
     cancel_seconds: float = 5.0
     """For calling off an upload that nobody will end, with its retries and the queue before it."""
-    hook_seconds: float = 20.0
-    """For a receiver of webhooks, from the name's look-up to the answer's head."""
     stall_seconds: float = 30.0
     stall_bytes: int = 480 * 1024
     """A blob must move at least so many bytes in each stall time, or end."""

@@ -11,7 +11,6 @@ from app.oci.digest import Digest
 from app.oci.reference import Repository
 from app.outbound.client import Answer, OutboundClient, Request
 from app.outbound.failures import RequestContext
-from app.outbound.policy import AccessPolicy
 from app.outbound.url import Url
 from app.registry.auth.access import Access
 from app.registry.auth.challenge import Challenge
@@ -21,6 +20,7 @@ from app.registry.capabilities import Capabilities
 from app.registry.endpoints import Endpoint, Endpoints, challenge_of
 from app.registry.limits import Limits
 from app.registry.parsing import Parsers
+from app.registry.policy import RegistryPolicy
 
 __all__ = ["ClientState", "RemoteRepository"]
 
@@ -36,7 +36,7 @@ class ClientState:
     endpoints: Endpoints
     authorizer: Authorizer
     limits: Limits
-    policy: AccessPolicy
+    policy: RegistryPolicy
     capabilities: Capabilities
     parsers: Parsers
     document_memory: DocumentMemory

@@ -69,8 +69,8 @@ async def background_tasks(parts: BrokerParts) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def connected_client(parts: BrokerParts) -> AsyncIterator[None]:
-    """The registry client for as long as the block runs, and what it learns shared with the other workers."""
-    async with parts.client, asyncio.TaskGroup() as group:
+    """Open the clients while the block runs, and share their budgets with the other workers."""
+    async with parts.outbound, parts.client, asyncio.TaskGroup() as group:
         sharing = group.create_task(parts.registries.run())
         try:
             yield

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from app.api.dependencies import BrokerServices
 from app.operations.retries import RetryPolicy
 from app.operations.states import Kind
+from app.outbound.client import OutboundClient
 from app.registry.client import Limits, RegistryClient
 from app.runner.housekeeper import Chore, in_batches
 from app.services.encryption import Seal
@@ -33,6 +34,7 @@ from app.services.shared_budgets import Registries
 from app.services.tokens import Tokens
 from app.services.webhooks.deliveries import Deliveries
 from app.services.webhooks.registrations import Webhooks
+from app.services.webhooks.sender import WebhookSender
 from app.services.webhooks.signing import Secrets
 from app.settings import Settings, secret_key_of
 from app.store import deliveries as bringing
@@ -41,7 +43,7 @@ from app.store.budgets import forget_old_budgets
 from app.store.database import Database
 from app.store.notifications import Notifications
 from app.wiring import retry_policies
-from app.wiring.registry_client import build_registry_client
+from app.wiring.outbound import build_clients
 from app.wiring.tls_and_credentials import read_keychain
 
 
@@ -51,6 +53,7 @@ class BrokerParts:
 
     database: Database
     notifications: Notifications
+    outbound: OutboundClient
     client: RegistryClient
     services: BrokerServices
     handlers: Mapping[Kind, Handler]
@@ -91,10 +94,11 @@ def build_parts(
     return BrokerParts(
         base.database,
         base.notifications,
+        base.outbound,
         base.client,
         _build_services(base, performers, handlers),
         handlers,
-        Registries(base.database, base.notifications, base.client.budgets),
+        Registries(base.database, base.notifications, base.outbound.budgets),
         Deadlines(base.database, performers.list_writer),
         performers.list_writer,
         _chores(settings, performers.list_writer, performers.deliveries),
@@ -107,7 +111,9 @@ class _Base:
 
     database: Database
     notifications: Notifications
+    outbound: OutboundClient
     client: RegistryClient
+    sender: WebhookSender
     secrets: Secrets
     credentials: Credentials
     acceptor: OperationAcceptor
@@ -132,10 +138,13 @@ def _build_base(settings: Settings, url: str, limits: Limits) -> _Base:
     notifications = Notifications(url)
     seal = Seal(secret_key_of(settings))
     credentials = Credentials(read_keychain(settings), seal)
+    clients = build_clients(settings, limits)
     return _Base(
         database,
         notifications,
-        client=build_registry_client(settings, limits),
+        outbound=clients.outbound,
+        client=clients.registries,
+        sender=clients.webhooks,
         secrets=Secrets(seal),
         credentials=credentials,
         acceptor=OperationAcceptor(database, credentials),
@@ -154,7 +163,7 @@ def _build_performers(base: _Base) -> _Performers:
         ListWorker(base.database, base.client, base.credentials, list_writer),
         planning=Planning(base.database, base.client, base.credentials, base.acceptor),
         inspections=Inspections(base.database, base.client, base.credentials, base.acceptor),
-        deliveries=Deliveries(base.database, base.client, base.secrets),
+        deliveries=Deliveries(base.database, base.sender, base.secrets),
     )
 
 
@@ -168,7 +177,7 @@ def _build_services(base: _Base, performers: _Performers, handlers: Mapping[Kind
         inspections=performers.inspections,
         operations=Operations(base.database, base.notifications, handlers),
         events=base.events,
-        webhooks=Webhooks(base.database, base.client, base.secrets),
+        webhooks=Webhooks(base.database, base.sender, base.secrets),
         deliveries=performers.deliveries,
         tokens=Tokens(base.database),
         readiness=Readiness(base.database),

@@ -25,7 +25,7 @@ import uvloop
 from app.errors import BrokerError
 from app.oci.manifest import ImageManifest
 from app.oci.reference import parse_reference
-from app.registry.client import Access, AccessPolicy, Limits, RegistryClient
+from app.registry.client import Access, Limits, RegistryClient, RegistryPolicy
 from scripts.bench_lib.hostile_bodies import answers, documents, small_documents
 from scripts.bench_lib.hostile_registry import repository_of
 from scripts.bench_lib.processes import running
@@ -136,7 +136,7 @@ async def main() -> int:
     results = []
     load = os.getloadavg()[0]
     print(f"{'':42} standstill, own, computing")
-    policy = AccessPolicy.parse(allow_loopback=True)
+    policy = RegistryPolicy.parse(allow_loopback=True)
     async with hostile_registry() as host, RegistryClient(policy, limits=LIMITS) as client:
         for kind in kinds:
             results.append(await attack(client, host, kind, [kind] * arguments.at_once))

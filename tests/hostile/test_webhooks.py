@@ -10,7 +10,7 @@ import pytest
 
 from app import errors
 from app.outbound.failures import RequestContext
-from app.registry.client import Post, Receipt, lane_of
+from app.services.webhooks.sender import Post, Receipt, budget_name
 from tests.hostile.test_names import FORBIDDEN_NAMES
 from tests.support.hostile_servers import ELSEWHERE, FORBIDDEN, HOME, HostileServers, Reply, reply, servers
 
@@ -19,8 +19,8 @@ SIGNED = {"webhook-id": "1", "webhook-signature": "v1,c2lnbmF0dXJl"}
 
 
 async def deliver(made: HostileServers, text: str, tenant: str = "a") -> Receipt:
-    url = made.client.parse_receiver(text)
-    return await made.client.post(Post(url, lane_of(url.origin, tenant), BODY, lambda: SIGNED))
+    url = made.sender.parse_receiver(text)
+    return await made.sender.post(Post(url, budget_name(url.origin, tenant), BODY, lambda: SIGNED))
 
 
 def addresses(scheme: str) -> Sequence[str]:
@@ -172,7 +172,7 @@ async def test_a_receiver_that_refuses_one_tenant_is_asked_for_the_others(tmp_pa
 
 async def test_a_receiver_that_is_busy_is_waited_for_no_longer_than_for_its_answer(tmp_path: Path) -> None:
     async with servers(tmp_path, seconds=0.1) as made:
-        lane = lane_of(made.registry.url, "a")
+        lane = budget_name(made.registry.url, "a")
         budgets = made.client.budgets
         async with AsyncExitStack() as stack:
             for _ in range(budgets.of(lane).concurrency):

@@ -13,7 +13,7 @@ from app import errors
 from app.oci.manifest import ImageManifest
 from app.oci.reference import parse_reference
 from app.outbound.tls import read_certs_dir
-from app.registry.client import Access, AccessPolicy, RegistryClient, TlsTrust
+from app.registry.client import Access, RegistryClient, RegistryPolicy, TlsTrust
 from tests.support.certificates import CertificateAuthority, Issued
 from tests.support.images import make_image, plant
 from tests.support.registry import Redirect, RegistryDouble
@@ -143,7 +143,7 @@ async def test_where_a_redirect_leads_its_own_authority_is_believed(authority: C
 async def test_operators_may_name_the_only_registries(registry: RegistryDouble) -> None:
     plant(registry, "app", "1", IMAGE)
     for listed, allowed in ((registry.host, True), ("127.0.0.0/8", True), ("quay.io", False)):
-        policy = AccessPolicy.parse(allow_loopback=True, registries=[listed])
+        policy = RegistryPolicy.parse(allow_loopback=True, registries=[listed])
         async with RegistryClient(policy, limits=QUICK) as client:
             reference = reference_at(registry, "app:1")
             if allowed:

@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 
 from app import errors
 from app.registry.auth.helpers import Helpers
-from app.registry.client import Access, AccessPolicy, Credential, Keychain, RegistryClient
+from app.registry.client import Access, Credential, Keychain, RegistryClient, RegistryPolicy
 from tests.support.images import make_image, plant
 from tests.support.registry import (
     ExpiredToken,
@@ -283,7 +283,7 @@ async def test_a_realm_elsewhere_is_not_given_a_credential(credential: Credentia
 
 
 async def test_a_realm_at_an_address_that_is_not_public_is_not_asked_at_all() -> None:
-    policy = AccessPolicy.parse(allow_loopback=True)
+    policy = RegistryPolicy.parse(allow_loopback=True)
     async with bearer() as double, RegistryClient(policy, limits=QUICK) as client:
         assert double.authority is not None
         double.authority.realm = "https://169.254.169.254/latest/meta-data"

@@ -11,7 +11,7 @@ import pytest
 
 from app import errors
 from app.oci.digest import parse_digest
-from app.registry.client import AccessPolicy, RegistryClient
+from app.registry.client import RegistryClient, RegistryPolicy
 from app.registry.push.model import (
     BlobCounts,
     CopyChild,
@@ -430,7 +430,7 @@ async def test_a_copy_that_stands_still_ends(side: str) -> None:
 async def test_what_is_insecure_for_the_target_is_not_so_for_another_source() -> None:
     """A source whose registry may not be insecure is reached with verified TLS, or not at all."""
     async with RegistryDouble() as source, RegistryDouble() as double:
-        policy = AccessPolicy.parse(allowed_networks=["127.0.0.0/8"], insecure_registries=[double.host])
+        policy = RegistryPolicy.parse(allowed_networks=["127.0.0.0/8"], insecure_hosts=[double.host])
         plant(source, "src", "1", AMD64)
         async with RegistryClient(policy, limits=QUICK) as client:
             target, children = target_at(double, "dst", [AMD64]), [child_at(source, "src", AMD64)]

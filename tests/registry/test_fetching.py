@@ -15,7 +15,7 @@ from app.oci.descriptor import Descriptor
 from app.oci.digest import digest_of, parse_digest
 from app.oci.manifest import ImageManifest, Index
 from app.oci.reference import Reference, parse_reference
-from app.registry.client import Access, AccessPolicy, Credential, FetchedManifest, RegistryClient
+from app.registry.client import Access, Credential, FetchedManifest, RegistryClient, RegistryPolicy
 from tests.support.docker_registry import free_port
 from tests.support.images import make_buildx_index, make_image, plant, seed
 from tests.support.registry import (
@@ -60,7 +60,7 @@ TYPES = {
 }
 
 
-def connect(policy: AccessPolicy = LOOPBACK) -> AbstractAsyncContextManager[RegistryClient]:
+def connect(policy: RegistryPolicy = LOOPBACK) -> AbstractAsyncContextManager[RegistryClient]:
     return RegistryClient(policy, limits=QUICK)
 
 
@@ -466,7 +466,7 @@ async def test_an_address_that_is_not_public_is_not_connected_to(name: str) -> N
         connected.set()
         writer.close()
 
-    async with listening(note) as port, connect(AccessPolicy()) as client:
+    async with listening(note) as port, connect(RegistryPolicy()) as client:
         with pytest.raises(errors.RegistryForbidden):
             await client.fetch_manifest(
                 parse_reference(f"{name}:{port}/app:1"), replace(INSECURE, insecure=False)

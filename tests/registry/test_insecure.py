@@ -11,7 +11,7 @@ from app import errors
 from app.oci.descriptor import Descriptor
 from app.oci.digest import parse_digest
 from app.oci.reference import parse_reference
-from app.registry.client import Access, AccessPolicy, Credential, RegistryClient
+from app.registry.client import Access, Credential, RegistryClient, RegistryPolicy
 from app.registry.push.push import push
 from tests.support.images import DOCKER_CONFIG, make_image, plant
 from tests.support.registry import MountDeclined, Redirect, RegistryDouble
@@ -30,11 +30,11 @@ from tests.support.registry_clients import (
 SECURE = Access()
 IMAGE = make_image()
 # Loopback may be reached, but no host was allowed to be insecure.
-STRICT = AccessPolicy.parse(allowed_networks=["127.0.0.0/8", "::1/128"])
+STRICT = RegistryPolicy.parse(allowed_networks=["127.0.0.0/8", "::1/128"])
 
 
 async def fetch(
-    double: RegistryDouble, policy: AccessPolicy, access: Access, *, tls: ssl.SSLContext | None = None
+    double: RegistryDouble, policy: RegistryPolicy, access: Access, *, tls: ssl.SSLContext | None = None
 ) -> str:
     plant(double, "app", "1", IMAGE)
     async with RegistryClient(policy, limits=QUICK, tls=tls) as client:
@@ -93,8 +93,8 @@ async def test_insecure_is_refused_where_the_operator_does_not_allow_it(tls: boo
 @pytest.mark.parametrize("tls", [True, False])
 async def test_insecure_works_for_a_host_that_the_operator_lists(tls: bool) -> None:
     async with RegistryDouble(tls=tls) as double:
-        policy = AccessPolicy.parse(
-            allowed_networks=["127.0.0.0/8", "::1/128"], insecure_registries=[double.host]
+        policy = RegistryPolicy.parse(
+            allowed_networks=["127.0.0.0/8", "::1/128"], insecure_hosts=[double.host]
         )
         assert await fetch(double, policy, INSECURE) == IMAGE.digest
 
@@ -102,7 +102,7 @@ async def test_insecure_works_for_a_host_that_the_operator_lists(tls: bool) -> N
 @pytest.mark.parametrize("tls", [True, False])
 async def test_a_listed_host_is_still_verified_for_who_does_not_ask(tls: bool) -> None:
     async with RegistryDouble(tls=tls) as double:
-        policy = AccessPolicy.parse(allowed_networks=["127.0.0.0/8"], insecure_registries=[double.host])
+        policy = RegistryPolicy.parse(allowed_networks=["127.0.0.0/8"], insecure_hosts=[double.host])
         with pytest.raises(errors.RegistryTlsFailed):
             await fetch(double, policy, SECURE)
 
@@ -162,8 +162,8 @@ async def test_insecure_is_not_carried_to_where_a_registry_redirects() -> None:
     """A store of blobs has its own certificate, and the operator has listed the registry alone."""
     async with RegistryDouble() as plain, RegistryDouble(tls=True) as store:
         assert store.certificate is not None
-        policy = AccessPolicy.parse(
-            allowed_networks=["127.0.0.0/8", "::1/128"], insecure_registries=[plain.host]
+        policy = RegistryPolicy.parse(
+            allowed_networks=["127.0.0.0/8", "::1/128"], insecure_hosts=[plain.host]
         )
         plant(store, "app", None, IMAGE)
         plain.misbehave(Redirect(f"{store.base_url}{{target}}"), path="/blobs/", times=None)
@@ -182,8 +182,8 @@ async def test_insecure_targets_beside_others_don_t_forbid_reading_those(way: st
     """What is on a registry with TLS is brought to it, and to one in plain HTTP that the operator lists."""
     async with RegistryDouble() as plain, RegistryDouble(tls=True) as guarded:
         assert guarded.certificate is not None
-        policy = AccessPolicy.parse(
-            allowed_networks=["127.0.0.0/8", "::1/128"], insecure_registries=[plain.host]
+        policy = RegistryPolicy.parse(
+            allowed_networks=["127.0.0.0/8", "::1/128"], insecure_hosts=[plain.host]
         )
         client = RegistryClient(policy, limits=QUICK, tls=guarded.certificate.client_context())
         plant(guarded, "src", "1", IMAGE)

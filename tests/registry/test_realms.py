@@ -5,21 +5,21 @@ from __future__ import annotations
 import pytest
 
 from app import errors
-from app.outbound.policy import AccessPolicy
 from app.outbound.url import Url, parse_url
 from app.registry.auth.realm import Realm, plan_realm
+from app.registry.policy import RegistryPolicy
 
 REGISTRY = "reg.example.com"
 BASE = Url("https", REGISTRY, 443)
-STRICT = AccessPolicy()
-LOOPBACK = AccessPolicy.parse(allow_loopback=True)
+STRICT = RegistryPolicy()
+LOOPBACK = RegistryPolicy.parse(allow_loopback=True)
 
 
 def plan(
     realm: str,
     *,
     base: Url = BASE,
-    policy: AccessPolicy = STRICT,
+    policy: RegistryPolicy = STRICT,
     has_secret: bool = True,
     verify: bool = True,
 ) -> Realm:
@@ -97,7 +97,7 @@ def test_no_other_place_is_given_a_credential(realm: str) -> None:
 
 
 def test_what_the_operator_lists_is_trusted_for_that_registry_only() -> None:
-    policy = AccessPolicy.parse(token_origins={REGISTRY: ["https://auth.example.com"]})
+    policy = RegistryPolicy.parse(token_origins={REGISTRY: ["https://auth.example.com"]})
     assert plan("https://auth.example.com/token", policy=policy).verify
     with pytest.raises(errors.UntrustedOrigin, match="444 as a token origin"):
         plan("https://auth.example.com:444/token", policy=policy)
@@ -137,6 +137,6 @@ def test_a_registry_of_this_machine_with_tls_has_its_tokens_behind_tls_too() -> 
 
 
 def test_unverified_tls_is_not_carried_to_another_host() -> None:
-    policy = AccessPolicy.parse(token_origins={REGISTRY: ["https://auth.example.com"]})
+    policy = RegistryPolicy.parse(token_origins={REGISTRY: ["https://auth.example.com"]})
     assert plan("https://auth.example.com/token", policy=policy, verify=False).verify
     assert not plan("https://reg.example.com/token", policy=policy, verify=False).verify

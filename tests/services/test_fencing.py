@@ -51,7 +51,7 @@ async def test_a_push_that_another_worker_has_by_now_moves_no_tag_and_writes_not
     parts, attempt, child = await claim_push(database_url, registry)
     hold = Hold()
     registry.misbehave(hold, method="PUT", path=f"/manifests/{child}")
-    async with parts.client:
+    async with parts.outbound, parts.client:
         working = asyncio.ensure_future(parts.handlers[Kind.PUSH_LIST].perform(attempt))
         await wait_until_held(hold)
         async with parts.database.transaction() as tx:
@@ -73,7 +73,7 @@ async def test_what_a_lost_attempt_may_have_moved_counts_as_moved(
     reference = f"{registry.host}/app:1"
     hold = Hold()
     registry.misbehave(hold, method="PUT", path="/manifests/1$")
-    async with parts.client:
+    async with parts.outbound, parts.client:
         working = asyncio.ensure_future(parts.handlers[Kind.PUSH_LIST].perform(attempt))
         await wait_until_held(hold)
         async with parts.database.transaction() as tx:

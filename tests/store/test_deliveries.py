@@ -11,16 +11,23 @@ from sqlalchemy import text
 from app.errors import DeliveryFailed, DeliveryNotFound
 from app.lists.events import EventKind
 from app.operations.states import Kind
+from app.outbound.client import OutboundClient
+from app.outbound.limits import OutboundLimits
+from app.outbound.policy import AccessPolicy
 from app.projects.deliveries import Delivery
 from app.projects.webhooks import NewWebhook, Webhook
-from app.registry.client import AccessPolicy, RegistryClient
 from app.services.encryption import Seal
 from app.services.operations.attempts import Attempt
 from app.services.webhooks.deliveries import Deliveries, begin
+from app.services.webhooks.sender import WebhookSender
 from app.services.webhooks.signing import Secrets
 from app.store import deliveries, events, queue, webhooks
 from app.store.database import Database
 from tests.support.operation_queue import enqueued
+
+
+def unopened_sender() -> WebhookSender:
+    return WebhookSender(OutboundClient(AccessPolicy(), OutboundLimits()))
 
 
 async def hook_of(database: Database, project_id: UUID) -> Webhook:
@@ -110,7 +117,7 @@ async def test_what_fails_inside_the_broker_is_tried_again_like_anything_else(
     hook = await hook_of(database, project_id)
     delivery = await begun(database, hook)
     # A client that was not opened: nothing that a receiver did.
-    service = Deliveries(database, RegistryClient(AccessPolicy()), secrets)
+    service = Deliveries(database, unopened_sender(), secrets)
     async with database.transaction() as tx:
         (claimed,) = await queue.claim(tx, worker="tests", limit=1, lease=timedelta(minutes=1))
     with pytest.raises(DeliveryFailed) as caught:
@@ -127,8 +134,7 @@ async def test_a_line_that_nobody_moves_is_moved_all_the_same(database: Database
     async with database.transaction() as tx:
         # As when everyone before it ended at the moment in which it joined.
         await deliveries.renew(tx, delivery.id)
-    client = RegistryClient(AccessPolicy())
-    service = Deliveries(database, client, Secrets(Seal(None)))
+    service = Deliveries(database, unopened_sender(), Secrets(Seal(None)))
     async with database.transaction() as tx:
         await service.go_on(tx)
         moved = await deliveries.get_delivery(tx, project_id, hook.id, delivery.id)
@@ -159,7 +165,7 @@ async def test_what_is_pending_fails_a_day_before_its_event_is_forgotten(
 ) -> None:
     hook = await hook_of(database, project_id)
     in_line, tried, young = [await begun(database, hook) for _ in range(3)]
-    service = Deliveries(database, RegistryClient(AccessPolicy()), Secrets(Seal(None)))
+    service = Deliveries(database, unopened_sender(), Secrets(Seal(None)))
     async with database.transaction() as tx:
         for delivery, days in ((in_line, 29.1), (tried, 28), (young, 1)):
             await deliveries.renew(tx, delivery.id)

@@ -20,8 +20,11 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from app.oci.reference import Reference, Repository
-from app.outbound.connections import Lookup
-from app.registry.client import Access, AccessPolicy, Credential, Keychain, Limits, RegistryClient
+from app.outbound.client import OutboundClient
+from app.outbound.resolver import Lookup
+from app.registry.client import Access, Credential, Keychain, Limits, RegistryClient, RegistryPolicy
+from app.registry.error_bodies import is_rate_limit
+from app.services.webhooks.sender import WebhookSender
 from tests.support.certificates import CertificateAuthority
 from tests.support.images import Image, make_image
 from tests.support.registry import digest_text
@@ -232,6 +235,7 @@ class HostileServers:
     attacker: Attacker
     journal: list[Seen]
     client: RegistryClient
+    sender: WebhookSender
     access: Access
     answers: dict[str, list[Sequence[str]]]
     """For a name, what each question for it is answered; the last answer stays."""
@@ -277,20 +281,27 @@ async def servers(
             with contextlib.suppress(OSError):
                 await _listen(stack, attacker.serve, FORBIDDEN, port, None)
         answers: dict[str, list[Sequence[str]]] = {}
-        client = await stack.enter_async_context(
-            RegistryClient(
-                AccessPolicy.parse(
-                    allowed_networks=[f"{HOME}/32", f"{ELSEWHERE}/32"],
-                    insecure_registries=[] if tls else [registry.authority, f"registry.test:{registry.port}"],
-                ),
-                limits=replace(QUICK, call_seconds=seconds, hook_seconds=seconds),
+        policy = RegistryPolicy.parse(
+            allowed_networks=[f"{HOME}/32", f"{ELSEWHERE}/32"],
+            insecure_hosts=[] if tls else [registry.authority, f"registry.test:{registry.port}"],
+        )
+        limits = replace(QUICK, call_seconds=seconds)
+        outbound = await stack.enter_async_context(
+            OutboundClient(
+                policy,
+                limits,
+                is_rate_limit=is_rate_limit,
                 tls=authority.believed() if authority else None,
                 lookup=_lookup(answers),
             )
         )
+        client = await stack.enter_async_context(RegistryClient(policy, limits=limits, outbound=outbound))
+        sender = WebhookSender(outbound, seconds=seconds)
         registry.hold_image(IMAGE)
         access = Access(Keychain({registry.authority: USER}), insecure=not tls)
-        yield HostileServers(registry, other_port, storage, attacker, journal, client, access, answers)
+        yield HostileServers(
+            registry, other_port, storage, attacker, journal, client, sender, access, answers
+        )
 
 
 async def _listen(

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from app.oci.manifest import Manifest, parse_manifest
 from app.oci.reference import Reference, Repository, parse_reference
-from app.registry.client import Access, AccessPolicy, Credential, Keychain, Limits, RegistryClient
+from app.registry.client import Access, Credential, Keychain, Limits, RegistryClient, RegistryPolicy
 from app.registry.push.model import CopyChild, CopyResult, CopyTarget, Guard, Step
 from app.registry.push.push import push
 from tests.support.docker_registry import DockerRegistry
@@ -17,7 +17,7 @@ from tests.support.registry import RegistryDouble
 
 AnyRegistry = RegistryDouble | DockerRegistry
 
-LOOPBACK = AccessPolicy.parse(allow_loopback=True)
+LOOPBACK = RegistryPolicy.parse(allow_loopback=True)
 QUICK = Limits(
     attempts=3,
     backoff_seconds=0.01,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app import errors
-from app.outbound.policy import AccessPolicy, is_loopback_host
+from app.outbound.policy import is_loopback_host
 from app.outbound.url import Url, parse_url
+from app.registry.policy import RegistryPolicy
 
 __all__ = ["Realm", "plan_realm"]
 
@@ -20,7 +21,7 @@ class Realm:
 
 
 def plan_realm(
-    text: str, *, registry: str, base: Url, base_verify: bool, policy: AccessPolicy, has_secret: bool
+    text: str, *, registry: str, base: Url, base_verify: bool, policy: RegistryPolicy, has_secret: bool
 ) -> Realm:
     """The token service to ask; raises UntrustedOrigin where asking would give something away.
 
@@ -48,7 +49,7 @@ def plan_realm(
     return Realm(url, verify=True)
 
 
-def _is_own(url: Url, base: Url, policy: AccessPolicy) -> bool:
+def _is_own(url: Url, base: Url, policy: RegistryPolicy) -> bool:
     if url.origin == base.origin:
         return True
     both_local = is_loopback_host(url.authority) and is_loopback_host(base.authority)

@@ -13,7 +13,6 @@ from app.concurrency.singleflight import SingleFlight
 from app.oci import strict_json
 from app.outbound.client import Answer, OutboundClient, Request
 from app.outbound.failures import RequestContext
-from app.outbound.policy import AccessPolicy
 from app.outbound.url import with_query
 from app.registry.auth.access import Access, account_of
 from app.registry.auth.challenge import Challenge
@@ -23,6 +22,7 @@ from app.registry.auth.scope import Scopes, in_order
 from app.registry.endpoints import Endpoint
 from app.registry.errors import refusal
 from app.registry.limits import Limits
+from app.registry.policy import RegistryPolicy
 
 __all__ = ["Authorizer"]
 
@@ -67,7 +67,7 @@ class Authorizer:
     """Gives the Authorization for a request, and remembers tokens for 80 % of their life by its own clock."""
 
     def __init__(
-        self, outbound: OutboundClient, policy: AccessPolicy, limits: Limits, now: Callable[[], float]
+        self, outbound: OutboundClient, policy: RegistryPolicy, limits: Limits, now: Callable[[], float]
     ) -> None:
         self._outbound = outbound
         self._policy = policy

@@ -13,9 +13,10 @@ from app.oci.digest import Digest, parse_digest
 from app.oci.manifest import ImageManifest, Index, Manifest, parse_manifest
 from app.oci.reference import Reference
 from app.outbound.client import Answer
-from app.outbound.failures import RequestContext, is_html, scrub
+from app.outbound.failures import RequestContext, scrub
 from app.registry.auth.scope import Scopes, pulling, pushing
 from app.registry.content.redirects import follow_manifest
+from app.registry.error_bodies import is_html
 from app.registry.errors import refusal, tag_refusal, write_refusal
 from app.registry.parsing import Parsers
 from app.registry.repository import RemoteRepository

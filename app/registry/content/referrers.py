@@ -15,12 +15,12 @@ from app.oci.digest import Digest
 from app.oci.manifest import Index, parse_manifest
 from app.oci.referrers import referrers_tag
 from app.outbound.client import Answer, Request
-from app.outbound.failures import is_html, parse_upstream
 from app.outbound.url import Url
 from app.registry.auth.scope import Scopes, pulling
 from app.registry.content.locations import next_page
 from app.registry.content.manifests import fetch_manifest
 from app.registry.content.redirects import REDIRECTS
+from app.registry.error_bodies import is_html, parse_upstream
 from app.registry.errors import refusal
 from app.registry.repository import RemoteRepository
 

@@ -12,12 +12,12 @@ from app.concurrency.largest_first import LargestFirstSemaphore
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
 from app.oci.reference import Repository
-from app.outbound.failures import is_rate_limit
 from app.outbound.retry import is_passing
 from app.outbound.url import with_query
 from app.registry.auth.scope import mounting
 from app.registry.capabilities import MountSupport
 from app.registry.content.upload import Upload, accepted_upload, has_blob, upload_refusal
+from app.registry.error_bodies import is_rate_limit
 from app.registry.push.model import BlobAction, BlobCounts, BlobOutcome, Progress, StepName
 from app.registry.push.settle import Repair
 from app.registry.push.transfer import Transfer

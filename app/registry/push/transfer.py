@@ -10,11 +10,11 @@ from contextlib import AbstractAsyncContextManager, suppress
 from app import errors
 from app.oci.descriptor import Descriptor
 from app.outbound.client import Answer
-from app.outbound.failures import parse_upstream
 from app.outbound.retry import Outcome, is_passing, plan_retry
 from app.registry.auth.scope import pushing
 from app.registry.content.download import Download
 from app.registry.content.upload import Upload, has_blob, open_upload, upload_refusal
+from app.registry.error_bodies import parse_upstream
 from app.registry.push import settle
 from app.registry.push.body_sizes import Body, BodySizes
 from app.registry.push.stall_watch import StallWatch, WatchedBody

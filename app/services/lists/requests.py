@@ -29,8 +29,8 @@ from app.lists.verdict import is_ready, retract
 from app.oci.reference import Reference, parse_reference
 from app.operations.operation import Operation
 from app.operations.requests import AddEntriesRequest, CreateListRequest, RefreshListRequest
-from app.outbound.policy import AccessPolicy
 from app.projects.paging import Position
+from app.registry.policy import RegistryPolicy
 from app.services.callers import Call
 from app.services.lists.revisions import Revisions, find_seen, open_list
 from app.services.lists.save import ListWriter, SavedList
@@ -75,7 +75,7 @@ class Lists:
         notifications: Notifications,
         acceptor: OperationAcceptor,
         writer: ListWriter,
-        policy: AccessPolicy,
+        policy: RegistryPolicy,
         *,
         poll: float = POLL_SECONDS,
     ) -> None:

@@ -31,9 +31,9 @@ from app.outbound.url import Url, origin_of
 from app.projects.deliveries import Delivery, DeliveryState
 from app.projects.paging import Position
 from app.projects.webhooks import Webhook
-from app.registry.client import Post, Receipt, RegistryClient, lane_of
 from app.services.documents import instant
 from app.services.operations.attempts import Attempt
+from app.services.webhooks.sender import Post, Receipt, WebhookSender, budget_name
 from app.services.webhooks.signing import Secrets, utc_now
 from app.store import deliveries as stored
 from app.store import events, operation_changes, webhooks
@@ -95,15 +95,15 @@ def _operation(webhook: Webhook, turn: Turn) -> NewOperation:
 
 def _lane(webhook: Webhook) -> str:
     """All of a project's webhooks at one origin share it, and nobody else does."""
-    return lane_of(origin_of(webhook.url), str(webhook.project_id))
+    return budget_name(origin_of(webhook.url), str(webhook.project_id))
 
 
 class Deliveries:
     """Looks them up, carries them out, and begins them again."""
 
-    def __init__(self, database: Database, client: RegistryClient, secrets: Secrets) -> None:
+    def __init__(self, database: Database, sender: WebhookSender, secrets: Secrets) -> None:
         self._database = database
-        self._client = client
+        self._sender = sender
         self._secrets = secrets
 
     async def get(self, project_id: UUID, webhook_id: UUID, delivery_id: UUID) -> Delivery:
@@ -204,7 +204,7 @@ class Deliveries:
         return _Job(delivery, webhook, event)
 
     async def _send(self, job: _Job) -> Receipt:
-        url = self._client.parse_receiver(job.webhook.url)
+        url = self._sender.parse_receiver(job.webhook.url)
         receipt = await self._post(job, url)
         if receipt.is_success:
             return receipt
@@ -223,7 +223,7 @@ class Deliveries:
             return {**headers, "Content-Type": "application/json"}
 
         try:
-            return await self._client.post(Post(url, _lane(job.webhook), body, sign))
+            return await self._sender.post(Post(url, _lane(job.webhook), body, sign))
         except BrokerError:
             raise
         except Exception as error:

@@ -11,9 +11,9 @@ from app.lists.events import EventKind
 from app.projects.deliveries import Delivery
 from app.projects.paging import Position
 from app.projects.webhooks import NewWebhook, Webhook
-from app.registry.client import RegistryClient
 from app.services.callers import Caller
 from app.services.webhooks import deliveries
+from app.services.webhooks.sender import WebhookSender
 from app.services.webhooks.signing import Secrets, make_secret, parse_secret, utc_now
 from app.store import events
 from app.store import webhooks as stored
@@ -27,9 +27,9 @@ MOST_WEBHOOKS = 32
 class Webhooks:
     """A secret is shown once, when it is made; after that it only signs."""
 
-    def __init__(self, database: Database, client: RegistryClient, secrets: Secrets) -> None:
+    def __init__(self, database: Database, sender: WebhookSender, secrets: Secrets) -> None:
         self._database = database
-        self._client = client
+        self._sender = sender
         self._secrets = secrets
 
     async def create(
@@ -108,7 +108,7 @@ class Webhooks:
 
     def _check(self, url: str) -> None:
         try:
-            self._client.parse_receiver(url)
+            self._sender.parse_receiver(url)
         except (InvalidReceiver, ReceiverForbidden) as error:
             raise type(error)(error.detail, errors=[FieldError("/url", error.detail)]) from None
 

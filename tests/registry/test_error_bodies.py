@@ -1,4 +1,4 @@
-"""What refusals are taken for, by their words."""
+"""How the bodies of refusals are read."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 
 from app import errors
 from app.outbound.failures import RequestContext
-from app.outbound.wording import means_immutable, means_rate_limit
 from app.registry.client import RegistryClient
+from app.registry.error_bodies import means_immutable, means_rate_limit
 from app.registry.errors import refusal, tag_refusal
 from tests.support.registry import RegistryDouble, Status
 from tests.support.registry_clients import INSECURE, LOOPBACK, QUICK, reference_at
@@ -27,7 +27,7 @@ from tests.support.registry_clients import INSECURE, LOOPBACK, QUICK, reference_
         "You have triggered an abuse detection mechanism",
     ],
 )
-def test_words_about_too_many_requests_are_understood(said: str) -> None:
+def test_texts_about_too_many_requests_mean_a_rate_limit(said: str) -> None:
     assert means_rate_limit(said, "reg.test/app:1")
 
 
@@ -42,7 +42,7 @@ def test_words_about_too_many_requests_are_understood(said: str) -> None:
         ("requested access to the resource is denied", None),
     ],
 )
-def test_neither_names_nor_storage_make_a_rate_limit(said: str, reference: str | None) -> None:
+def test_neither_a_name_nor_a_storage_quota_means_a_rate_limit(said: str, reference: str | None) -> None:
     assert not means_rate_limit(said, reference)
 
 
@@ -55,24 +55,26 @@ def test_neither_names_nor_storage_make_a_rate_limit(said: str, reference: str |
         "The operation is disallowed on this registry, repository or image",
     ],
 )
-def test_rules_against_moving_a_tag_are_understood(said: str) -> None:
+def test_texts_about_rules_against_moving_a_tag_mean_an_immutable_tag(said: str) -> None:
     assert means_immutable(said, "reg.test/app:1")
 
 
-def test_a_name_does_not_make_a_tag_immutable() -> None:
+def test_a_name_does_not_mean_an_immutable_tag() -> None:
     body = json.dumps({"errors": [{"code": "DENIED", "message": "denied: immutable-infra, team/immutable"}]})
     context = RequestContext("reg.test", "reg.test/team/immutable-infra:1")
     refused = tag_refusal(403, {}, body.encode(), context, doing="the PUT")
     assert type(refused) is errors.RegistryDenied
 
 
-def test_a_second_error_of_a_refusal_does_not_decide() -> None:
+def test_only_the_first_error_of_a_body_counts() -> None:
     listed = [{"code": "DENIED"}, {"code": "TOOMANYREQUESTS", "message": "of someone else"}]
     body = json.dumps({"errors": listed}).encode()
     assert type(refusal(403, {}, body, RequestContext("reg.test"), doing="the GET")) is errors.RegistryDenied
 
 
-async def test_a_denied_repository_with_such_a_name_slows_nobody_down(registry: RegistryDouble) -> None:
+async def test_a_denied_repository_named_like_a_rate_limit_changes_no_budget(
+    registry: RegistryDouble,
+) -> None:
     denied = Status.oci(403, "DENIED", "requested access to team/ratelimit is denied")
     registry.misbehave(denied, path="/team/ratelimit/", times=None)
     async with RegistryClient(LOOPBACK, limits=QUICK) as client:

@@ -1,0 +1,98 @@
+"""Reads the bodies of refusals: the distribution spec's error codes, or plain words."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+from app.outbound.failures import RequestContext, scrub
+
+__all__ = [
+    "Upstream",
+    "first_error_text",
+    "is_html",
+    "is_rate_limit",
+    "means_immutable",
+    "means_rate_limit",
+    "parse_upstream",
+]
+
+_FORBIDDEN, _TOO_MANY = 403, 429
+_RATE_LIMIT = re.compile(
+    r"(?i)\brate[ _-]?limit|\brate exceeded|\btoo[ _-]?many[ _-]?requests|\bthrottl|\babuse detection"
+    # Storage has quotas, too.
+    r"|\bquota\b.{0,80}(\bper (second|minute|hour|day)\b|\brequests?\b)|\brequests?\b.{0,40}\bquota\b"
+)
+_IMMUTABLE = re.compile(
+    r"(?i)immutab|already exists|overwrit|existing tag"
+    r"|does not allow updating|operation is disallowed"  # Nexus, and Azure of a locked tag
+)
+_WITH_SLASH = re.compile(r"\S*/\S*")
+_OF_A_NAME = re.compile(r"[A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """The first error in a response: the distribution spec's code, and the message."""
+
+    code: str | None = None
+    message: str = ""
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.code, self.message) if part)
+
+
+def parse_upstream(body: bytes) -> Upstream:
+    """Distribution spec, "Error Codes"; anything else is taken as plain words."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return Upstream(message="" if is_html(None, body) else scrub(body.decode(errors="replace")))
+    listed = document.get("errors") if isinstance(document, dict) else None
+    first = listed[0] if isinstance(listed, list) and listed else document
+    if not isinstance(first, dict):
+        return Upstream()
+    code = first.get("code")
+    message = first.get("message") or first.get("details") or first.get("error_description") or ""
+    return Upstream(
+        code=scrub(code) or None if isinstance(code, str) else None,
+        message=scrub(message) if isinstance(message, str) else "",
+    )
+
+
+def is_rate_limit(status: int, body: bytes, context: RequestContext) -> bool:
+    """Whether a response limits the rate: GitHub and some proxies send 403 where they mean 429."""
+    if status == _TOO_MANY:
+        return True
+    return status == _FORBIDDEN and means_rate_limit(first_error_text(body), context.reference)
+
+
+def first_error_text(body: bytes) -> str:
+    """The first error, or the start of the body."""
+    upstream = parse_upstream(body)
+    return str(upstream) or body[:4096].decode(errors="replace")
+
+
+def is_html(content_type: str | None, body: bytes = b"") -> bool:
+    """Web pages start with a tag, whatever they call themselves."""
+    if content_type is not None and "html" in content_type.lower():
+        return True
+    return body[:64].lstrip().lower().startswith((b"<!doctype", b"<html", b"<head", b"<body"))
+
+
+def means_rate_limit(text: str, reference: str | None) -> bool:
+    """Whether a text speaks of too many requests; it may repeat the requested `reference`."""
+    return bool(_RATE_LIMIT.search(_without_names(text, reference)))
+
+
+def means_immutable(text: str, reference: str | None) -> bool:
+    """Whether a text speaks of a rule against moving a tag."""
+    return bool(_IMMUTABLE.search(_without_names(text, reference)))
+
+
+def _without_names(text: str, reference: str | None) -> str:
+    """Drop names: anyone may call a repository `ratelimit`, and refusals repeat the name."""
+    names = set(_OF_A_NAME.findall(reference or ""))
+    spoken = _WITH_SLASH.sub(" ", text)
+    return _OF_A_NAME.sub(lambda word: " " if word[0].strip(".") in names else word[0], spoken)

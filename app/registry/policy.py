@@ -1,0 +1,100 @@
+"""The operator's policy for registries: which may be named, and where their tokens and manifests may lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Unpack
+from urllib.parse import urlsplit
+
+from app import errors
+from app.oci.reference import api_host, canonical_registry
+from app.outbound.policy import AccessPolicy, PolicyTexts, matches_host
+from app.outbound.url import origin_of, parse_url
+
+__all__ = ["RegistryPolicy"]
+
+# Registries whose documented token service is at another host.
+_KNOWN_TOKEN_ORIGINS: Mapping[str, frozenset[str]] = {
+    "docker.io": frozenset({"https://auth.docker.io"}),
+    "registry.gitlab.com": frozenset({"https://gitlab.com"}),
+}
+# A front for the registries of Google's regions, which answers each GET of a manifest with a redirect.
+_KNOWN_REDIRECT_HOSTS: Mapping[str, tuple[str, ...]] = {"registry.k8s.io": ("*.pkg.dev",)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryPolicy(AccessPolicy):
+    """The policy for outgoing connections, and the rules for registries.
+
+    `registries` are host patterns: if the operator lists any, no other registry may be named.
+    `token_origins` maps a registry to the origins, such as `https://auth.example.com`, that may receive its
+    credentials. `redirect_hosts` maps a registry to patterns of the hosts where its manifests may lie; blobs
+    may lie anywhere.
+    """
+
+    registries: tuple[str, ...] = ()
+    token_origins: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    redirect_hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @staticmethod
+    def parse(
+        *,
+        registries: Iterable[str] = (),
+        token_origins: Mapping[str, Iterable[str]] | None = None,
+        redirect_hosts: Mapping[str, Iterable[str]] | None = None,
+        **outbound: Unpack[PolicyTexts],
+    ) -> RegistryPolicy:
+        """Parse the operator's texts; raise ValueError for a text that is not a network or an origin."""
+        access = AccessPolicy.parse(**outbound)
+        return RegistryPolicy(
+            **{each.name: getattr(access, each.name) for each in fields(access)},
+            registries=tuple(canonical_registry(pattern) for pattern in registries),
+            token_origins={
+                canonical_registry(host): frozenset(_parse_origin(text) for text in origins)
+                for host, origins in (token_origins or {}).items()
+            },
+            redirect_hosts={
+                canonical_registry(host): tuple(canonical_registry(pattern) for pattern in patterns)
+                for host, patterns in (redirect_hosts or {}).items()
+            },
+        )
+
+    def check_registry(self, registry: str) -> None:
+        """Refuse a registry whose name is not a host, or that the operator does not allow.
+
+        Docker's grammar of references, which is ours, accepts ports of any length.
+        """
+        url = parse_url(f"https://{api_host(registry)}")
+        if url is None:
+            raise errors.InvalidReference(
+                f"{registry} can't be asked: a port is from 1 to 65535, a host of 253 characters at most",
+                registry=registry,
+            )
+        self.check_port(url.port, peer=registry)
+        host = canonical_registry(registry)
+        if self.registries and not any(matches_host(pattern, host) for pattern in self.registries):
+            raise errors.RegistryForbidden(
+                f"{registry} is not among the registries that the operator lets the broker use"
+                f"{self.setting('registries')}",
+                registry=registry,
+            )
+
+    def trusts_token_origin(self, registry: str, origin: str) -> bool:
+        """Whether the operator, or the built-in table, lets this origin have the registry's credentials."""
+        host = canonical_registry(registry)
+        listed = self.token_origins.get(host, frozenset())
+        return origin in listed or origin in _KNOWN_TOKEN_ORIGINS.get(host, frozenset())
+
+    def may_redirect(self, registry: str, host: str) -> bool:
+        """Whether a registry's manifests may lie on another host; no credential goes there."""
+        name = canonical_registry(registry)
+        patterns = (*self.redirect_hosts.get(name, ()), *_KNOWN_REDIRECT_HOSTS.get(name, ()))
+        return any(matches_host(pattern, host.lower()) for pattern in patterns)
+
+
+def _parse_origin(text: str) -> str:
+    parts = urlsplit(text.strip() if "://" in text else f"https://{text.strip()}")
+    if parts.scheme != "https":
+        raise ValueError(f"{text!r} is not an origin such as https://auth.example.com")
+    return origin_of(parts.geturl())
