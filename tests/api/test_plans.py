@@ -113,10 +113,10 @@ async def test_a_push_does_what_was_planned_whatever_the_list_the_targets_and_th
 ) -> None:
     for number in range(ROUNDS):
         async with RegistryDouble() as here, RegistryDouble() as there:
-            await plan_and_push(broker, here, there, random.Random(seed + number))
+            await check_plan_and_push(broker, here, there, random.Random(seed + number))
 
 
-async def plan_and_push(
+async def check_plan_and_push(
     broker: Broker, here: RegistryDouble, there: RegistryDouble, dice: random.Random
 ) -> None:
     chosen = dice.sample(PLATFORMS, dice.randint(1, len(PLATFORMS)))

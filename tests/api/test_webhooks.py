@@ -112,7 +112,8 @@ async def test_an_address_that_may_not_be_reached_is_refused_at_once(start_broke
 
 async def test_plain_http_is_for_hosts_for_which_the_operator_allows_it(start_broker: StartBroker) -> None:
     broker = await start_broker(worker=False, insecure_registries=["inside.example.com"])
-    await made(broker, url="http://inside.example.com:8080/hook")
+    url = "http://inside.example.com:8080/hook"
+    assert (await made(broker, url=url))["url"] == url
 
 
 async def test_where_receivers_are_listed_no_other_is_told(start_broker: StartBroker) -> None:

@@ -51,6 +51,8 @@ async def test_batches_of_different_keys_run_concurrently() -> None:
     tasks = [await worker.start(key, "a") for key in ("one", "two")]
     for _ in tasks:
         await worker.begun.acquire()
+    assert worker.batches == [("one", ["a"]), ("two", ["a"])]
+    assert worker.done == []
     worker.may_go.set()
     await asyncio.gather(*tasks)
 

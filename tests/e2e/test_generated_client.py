@@ -73,10 +73,10 @@ async def test_bodies_may_be_left_out_and_exact_bytes_are_read(
     generated: ModuleType, broker: Broker, registry: RegistryDouble
 ) -> None:
     await seed(registry, "app-amd64", "1", make_image_for("linux/amd64"))
-    await asyncio.to_thread(_leave_out, generated, broker, registry.host)
+    await asyncio.to_thread(check_absent_bodies, generated, broker, registry.host)
 
 
-def _leave_out(generated: ModuleType, broker: Broker, host: str) -> None:
+def check_absent_bodies(generated: ModuleType, broker: Broker, host: str) -> None:
     models = importlib.import_module(f"{PACKAGE}.models")
 
     def call(name: str) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from app import errors
-from tests.support.hostile_cases import Act, Case, copy, fetch, parametrized, run
+from tests.support.hostile_cases import Act, Case, check_case, copy, fetch, parametrized
 from tests.support.hostile_servers import ELSEWHERE, FORBIDDEN, HOME, HostileServers, Reply, reply
 
 Challenge = Callable[[HostileServers], str]
@@ -182,4 +182,4 @@ def _tokens() -> Iterator[Case]:
 
 @parametrized([*_realms(), *_injections(), *_tokens()])
 async def test_a_credential_goes_to_no_token_service_of_a_strangers(case: Case, tmp_path: Path) -> None:
-    await run(case, tmp_path)
+    await check_case(case, tmp_path)

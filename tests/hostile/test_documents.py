@@ -12,7 +12,7 @@ from app import errors
 from app.oci.digest import digest_of
 from app.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from tests.support import hostile_documents
-from tests.support.hostile_cases import Act, Case, fetch, fetch_config, head, parametrized, run
+from tests.support.hostile_cases import Act, Case, check_case, fetch, fetch_config, head, parametrized
 from tests.support.hostile_servers import IMAGE, HostileServers, Reply, reply
 
 FULL = 4 * 1024 * 1024
@@ -257,4 +257,4 @@ def _refusals() -> Iterator[Case]:
     ]
 )
 async def test_a_document_is_what_it_says_or_refused(case: Case, tmp_path: Path) -> None:
-    await run(case, tmp_path)
+    await check_case(case, tmp_path)

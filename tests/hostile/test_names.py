@@ -8,7 +8,7 @@ from pathlib import Path
 from app import errors
 from app.oci.reference import parse_reference
 from app.registry.client import Access, Credential, Keychain
-from tests.support.hostile_cases import Case, parametrized, run
+from tests.support.hostile_cases import Case, check_case, parametrized
 from tests.support.hostile_servers import (
     ELSEWHERE,
     FORBIDDEN,
@@ -261,7 +261,7 @@ def _credentials() -> Iterator[Case]:
 
 @parametrized([*_names(), *_rebinding(), *_references(), *_credentials()])
 async def test_a_name_leads_nowhere_but_to_its_registry(case: Case, tmp_path: Path) -> None:
-    await run(case, tmp_path)
+    await check_case(case, tmp_path)
 
 
 async def _two_tenants(servers: HostileServers, first: Credential, second: Credential) -> None:
@@ -316,4 +316,4 @@ def _insecure() -> Iterator[Case]:
 
 @parametrized([*_tenants(), *_insecure()])
 async def test_nobody_gets_what_is_anothers(case: Case, tmp_path: Path) -> None:
-    await run(case, tmp_path)
+    await check_case(case, tmp_path)

@@ -6,7 +6,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from app import errors
-from tests.support.hostile_cases import Act, Case, copy, fetch, fetch_config, head, parametrized, put, run
+from tests.support.hostile_cases import (
+    Act,
+    Case,
+    check_case,
+    copy,
+    fetch,
+    fetch_config,
+    head,
+    parametrized,
+    put,
+)
 from tests.support.hostile_servers import FORBIDDEN, HOME, HostileServers, Origin, Reply, Seen, reply
 
 Where = Callable[[HostileServers, Seen], str]
@@ -174,4 +184,4 @@ def _that_give_up_tls() -> Iterator[Case]:
     ]
 )
 async def test_a_redirect_takes_nothing_along(case: Case, tmp_path: Path) -> None:
-    await run(case, tmp_path)
+    await check_case(case, tmp_path)

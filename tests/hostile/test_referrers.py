@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app import errors
 from app.oci.digest import parse_digest
-from tests.support.hostile_cases import Act, Case, parametrized, run
+from tests.support.hostile_cases import Act, Case, check_case, parametrized
 from tests.support.hostile_servers import FORBIDDEN, IMAGE, HostileServers, Reply, Seen, reply
 from tests.support.images import OCI_INDEX, OCI_MANIFEST, digest_of
 
@@ -109,4 +109,4 @@ def _circles() -> Iterator[Case]:
 
 @parametrized([*_elsewhere(), *_circles()])
 async def test_a_list_of_referrers_leads_nowhere_else_and_ends(case: Case, tmp_path: Path) -> None:
-    await run(case, tmp_path)
+    await check_case(case, tmp_path)

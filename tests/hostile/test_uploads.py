@@ -10,7 +10,7 @@ from pathlib import Path
 from app import errors
 from app.oci.manifest import ImageManifest, Manifest, parse_manifest
 from app.registry.push.model import CopyChild, CopyTarget
-from tests.support.hostile_cases import Case, copy, parametrized, run
+from tests.support.hostile_cases import Case, check_case, copy, parametrized
 from tests.support.hostile_servers import FORBIDDEN, HOME, IMAGE, HostileServers, Reply, Seen, reply
 from tests.support.images import DOCKER_FOREIGN_LAYER, OCI_FOREIGN_LAYER, make_index
 from tests.support.registry_clients import push_one
@@ -129,4 +129,4 @@ async def _push_with_urls(servers: HostileServers, url: str, media_type: str) ->
 async def test_nothing_is_sent_to_and_fetched_from_where_a_registry_points(
     case: Case, tmp_path: Path
 ) -> None:
-    await run(case, tmp_path)
+    await check_case(case, tmp_path)

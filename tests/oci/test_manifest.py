@@ -286,7 +286,7 @@ keys = st.sampled_from(
 def test_changed_documents_are_read_or_refused(
     document: dict[str, Any], changes: dict[str, Any], content_type: str | None
 ) -> None:
-    _read_or_refused(raw({**document, **changes}), content_type)
+    check_read_or_refused(raw({**document, **changes}), content_type)
 
 
 @given(
@@ -305,15 +305,15 @@ def test_changed_descriptors_are_read_or_refused(where: str, changes: dict[str, 
     honest = document["layers" if where == "subject" else where]
     descriptor = (honest[0] if isinstance(honest, list) else honest) | changes
     changed = {**document, where: [descriptor] if where in {"layers", "manifests"} else descriptor}
-    _read_or_refused(raw(changed), document["mediaType"])
+    check_read_or_refused(raw(changed), document["mediaType"])
 
 
 @given(st.binary(max_size=100), st.sampled_from([None, *mt.MANIFEST_TYPES]))
 def test_any_bytes_are_read_or_refused(body: bytes, content_type: str | None) -> None:
-    _read_or_refused(body, content_type)
+    check_read_or_refused(body, content_type)
 
 
-def _read_or_refused(body: bytes, content_type: str | None) -> None:
+def check_read_or_refused(body: bytes, content_type: str | None) -> None:
     try:
         parsed = parse_manifest(body, content_type)
     except SourceUnusable:

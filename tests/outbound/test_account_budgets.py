@@ -167,7 +167,8 @@ async def test_who_knows_a_users_name_closes_nothing_to_the_user(
     guarded.misbehave(Quota(guessed), path="/manifests/", times=None)
     await _is_limited(client, guarded, signed_in(guarded.host, guessed, tenant="b"))
     ann = signed_in(guarded.host, ANN, tenant="a")
-    await client.fetch_manifest(reference_at(guarded, "app:1"), ann)
+    fetched = await client.fetch_manifest(reference_at(guarded, "app:1"), ann)
+    assert fetched.raw.raw == make_image().raw
 
 
 async def test_a_token_service_limits_the_account_that_it_is_asked_for() -> None:

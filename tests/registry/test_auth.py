@@ -221,7 +221,8 @@ async def test_a_token_answer_that_broke_off_is_asked_for_again() -> None:
     async with bearer() as double, RegistryClient(LOOPBACK, limits=QUICK) as client:
         plant(double, "app", "1", IMAGE)
         double.misbehave(Truncated(with_length=False), path="^/token$", times=QUICK.attempts - 1)
-        await client.fetch_manifest(reference_at(double, "app:1"), signed_in(double.host, USER))
+        fetched = await client.fetch_manifest(reference_at(double, "app:1"), signed_in(double.host, USER))
+    assert fetched.raw.raw == IMAGE.raw
 
 
 @pytest.mark.parametrize("mode", ["bearer", "basic"])
@@ -353,7 +354,8 @@ async def test_trouble_at_the_token_service_passes() -> None:
     async with bearer() as double, RegistryClient(LOOPBACK, limits=QUICK) as client:
         plant(double, "app", "1", IMAGE)
         double.misbehave(Status(503), path="/token", times=2)
-        await client.fetch_manifest(reference_at(double, "app:1"), signed_in(double.host, USER))
+        fetched = await client.fetch_manifest(reference_at(double, "app:1"), signed_in(double.host, USER))
+    assert fetched.raw.raw == IMAGE.raw
 
 
 async def test_the_challenges_scope_is_never_echoed() -> None:

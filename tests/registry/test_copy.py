@@ -215,6 +215,7 @@ async def test_an_images_manifest_does_not_wait_for_other_images_blobs(registry:
     async with connect() as client, asyncio.TaskGroup() as group:
         group.create_task(push_one(client, target_at(registry, "app", BOTH), children, INSECURE))
         await until(lambda: bool(registry.received("PUT", AMD64.digest)))
+        assert not registry.received("PUT", ARM64.digest)
         hold.gate.set()
 
 
@@ -348,6 +349,8 @@ async def test_many_copies_in_both_directions_end() -> None:
         for here, there, letter in ((one, two, "a"), (two, one, "b")):
             children = [child_at(here, f"{letter}{n}", image) for n, image in enumerate(images)]
             group.create_task(push_one(client, target_at(there, "dst", images), children, INSECURE))
+    for double in (one, two):
+        assert double.tags("dst")["1"] == str(target_at(double, "dst", images).index.digest)
 
 
 async def test_many_copies_within_a_registry_that_does_not_mount_end(registry: RegistryDouble) -> None:
@@ -524,10 +527,10 @@ async def test_any_other_lost_answer_is_asked_for_again(
 async def test_an_answer_that_never_comes_is_no_failure_if_the_tag_moved(registry: RegistryDouble) -> None:
     plant(registry, "app", "amd64", AMD64)
     registry.misbehave(Silence(takes_effect=True), method="PUT", path="/manifests/1$", times=None)
+    target = target_at(registry, "app", [AMD64])
     async with RegistryClient(LOOPBACK, limits=replace(QUICK, call_seconds=0.5)) as client:
-        await push_one(
-            client, target_at(registry, "app", [AMD64]), [child_at(registry, "app", AMD64)], INSECURE
-        )
+        await push_one(client, target, [child_at(registry, "app", AMD64)], INSECURE)
+    await check_whole(registry, target, [AMD64])
 
 
 async def test_a_registry_that_says_yes_and_stores_nothing_is_found_out(registry: RegistryDouble) -> None:
@@ -544,11 +547,12 @@ async def test_a_registry_that_says_yes_and_stores_nothing_is_found_out(registry
 
 async def test_a_tag_that_shows_the_new_index_late_is_waited_for(registry: RegistryDouble) -> None:
     plant(registry, "app", "1", AMD64)
-    registry.misbehave(OtherBody(AMD64.raw), method="GET", path="/manifests/1$", times=2)
+    late = registry.misbehave(OtherBody(AMD64.raw), method="GET", path="/manifests/1$", times=2)
+    target = target_at(registry, "app", [AMD64])
     async with connect() as client:
-        await push_one(
-            client, target_at(registry, "app", [AMD64]), [child_at(registry, "app", AMD64)], INSECURE
-        )
+        await push_one(client, target, [child_at(registry, "app", AMD64)], INSECURE)
+    assert late.hits == 2
+    await check_whole(registry, target, [AMD64])
 
 
 async def test_an_immutable_tag_that_holds_the_index_is_a_success() -> None:
@@ -557,6 +561,7 @@ async def test_an_immutable_tag_that_holds_the_index_is_a_success() -> None:
         target, children = target_at(double, "app", [AMD64]), [child_at(double, "app", AMD64)]
         await push_one(client, target, children, INSECURE)
         await push_one(client, target, children, INSECURE)
+        assert double.tags("app")["1"] == str(target.index.digest)
 
 
 async def test_an_immutable_tag_that_holds_something_else_is_told_apart() -> None:
@@ -619,11 +624,12 @@ async def test_a_registry_that_says_it_stored_something_else_is_not_believed(
 async def test_blobs_that_a_registry_does_not_know_yet_are_waited_for(registry: RegistryDouble) -> None:
     plant(registry, "src", "1", AMD64)
     late = Status.oci(400, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry")
-    registry.misbehave(late, method="PUT", path="/manifests/", times=2)
+    rule = registry.misbehave(late, method="PUT", path="/manifests/", times=2)
+    target = target_at(registry, "app", [AMD64])
     async with connect() as client:
-        await push_one(
-            client, target_at(registry, "app", [AMD64]), [child_at(registry, "src", AMD64)], INSECURE
-        )
+        await push_one(client, target, [child_at(registry, "src", AMD64)], INSECURE)
+    assert rule.hits == 2
+    await check_whole(registry, target, [AMD64])
 
 
 async def test_a_child_that_is_gone_fails_the_push_and_moves_no_tag(any_registry: AnyRegistry) -> None:

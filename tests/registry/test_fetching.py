@@ -406,7 +406,8 @@ async def test_trouble_that_passes_is_sat_out(registry: RegistryDouble, fault: F
     plant(registry, "app", "1", IMAGE)
     registry.misbehave(fault, method="GET", path="/manifests/", times=QUICK.attempts - 1)
     async with connect() as client:
-        await client.fetch_manifest(reference_at(registry, "app:1"), INSECURE)
+        fetched = await client.fetch_manifest(reference_at(registry, "app:1"), INSECURE)
+    assert fetched.raw.raw == IMAGE.raw
 
 
 @pytest.mark.parametrize(
@@ -506,7 +507,8 @@ async def test_a_redirect_within_the_registry_keeps_the_credential() -> None:
     async with RegistryDouble(auth="basic", users=users) as double, connect() as client:
         redirected(double, "{target}?again")
         access = signed_in(double.host, Credential("user", "canary-5ecret"))
-        await client.fetch_config(repository_at(double, "app"), config_of(double), access)
+        config = await client.fetch_config(repository_at(double, "app"), config_of(double), access)
+    assert config == IMAGE.config
 
 
 async def test_a_401_from_a_redirects_target_is_not_answered() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -327,6 +328,8 @@ async def test_copies_in_both_directions_that_break_all_the_time_end() -> None:
             children = [child_at(here, f"src{n}", image) for n, image in enumerate(images)]
             for path in ("dst", "dst2"):
                 group.create_task(push_one(client, target_at(there, path, images), children, INSECURE))
+    for double, path in itertools.product((one, two), ("dst", "dst2")):
+        assert double.tags(path)["1"] == str(target_at(double, path, images).index.digest)
 
 
 async def test_both_ends_may_break(source: RegistryDouble, registry: RegistryDouble) -> None:

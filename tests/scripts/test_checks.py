@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scripts.checks import modules, openapi_structure, settings
+from scripts.checks import assertions, modules, openapi_structure, settings
 from scripts.checks.openapi_structure import differences, structure
 
 
@@ -122,3 +122,20 @@ def test_a_difference_of_structure_makes_the_check_fail_until_it_is_accepted(
     assert "removed: paths /version get" in capsys.readouterr().err
     assert openapi_structure.main(["--accept"], document, recorded) == 0
     assert openapi_structure.main([], document, recorded) == 0
+
+
+def test_a_test_without_assertion_fails_unless_it_says_why(tmp_path: Path) -> None:
+    bad = "async def test_bad() -> None:\n    await work()\n"
+    good = (
+        "def test_direct() -> None:\n    assert work()\n"
+        "def test_raising() -> None:\n    with pytest.raises(ValueError):\n        work()\n"
+        "def test_helper() -> None:\n    check_problem(work())\n"
+        "def test_remark() -> None:\n    # Passes if nothing raises.\n    work()\n"
+        "def helper() -> None:\n    work()\n"
+    )
+    root = tmp_path / "tests"
+    (root / "api").mkdir(parents=True)
+    (root / "api" / "test_a.py").write_text(good + bad, encoding="utf-8")
+    assert list(assertions.tests_without_assertion(root)) == [
+        "tests/api/test_a.py:13 test_bad asserts nothing."
+    ]

@@ -185,6 +185,7 @@ async def test_callers_that_go_away_at_any_moment_leave_no_connection_and_no_tra
         return await ask(database_url, idle) == 0
 
     await until(none_is_open)
+    assert await none_is_open()
     await database.dispose()
 
 

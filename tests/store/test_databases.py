@@ -9,7 +9,10 @@ from tests.support.postgres import ask, execute
 
 @pytest.mark.parametrize("round_", [1, 2])
 async def test_what_a_test_writes_no_other_test_sees(database_url: str, round_: int) -> None:
+    tables = "SELECT count(*) FROM pg_tables WHERE tablename = 'mine'"
+    assert await ask(database_url, tables) == 0
     await execute(database_url, "CREATE TABLE mine (id int)")
+    assert await ask(database_url, tables) == 1
 
 
 async def test_a_database_speaks_utf8_and_utc(database_url: str) -> None:

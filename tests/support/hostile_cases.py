@@ -34,7 +34,7 @@ class Case:
     pins: Pins = lambda servers: (servers.registry,)
 
 
-async def run(case: Case, directory: Path) -> None:
+async def check_case(case: Case, directory: Path) -> None:
     """The case with both oracles; an error may not repeat a secret either."""
     async with servers(directory, tls=case.tls, seconds=case.seconds) as made:
         error = await _error_of(case, made)
