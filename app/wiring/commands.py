@@ -1,4 +1,4 @@
-"""What the command line starts."""
+"""The functions that the command line starts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from app.store.migrate import upgrade
 from app.wiring.file_limits import raise_file_limit
 from app.wiring.lifecycle import background_tasks, build_runner, connected_client, database_url, token_service
 from app.wiring.parts import build_parts
-from app.wiring.server import Announce, keep_what_is_loaded, serve
+from app.wiring.server import Announce, freeze_garbage_collector, serve
 
 
 async def run_api_and_worker(settings: Settings, *, announce: Announce) -> None:
-    """API and worker in one process; without a database of the operator's, on an embedded one."""
+    """Run the API and a worker in one process, with an external or the embedded database."""
     configure_logging(settings.log_level, settings.log_format)
     raise_file_limit()
     with database_url(settings) as url:
@@ -26,7 +26,7 @@ async def run_api_and_worker(settings: Settings, *, announce: Announce) -> None:
 
 
 async def run_api(settings: Settings, *, announce: Announce) -> None:
-    """The API alone; workers run elsewhere."""
+    """Run the API alone; workers run in other processes."""
     configure_logging(settings.log_level, settings.log_format)
     raise_file_limit()
     with database_url(settings) as url:
@@ -34,7 +34,7 @@ async def run_api(settings: Settings, *, announce: Announce) -> None:
 
 
 async def run_worker(settings: Settings) -> None:
-    """Operations alone, until told to stop."""
+    """Run operations until a signal stops the process."""
     configure_logging(settings.log_level, settings.log_format)
     raise_file_limit()
     with database_url(settings) as url:
@@ -43,7 +43,7 @@ async def run_worker(settings: Settings) -> None:
         loop = asyncio.get_running_loop()
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(each, runner.stop)
-        keep_what_is_loaded()
+        freeze_garbage_collector()
         try:
             async with background_tasks(parts), connected_client(parts):
                 await runner.run()
@@ -52,13 +52,13 @@ async def run_worker(settings: Settings) -> None:
 
 
 async def run_migrations(settings: Settings) -> None:
-    """Bring the database to this version's tables."""
+    """Migrate the database to the schema of this version."""
     with database_url(settings) as url:
         await upgrade(url)
 
 
 async def create_token(settings: Settings, project: str, name: str, admin: bool) -> str:
-    """The text of a new token; its project is made if there is none of that name."""
+    """Create a token and return its text; create its project if it does not exist."""
     async with token_service(settings) as tokens:
         await tokens.ensure_project(project)
         _, text = await tokens.create(project, name, admin=admin)

@@ -1,4 +1,4 @@
-"""What the system lets a process have."""
+"""The limit of open files."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _log = logging.getLogger(__name__)
 
 
 def raise_file_limit() -> None:
-    """Let this process open as many files as it may: each connection is one, and often 1,024 are allowed."""
+    """Raise the soft limit of open files to the hard limit. Each connection is a file; 1,024 are too few."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (OSError, ValueError) as error:
-        # Where "unlimited" can't be had, as on macOS.
-        _log.warning("the limit of open files stays at %s: %s", soft, error)
+        # macOS rejects "unlimited".
+        _log.warning("The limit of open files stays at %s: %s", soft, error)

@@ -1,4 +1,4 @@
-"""The parts of a process at work, for as long as a block runs."""
+"""Runs the parts of a process for as long as a block runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from app.wiring.parts import BrokerParts
 async def running_with_worker(
     settings: Settings, parts: BrokerParts, policy: RetryPolicy | None = None, *, lease: timedelta = LEASE
 ) -> AsyncIterator[BrokerServices]:
-    """The services with a worker beside them, which is stopped gracefully at the end."""
+    """Run the services and a worker, which is stopped gracefully at the end."""
     runner = build_runner(settings, parts, policy, lease)
     async with background_tasks(parts), connected_client(parts), asyncio.TaskGroup() as group:
         group.create_task(runner.run())
@@ -37,16 +37,16 @@ async def running_with_worker(
 
 
 async def _stop_in_time(parts: BrokerParts, runner: Runner) -> None:
-    # While the API's calls are answered, and not after them: both have the same time.
+    # The worker stops while the API drains, not afterwards, so that both have the full stop time.
     await parts.notifications.until_closing()
     runner.stop()
 
 
 @asynccontextmanager
 async def running_without_worker(parts: BrokerParts) -> AsyncIterator[BrokerServices]:
-    """The services alone: operations wait for a worker elsewhere.
+    """Run the services alone; operations wait for a worker in another process.
 
-    No registry is asked; of the client only its processes are used, which read large manifests.
+    The client sends no requests here. Only its processes are used, which parse large manifests.
     """
     async with background_tasks(parts), parts.client:
         yield parts.services
@@ -54,7 +54,7 @@ async def running_without_worker(parts: BrokerParts) -> AsyncIterator[BrokerServ
 
 @asynccontextmanager
 async def background_tasks(parts: BrokerParts) -> AsyncIterator[None]:
-    """Notifications, deadlines and housekeeping for as long as the block runs."""
+    """Run notifications, deadlines and housekeeping for as long as the block runs."""
     housekeeper = Housekeeper(parts.database, parts.chores)
     async with asyncio.TaskGroup() as group:
         tasks = [
@@ -95,15 +95,15 @@ def build_runner(
 
 
 @contextmanager
-def database_url(settings: Settings, *, beside: bool = False) -> Iterator[str]:
-    """The operator's database, or the embedded one for as long as the block runs.
+def database_url(settings: Settings, *, shared: bool = False) -> Iterator[str]:
+    """The URL of the external database, or of the embedded one, which runs for as long as the block runs.
 
-    The embedded one is ours alone, or if we may run beside a service the one that it has started.
+    With `shared`, the embedded database may already run for a service; otherwise this process owns it.
     """
     root = settings.data / "postgres"
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()
-    elif beside:
+    elif shared:
         with postgres_on(root, binaries=settings.pg_bin) as url:
             yield url
     else:
@@ -113,8 +113,8 @@ def database_url(settings: Settings, *, beside: bool = False) -> Iterator[str]:
 
 @asynccontextmanager
 async def token_service(settings: Settings) -> AsyncIterator[Tokens]:
-    """For the command line: beside a running service too."""
-    with database_url(settings, beside=True) as url:
+    """The token service for the command line, which also works beside a running service."""
+    with database_url(settings, shared=True) as url:
         if settings.embedded:
             await upgrade(url)
         database = Database(url, pool_size=1)

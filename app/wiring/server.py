@@ -1,4 +1,4 @@
-"""The API behind a socket that tells its address."""
+"""Serves the API with uvicorn and announces its address."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ Announce = Callable[[str], object]
 async def serve(settings: Settings, parts: BrokerParts, announce: Announce, *, with_worker: bool) -> None:
     admin_token = settings.admin_token.get_secret_value() if settings.admin_token else None
     services = running_with_worker(settings, parts) if with_worker else running_without_worker(parts)
-    vital = _Vital(services)
-    app = create_app(lambda: vital, version=parts.services.version, max_body_bytes=settings.max_body_bytes)
+    lifespan = _Lifespan(services)
+    app = create_app(lambda: lifespan, version=parts.services.version, max_body_bytes=settings.max_body_bytes)
     try:
         await parts.services.readiness.check()
-        # Before a token is made: one that nobody is shown would be lost, and none is made again.
+        # Listen before the token is created: if listening failed later, the only token would be lost.
         with listener(settings.host, settings.port) as listening_at:
             made = await parts.services.tokens.bootstrap(admin_token)
             if made is not None:
-                announce(f"Admin token, shown this once: {made}")
+                announce(f"Admin token (shown only once): {made}")
             server = _AnnouncingServer(server_config(settings, app), announce, parts.notifications.close)
-            vital.on_end = server.stop
-            keep_what_is_loaded()
+            lifespan.on_end = server.stop
+            freeze_garbage_collector()
             await server.serve([listening_at])
     finally:
         await parts.database.dispose()
-    if vital.failure is not None:
-        raise vital.failure
+    if lifespan.failure is not None:
+        raise lifespan.failure
 
 
-class _Vital:
-    """The parts of the process, which stops with them: the API alone would accept what nobody does."""
+class _Lifespan:
+    """Runs the parts. The process stops if they fail: the API alone would accept work that never runs."""
 
     def __init__(self, parts: AbstractAsyncContextManager[BrokerServices]) -> None:
         self.failure: BaseException | None = None
@@ -75,20 +75,20 @@ def _nothing() -> None:
 
 
 def listener(host: str, port: int) -> socket.socket:
-    """A socket that listens there already; raises InvalidInput where nobody can."""
+    """A listening socket; raises InvalidInput if the address can't be used."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
     except OSError as error:
         reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
         raise InvalidInput(
-            f"can't listen on {host} port {port}: {reason}; --host and --port choose another place, "
-            "as BROKER_HOST and BROKER_PORT do"
+            f"Can't listen on {host} port {port}: {reason}. Choose another address with --host and --port "
+            "or with BROKER_HOST and BROKER_PORT."
         ) from None
 
 
 def server_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
-    """How the API is served, wherever it listens."""
+    """The uvicorn configuration of the API."""
     return uvicorn.Config(
         app,
         host=settings.host,
@@ -99,20 +99,20 @@ def server_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        # Longer than proxies keep theirs, so that it is never us who close under a request.
+        # Longer than proxies keep idle connections, so that the broker never closes one during a request.
         timeout_keep_alive=75,
         timeout_graceful_shutdown=int(settings.stop_seconds),
     )
 
 
-def keep_what_is_loaded() -> None:
-    # All that the start has made stays until the end; searched for garbage, it stops everything for 75 ms.
+def freeze_garbage_collector() -> None:
+    # The objects of the start live until the end. Without this, each full collection takes 75 ms for them.
     gc.collect()
     gc.freeze()
 
 
 class _AnnouncingServer(uvicorn.Server):
-    """Tells its address once it listens there, which with port 0 nobody knows before, and when it stops."""
+    """Announces its address, which is unknown before with port 0, and calls `on_stopping` when it stops."""
 
     def __init__(self, config: uvicorn.Config, announce: Announce, on_stopping: Callable[[], object]) -> None:
         super().__init__(config)
@@ -123,13 +123,13 @@ class _AnnouncingServer(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Before the connections are waited for: whoever is held is answered now.
+        # Release waiting requests first, because the shutdown waits for their connections.
         self._on_stopping()
         await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Uvicorn would raise the signal again when it has drained, and end us before our own clean-up."""
+        """Handle signals here: uvicorn would raise them again and end the process before its clean-up."""
         loop = asyncio.get_running_loop()
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(each, self.handle_exit, each, None)
@@ -144,6 +144,4 @@ class _AnnouncingServer(uvicorn.Server):
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-            self._announce(
-                f"Manifest Broker listens on {address}, and its API is described at {address}/docs"
-            )
+            self._announce(f"Manifest Broker listens on {address} and documents its API at {address}/docs.")

@@ -1,4 +1,4 @@
-"""What operators give in files and settings: whom to trust, and which credentials to use."""
+"""Reads the TLS trust and the credentials of registries that the operator configures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.settings import Settings
 
 
 def read_trusts(settings: Settings) -> dict[str, TlsTrust]:
-    """What the operator gave: a directory as Docker's, and before it the settings by host."""
+    """The TLS trust by registry. BROKER_REGISTRY_TLS takes precedence over BROKER_CERTS_DIR."""
     trusts = read_certs_dir(settings.certs_dir) if settings.certs_dir is not None else {}
     for host, given in settings.registry_tls.items():
         authorities = (given.ca,) if given.ca is not None else ()
@@ -23,13 +23,13 @@ def read_trusts(settings: Settings) -> dict[str, TlsTrust]:
 
 
 def read_keychain(settings: Settings) -> Keychain:
-    """What the operator gave: a Docker config.json, and before it the credentials by host."""
+    """The credentials. BROKER_REGISTRY_CREDENTIALS takes precedence over BROKER_DOCKER_CONFIG."""
     document: object = {}
     if settings.docker_config is not None:
         try:
             document = json.loads(settings.docker_config.read_text())
         except (OSError, ValueError) as error:
-            raise InvalidInput(f"BROKER_DOCKER_CONFIG can't be read: {error}") from None
+            raise InvalidInput(f"BROKER_DOCKER_CONFIG can't be read: {error}.") from None
     keychain = Keychain.from_docker_config(document if isinstance(document, dict) else {})
     for host, given in settings.registry_credentials.items():
         credential = Credential(

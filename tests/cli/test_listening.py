@@ -18,7 +18,7 @@ async def test_a_taken_port_is_one_sentence_and_no_token_is_made(empty_database_
         )
     assert (status, output) == (1, "")
     (line,) = complaints.splitlines()
-    assert f"can't listen on 127.0.0.1 port {port}: Address already in use" in line
+    assert f"Can't listen on 127.0.0.1 port {port}: Address already in use" in line
     assert not await ask(empty_database_url, "SELECT count(*) FROM tokens")
 
 
@@ -29,4 +29,4 @@ async def test_a_host_that_is_not_ours_is_one_sentence(empty_database_url: str) 
     )
     assert status == 1
     (line,) = complaints.splitlines()
-    assert "can't listen on 192.0.2.1 port 0" in line
+    assert "Can't listen on 192.0.2.1 port 0" in line

@@ -85,7 +85,7 @@ async def test_a_credential_comes_with_the_call(broker: str, tmp_path: Path) -> 
 
 async def test_a_first_start_prints_a_token_that_a_later_one_does_not(tmp_path: Path) -> None:
     async with running_broker(tmp_path / "data") as first:
-        token = first.output.split("shown this once: ")[1].split()[0]
+        token = first.output.split("shown only once): ")[1].split()[0]
     async with (
         running_broker(tmp_path / "data") as second,
         httpx2.AsyncClient(base_url=second.base_url) as client,
