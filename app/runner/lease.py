@@ -7,6 +7,8 @@ from datetime import timedelta
 from enum import Enum, auto
 from uuid import UUID
 
+from app.operations.capacity import Bulkhead
+from app.operations.states import Kind
 from app.store.queue import Claimed
 
 
@@ -44,8 +46,11 @@ class Lease:
         return self.claimed.operation.attempt
 
     @property
-    def lane(self) -> tuple[str, ...]:
-        """The registries that its operation asks, which have their share of the worker's room."""
+    def kind(self) -> Kind:
+        return self.claimed.operation.kind
+
+    @property
+    def bulkhead(self) -> Bulkhead:
         return self.claimed.operation.registries
 
     @property

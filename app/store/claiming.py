@@ -1,4 +1,4 @@
-"""The statement that claims operations: which of them may run now, and who is first when room is scarce."""
+"""The statement that claims operations: which may run now, and which go first where slots are scarce."""
 
 from __future__ import annotations
 
@@ -6,43 +6,50 @@ from sqlalchemy import ARRAY, Integer, Text, bindparam, text
 
 from app.store.operations import COLUMNS
 
-# statement_timestamp(), because now() may lie before the wait for the lock, and because it is stable, so that
-# indexes serve. States are literals: a parameter would keep the planner from the partial indexes.
+# statement_timestamp(), because now() may lie before the wait for the lock, and because it is stable, so
+# that indexes serve. States are literals: a parameter would keep the planner from the partial indexes.
 #
-# Who lost a lease had the keys to itself, and goes on before anything else. What is queued waits for all that
-# run under one of its keys, and for all that were accepted earlier, even if those are waiting to be retried.
-# One pass over all that is alive and has keys finds who waits. A search for each candidate, by the index on
-# the keys, took a fifth of a second when two thousand waited for one key; NOT EXISTS became a nested loop of
-# ten thousands until the table was analyzed. NOT IN is hashed.
+# An operation that lost its worker had its keys to itself, and goes on before any other. A queued operation
+# waits for all running operations that share one of its keys, and for all that were accepted earlier, even
+# for those that wait for a retry. One pass over all live operations with keys finds the waiting ones. A
+# search for each candidate, by the index on the keys, took a fifth of a second when two thousand waited for
+# one key; NOT EXISTS became a nested loop of ten thousands until the table was analyzed. NOT IN is hashed.
 #
-# What asks the same registries is a lane, and a lane may not have more of a worker's room than its share, nor
-# more than is left free: so however many wait for a registry that does not answer, the others find room. What
-# is picked by its place in the lane is little, and locked by its ids; it is looked at again then, because it
-# may have been changed since.
+# Operations that ask the same registries share a bulkhead. A bulkhead has at most its limit of a worker's
+# slots, and no more than it leaves free: however many operations wait for a registry that does not answer,
+# the others find slots. The claim picks few operations by their position in the bulkhead, and locks them by
+# id; it checks them again then, because they may have changed since.
 #
-# Receivers are anyone's, and as many as anyone likes: a share for each of them would bound nothing, so all
-# deliveries together have theirs, counted among those that find room in their lanes. What a lane of them
-# leaves free is of that share.
+# Some kinds share a capacity pool: addresses that callers choose freely could fill any number of bulkheads,
+# so the pool bounds all of them together. It counts the operations that find a slot in their bulkheads, and
+# the slots that such a bulkhead leaves free are those of its pool.
 #
-# Projects take turns, among operations of the same priority: in a lane for its places, and then for the room
-# of the worker. What a project runs, in any worker, has had its turn, so that each place that becomes free
-# goes to who has fewest. Nobody remembers who was served last: where more projects wait than there are
-# places, those that run equally many go by age.
+# Projects alternate, among operations of the same priority: first for the slots of a bulkhead, then for
+# those of the worker. The running operations of a project count, in whichever worker, so a free slot goes to
+# the project that runs fewest. The order of earlier claims is not stored: where more projects wait than
+# there are slots, age decides among those that run equally many.
 #
-# On ten thousand queued operations of ten projects the turns cost 20 ms of 65: two more sorts.
+# On ten thousand queued operations of ten projects the alternation costs 20 ms of 65: two more sorts.
 CLAIM = text(f"""
     WITH closed AS (
         SELECT coalesce(array_agg(registry), '{{}}') AS registries FROM registry_budgets
         WHERE blocked_until > statement_timestamp()
+    ), pooled AS (
+        SELECT kind, pool, slots FROM unnest(:pooled_kinds, :pools, :pool_slots) AS pooled (kind, pool, slots)
     ), lost AS (
         SELECT id, kind FROM operations
         WHERE state = 'running' AND lease_until < statement_timestamp() AND NOT cancel_requested
           AND lost + 1 < :max_lost AND deadline_at > statement_timestamp() AND kind = ANY(:kinds)
           AND NOT registries && (SELECT registries FROM closed)
-          AND (kind <> 'deliver' OR :deliveries > 0)
-        ORDER BY priority, sequence LIMIT :limit
+          AND kind NOT IN (SELECT kind FROM pooled WHERE slots <= 0)
+        ORDER BY priority, sequence LIMIT :slots
         FOR UPDATE SKIP LOCKED
-    ), place AS (
+    ), available AS (
+        SELECT kind, pool, slots, slots - (
+            SELECT count(*) FROM lost JOIN pooled AS same USING (kind) WHERE same.pool = pooled.pool
+        ) AS slots_left
+        FROM pooled
+    ), keyed AS (
         SELECT id, sequence > min(sequence) OVER same OR bool_or(state = 'running') OVER same AS waits
         FROM operations CROSS JOIN unnest(keys) AS key
         WHERE state IN ('queued', 'running') AND keys <> '{{}}'
@@ -52,7 +59,7 @@ CLAIM = text(f"""
         FROM operations
         WHERE state = 'queued' AND run_at <= statement_timestamp()
           AND deadline_at > statement_timestamp() AND kind = ANY(:kinds)
-          AND id NOT IN (SELECT id FROM place WHERE waits)
+          AND id NOT IN (SELECT id FROM keyed WHERE waits)
           AND NOT registries && (SELECT registries FROM closed)
         UNION ALL
         SELECT id, kind, priority, sequence, registries, project_id, 1
@@ -66,20 +73,20 @@ CLAIM = text(f"""
         SELECT *, row_number() OVER (PARTITION BY registries ORDER BY priority, turn, sequence) AS nth
         FROM turns WHERE running = 0
     ), fitting AS (
-        SELECT id, kind, priority, sequence,
+        SELECT id, pool, slots_left, priority, sequence,
             before + row_number() OVER (PARTITION BY project_id ORDER BY priority, turn, sequence) AS turn
-        FROM ready LEFT JOIN unnest(:lanes, :held) AS busy (lane, held)
-            ON busy.lane = array_to_string(ready.registries, ' ')
-        WHERE registries = '{{}}'
-           OR nth + coalesce(held, 0) <= least(:share, (coalesce(held, 0) + 1 + CASE
-                WHEN kind = 'deliver' THEN least(:limit, :deliveries) ELSE :limit END) / 2)
+        FROM ready LEFT JOIN available USING (kind)
+        LEFT JOIN unnest(:bulkheads, :running) AS busy (bulkhead, occupied)
+            ON busy.bulkhead = array_to_string(ready.registries, ' ')
+        WHERE registries = '{{}}' OR nth + coalesce(occupied, 0)
+            <= least(:bulkhead_limit, (coalesce(occupied, 0) + 1 + least(:slots, available.slots)) / 2)
     ), fair AS (
-        SELECT *, row_number() OVER (PARTITION BY kind = 'deliver' ORDER BY priority, turn, sequence) AS nth
+        SELECT *, row_number() OVER (PARTITION BY pool ORDER BY priority, turn, sequence) AS nth
         FROM fitting
     ), picked AS MATERIALIZED (
         SELECT id FROM fair
-        WHERE kind <> 'deliver' OR nth <= :deliveries - (SELECT count(*) FROM lost WHERE kind = 'deliver')
-        ORDER BY priority, turn, sequence LIMIT :limit - (SELECT count(*) FROM lost)
+        WHERE pool IS NULL OR nth <= slots_left
+        ORDER BY priority, turn, sequence LIMIT :slots - (SELECT count(*) FROM lost)
     ), fresh AS (
         SELECT id FROM operations
         WHERE id = ANY(ARRAY(SELECT id FROM picked)) AND state = 'queued'
@@ -94,7 +101,7 @@ CLAIM = text(f"""
             lease_until = clock_timestamp() + :lease, started_at = coalesce(started_at, clock_timestamp())
         FROM taken WHERE operations.id = taken.id
         RETURNING {COLUMNS}
-    ), told AS (
+    ), recorded AS (
         INSERT INTO operation_events (operation_id, kind, data)
         SELECT id, state, json_build_object('state', state, 'attempt', attempt, 'progress', progress)
         FROM claimed
@@ -104,10 +111,12 @@ CLAIM = text(f"""
     FROM claimed
 """).bindparams(  # noqa: S608 - nothing of a caller's
     bindparam("kinds", type_=ARRAY(Text)),
-    bindparam("lanes", type_=ARRAY(Text)),
-    bindparam("held", type_=ARRAY(Integer)),
-    bindparam("limit", type_=Integer),
-    bindparam("share", type_=Integer),
-    bindparam("deliveries", type_=Integer),
+    bindparam("bulkheads", type_=ARRAY(Text)),
+    bindparam("running", type_=ARRAY(Integer)),
+    bindparam("slots", type_=Integer),
+    bindparam("bulkhead_limit", type_=Integer),
+    bindparam("pooled_kinds", type_=ARRAY(Text)),
+    bindparam("pools", type_=ARRAY(Integer)),
+    bindparam("pool_slots", type_=ARRAY(Integer)),
     bindparam("changed", type_=Text),
 )

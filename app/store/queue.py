@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -23,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy import func as sql
 
 from app.errors import AttemptsExhausted, BrokerError, DeadlineExceeded
+from app.operations.capacity import FreeSlots
 from app.operations.operation import Json, Operation
 from app.operations.progress import Progress
 from app.operations.states import Kind, State
@@ -36,10 +37,6 @@ from app.store.tables import operations
 # Any number that no one else takes as an advisory lock in this database.
 CLAIM_LOCK = 0x6D62_0001
 BURIED_AT_ONCE = 20
-# Registries, sorted, as an operation has them.
-Lane = tuple[str, ...]
-NOTHING: Mapping[Lane, int] = {}
-MOST = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,41 +107,33 @@ _BEAT = text("""
 """).bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("attempts", type_=ARRAY(Integer)))
 
 
-def room(share: int, free: int, held: int) -> int:
-    """How many operations of a lane may run in a worker that runs `held` of them; the claim knows it, too."""
-    return min(share, (free + held + 1) // 2)
-
-
 async def claim(
     tx: Transaction,
     *,
     worker: str,
-    limit: int,
+    free: FreeSlots,
     lease: timedelta,
     kinds: Collection[Kind] = tuple(Kind),
     max_lost: int = 5,
-    share: int = MOST,
-    deliveries: int = MOST,
-    held: Mapping[Lane, int] = NOTHING,
 ) -> list[Claimed]:
-    """What may run now, oldest first, ours for the length of the lease.
+    """The operations that may run now, oldest first; the worker owns them for the length of the lease.
 
-    `limit` is the room that is free in the worker, `share` how much of it all the operations of one lane may
-    have, and `held` how many of each lane it runs; `deliveries` is how many of these it takes more. What was
-    lost with `max_lost` workers is not taken again.
+    An operation that was lost with `max_lost` workers is not claimed again.
     """
     # One claim at a time: two that can't see each other's rows yet could take two operations of one key.
     await tx.execute(select(sql.pg_advisory_xact_lock(bindparam(None, CLAIM_LOCK, BigInteger))))
     values = {
         "worker": worker,
-        "limit": limit,
+        "slots": free.slots,
         "lease": lease,
         "kinds": list(kinds),
         "max_lost": max_lost,
-        "share": share,
-        "deliveries": deliveries,
-        "lanes": [" ".join(lane) for lane in held],
-        "held": list(held.values()),
+        "bulkhead_limit": free.bulkhead_limit,
+        "bulkheads": [" ".join(bulkhead) for bulkhead in free.running],
+        "running": list(free.running.values()),
+        "pooled_kinds": [kind for pool in free.pools for kind in pool.kinds],
+        "pools": [number for number, pool in enumerate(free.pools) for _ in pool.kinds],
+        "pool_slots": [slots for pool, slots in free.pools.items() for _ in pool.kinds],
         "changed": OPERATION_CHANGED,
     }
     rows = (await tx.execute(CLAIM, values)).all()

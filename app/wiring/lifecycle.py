@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 
 from app.api.dependencies import BrokerServices
+from app.operations.capacity import CapacityPool
 from app.operations.retries import RetryPolicy
+from app.operations.states import Kind
 from app.runner.housekeeper import Housekeeper
 from app.runner.runner import LEASE, Runner
 from app.services.health import Readiness
@@ -18,6 +20,9 @@ from app.store.database import Database
 from app.store.embedded import EmbeddedPostgres, postgres_on
 from app.store.migrate import upgrade
 from app.wiring.parts import BrokerParts
+
+# Receivers may be slow, and no caller waits for a delivery as for an operation that it started.
+CAPACITY_POOLS = (CapacityPool(frozenset({Kind.DELIVER}), share=0.5),)
 
 
 @asynccontextmanager
@@ -86,7 +91,8 @@ def build_runner(
         parts.notifications,
         parts.handlers,
         concurrency=settings.worker_concurrency,
-        share=settings.registry_operations,
+        bulkhead_limit=settings.registry_operations,
+        pools=CAPACITY_POOLS,
         lease=lease,
         beat=lease / 3,
         grace=timedelta(seconds=settings.stop_seconds),

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from app.operations.capacity import FreeSlots
 from app.runner.lease import Lease, Stop
 from app.store import queue
 from app.store.database import Database
@@ -18,7 +19,7 @@ from tests.support.operation_queue import HOUR, enqueued
 async def lease(database: Database, project_id: UUID) -> Lease:
     await enqueued(database, project_id)
     async with database.transaction() as tx:
-        (claimed,) = await queue.claim(tx, worker="one", limit=1, lease=timedelta(minutes=1))
+        (claimed,) = await queue.claim(tx, worker="one", free=FreeSlots(1), lease=timedelta(minutes=1))
     return Lease(claimed, asyncio.get_running_loop().time() + HOUR.total_seconds())
 
 

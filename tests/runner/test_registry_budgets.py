@@ -214,7 +214,7 @@ async def test_a_hundred_operations_of_a_registry_that_does_not_answer_hold_up_n
     registry.misbehave(hold, path="/manifests/", times=None)
     stuck = [await inspecting(database, project_id, registry) for _ in range(100)]
     healthy = [await inspecting(database, project_id, other) for _ in range(10)]
-    settings = {"concurrency": 16, "share": 6}
+    settings = {"concurrency": 16, "bulkhead_limit": 6}
     async with working(database, database_url, **settings), working(database, database_url, **settings):
         for operation in healthy:
             assert (await ended(database, notifications, operation)).state is State.SUCCEEDED
@@ -242,7 +242,12 @@ async def test_a_lane_that_was_full_goes_on_without_waiting_for_a_poll(
 
     waiting = [await enqueued(database, project_id, registries=("a.example",)) for _ in range(12)]
     async with running(
-        database, notifications, {Kind.PUSH_LIST: Handler(perform)}, concurrency=16, share=3, poll=HOURS
+        database,
+        notifications,
+        {Kind.PUSH_LIST: Handler(perform)},
+        concurrency=16,
+        bulkhead_limit=3,
+        poll=HOURS,
     ):
         for operation in waiting:
             assert (await ended(database, notifications, operation)).state is State.SUCCEEDED

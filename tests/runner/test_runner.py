@@ -449,7 +449,7 @@ async def test_no_more_of_one_registrys_operations_run_at_once_than_its_share(
             await attempt.succeed(tx, {})
 
     accepted = [await enqueued(database, project_id, registries=("slow.example",)) for _ in range(6)]
-    settings = {"concurrency": 8, "share": 1}
+    settings = {"concurrency": 8, "bulkhead_limit": 1}
     async with running(database, notifications, {PUSH: Handler(perform)}, **settings):
         for operation in accepted:
             assert (await ended(database, notifications, operation)).state is State.SUCCEEDED

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import func, update
 
 from app.lists.pushes import Push
+from app.operations.capacity import FreeSlots
 from app.operations.operation import Operation
 from app.operations.states import Kind
 from app.services.operations.attempts import Attempt, conclude
@@ -33,7 +34,7 @@ async def claim_push(database_url: str, registry: RegistryDouble) -> tuple[Broke
         await idle.call("POST", path, {"insecure": True}, status=202, Prefer="respond-async")
     parts = build_parts(idle.settings, database_url)
     async with parts.database.transaction() as tx:
-        (claimed,) = await queue.claim(tx, worker="slow", limit=1, lease=timedelta(hours=1))
+        (claimed,) = await queue.claim(tx, worker="slow", free=FreeSlots(1), lease=timedelta(hours=1))
     attempt = Attempt(parts.database, claimed.operation, claimed.secret)
     return parts, attempt, draft["entries"][0]["descriptor"]["digest"]
 

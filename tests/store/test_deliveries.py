@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from app.errors import DeliveryFailed, DeliveryNotFound
 from app.lists.events import EventKind
+from app.operations.capacity import FreeSlots
 from app.operations.states import Kind
 from app.outbound.client import OutboundClient
 from app.outbound.limits import OutboundLimits
@@ -119,7 +120,7 @@ async def test_what_fails_inside_the_broker_is_tried_again_like_anything_else(
     # A client that was not opened: nothing that a receiver did.
     service = Deliveries(database, unopened_sender(), secrets)
     async with database.transaction() as tx:
-        (claimed,) = await queue.claim(tx, worker="tests", limit=1, lease=timedelta(minutes=1))
+        (claimed,) = await queue.claim(tx, worker="tests", free=FreeSlots(1), lease=timedelta(minutes=1))
     with pytest.raises(DeliveryFailed) as caught:
         await service.perform(Attempt(database, claimed.operation))
     assert caught.value.retryable

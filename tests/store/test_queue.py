@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import select, text
 
+from app.operations.capacity import FreeSlots
 from app.operations.operation import Operation
 from app.operations.progress import Progress, ProgressStep
 from app.operations.states import Kind, State
@@ -37,7 +38,7 @@ Write = Callable[[Transaction], Awaitable[object]]
 
 async def claim(database: Database, limit: int = 10, worker: str = "one", max_lost: int = 5) -> list[Claimed]:
     async with database.transaction() as tx:
-        return await queue.claim(tx, worker=worker, limit=limit, lease=LEASE, max_lost=max_lost)
+        return await queue.claim(tx, worker=worker, free=FreeSlots(limit), lease=LEASE, max_lost=max_lost)
 
 
 async def claim_one(database: Database, worker: str = "one") -> Operation:
@@ -112,7 +113,9 @@ async def test_what_is_due_later_is_not_claimed_yet(database: Database, project_
 async def test_a_worker_claims_only_the_kinds_it_knows(database: Database, project_id: UUID) -> None:
     await enqueued(database, project_id, kind=Kind.INSPECT_IMAGE)
     async with database.transaction() as tx:
-        assert await queue.claim(tx, worker="one", limit=1, lease=LEASE, kinds=[Kind.PUSH_LIST]) == []
+        assert (
+            await queue.claim(tx, worker="one", free=FreeSlots(1), lease=LEASE, kinds=[Kind.PUSH_LIST]) == []
+        )
 
 
 async def test_operations_that_share_a_key_run_one_at_a_time_in_order(
@@ -194,7 +197,7 @@ async def test_a_claim_waits_for_one_that_is_not_committed_and_sees_what_it_took
         await operation_changes.enqueue(slow, wanted(project_id, keys=("a",)))
         younger = await enqueued(database, project_id, keys=("a",))
         async with database.transaction() as tx:
-            (taken,) = await queue.claim(tx, worker="one", limit=9, lease=LEASE)
+            (taken,) = await queue.claim(tx, worker="one", free=FreeSlots(9), lease=LEASE)
             # Now the older one appears, and nothing but the uncommitted claim speaks against it.
             await slow.commit()
             second = asyncio.create_task(claim(database, worker="two"))
@@ -277,7 +280,7 @@ async def test_a_row_that_another_transaction_has_keeps_no_other_lease_from_bein
 ) -> None:
     busy, free = [await enqueued(database, project_id) for _ in range(2)]
     async with database.transaction() as tx:
-        await queue.claim(tx, worker="one", limit=2, lease=LEASE)
+        await queue.claim(tx, worker="one", free=FreeSlots(2), lease=LEASE)
     async with database.transaction() as other:
         await queue.hold(other, busy.id, 1)
         async with database.transaction() as tx:
@@ -472,7 +475,7 @@ async def test_what_waits_for_later_is_not_looked_at_by_those_who_ask_what_is_du
     async with database.transaction() as tx:
         await tx.execute(text("ANALYZE operations"))
     async with database.transaction() as tx:
-        claimed = await queue.claim(tx, worker="one", limit=10, lease=LEASE)
+        claimed = await queue.claim(tx, worker="one", free=FreeSlots(10), lease=LEASE)
         await queue.next_due(tx)
         await queue.bury(tx)
         read = (
@@ -521,7 +524,7 @@ async def test_a_cancellation_that_meets_a_claim_is_told_to_the_worker(
             return bool((await tx.execute(BLOCKED)).scalar_one())
 
     async with asyncio.TaskGroup() as group, database.transaction() as tx:
-        await queue.claim(tx, worker="one", limit=1, lease=LEASE)
+        await queue.claim(tx, worker="one", free=FreeSlots(1), lease=LEASE)
         cancelling = group.create_task(cancel())
         await until(is_blocked)
     cancelled = cancelling.result()

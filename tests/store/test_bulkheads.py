@@ -10,13 +10,14 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
+from app.operations.capacity import Bulkhead, CapacityPool, FreeSlots
 from app.operations.operation import Operation
 from app.operations.states import Kind, State
 from app.store import operations as store
 from app.store import queue
 from app.store.budgets import forget_old_budgets, learn, learnt_since
 from app.store.database import Database
-from app.store.queue import Claimed, Lane
+from app.store.queue import Claimed
 from tests.support.operation_queue import enqueued, event_kinds, lapse, new_project, read
 
 LEASE = timedelta(seconds=60)
@@ -24,11 +25,18 @@ MINUTE = timedelta(minutes=1)
 OVER = timedelta(seconds=-1)
 
 
+DELIVERIES = CapacityPool(frozenset({Kind.DELIVER}), 0.5)
+
+
 async def claim(
-    database: Database, limit: int = 64, share: int = 16, held: Mapping[Lane, int] | None = None
+    database: Database, slots: int = 64, limit: int = 16, running: Mapping[Bulkhead, int] | None = None
 ) -> list[Claimed]:
+    return await claim_free(database, FreeSlots(slots, limit, running=running or {}))
+
+
+async def claim_free(database: Database, free: FreeSlots) -> list[Claimed]:
     async with database.transaction() as tx:
-        return await queue.claim(tx, worker="one", limit=limit, lease=LEASE, share=share, held=held or {})
+        return await queue.claim(tx, worker="one", free=free, lease=LEASE)
 
 
 async def pause(database: Database, registry: str, length: timedelta = MINUTE) -> None:
@@ -44,7 +52,7 @@ def ids(claimed: list[Claimed]) -> list[UUID]:
     return [each.operation.id for each in claimed]
 
 
-def lanes(claimed: list[Claimed]) -> Counter[Lane]:
+def bulkheads(claimed: list[Claimed]) -> Counter[Bulkhead]:
     return Counter(each.operation.registries for each in claimed)
 
 
@@ -149,16 +157,16 @@ async def test_however_many_wait_for_one_registry_the_next_one_finds_room(
     slow = await many(database, project_id, 100, "slow.example")
     healthy = await many(database, project_id, 10, "healthy.example")
     claimed = await claim(database)
-    assert lanes(claimed) == {("slow.example",): 16, ("healthy.example",): 10}
+    assert bulkheads(claimed) == {("slow.example",): 16, ("healthy.example",): 10}
     assert ids(claimed) == [each.id for each in (*slow[:16], *healthy)]
-    assert await claim(database, limit=38, held=lanes(claimed)) == []
+    assert await claim(database, slots=38, running=bulkheads(claimed)) == []
 
 
 async def test_a_registry_alone_takes_no_more_than_leaves_as_much_free(
     database: Database, project_id: UUID
 ) -> None:
     await many(database, project_id, 20, "slow.example")
-    assert len(await claim(database, limit=8)) == 4
+    assert len(await claim(database, slots=8)) == 4
 
 
 @pytest.mark.parametrize(("limit", "taken"), [(1, 1), (2, 1), (3, 2)])
@@ -166,14 +174,14 @@ async def test_the_smallest_worker_works_for_a_registry_too(
     database: Database, project_id: UUID, limit: int, taken: int
 ) -> None:
     await many(database, project_id, 5, "slow.example")
-    assert len(await claim(database, limit=limit)) == taken
+    assert len(await claim(database, slots=limit)) == taken
 
 
 async def test_many_slow_registries_leave_room_for_another(database: Database, project_id: UUID) -> None:
-    held: Counter[Lane] = Counter()
+    held: Counter[Bulkhead] = Counter()
     for number in range(6):
         await many(database, project_id, 20, f"slow-{number}.example")
-        held += lanes(await claim(database, limit=64 - held.total(), held=held))
+        held += bulkheads(await claim(database, slots=64 - held.total(), running=held))
         assert held[(f"slow-{number}.example",)] > 0
     assert held.total() < 64
 
@@ -181,7 +189,7 @@ async def test_many_slow_registries_leave_room_for_another(database: Database, p
 async def test_what_asks_no_registry_may_have_all_the_room(database: Database, project_id: UUID) -> None:
     for _ in range(10):
         await enqueued(database, project_id)
-    assert len(await claim(database, limit=8, share=2)) == 8
+    assert len(await claim(database, slots=8, limit=2)) == 8
 
 
 async def test_an_operation_for_two_registries_takes_no_room_of_those_for_one_of_them(
@@ -189,7 +197,7 @@ async def test_an_operation_for_two_registries_takes_no_room_of_those_for_one_of
 ) -> None:
     await many(database, project_id, 30, "slow.example", "healthy.example")
     await many(database, project_id, 5, "healthy.example")
-    assert lanes(await claim(database))[("healthy.example",)] == 5
+    assert bulkheads(await claim(database))[("healthy.example",)] == 5
 
 
 # --- deliveries ---
@@ -201,8 +209,7 @@ async def test_deliveries_leave_room_however_many_receivers_there_are(
     for nth in range(8):
         await enqueued(database, project_id, kind=Kind.DELIVER, registries=(f"{nth}.example",))
     (asked,) = await many(database, project_id, 1, "a.example")
-    async with database.transaction() as tx:
-        claimed = await queue.claim(tx, worker="one", limit=8, lease=LEASE, deliveries=3)
+    claimed = await claim_free(database, FreeSlots(8, pools={DELIVERIES: 3}))
     assert [each.operation.kind for each in claimed] == [Kind.DELIVER] * 3 + [asked.kind]
 
 
@@ -212,8 +219,7 @@ async def test_deliveries_that_find_no_room_in_their_lane_take_no_places_from_ot
     for _ in range(4):
         await enqueued(database, project_id, kind=Kind.DELIVER, registries=("hanging.example",))
     other = await enqueued(database, project_id, kind=Kind.DELIVER, registries=("b.example",))
-    async with database.transaction() as tx:
-        claimed = await queue.claim(tx, worker="one", limit=8, lease=LEASE, share=1, deliveries=2)
+    claimed = await claim_free(database, FreeSlots(8, 1, pools={DELIVERIES: 2}))
     assert [each.operation.registries for each in claimed] == [("hanging.example",), other.registries]
 
 
@@ -226,8 +232,7 @@ async def test_deliveries_that_lost_their_worker_are_counted_too(
     await lapse(database, operations[1])
     await enqueued(database, project_id, kind=Kind.DELIVER)
     for deliveries, expected in ((0, 0), (2, 2)):
-        async with database.transaction() as tx:
-            taken = await queue.claim(tx, worker="two", limit=8, lease=LEASE, deliveries=deliveries)
+        taken = await claim_free(database, FreeSlots(8, pools={DELIVERIES: deliveries}))
         assert len(taken) == expected
 
 
@@ -239,16 +244,16 @@ async def test_who_has_much_queued_for_a_registry_leaves_places_to_the_others(
 ) -> None:
     much = await many(database, project_id, 30, "a.example")
     little = await many(database, await new_project(database), 3, "a.example")
-    assert ids(await claim(database, share=6)) == [each.id for each in (*much[:3], *little)]
+    assert ids(await claim(database, limit=6)) == [each.id for each in (*much[:3], *little)]
 
 
 async def test_the_next_free_place_in_a_lane_goes_to_who_runs_fewest(
     database: Database, project_id: UUID
 ) -> None:
     await many(database, project_id, 30, "a.example")
-    held = lanes(await claim(database, share=6))
+    held = bulkheads(await claim(database, limit=6))
     first, _ = await many(database, await new_project(database), 2, "a.example")
-    assert ids(await claim(database, share=7, held=held)) == [first.id]
+    assert ids(await claim(database, limit=7, running=held)) == [first.id]
 
 
 async def test_a_project_that_asks_many_registries_leaves_room_to_the_others(
@@ -257,7 +262,7 @@ async def test_a_project_that_asks_many_registries_leaves_room_to_the_others(
     for nth in range(12):
         await many(database, project_id, 1, f"{nth}.example")
     little = await many(database, await new_project(database), 3, "a.example")
-    assert set(ids(await claim(database, limit=6))) > {each.id for each in little}
+    assert set(ids(await claim(database, slots=6))) > {each.id for each in little}
 
 
 async def test_the_next_free_place_of_a_worker_goes_to_who_runs_fewest(
@@ -265,9 +270,9 @@ async def test_the_next_free_place_of_a_worker_goes_to_who_runs_fewest(
 ) -> None:
     for _ in range(8):
         await enqueued(database, project_id)
-    await claim(database, limit=4)
+    await claim(database, slots=4)
     (other,) = await many(database, await new_project(database), 1, "a.example")
-    assert ids(await claim(database, limit=1)) == [other.id]
+    assert ids(await claim(database, slots=1)) == [other.id]
 
 
 async def test_what_lost_its_worker_takes_no_turn_from_another_project(
@@ -278,7 +283,7 @@ async def test_what_lost_its_worker_takes_no_turn_from_another_project(
     await lapse(database, lost)
     await many(database, project_id, 5, "b.example")
     (other,) = await many(database, await new_project(database), 1, "c.example")
-    assert ids(await claim(database, limit=2)) == [lost.id, other.id]
+    assert ids(await claim(database, slots=2)) == [lost.id, other.id]
 
 
 async def test_what_is_more_urgent_goes_first_whoever_else_has_a_turn(
@@ -287,7 +292,7 @@ async def test_what_is_more_urgent_goes_first_whoever_else_has_a_turn(
     other = await new_project(database)
     await enqueued(database, other, registries=("a.example",))
     urgent = [await enqueued(database, project_id, registries=("a.example",), priority=-1) for _ in range(5)]
-    assert ids(await claim(database, share=4)) == [each.id for each in urgent[:4]]
+    assert ids(await claim(database, limit=4)) == [each.id for each in urgent[:4]]
 
 
 async def test_deliveries_of_a_project_leave_room_to_those_of_others(
@@ -298,6 +303,31 @@ async def test_deliveries_of_a_project_leave_room_to_those_of_others(
     other = await enqueued(
         database, await new_project(database), kind=Kind.DELIVER, registries=("b.example",)
     )
-    async with database.transaction() as tx:
-        claimed = await queue.claim(tx, worker="one", limit=8, lease=LEASE, deliveries=3)
+    claimed = await claim_free(database, FreeSlots(8, pools={DELIVERIES: 3}))
     assert ids(claimed)[-1] == other.id
+
+
+# --- pools ---
+
+
+async def test_each_pool_has_its_own_slots(database: Database, project_id: UUID) -> None:
+    plans = CapacityPool(frozenset({Kind.PLAN_PUSH, Kind.REFRESH_LIST}), 0.25)
+    for kind in (Kind.DELIVER, Kind.PLAN_PUSH, Kind.REFRESH_LIST, Kind.PUSH_LIST):
+        for _ in range(3):
+            await enqueued(database, project_id, kind=kind)
+    claimed = await claim_free(database, FreeSlots(12, pools={DELIVERIES: 2, plans: 1}))
+    kinds = Counter(each.operation.kind for each in claimed)
+    assert kinds == {Kind.DELIVER: 2, Kind.PLAN_PUSH: 1, Kind.PUSH_LIST: 3}
+
+
+async def test_operations_that_lost_their_worker_take_slots_of_their_own_pool_alone(
+    database: Database, project_id: UUID
+) -> None:
+    plans = CapacityPool(frozenset({Kind.PLAN_PUSH}), 0.25)
+    lost = await enqueued(database, project_id, kind=Kind.DELIVER)
+    await claim(database)
+    await lapse(database, lost)
+    await enqueued(database, project_id, kind=Kind.DELIVER)
+    plan = await enqueued(database, project_id, kind=Kind.PLAN_PUSH)
+    claimed = await claim_free(database, FreeSlots(8, pools={DELIVERIES: 1, plans: 1}))
+    assert ids(claimed) == [lost.id, plan.id]

@@ -1,0 +1,127 @@
+"""What a worker may claim, and when it looks again after a claim."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from app.operations.capacity import CapacityPool
+from app.operations.operation import Operation
+from app.operations.states import Kind, State
+from app.runner.capacity import Capacity
+from app.runner.lease import Lease
+from app.store.queue import Claimed
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+DELIVERIES = CapacityPool(frozenset({Kind.DELIVER}), share=0.5)
+
+
+async def lease(kind: Kind = Kind.PUSH_LIST, *registries: str) -> Lease:
+    operation = Operation(
+        id=uuid4(),
+        project_id=uuid4(),
+        kind=kind,
+        state=State.RUNNING,
+        list_id=None,
+        push_id=None,
+        request={},
+        progress={},
+        attempt=1,
+        result=None,
+        problem=None,
+        created_by="tests",
+        created_at=NOW,
+        started_at=NOW,
+        ended_at=None,
+        run_at=NOW,
+        deadline_at=NOW + HOUR,
+        cancel_requested=False,
+        keys=(),
+        registries=registries,
+        trace=None,
+    )
+    return Lease(Claimed(operation, None, 1, HOUR), until=0.0)
+
+
+async def taken(capacity: Capacity, count: int, kind: Kind, *registries: str) -> list[Lease]:
+    leases = [await lease(kind, *registries) for _ in range(count)]
+    for each in leases:
+        capacity.take(each)
+    return leases
+
+
+async def test_a_held_operation_takes_a_slot_of_the_worker_of_its_pool_and_of_its_bulkhead() -> None:
+    capacity = Capacity(8, bulkhead_limit=3, pools=[DELIVERIES])
+    await taken(capacity, 1, Kind.DELIVER, "hook.example")
+    await taken(capacity, 2, Kind.PUSH_LIST)
+    free = capacity.free_slots()
+    assert (free.slots, free.bulkhead_limit) == (5, 3)
+    assert free.pools == {DELIVERIES: 3}
+    assert free.running == {("hook.example",): 1}
+
+
+async def test_a_released_operation_gives_its_slots_back() -> None:
+    capacity = Capacity(2, bulkhead_limit=2, pools=[DELIVERIES])
+    (delivery,) = await taken(capacity, 1, Kind.DELIVER, "hook.example")
+    capacity.release(delivery)
+    assert capacity.free_slots() == Capacity(2, bulkhead_limit=2, pools=[DELIVERIES]).free_slots()
+
+
+async def test_a_full_pool_leaves_no_room_for_its_kinds() -> None:
+    capacity = Capacity(4, bulkhead_limit=4, pools=[DELIVERIES])
+    assert capacity.has_room_everywhere()
+    await taken(capacity, 2, Kind.DELIVER)
+    assert not capacity.has_room_everywhere()
+
+
+async def test_a_full_bulkhead_leaves_no_room_for_its_registries() -> None:
+    capacity = Capacity(8, bulkhead_limit=2)
+    await taken(capacity, 1, Kind.PUSH_LIST, "a.example")
+    assert capacity.has_room_everywhere()
+    await taken(capacity, 1, Kind.PUSH_LIST, "a.example")
+    assert not capacity.has_room_everywhere()
+
+
+async def test_a_bulkhead_within_a_pool_leaves_free_the_slots_of_the_pool() -> None:
+    capacity = Capacity(8, bulkhead_limit=8, pools=[DELIVERIES])
+    await taken(capacity, 2, Kind.DELIVER, "hook.example")
+    # Six slots of the worker are free, but only two of the pool.
+    assert not capacity.has_room_everywhere()
+
+
+async def test_a_claim_that_left_slots_free_found_all_there_was() -> None:
+    capacity = Capacity(4, bulkhead_limit=4)
+    asked = capacity.free_slots()
+    claimed = await taken(capacity, 2, Kind.PUSH_LIST)
+    assert not capacity.has_more_room_than(asked, claimed)
+
+
+async def test_the_worker_claims_again_when_a_slot_became_free_during_a_claim_that_filled_it() -> None:
+    capacity = Capacity(2, bulkhead_limit=2)
+    (before,) = await taken(capacity, 1, Kind.PUSH_LIST)
+    asked = capacity.free_slots()
+    claimed = await taken(capacity, 1, Kind.PUSH_LIST)
+    assert not capacity.has_more_room_than(asked, claimed)
+    capacity.release(before)
+    assert capacity.has_more_room_than(asked, claimed)
+
+
+async def test_the_worker_claims_again_when_a_full_pool_has_a_slot_again() -> None:
+    capacity = Capacity(8, bulkhead_limit=8, pools=[DELIVERIES])
+    before = await taken(capacity, 3, Kind.DELIVER)
+    asked = capacity.free_slots()
+    claimed = await taken(capacity, 1, Kind.DELIVER)
+    assert not capacity.has_more_room_than(asked, claimed)
+    capacity.release(before[0])
+    assert capacity.has_more_room_than(asked, claimed)
+
+
+async def test_the_worker_claims_again_when_a_full_bulkhead_has_a_slot_again() -> None:
+    capacity = Capacity(16, bulkhead_limit=2)
+    (before,) = await taken(capacity, 1, Kind.PUSH_LIST, "a.example")
+    asked = capacity.free_slots()
+    claimed = await taken(capacity, 1, Kind.PUSH_LIST, "a.example")
+    assert not capacity.has_more_room_than(asked, claimed)
+    capacity.release(before)
+    assert capacity.has_more_room_than(asked, claimed)
