@@ -1,4 +1,4 @@
-"""What the image and the composition promise, as far as it can be read without a Docker engine."""
+"""Static checks of the Dockerfile, docker-compose.yml and the scripts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def final_stage() -> str:
     return (PROJECT / "Dockerfile").read_text().split("\nFROM ")[-1]
 
 
-def test_the_composition_has_a_database_a_migration_an_api_and_workers(composition: dict[str, Any]) -> None:
+def test_compose_has_a_database_a_migration_an_api_and_workers(composition: dict[str, Any]) -> None:
     assert set(composition["services"]) == {"postgres", "migrate", "api", "worker"}
 
 
@@ -45,14 +45,14 @@ def test_the_worker_can_be_scaled(composition: dict[str, Any]) -> None:
     assert not {"ports", "container_name"} & set(composition["services"]["worker"])
 
 
-def test_no_secret_is_written_into_the_composition(composition: dict[str, Any]) -> None:
+def test_compose_contains_no_secrets(composition: dict[str, Any]) -> None:
     for service in composition["services"].values():
         for name, value in service.get("environment", {}).items():
             if re.search(r"PASSWORD|SECRET|TOKEN$|CREDENTIALS", name):
                 assert re.fullmatch(r"\$\{\w+:[?-][^}]*\}", value), name
 
 
-def test_the_composition_sets_only_what_the_settings_know(composition: dict[str, Any]) -> None:
+def test_compose_uses_only_known_settings(composition: dict[str, Any]) -> None:
     known = {f"BROKER_{name.upper()}" for name in Settings.model_fields} | {"DATABASE_URL"}
     for name in ("migrate", "api", "worker"):
         assert set(composition["services"][name]["environment"]) <= known
@@ -64,7 +64,7 @@ def test_the_api_is_published_on_loopback_only(composition: dict[str, Any]) -> N
     assert all(port.startswith("127.0.0.1:") for port in published)
 
 
-def test_the_image_runs_as_nobody_in_particular_and_says_how_it_is(final_stage: str) -> None:
+def test_the_image_runs_unprivileged_and_has_a_health_check(final_stage: str) -> None:
     (user,) = re.findall(r"^USER (\d+):\d+$", final_stage, re.MULTILINE)
     assert int(user) >= 10_000
     assert "\nHEALTHCHECK " in final_stage
@@ -74,7 +74,7 @@ def test_the_final_stage_builds_nothing(final_stage: str) -> None:
     assert not re.search(r"pip install|apt-get|gcc|uv ", final_stage)
 
 
-def test_the_image_leaves_the_embedded_postgres_out_and_nothing_else() -> None:
+def test_the_image_omits_only_the_embedded_postgres() -> None:
     dockerfile = (PROJECT / "Dockerfile").read_text()
     (program,) = re.findall(r"awk '([^']+)' service\.txt", dockerfile)
     lock = PROJECT / "scripts" / "locks" / "service.txt"

@@ -1,4 +1,4 @@
-"""What a log line holds, whatever strangers put into it."""
+"""Log lines are single-line JSON objects of limited size."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def log_failure(message: str) -> None:
         logging.getLogger("app.test").exception("it failed")
 
 
-def test_a_long_traceback_still_ends_with_what_happened(log: io.StringIO) -> None:
+def test_a_long_traceback_keeps_its_end(log: io.StringIO) -> None:
     log_failure("the reason that somebody looks for")
     exception = only_line(log)["exception"]
     assert exception.startswith("…")
@@ -66,7 +66,7 @@ def test_a_long_traceback_still_ends_with_what_happened(log: io.StringIO) -> Non
     assert "in fail" in exception
 
 
-def test_a_message_without_end_does_not_fill_the_log(log: io.StringIO) -> None:
+def test_long_messages_and_fields_are_cut(log: io.StringIO) -> None:
     log_failure("x" * 1_000_000)
     logging.getLogger("app.test").info("y" * 1_000_000, extra={"path": "/start" + "z" * 1_000_000})
     assert len(log.getvalue()) < 20_000
@@ -76,7 +76,7 @@ def test_a_message_without_end_does_not_fill_the_log(log: io.StringIO) -> None:
 
 
 @pytest.mark.parametrize("form", ["event", "argument", "extra", "exception"])
-def test_whatever_a_field_holds_it_stays_one_json_object_on_one_line(log: io.StringIO, form: str) -> None:
+def test_control_characters_are_escaped_and_each_record_is_one_line(log: io.StringIO, form: str) -> None:
     logger = logging.getLogger("app.test")
     match form:
         case "event":
@@ -93,9 +93,7 @@ def test_whatever_a_field_holds_it_stays_one_json_object_on_one_line(log: io.Str
     assert log.getvalue().isascii()
 
 
-async def test_the_parameters_of_a_statement_are_not_in_its_traceback(
-    log: io.StringIO, database_url: str
-) -> None:
+async def test_sql_parameters_are_not_in_tracebacks(log: io.StringIO, database_url: str) -> None:
     database = Database(database_url, pool_size=1)
     # Made here, because a traceback quotes the source.
     secret = secrets.token_hex(8)
@@ -110,7 +108,7 @@ async def test_the_parameters_of_a_statement_are_not_in_its_traceback(
     assert secret not in log.getvalue()
 
 
-def test_what_is_logged_in_a_trace_names_it(log: io.StringIO) -> None:
+def test_log_lines_in_a_trace_have_its_id(log: io.StringIO) -> None:
     with in_trace("4bf92f3577b34da6a3ce929d0e0e4736"):
         logging.getLogger("app.test").info("within")
     assert only_line(log)["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -118,6 +116,6 @@ def test_what_is_logged_in_a_trace_names_it(log: io.StringIO) -> None:
     assert "trace_id" not in json.loads(log.getvalue().splitlines()[1])
 
 
-def test_a_message_is_not_logged_once_more_in_colours(log: io.StringIO) -> None:
+def test_the_coloured_copy_of_a_message_is_dropped(log: io.StringIO) -> None:
     logging.getLogger("uvicorn").warning("Started", extra={"color_message": "\x1b[36mStarted\x1b[0m"})
     assert "color_message" not in json.loads(log.getvalue())

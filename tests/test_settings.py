@@ -1,4 +1,4 @@
-"""The operator's settings are read strictly, and their secrets stay unprinted."""
+"""Settings are validated strictly, and their secrets are never printed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def database_address(settings: Settings) -> str:
     return settings.database_url.get_secret_value()
 
 
-def test_without_any_setting_the_broker_is_embedded_on_loopback() -> None:
+def test_the_default_is_the_embedded_database_and_loopback() -> None:
     settings = Settings()
     assert (settings.host, settings.port, settings.data) == ("127.0.0.1", 8080, Path(".broker"))
     assert settings.embedded
@@ -36,9 +36,7 @@ def test_without_any_setting_the_broker_is_embedded_on_loopback() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg"])
-def test_every_spelling_of_a_postgres_address_becomes_asyncpgs(
-    scheme: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_scheme_of_a_postgres_url_becomes_asyncpg(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", f"{scheme}://me:postgres://@db:5432/broker?sslmode=require")
     assert (
         database_address(Settings()) == "postgresql+asyncpg://me:postgres://@db:5432/broker?sslmode=require"
@@ -48,20 +46,20 @@ def test_every_spelling_of_a_postgres_address_becomes_asyncpgs(
 @pytest.mark.parametrize(
     "address", ["mysql://db/broker", "sqlite:///broker.db", "db:5432", "postgresql:db", "http://"]
 )
-def test_an_address_of_anything_else_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_url_of_another_database_is_rejected(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", address)
     with pytest.raises(ValidationError, match="must be a Postgres URL"):
         Settings()
 
 
-def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "")
     monkeypatch.setenv("BROKER_PORT", "")
     assert Settings().embedded
     assert Settings().port == 8080
 
 
-def test_a_database_of_the_operators_closes_loopback_unless_it_is_opened(
+def test_an_external_database_forbids_loopback_unless_it_is_permitted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://db/broker")
@@ -70,7 +68,7 @@ def test_a_database_of_the_operators_closes_loopback_unless_it_is_opened(
     assert Settings().loopback_allowed
 
 
-def test_what_a_command_line_says_comes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_explicit_values_take_precedence_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKER_PORT", "1")
     assert Settings(port=2).port == 2
 
@@ -78,18 +76,18 @@ def test_what_a_command_line_says_comes_before_the_environment(monkeypatch: pyte
 @pytest.mark.parametrize(
     "text", ["a.example:5000,*.b.example,10.0.0.0/8", " a.example:5000 *.b.example\n10.0.0.0/8, "]
 )
-def test_lists_are_written_with_commas_or_spaces(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_are_separated_by_commas_or_white_space(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKER_INSECURE_REGISTRIES", text)
     assert Settings().insecure_registries == ("a.example:5000", "*.b.example", "10.0.0.0/8")
 
 
-def test_a_network_that_is_none_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_network_is_rejected_with_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKER_ALLOWED_NETWORKS", "10.0.0.0/8,10.0.0.0/99")
     with pytest.raises(ValidationError, match=r"allowed_networks(.|\n)*10\.0\.0\.0/99"):
         Settings()
 
 
-def test_credentials_of_registries_are_a_json_object(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_registry_credentials_are_a_json_object(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(
         "BROKER_REGISTRY_CREDENTIALS",
         '{"a.example": {"username": "me", "password": "canary"}, "b.example": {"identity_token": "canary"}}',
@@ -111,7 +109,7 @@ def test_credentials_of_registries_are_a_json_object(monkeypatch: pytest.MonkeyP
         '{"a.example": {"user": "canary"}}',
     ],
 )
-def test_credentials_that_cannot_be_meant_are_refused_without_repeating_them(
+def test_invalid_credentials_are_rejected_without_printing_them(
     text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BROKER_REGISTRY_CREDENTIALS", text)
@@ -120,20 +118,18 @@ def test_credentials_that_cannot_be_meant_are_refused_without_repeating_them(
     assert "canary" not in str(refused.value)
 
 
-def test_hosts_of_redirects_are_a_json_object_of_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_redirect_hosts_are_a_json_object_of_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKER_REDIRECT_HOSTS", '{"front.example": ["*.behind.example"]}')
     assert Settings().redirect_hosts == {"front.example": ("*.behind.example",)}
 
 
-def test_origins_of_tokens_are_a_json_object_of_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_token_origins_are_a_json_object_of_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKER_TOKEN_ORIGINS", '{"a.example": ["https://auth.example"]}')
     assert Settings().token_origins == {"a.example": ("https://auth.example",)}
 
 
 @pytest.mark.parametrize("token", ["short", "with a space in the middle", "with-ümlaut-in-it-somewhere"])
-def test_an_admin_token_that_is_weak_or_unsendable_is_refused(
-    token: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_weak_or_unsendable_admin_token_is_rejected(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKER_ADMIN_TOKEN", token)
     with pytest.raises(ValidationError, match="visible ASCII") as refused:
         Settings()
@@ -141,20 +137,20 @@ def test_an_admin_token_that_is_weak_or_unsendable_is_refused(
 
 
 @pytest.mark.parametrize("text", [KEY, KEY.rstrip("="), KEY.replace("+", "-").replace("/", "_"), f" {KEY}\n"])
-def test_a_secret_key_is_base64_in_any_spelling(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_key_may_use_either_base64_alphabet(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKER_SECRET_KEY", text)
     assert secret_key_of(Settings()) == bytes(range(32))
 
 
 @pytest.mark.parametrize("text", ["AAAA", "nonsense!", KEY[:-4], KEY + "AAAA"])
-def test_a_secret_key_of_another_length_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_key_of_another_length_is_rejected(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKER_SECRET_KEY", text)
     with pytest.raises(ValidationError, match="32 random bytes") as refused:
         Settings()
     assert text not in str(refused.value)
 
 
-def test_the_embedded_mode_makes_its_secret_key_once_and_keeps_it_private(tmp_path: Path) -> None:
+def test_the_embedded_mode_creates_one_private_secret_key(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path / "data")
     key = secret_key_of(settings)
     assert key is not None
@@ -164,21 +160,19 @@ def test_the_embedded_mode_makes_its_secret_key_once_and_keeps_it_private(tmp_pa
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["secret.key"]
 
 
-def test_with_a_database_of_the_operators_no_key_is_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_with_an_external_database_no_key_is_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://db/broker")
     assert secret_key_of(Settings(data=tmp_path)) is None
     assert not list(tmp_path.iterdir())
 
 
-def test_settings_do_not_change() -> None:
+def test_settings_are_immutable() -> None:
     settings = Settings()
     with pytest.raises(ValidationError, match="frozen"):
         setattr(settings, "port", 1)  # noqa: B010 - written out, mypy would already refuse it
 
 
-def test_trust_in_registries_is_a_json_object_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_registry_tls_is_a_json_object_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(
         "BROKER_REGISTRY_TLS",
         '{"a.example:5000": {"ca": "/ca.pem"}, "b.example": {"cert": "/c.pem", "key": "/k.pem"}}',
@@ -189,19 +183,19 @@ def test_trust_in_registries_is_a_json_object_of_files(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("given", ["{}", '{"cert": "/c.pem"}', '{"key": "/k.pem"}', '{"verify": false}'])
-def test_trust_that_cannot_be_meant_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_registry_tls_is_rejected(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKER_REGISTRY_TLS", f'{{"a.example": {given}}}')
     with pytest.raises(ValidationError):
         Settings()
 
 
-def test_the_only_receivers_are_listed_like_the_registries(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_receivers_are_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings().receivers == ()
     monkeypatch.setenv("BROKER_RECEIVERS", "hooks.example.com, *.inside.example.com")
     assert Settings().receivers == ("hooks.example.com", "*.inside.example.com")
 
 
-def test_the_only_registries_are_listed_like_the_insecure_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_registries_are_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings().registries == ()
     monkeypatch.setenv("BROKER_REGISTRIES", "docker.io, *.example.com")
     assert Settings().registries == ("docker.io", "*.example.com")
@@ -216,7 +210,7 @@ def test_the_only_registries_are_listed_like_the_insecure_ones(monkeypatch: pyte
         ("5000-5000", ((5000, 5000),)),
     ],
 )
-def test_ports_are_listed_one_by_one_or_as_ranges(
+def test_ports_are_single_ports_or_ranges(
     text: str, ranges: tuple[tuple[int, int], ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert Settings().registry_ports == ()
@@ -240,20 +234,22 @@ def test_ports_are_listed_one_by_one_or_as_ranges(
         ("000443", "000443"),
     ],
 )
-def test_what_is_no_port_is_refused_by_name(text: str, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_port_is_rejected_with_its_value(
+    text: str, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("BROKER_REGISTRY_PORTS", text)
     with pytest.raises(ValidationError, match="registry_ports") as refused:
         Settings()
     assert f"{wrong!r} must be a port from 1 to 65535 or a range" in str(refused.value)
 
 
-def test_a_list_of_no_ports_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_list_of_ports_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKER_REGISTRY_PORTS", " , ")
     with pytest.raises(ValidationError, match="at least one port"):
         Settings()
 
 
-def test_operations_are_kept_as_long_as_idempotency_keys_stand_for_them(
+def test_operations_are_kept_at_least_as_long_as_idempotency_keys(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert timedelta(days=IDEMPOTENCY_DAYS) == IDEMPOTENCY_KEYS_FOR

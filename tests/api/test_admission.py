@@ -1,4 +1,4 @@
-"""What every call asks first: who sends it, and that it has no parameter that there is not."""
+"""Every /v1 request needs a valid token, known query parameters and a supported body."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CALLS = [
 
 
 @pytest.mark.parametrize(("method", "path"), CALLS)
-async def test_a_stranger_is_told_nothing_but_to_say_who_it_is(
+async def test_a_request_without_a_valid_token_gets_only_a_401(
     shared_broker: Broker, method: str, path: str
 ) -> None:
     """Whatever else is wrong: its parameters, its body, what that is sent as, and how large it says to be."""
@@ -39,7 +39,7 @@ async def test_a_stranger_is_told_nothing_but_to_say_who_it_is(
 
 
 @pytest.mark.parametrize(("method", "path"), CALLS)
-async def test_a_query_parameter_that_there_is_not_is_refused_by_its_name(
+async def test_an_unknown_query_parameter_is_rejected_by_name(
     shared_broker: Broker, method: str, path: str
 ) -> None:
     """Or a filter that is spelt wrong would match everything."""
@@ -49,7 +49,7 @@ async def test_a_query_parameter_that_there_is_not_is_refused_by_its_name(
 
 
 @pytest.mark.parametrize(("method", "path"), CALLS)
-async def test_a_body_that_is_taken_nowhere_is_refused_everywhere_as_announced(
+async def test_an_unsupported_body_is_rejected_by_every_route_as_documented(
     shared_broker: Broker, method: str, path: str
 ) -> None:
     """The client of the tests checks that each answer is one that the document has for the call."""
@@ -60,7 +60,7 @@ async def test_a_body_that_is_taken_nowhere_is_refused_everywhere_as_announced(
     check_problem(await client.request(method, path, content=b"{}", headers=zipped), 415, "unsupported-body")
 
 
-async def test_a_body_whose_length_is_not_known_yet_is_asked_for_its_type_like_any_other(
+async def test_a_chunked_body_needs_a_json_content_type(
     shared_broker: Broker,
 ) -> None:
     async def body() -> AsyncIterator[bytes]:
@@ -75,7 +75,7 @@ async def test_a_body_whose_length_is_not_known_yet_is_asked_for_its_type_like_a
 @pytest.mark.parametrize(
     ("name", "moment"), [("since", "0001-01-01T00:00:00+23:00"), ("until", "9999-12-31T23:59:59-23:00")]
 )
-async def test_a_moment_that_is_beyond_the_calendar_in_utc_is_refused_by_its_name(
+async def test_a_time_out_of_range_in_utc_is_rejected_by_parameter_name(
     shared_broker: Broker, path: str, name: str, moment: str
 ) -> None:
     reply = await shared_broker.client.get(path, params={name: moment})

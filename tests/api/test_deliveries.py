@@ -1,4 +1,4 @@
-"""Webhooks at work: each event comes to its receiver at least once, whatever goes wrong."""
+"""Webhook deliveries: each event reaches its receiver at least once."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def names_of(messages: list[Message], secret: str) -> list[str]:
     return sorted(message.verified(secret)["data"]["name"] for message in messages)
 
 
-async def test_an_event_is_posted_as_the_standard_prescribes(
+async def test_an_event_is_posted_as_standard_webhooks_specifies(
     broker: Broker, project: Project, receiver: Receiver
 ) -> None:
     hook = await hook_at(broker, receiver)
@@ -96,7 +96,7 @@ async def test_an_event_is_posted_as_the_standard_prescribes(
     assert await broker.call("GET", f"{PATH}/{hook['id']}/deliveries/{delivery['id']}") == delivery
 
 
-async def test_a_receiver_that_fails_for_a_while_gets_each_event(
+async def test_a_receiver_with_transient_failures_gets_every_event(
     start_broker: StartBroker, database: Database, database_url: str, receiver: Receiver
 ) -> None:
     broker = await start_broker(webhook_seconds=0.2)
@@ -119,7 +119,7 @@ async def test_a_receiver_that_fails_for_a_while_gets_each_event(
     assert all(message.verified(hook["secret"]) for message in receiver.received)
 
 
-async def test_a_reply_that_is_lost_makes_its_receiver_see_the_same_event_twice(
+async def test_a_lost_reply_repeats_the_same_delivery(
     broker: Broker, project: Project, receiver: Receiver
 ) -> None:
     hook = await hook_at(broker, receiver)
@@ -130,7 +130,7 @@ async def test_a_reply_that_is_lost_makes_its_receiver_see_the_same_event_twice(
     assert (first.id, first.body) == (again.id, again.body)
 
 
-async def test_a_delivery_survives_the_process_that_makes_it(
+async def test_a_delivery_survives_a_restart(
     database: Database, database_url: str, receiver: Receiver
 ) -> None:
     token = new_token()
@@ -146,7 +146,7 @@ async def test_a_delivery_survives_the_process_that_makes_it(
     assert {message.id for message in receiver.received} == {delivery["id"]}
 
 
-async def test_who_is_told_chooses_of_what(broker: Broker, project: Project, receiver: Receiver) -> None:
+async def test_a_webhook_gets_only_its_types(broker: Broker, project: Project, receiver: Receiver) -> None:
     everything = await hook_at(broker, receiver)
     pushes = await hook_at(broker, receiver, types=["list.pushed", "push.failed"])
     await project.record_events("changed")
@@ -156,7 +156,7 @@ async def test_who_is_told_chooses_of_what(broker: Broker, project: Project, rec
     assert delivery["event_type"] == "list.pushed"
 
 
-async def test_an_event_that_did_not_happen_is_not_delivered(
+async def test_an_event_of_a_rolled_back_transaction_is_not_delivered(
     broker: Broker, database: Database, project: Project, receiver: Receiver
 ) -> None:
     hook = await hook_at(broker, receiver)
@@ -168,7 +168,7 @@ async def test_an_event_that_did_not_happen_is_not_delivered(
     assert names_of(receiver.received, hook["secret"]) == ["once"]
 
 
-async def test_another_projects_events_are_not_told(
+async def test_events_of_other_projects_are_not_delivered(
     broker: Broker, database: Database, database_url: str, receiver: Receiver
 ) -> None:
     await broker.call("POST", "/v1/projects", {"name": "other"}, status=201)
@@ -179,7 +179,7 @@ async def test_another_projects_events_are_not_told(
     assert names_of(receiver.received, hook["secret"]) == ["mine"]
 
 
-async def test_what_a_receiver_says_is_neither_kept_nor_shown(
+async def test_the_response_body_of_a_receiver_is_neither_stored_nor_shown(
     database_url: str, database: Database, receiver: Receiver
 ) -> None:
     receiver.usual = FAILING
@@ -195,7 +195,7 @@ async def test_what_a_receiver_says_is_neither_kept_nor_shown(
     assert "says" not in f"{delivery}{operation.text}{events.text}"
 
 
-async def test_a_receiver_may_say_when_it_wants_to_be_asked_again(
+async def test_retry_after_of_a_receiver_is_honoured(
     database_url: str, database: Database, receiver: Receiver
 ) -> None:
     receiver.usual = answering(503, Retry_After="120")
@@ -214,9 +214,7 @@ async def test_a_receiver_may_say_when_it_wants_to_be_asked_again(
     assert delivery["state"] == "pending"
 
 
-async def test_a_receiver_that_is_gone_is_told_nothing_more(
-    broker: Broker, project: Project, receiver: Receiver
-) -> None:
+async def test_a_410_disables_the_webhook(broker: Broker, project: Project, receiver: Receiver) -> None:
     hook = await hook_at(broker, receiver)
     receiver.then(answering(410))
     await project.record_events("a")
@@ -230,7 +228,7 @@ async def test_a_receiver_that_is_gone_is_told_nothing_more(
     check_problem(reply, 409, "webhook-disabled")
 
 
-async def test_who_is_gone_from_its_old_address_is_told_at_its_new_one(
+async def test_a_410_of_the_old_url_does_not_disable_a_webhook_with_a_new_url(
     broker: Broker, project: Project, receiver: Receiver
 ) -> None:
     hook = await hook_at(broker, receiver)
@@ -247,7 +245,7 @@ async def test_who_is_gone_from_its_old_address_is_told_at_its_new_one(
     assert names_of(other.accepted, hook["secret"]) == ["b"]
 
 
-async def test_a_webhook_that_is_disabled_meanwhile_gets_nothing_more(
+async def test_a_webhook_that_is_disabled_gets_no_pending_events(
     database_url: str, database: Database, receiver: Receiver
 ) -> None:
     token = new_token()
@@ -266,9 +264,7 @@ async def test_a_webhook_that_is_disabled_meanwhile_gets_nothing_more(
     assert sorted(each["state"] for each in operations) == ["failed", "failed", "succeeded"]
 
 
-async def test_what_failed_goes_where_the_webhook_leads_by_then(
-    broker: Broker, project: Project, receiver: Receiver
-) -> None:
+async def test_a_replay_goes_to_the_current_url(broker: Broker, project: Project, receiver: Receiver) -> None:
     receiver.usual = FAILING
     hook = await hook_at(broker, receiver)
     await project.record_events("a")
@@ -279,7 +275,7 @@ async def test_what_failed_goes_where_the_webhook_leads_by_then(
         assert [message.id for message in other.accepted] == [delivery["id"]]
 
 
-async def test_what_failed_can_be_brought_again_under_the_same_id(
+async def test_a_replay_has_the_same_id_and_body(
     database_url: str, database: Database, receiver: Receiver
 ) -> None:
     receiver.usual = FAILING
@@ -298,7 +294,7 @@ async def test_what_failed_can_be_brought_again_under_the_same_id(
     assert len({(message.id, message.body) for message in receiver.received}) == 1
 
 
-async def test_a_delivery_that_has_not_ended_is_not_begun_again(
+async def test_a_pending_delivery_can_not_be_replayed(
     start_broker: StartBroker, database: Database, database_url: str, receiver: Receiver
 ) -> None:
     broker = await start_broker(worker=False)
@@ -311,7 +307,7 @@ async def test_a_delivery_that_has_not_ended_is_not_begun_again(
     check_problem(unknown, 404, "delivery-not-found")
 
 
-async def test_all_that_was_missed_in_an_outage_can_be_brought_again(
+async def test_all_failed_deliveries_of_an_outage_can_be_replayed(
     database_url: str, database: Database, receiver: Receiver
 ) -> None:
     receiver.then(answering(204), answering(204))
@@ -342,7 +338,7 @@ async def _replayed(broker: Broker, path: str, **body: object) -> int:
     return int(answer["replayed"])
 
 
-async def test_a_replay_of_more_than_is_begun_at_once_goes_on_where_it_stopped(
+async def test_a_large_replay_continues_at_next_since(
     start_broker: StartBroker, database: Database, database_url: str, receiver: Receiver
 ) -> None:
     broker = await start_broker(worker=False)
@@ -375,13 +371,13 @@ async def test_a_replay_of_more_than_is_begun_at_once_goes_on_where_it_stopped(
         ({"states": ["lost"]}, "/states/0"),
     ],
 )
-async def test_a_replay_of_what_nobody_can_tell_is_refused(broker: Broker, body: Any, pointer: str) -> None:
+async def test_a_replay_with_an_invalid_since_is_rejected(broker: Broker, body: Any, pointer: str) -> None:
     hook = await broker.call("POST", PATH, {"url": "https://receiver.example.com/"}, status=201)
     reply = await broker.client.post(f"{PATH}/{hook['id']}/replay", json=body)
     assert check_problem(reply, 422, "invalid-input")["errors"][0]["pointer"] == pointer
 
 
-async def test_a_new_secret_signs_at_once_and_the_old_one_for_a_day(
+async def test_after_a_rotation_both_secrets_sign_for_a_day(
     broker: Broker, project: Project, receiver: Receiver
 ) -> None:
     hook = await hook_at(broker, receiver)
@@ -396,7 +392,7 @@ async def test_a_new_secret_signs_at_once_and_the_old_one_for_a_day(
     assert len(message.headers["webhook-signature"].split(" ")) == 2
 
 
-async def test_a_rotation_puts_right_what_another_key_of_the_operators_broke(
+async def test_a_rotation_repairs_a_webhook_after_a_change_of_the_secret_key(
     database_url: str, database: Database, receiver: Receiver
 ) -> None:
     token = new_token()
@@ -415,7 +411,9 @@ async def test_a_rotation_puts_right_what_another_key_of_the_operators_broke(
     assert names_of(receiver.received, rotated["secret"]) == ["a"]
 
 
-async def test_a_test_comes_to_one_webhook_whatever_it_is_told_of(broker: Broker, receiver: Receiver) -> None:
+async def test_a_test_event_goes_to_one_webhook_regardless_of_its_types(
+    broker: Broker, receiver: Receiver
+) -> None:
     hook, other = [await hook_at(broker, receiver, types=["list.pushed"]) for _ in range(2)]
     asked = await broker.call("POST", f"{PATH}/{hook['id']}/test", status=202)
     assert (asked["state"], asked["event_type"]) == ("pending", "webhook.test")
@@ -427,7 +425,7 @@ async def test_a_test_comes_to_one_webhook_whatever_it_is_told_of(broker: Broker
     check_problem(await broker.client.post(f"{PATH}/{hook['id']}/test"), 409, "webhook-disabled")
 
 
-async def test_what_waits_for_its_turn_is_signed_when_it_is_sent(
+async def test_a_queued_delivery_is_signed_when_it_is_sent(
     start_broker: StartBroker, database: Database, database_url: str, receiver: Receiver
 ) -> None:
     broker = await start_broker(registry_concurrency=1, webhook_seconds=20.0)
@@ -449,7 +447,7 @@ async def test_what_waits_for_its_turn_is_signed_when_it_is_sent(
     assert int(receiver.received[1].headers["webhook-timestamp"]) >= released
 
 
-async def test_a_receiver_that_refuses_one_project_is_told_of_the_others(
+async def test_a_receiver_that_rejects_one_project_still_gets_events_of_others(
     broker: Broker, database: Database, database_url: str, receiver: Receiver
 ) -> None:
     await broker.call("POST", "/v1/projects", {"name": "other"}, status=201)
@@ -464,7 +462,7 @@ async def test_a_receiver_that_refuses_one_project_is_told_of_the_others(
     assert names_of(receiver.accepted, hook["secret"]) == ["quiet"]
 
 
-async def test_a_receiver_that_hangs_keeps_nobody_else_waiting(
+async def test_a_hanging_receiver_does_not_delay_others(
     start_broker: StartBroker, database: Database, database_url: str, receiver: Receiver
 ) -> None:
     broker = await start_broker(worker_concurrency=4, webhook_seconds=60.0)
@@ -484,7 +482,7 @@ async def test_a_receiver_that_hangs_keeps_nobody_else_waiting(
         await settled(broker, slow, 12)
 
 
-async def test_what_is_too_much_at_once_stands_in_line_and_comes_in_its_turn(
+async def test_deliveries_beyond_the_limit_wait_and_arrive_in_order(
     database_url: str, database: Database, receiver: Receiver
 ) -> None:
     token = new_token()
@@ -505,7 +503,7 @@ async def test_what_is_too_much_at_once_stands_in_line_and_comes_in_its_turn(
     assert {each["problem"]["type"].rpartition(":")[2] for each in failed} == {"webhook-disabled"}
 
 
-async def test_a_hundred_events_that_are_refused_keep_no_other_from_its_receiver(
+async def test_a_hundred_rejected_events_do_not_delay_other_receivers(
     database_url: str, database: Database, receiver: Receiver
 ) -> None:
     # None of them is tried again while the test lasts.
@@ -521,7 +519,7 @@ async def test_a_hundred_events_that_are_refused_keep_no_other_from_its_receiver
     assert "pushed" in names_of(receiver.accepted, hook["secret"])
 
 
-async def test_deliveries_are_listed_for_who_asks_for_them(
+async def test_delivery_operations_are_listed_only_on_request(
     broker: Broker, project: Project, receiver: Receiver
 ) -> None:
     hook = await hook_at(broker, receiver)
@@ -534,7 +532,7 @@ async def test_deliveries_are_listed_for_who_asks_for_them(
     assert operation["result"] == {"delivery_id": delivery["id"], "status": 204}
 
 
-async def test_a_webhook_that_is_removed_as_something_happens_keeps_it_from_nothing(
+async def test_deleting_a_webhook_during_a_change_does_not_block_the_change(
     broker: Broker, project: Project, receiver: Receiver
 ) -> None:
     hooks = [await hook_at(broker, receiver) for _ in range(8)]

@@ -1,4 +1,4 @@
-"""Entries: read, annotated and taken out."""
+"""Entries: add, read, annotate and remove."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def readers() -> int:
     return found
 
 
-async def test_a_large_manifest_is_read_where_it_holds_up_nobody(
+async def test_a_large_manifest_is_parsed_without_blocking_other_requests(
     start_broker: StartBroker, registry: RegistryDouble
 ) -> None:
     """Two megabytes take a quarter of a second, during which the API would answer no one."""
@@ -76,7 +76,7 @@ async def test_a_large_manifest_is_read_where_it_holds_up_nobody(
     assert found["images"] == [entry["inspection"]]
 
 
-async def test_annotating_overwrites_what_is_named_and_null_clears(broker: Broker, draft: Any) -> None:
+async def test_annotate_overwrites_the_given_members_and_null_clears(broker: Broker, draft: Any) -> None:
     path = path_of(draft, "arm64")
     body: Json = {"platform": {"variant": "v8", "os_version": "1.2", "os_features": ["a", "b", "a"]}}
     changed = await broker.call("PATCH", path, body)
@@ -112,7 +112,7 @@ async def test_annotating_overwrites_what_is_named_and_null_clears(broker: Broke
         ("linux/arm/v7", ("arm", "v7")),
     ],
 )
-async def test_common_aliases_are_understood(
+async def test_platform_aliases_are_accepted(
     broker: Broker, registry: RegistryDouble, given: object, expected: tuple[str, str | None]
 ) -> None:
     draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/s390x"))
@@ -126,7 +126,7 @@ async def test_common_aliases_are_understood(
 @pytest.mark.parametrize(
     "pair", ["windows/arm64", "linux/loong64", "wasip1/wasm", "freebsd/riscv64", "aix/ppc64"]
 )
-async def test_platforms_that_docker_does_not_know_are_known_here(
+async def test_platforms_that_docker_does_not_know_are_accepted(
     broker: Broker, draft: Any, pair: str
 ) -> None:
     path = path_of(draft, "arm64")
@@ -138,20 +138,22 @@ async def test_platforms_that_docker_does_not_know_are_known_here(
 @pytest.mark.parametrize(
     "body", [{"os": "linux", "architecture": "bogus"}, {"os": "bogus"}, {"architecture": None}]
 )
-async def test_a_pair_that_nothing_is_built_for_is_refused(broker: Broker, draft: Any, body: Json) -> None:
+async def test_an_impossible_os_and_architecture_pair_is_rejected(
+    broker: Broker, draft: Any, body: Json
+) -> None:
     reply = await broker.client.patch(path_of(draft, "arm64"), json={"platform": body})
     check_problem(reply, 422, "unsupported-platform")
     assert await broker.call("GET", f"/v1/lists/{draft['id']}") == draft
 
 
-async def test_an_unknown_variant_is_a_finding_and_no_refusal(broker: Broker, draft: Any) -> None:
+async def test_an_unknown_variant_is_a_finding_not_an_error(broker: Broker, draft: Any) -> None:
     changed = await broker.call("PATCH", path_of(draft, "arm64"), {"platform": {"variant": "nonsense"}})
     (finding,) = changed["findings"]
     assert (finding["code"], finding["severity"]) == ("unknown-variant", "warning")
     assert changed["digest"] is not None
 
 
-async def test_an_entry_without_a_platform_keeps_the_list_from_being_pushed_until_it_has_one(
+async def test_an_entry_without_a_platform_blocks_the_push_until_it_has_one(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     bare = plant_image(registry, "bare", make_image(config=b"{}"))
@@ -167,7 +169,7 @@ async def test_an_entry_without_a_platform_keeps_the_list_from_being_pushed_unti
     await broker.push(draft["id"])
 
 
-async def test_annotating_into_a_platform_that_is_taken_is_a_conflict(broker: Broker, draft: Any) -> None:
+async def test_annotating_to_a_platform_of_another_entry_is_a_conflict(broker: Broker, draft: Any) -> None:
     reply = await broker.client.patch(path_of(draft, "arm64"), json={"platform": "linux/amd64"})
     assert check_problem(reply, 409, "duplicate-platform")["errors"][0]["pointer"] == "/platform"
 
@@ -181,9 +183,7 @@ async def test_annotations_are_merged_and_make_the_index_oci(broker: Broker, dra
     assert changed["media_type"] == "application/vnd.oci.image.index.v1+json"
 
 
-async def test_annotating_completes_and_publishes_a_list_that_waits_for_it(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_annotating_can_complete_and_publish_a_list(broker: Broker, registry: RegistryDouble) -> None:
     options: Json = {"expected_platforms": ["linux/arm/v6"], "push_when_complete": True}
     draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/arm/v7"), **options)
     assert draft["missing_platforms"] == ["linux/arm/v6"]
@@ -192,7 +192,7 @@ async def test_annotating_completes_and_publishes_a_list_that_waits_for_it(
     assert registry.tags("app") == {"1": changed["digest"]}
 
 
-async def test_a_removed_entry_is_gone_and_the_rest_stays(broker: Broker, draft: Any) -> None:
+async def test_removing_an_entry_keeps_the_others(broker: Broker, draft: Any) -> None:
     path = path_of(draft, "arm64")
     left = await broker.call("DELETE", path)
     assert [each["platform"]["architecture"] for each in left["entries"]] == ["amd64"]

@@ -1,4 +1,4 @@
-"""What happens in a project, as its callers are told of it."""
+"""The events of a project, streamed and listed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def read(client: Client, path: str, number: int) -> list[Any]:
     return await EventReader(client, path).read(number)
 
 
-async def test_an_event_says_what_happened_when_and_where(broker: Broker, project: Project) -> None:
+async def test_an_event_has_a_type_a_time_and_a_project(broker: Broker, project: Project) -> None:
     await project.record_events("a", kind=PUSHED)
     (event,) = await read(broker.client, f"{PATH}?after=0", 1)
     assert event["event"] == event["data"]["type"] == "list.pushed"
@@ -42,7 +42,7 @@ async def test_an_event_says_what_happened_when_and_where(broker: Broker, projec
     assert event["data"]["data"] == {"name": "a", "session": ""}
 
 
-async def test_a_stream_tells_what_happens_from_now_on(broker: Broker, project: Project) -> None:
+async def test_a_stream_starts_with_the_next_event(broker: Broker, project: Project) -> None:
     await project.record_events("before")
     async with broker.client.stream("GET", PATH) as reply:
         assert reply.headers["Content-Type"].startswith("text/event-stream")
@@ -54,14 +54,16 @@ async def test_a_stream_tells_what_happens_from_now_on(broker: Broker, project: 
     assert '"after"' in line
 
 
-async def test_who_is_cut_off_before_the_first_event_misses_none(broker: Broker, project: Project) -> None:
+async def test_a_client_that_reconnects_before_the_first_event_misses_none(
+    broker: Broker, project: Project
+) -> None:
     reader = EventReader(broker.client, PATH)
     await reader.read(0)
     await project.record_events("meanwhile")
     assert names(await reader.read(1)) == ["meanwhile"]
 
 
-async def test_each_event_is_seen_once_by_who_is_cut_off_and_comes_back_to_either_of_two_brokers(
+async def test_a_client_that_reconnects_to_either_of_two_brokers_sees_each_event_once(
     start_broker: StartBroker, database: Database, database_url: str
 ) -> None:
     brokers = [await start_broker(worker=False) for _ in range(2)]
@@ -85,7 +87,7 @@ async def test_each_event_is_seen_once_by_who_is_cut_off_and_comes_back_to_eithe
     assert identities == sorted(identities)
 
 
-async def test_the_header_goes_before_the_query(broker: Broker, project: Project) -> None:
+async def test_last_event_id_takes_precedence_over_after(broker: Broker, project: Project) -> None:
     for name in "abc":
         await project.record_events(name)
     first, *_ = await read(broker.client, f"{PATH}?after=0", 3)
@@ -94,7 +96,7 @@ async def test_the_header_goes_before_the_query(broker: Broker, project: Project
     assert names(await reader.read(2)) == ["b", "c"]
 
 
-async def test_who_names_an_event_that_is_yet_to_come_is_told_what_comes_next(
+async def test_a_stream_after_a_future_event_starts_with_the_next_event(
     broker: Broker, project: Project
 ) -> None:
     await project.record_events("before")
@@ -106,7 +108,7 @@ async def test_who_names_an_event_that_is_yet_to_come_is_told_what_comes_next(
     assert names(await reader.read(1)) == ["next"]
 
 
-async def test_a_stream_is_narrowed_to_kinds_a_list_or_a_session(broker: Broker, project: Project) -> None:
+async def test_a_stream_can_be_filtered_by_type_list_and_session(broker: Broker, project: Project) -> None:
     mine = uuid4()
     await project.record_events("a", kind=PUSHED, list_id=mine)
     await project.record_events("b", kind=CHANGED, session="run-1")
@@ -120,13 +122,13 @@ async def test_a_stream_is_narrowed_to_kinds_a_list_or_a_session(broker: Broker,
 @pytest.mark.parametrize(
     "query", ["type=list.exploded", "after=x", "after=-1", f"after={10**18}", "list_id=x"]
 )
-async def test_a_query_that_can_not_be_read_is_refused(broker: Broker, query: str) -> None:
+async def test_an_invalid_query_is_rejected(broker: Broker, query: str) -> None:
     for path in (PATH, f"{PATH}/history"):
         if "after" not in query or path == PATH:
             check_problem(await broker.client.get(f"{path}?{query}"), 422, "invalid-input")
 
 
-async def test_a_malformed_last_event_id_is_refused(broker: Broker) -> None:
+async def test_a_malformed_last_event_id_is_rejected(broker: Broker) -> None:
     for value in ("x", "-1", "1" * 30, "1.0"):
         reply = await broker.client.get(PATH, headers={"Last-Event-ID": value})
         check_problem(reply, 422, "invalid-header")
@@ -148,11 +150,11 @@ async def test_history_is_paged_newest_first(broker: Broker, project: Project) -
 @pytest.mark.parametrize(
     "cursor", ["", "W3RydWVd", "WzEsMl0", "Wy0xXQ", "WzkyMjMzNzIwMzY4NTQ3NzU4MDhd", "MQ"]
 )
-async def test_a_cursor_of_ones_own_making_is_refused(broker: Broker, cursor: str) -> None:
+async def test_a_forged_cursor_is_rejected(broker: Broker, cursor: str) -> None:
     check_problem(await broker.client.get(f"{PATH}/history?cursor={cursor}"), 422, "invalid-cursor")
 
 
-async def test_what_happens_elsewhere_is_not_told(
+async def test_events_of_other_projects_are_not_visible(
     broker: Broker, project: Project, database: Database, database_url: str
 ) -> None:
     await broker.call("POST", "/v1/projects", {"name": "other"}, status=201)

@@ -1,4 +1,4 @@
-"""Fan-in: legs hand in their images, one of them completes the list, and all of them can wait for that."""
+"""Fan-in: jobs add images to one list, the last one completes it, and all of them can wait for the push."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def waiting(broker: Broker, list_id: str, goal: str = "pushed", seconds: i
     return await broker.client.get(f"/v1/lists/{list_id}", params={"wait_for": goal}, headers=headers)
 
 
-async def test_every_leg_can_wait_until_the_list_is_published(
+async def test_every_job_can_wait_until_the_list_is_published(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     first = await broker.create(f"{registry.host}/app:1", sources[0], **LEG)
@@ -46,7 +46,7 @@ async def test_every_leg_can_wait_until_the_list_is_published(
     assert registry.tags("app") == {"1": last["digest"]}
 
 
-async def test_who_waits_in_vain_gets_the_list_as_it_stands(
+async def test_a_wait_that_times_out_returns_the_current_list(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     first = await broker.create(f"{registry.host}/app:1", sources[0], **LEG)
@@ -56,7 +56,7 @@ async def test_who_waits_in_vain_gets_the_list_as_it_stands(
     assert reply.headers["Retry-After"] == "1"
 
 
-async def test_a_list_that_is_removed_leaves_nobody_waiting(
+async def test_deleting_a_list_releases_every_waiting_job(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     first = await broker.create(f"{registry.host}/app:1", sources[0], **LEG)
@@ -65,7 +65,7 @@ async def test_a_list_that_is_removed_leaves_nobody_waiting(
     check_problem(await waiter, 404, "list-not-found")
 
 
-async def test_a_failed_build_fails_the_list_at_once_for_all_who_wait(
+async def test_a_failed_build_releases_every_waiting_job_at_once(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     first = await broker.create(f"{registry.host}/app:1", sources[0], **LEG)
@@ -78,9 +78,7 @@ async def test_a_failed_build_fails_the_list_at_once_for_all_who_wait(
     assert told["missing_platforms"] == ["linux/arm64"]
 
 
-async def test_the_first_thing_heard_of_a_list_may_be_that_a_build_failed(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_a_failed_build_can_create_the_list(broker: Broker, registry: RegistryDouble) -> None:
     failed = await broker.create(f"{registry.host}/app:1", failures={"linux/arm64": "no runner"}, **LEG)
     assert (failed["state"], failed["revision"]) == ("failed", 1)
     found = await broker.call("GET", "/v1/lists?state=failed")
@@ -96,7 +94,7 @@ async def held_push(broker: Broker, registry: RegistryDouble, sources: list[str]
     return made, hold
 
 
-async def test_a_list_that_is_to_have_another_tag_by_now_is_pushed_there_too(
+async def test_a_tag_added_during_a_push_is_pushed_afterwards(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     """The push that was under way then does not make it pushed."""
@@ -113,7 +111,7 @@ async def test_a_list_that_is_to_have_another_tag_by_now_is_pushed_there_too(
     assert (await broker.call("GET", f"/v1/lists/{made['id']}"))["state"] == "open"
 
 
-async def test_a_list_that_waits_for_another_image_by_now_does_not_fail_with_its_push(
+async def test_a_failed_push_does_not_fail_a_list_that_expects_more_platforms(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     made, hold = await held_push(broker, registry, sources)
@@ -125,7 +123,7 @@ async def test_a_list_that_waits_for_another_image_by_now_does_not_fail_with_its
     assert (found["state"], found["problem"]) == ("open", None)
 
 
-async def test_a_list_that_is_removed_takes_back_no_push_that_followed_from_it(
+async def test_deleting_a_list_does_not_cancel_its_push(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     made, hold = await held_push(broker, registry, sources)
@@ -135,9 +133,7 @@ async def test_a_list_that_is_removed_takes_back_no_push_that_followed_from_it(
     assert registry.tags("app") == {"1": made["digest"]}
 
 
-async def test_insecure_may_be_said_by_any_leg(
-    broker: Broker, registry: RegistryDouble, sources: list[str]
-) -> None:
+async def test_any_job_can_set_insecure(broker: Broker, registry: RegistryDouble, sources: list[str]) -> None:
     """The push that follows from the last one needs it, whoever said it."""
     body = {"reference": f"{registry.host}/app:1", **LEG}
     await broker.call("POST", "/v1/lists", body, status=201)
@@ -147,7 +143,7 @@ async def test_insecure_may_be_said_by_any_leg(
     assert registry.tags("app") == {"1": made["digest"]}
 
 
-async def test_what_one_leg_said_of_insecure_the_next_does_not_take_back(
+async def test_a_later_job_does_not_reset_insecure(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     body = {"reference": f"{registry.host}/app:1", **LEG}
@@ -157,7 +153,7 @@ async def test_what_one_leg_said_of_insecure_the_next_does_not_take_back(
     assert (await broker.ended(made["push_operation_id"]))["state"] == "succeeded"
 
 
-async def test_a_leg_that_says_nothing_new_makes_the_list_live_longer_and_changes_nothing(
+async def test_a_repeated_call_extends_the_expiry_and_keeps_the_revision(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     said = {**LEG, "expected_platforms": [], "push_when_complete": False}
@@ -170,7 +166,7 @@ async def test_a_leg_that_says_nothing_new_makes_the_list_live_longer_and_change
     assert [event["type"] for event in told["items"]] == ["list.created"]
 
 
-async def test_a_list_is_told_to_be_complete_once(
+async def test_completion_is_reported_once(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     made = await broker.create(f"{registry.host}/app:1", *sources, **{**LEG, "push_when_complete": False})
@@ -180,7 +176,7 @@ async def test_a_list_is_told_to_be_complete_once(
     assert [event["data"]["list_id"] for event in told["items"]] == [made["id"]]
 
 
-async def test_a_late_list_that_stays_open_is_looked_at_once(
+async def test_a_late_list_that_stays_open_is_checked_once(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     """It has all that it was to have in time, and nobody asked for a push."""
@@ -194,7 +190,7 @@ async def test_a_late_list_that_stays_open_is_looked_at_once(
     assert len({(await broker.call("GET", path))["updated_at"] for _ in range(20)}) == 1
 
 
-async def test_of_two_that_create_one_list_at_the_same_time_the_second_is_refused(
+async def test_the_second_of_two_concurrent_creates_is_a_conflict(
     start_broker: StartBroker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     """Neither was there when they were accepted."""
@@ -215,7 +211,7 @@ async def test_of_two_that_create_one_list_at_the_same_time_the_second_is_refuse
     assert len(made["entries"]) == 1
 
 
-async def test_a_build_that_is_run_again_takes_its_failure_back(
+async def test_a_rerun_build_removes_its_failure(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     await broker.create(f"{registry.host}/app:1", sources[0], **LEG)
@@ -226,7 +222,7 @@ async def test_a_build_that_is_run_again_takes_its_failure_back(
     assert registry.tags("app") == {"1": again["digest"]}
 
 
-async def test_a_build_that_fails_late_takes_its_image_back(
+async def test_a_late_failure_removes_the_image(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     await broker.create(f"{registry.host}/app:1", sources[0], **LEG)
@@ -236,7 +232,7 @@ async def test_a_build_that_fails_late_takes_its_image_back(
     assert (cleared["state"], cleared["missing_platforms"]) == ("open", BOTH)
 
 
-async def test_a_list_that_is_not_complete_in_time_fails_and_names_what_is_missing(
+async def test_a_list_that_misses_its_deadline_fails_with_its_missing_platforms(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     first = await broker.create(f"{registry.host}/app:1", sources[0], complete_in=1, **LEG)
@@ -247,7 +243,7 @@ async def test_a_list_that_is_not_complete_in_time_fails_and_names_what_is_missi
     assert (late["state"], late["revision"]) == ("failed", first["revision"])
 
 
-async def test_an_image_that_comes_after_the_deadline_still_completes_the_list(
+async def test_an_image_after_the_deadline_still_completes_the_list(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     first = await broker.create(f"{registry.host}/app:1", sources[0], complete_in=1, **LEG)
@@ -257,7 +253,7 @@ async def test_an_image_that_comes_after_the_deadline_still_completes_the_list(
     assert (await broker.ended(last["push_operation_id"]))["state"] == "succeeded"
 
 
-async def test_a_partial_list_is_pushed_at_its_deadline_and_says_so(
+async def test_a_partial_list_is_pushed_at_its_deadline_and_marked_partial(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     first = await broker.create(
@@ -289,7 +285,7 @@ async def test_a_push_of_all_platforms_is_not_partial(
     assert (pushed["partial"], pushed["missing_platforms"]) == (False, [])
 
 
-async def test_a_push_that_fails_fails_the_list_and_the_same_call_tries_again(
+async def test_a_failed_push_fails_the_list_and_a_repeated_call_retries(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     broken = registry.misbehave(Status(403), times=None, method="PUT", path="/manifests/")
@@ -305,7 +301,7 @@ async def test_a_push_that_fails_fails_the_list_and_the_same_call_tries_again(
     assert registry.tags("app") == {"1": last["digest"]}
 
 
-async def test_a_push_by_hand_that_fails_leaves_the_list_to_others(
+async def test_a_failed_manual_push_does_not_fail_the_list(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     draft = await broker.create(f"{registry.host}/app:1", *sources)
@@ -314,7 +310,7 @@ async def test_a_push_by_hand_that_fails_leaves_the_list_to_others(
     assert (await broker.call("GET", f"/v1/lists/{draft['id']}"))["state"] == "open"
 
 
-async def test_a_list_that_fails_while_it_is_pushed_is_not_published(
+async def test_a_list_that_fails_during_its_push_is_not_published(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     hold = Hold()
@@ -329,7 +325,7 @@ async def test_a_list_that_fails_while_it_is_pushed_is_not_published(
     assert (await broker.call("GET", f"/v1/lists/{last['id']}"))["problem"]["type"].endswith(":build-failed")
 
 
-async def test_a_push_that_is_overtaken_by_the_lists_next_one_moves_nothing(
+async def test_a_push_that_is_overtaken_by_a_newer_push_of_the_list_moves_no_tag(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     hold = Hold()
@@ -345,7 +341,7 @@ async def test_a_push_that_is_overtaken_by_the_lists_next_one_moves_nothing(
     assert (await waiting(broker, second["id"])).json()["state"] == "pushed"
 
 
-async def test_tags_that_come_later_are_pushed_later(
+async def test_tags_added_later_are_pushed_later(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     first = await broker.create(f"{registry.host}/app:1", *sources, **LEG)
@@ -355,7 +351,7 @@ async def test_tags_that_come_later_are_pushed_later(
     assert registry.tags("app") == {"1": first["digest"], "latest": first["digest"]}
 
 
-async def test_what_says_nothing_of_the_index_leaves_a_pushed_list_pushed(
+async def test_options_that_do_not_change_the_index_keep_the_list_pushed(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     draft = await broker.create(f"{registry.host}/app:1", *sources)
@@ -364,7 +360,7 @@ async def test_what_says_nothing_of_the_index_leaves_a_pushed_list_pushed(
     assert changed["state"] == "pushed"
 
 
-async def test_who_waits_for_a_partial_list_to_be_complete_has_not_to_wait_for_more(
+async def test_waiting_for_completion_ends_when_a_partial_list_is_pushed(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     options = {**LEG, "allow_partial": True}
@@ -373,7 +369,7 @@ async def test_who_waits_for_a_partial_list_to_be_complete_has_not_to_wait_for_m
     assert (await waiting(broker, last["id"], "complete")).status_code == 200
 
 
-async def test_images_of_another_revision_are_refused_where_one_is_asked_for(
+async def test_images_of_another_revision_are_rejected_with_same_revision(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     amd64, arm64 = (
@@ -410,7 +406,7 @@ async def test_images_of_another_revision_are_refused_where_one_is_asked_for(
         ("run_number", 2**63, "/run_number"),
     ],
 )
-async def test_what_can_not_be_meant_is_refused_by_its_field(
+async def test_contradictory_options_are_rejected_with_their_field(
     shared_broker: Broker, member: str, value: object, pointer: str
 ) -> None:
     reply = await shared_broker.client.post("/v1/lists", json={"reference": "r.example/a:1", member: value})

@@ -1,4 +1,4 @@
-"""What machines ask of a service, and what every answer has."""
+"""Health, readiness and metrics, and the headers of every response."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ async def test_health_needs_no_token(broker: Broker) -> None:
         assert docs.headers["Content-Type"].startswith("text/html")
 
 
-async def test_metrics_count_by_route_and_never_by_what_callers_make_up(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_metrics_count_by_route_not_by_path(broker: Broker, registry: RegistryDouble) -> None:
     draft = await broker.create(f"{registry.host}/app:1")
     await broker.call("GET", f"/v1/lists/{draft['id']}")
     await broker.client.get("/v1/made-up-by-a-caller")
@@ -35,15 +33,13 @@ async def test_metrics_count_by_route_and_never_by_what_callers_make_up(
     assert "made-up-by-a-caller" not in reply.text
 
 
-async def test_a_broker_without_its_tables_is_healthy_but_not_ready(
-    broker: Broker, database_url: str
-) -> None:
+async def test_a_broker_without_its_tables_is_alive_but_not_ready(broker: Broker, database_url: str) -> None:
     await execute(database_url, "ALTER TABLE alembic_version RENAME TO elsewhere")
     assert (await broker.client.get("/healthz")).status_code == 200
     check_problem(await broker.client.get("/readyz"), 503, "unavailable")
 
 
-async def test_every_answer_says_that_it_is_no_page_and_has_an_id(broker: Broker) -> None:
+async def test_every_response_has_security_headers_and_a_request_id(broker: Broker) -> None:
     for path in ("/v1/lists", "/v1/nothing", "/healthz"):
         reply = await broker.client.get(path)
         assert reply.headers["X-Content-Type-Options"] == "nosniff"
@@ -52,14 +48,14 @@ async def test_every_answer_says_that_it_is_no_page_and_has_an_id(broker: Broker
 
 
 @pytest.mark.parametrize("worker", [True, False])
-async def test_a_broker_stops_when_told_with_and_without_a_worker(
+async def test_a_broker_stops_on_a_signal_with_and_without_a_worker(
     start_broker: StartBroker, worker: bool
 ) -> None:
     broker = await start_broker(worker=worker)
     assert (await broker.client.get("/readyz")).status_code == 200
 
 
-async def test_work_accepted_without_a_worker_is_done_by_the_next_one(
+async def test_an_operation_accepted_without_a_worker_runs_when_one_starts(
     start_broker: StartBroker, registry: RegistryDouble
 ) -> None:
     front = await start_broker(worker=False)

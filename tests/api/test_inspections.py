@@ -1,4 +1,4 @@
-"""Inspections: lists before registries, plain, raw and verbose, one and many."""
+"""Inspections of lists and of images in registries."""
 
 from __future__ import annotations
 
@@ -26,9 +26,7 @@ def _texts(parameters: Json) -> dict[str, str]:
     return {name: str(value).lower() for name, value in parameters.items()}
 
 
-async def test_a_list_of_that_name_goes_before_the_registry_and_says_so(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_a_list_takes_precedence_over_the_registry(broker: Broker, registry: RegistryDouble) -> None:
     pushed = plant_image(registry, "app", make_image_for("linux/s390x"))
     draft = await broker.create(pushed, *plant_images(registry, "linux/amd64"))
     registry.forget()
@@ -39,14 +37,14 @@ async def test_a_list_of_that_name_goes_before_the_registry_and_says_so(
     assert (remote["from"], remote["digest"]) == ("registry", make_image_for("linux/s390x").digest)
 
 
-async def test_a_list_alone_can_be_asked_for(broker: Broker, registry: RegistryDouble) -> None:
+async def test_source_list_never_asks_the_registry(broker: Broker, registry: RegistryDouble) -> None:
     reference = plant_image(registry, "app", make_image())
     reply = await broker.client.get("/v1/inspect", params={"reference": reference, "source": "list"})
     document = check_problem(reply, 404, "list-not-found")
     assert document["detail"] == f"No such manifest: {reference}"
 
 
-async def test_a_session_has_lists_of_its_own(broker: Broker, registry: RegistryDouble) -> None:
+async def test_an_inspection_finds_the_list_of_its_session(broker: Broker, registry: RegistryDouble) -> None:
     reference = f"{registry.host}/app:1"
     draft = await broker.create(reference, *plant_images(registry, "linux/amd64"), session="run-1")
     assert (await inspect(broker, reference, session="run-1"))["list_id"] == draft["id"]
@@ -54,7 +52,7 @@ async def test_a_session_has_lists_of_its_own(broker: Broker, registry: Registry
     check_problem(reply, 404, "source-not-found")
 
 
-async def test_raw_answers_the_exact_bytes_under_their_own_type(
+async def test_raw_returns_the_exact_bytes_with_their_media_type(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     image = make_image()
@@ -97,7 +95,7 @@ async def test_verbose_shows_one_image_with_its_platform(broker: Broker, registr
     assert found["SchemaV2Manifest"]["config"]["digest"] == image.config_digest
 
 
-async def test_indexes_within_indexes_artifacts_and_empty_ones_can_be_looked_at(
+async def test_nested_empty_and_artifact_indexes_can_be_inspected(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     nested = make_index([make_index([make_image(media="oci")])])
@@ -107,7 +105,7 @@ async def test_indexes_within_indexes_artifacts_and_empty_ones_can_be_looked_at(
         assert found["digest"] == content.digest
 
 
-async def test_a_list_as_it_stands_is_inspected_even_when_it_can_not_be_pushed(
+async def test_a_list_that_can_not_be_pushed_can_be_inspected(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     bare = await broker.create(
@@ -119,7 +117,9 @@ async def test_a_list_as_it_stands_is_inspected_even_when_it_can_not_be_pushed(
     assert (await inspect(broker, empty["reference"], verbose=True))["images"] == []
 
 
-async def test_of_many_each_gets_its_own_result_or_problem(broker: Broker, registry: RegistryDouble) -> None:
+async def test_each_of_several_references_has_its_own_result_or_problem(
+    broker: Broker, registry: RegistryDouble
+) -> None:
     image = make_image()
     good, missing = plant_image(registry, "a", image), f"{registry.host}/missing:1"
     body = {

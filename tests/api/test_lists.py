@@ -1,4 +1,4 @@
-"""Lists: created, amended, listed, changed and removed."""
+"""Lists: create, amend, read, update, filter and delete."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def platforms(draft: Json) -> list[str]:
 # --- create and amend ---
 
 
-async def test_a_created_list_is_where_its_location_says(broker: Broker, registry: RegistryDouble) -> None:
+async def test_a_created_list_is_found_at_its_location(broker: Broker, registry: RegistryDouble) -> None:
     sources = plant_images(registry, "linux/amd64", "linux/arm64/v8")
     body = {"reference": f"{registry.host}/app", "sources": sources, "insecure": True}
     reply = await broker.client.post("/v1/lists", json=body)
@@ -39,7 +39,7 @@ async def test_a_created_list_is_where_its_location_says(broker: Broker, registr
     assert found.headers["ETag"].startswith(f'"{created["revision"]}-')
 
 
-async def test_a_second_create_of_a_reference_is_a_conflict_that_names_the_list(
+async def test_a_second_create_of_a_reference_is_a_conflict_with_the_list_id(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     created = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
@@ -47,7 +47,7 @@ async def test_a_second_create_of_a_reference_is_a_conflict_that_names_the_list(
     assert check_problem(reply, 409, "list-exists")["list_id"] == created["id"]
 
 
-async def test_two_creates_at_once_make_one_list(broker: Broker, registry: RegistryDouble) -> None:
+async def test_two_concurrent_creates_make_one_list(broker: Broker, registry: RegistryDouble) -> None:
     (source,) = plant_images(registry, "linux/amd64")
     body = {"reference": f"{registry.host}/app:1", "sources": [source], "insecure": True}
     replies = await asyncio.gather(*(broker.client.post("/v1/lists", json=body) for _ in range(4)))
@@ -63,7 +63,7 @@ async def test_a_list_without_sources_can_be_filled_later(broker: Broker, regist
     assert platforms(grown) == ["linux/amd64"]
 
 
-async def test_amend_creates_what_is_not_there_and_adds_to_what_is(
+async def test_amend_creates_a_new_list_or_adds_to_an_existing_one(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     amd64, arm64 = plant_images(registry, "linux/amd64", "linux/arm64")
@@ -73,7 +73,7 @@ async def test_amend_creates_what_is_not_there_and_adds_to_what_is(
     assert platforms(second) == ["linux/amd64", "linux/arm64"]
 
 
-async def test_amending_resolves_a_moved_tag_anew_and_says_what_it_replaced(
+async def test_amend_resolves_a_moved_tag_again_and_reports_the_replaced_digest(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     (source,) = plant_images(registry, "linux/amd64")
@@ -85,7 +85,7 @@ async def test_amending_resolves_a_moved_tag_anew_and_says_what_it_replaced(
     assert new["replaced"] == old["descriptor"]["digest"] != new["descriptor"]["digest"]
 
 
-async def test_amending_keeps_what_was_annotated(broker: Broker, registry: RegistryDouble) -> None:
+async def test_amend_keeps_annotations(broker: Broker, registry: RegistryDouble) -> None:
     (source,) = plant_images(registry, "linux/amd64")
     draft = await broker.create(f"{registry.host}/app:1", source)
     path = f"/v1/lists/{draft['id']}/entries/{draft['entries'][0]['id']}"
@@ -105,9 +105,7 @@ async def test_an_amend_that_changes_nothing_keeps_the_revision(
     assert second == first
 
 
-async def test_an_image_for_a_platform_that_is_there_takes_its_place(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_an_image_replaces_the_entry_of_its_platform(broker: Broker, registry: RegistryDouble) -> None:
     old = plant_image(registry, "old", make_image_for("linux/amd64", seed=1))
     new = plant_image(registry, "new", make_image_for("linux/amd64", seed=2))
     draft = await broker.create(f"{registry.host}/app:1", old)
@@ -130,7 +128,7 @@ async def test_two_images_of_one_platform_in_one_call_are_a_conflict_unless_allo
     assert "shared-platform" in [finding["code"] for finding in both["findings"]]
 
 
-async def test_names_that_collide_in_dockers_store_stay_apart_here(
+async def test_references_that_collide_in_dockers_store_are_separate_lists(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     """Docker keeps repo:amd64-1 and repo-amd64:1 in one file, and a/b_c and a/b/c too."""
@@ -142,7 +140,9 @@ async def test_names_that_collide_in_dockers_store_stay_apart_here(
     assert other["id"] != draft["id"]
 
 
-async def test_the_digest_does_not_depend_on_who_came_first(broker: Broker, registry: RegistryDouble) -> None:
+async def test_the_digest_does_not_depend_on_the_order_of_additions(
+    broker: Broker, registry: RegistryDouble
+) -> None:
     sources = plant_images(registry, "linux/amd64", "linux/arm64", "linux/s390x", "windows/amd64")
     digests = set()
     for name, order in (("a", sources), ("b", sources[::-1])):
@@ -154,7 +154,7 @@ async def test_the_digest_does_not_depend_on_who_came_first(broker: Broker, regi
     assert len(digests) == 1
 
 
-async def test_an_index_as_a_source_brings_its_images_and_their_attestations(
+async def test_an_index_source_adds_its_images_and_their_attestations(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     plant(registry, "app", "built", make_buildx_index())
@@ -179,7 +179,7 @@ async def test_platforms_select_from_an_index(broker: Broker, registry: Registry
     assert "linux/riscv64" in check_problem(reply, 422, "platform-not-in-source")["detail"]
 
 
-async def test_a_source_can_say_what_it_is_for(broker: Broker, registry: RegistryDouble) -> None:
+async def test_a_source_can_override_its_platform(broker: Broker, registry: RegistryDouble) -> None:
     bare = plant_image(registry, "bare", make_image(config=b"{}"))
     source = {"reference": bare, "platform": "linux/aarch64", "annotations": {"k": "v"}}
     draft = await broker.create(f"{registry.host}/app:1", source)
@@ -189,7 +189,9 @@ async def test_a_source_can_say_what_it_is_for(broker: Broker, registry: Registr
     assert entry["annotations"] == {"k": "v"}
 
 
-async def test_an_image_says_where_it_comes_from(broker: Broker, registry: RegistryDouble) -> None:
+async def test_an_entry_shows_the_origin_labels_of_its_image(
+    broker: Broker, registry: RegistryDouble
+) -> None:
     labels = {f"org.opencontainers.image.{name}": name for name in ("revision", "source", "version")}
     draft = await broker.create(
         f"{registry.host}/app:1", plant_image(registry, "a", make_image(labels=labels))
@@ -206,7 +208,7 @@ async def test_an_image_says_where_it_comes_from(broker: Broker, registry: Regis
 # --- sessions, completeness, publishing ---
 
 
-async def test_sessions_keep_runs_of_one_reference_apart(broker: Broker, registry: RegistryDouble) -> None:
+async def test_sessions_separate_runs_of_one_reference(broker: Broker, registry: RegistryDouble) -> None:
     amd64, arm64 = plant_images(registry, "linux/amd64", "linux/arm64")
     one = await broker.create(f"{registry.host}/app:1", amd64, session="run-1")
     two = await broker.create(f"{registry.host}/app:1", arm64, session="run-2")
@@ -216,7 +218,9 @@ async def test_sessions_keep_runs_of_one_reference_apart(broker: Broker, registr
     assert [each["id"] for each in found["items"]] == [one["id"]]
 
 
-async def test_the_last_leg_publishes_and_says_so(broker: Broker, registry: RegistryDouble) -> None:
+async def test_the_last_job_starts_the_push_and_returns_its_operation(
+    broker: Broker, registry: RegistryDouble
+) -> None:
     amd64, arm64 = plant_images(registry, "linux/amd64", "linux/arm64/v8")
     options: Json = {
         "amend": True,
@@ -242,9 +246,7 @@ async def test_the_last_leg_publishes_and_says_so(broker: Broker, registry: Regi
     assert repeated["last_push_id"] == pushes["items"][0]["id"]
 
 
-async def test_a_complete_list_that_changes_is_published_again(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_a_changed_complete_list_is_published_again(broker: Broker, registry: RegistryDouble) -> None:
     (source,) = plant_images(registry, "linux/amd64")
     options: Json = {"amend": True, "expected_platforms": ["linux/amd64"], "push_when_complete": True}
     first = await broker.create(f"{registry.host}/app:1", source, **options)
@@ -256,7 +258,7 @@ async def test_a_complete_list_that_changes_is_published_again(
     assert registry.tags("app") == {"1": second["digest"]}
 
 
-async def test_all_legs_at_once_publish_once(broker: Broker, registry: RegistryDouble) -> None:
+async def test_concurrent_jobs_publish_once(broker: Broker, registry: RegistryDouble) -> None:
     names = ["linux/amd64", "linux/arm64", "linux/s390x", "linux/riscv64", "linux/ppc64le"]
     options: Json = {"amend": True, "expected_platforms": names, "push_when_complete": True}
     sources = plant_images(registry, *names)
@@ -271,7 +273,7 @@ async def test_all_legs_at_once_publish_once(broker: Broker, registry: RegistryD
 # --- changing what a list says of itself ---
 
 
-async def test_a_patch_changes_what_it_names_and_null_clears(
+async def test_a_patch_changes_the_given_members_and_null_clears(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     draft = await broker.create(
@@ -300,7 +302,7 @@ async def test_a_patch_that_changes_nothing_keeps_the_revision(
     assert await broker.call("PATCH", f"/v1/lists/{draft['id']}", {}) == draft
 
 
-async def test_merge_patch_has_a_media_type_of_its_own(broker: Broker, registry: RegistryDouble) -> None:
+async def test_the_merge_patch_media_type_is_accepted(broker: Broker, registry: RegistryDouble) -> None:
     draft = await broker.create(f"{registry.host}/app:1")
     reply = await broker.client.patch(
         f"/v1/lists/{draft['id']}",
@@ -311,7 +313,7 @@ async def test_merge_patch_has_a_media_type_of_its_own(broker: Broker, registry:
     assert reply.json()["labels"] == {"a": "b"}
 
 
-async def test_if_match_lets_only_those_change_who_saw_the_newest(
+async def test_if_match_rejects_changes_to_an_older_revision(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
@@ -339,7 +341,7 @@ async def test_if_match_lets_only_those_change_who_saw_the_newest(
     await broker.call("DELETE", path, status=204, If_Match="*")
 
 
-async def test_who_has_a_list_or_its_index_is_not_sent_it_again(
+async def test_if_none_match_returns_304_for_a_known_list_or_index(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
@@ -352,9 +354,7 @@ async def test_who_has_a_list_or_its_index_is_not_sent_it_again(
         assert (reply.status_code, reply.headers["ETag"]) == (200, tag)
 
 
-async def test_a_list_whose_state_alone_has_changed_is_sent_again(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_a_changed_state_changes_the_etag_of_the_list(broker: Broker, registry: RegistryDouble) -> None:
     draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     path = f"/v1/lists/{draft['id']}"
     tag = (await broker.client.get(path)).headers["ETag"]
@@ -379,7 +379,7 @@ async def test_head_is_get_without_its_content(broker: Broker, registry: Registr
 # --- listing ---
 
 
-async def test_listings_are_filtered(broker: Broker, registry: RegistryDouble) -> None:
+async def test_the_listing_can_be_filtered(broker: Broker, registry: RegistryDouble) -> None:
     one = await broker.create(f"{registry.host}/a:1", labels={"team": "x", "run": "1"})
     two = await broker.create(f"{registry.host}/b:1", labels={"team": "x", "run": "2"}, session="s")
 
@@ -397,7 +397,7 @@ async def test_listings_are_filtered(broker: Broker, registry: RegistryDouble) -
     assert await found("state=open") == {one["id"], two["id"]}
 
 
-async def test_pages_follow_each_other_by_cursor_and_by_link(
+async def test_pages_are_linked_by_cursor_and_by_link_header(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     for label in ({"a": "b c"}, {"d": "e"}):
@@ -415,7 +415,9 @@ async def test_pages_follow_each_other_by_cursor_and_by_link(
     assert seen == made[::-1]
 
 
-async def test_pages_stay_true_while_lists_come_and_go(broker: Broker, registry: RegistryDouble) -> None:
+async def test_pages_are_stable_while_lists_are_created_and_deleted(
+    broker: Broker, registry: RegistryDouble
+) -> None:
     made = [(await broker.create(f"{registry.host}/a:{n}"))["id"] for n in range(4)]
     first = await broker.call("GET", "/v1/lists?limit=2")
     await broker.create(f"{registry.host}/a:new")
@@ -428,9 +430,7 @@ async def test_pages_stay_true_while_lists_come_and_go(broker: Broker, registry:
 # --- removing ---
 
 
-async def test_a_removed_list_is_gone_and_the_registry_untouched(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_deleting_a_list_does_not_change_the_registry(broker: Broker, registry: RegistryDouble) -> None:
     draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     await broker.push(draft["id"])
     registry.forget()
@@ -440,7 +440,9 @@ async def test_a_removed_list_is_gone_and_the_registry_untouched(
     assert registry.journal == []
 
 
-async def test_of_many_to_remove_each_gets_its_own_outcome(broker: Broker, registry: RegistryDouble) -> None:
+async def test_each_of_several_deleted_lists_has_its_own_outcome(
+    broker: Broker, registry: RegistryDouble
+) -> None:
     one = await broker.create(f"{registry.host}/a:1")
     two = await broker.create(f"{registry.host}/b:1")
     gone = "00000000-0000-4000-8000-000000000000"
@@ -457,7 +459,7 @@ async def test_of_many_to_remove_each_gets_its_own_outcome(broker: Broker, regis
     check_problem(await broker.client.get(f"/v1/lists/{one['id']}"), 404)
 
 
-async def test_a_list_that_goes_while_sources_are_resolved_is_a_404(
+async def test_a_list_deleted_while_sources_are_resolved_is_a_404(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     (source,) = plant_images(registry, "linux/amd64")
@@ -472,9 +474,7 @@ async def test_a_list_that_goes_while_sources_are_resolved_is_a_404(
     check_problem(await adding, 404, "list-not-found")
 
 
-async def test_lists_are_found_by_when_they_were_made_and_by_their_state(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_lists_can_be_filtered_by_time_and_state(broker: Broker, registry: RegistryDouble) -> None:
     made = [await broker.create(f"{registry.host}/{name}:1") for name in ("a", "b")]
     await broker.create(f"{registry.host}/c:1", failures={"linux/arm64": "no"})
     for query, count in (
@@ -486,7 +486,7 @@ async def test_lists_are_found_by_when_they_were_made_and_by_their_state(
         assert len((await broker.call("GET", f"/v1/lists?{query}"))["items"]) == count, query
 
 
-async def test_a_platform_that_a_source_does_not_have_is_told_with_those_that_it_has(
+async def test_a_missing_platform_is_reported_with_the_platforms_of_the_source(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     (image,) = plant_images(registry, "linux/amd64")

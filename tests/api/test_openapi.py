@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, on paper as in the program, and true of the bodies it shows."""
+"""The OpenAPI document is valid, committed, and consistent with its examples."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def test_the_document_is_valid_openapi_3_1() -> None:
     assert [error.message for error in OpenAPIV31SpecValidator(document()).iter_errors()] == []
 
 
-def test_the_document_on_paper_is_the_one_that_the_program_makes() -> None:
+def test_the_committed_document_matches_the_program() -> None:
     assert json.loads(PAPER.read_text(encoding="utf-8")) == document(), "run scripts/openapi"
 
 
-def test_every_operation_has_a_name_of_its_own() -> None:
+def test_every_operation_id_is_unique() -> None:
     names = [operation["operationId"] for _method, _path, operation in operations()]
     assert len(names) == len(set(names))
     assert all(name.isidentifier() and name.islower() for name in names)
 
 
 @every_operation
-def test_every_operation_says_what_it_does(operation: Json) -> None:
+def test_every_operation_has_a_description(operation: Json) -> None:
     assert operation["description"]
     assert operation["tags"]
 
@@ -56,7 +56,7 @@ def test_every_request_body_has_an_example_that_its_schema_accepts(operation: Js
 
 
 @every_operation
-def test_every_problem_has_an_example_that_is_such_a_problem(operation: Json) -> None:
+def test_every_problem_has_a_valid_example(operation: Json) -> None:
     for status, response in operation["responses"].items():
         if not status.startswith(("4", "5")):
             continue
@@ -71,7 +71,7 @@ def test_every_problem_has_an_example_that_is_such_a_problem(operation: Json) ->
 
 
 @every_operation
-def test_every_successful_answer_names_its_schema(operation: Json) -> None:
+def test_every_successful_response_has_a_named_schema(operation: Json) -> None:
     for status, response in operation["responses"].items():
         for media_type, media in response.get("content", {}).items():
             if status.startswith("2") and media_type == "application/json":
@@ -79,7 +79,7 @@ def test_every_successful_answer_names_its_schema(operation: Json) -> None:
 
 
 @every_operation
-def test_every_answer_announces_its_headers(operation: Json) -> None:
+def test_every_response_documents_its_headers(operation: Json) -> None:
     prefers = any(each["name"] == "Prefer" for each in operation.get("parameters", ()))
     for status, response in operation["responses"].items():
         headers = response.get("headers", {})
@@ -105,13 +105,13 @@ def test_a_patch_is_a_merge_patch() -> None:
 
 
 @every_operation
-def test_operations_of_v1_want_a_bearer_token(operation: Json) -> None:
+def test_every_operation_of_v1_needs_a_bearer_token(operation: Json) -> None:
     open_to_all = operation["tags"] == ["health"]
     assert bool(operation.get("security")) != open_to_all
     assert ("401" in operation["responses"]) != open_to_all
 
 
-def test_no_schema_is_without_a_name() -> None:
+def test_every_schema_has_a_title() -> None:
     """Generators make up names for objects and enumerations that stand inline, and they read badly."""
     nameless = [
         f"{name}{pointer}"
@@ -129,12 +129,12 @@ def test_no_schema_is_without_a_name() -> None:
     assert nameless == []
 
 
-def test_every_schema_is_referred_to() -> None:
+def test_every_schema_is_used() -> None:
     used = set(_references(document()))
     assert {f"#/components/schemas/{name}" for name in document()["components"]["schemas"]} == used
 
 
-def test_schemas_say_what_their_members_are_called_and_which_are_there() -> None:
+def test_every_schema_declares_its_members_and_which_are_required() -> None:
     for name, schema in document()["components"]["schemas"].items():
         if "properties" in schema:
             assert schema["type"] == "object", name

@@ -1,4 +1,4 @@
-"""Operations: waited for, followed, cancelled, and asked for twice."""
+"""Operations: wait, stream, cancel and repeat with an Idempotency-Key."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def read_events(client: Client, path: str, last: str | None = None) -> lis
     return found
 
 
-async def test_who_does_not_wait_gets_the_operation_at_once(broker: Broker, registry: RegistryDouble) -> None:
+async def test_respond_async_returns_the_operation_at_once(broker: Broker, registry: RegistryDouble) -> None:
     hold = Hold()
     registry.misbehave(hold, method="GET", path="/manifests/")
     body = {
@@ -73,7 +73,7 @@ async def test_who_does_not_wait_gets_the_operation_at_once(broker: Broker, regi
     assert ended["progress"]["steps"] == [{"name": "sources", "done": 1, "total": 1}]
 
 
-async def test_who_waits_too_short_a_time_gets_the_operation(
+async def test_a_wait_that_is_too_short_returns_the_operation(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     hold = Hold()
@@ -89,7 +89,7 @@ async def test_who_waits_too_short_a_time_gets_the_operation(
     assert (await broker.ended(reply.json()["id"]))["state"] == "succeeded"
 
 
-async def test_who_waits_long_enough_gets_the_natural_answer(
+async def test_a_wait_that_is_long_enough_returns_the_result(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     body = {
@@ -102,7 +102,7 @@ async def test_who_waits_long_enough_gets_the_natural_answer(
 
 
 @pytest.mark.parametrize("header", ["wait=x", "wait=-1", "wait=1.5", "=", ",;", "wait", "wait=9999999999"])
-async def test_a_preference_that_nobody_understands_is_ignored(
+async def test_an_unknown_preference_is_ignored(
     broker: Broker, registry: RegistryDouble, header: str
 ) -> None:
     """RFC 7240 §2."""
@@ -116,7 +116,7 @@ async def test_a_preference_that_nobody_understands_is_ignored(
     assert "Preference-Applied" not in reply.headers
 
 
-async def test_a_natural_answer_was_not_asynchronous(broker: Broker, registry: RegistryDouble) -> None:
+async def test_a_result_does_not_claim_respond_async(broker: Broker, registry: RegistryDouble) -> None:
     body = {
         "reference": f"{registry.host}/app:1",
         "sources": plant_images(registry, "linux/amd64"),
@@ -129,7 +129,7 @@ async def test_a_natural_answer_was_not_asynchronous(broker: Broker, registry: R
     assert "Preference-Applied" not in again.headers
 
 
-async def test_an_operation_is_waited_for(broker: Broker, registry: RegistryDouble) -> None:
+async def test_get_operation_waits_for_its_end(broker: Broker, registry: RegistryDouble) -> None:
     hold = Hold()
     registry.misbehave(hold, method="GET", path="/manifests/")
     body = {
@@ -149,7 +149,7 @@ async def test_an_operation_is_waited_for(broker: Broker, registry: RegistryDoub
     assert (ended.json()["state"], ended.headers["Preference-Applied"]) == ("succeeded", "wait=60")
 
 
-async def test_a_failed_operation_keeps_the_problem_that_its_caller_got(
+async def test_a_failed_operation_stores_the_problem_of_its_response(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     body = {"reference": f"{registry.host}/app:1", "sources": [f"{registry.host}/no:1"], "insecure": True}
@@ -158,7 +158,7 @@ async def test_a_failed_operation_keeps_the_problem_that_its_caller_got(
     assert kept == {name: told[name] for name in told if name not in {"instance", "operation_id"}}
 
 
-async def test_events_tell_the_whole_story_and_resume_where_they_broke_off(
+async def test_the_event_stream_is_complete_and_resumes_after_an_id(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     accepted = await start_create(broker, registry)
@@ -176,9 +176,7 @@ async def test_events_tell_the_whole_story_and_resume_where_they_broke_off(
         assert rest == events[position + 1 :]
 
 
-async def test_a_stream_follows_an_operation_that_still_runs(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_a_stream_follows_a_running_operation(broker: Broker, registry: RegistryDouble) -> None:
     hold = Hold()
     registry.misbehave(hold, method="GET", path="/manifests/")
     accepted = await start_create(broker, registry)
@@ -189,7 +187,7 @@ async def test_a_stream_follows_an_operation_that_still_runs(
     assert (await reading)[-1]["event"] == "succeeded"
 
 
-async def test_the_stream_of_a_failure_ends_with_its_problem(
+async def test_the_stream_of_a_failed_operation_ends_with_its_problem(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     body = {"reference": f"{registry.host}/app:1", "sources": [f"{registry.host}/no:1"], "insecure": True}
@@ -213,7 +211,9 @@ async def test_a_running_operation_can_be_cancelled(broker: Broker, registry: Re
     check_problem(reply, 409, "operation-ended")
 
 
-async def test_who_waits_for_a_cancelled_operation_is_told(broker: Broker, registry: RegistryDouble) -> None:
+async def test_waiting_for_a_cancelled_operation_returns_its_problem(
+    broker: Broker, registry: RegistryDouble
+) -> None:
     hold = Hold()
     registry.misbehave(hold, method="GET", path="/manifests/")
     body = {
@@ -228,7 +228,7 @@ async def test_who_waits_for_a_cancelled_operation_is_told(broker: Broker, regis
     check_problem(await waiting, 409, "operation-cancelled")
 
 
-async def test_a_cancelled_push_moves_no_tag_and_says_so_in_the_history(
+async def test_a_cancelled_push_moves_no_tag_and_is_in_the_history(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
@@ -297,7 +297,9 @@ async def test_the_same_key_at_the_same_moment_is_the_same_operation(
     assert len({reply.text for reply in replies}) == 1
 
 
-async def test_the_same_key_with_another_request_is_refused(broker: Broker, registry: RegistryDouble) -> None:
+async def test_the_same_key_with_another_request_is_rejected(
+    broker: Broker, registry: RegistryDouble
+) -> None:
     draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     headers = {"Idempotency-Key": "run-1"}
     path = f"/v1/lists/{draft['id']}/push"
@@ -317,7 +319,7 @@ async def test_the_same_key_with_another_request_is_refused(broker: Broker, regi
 
 
 @pytest.mark.parametrize("what", ["entries", "refresh", "plan", "push", "restore", "inspections"])
-async def test_whatever_starts_an_operation_starts_one_under_its_key(
+async def test_every_route_that_starts_an_operation_supports_idempotency_keys(
     broker: Broker, registry: RegistryDouble, what: str
 ) -> None:
     sources = plant_images(registry, "linux/amd64", "linux/arm64")
@@ -338,7 +340,7 @@ async def test_whatever_starts_an_operation_starts_one_under_its_key(
     assert len((await broker.call("GET", "/v1/operations"))["items"]) == before + 1
 
 
-async def test_a_failure_is_repeated_under_its_key(broker: Broker, registry: RegistryDouble) -> None:
+async def test_a_failed_operation_is_returned_for_its_key(broker: Broker, registry: RegistryDouble) -> None:
     body = {"reference": f"{registry.host}/app:1", "sources": [f"{registry.host}/no:1"], "insecure": True}
     told = [
         check_problem(await broker.client.post("/v1/lists", json=body, headers={"Idempotency-Key": "x"}), 404)
@@ -347,7 +349,7 @@ async def test_a_failure_is_repeated_under_its_key(broker: Broker, registry: Reg
     assert told[0] == told[1]
 
 
-async def test_a_refused_request_uses_up_no_key(broker: Broker, registry: RegistryDouble) -> None:
+async def test_a_rejected_request_does_not_use_its_key(broker: Broker, registry: RegistryDouble) -> None:
     headers = {"Idempotency-Key": "x"}
     check_problem(await broker.client.post("/v1/lists", json={"reference": "Bad Name"}, headers=headers), 422)
     body = {"reference": f"{registry.host}/app:1"}
@@ -355,7 +357,7 @@ async def test_a_refused_request_uses_up_no_key(broker: Broker, registry: Regist
     assert reply.status_code == 201
 
 
-async def test_keys_of_projects_are_their_own(broker: Broker, registry: RegistryDouble) -> None:
+async def test_projects_have_separate_keys(broker: Broker, registry: RegistryDouble) -> None:
     await broker.call("POST", "/v1/projects", {"name": "other"}, status=201)
     body = {"reference": f"{registry.host}/app:1"}
     headers = {"Idempotency-Key": "x"}
@@ -366,7 +368,7 @@ async def test_keys_of_projects_are_their_own(broker: Broker, registry: Registry
 
 
 @pytest.mark.parametrize("prefer", ["wait=10", "respond-async"])
-async def test_work_is_not_lost_when_its_caller_hangs_up(
+async def test_an_operation_continues_after_its_caller_disconnects(
     broker: Broker, registry: RegistryDouble, prefer: str
 ) -> None:
     hold = Hold()
@@ -385,9 +387,7 @@ async def test_work_is_not_lost_when_its_caller_hangs_up(
     assert (await broker.ended(operation["id"]))["state"] == "succeeded"
 
 
-async def test_a_stream_that_has_told_all_is_not_begun_again(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_a_completed_stream_answers_204(broker: Broker, registry: RegistryDouble) -> None:
     body = {
         "reference": f"{registry.host}/app:1",
         "sources": plant_images(registry, "linux/amd64"),

@@ -1,4 +1,4 @@
-"""How long callers may have their answers held."""
+"""The Prefer header limits how long a request waits."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from app.api.preferences import LONGEST_SECONDS, parse_prefer
 
 
 @pytest.mark.parametrize("asked", [LONGEST_SECONDS + 1, 999_999_999])
-def test_nobody_waits_longer_than_proxies_let_them_and_is_told_so(asked: int) -> None:
+def test_a_wait_is_limited_to_what_proxies_permit_and_the_limit_is_reported(asked: int) -> None:
     wait = parse_prefer(f"wait={asked}", 10)
     assert (wait.seconds, wait.applied) == (LONGEST_SECONDS, f"wait={LONGEST_SECONDS}")

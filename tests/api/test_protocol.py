@@ -1,4 +1,4 @@
-"""The head of a request, over a bare socket: how large it may be, and how long it may take."""
+"""Limits on the size and the duration of a request's head, over a raw socket."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ HUGE_HEADS = {
 
 
 @pytest.mark.parametrize("head", HUGE_HEADS.values(), ids=HUGE_HEADS.keys())
-async def test_a_head_beyond_the_bound_is_refused_with_a_problem_and_the_connection_closed(
+async def test_a_head_over_the_limit_gets_a_problem_and_closes_the_connection(
     broker: Broker, head: bytes
 ) -> None:
     async with connected(broker) as (reader, writer):
@@ -96,14 +96,14 @@ async def test_a_head_beyond_the_bound_is_refused_with_a_problem_and_the_connect
     assert (await broker.client.get("/healthz")).status_code == 200
 
 
-async def test_heads_up_to_the_bound_are_answered_one_after_another(broker: Broker) -> None:
+async def test_heads_up_to_the_limit_are_answered_in_order(broker: Broker) -> None:
     async with connected(broker) as (reader, writer):
         for size in (HEAD_BYTES, len(REQUEST) + 20, HEAD_BYTES - 1, HEAD_BYTES):
             writer.write(head_of(size))
             assert (await read_answer(reader))[0] == 200
 
 
-async def test_the_bound_holds_for_every_request_of_a_connection(broker: Broker) -> None:
+async def test_the_limit_applies_to_every_request_of_a_connection(broker: Broker) -> None:
     async with connected(broker) as (reader, writer):
         writer.write(REQUEST)
         assert (await read_answer(reader))[0] == 200
@@ -111,7 +111,7 @@ async def test_the_bound_holds_for_every_request_of_a_connection(broker: Broker)
         await assert_refused(reader)
 
 
-async def test_a_large_body_is_no_large_head_nor_are_requests_sent_ahead(broker: Broker) -> None:
+async def test_large_bodies_and_pipelined_requests_do_not_count_as_head(broker: Broker) -> None:
     body = json.dumps({"references": ["registry.invalid/" + "a" * 100_000]}).encode()
     head = (
         "POST /v1/inspections HTTP/1.1\r\nHost: broker\r\nContent-Type: application/json\r\n"
@@ -154,13 +154,13 @@ async def impatient(application: Application = answer) -> AsyncIterator[Streams]
         writer.close()
 
 
-async def test_a_caller_who_never_says_anything_is_left_without_an_answer() -> None:
+async def test_a_silent_new_connection_is_closed() -> None:
     async with impatient() as (reader, _):
         async with asyncio.timeout(10):
             assert await reader.read() == b""
 
 
-async def test_an_answered_connection_may_be_silent_for_longer_than_a_head_may_take() -> None:
+async def test_a_connection_may_be_idle_between_requests() -> None:
     async with impatient() as (reader, writer):
         for _ in range(2):
             writer.write(REQUEST)
@@ -171,7 +171,9 @@ async def test_an_answered_connection_may_be_silent_for_longer_than_a_head_may_t
 
 @pytest.mark.parametrize("before", [b"", REQUEST], ids=["first request", "later request"])
 @pytest.mark.parametrize("begun", [b"G", START, START + b"X-Slow: "])
-async def test_a_head_that_does_not_end_in_time_is_not_waited_for(before: bytes, begun: bytes) -> None:
+async def test_an_unfinished_head_closes_the_connection_after_the_time_limit(
+    before: bytes, begun: bytes
+) -> None:
     async with impatient() as (reader, writer):
         if before:
             writer.write(before)
@@ -180,7 +182,7 @@ async def test_a_head_that_does_not_end_in_time_is_not_waited_for(before: bytes,
         assert await reader.read() == b""
 
 
-async def test_a_head_that_comes_byte_by_byte_is_not_waited_for() -> None:
+async def test_a_head_that_arrives_byte_by_byte_is_closed_after_the_time_limit() -> None:
     async with impatient() as (reader, writer):
 
         async def drip() -> None:
@@ -196,7 +198,7 @@ async def test_a_head_that_comes_byte_by_byte_is_not_waited_for() -> None:
         dripping.cancel()
 
 
-async def test_a_body_and_a_pause_between_requests_may_take_longer_than_a_head() -> None:
+async def test_bodies_and_idle_time_are_not_limited_by_the_head_timeout() -> None:
     async with impatient() as (reader, writer):
         for _ in range(2):
             writer.write(b"POST / HTTP/1.1\r\nHost: broker\r\nContent-Length: 2\r\n\r\n")
@@ -206,7 +208,7 @@ async def test_a_body_and_a_pause_between_requests_may_take_longer_than_a_head()
             await asyncio.sleep(3 * Impatient.head_seconds)
 
 
-async def test_an_answer_under_way_is_not_cut_by_a_head_that_was_begun_meanwhile() -> None:
+async def test_an_unfinished_next_head_does_not_cut_a_response() -> None:
     async def slowly(scope: Message, receive: Any, send_message: Any) -> None:
         await asyncio.sleep(3 * Impatient.head_seconds)
         await answer(scope, receive, send_message)
@@ -219,7 +221,7 @@ async def test_an_answer_under_way_is_not_cut_by_a_head_that_was_begun_meanwhile
         assert await reader.read() == b""
 
 
-async def test_a_refused_caller_who_goes_on_sending_is_cut_off() -> None:
+async def test_a_rejected_caller_that_keeps_sending_is_disconnected() -> None:
     async with impatient() as (reader, writer):
         writer.write(head_of(HEAD_BYTES + 1))
         await assert_refused(reader)

@@ -1,4 +1,4 @@
-"""Pushes that fail half-way: what their history says is where, and what was there before."""
+"""Pushes that fail midway report the state of each target and the previous digests."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def digests(draft: Json) -> list[str]:
     return [entry["descriptor"]["digest"] for entry in draft["entries"]]
 
 
-async def test_a_tag_that_a_failed_attempt_moved_is_still_told_with_what_it_held_before(
+async def test_a_tag_moved_by_a_failed_attempt_keeps_its_previous_digest_in_the_history(
     broker: Broker, registry: RegistryDouble, draft: Json
 ) -> None:
     first = await broker.push(draft["id"])
@@ -84,7 +84,7 @@ async def test_a_tag_that_a_failed_attempt_moved_is_still_told_with_what_it_held
     assert (operation["attempts"], operation["result"]["targets"]) == (2, second["targets"])
 
 
-async def test_a_tag_that_others_moved_between_two_attempts_is_told_with_what_they_had_put(
+async def test_a_tag_moved_by_others_between_attempts_is_reported_with_their_digest(
     broker: Broker, registry: RegistryDouble, draft: Json
 ) -> None:
     await broker.push(draft["id"])
@@ -97,7 +97,7 @@ async def test_a_tag_that_others_moved_between_two_attempts_is_told_with_what_th
     assert told == {f"{registry.host}/app:1": theirs.digest, f"{registry.host}/app:latest": draft["digest"]}
 
 
-async def test_a_tag_that_did_not_exist_before_the_first_attempt_replaced_nothing(
+async def test_a_new_tag_has_no_previous_digest_after_several_attempts(
     broker: Broker, registry: RegistryDouble, draft: Json
 ) -> None:
     registry.misbehave(BUSY, method="PUT", path="/manifests/latest$", times=TRIES)
@@ -105,7 +105,7 @@ async def test_a_tag_that_did_not_exist_before_the_first_attempt_replaced_nothin
     assert [target["previous_digest"] for target in pushed["targets"]] == [None, None]
 
 
-async def test_a_failed_push_says_what_is_where(
+async def test_a_failed_push_reports_the_state_of_each_target(
     broker: Broker, registry: RegistryDouble, draft: Json
 ) -> None:
     registry.misbehave(BUSY, method="PUT", path="/manifests/latest$", times=None)
@@ -128,7 +128,7 @@ async def test_a_failed_push_says_what_is_where(
     assert found["problem"] == kept
 
 
-async def test_a_repository_that_can_not_be_staged_keeps_the_tags_of_all(
+async def test_one_target_that_can_not_be_staged_keeps_all_tags_unchanged(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     async with RegistryDouble() as closed:
@@ -143,7 +143,7 @@ async def test_a_repository_that_can_not_be_staged_keeps_the_tags_of_all(
     assert left["tags"] == {"moved": [], "left": ["2"]}
 
 
-async def test_an_index_without_a_tag_is_told_by_its_digest(
+async def test_an_index_without_a_tag_is_reported_by_digest(
     broker: Broker, registry: RegistryDouble, draft: Json
 ) -> None:
     (source,) = plant_images(registry, "linux/amd64")
@@ -155,7 +155,7 @@ async def test_an_index_without_a_tag_is_told_by_its_digest(
     assert target["tags"] == {"moved": [], "left": [plain["digest"]]}
 
 
-async def test_what_an_earlier_attempt_moved_is_told_when_the_last_one_does_not_come_that_far(
+async def test_tags_moved_by_an_earlier_attempt_are_reported_when_the_last_attempt_fails_sooner(
     broker: Broker, registry: RegistryDouble, draft: Json
 ) -> None:
     busy = registry.misbehave(BUSY, method="PUT", path="/manifests/latest$", times=TRIES)
@@ -169,7 +169,7 @@ async def test_what_an_earlier_attempt_moved_is_told_when_the_last_one_does_not_
     assert target["blobs"] == {"done": 6, "total": 6}
 
 
-async def test_a_cancelled_push_says_what_is_where(
+async def test_a_cancelled_push_reports_the_state_of_each_target(
     broker: Broker, registry: RegistryDouble, draft: Json
 ) -> None:
     registry.misbehave(Hold(), method="PUT", path="/manifests/latest$")
@@ -185,7 +185,7 @@ async def test_a_cancelled_push_says_what_is_where(
     assert target["manifests"]["put"] == digests(draft)
 
 
-async def test_a_push_that_was_cancelled_before_it_began_has_put_nothing(
+async def test_a_push_cancelled_before_it_starts_puts_nothing(
     start_broker: StartBroker, registry: RegistryDouble
 ) -> None:
     broker = await start_broker()

@@ -1,4 +1,4 @@
-"""What a push does not do unasked: go backwards, or take platforms from a tag."""
+"""A push does not roll back a tag or remove platforms by default."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def run(broker: Broker, registry: RegistryDouble, name: str, *platforms: s
 # --- never backwards ---
 
 
-async def test_an_older_run_that_finishes_late_overwrites_nothing(
+async def test_an_older_run_that_finishes_late_does_not_overwrite(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     older, newer = await run(broker, registry, "older"), await run(broker, registry, "newer")
@@ -37,7 +37,7 @@ async def test_an_older_run_that_finishes_late_overwrites_nothing(
     assert registry.tags("app") == {"1": older["digest"]}
 
 
-async def test_the_count_of_runs_decides_before_who_came_first(
+async def test_run_numbers_take_precedence_over_creation_order(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     newer = await run(broker, registry, "newer", run_number=12)
@@ -74,7 +74,7 @@ async def test_a_run_may_push_its_own_list_again(broker: Broker, registry: Regis
     assert pushed["targets"][0]["difference"]["added"] == ["linux/arm64"]
 
 
-async def test_a_list_without_a_session_is_as_new_as_its_push(
+async def test_without_a_session_the_order_of_pushes_decides(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     by_hand = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
@@ -91,7 +91,7 @@ async def run_again(broker: Broker, registry: RegistryDouble, session: Json) -> 
     return await broker.call("PATCH", f"/v1/lists/{session['id']}", {"annotations": {"again": "yes"}})
 
 
-async def test_an_older_run_that_puts_the_same_makes_no_room_for_one_in_between(
+async def test_an_older_run_with_the_same_digest_does_not_admit_a_run_in_between(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     first, third = [
@@ -108,7 +108,7 @@ async def test_an_older_run_that_puts_the_same_makes_no_room_for_one_in_between(
     assert registry.tags("app") == {"1": third["digest"]}
 
 
-async def test_what_was_let_go_back_is_not_overwritten_by_a_run_in_between(
+async def test_a_permitted_rollback_is_not_overwritten_by_a_run_in_between(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     runs = [await run(broker, registry, f"run-{number}", run_number=number) for number in (1, 2, 3)]
@@ -119,7 +119,7 @@ async def test_what_was_let_go_back_is_not_overwritten_by_a_run_in_between(
 
 
 @pytest.mark.parametrize("how", ["deleted", "denied"])
-async def test_a_tag_that_can_not_be_seen_is_the_newer_runs_all_the_same(
+async def test_a_tag_that_can_not_be_read_still_belongs_to_the_newer_run(
     broker: Broker, registry: RegistryDouble, how: str
 ) -> None:
     older, newer = await run(broker, registry, "older"), await run(broker, registry, "newer")
@@ -141,7 +141,7 @@ async def test_a_tag_that_holds_an_index_of_indexes_keeps_their_platforms(
     assert told["platforms"] == ["linux/s390x"]
 
 
-async def test_what_an_index_lists_itself_is_chosen_before_what_an_index_in_it_lists(
+async def test_entries_of_an_index_take_precedence_over_entries_of_nested_indexes(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     image, inner = (make_image_for("linux/amd64", seed=seed) for seed in ("itself", "inner"))
@@ -151,7 +151,7 @@ async def test_what_an_index_lists_itself_is_chosen_before_what_an_index_in_it_l
     assert changed["from"] == image.digest
 
 
-async def test_a_further_tag_stays_with_the_newer_run(broker: Broker, registry: RegistryDouble) -> None:
+async def test_an_additional_tag_stays_with_the_newer_run(broker: Broker, registry: RegistryDouble) -> None:
     sources = plant_images(registry, "linux/amd64", seed="older")
     older = await broker.create(f"{registry.host}/app:latest", *sources, session="0")
     sources = plant_images(registry, "linux/amd64", seed="old")
@@ -170,7 +170,7 @@ async def test_a_further_tag_stays_with_the_newer_run(broker: Broker, registry: 
     assert (told["push_id"], told["digest"]) == (newest["id"], new["digest"])
 
 
-async def test_a_list_whose_own_tag_a_newer_run_has_moves_no_other_either(
+async def test_a_list_superseded_at_its_own_tag_moves_no_other_tag(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     older, newer = await run(broker, registry, "older", tags=["extra"]), await run(broker, registry, "newer")
@@ -179,7 +179,7 @@ async def test_a_list_whose_own_tag_a_newer_run_has_moves_no_other_either(
     assert registry.tags("app") == {"1": newer["digest"]}
 
 
-async def test_a_list_of_no_tag_of_its_own_is_superseded_where_newer_runs_have_all_its_tags(
+async def test_a_list_without_its_own_tag_is_superseded_when_newer_runs_own_all_its_tags(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     """It would come to nothing, which is no success."""
@@ -196,7 +196,7 @@ async def test_a_list_of_no_tag_of_its_own_is_superseded_where_newer_runs_have_a
     assert registry.tags("app") == {"latest": newer["digest"]}
 
 
-async def test_a_run_that_corrects_its_number_may_push_its_own_list_again(
+async def test_a_run_with_a_corrected_number_may_push_its_list_again(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     draft = await run(broker, registry, "one", run_number=110)
@@ -208,7 +208,7 @@ async def test_a_run_that_corrects_its_number_may_push_its_own_list_again(
     assert registry.tags("app") == {"1": again["digest"]}
 
 
-async def test_a_push_that_moved_some_of_its_tags_counts_for_those(
+async def test_a_partly_failed_push_owns_the_tags_that_it_moved(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     older = await run(broker, registry, "older")
@@ -219,7 +219,7 @@ async def test_a_push_that_moved_some_of_its_tags_counts_for_those(
     await broker.push(older["id"], status=409)
 
 
-async def test_projects_know_nothing_of_each_others_runs(broker: Broker, registry: RegistryDouble) -> None:
+async def test_runs_of_other_projects_are_ignored(broker: Broker, registry: RegistryDouble) -> None:
     await broker.call("POST", "/v1/projects", {"name": "other"}, status=201)
     older, newer = await run(broker, registry, "older"), await run(broker, registry, "newer")
     await broker.push(newer["id"])
@@ -240,7 +240,7 @@ async def test_projects_know_nothing_of_each_others_runs(broker: Broker, registr
 # --- never less ---
 
 
-async def test_a_tag_loses_no_platform_unasked(broker: Broker, registry: RegistryDouble) -> None:
+async def test_a_push_does_not_remove_platforms_by_default(broker: Broker, registry: RegistryDouble) -> None:
     both = await run(broker, registry, "both", "linux/amd64", "linux/arm64")
     await broker.push(both["id"])
     less = await run(broker, registry, "less")
@@ -253,21 +253,23 @@ async def test_a_tag_loses_no_platform_unasked(broker: Broker, registry: Registr
     assert registry.tags("app") == {"1": less["digest"]}
 
 
-async def test_a_list_may_say_itself_that_it_shrinks(broker: Broker, registry: RegistryDouble) -> None:
+async def test_allow_shrink_can_be_an_option_of_the_list(broker: Broker, registry: RegistryDouble) -> None:
     await broker.push((await run(broker, registry, "both", "linux/amd64", "linux/arm64"))["id"])
     less = await run(broker, registry, "less", allow_shrink=True)
     await broker.push(less["id"])
     assert registry.tags("app") == {"1": less["digest"]}
 
 
-async def test_a_tag_that_is_an_image_keeps_its_platform(broker: Broker, registry: RegistryDouble) -> None:
+async def test_the_platform_of_a_single_image_is_protected(broker: Broker, registry: RegistryDouble) -> None:
     plant_image(registry, "app", make_image_for("linux/s390x"))
     told = await broker.push((await run(broker, registry, "other"))["id"], status=409)
     assert told["platforms"] == ["linux/s390x"]
 
 
 @pytest.mark.parametrize("what", ["no image", "gone", "rubbish"])
-async def test_what_nobody_can_run_is_no_loss(broker: Broker, registry: RegistryDouble, what: str) -> None:
+async def test_content_without_a_platform_is_not_a_lost_platform(
+    broker: Broker, registry: RegistryDouble, what: str
+) -> None:
     plain = make_image(
         seed=what, extra={"artifactType": "application/x"} if what == "no image" else None, media="oci"
     )
@@ -283,9 +285,7 @@ async def test_what_nobody_can_run_is_no_loss(broker: Broker, registry: Registry
     assert registry.tags("app") == {"1": draft["digest"]}
 
 
-async def test_nothing_is_asked_about_a_tag_that_holds_nothing(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_a_new_tag_is_not_guarded(broker: Broker, registry: RegistryDouble) -> None:
     draft = await run(broker, registry, "one")
     before = len(registry.journal)
     await broker.push(draft["id"])
@@ -297,7 +297,7 @@ async def test_nothing_is_asked_about_a_tag_that_holds_nothing(
 
 
 @pytest.mark.parametrize("spelled", [(str.upper, str), (str, str.upper)])
-async def test_a_tag_is_one_however_its_registry_is_spelled(
+async def test_spellings_of_one_registry_name_the_same_tag(
     broker: Broker, spelled: tuple[Callable[[str], str], ...]
 ) -> None:
     """`LOCALHOST:1` is `localhost:1`: an older run finds out that a newer one has pushed."""

@@ -1,4 +1,4 @@
-"""Pushes: what lands where, what is refused, and what the history says."""
+"""Pushes: copies, conditions, failures and history."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def held(registry: RegistryDouble, tag: str = "1") -> str | None:
     return registry.tags("app").get(tag)
 
 
-async def test_what_get_index_shows_is_what_a_push_puts(
+async def test_a_push_puts_the_bytes_of_get_index(
     broker: Broker, registry: RegistryDouble, draft: Any
 ) -> None:
     shown = await broker.client.get(f"/v1/lists/{draft['id']}/index")
@@ -37,7 +37,7 @@ async def test_what_get_index_shows_is_what_a_push_puts(
     assert shown.headers["Docker-Content-Digest"] == pushed["digest"] == draft["digest"] == held(registry)
 
 
-async def test_a_push_says_what_it_did(broker: Broker, registry: RegistryDouble, draft: Any) -> None:
+async def test_a_push_reports_its_actions(broker: Broker, registry: RegistryDouble, draft: Any) -> None:
     pushed = await broker.push(draft["id"])
     (target,) = pushed["targets"]
     assert target["reference"] == f"{registry.host}/app:1"
@@ -51,9 +51,7 @@ async def test_a_push_says_what_it_did(broker: Broker, registry: RegistryDouble,
     assert registry.partial_tag_puts == []
 
 
-async def test_a_repeated_push_finds_everything_there(
-    broker: Broker, registry: RegistryDouble, draft: Any
-) -> None:
+async def test_a_repeated_push_copies_nothing(broker: Broker, registry: RegistryDouble, draft: Any) -> None:
     first = await broker.push(draft["id"])
     second = await broker.push(draft["id"])
     (target,) = second["targets"]
@@ -62,7 +60,7 @@ async def test_a_repeated_push_finds_everything_there(
     assert second["lines"] == first["lines"]
 
 
-async def test_a_changed_list_says_which_digest_it_replaced(
+async def test_a_push_of_a_changed_list_reports_the_replaced_digest(
     broker: Broker, registry: RegistryDouble, draft: Any
 ) -> None:
     first = await broker.push(draft["id"])
@@ -73,7 +71,7 @@ async def test_a_changed_list_says_which_digest_it_replaced(
     assert (await broker.call("GET", f"/v1/lists/{draft['id']}"))["state"] == "pushed"
 
 
-async def test_entries_of_the_targets_own_repository_need_no_copy_and_no_line(
+async def test_entries_in_the_target_repository_need_no_copy_and_no_line(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     own = plant_image(registry, "app", make_image_for("linux/amd64"), "amd64")
@@ -111,7 +109,7 @@ async def test_foreign_layers_are_never_followed(broker: Broker, registry: Regis
     assert blobs["mounted"] == 3
 
 
-async def test_tags_and_targets_all_get_the_index(broker: Broker, registry: RegistryDouble) -> None:
+async def test_every_tag_and_target_gets_the_index(broker: Broker, registry: RegistryDouble) -> None:
     async with RegistryDouble() as other:
         draft = await broker.create(
             f"{registry.host}/app:1",
@@ -131,7 +129,7 @@ async def test_tags_and_targets_all_get_the_index(broker: Broker, registry: Regi
         }
 
 
-async def test_a_list_without_a_tag_goes_by_its_digest(broker: Broker, registry: RegistryDouble) -> None:
+async def test_a_list_without_a_tag_is_pushed_by_digest(broker: Broker, registry: RegistryDouble) -> None:
     (source,) = plant_images(registry, "linux/amd64")
     plain = await broker.create(f"{registry.host}/app:1", source)
     name = f"{registry.host}/app@{plain['digest']}"
@@ -142,7 +140,7 @@ async def test_a_list_without_a_tag_goes_by_its_digest(broker: Broker, registry:
     assert registry.get_manifest("app", draft["digest"])
 
 
-async def test_purge_removes_the_list_after_success_and_the_history_stays(
+async def test_purge_deletes_the_list_after_success_and_keeps_the_history(
     broker: Broker, registry: RegistryDouble, draft: Any
 ) -> None:
     pushed = await broker.push(draft["id"], purge=True)
@@ -168,7 +166,7 @@ async def test_a_failed_push_purges_nothing_and_is_in_the_history(
     assert (found["state"], found["targets"]) == ("failed", [])
 
 
-async def test_if_absent_moves_no_tag_that_is_there(
+async def test_if_absent_does_not_move_an_existing_tag(
     broker: Broker, registry: RegistryDouble, draft: Any
 ) -> None:
     await broker.push(draft["id"], if_absent=True)
@@ -180,7 +178,7 @@ async def test_if_absent_moves_no_tag_that_is_there(
     assert held(registry) == draft["digest"]
 
 
-async def test_if_digest_moves_only_from_where_the_caller_saw_it(
+async def test_if_digest_moves_a_tag_only_from_this_digest(
     broker: Broker, registry: RegistryDouble, draft: Any
 ) -> None:
     first = await broker.push(draft["id"])
@@ -195,7 +193,7 @@ async def test_if_digest_moves_only_from_where_the_caller_saw_it(
     assert held(registry) == second["digest"]
 
 
-async def test_a_condition_is_held_against_what_the_tag_holds_at_the_end(
+async def test_a_condition_is_checked_just_before_the_tag_moves(
     broker: Broker, registry: RegistryDouble, draft: Any
 ) -> None:
     """Whatever the tag was when the push began: others may move it while images are on their way."""
@@ -216,7 +214,7 @@ async def test_a_condition_is_held_against_what_the_tag_holds_at_the_end(
     assert held(registry) == theirs.digest
 
 
-async def test_a_tag_that_was_read_in_part_is_read_again_before_a_condition_is_held_against_it(
+async def test_a_partly_read_tag_is_read_again_before_its_condition_is_checked(
     broker: Broker, registry: RegistryDouble, draft: Any
 ) -> None:
     """Where no length is said, a connection that broke looks like the end of a manifest."""
@@ -226,7 +224,7 @@ async def test_a_tag_that_was_read_in_part_is_read_again_before_a_condition_is_h
     assert held(registry) == draft["digest"]
 
 
-async def test_a_list_that_changed_while_it_was_pushed_is_not_purged(
+async def test_a_list_changed_during_its_push_is_not_purged(
     broker: Broker, registry: RegistryDouble, draft: Any
 ) -> None:
     hold = Hold()
@@ -243,9 +241,7 @@ async def test_a_list_that_changed_while_it_was_pushed_is_not_purged(
     assert (kept["state"], len(kept["entries"])) == ("open", 1)
 
 
-async def test_the_bytes_that_are_put_are_those_that_were_stored_whatever_is_in_them(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_the_stored_bytes_are_pushed_unchanged(broker: Broker, registry: RegistryDouble) -> None:
     """Go writes some characters in a way of its own, which no other serialisation gives back."""
     odd = {"title": "<a> & \u2028 \x7f é 😀"}
     made = await broker.create(
@@ -258,7 +254,7 @@ async def test_the_bytes_that_are_put_are_those_that_were_stored_whatever_is_in_
     assert b"\\u003ca\\u003e \\u0026 \\u2028" in raw
 
 
-async def test_a_push_is_what_the_list_was_when_it_was_asked_for(
+async def test_a_push_uses_the_list_at_the_time_of_the_request(
     broker: Broker, registry: RegistryDouble, draft: Any
 ) -> None:
     hold = Hold()
@@ -274,7 +270,7 @@ async def test_a_push_is_what_the_list_was_when_it_was_asked_for(
     assert (await broker.call("GET", f"/v1/lists/{draft['id']}"))["state"] == "open"
 
 
-async def test_pushes_to_one_tag_go_one_after_the_other(broker: Broker, registry: RegistryDouble) -> None:
+async def test_pushes_to_one_tag_run_one_at_a_time(broker: Broker, registry: RegistryDouble) -> None:
     """The last to ask is the last to put."""
     drafts = [
         await broker.create(
@@ -323,7 +319,7 @@ async def test_the_history_can_be_paged_and_filtered(broker: Broker, registry: R
     assert pushed[1]["labels"] == {"n": "b"}
 
 
-async def test_the_history_knows_who_moved_a_further_tag(broker: Broker, registry: RegistryDouble) -> None:
+async def test_the_history_finds_pushes_by_additional_tags(broker: Broker, registry: RegistryDouble) -> None:
     draft = await broker.create(
         f"{registry.host}/app:1",
         *plant_images(registry, "linux/amd64"),
@@ -336,7 +332,7 @@ async def test_the_history_knows_who_moved_a_further_tag(broker: Broker, registr
         assert [each["id"] for each in found["items"]] == [pushed["id"]], query
 
 
-async def test_a_registry_that_is_never_insecure_is_no_obstacle_to_one_that_may_be(
+async def test_insecure_is_ignored_for_registries_that_do_not_permit_it(
     start_broker: StartBroker, registry: RegistryDouble
 ) -> None:
     broker = await start_broker(allow_loopback=True)
@@ -348,7 +344,7 @@ async def test_a_registry_that_is_never_insecure_is_no_obstacle_to_one_that_may_
     assert check_problem(reply, reply.status_code)["type"].rpartition(":")[2] != "insecure-forbidden"
 
 
-async def test_pages_stay_in_place_while_more_is_pushed(broker: Broker, registry: RegistryDouble) -> None:
+async def test_pages_are_stable_while_pushes_are_added(broker: Broker, registry: RegistryDouble) -> None:
     draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     pushed = [(await broker.push(draft["id"]))["id"] for _ in range(4)]
     seen = []
@@ -362,7 +358,7 @@ async def test_pages_stay_in_place_while_more_is_pushed(broker: Broker, registry
 
 
 @pytest.mark.parametrize("moment", ["yesterday", "2026-11-25T10:00:00"])
-async def test_a_moment_without_an_offset_is_refused(shared_broker: Broker, moment: str) -> None:
+async def test_a_time_without_an_offset_is_rejected(shared_broker: Broker, moment: str) -> None:
     for path in ("/v1/pushes", "/v1/lists"):
         reply = await shared_broker.client.get(path, params={"since": moment})
         assert check_problem(reply, 422)["errors"][0]["pointer"] == "query:since"
@@ -393,9 +389,7 @@ async def test_a_source_that_vanished_before_the_push_is_a_problem_that_names_it
     assert held(registry) is None
 
 
-async def test_a_push_that_asks_for_nothing_special_needs_no_body(
-    start_broker: Any, registry: RegistryDouble
-) -> None:
+async def test_a_push_needs_no_body(start_broker: Any, registry: RegistryDouble) -> None:
     async with RegistryDouble() as double:
         broker = await start_broker(insecure_registries=[double.host])
         plant(double, "a", "1", make_image())
@@ -405,7 +399,7 @@ async def test_a_push_that_asks_for_nothing_special_needs_no_body(
         assert check_problem(reply, 502)["registry"] == double.host
 
 
-async def test_where_the_operator_lets_nothing_go_is_refused_before_anything_is_built(
+async def test_a_forbidden_target_is_rejected_before_the_list_is_built(
     start_broker: StartBroker, registry: RegistryDouble
 ) -> None:
     broker = await start_broker(registries=[registry.host])

@@ -1,4 +1,4 @@
-"""Credentials of registries: the operator's, and those that a caller brings for one call."""
+"""Registry credentials of the operator and of one call."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def by_password(registry: RegistryDouble, *, host: bool = True) -> str:
 
 @pytest.mark.parametrize("mode", ["basic", "bearer"])
 @pytest.mark.parametrize("named", [True, False], ids=["named", "bound to the only registry"])
-async def test_a_callers_credential_opens_the_registry_for_that_call(
+async def test_a_callers_credential_is_used_for_its_call(
     broker: Broker, mode: Literal["basic", "bearer"], named: bool
 ) -> None:
     async with RegistryDouble(auth=mode, users=USERS) as double:
@@ -48,7 +48,7 @@ async def test_a_callers_credential_opens_the_registry_for_that_call(
         assert reply.status_code == 200, reply.text
 
 
-async def test_an_identity_token_is_changed_for_a_registry_token(broker: Broker) -> None:
+async def test_an_identity_token_is_exchanged_for_a_registry_token(broker: Broker) -> None:
     async with RegistryDouble(auth="bearer", users=USERS) as double:
         assert double.authority is not None
         double.authority.identity_tokens["identity-1"] = "user"
@@ -62,7 +62,7 @@ async def test_an_identity_token_is_changed_for_a_registry_token(broker: Broker)
         assert reply.status_code == 200, reply.text
 
 
-async def test_a_credential_for_one_registry_is_not_shown_to_another(broker: Broker) -> None:
+async def test_a_credential_is_not_sent_to_another_registry(broker: Broker) -> None:
     async with RegistryDouble(auth="basic", users=USERS) as one, RegistryDouble(auth="basic") as two:
         plant(two, "a", "1", make_image())
         reply = await broker.client.get(
@@ -75,7 +75,7 @@ async def test_a_credential_for_one_registry_is_not_shown_to_another(broker: Bro
         assert not any("Authorization" in received.headers for received in two.journal)
 
 
-async def test_which_registry_a_credential_is_for_must_be_said_when_there_are_several(
+async def test_a_credential_needs_serveraddress_with_several_registries(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     async with RegistryDouble() as other:
@@ -90,7 +90,7 @@ async def test_which_registry_a_credential_is_for_must_be_said_when_there_are_se
         assert document["errors"][0]["pointer"] == "header:X-Registry-Auth"
 
 
-async def test_the_callers_credential_publishes_the_list_that_it_completes(broker: Broker) -> None:
+async def test_the_callers_credential_is_used_for_the_push_that_it_starts(broker: Broker) -> None:
     async with RegistryDouble(auth="bearer", users=USERS) as double:
         plant(double, "a", "1", make_image_for("linux/amd64"))
         body = {
@@ -106,9 +106,7 @@ async def test_the_callers_credential_publishes_the_list_that_it_completes(broke
         assert (await broker.ended(reply.json()["push_operation_id"]))["state"] == "succeeded"
 
 
-async def test_the_operators_credentials_are_used_where_the_caller_brings_none(
-    start_broker: StartBroker, tmp_path: Path
-) -> None:
+async def test_the_operators_credentials_are_the_default(start_broker: StartBroker, tmp_path: Path) -> None:
     async with (
         RegistryDouble(auth="bearer", users=USERS) as one,
         RegistryDouble(auth="basic", users=USERS) as two,
@@ -126,7 +124,7 @@ async def test_the_operators_credentials_are_used_where_the_caller_brings_none(
             assert reply.status_code == 200, reply.text
 
 
-async def test_a_callers_credential_never_lies_in_the_database_in_clear(
+async def test_a_callers_credential_is_stored_encrypted(
     broker: Broker, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with RegistryDouble(auth="bearer", users=USERS) as double:
@@ -151,9 +149,7 @@ async def test_a_callers_credential_never_lies_in_the_database_in_clear(
             assert words.encode().hex() not in place
 
 
-async def test_a_credential_is_gone_from_the_database_once_its_operation_has_ended(
-    broker: Broker, database_url: str
-) -> None:
+async def test_a_credential_is_deleted_when_its_operation_ends(broker: Broker, database_url: str) -> None:
     async with RegistryDouble(auth="bearer", users=USERS) as double:
         plant(double, "a", "1", make_image())
         for reference in (f"{double.host}/a:1", f"{double.host}/no:1"):
@@ -167,7 +163,7 @@ async def test_a_credential_is_gone_from_the_database_once_its_operation_has_end
     assert kept == [None, None]
 
 
-async def test_without_a_secret_key_a_callers_credential_is_refused(start_broker: StartBroker) -> None:
+async def test_without_a_secret_key_a_callers_credential_is_rejected(start_broker: StartBroker) -> None:
     broker = await start_broker(secret_key=None)
     async with RegistryDouble(auth="basic", users=USERS) as double:
         reply = await broker.client.get(

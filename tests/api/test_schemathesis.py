@@ -1,4 +1,4 @@
-"""What a machine sends that knows nothing but the OpenAPI document."""
+"""Requests generated from the OpenAPI document get documented responses."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "mode"), CASES)
-async def test_answers_to_made_up_requests_are_those_of_the_document(
+async def test_responses_to_generated_requests_conform_to_the_document(
     quiet_broker: Broker, name: str, mode: GenerationMode
 ) -> None:
     operation = schemathesis.openapi.from_dict(document()).find_operation_by_id(name)

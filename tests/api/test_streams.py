@@ -1,4 +1,4 @@
-"""Streams end with their readers, those included that stay and read nothing."""
+"""Streams end when their readers stop reading."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.api.streams import Stream
 from tests.support.operation_queue import PATIENCE_SECONDS
 
 
-async def test_who_reads_nothing_any_more_is_cut_off() -> None:
+async def test_a_reader_that_stops_reading_is_disconnected() -> None:
     ended: list[bool] = []
 
     async def events() -> AsyncIterator[ServerSentEvent]:

@@ -1,4 +1,4 @@
-"""Tokens and projects: who may call, and what they see."""
+"""Tokens and projects: authentication and isolation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ V1 = [
 
 
 @pytest.mark.parametrize(("method", "path"), V1)
-async def test_every_call_under_v1_wants_a_token(broker: Broker, method: str, path: str) -> None:
+async def test_every_call_under_v1_needs_a_token(broker: Broker, method: str, path: str) -> None:
     path = path.replace("{", "").replace("}", "")
     for name in ("list_id", "entry_id", "operation_id", "push_id", "token_id", "webhook_id", "delivery_id"):
         path = path.replace(name, str(uuid4()))
@@ -44,7 +44,7 @@ def _example(method: str, path: str) -> object:
     return None
 
 
-async def test_a_new_token_is_shown_once_and_works(broker: Broker) -> None:
+async def test_a_new_token_works_and_is_shown_once(broker: Broker) -> None:
     body = {"name": "ci", "project": "default"}
     reply = await broker.client.post("/v1/tokens", json=body)
     assert (reply.status_code, reply.headers["Cache-Control"]) == (201, "no-store")
@@ -57,7 +57,7 @@ async def test_a_new_token_is_shown_once_and_works(broker: Broker) -> None:
     check_problem(await broker.client.post("/v1/tokens", json=body), 409, "name-taken")
 
 
-async def test_a_revoked_token_is_worth_nothing_at_once(broker: Broker) -> None:
+async def test_a_revoked_token_is_rejected_at_once(broker: Broker) -> None:
     made = await broker.call("POST", "/v1/tokens", {"name": "ci"}, status=201)
     async with broker.client_with(made["token"]) as client:
         assert (await client.get("/v1/lists")).status_code == 200
@@ -67,7 +67,7 @@ async def test_a_revoked_token_is_worth_nothing_at_once(broker: Broker) -> None:
     await broker.new_token(name="ci")
 
 
-async def test_only_admins_make_projects_and_tokens(broker: Broker) -> None:
+async def test_only_admins_create_projects_and_tokens(broker: Broker) -> None:
     token = await broker.new_token()
     async with broker.client_with(token) as client:
         for method, path, body in (
@@ -83,7 +83,7 @@ async def test_only_admins_make_projects_and_tokens(broker: Broker) -> None:
 
 
 @pytest.mark.parametrize("what", ["projects", "tokens"])
-async def test_many_are_paged_through_newest_first_by_the_links(broker: Broker, what: str) -> None:
+async def test_the_listings_are_paged_newest_first_by_links(broker: Broker, what: str) -> None:
     for n in range(4):
         await broker.call("POST", f"/v1/{what}", {"name": f"n{n}"}, status=201)
     seen: list[str] = []
@@ -99,7 +99,7 @@ async def test_many_are_paged_through_newest_first_by_the_links(broker: Broker, 
     check_problem(await broker.client.get(f"/v1/{what}?cursor=x"), 422, "invalid-cursor")
 
 
-async def test_an_admin_of_ones_making_may_do_the_same(broker: Broker) -> None:
+async def test_a_created_admin_token_has_the_same_rights(broker: Broker) -> None:
     async with broker.client_with(await broker.new_token(admin=True)) as client:
         reply = await client.post("/v1/projects", json={"name": "x"})
         assert reply.status_code == 201
@@ -110,14 +110,12 @@ async def test_an_admin_of_ones_making_may_do_the_same(broker: Broker) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "A", "a b", "-a", "a-", "a" * 64, "a\n", "é", "a/b"])
-async def test_names_are_plain(broker: Broker, name: str) -> None:
+async def test_names_have_a_restricted_alphabet(broker: Broker, name: str) -> None:
     check_problem(await broker.client.post("/v1/projects", json={"name": name}), 422, "invalid-input")
     check_problem(await broker.client.post("/v1/tokens", json={"name": name}), 422, "invalid-input")
 
 
-async def test_what_another_project_has_is_not_found_just_like_what_nobody_has(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_resources_of_another_project_are_not_found(broker: Broker, registry: RegistryDouble) -> None:
     await broker.call("POST", "/v1/projects", {"name": "other"}, status=201)
     draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     pushed = await broker.push(draft["id"])
@@ -158,7 +156,9 @@ async def _are_alike(client: Client, method: str, path: str, own: str, body: obj
     assert answers[0][0] == 404
 
 
-async def test_projects_have_lists_of_the_same_name(broker: Broker, registry: RegistryDouble) -> None:
+async def test_projects_can_have_lists_with_the_same_reference(
+    broker: Broker, registry: RegistryDouble
+) -> None:
     await broker.call("POST", "/v1/projects", {"name": "other"}, status=201)
     mine = await broker.create(f"{registry.host}/app:1")
     async with broker.client_with(await broker.new_token("other")) as client:
@@ -169,7 +169,7 @@ async def test_projects_have_lists_of_the_same_name(broker: Broker, registry: Re
         assert found.json()["list_id"] == reply.json()["id"]
 
 
-def test_every_schema_that_shows_a_token_says_that_it_is_shown_once() -> None:
+def test_only_the_response_to_a_new_token_shows_a_token() -> None:
     showing = [
         name
         for name, schema in document()["components"]["schemas"].items()

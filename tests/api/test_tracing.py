@@ -1,4 +1,4 @@
-"""A trace that a caller has begun goes on to the log of whoever does the work, and no further."""
+"""The trace id of a caller appears in log lines and is not sent to registries."""
 
 from __future__ import annotations
 
@@ -75,11 +75,11 @@ def test_a_valid_traceparent_is_read(header: str, flags: int) -> None:
         f"0\u0966-{TRACE}-{SPAN}-01",
     ],
 )
-def test_any_other_counts_as_not_sent(header: str | None) -> None:
+def test_an_invalid_traceparent_is_ignored(header: str | None) -> None:
     assert parse_traceparent(header) is None
 
 
-async def test_a_callers_trace_is_that_of_the_work_and_of_what_follows_from_it(
+async def test_the_callers_trace_id_is_used_for_its_operation_and_the_push_that_follows(
     broker: Broker, registry: RegistryDouble, traces: Traces
 ) -> None:
     body = {
@@ -102,7 +102,9 @@ async def test_a_callers_trace_is_that_of_the_work_and_of_what_follows_from_it(
 
 
 @pytest.mark.parametrize("sent", [[], ["nonsense"], [f"00-{TRACE}-{SPAN}-01"] * 2])
-async def test_without_a_valid_one_each_request_begins_a_trace(broker: Broker, sent: list[str]) -> None:
+async def test_without_a_valid_traceparent_each_request_starts_a_trace(
+    broker: Broker, sent: list[str]
+) -> None:
     headers = [("traceparent", each) for each in sent]
     begun = set()
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Webhooks as a resource: who is told, of what, and secrets that are shown once."""
+"""Webhooks: create, update, delete and rotate secrets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def made(broker: Broker, **members: object) -> Any:
     return await broker.call("POST", PATH, {"url": URL, **members}, status=201)
 
 
-async def test_a_webhook_is_made_with_a_secret_that_is_shown_this_once(broker: Broker) -> None:
+async def test_a_new_webhook_has_a_secret_that_is_shown_once(broker: Broker) -> None:
     body = {"url": URL, "types": ["list.pushed", "list.pushed"], "description": "deployment"}
     reply = await broker.client.post(PATH, json=body)
     assert (reply.status_code, reply.headers["Cache-Control"]) == (201, "no-store")
@@ -42,7 +42,7 @@ async def test_a_webhook_is_made_with_a_secret_that_is_shown_this_once(broker: B
     assert (await broker.call("GET", PATH))["items"] == [new]
 
 
-async def test_a_secret_can_be_the_callers_own(broker: Broker) -> None:
+async def test_a_caller_can_choose_the_secret(broker: Broker) -> None:
     for size in (24, 64):
         assert (await made(broker, secret=secret_of(size)))["secret"] == secret_of(size)
 
@@ -51,7 +51,7 @@ async def test_a_secret_can_be_the_callers_own(broker: Broker) -> None:
     "secret",
     ["", "whsec_", "x", secret_of(23), secret_of(65), secret_of(24)[6:], secret_of(24) + "!", "whsec_é"],
 )
-async def test_a_secret_that_is_too_short_or_no_secret_is_refused(broker: Broker, secret: str) -> None:
+async def test_a_short_or_malformed_secret_is_rejected(broker: Broker, secret: str) -> None:
     reply = await broker.client.post(PATH, json={"url": URL, "secret": secret})
     assert check_problem(reply, 422, "invalid-secret")["errors"][0]["pointer"] == "/secret"
 
@@ -82,7 +82,7 @@ async def test_a_secret_that_is_too_short_or_no_secret_is_refused(broker: Broker
         "//receiver.example.com/",
     ],
 )
-async def test_an_address_is_read_strictly(broker: Broker, url: str) -> None:
+async def test_a_malformed_url_is_rejected(broker: Broker, url: str) -> None:
     hook = await made(broker)
     for reply in (
         await broker.client.post(PATH, json={"url": url}),
@@ -91,7 +91,7 @@ async def test_an_address_is_read_strictly(broker: Broker, url: str) -> None:
         assert check_problem(reply, 422, "invalid-receiver")["errors"][0]["pointer"] == "/url"
 
 
-async def test_an_address_that_may_not_be_reached_is_refused_at_once(start_broker: StartBroker) -> None:
+async def test_a_forbidden_url_is_rejected_at_once(start_broker: StartBroker) -> None:
     broker = await start_broker(worker=False, allow_loopback=False)
     hook = await made(broker)
     for url in (
@@ -110,13 +110,13 @@ async def test_an_address_that_may_not_be_reached_is_refused_at_once(start_broke
             assert check_problem(reply, 403, "receiver-forbidden")["errors"][0]["pointer"] == "/url"
 
 
-async def test_plain_http_is_for_hosts_for_which_the_operator_allows_it(start_broker: StartBroker) -> None:
+async def test_plain_http_needs_a_host_that_the_operator_permits(start_broker: StartBroker) -> None:
     broker = await start_broker(worker=False, insecure_registries=["inside.example.com"])
     url = "http://inside.example.com:8080/hook"
     assert (await made(broker, url=url))["url"] == url
 
 
-async def test_where_receivers_are_listed_no_other_is_told(start_broker: StartBroker) -> None:
+async def test_with_a_list_of_receivers_all_others_are_rejected(start_broker: StartBroker) -> None:
     receivers = ["*.inside.example.com", "hooks.example.com:8443", "usual.example.com:443"]
     broker = await start_broker(worker=False, receivers=receivers)
     for url in (
@@ -134,7 +134,7 @@ async def test_where_receivers_are_listed_no_other_is_told(start_broker: StartBr
         check_problem(await broker.client.post(PATH, json={"url": url}), 403, "receiver-forbidden")
 
 
-async def test_a_webhook_is_changed_member_by_member(broker: Broker) -> None:
+async def test_a_patch_changes_the_given_members_of_a_webhook(broker: Broker) -> None:
     hook = await made(broker, types=["list.pushed"], description="a")
     path = f"{PATH}/{hook['id']}"
     changed = await broker.call("PATCH", path, {"types": ["list.failed"], "enabled": False})
@@ -147,7 +147,7 @@ async def test_a_webhook_is_changed_member_by_member(broker: Broker) -> None:
     check_problem(await broker.client.patch(path, json={"secret": secret_of(32)}), 422, "invalid-input")
 
 
-async def test_a_removed_webhook_is_gone(broker: Broker) -> None:
+async def test_a_deleted_webhook_is_not_found(broker: Broker) -> None:
     path = f"{PATH}/{(await made(broker))['id']}"
     await broker.call("DELETE", path, status=204)
     check_problem(await broker.client.get(path), 404, "webhook-not-found")
@@ -162,7 +162,7 @@ async def test_webhooks_are_paged_newest_first(broker: Broker) -> None:
     assert second["next_cursor"] is None
 
 
-async def test_a_project_has_only_so_many_however_many_are_made_at_once(broker: Broker) -> None:
+async def test_the_limit_of_webhooks_holds_for_concurrent_creates(broker: Broker) -> None:
     replies = await asyncio.gather(*(broker.client.post(PATH, json={"url": URL}) for _ in range(120)))
     refused = [reply for reply in replies if reply.status_code != 201]
     assert len(replies) - len(refused) == 32
@@ -170,12 +170,12 @@ async def test_a_project_has_only_so_many_however_many_are_made_at_once(broker: 
         check_problem(reply, 409, "too-many-webhooks")
 
 
-async def test_without_a_key_of_the_operators_no_secret_is_kept(start_broker: StartBroker) -> None:
+async def test_without_a_secret_key_a_webhook_is_rejected(start_broker: StartBroker) -> None:
     broker = await start_broker(worker=False, secret_key=None)
     check_problem(await broker.client.post(PATH, json={"url": URL}), 409, "no-secret-key")
 
 
-async def test_what_another_project_has_is_not_found_just_like_what_nobody_has(
+async def test_resources_of_another_project_are_not_found(
     start_broker: StartBroker, database: Database, database_url: str
 ) -> None:
     broker = await start_broker(worker=False)
@@ -216,7 +216,7 @@ async def _are_alike(client: Client, method: str, path: str, own: str, body: obj
     assert answers[0][0] == 404
 
 
-async def test_where_exactly_something_is_posted_is_in_no_log(
+async def test_the_path_of_a_webhook_url_is_not_logged(
     broker: Broker, database: Database, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of many receivers the path is the secret."""
@@ -229,7 +229,7 @@ async def test_where_exactly_something_is_posted_is_in_no_log(
     assert "canary" not in caplog.text
 
 
-async def test_a_secret_is_in_no_answer_no_log_and_no_table(
+async def test_a_secret_is_in_no_response_log_line_or_table(
     broker: Broker, database: Database, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)

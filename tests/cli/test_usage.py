@@ -1,4 +1,4 @@
-"""The command answers mistakes of its operator with a sentence and a status, never with a traceback."""
+"""Usage errors print a message and set the exit status, without a traceback."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def manifest_broker(*arguments: str, **variables: str) -> subprocess.CompletedPr
 
 
 @pytest.mark.parametrize("command", ["serve", "worker", "migrate", "token", "openapi"])
-def test_every_command_explains_itself(command: str) -> None:
+def test_every_command_has_help(command: str) -> None:
     answer = manifest_broker(command, "--help")
     assert answer.returncode == 0
     assert "Usage:" in answer.stdout
 
 
 @pytest.mark.parametrize("command", [["worker"], ["serve", "--no-worker"]])
-def test_a_process_that_needs_the_operators_database_says_so(command: list[str]) -> None:
+def test_a_process_that_needs_an_external_database_reports_it(command: list[str]) -> None:
     answer = manifest_broker(*command)
     assert answer.returncode == 1
     assert "needs DATABASE_URL" in answer.stderr
     assert "Traceback" not in answer.stderr
 
 
-def test_each_setting_that_cannot_be_used_is_named_and_none_is_repeated() -> None:
+def test_each_invalid_setting_is_named_and_no_secret_is_printed() -> None:
     answer = manifest_broker(
         "worker",
         DATABASE_URL="mysql://canary@db/broker",
@@ -57,7 +57,7 @@ def test_each_setting_that_cannot_be_used_is_named_and_none_is_repeated() -> Non
     assert "Traceback" not in answer.stderr
 
 
-def test_an_option_comes_before_the_variable_and_is_named_like_it_when_it_is_wrong() -> None:
+def test_an_option_takes_precedence_over_its_variable_and_errors_name_the_variable() -> None:
     answer = manifest_broker("serve", "--port", "70000", BROKER_PORT="8080")
     assert answer.returncode == 2
     assert "BROKER_PORT: " in answer.stderr

@@ -1,4 +1,4 @@
-"""Two projects with credentials of their own on one registry: none is the other's way to its images."""
+"""Projects with separate credentials for one registry do not share its content."""
 
 from __future__ import annotations
 
@@ -50,9 +50,7 @@ def signed(double: RegistryDouble, name: str) -> dict[str, str]:
     return {"X-Registry-Auth": registry_auth(credential)}
 
 
-async def test_an_image_that_another_project_has_fetched_is_fetched_anew_or_refused(
-    shared: RegistryDouble, bob: Client
-) -> None:
+async def test_an_image_fetched_by_another_project_is_not_reused(shared: RegistryDouble, bob: Client) -> None:
     body = {"reference": f"{shared.host}/bob/app:1", "sources": [private(shared)], "insecure": True}
     check_problem(await bob.post("/v1/lists", json=body), 403, "registry-denied")
     query = {"reference": private(shared), "insecure": "true", "verbose": "true"}
@@ -60,9 +58,7 @@ async def test_an_image_that_another_project_has_fetched_is_fetched_anew_or_refu
     assert not shared.blobs("bob/app")
 
 
-async def test_layers_that_another_project_has_pushed_are_mounted_from_nowhere(
-    shared: RegistryDouble, bob: Client
-) -> None:
+async def test_layers_pushed_by_another_project_are_not_mounted(shared: RegistryDouble, bob: Client) -> None:
     """Bob knows the digests of Alice's layers, and lists them in an image of his own."""
     shared.add_manifest("bob/src", "1", PRIVATE.raw, PRIVATE.media_type)
     shared.add_blob("bob/src", PRIVATE.config)
@@ -82,7 +78,7 @@ async def test_layers_that_another_project_has_pushed_are_mounted_from_nowhere(
     assert not shared.tags("bob/app")
 
 
-async def test_what_one_project_has_used_up_at_a_registry_keeps_no_other_from_it(
+async def test_an_exhausted_rate_limit_of_one_project_does_not_block_others(
     broker: Broker, shared: RegistryDouble, bob: Client
 ) -> None:
     plant(shared, "bob/src", "1", make_image())

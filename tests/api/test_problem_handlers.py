@@ -1,4 +1,4 @@
-"""Whatever is wrong with a request or a registry: a problem that says what, never a 500 or a hang."""
+"""Invalid requests get problem documents that name the field, never a 500."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ REFERENCES = {
 
 
 @pytest.mark.parametrize("text", REFERENCES)
-async def test_a_malformed_reference_is_named_wherever_it_stands(broker: Broker, text: str) -> None:
+async def test_a_malformed_reference_is_reported_with_its_location(broker: Broker, text: str) -> None:
     good = f"{NOWHERE}/a:1"
     bodies: list[tuple[str, str, Json]] = [
         ("/v1/lists", "/reference", {"reference": text, "sources": [good]}),
@@ -94,12 +94,12 @@ async def test_a_body_that_is_not_json_is_a_400(broker: Broker, body: bytes) -> 
 
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b"1", b'"text"', b"true", b"1e400", b"NaN", b"{}"])
-async def test_json_that_is_no_such_body_is_a_422(broker: Broker, body: bytes) -> None:
+async def test_json_of_the_wrong_type_is_a_422(broker: Broker, body: bytes) -> None:
     reply = await broker.client.post("/v1/lists", content=body, headers={"Content-Type": "application/json"})
     assert check_problem(reply, 422, "invalid-input")["errors"]
 
 
-async def test_nesting_without_end_is_refused(broker: Broker) -> None:
+async def test_excessive_nesting_is_rejected(broker: Broker) -> None:
     for body in (b"[" * 100_000, b'{"a":' * 100_000):
         reply = await broker.client.post(
             "/v1/lists", content=body, headers={"Content-Type": "application/json"}
@@ -107,7 +107,7 @@ async def test_nesting_without_end_is_refused(broker: Broker) -> None:
         check_problem(reply, 400, "malformed-body")
 
 
-async def test_a_body_that_is_too_large_is_refused(start_broker: StartBroker) -> None:
+async def test_a_body_that_is_too_large_is_rejected(start_broker: StartBroker) -> None:
     broker = await start_broker(max_body_bytes=2048)
     body = json.dumps({"reference": "a", "labels": {"x": "y" * 4000}}).encode()
 
@@ -132,7 +132,9 @@ async def test_a_body_that_is_too_large_is_refused(start_broker: StartBroker) ->
         {},
     ],
 )
-async def test_a_body_in_another_form_than_json_is_refused(broker: Broker, headers: dict[str, str]) -> None:
+async def test_a_body_that_is_not_json_by_its_media_type_is_rejected(
+    broker: Broker, headers: dict[str, str]
+) -> None:
     reply = await broker.client.post("/v1/lists", content=b'{"reference": "a"}', headers=headers)
     assert "JSON" in check_problem(reply, 415, "unsupported-body")["detail"] or "Encoding" in reply.text
 
@@ -171,7 +173,9 @@ WRONG_MEMBERS: list[tuple[Json, str]] = [
 
 
 @pytest.mark.parametrize(("members", "pointer"), WRONG_MEMBERS, ids=[str(m)[:40] for m, _ in WRONG_MEMBERS])
-async def test_a_wrong_member_is_named_by_its_pointer(broker: Broker, members: Json, pointer: str) -> None:
+async def test_an_invalid_member_is_reported_with_its_pointer(
+    broker: Broker, members: Json, pointer: str
+) -> None:
     reply = await broker.client.post("/v1/lists", json={"reference": f"{NOWHERE}/a:1", **members})
     document = check_problem(reply, 422)
     assert pointers(document)[0].startswith(pointer), document
@@ -192,7 +196,7 @@ REASONS = [
 
 
 @pytest.mark.parametrize(("body", "reason"), REASONS, ids=[str(body[:24]) for body, _ in REASONS])
-async def test_what_is_wrong_is_said_in_words_of_the_caller(broker: Broker, body: bytes, reason: str) -> None:
+async def test_the_reason_is_worded_for_callers(broker: Broker, body: bytes, reason: str) -> None:
     reply = await broker.client.post("/v1/lists", content=body, headers={"Content-Type": "application/json"})
     detail = reply.json()["detail"]
     assert reply.status_code in {400, 422}
@@ -201,7 +205,7 @@ async def test_what_is_wrong_is_said_in_words_of_the_caller(broker: Broker, body
     assert "Input should" not in reply.text
 
 
-async def test_what_is_no_id_is_said_so(broker: Broker) -> None:
+async def test_an_invalid_id_is_reported_with_its_value(broker: Broker) -> None:
     document = check_problem(await broker.client.get("/v1/lists/delete"), 422, "invalid-input")
     assert pointers(document) == ["path:list_id"]
     assert document["detail"] == 'path:list_id: The id "delete" is not a UUID.'
@@ -227,7 +231,7 @@ PLATFORMS: list[object] = [
 
 
 @pytest.mark.parametrize("platform", PLATFORMS, ids=[repr(each)[:30] for each in PLATFORMS])
-async def test_a_malformed_platform_is_named_wherever_it_stands(broker: Broker, platform: object) -> None:
+async def test_a_malformed_platform_is_reported_with_its_location(broker: Broker, platform: object) -> None:
     good = f"{NOWHERE}/a:1"
     for pointer, body in (
         ("/sources/0", {"sources": [{"reference": good, "platform": platform}]}),
@@ -241,14 +245,16 @@ async def test_a_malformed_platform_is_named_wherever_it_stands(broker: Broker, 
 @pytest.mark.parametrize(
     "digest", ["", "sha256:", "sha256:ABC", "md5:" + "a" * 32, DIGEST + "\n", "sha256:é"]
 )
-async def test_a_malformed_digest_is_named(broker: Broker, registry: RegistryDouble, digest: str) -> None:
+async def test_a_malformed_digest_is_reported_with_its_pointer(
+    broker: Broker, registry: RegistryDouble, digest: str
+) -> None:
     await seed(registry, "a", "1", make_image())
     draft = await broker.create(f"{registry.host}/list:1", f"{registry.host}/a:1")
     reply = await broker.client.post(f"/v1/lists/{draft['id']}/push", json={"if_digest": digest})
     assert pointers(check_problem(reply, 422, "invalid-digest")) == ["/if_digest"]
 
 
-async def test_two_conditions_that_exclude_each_other_are_refused(broker: Broker) -> None:
+async def test_contradictory_push_conditions_are_rejected(broker: Broker) -> None:
     body = {"if_absent": True, "if_digest": DIGEST}
     reply = await broker.client.post(f"/v1/lists/{uuid4()}/push", json=body)
     assert pointers(check_problem(reply, 422, "invalid-input")) == ["/if_absent"]
@@ -261,7 +267,7 @@ NAIVE = encode_cursor((datetime(2026, 1, 1), UUID(int=0)))  # noqa: DTZ001
 @pytest.mark.parametrize(
     "cursor", ["x", "W10", "bnVsbA", "WyJhIiwiYiJd", "%00", "é", "a" * 600, "e30", "WzEsMl0", NAIVE]
 )
-async def test_a_cursor_that_is_none_is_refused(broker: Broker, cursor: str) -> None:
+async def test_a_malformed_cursor_is_rejected(broker: Broker, cursor: str) -> None:
     for path in ("/v1/lists", "/v1/pushes", "/v1/operations"):
         reply = await broker.client.get(path, params={"cursor": cursor})
         assert pointers(check_problem(reply, 422)) == ["query:cursor"]
@@ -280,25 +286,29 @@ async def test_a_cursor_that_is_none_is_refused(broker: Broker, cursor: str) -> 
         ("label=a%3D%00", "query:label"),
     ],
 )
-async def test_a_wrong_query_is_named(broker: Broker, query: str, pointer: str) -> None:
+async def test_an_invalid_query_parameter_is_reported_by_name(
+    broker: Broker, query: str, pointer: str
+) -> None:
     reply = await broker.client.get(f"/v1/lists?{query}")
     assert pointers(check_problem(reply, 422, "invalid-input"))[0].startswith(pointer)
 
 
 @pytest.mark.parametrize("name", ["reference", "registry", "repository", "session"])
-async def test_a_nul_in_a_filter_is_refused_or_finds_nothing(broker: Broker, name: str) -> None:
+async def test_a_nul_in_a_filter_is_rejected_or_matches_nothing(broker: Broker, name: str) -> None:
     for path in ("/v1/lists", "/v1/pushes"):
         reply = await broker.client.get(path, params={name: "a\0b"})
         assert pointers(check_problem(reply, 422)) == [f"query:{name}"]
 
 
-async def test_a_nul_in_the_session_of_an_inspection_is_refused(broker: Broker) -> None:
+async def test_a_nul_in_the_session_of_an_inspection_is_rejected(broker: Broker) -> None:
     reply = await broker.client.get("/v1/inspect", params={"reference": "a", "session": "\0"})
     assert pointers(check_problem(reply, 422)) == ["query:session"]
 
 
 @pytest.mark.parametrize("identity", ["x", "1", "00000000", "%00", "..%2f..", "{}", "é"])
-async def test_an_id_that_is_none_is_a_422_that_names_it(broker: Broker, identity: str) -> None:
+async def test_a_malformed_id_in_a_path_is_a_422_with_the_parameter_name(
+    broker: Broker, identity: str
+) -> None:
     for resource, name in (("lists", "list_id"), ("operations", "operation_id"), ("pushes", "push_id")):
         reply = await broker.client.get(f"/v1/{resource}/{quote(identity, safe='%')}")
         if reply.status_code != 404:
@@ -309,7 +319,7 @@ async def test_an_id_that_is_none_is_a_422_that_names_it(broker: Broker, identit
     "authorization",
     [None, "", "Bearer", "Bearer x", "Basic YTpi", "bearer", "Token x", "Bearer " + "x" * 5000],
 )
-async def test_a_wrong_token_is_a_401_that_says_what_to_send(
+async def test_a_wrong_token_is_a_401_with_the_scheme_to_use(
     broker: Broker, authorization: str | None
 ) -> None:
     headers = {"Authorization": authorization} if authorization is not None else {}
@@ -332,25 +342,25 @@ HEADERS = [
 
 
 @pytest.mark.parametrize(("name", "value"), HEADERS, ids=[f"{n}-{v[:20]}" for n, v in HEADERS])
-async def test_a_malformed_header_is_named(broker: Broker, name: str, value: str) -> None:
+async def test_a_malformed_header_is_reported_by_name(broker: Broker, name: str, value: str) -> None:
     body = {"reference": f"{NOWHERE}/a:1", "sources": [f"{NOWHERE}/b:1"]}
     reply = await broker.client.post("/v1/lists", json=body, headers={name: value})
     assert pointers(check_problem(reply, 422, "invalid-header")) == [f"header:{name}"]
 
 
 @pytest.mark.parametrize("value", ["3", '"', "x", '"a" "b"', "", '"3", x', 'x, "3"'])
-async def test_a_malformed_if_match_is_named(broker: Broker, value: str) -> None:
+async def test_a_malformed_if_match_is_reported_by_name(broker: Broker, value: str) -> None:
     reply = await broker.client.delete(f"/v1/lists/{uuid4()}", headers={"If-Match": value})
     assert pointers(check_problem(reply, 422, "invalid-header")) == ["header:If-Match"]
 
 
-async def test_a_malformed_last_event_id_is_named(broker: Broker) -> None:
+async def test_a_malformed_last_event_id_is_reported_by_name(broker: Broker) -> None:
     for value in ("x", "-1", "1" * 30, "1.0"):
         reply = await broker.client.get(f"/v1/operations/{uuid4()}/events", headers={"Last-Event-ID": value})
         assert pointers(check_problem(reply, 422, "invalid-header")) == ["header:Last-Event-ID"]
 
 
-async def test_unknown_paths_and_methods_are_problems_too(broker: Broker) -> None:
+async def test_unknown_paths_and_methods_are_problem_documents(broker: Broker) -> None:
     check_problem(await broker.client.get("/v1/nothing"), 404, "not-found")
     check_problem(await broker.client.get("/"), 404, "not-found")
     reply = await broker.client.put("/v1/lists", json={})
@@ -387,7 +397,7 @@ BODIES = st.sampled_from(sorted(MEMBERS)).flatmap(
 )
 
 
-async def test_no_body_at_all_makes_the_broker_fail(start_broker: StartBroker) -> None:
+async def test_no_generated_body_causes_a_500(start_broker: StartBroker) -> None:
     # Without a worker, since some of the references that are made up here lead to real registries.
     broker = await start_broker(worker=False)
     loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""Sources that are no images, and registries that are down, slow, strange or closed: problems that say so."""
+"""Unusable sources and failing registries map to problems that name them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def pointers(document: Json) -> list[str]:
 # --- sources ---
 
 
-async def test_one_missing_source_among_good_ones_creates_nothing_and_is_named(
+async def test_one_missing_source_fails_the_whole_create_and_is_reported(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     await seed(registry, "a", "1", make_image())
@@ -63,7 +63,7 @@ async def test_one_missing_source_among_good_ones_creates_nothing_and_is_named(
     assert (await broker.call("GET", "/v1/lists"))["items"] == []
 
 
-async def test_every_source_that_failed_is_named_with_its_own_reason(
+async def test_each_failed_source_is_reported_with_its_own_reason(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     await seed(registry, "a", "1", make_image())
@@ -99,7 +99,7 @@ UNUSABLE: dict[str, tuple[bytes, str, str, str]] = {
 
 
 @pytest.mark.parametrize("case", UNUSABLE)
-async def test_a_source_that_is_no_image_is_refused_by_what_it_is(
+async def test_a_source_that_is_not_an_image_is_rejected_with_its_media_type(
     broker: Broker, registry: RegistryDouble, case: str
 ) -> None:
     raw, media_type, code, word = UNUSABLE[case]
@@ -112,9 +112,7 @@ async def test_a_source_that_is_no_image_is_refused_by_what_it_is(
     assert document["errors"][0]["reference"] == source
 
 
-async def test_a_source_with_another_digest_than_asked_for_is_refused(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_a_source_whose_digest_differs_is_rejected(broker: Broker, registry: RegistryDouble) -> None:
     image = make_image()
     await seed(registry, "a", "1", image)
     registry.misbehave(FlippedByte(), method="GET", path="/manifests/sha256", times=None)
@@ -124,7 +122,7 @@ async def test_a_source_with_another_digest_than_asked_for_is_refused(
     assert pointers(document) == ["/sources/0"]
 
 
-async def test_hostile_documents_are_refused_one_by_one(broker: Broker, registry: RegistryDouble) -> None:
+async def test_each_hostile_document_is_rejected(broker: Broker, registry: RegistryDouble) -> None:
     sources = []
     for position, (media_type, raw) in enumerate(list(corpus().values())[:250]):
         registry.add_manifest("a", f"t{position}", raw, media_type or "application/octet-stream")
@@ -152,7 +150,7 @@ STATUSES = {
 
 
 @pytest.mark.parametrize("upstream", STATUSES)
-async def test_what_a_registry_answers_becomes_a_problem_that_names_it(
+async def test_each_error_status_of_a_registry_maps_to_a_problem(
     quick: Broker, registry: RegistryDouble, upstream: int
 ) -> None:
     registry.misbehave(Status(upstream, b"no", {"Retry-After": "0"}), path="/manifests/", times=None)
@@ -191,7 +189,7 @@ FAULTS: dict[str, tuple[Fault, set[str]]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-async def test_a_registry_that_misbehaves_is_a_problem_that_names_it(
+async def test_a_misbehaving_registry_causes_a_problem_with_its_name(
     quick: Broker, registry: RegistryDouble, name: str
 ) -> None:
     fault, codes = FAULTS[name]
@@ -201,19 +199,19 @@ async def test_a_registry_that_misbehaves_is_a_problem_that_names_it(
         assert document["type"].rpartition(":")[2] in codes, document
 
 
-async def test_a_registry_that_is_down_is_a_problem_that_names_it(quick: Broker) -> None:
+async def test_an_unreachable_registry_causes_a_problem_with_its_name(quick: Broker) -> None:
     host = f"127.0.0.1:{free_port()}"
     reply = await quick.client.get("/v1/inspect", params={"reference": f"{host}/a:1", "insecure": True})
     document = check_problem(reply, 502, "registry-unreachable")
     assert document["registry"] == host
 
 
-async def test_a_name_that_does_not_resolve_is_a_problem_that_names_it(quick: Broker) -> None:
+async def test_a_name_that_does_not_resolve_causes_a_problem_with_its_name(quick: Broker) -> None:
     reply = await quick.client.get("/v1/inspect", params={"reference": f"{NOWHERE}/a:1"})
     assert check_problem(reply, 502, "registry-unreachable")["registry"] == NOWHERE
 
 
-async def test_something_that_is_no_http_at_all_is_a_problem_that_names_it(quick: Broker) -> None:
+async def test_a_server_that_does_not_speak_http_causes_a_problem_with_its_name(quick: Broker) -> None:
     async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"SSH-2.0-OpenSSH_9.6\r\n" * 10)
         writer.close()
@@ -225,7 +223,7 @@ async def test_something_that_is_no_http_at_all_is_a_problem_that_names_it(quick
         assert reply.status_code in {502, 504}
 
 
-async def test_something_that_never_says_a_word_is_a_problem_that_names_it(quick: Broker) -> None:
+async def test_a_silent_server_causes_a_problem_with_its_name(quick: Broker) -> None:
     held: list[asyncio.StreamWriter] = []
 
     async def keep(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -241,7 +239,7 @@ async def test_something_that_never_says_a_word_is_a_problem_that_names_it(quick
 
 
 @pytest.mark.parametrize("mode", ["basic", "bearer"])
-async def test_a_registry_that_wants_other_credentials_says_so(quick: Broker, mode: Any) -> None:
+async def test_rejected_credentials_are_reported(quick: Broker, mode: Any) -> None:
     async with RegistryDouble(auth=mode, users={"user": "right"}) as double:
         plant(double, "a", "1", make_image())
         wrong = registry_auth({"username": "user", "password": "wrong", "serveraddress": double.host})
@@ -254,7 +252,7 @@ async def test_a_registry_that_wants_other_credentials_says_so(quick: Broker, mo
             assert "wrong" not in reply.text
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_told_from_a_missing_image(quick: Broker) -> None:
+async def test_an_untrusted_certificate_is_a_different_problem_than_a_missing_image(quick: Broker) -> None:
     async with RegistryDouble(tls=True) as double:
         plant(double, "a", "1", make_image())
         reply = await quick.client.get("/v1/inspect", params={"reference": f"{double.host}/a:1"})
@@ -262,16 +260,14 @@ async def test_a_certificate_that_nobody_vouches_for_is_told_from_a_missing_imag
         assert document["registry"] == double.host
 
 
-async def test_a_plain_http_registry_is_not_spoken_to_unless_asked(
-    quick: Broker, registry: RegistryDouble
-) -> None:
+async def test_plain_http_is_used_only_on_request(quick: Broker, registry: RegistryDouble) -> None:
     plant(registry, "a", "1", make_image())
     reply = await quick.client.get("/v1/inspect", params={"reference": f"{registry.host}/a:1"})
     assert check_problem(reply, 502)["registry"] == registry.host
     assert registry.received(path="/manifests/") == []
 
 
-async def test_a_registry_at_a_port_that_there_is_not_is_refused_with_its_field(quick: Broker) -> None:
+async def test_a_registry_with_an_invalid_port_is_rejected_with_its_field(quick: Broker) -> None:
     good, bad = "reg.example.com/app:1", "reg.example.com:99999/app:1"
     for pointer, body in (
         ("/reference", {"reference": bad, "sources": [good]}),
@@ -285,7 +281,7 @@ async def test_a_registry_at_a_port_that_there_is_not_is_refused_with_its_field(
     assert check_problem(reply, 422, "invalid-reference")["registry"] == "reg.example.com:99999"
 
 
-async def test_a_registry_at_a_port_of_another_protocol_is_refused_with_its_field(quick: Broker) -> None:
+async def test_a_registry_at_a_port_of_another_protocol_is_rejected_with_its_field(quick: Broker) -> None:
     good, bad = "reg.example.com/app:1", "localhost:22/app:1"
     for pointer, body in (
         ("/reference", {"reference": bad, "sources": [good]}),
@@ -299,7 +295,7 @@ async def test_a_registry_at_a_port_of_another_protocol_is_refused_with_its_fiel
     assert check_problem(reply, 403, "registry-forbidden")["registry"] == "localhost:22"
 
 
-async def test_the_operator_names_the_ports_that_are_connected_to(
+async def test_only_the_ports_of_the_setting_are_permitted(
     start_broker: StartBroker, registry: RegistryDouble
 ) -> None:
     broker = await start_broker(registry_ports=f"443,{registry.port}")
@@ -312,7 +308,7 @@ async def test_the_operator_names_the_ports_that_are_connected_to(
         assert other.journal == []
 
 
-async def test_loopback_is_refused_where_the_operator_does_not_allow_it(
+async def test_loopback_is_rejected_unless_the_operator_permits_it(
     start_broker: StartBroker, registry: RegistryDouble
 ) -> None:
     broker = await start_broker(allow_loopback=False)
@@ -329,7 +325,7 @@ async def test_loopback_is_refused_where_the_operator_does_not_allow_it(
     assert registry.journal == []
 
 
-async def test_a_push_to_a_registry_that_fails_midway_says_what_had_been_put(
+async def test_a_push_that_fails_midway_reports_the_state_of_each_target(
     quick: Broker, registry: RegistryDouble
 ) -> None:
     await seed(registry, "a", "1", make_image_for("linux/amd64"))

@@ -1,4 +1,4 @@
-"""What those are told who follow a project: one event for each thing that became of a list."""
+"""Each change of a list emits one event."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ async def kinds(broker: Broker) -> list[str]:
     return [event["type"] for event in await told(broker)]
 
 
-async def test_a_fan_in_is_told_from_its_first_leg_to_its_publication(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_a_fan_in_emits_an_event_for_each_step(broker: Broker, registry: RegistryDouble) -> None:
     sources = plant_images(registry, *BOTH)
     await broker.create(f"{registry.host}/app:1", sources[0], labels={"commit": "aaa"}, **LEG)
     last = await broker.create(f"{registry.host}/app:1", sources[1], **LEG)
@@ -53,9 +51,7 @@ async def test_a_fan_in_is_told_from_its_first_leg_to_its_publication(
     ]
 
 
-async def test_one_event_tells_how_the_published_list_differs(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_the_event_of_a_push_has_the_difference(broker: Broker, registry: RegistryDouble) -> None:
     first = await broker.create(f"{registry.host}/app:1", *plant_images(registry, *BOTH))
     await broker.push(first["id"])
     (newer,) = plant_images(registry, "linux/s390x")
@@ -67,21 +63,23 @@ async def test_one_event_tells_how_the_published_list_differs(
     assert pushes[1]["data"]["targets"][0]["difference"]["added"] == ["linux/s390x"]
 
 
-async def test_a_repeat_that_changes_nothing_is_no_news(broker: Broker, registry: RegistryDouble) -> None:
+async def test_a_repeated_call_without_changes_emits_no_event(
+    broker: Broker, registry: RegistryDouble
+) -> None:
     (source,) = plant_images(registry, "linux/amd64")
     for _ in range(3):
         await broker.create(f"{registry.host}/app:1", source, **LEG)
     assert await kinds(broker) == ["list.created"]
 
 
-async def test_a_failure_is_told_with_its_reason(broker: Broker, registry: RegistryDouble) -> None:
+async def test_the_event_of_a_failure_has_its_reason(broker: Broker, registry: RegistryDouble) -> None:
     await broker.create(f"{registry.host}/app:1", failures={"linux/arm64": "exit code 1"}, **LEG)
     events = await told(broker)
     assert [event["type"] for event in events] == ["list.created", "list.failed"]
     assert "exit code 1" in events[1]["data"]["problem"]["detail"]
 
 
-async def test_a_deadline_that_is_over_is_told_once(broker: Broker, registry: RegistryDouble) -> None:
+async def test_a_missed_deadline_emits_one_event(broker: Broker, registry: RegistryDouble) -> None:
     draft = await broker.create(
         f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"), complete_in=1, **LEG
     )
@@ -90,7 +88,7 @@ async def test_a_deadline_that_is_over_is_told_once(broker: Broker, registry: Re
     assert await kinds(broker) == ["list.created", "list.failed"]
 
 
-async def test_a_push_that_fails_is_told_and_fails_the_list_that_it_was_to_publish(
+async def test_a_failed_push_emits_an_event_and_fails_its_list(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     registry.misbehave(Status(403), times=None, method="PUT", path="/manifests/")
@@ -101,7 +99,7 @@ async def test_a_push_that_fails_is_told_and_fails_the_list_that_it_was_to_publi
     assert events[-2]["data"]["problem"]["type"].endswith(":registry-denied")
 
 
-async def test_a_list_that_is_removed_or_purged_is_told(broker: Broker, registry: RegistryDouble) -> None:
+async def test_a_deleted_or_purged_list_emits_an_event(broker: Broker, registry: RegistryDouble) -> None:
     sources = plant_images(registry, "linux/amd64")
     draft = await broker.create(f"{registry.host}/app:1", *sources)
     await broker.call("DELETE", f"/v1/lists/{draft['id']}", status=204)

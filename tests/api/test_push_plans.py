@@ -1,4 +1,4 @@
-"""Plans: what a push would do, which is then what it does."""
+"""A plan lists the actions of the push that follows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def plan(broker: Broker, list_id: str, **members: object) -> Any:
     return await broker.call("POST", f"/v1/lists/{list_id}/plan", {"insecure": True, **members})
 
 
-async def test_a_plan_says_what_a_push_would_do_and_changes_nothing(
+async def test_a_plan_lists_the_actions_of_a_push_and_changes_nothing(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     draft = await broker.create(
@@ -48,7 +48,7 @@ async def test_a_plan_says_what_a_push_would_do_and_changes_nothing(
     assert target["totals"] == {"mounted": 6, "copied": 0, "skipped": 0, "bytes_copied": 0}
 
 
-async def test_a_plan_counts_the_bytes_that_cross_to_another_registry(
+async def test_a_plan_counts_the_bytes_to_copy_to_another_registry(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     async with RegistryDouble() as other:
@@ -60,9 +60,7 @@ async def test_a_plan_counts_the_bytes_that_cross_to_another_registry(
     assert target["totals"]["bytes_copied"] == sum(len(blob) for blob in image.blobs.values())
 
 
-async def test_a_plan_tells_what_the_push_would_be_refused_with(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_a_plan_has_the_problem_of_the_push(broker: Broker, registry: RegistryDouble) -> None:
     plant_image(registry, "app", make_image_for("linux/s390x"))
     draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     planned = await plan(broker, draft["id"])
@@ -73,9 +71,7 @@ async def test_a_plan_tells_what_the_push_would_be_refused_with(
     assert planned["problem"]["type"].endswith(":tag-moved")
 
 
-async def test_a_plan_warns_of_what_the_push_would_publish_without(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_a_plan_warns_of_missing_platforms(broker: Broker, registry: RegistryDouble) -> None:
     draft = await broker.create(
         f"{registry.host}/app:1",
         *plant_images(registry, "linux/amd64"),
@@ -88,7 +84,7 @@ async def test_a_plan_warns_of_what_the_push_would_publish_without(
     assert planned["missing_platforms"] == ["linux/arm64"]
 
 
-async def test_a_push_that_names_the_planned_revision_is_refused_once_the_list_has_changed(
+async def test_a_push_with_the_planned_revision_is_rejected_after_a_change(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
@@ -108,9 +104,7 @@ async def test_a_list_that_can_not_be_pushed_has_no_plan(broker: Broker, registr
     check_problem(reply, 409, "list-not-pushable")
 
 
-async def test_a_push_does_what_was_planned_whatever_the_list_the_targets_and_the_conditions(
-    broker: Broker, seed: int
-) -> None:
+async def test_a_push_does_exactly_what_its_plan_says(broker: Broker, seed: int) -> None:
     for number in range(ROUNDS):
         async with RegistryDouble() as here, RegistryDouble() as there:
             await check_plan_and_push(broker, here, there, random.Random(seed + number))

@@ -1,4 +1,4 @@
-"""What refers to images comes along when it is asked for, and what has a subject is listed with it."""
+"""Referrers are copied on request, and an index with a subject is a referrer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def source(registry: RegistryDouble) -> str:
     return reference
 
 
-async def test_signatures_come_along_when_the_list_says_so(
+async def test_signatures_are_copied_with_the_option_referrers(
     broker: Broker, registry: RegistryDouble, source: str
 ) -> None:
     draft = await broker.create(f"{registry.host}/app:1", source, referrers=True)
@@ -35,7 +35,7 @@ async def test_signatures_come_along_when_the_list_says_so(
     assert registry.get_manifest("app", SIGNATURE.digest)
 
 
-async def test_signatures_stay_where_they_are_when_nobody_asks(
+async def test_signatures_are_not_copied_by_default(
     broker: Broker, registry: RegistryDouble, source: str
 ) -> None:
     draft = await broker.create(f"{registry.host}/app:1", source)
@@ -46,7 +46,7 @@ async def test_signatures_stay_where_they_are_when_nobody_asks(
 
 
 @pytest.mark.parametrize("has_api", [True, False])
-async def test_an_index_with_a_subject_is_found_from_it(broker: Broker, has_api: bool) -> None:
+async def test_an_index_with_a_subject_is_listed_by_the_referrers_api(broker: Broker, has_api: bool) -> None:
     async with RegistryDouble(rules=Rules(referrers_api=has_api)) as registry:
         plant(registry, "app", "base", IMAGE)
         draft = await broker.create(

@@ -1,4 +1,4 @@
-"""A database of the operator's without this version's tables: the command says what to do, and leaves it."""
+"""Commands report an unmigrated database and leave it unchanged; tokens are managed on a migrated one."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def is_migrated(url: str) -> bool:
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
-async def test_a_database_without_tables_is_answered_with_one_sentence_and_left_as_it_is(
+async def test_an_unmigrated_database_is_reported_in_one_line_and_not_changed(
     empty_database_url: str, arguments: list[str]
 ) -> None:
     status, output, complaints = await manifest_broker(empty_database_url, *arguments)
@@ -59,7 +59,7 @@ async def test_a_database_without_tables_is_answered_with_one_sentence_and_left_
     assert not await is_migrated(empty_database_url)
 
 
-async def test_a_database_of_another_version_is_not_moved_by_looking_at_its_tokens(
+async def test_token_list_does_not_migrate_the_database(
     empty_database_url: str,
 ) -> None:
     await upgrade(empty_database_url)
@@ -69,7 +69,7 @@ async def test_a_database_of_another_version_is_not_moved_by_looking_at_its_toke
     assert "run manifest-broker migrate" in complaints
 
 
-async def test_names_are_refused_as_the_api_refuses_them(database_url: str) -> None:
+async def test_the_command_rejects_the_same_names_as_the_api(database_url: str) -> None:
     for arguments in (["A b"], ["x" * 64], ["ci", "--project", "Team"]):
         status, output, complaints = await manifest_broker(database_url, "token", "create", *arguments)
         assert (status, output) == (1, "")
@@ -77,7 +77,7 @@ async def test_names_are_refused_as_the_api_refuses_them(database_url: str) -> N
     assert (await manifest_broker(database_url, "token", "list"))[1] == ""
 
 
-async def test_tokens_are_made_listed_and_revoked_on_a_migrated_database(database_url: str) -> None:
+async def test_tokens_are_created_listed_and_revoked_on_a_migrated_database(database_url: str) -> None:
     status, text, complaints = await manifest_broker(
         database_url, "token", "create", "ci", "--project", "team"
     )

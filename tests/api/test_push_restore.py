@@ -1,4 +1,4 @@
-"""Restore: the exact bytes of an earlier push, back on its tags."""
+"""A restore pushes the exact bytes of an earlier push to its tags."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def restore(broker: Broker, push_id: str, status: int = 200, **members: ob
     return await broker.call("POST", f"/v1/pushes/{push_id}/restore", body, status=status)
 
 
-async def test_an_earlier_push_is_put_back_on_all_its_tags(broker: Broker, registry: RegistryDouble) -> None:
+async def test_a_restore_moves_all_tags_back(broker: Broker, registry: RegistryDouble) -> None:
     good = await release(broker, registry, "good", "linux/amd64")
     bad = await release(broker, registry, "bad", "linux/amd64", "linux/arm64")
     raw = registry.get_manifest("app", good["digest"])
@@ -35,7 +35,9 @@ async def test_an_earlier_push_is_put_back_on_all_its_tags(broker: Broker, regis
     assert restored["targets"][0]["difference"]["removed"] == ["linux/arm64"]
 
 
-async def test_what_was_collected_meanwhile_is_put_back_too(broker: Broker, registry: RegistryDouble) -> None:
+async def test_a_restore_puts_manifests_that_were_garbage_collected(
+    broker: Broker, registry: RegistryDouble
+) -> None:
     good = await release(broker, registry, "good", "linux/amd64")
     await release(broker, registry, "bad", "linux/amd64")
     for manifest in good["targets"][0]["manifests"]:
@@ -47,7 +49,9 @@ async def test_what_was_collected_meanwhile_is_put_back_too(broker: Broker, regi
     assert registry.partial_tag_puts == []
 
 
-async def test_a_restore_survives_the_list_that_was_pushed(broker: Broker, registry: RegistryDouble) -> None:
+async def test_a_push_can_be_restored_after_its_list_is_deleted(
+    broker: Broker, registry: RegistryDouble
+) -> None:
     good = await release(broker, registry, "good", "linux/amd64")
     await release(broker, registry, "bad", "linux/amd64")
     await broker.call("DELETE", f"/v1/lists/{good['list_id']}", status=204)
@@ -55,9 +59,7 @@ async def test_a_restore_survives_the_list_that_was_pushed(broker: Broker, regis
     assert registry.tags("app")["1"] == good["digest"]
 
 
-async def test_a_run_older_than_the_restore_does_not_undo_it(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_an_older_run_does_not_undo_a_restore(broker: Broker, registry: RegistryDouble) -> None:
     good = await release(broker, registry, "good", "linux/amd64")
     late = await broker.create(
         f"{registry.host}/app:1",
@@ -70,7 +72,7 @@ async def test_a_run_older_than_the_restore_does_not_undo_it(
     assert told["type"].endswith(":superseded")
 
 
-async def test_not_even_a_late_leg_of_the_restored_run_undoes_it(
+async def test_a_late_job_of_the_restored_run_does_not_undo_the_restore(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     good = await release(broker, registry, "good", "linux/amd64")
@@ -82,9 +84,7 @@ async def test_not_even_a_late_leg_of_the_restored_run_undoes_it(
     assert told["type"].endswith(":superseded")
 
 
-async def test_a_tag_that_the_push_had_left_is_left_by_its_restore(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_a_restore_leaves_the_tags_that_its_push_left(broker: Broker, registry: RegistryDouble) -> None:
     old, new = [
         await broker.create(
             f"{registry.host}/app:{name}",
@@ -101,7 +101,7 @@ async def test_a_tag_that_the_push_had_left_is_left_by_its_restore(
     assert registry.tags("app")["latest"] == new["digest"]
 
 
-async def test_a_restore_can_insist_on_what_the_tags_hold(broker: Broker, registry: RegistryDouble) -> None:
+async def test_a_restore_can_require_the_current_digest(broker: Broker, registry: RegistryDouble) -> None:
     good = await release(broker, registry, "good", "linux/amd64")
     bad = await release(broker, registry, "bad", "linux/amd64")
     await restore(broker, good["id"], status=409, if_digest="sha256:" + "0" * 64)
@@ -110,7 +110,9 @@ async def test_a_restore_can_insist_on_what_the_tags_hold(broker: Broker, regist
     assert registry.tags("app")["1"] == good["digest"]
 
 
-async def test_a_restore_is_in_the_history_and_told(broker: Broker, registry: RegistryDouble) -> None:
+async def test_a_restore_is_in_the_history_and_in_the_events(
+    broker: Broker, registry: RegistryDouble
+) -> None:
     good = await release(broker, registry, "good", "linux/amd64")
     await release(broker, registry, "bad", "linux/amd64")
     restored = await restore(broker, good["id"])
@@ -123,7 +125,7 @@ async def test_a_restore_is_in_the_history_and_told(broker: Broker, registry: Re
     assert shown.content == registry.get_manifest("app", "1")[1]
 
 
-async def test_only_what_succeeded_can_be_restored(broker: Broker, registry: RegistryDouble) -> None:
+async def test_only_a_successful_push_can_be_restored(broker: Broker, registry: RegistryDouble) -> None:
     registry.misbehave(Status(403), times=None, method="PUT", path="/manifests/")
     draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     await broker.push(draft["id"], status=403)
@@ -132,9 +134,7 @@ async def test_only_what_succeeded_can_be_restored(broker: Broker, registry: Reg
     assert told["type"].endswith(":push-not-restorable")
 
 
-async def test_another_projects_push_is_not_there_to_be_restored(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_a_push_of_another_project_is_not_found(broker: Broker, registry: RegistryDouble) -> None:
     good = await release(broker, registry, "good", "linux/amd64")
     await broker.call("POST", "/v1/projects", {"name": "other"}, status=201)
     async with broker.client_with(await broker.new_token("other")) as stranger:

@@ -1,4 +1,4 @@
-"""Refresh: tags resolved again, and what they stood for and stand for now."""
+"""A refresh resolves tags again and reports old and new digests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ async def refresh(broker: Broker, list_id: str) -> Any:
     return await broker.call("POST", f"/v1/lists/{list_id}/refresh", {"insecure": True})
 
 
-async def test_a_moved_tag_is_told_with_its_old_and_new_digest(
+async def test_a_moved_tag_is_reported_with_its_old_and_new_digest(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     draft = await broker.create(
@@ -39,13 +39,13 @@ async def test_a_moved_tag_is_told_with_its_old_and_new_digest(
     assert refreshed["digest"] != draft["digest"]
 
 
-async def test_nothing_moved_is_no_change(broker: Broker, registry: RegistryDouble) -> None:
+async def test_a_refresh_without_moved_tags_changes_nothing(broker: Broker, registry: RegistryDouble) -> None:
     draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     refreshed = await refresh(broker, draft["id"])
     assert (refreshed["revision"], refreshed["digest"]) == (draft["revision"], draft["digest"])
 
 
-async def test_what_was_named_by_digest_stays(broker: Broker, registry: RegistryDouble) -> None:
+async def test_sources_named_by_digest_stay(broker: Broker, registry: RegistryDouble) -> None:
     image = make_image_for("linux/amd64")
     (named,) = plant_images(registry, "linux/amd64")
     pinned = named.rpartition(":")[0] + f"@{image.digest}"
@@ -67,7 +67,7 @@ def built(seed: str, *platforms: str) -> Any:
     return images, make_index([each for image in images for each in (image, make_attestation(image))])
 
 
-async def test_a_moved_index_brings_its_images_and_attestations(
+async def test_a_moved_index_updates_its_images_and_attestations(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     old_images, old = built("old", "linux/amd64", "linux/arm64")
@@ -89,9 +89,7 @@ async def test_a_moved_index_brings_its_images_and_attestations(
     assert told["linux/s390x"]["old_digest"] is None
 
 
-async def test_what_was_selected_of_an_index_is_selected_again(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_a_selection_of_platforms_is_applied_again(broker: Broker, registry: RegistryDouble) -> None:
     source = plant_image(registry, "built", built("old", "linux/amd64", "linux/arm64")[1])
     draft = await broker.create(f"{registry.host}/app:1", {"reference": source, "platforms": ["linux/arm64"]})
     plant_image(registry, "built", built("new", "linux/amd64", "linux/arm64")[1])
@@ -100,9 +98,7 @@ async def test_what_was_selected_of_an_index_is_selected_again(
     assert sorted(architectures) == ["arm64", "unknown"]
 
 
-async def test_a_source_that_is_gone_leaves_the_list_as_it_was(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_a_deleted_source_leaves_the_list_unchanged(broker: Broker, registry: RegistryDouble) -> None:
     draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     registry.content.at("app-linux-amd64").tags.clear()
     reply = await broker.client.post(f"/v1/lists/{draft['id']}/refresh", json={"insecure": True})
@@ -124,9 +120,7 @@ def digests(draft: Any) -> dict[str, str]:
     return {platform_of(entry): entry["descriptor"]["digest"] for entry in draft["entries"]}
 
 
-async def test_an_image_added_in_place_of_an_index_s_own_stays(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_an_image_that_replaced_one_of_an_index_stays(broker: Broker, registry: RegistryDouble) -> None:
     images, index = built("old", "linux/amd64", "linux/arm64")
     source = plant_image(registry, "built", index)
     draft = await broker.create(f"{registry.host}/app:1", source)
@@ -148,7 +142,7 @@ async def test_an_image_added_in_place_of_an_index_s_own_stays(
     assert told["linux/arm64"]["new_digest"] == new_images[1].digest
 
 
-async def test_an_image_taken_out_of_an_index_stays_out(broker: Broker, registry: RegistryDouble) -> None:
+async def test_a_removed_image_of_an_index_stays_removed(broker: Broker, registry: RegistryDouble) -> None:
     source = plant_image(registry, "built", built("old", "linux/amd64", "linux/arm64")[1])
     draft = await broker.create(f"{registry.host}/app:1", source)
     await remove(broker, draft, "linux/amd64")
@@ -164,7 +158,7 @@ async def test_an_image_taken_out_of_an_index_stays_out(broker: Broker, registry
     assert "linux/s390x" in digests(await refresh(broker, draft["id"]))
 
 
-async def test_an_attestation_taken_out_stays_out(broker: Broker, registry: RegistryDouble) -> None:
+async def test_a_removed_attestation_stays_removed(broker: Broker, registry: RegistryDouble) -> None:
     source = plant_image(registry, "built", built("old", "linux/amd64")[1])
     draft = await broker.create(f"{registry.host}/app:1", source)
     await remove(broker, draft, "unknown/unknown")
@@ -173,9 +167,7 @@ async def test_an_attestation_taken_out_stays_out(broker: Broker, registry: Regi
     assert digests(await refresh(broker, draft["id"])) == {"linux/amd64": new_images[0].digest}
 
 
-async def test_a_platform_that_is_new_in_an_index_takes_nobody_s_place(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_a_new_platform_of_an_index_replaces_no_entry(broker: Broker, registry: RegistryDouble) -> None:
     source = plant_image(registry, "built", built("old", "linux/amd64")[1])
     draft = await broker.create(f"{registry.host}/app:1", source, *plant_images(registry, "linux/arm64"))
     plant_image(registry, "built", built("new", "linux/amd64", "linux/arm64", "linux/s390x")[1])
@@ -184,9 +176,7 @@ async def test_a_platform_that_is_new_in_an_index_takes_nobody_s_place(
     assert "linux/s390x" in digests(refreshed)
 
 
-async def test_two_tags_that_have_changed_places_are_both_kept(
-    broker: Broker, registry: RegistryDouble
-) -> None:
+async def test_two_swapped_tags_are_both_kept(broker: Broker, registry: RegistryDouble) -> None:
     amd64, arm64 = make_image_for("linux/amd64"), make_image_for("linux/arm64")
     sources = [plant_image(registry, "one", amd64), plant_image(registry, "two", arm64)]
     draft = await broker.create(f"{registry.host}/app:1", *sources)
@@ -195,7 +185,7 @@ async def test_two_tags_that_have_changed_places_are_both_kept(
     assert digests(await refresh(broker, draft["id"])) == digests(draft)
 
 
-async def test_whatever_a_refresh_pushes_out_is_told_as_gone(
+async def test_every_entry_that_a_refresh_removes_is_reported(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     amd64, arm64 = make_image_for("linux/amd64"), make_image_for("linux/arm64")

@@ -1,4 +1,4 @@
-"""Receivers that hang, as many as the worker has places, and those who ask for something else."""
+"""Hanging receivers do not occupy every slot of a worker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLACES = 6
 RUNNING = "SELECT count(*) FROM operations WHERE state = 'running' AND kind = 'deliver'"
 
 
-async def test_hanging_receivers_leave_room_for_what_is_asked(database_url: str) -> None:
+async def test_hanging_receivers_leave_slots_for_requests(database_url: str) -> None:
     database = Database(database_url)
     async with (
         asyncio.timeout(2 * PATIENCE_SECONDS),

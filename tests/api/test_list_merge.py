@@ -1,4 +1,4 @@
-"""Legs that come while others of their list are being added go together, and are none the worse for it."""
+"""Concurrent additions to one list are merged and saved together."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def locked_list(url: str) -> AsyncIterator[None]:
         await connection.execute(text("COMMIT"))
 
 
-async def test_legs_that_wait_for_one_list_are_saved_together_and_leave_room_for_others(
+async def test_concurrent_additions_to_one_list_are_saved_together_and_leave_slots_for_others(
     start_broker: StartBroker, database_url: str, registry: RegistryDouble
 ) -> None:
     # With a connection for each leg that waits there would be none for readers.
@@ -100,7 +100,7 @@ async def test_legs_that_wait_for_one_list_are_saved_together_and_leave_room_for
     assert found["revision"] < 1 + 5
 
 
-async def test_a_leg_that_is_refused_keeps_no_other_from_the_list(
+async def test_a_rejected_addition_does_not_affect_the_others(
     broker: Broker, database_url: str, registry: RegistryDouble
 ) -> None:
     legs = Legs(broker, registry)
@@ -117,7 +117,7 @@ async def test_a_leg_that_is_refused_keeps_no_other_from_the_list(
     assert len(found["entries"]) == 2
 
 
-async def test_a_list_is_made_by_the_first_leg_that_is_not_refused(
+async def test_the_first_valid_addition_creates_the_list(
     broker: Broker, database_url: str, registry: RegistryDouble
 ) -> None:
     # Each leg with images of its own, or what was read for one would do for the others.
@@ -170,7 +170,7 @@ async def locked_table(url: str) -> AsyncIterator[None]:
         await connection.execute(text("COMMIT"))
 
 
-async def test_what_the_database_refuses_of_one_leg_is_not_the_others_matter(
+async def test_a_database_error_of_one_addition_does_not_affect_the_others(
     broker: Broker, database_url: str, registry: RegistryDouble
 ) -> None:
     for statement in POISON:
@@ -189,7 +189,7 @@ async def test_what_the_database_refuses_of_one_leg_is_not_the_others_matter(
     assert len(found["entries"]) == 2
 
 
-async def test_a_list_that_legs_complete_together_is_pushed_with_the_credential_that_one_of_them_brought(
+async def test_a_list_that_several_additions_complete_is_pushed_with_the_credential_of_one(
     broker: Broker, database_url: str
 ) -> None:
     async with RegistryDouble(auth="bearer", users={"user": "secret"}, anonymous_pull=True) as registry:
