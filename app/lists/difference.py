@@ -32,16 +32,6 @@ class Difference:
     removed: tuple[Platform, ...] = ()
     changed: tuple[Change, ...] = ()
 
-    def document(self) -> dict[str, object]:
-        return {
-            "added": [str(platform) for platform in self.added],
-            "removed": [str(platform) for platform in self.removed],
-            "changed": [
-                {"platform": str(each.platform), "from": str(each.before), "to": str(each.after)}
-                for each in self.changed
-            ],
-        }
-
 
 def choices(manifests: Sequence[Descriptor]) -> dict[Platform, Digest]:
     """Which image a reader of the index takes for each platform: the first. Attestations are for none."""

@@ -1,8 +1,20 @@
-"""What can happen in a project that others are told of."""
+"""The events of a project: what happened, and when."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from app.lists.assessment import Assessment
+from app.lists.draft import Draft, ListState
+from app.lists.pushes import PushView
+from app.oci.digest import Digest
+from app.oci.platform import Platform
+from app.oci.reference import Reference
 
 
 class EventKind(StrEnum):
@@ -14,3 +26,97 @@ class EventKind(StrEnum):
     LIST_REMOVED = "list.removed"
     PUSH_FAILED = "push.failed"
     WEBHOOK_TEST = "webhook.test"
+
+
+@dataclass(frozen=True, slots=True)
+class ListEvent:
+    """A list as it was when something happened to it; `problem` is as errors are stored."""
+
+    list_id: UUID
+    reference: Reference
+    session: str
+    revision: int
+    state: ListState
+    is_complete: bool
+    platforms: tuple[Platform, ...]
+    missing_platforms: tuple[Platform, ...]
+    digest: Digest | None
+    media_type: str | None
+    labels: Mapping[str, str]
+    problem: Mapping[str, Any] | None
+    push_operation_id: UUID | None
+
+
+def describe_list(draft: Draft, assessment: Assessment) -> ListEvent:
+    index = assessment.index
+    return ListEvent(
+        list_id=draft.id,
+        reference=draft.reference,
+        session=draft.session,
+        revision=draft.revision,
+        state=draft.state,
+        is_complete=assessment.is_complete,
+        platforms=tuple(entry.platform for entry in draft.in_order if not entry.platform.is_unknown),
+        missing_platforms=assessment.missing_platforms,
+        digest=index.digest if index is not None else None,
+        media_type=index.media_type if index is not None else None,
+        labels=draft.options.labels,
+        problem=draft.problem,
+        push_operation_id=draft.push_operation_id,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PushEvent:
+    """A push that has ended."""
+
+    push: PushView
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookTest:
+    """An event for one webhook alone, sent at somebody's request."""
+
+    webhook_id: UUID
+    requested_by: str
+
+
+EventFacts = ListEvent | PushEvent | WebhookTest
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectEvent:
+    """One event in the log of a project; ids grow in the order in which readers get to see them.
+
+    `data` is the document as it was recorded, and not a value that is written again: receivers of webhooks
+    verify its bytes, whichever version of the broker delivers them.
+    """
+
+    id: int
+    project_id: UUID
+    kind: EventKind
+    data: Mapping[str, Any]
+    list_id: UUID | None
+    push_id: UUID | None
+    session: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """The events that a reader wants; None takes all, and so do no kinds."""
+
+    kinds: frozenset[EventKind] = field(default_factory=frozenset)
+    list_id: UUID | None = None
+    session: str | None = None
+
+    def takes(self, event: ProjectEvent) -> bool:
+        """As the database decides it for a reader who reads alone."""
+        return (
+            (not self.kinds or event.kind in self.kinds)
+            and self.list_id in {None, event.list_id}
+            and self.session in {None, event.session}
+        )
+
+
+ALL = EventFilter()

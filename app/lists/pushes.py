@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from app.lists.difference import Difference
 from app.lists.push_plan import PushPlan
+from app.lists.push_result import PushResult, TargetReached
+from app.oci.copy_outcomes import TagAction
+from app.oci.digest import Digest
+from app.oci.reference import Reference
 
 
 class PushState(StrEnum):
@@ -24,29 +29,91 @@ class Push:
     """One push of one list, under way or ended; it outlives the list.
 
     `previous` is what each reference led to before its tag was moved, `differences` how that differs from the
-    index, `reached` how far a failed attempt had come at each target, `problem` why it ended without success,
-    and `restores` the push whose bytes it puts back.
+    index, `reached` how far a failed attempt had come at each target, `problem` why it ended without success
+    (as errors are stored), and `restores` the push whose bytes it puts back.
     """
 
     id: UUID
     operation_id: UUID
     list_id: UUID | None
-    reference: str
-    registry: str
-    repository: str
+    reference: Reference
     session: str
     labels: Mapping[str, str]
     plan: PushPlan
     created_by: str
     state: PushState = PushState.QUEUED
-    previous: Mapping[str, str | None] = field(default_factory=dict)
-    differences: Mapping[str, Any] = field(default_factory=dict)
-    reached: Sequence[Mapping[str, Any]] = ()
-    result: Mapping[str, Any] | None = None
+    previous: Mapping[Reference, Digest | None] = field(default_factory=dict)
+    differences: Mapping[Reference, Difference] = field(default_factory=dict)
+    reached: tuple[TargetReached, ...] = ()
+    result: PushResult | None = None
     problem: Mapping[str, Any] | None = None
     restores: UUID | None = None
     created_at: datetime | None = None
     ended_at: datetime | None = None
+
+    @property
+    def perhaps_moved(self) -> frozenset[Reference]:
+        """The references that it may have moved before it failed.
+
+        An attempt that was lost with its worker has not reported how far it came, only what it found.
+        """
+        if not self.reached:
+            return frozenset(self.previous)
+        return frozenset(
+            reference
+            for target in self.reached
+            for reference, action in target.tags.items()
+            if action is TagAction.MOVED
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PushView:
+    """A push as its callers read it: with its result once it has succeeded, else with its problem."""
+
+    id: UUID
+    operation_id: UUID
+    list_id: UUID | None
+    reference: Reference
+    session: str
+    state: PushState
+    digest: Digest
+    media_type: str
+    is_partial: bool
+    missing_platforms: tuple[str, ...]
+    result: PushResult
+    problem: Mapping[str, Any] | None
+    restores: UUID | None
+    labels: Mapping[str, str]
+    created_by: str
+    created_at: datetime | None
+    ended_at: datetime | None
+
+
+_NO_RESULT = PushResult((), ())
+
+
+def view_push(push: Push) -> PushView:
+    plan = push.plan
+    return PushView(
+        id=push.id,
+        operation_id=push.operation_id,
+        list_id=push.list_id,
+        reference=push.reference,
+        session=push.session,
+        state=push.state,
+        digest=plan.index.digest,
+        media_type=plan.index.media_type,
+        is_partial=bool(plan.missing_platforms),
+        missing_platforms=plan.missing_platforms,
+        result=push.result or _NO_RESULT,
+        problem=push.problem,
+        restores=push.restores,
+        labels=push.labels,
+        created_by=push.created_by,
+        created_at=push.created_at,
+        ended_at=push.ended_at,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from app.errors import TYPE_PREFIX
 from app.lists.assessment import Assessment
 from app.lists.draft import Draft, Entry
-from app.lists.pushes import Push
 from app.oci.digest import Digest
 from app.oci.inspect import verbose_document
 from app.oci.manifest import Manifest
 from app.oci.platform import Platform
 from app.oci.strict_json import loads
+from app.oci.timestamps import rfc3339
 
 
 def list_document(
@@ -46,7 +44,7 @@ def list_document(
         "entries": [entry_document(entry, (replaced or {}).get(entry.id)) for entry in draft.in_order],
         **_index_facts(assessment),
         "findings": [finding.document() for finding in assessment.findings],
-        "complete_by": instant(options.complete_by),
+        "complete_by": rfc3339(options.complete_by),
         "failures": dict(options.failures),
         "run_number": options.run_number,
         "same_revision": options.same_revision,
@@ -58,41 +56,9 @@ def list_document(
         "push_operation_id": _text(draft.push_operation_id),
         "last_push_id": _text(draft.last_push_id),
         "created_by": draft.created_by,
-        "created_at": instant(draft.created_at),
-        "updated_at": instant(draft.updated_at),
-        "expires_at": instant(options.expires_at),
-    }
-
-
-def list_event(draft: Draft, assessment: Assessment) -> dict[str, Any]:
-    """What those are told who follow the lists of a project."""
-    return {
-        "list_id": str(draft.id),
-        "reference": str(draft.reference),
-        "session": draft.session,
-        "revision": draft.revision,
-        "state": draft.state.value,
-        "complete": assessment.is_complete,
-        "platforms": [str(entry.platform) for entry in draft.in_order if not entry.platform.is_unknown],
-        "missing_platforms": [str(platform) for platform in assessment.missing_platforms],
-        **_index_facts(assessment),
-        "labels": dict(draft.options.labels),
-        "problem": _told(draft.problem),
-        "push_operation_id": _text(draft.push_operation_id),
-    }
-
-
-def push_event(push: Push) -> dict[str, Any]:
-    """What those are told who follow the pushes: of each tag what it held, and how that differs."""
-    document = push_document(push)
-    members = ("list_id", "reference", "session", "state", "digest", "media_type", "partial")
-    told = ("reference", "digest", "action", "previous_digest", "difference")
-    return {
-        "push_id": document["id"],
-        **{name: document[name] for name in (*members, "missing_platforms")},
-        "targets": [{name: target[name] for name in told} for target in document["targets"]],
-        "problem": _told(push.problem),
-        **{name: document[name] for name in ("restores", "labels", "created_by")},
+        "created_at": rfc3339(draft.created_at),
+        "updated_at": rfc3339(draft.updated_at),
+        "expires_at": rfc3339(options.expires_at),
     }
 
 
@@ -101,14 +67,6 @@ def with_replaced(document: dict[str, Any], replaced: Mapping[UUID, Digest]) -> 
     named = {str(entry_id): str(digest) for entry_id, digest in replaced.items()}
     entries = [{**entry, "replaced": named.get(entry["id"])} for entry in document["entries"]]
     return {**document, "entries": entries}
-
-
-def _told(problem: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """A problem as documents outside of HTTP have it: with its type, and without a status."""
-    if problem is None:
-        return None
-    rest = {name: value for name, value in problem.items() if name != "code"}
-    return {"type": TYPE_PREFIX + problem["code"], **rest}
 
 
 def entry_document(entry: Entry, replaced: Digest | None = None) -> dict[str, Any]:
@@ -122,7 +80,7 @@ def entry_document(entry: Entry, replaced: Digest | None = None) -> dict[str, An
         "image": entry.image.document(),
         "replaced": _text(replaced),
         "added_by": entry.added_by,
-        "added_at": instant(entry.added_at),
+        "added_at": rfc3339(entry.added_at),
     }
 
 
@@ -149,36 +107,6 @@ def platform_document(platform: Platform) -> dict[str, Any]:
         "os_version": platform.os_version or None,
         "os_features": list(platform.os_features),
     }
-
-
-def push_document(push: Push) -> dict[str, Any]:
-    """A push, with its result once it has ended well, and otherwise with its problem."""
-    result = push.result or {}
-    return {
-        "id": str(push.id),
-        "operation_id": str(push.operation_id),
-        "list_id": _text(push.list_id),
-        "reference": push.reference,
-        "session": push.session,
-        "state": push.state.value,
-        "digest": str(push.plan.index.digest),
-        "media_type": push.plan.index.media_type,
-        "partial": bool(push.plan.missing_platforms),
-        "missing_platforms": list(push.plan.missing_platforms),
-        "targets": result.get("targets", []),
-        "lines": result.get("lines", []),
-        "problem": dict(push.problem) if push.problem is not None else None,
-        "restores": _text(push.restores),
-        "labels": dict(push.labels),
-        "created_by": push.created_by,
-        "created_at": instant(push.created_at),
-        "ended_at": instant(push.ended_at),
-    }
-
-
-def instant(moment: datetime | None) -> str | None:
-    """RFC 3339 in UTC."""
-    return moment.isoformat().replace("+00:00", "Z") if moment is not None else None
 
 
 def _index_facts(assessment: Assessment) -> dict[str, str | None]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSON
 
-from app.lists.events import EventKind
+from app.lists.events import EventFilter, EventKind, ProjectEvent
 from app.store.database import Transaction
 from app.store.notifications import PROJECT_EVENT
 from app.store.tables import project_events
@@ -36,29 +35,6 @@ KEPT_FOR = timedelta(days=30)
 FORGOTTEN_AT_ONCE = 5_000
 
 
-@dataclass(frozen=True, slots=True)
-class ProjectEvent:
-    """One thing that happened; ids of one project grow in the order in which readers get to see them."""
-
-    id: int
-    project_id: UUID
-    kind: EventKind
-    data: Json
-    list_id: UUID | None
-    push_id: UUID | None
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class EventFilter:
-    """What a reader wants to be told; None takes all, and so do no kinds."""
-
-    kinds: frozenset[EventKind] = field(default_factory=frozenset)
-    list_id: UUID | None = None
-    session: str | None = None
-
-
-ALL = EventFilter()
 # As the index has it: a name that is a parameter would keep the planner from it.
 _session = literal_column("project_events.data ->> 'session'", Text)
 
@@ -102,7 +78,8 @@ async def record(
         "channel": PROJECT_EVENT,
     }
     row = (await tx.execute(_RECORD, values)).one()
-    return ProjectEvent(row.id, project_id, kind, data, list_id, push_id, row.created_at)
+    session = data.get("session")
+    return ProjectEvent(row.id, project_id, kind, data, list_id, push_id, session, row.created_at)
 
 
 async def get(tx: Transaction, project_id: UUID, event_id: int) -> ProjectEvent:
@@ -177,5 +154,6 @@ def _view(row: Row[Any]) -> ProjectEvent:
         data=row.data,
         list_id=row.list_id,
         push_id=row.push_id,
+        session=row.data.get("session"),
         created_at=row.created_at,
     )

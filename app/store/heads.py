@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.lists.run_order import RunOrder
 from app.oci.digest import Digest, parse_digest
-from app.oci.reference import canonical_name
+from app.oci.reference import Reference, canonical_name
 from app.store.database import Transaction
 from app.store.tables import tag_heads
 
@@ -29,31 +29,40 @@ class TagHead:
     digest: Digest
 
 
-async def load_heads(tx: Transaction, project_id: UUID, references: Collection[str]) -> Mapping[str, TagHead]:
+async def load_heads(
+    tx: Transaction, project_id: UUID, references: Collection[Reference]
+) -> Mapping[Reference, TagHead]:
     """By reference, for those that a push of this project has moved."""
-    canonical = {reference: canonical_name(reference) for reference in references}
+    canonical = {reference: canonical_name(str(reference)) for reference in references}
+    found = await _load(tx, project_id, canonical.values())
+    return {reference: found[name] for reference, name in canonical.items() if name in found}
+
+
+async def _load(tx: Transaction, project_id: UUID, names: Iterable[str]) -> Mapping[str, TagHead]:
     query = select(tag_heads).where(
-        tag_heads.c.project_id == project_id, tag_heads.c.reference.in_(set(canonical.values()))
+        tag_heads.c.project_id == project_id, tag_heads.c.reference.in_(set(names))
     )
-    found = {
+    return {
         row.reference: TagHead(
             RunOrder(row.began_at, row.run_number), row.list_id, row.push_id, parse_digest(row.digest)
         )
         for row in await tx.execute(query)
     }
-    return {reference: found[name] for reference, name in canonical.items() if name in found}
 
 
-async def save_head(tx: Transaction, project_id: UUID, references: Iterable[str], head: TagHead) -> None:
+async def save_head(
+    tx: Transaction, project_id: UUID, references: Iterable[Reference], head: TagHead
+) -> None:
     """These tags lead to what this push has put, and to nothing that is older than the newest run so far.
 
     An older run may have put the same, or may have been let; what comes between the two is older still.
     """
     # In one order everywhere, so that pushes with the same tags never wait for each other in a ring.
-    wanted = sorted({canonical_name(reference) for reference in references})
+    # A reference by digest leads to one thing for ever, and so has no head.
+    wanted = sorted({canonical_name(str(each)) for each in references if each.digest is None})
     if not wanted:
         return
-    known = await load_heads(tx, project_id, wanted)
+    known = await _load(tx, project_id, wanted)
     rows = [_row(reference, _newest(known.get(reference), head)) for reference in wanted]
     statement = insert(tag_heads).values(
         project_id=project_id,

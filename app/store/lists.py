@@ -30,14 +30,14 @@ from app.oci.digest import parse_digest
 from app.oci.index import Format
 from app.oci.reference import Reference, parse_reference
 from app.projects.paging import Position
-from app.store.database import Transaction
-from app.store.documents import (
+from app.store.codec.platforms import (
     override_document,
     platform_document,
     read_descriptor,
     read_override,
     read_platform,
 )
+from app.store.database import Transaction
 from app.store.notifications import LIST_CHANGED
 from app.store.paging import newest_first
 from app.store.tables import entries, lists

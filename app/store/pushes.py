@@ -11,11 +11,24 @@ from sqlalchemy import Row, bindparam, insert, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.errors import PushNotFound
+from app.lists.difference import Difference
 from app.lists.push_plan import parse_plan
+from app.lists.push_result import PushResult, TargetReached
 from app.lists.pushes import Push, PushFilter, PushState
 from app.oci.digest import Digest, parse_digest
 from app.oci.manifest import Manifest
+from app.oci.reference import Reference, parse_reference
 from app.projects.paging import Position
+from app.store.codec.pushes import (
+    encode_differences,
+    encode_previous,
+    encode_reached,
+    encode_result,
+    read_differences,
+    read_previous,
+    read_reached,
+    read_result,
+)
 from app.store.database import Transaction
 from app.store.lists import within
 from app.store.paging import newest_first
@@ -24,20 +37,21 @@ from app.store.tables import pushes
 
 async def insert_push(tx: Transaction, project_id: UUID, push: Push) -> None:
     index = push.plan.index
-    repositories = [target.repository for target in push.plan.targets]
+    own = push.reference.repository
+    repositories = [own, *(target.repository for target in push.plan.targets)]
     await tx.execute(
         insert(pushes).values(
             id=push.id,
             project_id=project_id,
             operation_id=push.operation_id,
             list_id=push.list_id,
-            reference=push.reference,
-            registry=push.registry,
-            repository=push.repository,
+            reference=str(push.reference),
+            registry=own.registry,
+            repository=own.path,
             session=push.session,
-            references=sorted({push.reference, *map(str, push.plan.references)}),
-            registries=sorted({push.registry, *(each.registry for each in repositories)}),
-            repositories=sorted({push.repository, *(each.path for each in repositories)}),
+            references=sorted({str(each) for each in (push.reference, *push.plan.references)}),
+            registries=sorted({each.registry for each in repositories}),
+            repositories=sorted({each.path for each in repositories}),
             labels=dict(push.labels),
             digest=str(index.digest),
             media_type=index.media_type,
@@ -56,21 +70,26 @@ async def end_push(
     state: PushState,
     *,
     ended_at: datetime | None,
-    result: Mapping[str, Any] | None = None,
+    result: PushResult | None = None,
     problem: Mapping[str, Any] | None = None,
 ) -> None:
     await tx.execute(
         update(pushes)
         .where(pushes.c.id == push_id, pushes.c.project_id == project_id)
-        .values(state=state, result=result, problem=problem, ended_at=ended_at)
+        .values(
+            state=state,
+            result=encode_result(result) if result is not None else None,
+            problem=problem,
+            ended_at=ended_at,
+        )
     )
 
 
 async def keep_previous(
     tx: Transaction,
     push_id: UUID,
-    found: Mapping[str, str | None],
-    differences: Mapping[str, Any],
+    found: Mapping[Reference, Digest | None],
+    differences: Mapping[Reference, Difference],
     *,
     own: Digest,
 ) -> None:
@@ -78,21 +97,25 @@ async def keep_previous(
 
     One that leads to the push's `own` index was moved by an earlier attempt, which knows what was there.
     """
-    moved = bindparam("moved", {at: each for at, each in found.items() if each == str(own)}, JSONB)
-    others = bindparam("others", {at: each for at, each in found.items() if each != str(own)}, JSONB)
-    differing = bindparam("differing", dict(differences), JSONB)
+    moved = {reference: digest for reference, digest in found.items() if digest == own}
+    others = {reference: digest for reference, digest in found.items() if digest != own}
     await tx.execute(
         update(pushes)
         .where(pushes.c.id == push_id)
         .values(
-            previous=moved.concat(pushes.c.previous).concat(others),
-            differences=pushes.c.differences.concat(differing),
+            previous=bindparam("moved", encode_previous(moved), JSONB)
+            .concat(pushes.c.previous)
+            .concat(bindparam("others", encode_previous(others), JSONB)),
+            differences=pushes.c.differences.concat(
+                bindparam("differing", encode_differences(differences), JSONB)
+            ),
         )
     )
 
 
-async def keep_reached(tx: Transaction, push_id: UUID, reached: Sequence[Mapping[str, Any]]) -> None:
-    await tx.execute(update(pushes).where(pushes.c.id == push_id).values(reached=list(reached)))
+async def keep_reached(tx: Transaction, push_id: UUID, reached: Sequence[TargetReached]) -> None:
+    documents = encode_reached(reached)
+    await tx.execute(update(pushes).where(pushes.c.id == push_id).values(reached=documents))
 
 
 async def get_push(tx: Transaction, project_id: UUID, push_id: UUID) -> Push:
@@ -135,18 +158,16 @@ def _read(row: Row[Any]) -> Push:
         id=row.id,
         operation_id=row.operation_id,
         list_id=row.list_id,
-        reference=row.reference,
-        registry=row.registry,
-        repository=row.repository,
+        reference=parse_reference(row.reference),
         session=row.session,
         labels=row.labels,
         plan=parse_plan(index, row.plan),
         created_by=row.created_by,
         state=PushState(row.state),
-        previous=row.previous,
-        differences=row.differences,
-        reached=row.reached,
-        result=row.result,
+        previous=read_previous(row.previous),
+        differences=read_differences(row.differences),
+        reached=read_reached(row.reached),
+        result=read_result(row.result) if row.result is not None else None,
         problem=row.problem,
         restores=row.restores,
         created_at=row.created_at,

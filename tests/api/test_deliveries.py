@@ -68,7 +68,7 @@ async def settled(broker: Broker, hook: Any, number: int) -> list[Any]:
 
 
 def names_of(messages: list[Message], secret: str) -> list[str]:
-    return sorted(message.verified(secret)["data"]["name"] for message in messages)
+    return sorted(message.verified(secret)["data"]["labels"]["name"] for message in messages)
 
 
 async def test_an_event_is_posted_as_standard_webhooks_specifies(

@@ -25,7 +25,7 @@ async def project(broker: Broker, database: Database, database_url: str) -> Proj
 
 
 def names(events: list[Any]) -> list[str]:
-    return [event["data"]["data"]["name"] for event in events]
+    return [event["data"]["data"]["labels"]["name"] for event in events]
 
 
 async def read(client: Client, path: str, number: int) -> list[Any]:
@@ -39,7 +39,7 @@ async def test_an_event_has_a_type_a_time_and_a_project(broker: Broker, project:
     assert event["id"] == event["data"]["id"]
     assert event["data"]["project"] == "default"
     assert event["data"]["timestamp"].endswith("Z")
-    assert event["data"]["data"] == {"name": "a", "session": ""}
+    assert event["data"]["data"]["labels"] == {"name": "a"}
 
 
 async def test_a_stream_starts_with_the_next_event(broker: Broker, project: Project) -> None:
@@ -140,7 +140,7 @@ async def test_history_is_paged_newest_first(broker: Broker, project: Project) -
     path, found = f"{PATH}/history?limit=2", []
     while True:
         reply = await broker.client.get(path)
-        found += [each["data"]["name"] for each in reply.json()["items"]]
+        found += [each["data"]["labels"]["name"] for each in reply.json()["items"]]
         if reply.json()["next_cursor"] is None:
             break
         path = reply.links["next"]["url"]

@@ -12,15 +12,15 @@ from uuid import UUID, uuid4
 import pytest
 
 from app.errors import TooManyStreams
-from app.lists.events import EventKind
+from app.lists.events import ALL, EventFilter, EventKind, ProjectEvent
 from app.services.callers import Caller
 from app.services.events.feed import MOST_FOLLOWERS
 from app.services.events.log import Events
 from app.services.tokens import Tokens
 from app.store.database import Database, Transaction
-from app.store.events import ALL, EventFilter, ProjectEvent
 from app.store.notifications import Notifications
 from tests.support.operation_queue import PATIENCE_SECONDS, listening
+from tests.support.projects import named_event
 
 WRITERS, EACH = 12, 25
 CHANGED, PUSHED = EventKind.LIST_CHANGED, EventKind.LIST_PUSHED
@@ -49,8 +49,8 @@ async def happen(
     """All in one transaction."""
     async with database.transaction() as tx:
         for name in names:
-            data = {"name": name, "session": session}
-            await Events(database, Notifications("")).record(tx, project_id, kind, data)
+            facts = named_event(name, session=session)
+            await Events(database, Notifications("")).record(tx, project_id, kind, facts)
 
 
 async def follow(
@@ -67,7 +67,7 @@ async def follow(
 
 
 def names(found: list[ProjectEvent]) -> list[str]:
-    return [event.data["name"] for event in found]
+    return [event.data["labels"]["name"] for event in found]
 
 
 async def test_who_is_cut_off_at_random_and_comes_back_sees_each_event_once_and_in_order(
@@ -137,14 +137,14 @@ async def test_who_follows_already_is_told_only_what_is_wanted(
     """What is read for all who follow is chosen from as the database would."""
     events, wanted_list, other_list = Events(database, notifications, poll=0.05), uuid4(), uuid4()
     wanted = EventFilter(frozenset({CHANGED}), wanted_list, "1")
-    not_wanted = [(PUSHED, wanted_list, "1"), (CHANGED, other_list, "1"), (CHANGED, None, "1")]
+    not_wanted = [(PUSHED, wanted_list, "1"), (CHANGED, other_list, "1"), (CHANGED, uuid4(), "1")]
     not_wanted.append((CHANGED, wanted_list, "2"))
     async with asyncio.timeout(PATIENCE_SECONDS), aclosing(events.stream(caller, 0, wanted)) as stream:
         for name in ("a", "b", "c"):
             async with database.transaction() as tx:
                 for kind, list_id, session in (*not_wanted, (CHANGED, wanted_list, "1")):
-                    data = {"name": name, "session": session}
-                    await events.record(tx, caller.project_id, kind, data, list_id=list_id)
+                    facts = named_event(name, list_id=list_id, session=session)
+                    await events.record(tx, caller.project_id, kind, facts)
             found = await anext(stream)
             assert (names([found]), found.kind, found.list_id) == ([name], CHANGED, wanted_list)
 
@@ -298,13 +298,13 @@ async def test_a_stream_outlasts_a_database_that_can_not_be_asked(
     await happen(database, caller.project_id, "before")
     stream = Events(small, notifications, poll=0.01).stream(caller, 0)
     async with asyncio.timeout(PATIENCE_SECONDS), aclosing(stream):
-        assert (await anext(stream)).data["name"] == "before"
+        assert (await anext(stream)).data["labels"]["name"] == "before"
         async with small.transaction():
             following = asyncio.create_task(anext(stream))
             await happen(database, caller.project_id, "meanwhile")
             await asyncio.sleep(0.1)
             assert not following.done()
-        assert (await following).data["name"] == "meanwhile"
+        assert (await following).data["labels"]["name"] == "meanwhile"
     await small.dispose()
 
 

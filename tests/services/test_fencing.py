@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, update
 
-from app.lists.pushes import Push
+from app.lists.pushes import Push, PushState
+from app.oci.reference import parse_reference
 from app.operations.capacity import FreeSlots
 from app.operations.operation import Operation
 from app.operations.states import Kind
@@ -62,7 +63,7 @@ async def test_a_push_that_another_worker_has_by_now_moves_no_tag_and_writes_not
             await working
     assert not registry.tag_puts
     push = await read_push(parts, attempt.operation)
-    assert (push.state, push.previous, push.reached) == ("queued", {}, [])
+    assert (push.state, push.previous, push.reached) == (PushState.QUEUED, {}, ())
     await parts.database.dispose()
 
 
@@ -71,7 +72,7 @@ async def test_what_a_lost_attempt_may_have_moved_counts_as_moved(
 ) -> None:
     """It has not said how far it came, but that it was about to: older runs must find that out."""
     parts, attempt, _ = await claim_push(database_url, registry)
-    reference = f"{registry.host}/app:1"
+    reference = parse_reference(f"{registry.host}/app:1")
     hold = Hold()
     registry.misbehave(hold, method="PUT", path="/manifests/1$")
     async with parts.outbound, parts.client:
@@ -87,7 +88,7 @@ async def test_what_a_lost_attempt_may_have_moved_counts_as_moved(
         (buried,) = await queue.bury(tx)
         await conclude(tx, parts.handlers, buried)
     push = await read_push(parts, attempt.operation)
-    assert (push.state, push.reached) == ("failed", [])
+    assert (push.state, push.reached) == (PushState.FAILED, ())
     async with parts.database.transaction() as tx:
         heads = await load_heads(tx, buried.project_id, [reference])
     assert heads[reference].push_id == push.id

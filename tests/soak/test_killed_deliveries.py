@@ -59,7 +59,7 @@ async def test_events_survive_the_deaths_of_those_who_bring_them(
         print(f"\nseed {seed}, {EVENTS} events, {workers.deaths} workers killed: {counts}")  # noqa: T201
     assert failed == []
     assert workers.deaths
-    names = {message.verified(hook["secret"])["data"]["name"] for message in receiver.accepted}
+    names = {message.verified(hook["secret"])["data"]["labels"]["name"] for message in receiver.accepted}
     assert names == {f"{writer}.{number}" for writer in range(WRITERS) for number in range(EVENTS // WRITERS)}
     assert len({message.id for message in receiver.received}) == EVENTS
     assert len({(message.id, message.body) for message in receiver.received}) == EVENTS

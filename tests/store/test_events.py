@@ -8,10 +8,9 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
-from app.lists.events import EventKind
+from app.lists.events import ALL, EventFilter, EventKind
 from app.store import events
 from app.store.database import Database, Transaction
-from app.store.events import ALL, EventFilter
 from tests.support.operation_queue import new_project, until
 
 # Of the tests' own connections; the one that asks waits for nothing.

@@ -17,13 +17,14 @@ from app.errors import (
 )
 from app.lists.assessment import assess
 from app.lists.draft import Draft, ListState
-from app.lists.events import EventKind
+from app.lists.events import ALL, EventKind
 from app.lists.filters import ListFilter
 from app.lists.push_plan import plan_push
 from app.lists.pushes import Push, PushFilter, PushState
 from app.lists.run_order import RunOrder
 from app.oci.digest import digest_of
 from app.oci.manifest import Manifest
+from app.oci.reference import parse_reference
 from app.projects.deliveries import Delivery, DeliveryState
 from app.projects.webhooks import NewWebhook, Webhook
 from app.services.webhooks.deliveries import begin
@@ -33,7 +34,7 @@ from app.store.heads import TagHead
 from tests.lists.builders import NOW, draft, entry
 from tests.support.operation_queue import new_project
 
-REFERENCE = "registry.test/app:1"
+REFERENCE = parse_reference("registry.test/app:1")
 MANIFEST = Manifest.of("application/vnd.oci.image.manifest.v1+json", b"{}")
 HEAD = TagHead(RunOrder(NOW), None, uuid4(), MANIFEST.digest)
 
@@ -52,7 +53,7 @@ class Belongings:
 @pytest.fixture
 async def mine(database: Database, project_id: UUID) -> Belongings:
     async with database.transaction() as tx:
-        made = replace(draft(REFERENCE, [entry("registry.test/a:1")]), id=uuid4())
+        made = replace(draft(str(REFERENCE), [entry("registry.test/a:1")]), id=uuid4())
         await lists.insert_list(tx, project_id, made)
         await manifests.keep_manifests(tx, project_id, [MANIFEST])
         push = await _push(tx, project_id, made)
@@ -70,8 +71,6 @@ async def _push(tx: Transaction, project_id: UUID, made: Draft) -> Push:
         operation_id=uuid4(),
         list_id=made.id,
         reference=REFERENCE,
-        registry="registry.test",
-        repository="app",
         session="",
         labels={},
         plan=plan_push(made, assess(made), NOW),
@@ -165,11 +164,11 @@ async def test_deliveries(database: Database, stranger: UUID, mine: Belongings) 
 
 async def test_events(database: Database, project_id: UUID, stranger: UUID, mine: Belongings) -> None:
     async with database.transaction() as tx:
-        assert await events.page(tx, stranger, events.ALL, before=None, limit=9) == []
+        assert await events.page(tx, stranger, ALL, before=None, limit=9) == []
         assert await events.newest(tx, stranger) == 0
         theirs = await events.record(tx, stranger, EventKind.LIST_CHANGED, {})
-        assert await events.read_after(tx, stranger, 0, events.ALL, 9) == ([theirs], theirs.id)
-        found, end = await events.read_after(tx, project_id, 0, events.ALL, 9)
+        assert await events.read_after(tx, stranger, 0, ALL, 9) == ([theirs], theirs.id)
+        found, end = await events.read_after(tx, project_id, 0, ALL, 9)
         assert ([event.id for event in found], end) == ([mine.event_id], mine.event_id)
 
 

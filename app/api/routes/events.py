@@ -25,9 +25,8 @@ from app.api.pagination import (
 from app.api.schemas.common import Text
 from app.api.schemas.events import ProjectEventPage, event_document
 from app.api.streams import EVENT_STREAM, LARGEST_EVENT_ID, LastEventIdHeader, Stream, parse_last_event_id
-from app.lists.events import EventKind
+from app.lists.events import EventFilter, EventKind
 from app.services.callers import Caller
-from app.store.events import EventFilter
 
 router = Router(prefix="/v1/events", tags=["events"])
 

@@ -22,10 +22,10 @@ from app.api.preferences import Wait, waits
 from app.api.problem_mapping import problem_of
 from app.api.schemas.operations import Operation, OperationPage, operation_document
 from app.api.streams import EVENT_STREAM, LastEventIdHeader, Stream, parse_last_event_id
+from app.oci.timestamps import rfc3339
 from app.operations.operation import Operation as StoredOperation
 from app.operations.operation import OperationFilter
 from app.operations.states import Kind, State
-from app.services.documents import instant
 
 router = Router(prefix="/v1/operations", tags=["operations"])
 
@@ -135,7 +135,11 @@ async def _events(
 ) -> AsyncIterator[ServerSentEvent]:
     async with aclosing(services.operations.stream(project_id, operation_id, after)) as events:
         async for event in events:
-            data = {**event.data, "operation_id": str(operation_id), "at": instant(event.created_at)}
+            data = {
+                **event.data,
+                "operation_id": str(operation_id),
+                "at": rfc3339(event.created_at),
+            }
             if data.get("problem") is not None:
                 data["problem"] = problem_of(data["problem"])
             yield ServerSentEvent(json.dumps(data), event=event.kind, id=str(event.id))

@@ -21,7 +21,7 @@ from app.api.preconditions import IfMatchDep
 from app.api.preferences import DEFAULT_SECONDS, PUSH_SECONDS, Wait, waits
 from app.api.references import canonical_query, parse_at
 from app.api.schemas.common import Text
-from app.api.schemas.pushes import Push, PushList, PushPage, PushPlan, RestorePush, plan_answer, push_answer
+from app.api.schemas.pushes import Push, PushList, PushPage, PushPlan, RestorePush, plan_answer, render_push
 from app.errors import FieldError, InvalidInput
 from app.lists.push_plan import Conditions, Consent
 from app.lists.pushes import PushFilter, PushState
@@ -140,7 +140,7 @@ async def list_pushes(
     )
     before = parse_cursor(cursor)
     found = await services.pushes.page(caller.project_id, wanted, before=before, limit=limit + 1)
-    return page_response(request, found, limit, push_answer)
+    return page_response(request, found, limit, render_push)
 
 
 @router.get(
@@ -151,7 +151,7 @@ async def list_pushes(
 )
 async def get_push(push_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
     """Get one push: its targets, its results, and the digests that it replaced."""
-    return JSONResponse(push_answer(await services.pushes.get(caller.project_id, push_id)))
+    return JSONResponse(render_push(await services.pushes.get(caller.project_id, push_id)))
 
 
 @router.get(

@@ -22,8 +22,8 @@ from app.api.schemas.tokens import (
     ProjectPage,
     TokenPage,
 )
+from app.oci.timestamps import rfc3339
 from app.projects import tokens as domain
-from app.services.documents import instant
 from app.services.tokens import require_admin
 
 router = Router(prefix="/v1", tags=["tokens"])
@@ -117,7 +117,11 @@ async def revoke_token(token_id: UUID, caller: CallerDep, services: ServicesDep)
 
 
 def _project(project: domain.Project) -> dict[str, Any]:
-    return {"id": str(project.id), "name": project.name, "created_at": instant(project.created_at)}
+    return {
+        "id": str(project.id),
+        "name": project.name,
+        "created_at": rfc3339(project.created_at),
+    }
 
 
 def _token(token: domain.Token) -> dict[str, Any]:
@@ -126,5 +130,5 @@ def _token(token: domain.Token) -> dict[str, Any]:
         "name": token.name,
         "project": token.project,
         "admin": token.admin,
-        "created_at": instant(token.created_at),
+        "created_at": rfc3339(token.created_at),
     }

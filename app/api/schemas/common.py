@@ -18,6 +18,10 @@ def _without_nul(text: str) -> str:
     return text
 
 
+def optional_text(value: object | None) -> str | None:
+    return str(value) if value is not None else None
+
+
 Text = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_without_nul)]
 ShortText = Annotated[str, StringConstraints(max_length=255), AfterValidator(_without_nul)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$")]
@@ -47,7 +51,11 @@ class Body(BaseModel):
 class Document(BaseModel):
     """A response body. Later versions may add members."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", validate_by_name=True, validate_by_alias=True)
+
+    def render(self) -> dict[str, Any]:
+        """The JSON object, under the API's own names and with null for what is not there."""
+        return self.model_dump(by_alias=True)
 
 
 class Platform(Body):

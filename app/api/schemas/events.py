@@ -8,8 +8,8 @@ from pydantic import Field
 
 from app.api.schemas.common import Document, JsonObject
 from app.lists.events import EventKind
-from app.services.documents import instant
-from app.store.events import ProjectEvent as StoredEvent
+from app.lists.events import ProjectEvent as LoggedEvent
+from app.oci.timestamps import rfc3339
 
 
 class ProjectEvent(Document):
@@ -27,11 +27,11 @@ class ProjectEventPage(Document):
     next_cursor: str | None = None
 
 
-def event_document(event: StoredEvent, project: str) -> dict[str, Any]:
+def event_document(event: LoggedEvent, project: str) -> dict[str, Any]:
     return {
         "id": str(event.id),
         "type": event.kind.value,
-        "timestamp": instant(event.created_at),
+        "timestamp": rfc3339(event.created_at),
         "project": project,
         "data": event.data,
     }

@@ -11,9 +11,9 @@ from app.api.schemas.common import Document, JsonObject
 from app.api.schemas.lists import list_answer
 from app.api.schemas.problems import Problem
 from app.api.schemas.pushes import plan_answer
+from app.oci.timestamps import rfc3339
 from app.operations.operation import Operation as StoredOperation
 from app.operations.states import Kind, State
-from app.services.documents import instant
 
 
 class OperationStep(Document):
@@ -74,9 +74,9 @@ def operation_document(operation: StoredOperation) -> dict[str, Any]:
         "list_id": str(operation.list_id) if operation.list_id else None,
         "push_id": str(operation.push_id) if operation.push_id else None,
         "created_by": operation.created_by,
-        "created_at": instant(operation.created_at),
-        "started_at": instant(operation.started_at),
-        "ended_at": instant(operation.ended_at),
+        "created_at": rfc3339(operation.created_at),
+        "started_at": rfc3339(operation.started_at),
+        "ended_at": rfc3339(operation.ended_at),
     }
 
 

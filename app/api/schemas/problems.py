@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Mapping
+from typing import Any
 
+from pydantic import Field, ValidatorFunctionWrapHandler, field_serializer, field_validator
+
+from app.api.problem_mapping import problem_of
 from app.api.schemas.common import Document
 
 
@@ -70,3 +74,21 @@ class Problem(Document):
     targets: list[ReachedTarget] | None = Field(
         None, description="For a push that failed or was cancelled: the state of each target."
     )
+
+
+class WithProblem(Document):
+    """A document with a member `problem`, whose members and their order are those of its error."""
+
+    @field_validator("problem", mode="wrap", check_fields=False)
+    @classmethod
+    def _take_problem(cls, problem: Any, _: ValidatorFunctionWrapHandler) -> Any:
+        return problem
+
+    @field_serializer("problem", check_fields=False)
+    def _give_problem(self, problem):  # type: ignore[no-untyped-def]
+        return problem
+
+
+def stored_problem(stored: Mapping[str, Any] | None) -> Any:
+    """The problem document of an error that is kept without HTTP."""
+    return problem_of(stored)

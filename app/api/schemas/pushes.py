@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_serializer
 from typing_extensions import TypeAliasType
 
 from app.api.problem_mapping import problem_of
-from app.api.schemas.common import Body, Document, Labels, ShortText, Text
+from app.api.schemas.common import Body, Document, Labels, ShortText, Text, optional_text
 from app.api.schemas.lists import Finding
-from app.api.schemas.problems import Problem
-from app.lists.pushes import Push as StoredPush
-from app.lists.pushes import PushState
-from app.services.documents import push_document
+from app.api.schemas.problems import Problem, WithProblem, stored_problem
+from app.lists.difference import Difference as TagDifference
+from app.lists.push_result import TargetResult
+from app.lists.pushes import Push as DomainPush
+from app.lists.pushes import PushState, PushView, view_push
+from app.oci.copy_outcomes import BlobCounts, ManifestOutcome, ReferrerOutcome
+from app.oci.reference import Repository
+from app.oci.timestamps import rfc3339
 
 ManifestAction = TypeAliasType("ManifestAction", Literal["put", "present"])
 BlobAction = TypeAliasType("BlobAction", Literal["mounted", "copied", "skipped"])
@@ -53,6 +57,11 @@ class PushedManifest(Document):
     digest: str
     action: ManifestAction
 
+    @classmethod
+    def from_outcome(cls, repository: Repository, outcome: ManifestOutcome) -> Self:
+        reference = repository.at(outcome.digest)
+        return cls(reference=str(reference), digest=str(outcome.digest), action=outcome.action.value)
+
 
 class PushedReferrer(Document):
     """A manifest that refers to one of the images, such as a signature or an SBOM, and was copied."""
@@ -63,6 +72,16 @@ class PushedReferrer(Document):
     artifact_type: str | None = None
     action: ReferrerAction = Field(description="`missing`: the registry lists it but does not have it.")
 
+    @classmethod
+    def from_outcome(cls, repository: Repository, outcome: ReferrerOutcome) -> Self:
+        return cls(
+            reference=str(repository.at(outcome.digest)),
+            digest=str(outcome.digest),
+            subject=str(outcome.subject),
+            artifact_type=outcome.artifact_type,
+            action=outcome.action.value,
+        )
+
 
 class PushedBlobs(Document):
     """Counts of the blobs that the manifests need."""
@@ -71,6 +90,15 @@ class PushedBlobs(Document):
     copied: int
     skipped: int = Field(description="Already in the repository.")
     bytes_copied: int
+
+    @classmethod
+    def from_counts(cls, counts: BlobCounts) -> Self:
+        return cls(
+            mounted=counts.mounted,
+            copied=counts.copied,
+            skipped=counts.skipped,
+            bytes_copied=counts.bytes_copied,
+        )
 
 
 class ChangedPlatform(Document):
@@ -87,6 +115,19 @@ class Difference(Document):
     added: list[str]
     removed: list[str]
     changed: list[ChangedPlatform]
+
+    @classmethod
+    def from_difference(cls, difference: TagDifference | None) -> Self | None:
+        if difference is None:
+            return None
+        return cls(
+            added=[str(platform) for platform in difference.added],
+            removed=[str(platform) for platform in difference.removed],
+            changed=[
+                ChangedPlatform(platform=str(each.platform), before=str(each.before), after=str(each.after))
+                for each in difference.changed
+            ],
+        )
 
 
 class PushedTarget(Document):
@@ -105,8 +146,32 @@ class PushedTarget(Document):
     referrers: list[PushedReferrer] = Field(default_factory=list)
     blobs: PushedBlobs
 
+    @classmethod
+    def from_result(cls, result: TargetResult) -> Self:
+        repository = result.reference.repository
+        return cls(
+            reference=str(result.reference),
+            digest=str(result.digest),
+            action=result.action.value,
+            previous_digest=optional_text(result.previous),
+            difference=Difference.from_difference(result.difference),
+            manifests=[PushedManifest.from_outcome(repository, each) for each in result.manifests],
+            referrers=[PushedReferrer.from_outcome(repository, each) for each in result.referrers],
+            blobs=PushedBlobs.from_counts(result.blobs),
+        )
 
-class Push(Document):
+    @field_serializer("difference")
+    def _in_stored_order(self, difference: Difference | None):  # type: ignore[no-untyped-def]
+        """Answers, events and stored results have the members in one order, which is that of Postgres."""
+        if difference is None:
+            return None
+        changed = [
+            {"to": each.after, "from": each.before, "platform": each.platform} for each in difference.changed
+        ]
+        return {"added": difference.added, "changed": changed, "removed": difference.removed}
+
+
+class Push(WithProblem):
     """One push of one list. It remains after the list is deleted."""
 
     id: str
@@ -121,14 +186,37 @@ class Push(Document):
     missing_platforms: list[str]
     targets: list[PushedTarget]
     lines: list[str] = Field(description="The lines that `docker manifest push` would print.")
-    restores: str | None = Field(None, description="The push that this push restored.")
     problem: Problem | None = Field(
         None, description="Why the push failed or was cancelled. Its `targets` say how far each target came."
     )
+    restores: str | None = Field(None, description="The push that this push restored.")
     labels: Labels
     created_by: str
     created_at: str
     ended_at: str | None = None
+
+    @classmethod
+    def from_view(cls, view: PushView) -> Self:
+        return cls(
+            id=str(view.id),
+            operation_id=str(view.operation_id),
+            list_id=optional_text(view.list_id),
+            reference=str(view.reference),
+            session=view.session,
+            state=view.state,
+            digest=str(view.digest),
+            media_type=view.media_type,
+            partial=view.is_partial,
+            missing_platforms=list(view.missing_platforms),
+            targets=[PushedTarget.from_result(each) for each in view.result.targets],
+            lines=list(view.result.lines),
+            problem=stored_problem(view.problem),
+            restores=optional_text(view.restores),
+            labels=dict(view.labels),
+            created_by=view.created_by,
+            created_at=rfc3339(view.created_at) or "",
+            ended_at=rfc3339(view.ended_at),
+        )
 
 
 class RestorePush(Body):
@@ -206,6 +294,5 @@ class PushPage(Document):
     next_cursor: str | None = None
 
 
-def push_answer(push: StoredPush) -> dict[str, Any]:
-    """The problem is kept without HTTP; callers read it as a problem document."""
-    return {**push_document(push), "problem": problem_of(push.problem)}
+def render_push(push: DomainPush) -> dict[str, Any]:
+    return Push.from_view(view_push(push)).render()

@@ -11,10 +11,10 @@ from app.api.problem_mapping import problem_of
 from app.api.schemas.common import Body, Document, JsonObject, ShortText, Text
 from app.api.schemas.problems import Problem
 from app.lists.events import EventKind
+from app.oci.timestamps import rfc3339
 from app.projects.deliveries import Delivery as StoredDelivery
 from app.projects.deliveries import DeliveryState
 from app.projects.webhooks import Webhook as StoredWebhook
-from app.services.documents import instant
 
 ReceiverUrl = TypeAliasType(
     "ReceiverUrl",
@@ -154,7 +154,7 @@ def webhook_document(webhook: StoredWebhook) -> dict[str, Any]:
         "description": webhook.description,
         "enabled": webhook.enabled,
         "created_by": webhook.created_by,
-        "created_at": instant(webhook.created_at),
+        "created_at": rfc3339(webhook.created_at),
     }
 
 
@@ -169,7 +169,7 @@ def delivery_document(delivery: StoredDelivery) -> dict[str, Any]:
         "last_status": delivery.last_status,
         "problem": problem_of(delivery.problem),
         "operation_id": str(delivery.operation_id) if delivery.operation_id else None,
-        "created_at": instant(delivery.created_at),
-        "delivered_at": instant(delivery.delivered_at),
-        "next_at": instant(delivery.next_at),
+        "created_at": rfc3339(delivery.created_at),
+        "delivered_at": rfc3339(delivery.delivered_at),
+        "next_at": rfc3339(delivery.next_at),
     }

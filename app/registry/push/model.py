@@ -6,6 +6,16 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from app.oci.copy_outcomes import (
+    BlobAction,
+    BlobCounts,
+    BlobOutcome,
+    ManifestAction,
+    ManifestOutcome,
+    ReferrerAction,
+    ReferrerOutcome,
+    TagAction,
+)
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
 from app.oci.manifest import Manifest
@@ -31,31 +41,6 @@ __all__ = [
     "TagAction",
     "TagSnapshot",
 ]
-
-
-class BlobAction(StrEnum):
-    """How a blob came to be in the target repository."""
-
-    MOUNTED = "mounted"
-    COPIED = "copied"
-    SKIPPED = "skipped"
-
-
-class ManifestAction(StrEnum):
-    PUT = "put"
-    PRESENT = "present"
-
-
-class TagAction(StrEnum):
-    MOVED = "moved"
-    LEFT = "left"
-
-
-class ReferrerAction(StrEnum):
-    PUT = "put"
-    PRESENT = "present"
-    MISSING = "missing"
-    """Its source lists it and does not have it."""
 
 
 # --- what is asked for ---
@@ -172,40 +157,6 @@ class Progress:
 
 
 # --- what came of it ---
-
-
-@dataclass(frozen=True, slots=True)
-class BlobOutcome:
-    """`source` is where it was mounted or copied from, None where it was there already."""
-
-    digest: Digest
-    size: int
-    action: BlobAction
-    source: Repository | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BlobCounts:
-    mounted: int = 0
-    copied: int = 0
-    skipped: int = 0
-    bytes_copied: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ManifestOutcome:
-    digest: Digest
-    action: ManifestAction
-
-
-@dataclass(frozen=True, slots=True)
-class ReferrerOutcome:
-    """A manifest that refers to an image or to another referrer, such as a signature."""
-
-    subject: Digest
-    digest: Digest
-    artifact_type: str | None
-    action: ReferrerAction
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from app.errors import TooManyStreams, Unauthenticated
+from app.lists.events import ALL, EventFilter, ProjectEvent
 from app.store import events as store
 from app.store import tokens
 from app.store.database import Database, Transaction
-from app.store.events import ALL, EventFilter, ProjectEvent
 
 EVENTS_AT_ONCE = 100
 # All who follow are woken by each event. What one of them has read is there for the others; and while much
@@ -58,7 +58,7 @@ class Feed:
             raise Unauthenticated("The token was revoked")
         if after < self._start:
             return None
-        found = [event for event in self._kept if event.id > after and _is_wanted(event, wanted)]
+        found = [event for event in self._kept if event.id > after and wanted.takes(event)]
         return Batch(found, self._end, self._is_full)
 
     def _has_to_look(self, after: int, asked_at: float) -> bool:
@@ -117,15 +117,6 @@ class Feeds:
             feed.followers += Counter()
             if not feed.followers:
                 del self._feeds[project_id]
-
-
-def _is_wanted(event: ProjectEvent, wanted: EventFilter) -> bool:
-    """As the database decides it for who reads alone."""
-    return (
-        (not wanted.kinds or event.kind in wanted.kinds)
-        and wanted.list_id in {None, event.list_id}
-        and wanted.session in {None, event.data.get("session")}
-    )
 
 
 def _now() -> float:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator
-from typing import Any
 from uuid import UUID
 
 from app.errors import Unauthenticated, Unavailable
-from app.lists.events import EventKind
+from app.lists.events import ALL, EventFacts, EventFilter, EventKind, ListEvent, ProjectEvent, PushEvent
 from app.services.callers import Caller
 from app.services.events.feed import EVENTS_AT_ONCE, Batch, Feed, Feeds
 from app.services.webhooks.deliveries import begin
 from app.store import events as store
 from app.store import tokens
+from app.store.codec.events import encode_event
 from app.store.database import Database, Transaction
-from app.store.events import ALL, EventFilter, ProjectEvent
 from app.store.notifications import PROJECT_EVENT, Notifications
 from app.store.webhooks import wanting
 
@@ -35,16 +34,7 @@ class Events:
         self._poll = poll
         self._feeds = Feeds(database)
 
-    async def record(
-        self,
-        tx: Transaction,
-        project_id: UUID,
-        kind: EventKind,
-        data: dict[str, Any],
-        *,
-        list_id: UUID | None = None,
-        push_id: UUID | None = None,
-    ) -> None:
+    async def record(self, tx: Transaction, project_id: UUID, kind: EventKind, facts: EventFacts) -> None:
         """Told to everyone once the transaction commits.
 
         It comes last in it, after every row that is locked: those who record in one project take turns, and
@@ -52,6 +42,8 @@ class Events:
         """
         # Asked before it is our turn, which others of the project wait for.
         told = await wanting(tx, project_id, kind)
+        list_id, push_id = _subjects(facts)
+        data = encode_event(facts)
         event = await store.record(tx, project_id, kind, data, list_id=list_id, push_id=push_id)
         for webhook in told:
             await begin(tx, webhook, event.id)
@@ -107,3 +99,14 @@ class Events:
             await tokens.require_live(tx, caller.token_id)
             events, end = await store.read_after(tx, caller.project_id, after, wanted, EVENTS_AT_ONCE)
         return Batch(events, end, is_full=len(events) == EVENTS_AT_ONCE, is_alone=True)
+
+
+def _subjects(facts: EventFacts) -> tuple[UUID | None, UUID | None]:
+    """The list and the push that an event is found by."""
+    match facts:
+        case ListEvent():
+            return facts.list_id, None
+        case PushEvent():
+            return facts.push.list_id, facts.push.id
+        case _:
+            return None, None

@@ -11,11 +11,10 @@ from uuid import UUID
 from app.errors import ListNotFound
 from app.lists.assessment import Assessment, assess, is_complete
 from app.lists.draft import Draft, Entry, ListState
-from app.lists.events import EventKind
+from app.lists.events import EventKind, describe_list
 from app.lists.pushes import Push
 from app.lists.verdict import judge
 from app.services.callers import Call
-from app.services.documents import list_event
 from app.services.events.log import Events
 from app.services.pushes.requests import Pushes
 from app.store.database import Transaction
@@ -115,8 +114,8 @@ class ListWriter:
 
     async def record(self, tx: Transaction, project_id: UUID, kind: EventKind, saved: SavedList) -> None:
         """Record an event of a list: the last step of a transaction, after all locks."""
-        event = list_event(saved.draft, saved.assessment)
-        await self._events.record(tx, project_id, kind, event, list_id=saved.draft.id)
+        facts = describe_list(saved.draft, saved.assessment)
+        await self._events.record(tx, project_id, kind, facts)
 
     async def _judge(
         self, tx: Transaction, call: Call, before: Draft, after: Draft, now: datetime

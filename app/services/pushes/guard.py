@@ -27,7 +27,7 @@ class Guarded:
 
     project_id: UUID
     list_id: UUID | None
-    reference: str
+    reference: Reference
     plan: PushPlan
 
 
@@ -79,13 +79,13 @@ class PushGuard:
         if self._plan.consent.older or not others:
             return ()
         async with self._database.reading() as tx:
-            heads = await load_heads(tx, self._subject.project_id, [str(reference) for reference in others])
+            heads = await load_heads(tx, self._subject.project_id, others)
         newer = {
             reference: head
             for reference in others
-            if (head := heads.get(str(reference))) is not None and self._is_newer(head)
+            if (head := heads.get(reference)) is not None and self._is_newer(head)
         }
-        own = [reference for reference in newer if str(reference) == self._subject.reference]
+        own = [reference for reference in newer if reference == self._subject.reference]
         if own or len(newer) == len(self._tags):
             reference = (own or list(newer))[0]
             raise _superseded(reference, newer[reference])

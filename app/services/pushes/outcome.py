@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from app.errors import OperationCancelled, Superseded, revive
-from app.lists.events import EventKind
-from app.lists.pushes import Push, PushState
+from app.lists.events import EventKind, PushEvent
+from app.lists.pushes import Push, PushState, view_push
 from app.operations.operation import Operation
 from app.operations.request_codec import decode_request
 from app.operations.requests import PushListRequest
 from app.operations.states import State
-from app.services.documents import push_event
 from app.services.events.log import Events
 from app.services.lists.save import ListWriter
-from app.services.pushes.result import moved_references, perhaps_moved
 from app.store import pushes as stored
+from app.store.codec.pushes import encode_reached
 from app.store.database import Transaction
 from app.store.heads import TagHead, save_head
 from app.store.lists import find_due_push
@@ -44,17 +43,17 @@ class PushOutcomes:
         if now.push_operation_id != operation.id:
             raise Superseded(
                 f"The list {push.reference} has changed since, and is pushed anew",
-                reference=push.reference,
+                reference=str(push.reference),
                 list_id=str(push.list_id),
             )
 
     async def succeeded(self, tx: Transaction, operation: Operation, push: Push) -> None:
         """`push` has its result."""
-        result = push.result or {}
         await stored.end_push(
-            tx, operation.project_id, push.id, push.state, ended_at=push.ended_at, result=result
+            tx, operation.project_id, push.id, push.state, ended_at=push.ended_at, result=push.result
         )
-        await save_head(tx, operation.project_id, moved_references(result), _head(push))
+        moved = push.result.moved if push.result is not None else ()
+        await save_head(tx, operation.project_id, moved, _head(push))
         purge = decode_request(PushListRequest, operation.request).purge
         purged = await self._lists.settle_pushed(tx, operation.project_id, push, purge=purge)
         await self._record(tx, operation, EventKind.LIST_PUSHED, push)
@@ -66,22 +65,20 @@ class PushOutcomes:
         outcome = PushState.CANCELLED if operation.state is State.CANCELLED else PushState.FAILED
         problem = operation.problem or OperationCancelled("The push was cancelled").document()
         if push.reached:
-            problem = {"targets": push.reached, **problem}
+            problem = {"targets": encode_reached(push.reached), **problem}
         ended = replace(push, state=outcome, problem=problem, ended_at=operation.ended_at)
         await stored.end_push(
             tx, operation.project_id, push.id, outcome, ended_at=ended.ended_at, problem=problem
         )
         # Some tags may have moved, and older runs must find that out.
-        await save_head(tx, operation.project_id, perhaps_moved(push), _head(push))
+        await save_head(tx, operation.project_id, push.perhaps_moved, _head(push))
         failed = await self._lists.settle_failed(tx, operation.project_id, push, problem)
         await self._record(tx, operation, EventKind.PUSH_FAILED, ended)
         if failed is not None:
             await self._lists.record(tx, operation.project_id, EventKind.LIST_FAILED, failed)
 
     async def _record(self, tx: Transaction, operation: Operation, kind: EventKind, push: Push) -> None:
-        await self._events.record(
-            tx, operation.project_id, kind, push_event(push), list_id=push.list_id, push_id=push.id
-        )
+        await self._events.record(tx, operation.project_id, kind, PushEvent(view_push(push)))
 
 
 def _head(push: Push) -> TagHead:

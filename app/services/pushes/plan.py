@@ -25,7 +25,7 @@ from app.services.operations.credentials import Credentials
 from app.services.pushes.children import load_children, parse_children, targets_of
 from app.services.pushes.guard import Decision, Guarded, PushGuard
 from app.services.pushes.requests import PushRequest
-from app.services.pushes.result import referrers_document
+from app.store.codec.pushes import encode_difference, encode_referrers
 from app.store.database import Database, Transaction
 
 
@@ -136,7 +136,7 @@ def _target(target: PushTarget, found: DryRunResult, decision: Decision) -> dict
             }
             for placed in found.manifests
         ],
-        "referrers": referrers_document(target, found.referrers),
+        "referrers": encode_referrers(target.repository, found.referrers),
         "blobs": [
             {
                 "digest": str(blob.digest),
@@ -163,5 +163,5 @@ def _tag(target: PushTarget, tag: str, found: DryRunResult, decision: Decision) 
         "reference": str(reference),
         "action": "left" if stays else "moved",
         "previous_digest": str(held) if held is not None else None,
-        "difference": difference.document() if difference is not None else None,
+        "difference": encode_difference(difference) if difference is not None else None,
     }

@@ -12,11 +12,10 @@ from app.lists.assessment import Assessment, assess
 from app.lists.draft import Draft
 from app.lists.push_plan import ALWAYS, NONE, Conditions, Consent, PushPlan, plan_push, restored
 from app.lists.pushes import Push, PushFilter, PushState
-from app.oci.reference import Reference, parse_reference
+from app.oci.reference import Reference
 from app.operations.operation import Operation
 from app.operations.requests import PushListRequest
 from app.projects.paging import Position
-from app.registry.push.model import TagAction
 from app.services.callers import Call
 from app.services.lists.revisions import Revisions, open_list
 from app.services.operations.accept import OperationAcceptor, OperationSpec
@@ -87,16 +86,15 @@ class Pushes:
             push = await stored.get_push(tx, call.project_id, push_id)
             if push.state is not PushState.SUCCEEDED:
                 raise PushNotRestorable(f"The push {push_id} has not succeeded: it is {push.state}")
+            moved = push.result.moved if push.result is not None else ()
             again = Push(
                 id=uuid4(),
                 operation_id=operation_id,
                 list_id=push.list_id,
                 reference=push.reference,
-                registry=push.registry,
-                repository=push.repository,
                 session=push.session,
                 labels=push.labels,
-                plan=restored(push.plan, datetime.now(UTC), _reached(push), conditions),
+                plan=restored(push.plan, datetime.now(UTC), moved, conditions),
                 created_by=call.by,
                 restores=push.id,
             )
@@ -129,21 +127,9 @@ def _planned(call: Call, draft: Draft, plan: PushPlan, operation_id: UUID) -> Pu
         id=uuid4(),
         operation_id=operation_id,
         list_id=draft.id,
-        reference=str(draft.reference),
-        registry=draft.reference.registry,
-        repository=draft.reference.repository.path,
+        reference=draft.reference,
         session=draft.session,
         labels=draft.options.labels,
         plan=plan,
         created_by=call.by,
     )
-
-
-def _reached(push: Push) -> set[Reference]:
-    """What led to the index when it was done, without the tags that were left to newer runs."""
-    targets = (push.result or {}).get("targets", ())
-    return {
-        parse_reference(each["reference"])
-        for each in targets
-        if each.get("action", TagAction.MOVED) == TagAction.MOVED
-    }

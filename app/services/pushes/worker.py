@@ -11,7 +11,7 @@ from uuid import UUID
 
 from app.errors import BrokerError, PushNotFound, Unavailable
 from app.lists.push_plan import ALWAYS
-from app.lists.pushes import Push, PushState
+from app.lists.pushes import Push, PushState, view_push
 from app.oci.digest import Digest
 from app.oci.manifest import Manifest
 from app.oci.reference import Reference
@@ -22,7 +22,6 @@ from app.operations.states import State
 from app.registry.client import Access, RegistryClient
 from app.registry.push.model import CopyResult, Guard, TagSnapshot
 from app.registry.push.push import push
-from app.services.documents import push_document
 from app.services.operations.attempts import Attempt
 from app.services.operations.credentials import Credentials
 from app.services.pushes.children import load_children, parse_children, targets_of
@@ -31,6 +30,7 @@ from app.services.pushes.outcome import PushOutcomes
 from app.services.pushes.progress import PushProgress
 from app.services.pushes.result import build_result
 from app.store import pushes as stored
+from app.store.codec.pushes import encode_push_view, encode_reached
 from app.store.database import Database, Transaction
 from app.store.operation_changes import LostLease
 
@@ -91,12 +91,12 @@ class PushWorker:
                 targets_of(plan),
                 children,
                 access,
-                progress.tell,
+                progress.report,
                 guard=guard,
                 with_referrers=plan.referrers,
             )
         except BrokerError as error:
-            raise error.with_members(targets=progress.document()) from error
+            raise error.with_members(targets=encode_reached(progress.reached)) from error
 
     async def _guard(
         self, attempt: Attempt, planned: Push, judge: PushGuard, held: TagSnapshot
@@ -108,14 +108,12 @@ class PushWorker:
         decision = await judge.decide(held)
         if decision.refusal is not None:
             raise decision.refusal
-        found = {str(at): str(digest) if digest else None for at, digest in held.digests.items()}
-        differing = {str(reference): each.document() for reference, each in decision.differences.items()}
         async with self._database.transaction() as tx:
             await attempt.hold(tx)
             await self._outcomes.check(tx, attempt.operation, planned)
-            if found:
+            if held.digests:
                 own = planned.plan.index.digest
-                await stored.keep_previous(tx, planned.id, found, differing, own=own)
+                await stored.keep_previous(tx, planned.id, held.digests, decision.differences, own=own)
         return decision.left
 
     async def _keep_reached(self, attempt: Attempt, planned: Push, progress: PushProgress) -> None:
@@ -123,7 +121,7 @@ class PushWorker:
         try:
             async with self._database.transaction() as tx:
                 await attempt.hold(tx)
-                await stored.keep_reached(tx, planned.id, progress.document())
+                await stored.keep_reached(tx, planned.id, progress.reached)
         except (LostLease, Unavailable):
             logger.warning("How far push %s had come could not be written", planned.id)
 
@@ -134,7 +132,7 @@ class PushWorker:
             result = build_result(planned.plan, results, kept)
             done = replace(planned, state=PushState.SUCCEEDED, result=result, ended_at=datetime.now(UTC))
             # The operation's row first, as everyone takes them who ends one: no two wait for each other.
-            await attempt.succeed(tx, push_document(done))
+            await attempt.succeed(tx, encode_push_view(view_push(done)))
             await self._outcomes.succeeded(tx, operation, done)
 
 

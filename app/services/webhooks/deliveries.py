@@ -22,7 +22,9 @@ from app.errors import (
     WebhookDisabled,
     WebhookNotFound,
 )
+from app.lists.events import ProjectEvent
 from app.logs import current_trace
+from app.oci.timestamps import rfc3339
 from app.operations.operation import NewOperation, Operation
 from app.operations.request_codec import decode_request, encode_request
 from app.operations.requests import DeliverRequest
@@ -31,7 +33,6 @@ from app.outbound.url import Url, origin_of
 from app.projects.deliveries import Delivery, DeliveryState
 from app.projects.paging import Position
 from app.projects.webhooks import Webhook
-from app.services.documents import instant
 from app.services.operations.attempts import Attempt
 from app.services.webhooks.sender import Post, Receipt, WebhookSender, budget_name
 from app.services.webhooks.signing import Secrets, utc_now
@@ -39,7 +40,6 @@ from app.store import deliveries as stored
 from app.store import events, operation_changes, webhooks
 from app.store.database import Database, Transaction
 from app.store.deliveries import Turn
-from app.store.events import ProjectEvent
 
 logger = logging.getLogger(__name__)
 
@@ -248,7 +248,7 @@ def event_body(event: ProjectEvent) -> bytes:
     """The exact bytes that are sent and signed: a pure function of what is stored."""
     document: dict[str, Any] = {
         "type": event.kind.value,
-        "timestamp": instant(event.created_at),
+        "timestamp": rfc3339(event.created_at),
         "data": event.data,
     }
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()

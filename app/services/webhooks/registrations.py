@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
-from app.errors import FieldError, InvalidReceiver, ReceiverForbidden, TooManyWebhooks, WebhookDisabled
-from app.lists.events import EventKind
+from app.errors import InvalidReceiver, ReceiverForbidden, TooManyWebhooks, WebhookDisabled
+from app.lists.events import EventKind, WebhookTest
 from app.projects.deliveries import Delivery
 from app.projects.paging import Position
 from app.projects.webhooks import NewWebhook, Webhook
@@ -17,6 +17,7 @@ from app.services.webhooks.sender import WebhookSender
 from app.services.webhooks.signing import Secrets, make_secret, parse_secret, utc_now
 from app.store import events
 from app.store import webhooks as stored
+from app.store.codec.events import encode_event
 from app.store.database import Database
 from app.store.deliveries import get_delivery
 
@@ -101,7 +102,7 @@ class Webhooks:
             webhook = await stored.get_webhook(tx, caller.project_id, webhook_id, lock=True)
             if not webhook.enabled:
                 raise WebhookDisabled(f"Webhook {webhook_id} is disabled.")
-            data = {"webhook_id": str(webhook_id), "requested_by": caller.name}
+            data = encode_event(WebhookTest(webhook_id, caller.name))
             event = await events.record(tx, caller.project_id, EventKind.WEBHOOK_TEST, data)
             delivery_id = await deliveries.begin(tx, webhook, event.id)
             return await get_delivery(tx, caller.project_id, webhook_id, delivery_id)
@@ -110,7 +111,7 @@ class Webhooks:
         try:
             self._sender.parse_receiver(url)
         except (InvalidReceiver, ReceiverForbidden) as error:
-            raise type(error)(error.detail, errors=[FieldError("/url", error.detail)]) from None
+            raise error.located_at("/url") from None
 
 
 def _each_once(kinds: Sequence[EventKind]) -> tuple[EventKind, ...]:

@@ -1,4 +1,4 @@
-"""How values of the domain are written into JSON columns, and read back."""
+"""Platforms, overrides and descriptors."""
 
 from __future__ import annotations
 
@@ -43,3 +43,9 @@ def read_override(document: Mapping[str, Any]) -> PlatformOverride:
 
 def read_descriptor(document: dict[str, Any] | None) -> Descriptor | None:
     return parse_descriptor(document) if document is not None else None
+
+
+def read_platform_name(text: str) -> Platform:
+    """The platform that `str(platform)` was taken from, as far as that tells it; nothing is normalised."""
+    os, architecture, variant = [*text.split("/", 2), "", ""][:3]
+    return Platform(os, architecture, variant)

@@ -1,0 +1,1 @@
+"""How values of the domain are written as JSON, and read back."""
