@@ -15,7 +15,13 @@ from app.registry.client import RegistryClient
 from app.registry.limits import Limits
 from tests.support.images import make_image, plant
 from tests.support.registry import RegistryDouble, Status
-from tests.support.registry_clients import INSECURE, LOOPBACK, QUICK, Clock, reference_at
+from tests.support.registry_clients import (
+    INSECURE,
+    LOOPBACK,
+    QUICK,
+    Clock,
+    reference_at,
+)
 
 HOST = "registry.example"
 CONTEXT = RequestContext(HOST)
@@ -226,3 +232,30 @@ async def test_a_registry_that_limits_without_a_word_gets_a_pause_that_the_error
             await client.fetch_manifest(reference_at(registry, "app:1"), INSECURE)
     assert caught.value.retry_after is not None
     assert 0 < caught.value.retry_after <= 1
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def budget(clock: Clock) -> Budget:
+    return Budgets(Limits(concurrency=16), clock).of("registry.example")
+
+
+def test_a_short_pause_takes_nothing_from_a_long_one(budget: Budget, clock: Clock) -> None:
+    """Requests that were under way together are refused with all sorts of times."""
+    for asked in (60.0, 1.0):
+        budget.record_response(Refusal(asked, is_rate_limit=True), clock.time)
+    clock.pass_by(30)
+    assert budget.pause == 30
+
+
+def test_what_went_well_before_a_refusal_counts_for_nothing_after_it(budget: Budget, clock: Clock) -> None:
+    for answer in (*[None] * 15, Refusal(None, is_rate_limit=False), *[None] * 7):
+        clock.pass_by(0.125)
+        budget.record_response(answer, clock.time)
+    assert budget.concurrency == 8
+    budget.record_response(None, clock.time)
+    assert budget.concurrency == 9

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
+from app.oci.descriptor import Descriptor
+from app.oci.digest import digest_of
 from app.oci.manifest import Manifest, parse_manifest
 from app.oci.reference import Reference, Repository, parse_reference
-from app.registry.client import Access, Credential, Keychain, Limits, RegistryClient, RegistryPolicy
+from app.registry.client import (
+    Access,
+    Credential,
+    Keychain,
+    Limits,
+    RegistryClient,
+    RegistryPolicy,
+)
 from app.registry.push.model import CopyChild, CopyResult, CopyTarget, Guard, Step
 from app.registry.push.push import push
 from tests.support.docker_registry import DockerRegistry
 from tests.support.images import Image, make_index
-from tests.support.registry import RegistryDouble
+from tests.support.registry import (
+    RegistryDouble,
+)
 
 AnyRegistry = RegistryDouble | DockerRegistry
 
@@ -45,6 +57,12 @@ class Clock:
         self.time += seconds
 
 
+def connect(
+    limits: Limits = QUICK, *, policy: RegistryPolicy = LOOPBACK, now: Callable[[], float] = time.monotonic
+) -> RegistryClient:
+    return RegistryClient(policy, limits=limits, now=now)
+
+
 def signed_in(host: str, credential: Credential, *, insecure: bool = True, tenant: str = "") -> Access:
     return Access(Keychain({host: credential}), insecure=insecure, tenant=tenant)
 
@@ -74,6 +92,10 @@ def target_at(
     return CopyTarget(repository_at(registry, path), tags, Manifest.of(index.media_type, index.raw))
 
 
+def config_of(image: Image) -> Descriptor:
+    return Descriptor("application/json", digest_of(image.config), len(image.config))
+
+
 async def push_one(
     client: RegistryClient,
     target: CopyTarget,
@@ -100,6 +122,16 @@ async def until(happens: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while not happens():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.01)
+
+
+async def quiet(double: RegistryDouble, before: set[asyncio.Task[object]]) -> None:
+    """Wait until no request is in flight and all tasks that the client has started since have ended."""
+    await until(lambda: not double.log.in_flight and not any(map(_is_ours, asyncio.all_tasks() - before)))
+
+
+def _is_ours(task: asyncio.Task[object]) -> bool:
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code is not None and "/app/" in code.co_filename
 
 
 @asynccontextmanager

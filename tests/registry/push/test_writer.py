@@ -1,9 +1,10 @@
-"""What a push would do, told by nothing but looking, and always what it then does."""
+"""What a push writes and reads back, and the dry run that predicts it."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -22,12 +23,22 @@ from app.registry.push.model import (
 )
 from app.registry.push.push import dry_run, push
 from tests.support.images import Image, make_image, plant
-from tests.support.registry import MountDeclined, RegistryDouble, Status
+from tests.support.pushes import AMD64, ARM64, check_whole
+from tests.support.registry import (
+    LostReply,
+    MountDeclined,
+    OtherBody,
+    RegistryDouble,
+    Rules,
+    Silence,
+    Status,
+)
 from tests.support.registry_clients import (
     INSECURE,
     LOOPBACK,
     QUICK,
     child_at,
+    connect,
     push_one,
     repository_at,
     target_at,
@@ -41,15 +52,39 @@ IMAGES = [
 IMAGE = IMAGES[0]
 
 
-def connect() -> RegistryClient:
-    return RegistryClient(LOOPBACK, limits=QUICK)
-
-
 def expected(image: Image, action: BlobAction, source: Repository | None = None) -> dict[str, BlobOutcome]:
     return {
         digest: BlobOutcome(parse_digest(digest), len(data), action, source)
         for digest, data in image.blobs.items()
     }
+
+
+async def learn_not_to_mount(client: RegistryClient, double: RegistryDouble) -> None:
+    other = make_image(seed="unmounted")
+    plant(double, "unmounted/src", "1", other)
+    double.misbehave(MountDeclined(405), times=None)
+    target = target_at(double, "unmounted/dst", [other])
+    await push_one(client, target, [child_at(double, "unmounted/src", other)], INSECURE)
+
+
+def lay_out(
+    dice: random.Random, doubles: Sequence[RegistryDouble]
+) -> tuple[list[CopyTarget], list[CopyChild]]:
+    places = [(dice.choice(doubles), f"dst{n}") for n in range(dice.randint(1, 3))]
+    images = dice.sample(IMAGES, dice.randint(1, len(IMAGES)))
+    children = []
+    for number, image in enumerate(images):
+        double, path = dice.choice([*places, *((double, f"src{number}") for double in doubles)])
+        plant(double, path, f"s{number}", image)
+        children.append(child_at(double, path, image))
+    for double, path in places:
+        if dice.random() < 0.3:
+            plant(double, path, "1", dice.choice(images))
+        for data in dice.choice(images).blobs.values():
+            if dice.random() < 0.3:
+                double.add_blob(path, data)
+    tags = [("1",), ("1", "2")][dice.randrange(2)]
+    return [target_at(double, path, images, tags=tags) for double, path in places], children
 
 
 async def test_what_is_on_the_registry_would_be_mounted(registry: RegistryDouble) -> None:
@@ -135,29 +170,76 @@ async def test_a_push_does_what_was_foretold(registry: RegistryDouble, seed: int
     assert [each.previous for each in foretold] == [each.previous for each in done]
 
 
-async def learn_not_to_mount(client: RegistryClient, double: RegistryDouble) -> None:
-    other = make_image(seed="unmounted")
-    plant(double, "unmounted/src", "1", other)
-    double.misbehave(MountDeclined(405), times=None)
-    target = target_at(double, "unmounted/dst", [other])
-    await push_one(client, target, [child_at(double, "unmounted/src", other)], INSECURE)
+@pytest.mark.parametrize("times", [1, QUICK.attempts])
+async def test_a_lost_answer_to_a_tag_that_moved_is_no_failure(registry: RegistryDouble, times: int) -> None:
+    plant(registry, "src", "1", AMD64)
+    rule = registry.misbehave(LostReply(), method="PUT", path="/manifests/1$", times=times)
+    target = target_at(registry, "app", [AMD64])
+    async with connect() as client:
+        await push_one(client, target, [child_at(registry, "src", AMD64)], INSECURE)
+    assert rule.hits == times
+    await check_whole(registry, target, [AMD64])
 
 
-def lay_out(
-    dice: random.Random, doubles: Sequence[RegistryDouble]
-) -> tuple[list[CopyTarget], list[CopyChild]]:
-    places = [(dice.choice(doubles), f"dst{n}") for n in range(dice.randint(1, 3))]
-    images = dice.sample(IMAGES, dice.randint(1, len(IMAGES)))
-    children = []
-    for number, image in enumerate(images):
-        double, path = dice.choice([*places, *((double, f"src{number}") for double in doubles)])
-        plant(double, path, f"s{number}", image)
-        children.append(child_at(double, path, image))
-    for double, path in places:
-        if dice.random() < 0.3:
-            plant(double, path, "1", dice.choice(images))
-        for data in dice.choice(images).blobs.values():
-            if dice.random() < 0.3:
-                double.add_blob(path, data)
-    tags = [("1",), ("1", "2")][dice.randrange(2)]
-    return [target_at(double, path, images, tags=tags) for double, path in places], children
+@pytest.mark.parametrize(("method", "path"), [("PUT", "/manifests/sha256:"), ("POST", "/blobs/uploads/")])
+async def test_any_other_lost_answer_is_asked_for_again(
+    registry: RegistryDouble, method: str, path: str
+) -> None:
+    plant(registry, "src", "1", AMD64)
+    rule = registry.misbehave(LostReply(), method=method, path=path)
+    target = target_at(registry, "app", [AMD64])
+    async with connect() as client:
+        await push_one(client, target, [child_at(registry, "src", AMD64)], INSECURE)
+    assert rule.hits == 1
+    await check_whole(registry, target, [AMD64])
+
+
+async def test_an_answer_that_never_comes_is_no_failure_if_the_tag_moved(registry: RegistryDouble) -> None:
+    plant(registry, "app", "amd64", AMD64)
+    registry.misbehave(Silence(takes_effect=True), method="PUT", path="/manifests/1$", times=None)
+    async with RegistryClient(LOOPBACK, limits=replace(QUICK, call_seconds=0.5)) as client:
+        await push_one(
+            client, target_at(registry, "app", [AMD64]), [child_at(registry, "app", AMD64)], INSECURE
+        )
+
+
+async def test_a_registry_that_says_yes_and_stores_nothing_is_found_out(registry: RegistryDouble) -> None:
+    plant(registry, "app", "1", ARM64)
+    registry.misbehave(Status(201), method="PUT", path="/manifests/1$", times=None)
+    target = target_at(registry, "app", [ARM64])
+    async with connect() as client:
+        with pytest.raises(errors.PushNotVerified) as caught:
+            await push_one(client, target, [child_at(registry, "app", ARM64)], INSECURE)
+    assert str(target.index.digest) in caught.value.detail
+    assert ARM64.digest in caught.value.detail
+    assert caught.value.members["reference"] == f"{registry.host}/app:1"
+
+
+async def test_a_tag_that_shows_the_new_index_late_is_waited_for(registry: RegistryDouble) -> None:
+    plant(registry, "app", "1", AMD64)
+    late = registry.misbehave(OtherBody(AMD64.raw), method="GET", path="/manifests/1$", times=2)
+    target = target_at(registry, "app", [AMD64])
+    async with connect() as client:
+        await push_one(client, target, [child_at(registry, "app", AMD64)], INSECURE)
+    assert late.hits == 2
+    await check_whole(registry, target, [AMD64])
+
+
+async def test_an_immutable_tag_that_holds_the_index_is_a_success() -> None:
+    async with RegistryDouble(rules=Rules(immutable_tags=True)) as double, connect() as client:
+        plant(double, "app", "amd64", AMD64)
+        target, children = target_at(double, "app", [AMD64]), [child_at(double, "app", AMD64)]
+        await push_one(client, target, children, INSECURE)
+        await push_one(client, target, children, INSECURE)
+        assert double.tags("app")["1"] == str(target.index.digest)
+
+
+async def test_an_immutable_tag_that_holds_something_else_is_told_apart() -> None:
+    async with RegistryDouble(rules=Rules(immutable_tags=True)) as double, connect() as client:
+        plant(double, "app", "1", AMD64)
+        with pytest.raises(errors.TagImmutable) as caught:
+            await push_one(
+                client, target_at(double, "app", [AMD64]), [child_at(double, "app", AMD64)], INSECURE
+            )
+        assert not caught.value.retryable
+        assert double.tags("app")["1"] == AMD64.digest

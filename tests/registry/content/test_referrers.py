@@ -1,9 +1,6 @@
-"""What refers to a manifest: listed by the registry's API, and by a tag where there is none."""
+"""Lists of referrers: by the API of the registry, or by the tag that stands in for it."""
 
 from __future__ import annotations
-
-import time
-from collections.abc import Callable
 
 import pytest
 
@@ -13,16 +10,12 @@ from app.oci.referrers import referrers_tag
 from app.registry.client import RegistryClient
 from tests.support.images import OCI_INDEX, Image, make_image, make_index, make_referrer, plant
 from tests.support.registry import Fault, Html, OtherStatus, RegistryDouble, Status, Truncated, WithHeaders
-from tests.support.registry_clients import INSECURE, LOOPBACK, QUICK, Clock, repository_at
+from tests.support.registry_clients import INSECURE, QUICK, Clock, connect, repository_at
 
 IMAGE = make_image(media="oci", seed="listed")
 SUBJECT = parse_digest(IMAGE.digest)
 SIGNATURES = [make_referrer(IMAGE, seed=n, annotations={"n": str(n)}) for n in range(7)]
 TAG = referrers_tag(SUBJECT)
-
-
-def connect(now: Callable[[], float] = time.monotonic) -> RegistryClient:
-    return RegistryClient(LOOPBACK, limits=QUICK, now=now)
 
 
 def plant_in_tag(double: RegistryDouble, referrers: list[Image]) -> None:
@@ -70,7 +63,7 @@ async def test_a_registry_without_the_api_is_read_by_the_tag_and_not_asked_again
     registry.rules.referrers_api = False
     plant_in_tag(registry, SIGNATURES)
     clock = Clock()
-    async with connect(clock) as client:
+    async with connect(now=clock) as client:
         for _ in range(3):
             assert await listed(client, registry) == {each.digest for each in SIGNATURES}
         assert len(registry.received(path="/referrers/")) == 1

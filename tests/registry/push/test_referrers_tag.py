@@ -1,4 +1,4 @@
-"""What has a subject is listed as its referrer: by the registry, or by us where it does not say so."""
+"""A manifest with a subject is listed as its referrer: by the registry, or else by the broker in a tag."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from app import errors
 from app.oci.digest import parse_digest
 from app.oci.manifest import Manifest
 from app.oci.referrers import referrers_tag
-from app.registry.client import RegistryClient
 from app.registry.push.model import CopyTarget
 from app.registry.push.push import dry_run
 from tests.support.images import (
@@ -29,10 +28,10 @@ from tests.support.images import (
 from tests.support.registry import Hold, LostReply, OtherBody, RegistryDouble, Status, WithoutHeader
 from tests.support.registry_clients import (
     INSECURE,
-    LOOPBACK,
     QUICK,
     AnyRegistry,
     child_at,
+    connect,
     push_one,
     repository_at,
 )
@@ -46,10 +45,6 @@ INDEX = make_index(
     extra={"artifactType": TYPE, "subject": ABOUT.descriptor()},
     annotations={"org.example.by": "the broker"},
 )
-
-
-def connect() -> RegistryClient:
-    return RegistryClient(LOOPBACK, limits=QUICK)
 
 
 def goal(registry: AnyRegistry, path: str, *tags: str, index: ImageIndex = INDEX) -> CopyTarget:

@@ -1,4 +1,4 @@
-"""TLS, plain HTTP and who may give them up."""
+"""How a registry is reached: verified TLS, unverified TLS or plain HTTP."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import ssl
 import pytest
 
 from app import errors
-from app.oci.descriptor import Descriptor
-from app.oci.digest import parse_digest
 from app.oci.reference import parse_reference
 from app.registry.client import Access, Credential, RegistryClient, RegistryPolicy
-from app.registry.push.push import push
-from tests.support.images import DOCKER_CONFIG, make_image, plant
-from tests.support.registry import MountDeclined, Redirect, RegistryDouble
+from tests.support.images import make_image, plant
+from tests.support.pushes import AMD64
+from tests.support.registry import (
+    Hold,
+    Html,
+    RegistryDouble,
+)
 from tests.support.registry_clients import (
     INSECURE,
     LOOPBACK,
     QUICK,
-    child_at,
+    connect,
     listening,
     reference_at,
-    repository_at,
     signed_in,
-    target_at,
 )
 
 SECURE = Access()
@@ -39,6 +39,10 @@ async def fetch(
     plant(double, "app", "1", IMAGE)
     async with RegistryClient(policy, limits=QUICK, tls=tls) as client:
         return str((await client.fetch_manifest(reference_at(double, "app:1"), access)).digest)
+
+
+# A fatal alert of TLS: no common way to speak was found.
+HANDSHAKE_FAILURE = bytes([0x15, 3, 3, 0, 2, 2, 40])
 
 
 async def test_a_certificate_that_is_not_trusted_is_refused_and_the_remedy_told() -> None:
@@ -129,10 +133,6 @@ async def test_a_name_is_resolved_like_an_address() -> None:
         assert await fetch(double, LOOPBACK, INSECURE) == IMAGE.digest
 
 
-# A fatal alert of TLS: no common way to speak was found.
-HANDSHAKE_FAILURE = bytes([0x15, 3, 3, 0, 2, 2, 40])
-
-
 @pytest.mark.parametrize("answer", [b"", HANDSHAKE_FAILURE])
 async def test_a_tls_handshake_that_fails_does_not_become_plain_http(answer: bytes) -> None:
     """Only a port that answers in HTTP speaks it."""
@@ -158,38 +158,29 @@ async def test_a_password_goes_over_plain_http_only_where_that_was_asked_and_all
         assert await fetch(double, LOOPBACK, signed_in(double.host, credential)) == IMAGE.digest
 
 
-async def test_insecure_is_not_carried_to_where_a_registry_redirects() -> None:
-    """A store of blobs has its own certificate, and the operator has listed the registry alone."""
-    async with RegistryDouble() as plain, RegistryDouble(tls=True) as store:
-        assert store.certificate is not None
-        policy = RegistryPolicy.parse(
-            allowed_networks=["127.0.0.0/8", "::1/128"], insecure_hosts=[plain.host]
-        )
-        plant(store, "app", None, IMAGE)
-        plain.misbehave(Redirect(f"{store.base_url}{{target}}"), path="/blobs/", times=None)
-        repository = repository_at(plain, "app")
-        config = Descriptor(DOCKER_CONFIG, parse_digest(IMAGE.config_digest), len(IMAGE.config))
-        async with RegistryClient(policy, limits=QUICK) as client:
-            with pytest.raises(errors.RegistryTlsFailed):
-                await client.fetch_config(repository, config, INSECURE)
-        assert not store.journal
-        async with RegistryClient(policy, limits=QUICK, tls=store.certificate.client_context()) as client:
-            assert await client.fetch_config(repository, config, INSECURE) == IMAGE.config
+@pytest.mark.parametrize("path", [None, "/manifests/"])
+@pytest.mark.parametrize("status", [200, 404])
+async def test_a_web_page_is_no_registry(registry: RegistryDouble, path: str | None, status: int) -> None:
+    registry.misbehave(Html(status), path=path, times=None)
+    async with connect() as client:
+        reference = reference_at(registry, "app:1")
+        with pytest.raises(errors.NotARegistry):
+            await client.fetch_manifest(reference, INSECURE)
+        with pytest.raises(errors.NotARegistry):
+            await client.head_manifest(reference, INSECURE)
 
 
-@pytest.mark.parametrize("way", ["copied", "with referrers"])
-async def test_insecure_targets_beside_others_don_t_forbid_reading_those(way: str) -> None:
-    """What is on a registry with TLS is brought to it, and to one in plain HTTP that the operator lists."""
-    async with RegistryDouble() as plain, RegistryDouble(tls=True) as guarded:
-        assert guarded.certificate is not None
-        policy = RegistryPolicy.parse(
-            allowed_networks=["127.0.0.0/8", "::1/128"], insecure_hosts=[plain.host]
-        )
-        client = RegistryClient(policy, limits=QUICK, tls=guarded.certificate.client_context())
-        plant(guarded, "src", "1", IMAGE)
-        guarded.misbehave(MountDeclined(202), times=None)
-        targets = [target_at(each, "app", [IMAGE]) for each in (plain, guarded)]
-        children = [child_at(guarded, "src", IMAGE)]
-        async with client:
-            await push(client, targets, children, INSECURE, with_referrers=way == "with referrers")
-        assert plain.tags("app") == guarded.tags("app") == {"1": str(targets[0].index.digest)}
+async def test_one_of_two_who_wait_for_the_same_answer_may_leave(registry: RegistryDouble) -> None:
+    plant(registry, "app", "1", AMD64)
+    hold = Hold()
+    registry.misbehave(hold, path="^/v2/$")
+    reference = reference_at(registry, "app:1")
+    async with connect() as client:
+        first = asyncio.create_task(client.fetch_manifest(reference, INSECURE))
+        second = asyncio.create_task(client.fetch_manifest(reference, INSECURE))
+        await hold.reached.wait()
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        hold.gate.set()
+        assert str((await second).digest) == AMD64.digest

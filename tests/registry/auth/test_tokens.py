@@ -1,4 +1,4 @@
-"""Tokens and passwords at the wire: what registries ask for, and what they are given."""
+"""Tokens and passwords at the wire: what registries ask for, and what they get."""
 
 from __future__ import annotations
 
@@ -268,9 +268,6 @@ async def test_a_challenge_may_stand_in_any_of_several_headers() -> None:
         assert [r.path for r in double.journal] == ["/v2/", "/token", "/v2/app/manifests/1"]
 
 
-# --- token services elsewhere ---
-
-
 @pytest.mark.parametrize(
     "credential", [USER, Credential(identity_token="canary-1dentity")], ids=["password", "identity"]
 )
@@ -370,9 +367,6 @@ async def test_the_challenges_scope_is_never_echoed() -> None:
         assert asked.getall("scope") == ["repository:app:pull"]
         assert asked.getall("service") == ["a&account=root#"]
         assert asked.getall("account") == ["user"]
-
-
-# --- who is who ---
 
 
 async def test_tokens_of_two_tenants_are_never_mixed() -> None:

@@ -1,4 +1,4 @@
-"""What refers to images comes along when it is asked for: signatures, SBOMs, and signatures of those."""
+"""Referrers of the pushed images are copied too: signatures, SBOMs, and signatures of those."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from app import errors
 from app.oci.digest import Digest, parse_digest
 from app.oci.referrers import referrers_tag
-from app.registry.client import Limits, RegistryClient
+from app.registry.client import Limits
 from app.registry.push.model import (
     CopyTarget,
     Finished,
@@ -36,14 +36,14 @@ from tests.support.images import (
 from tests.support.registry import Hold, LostReply, MountDeclined, RegistryDouble, Status, WithoutHeader
 from tests.support.registry_clients import (
     INSECURE,
-    LOOPBACK,
     QUICK,
     AnyRegistry,
     child_at,
+    connect,
     push_one,
+    quiet,
     repository_at,
     target_at,
-    until,
 )
 
 IMAGE = make_image(media="oci", seed="signed")
@@ -53,10 +53,6 @@ SBOM = make_referrer(IMAGE, artifact_type="application/spdx+json", seed="sbom", 
 OF_SBOM = make_referrer(SBOM, seed="signature of the sbom")
 ALL = [SIGNATURE, SBOM, OF_SBOM]
 TYPE = "application/vnd.example.signature.v1"
-
-
-def connect(limits: Limits = QUICK) -> RegistryClient:
-    return RegistryClient(LOOPBACK, limits=limits)
 
 
 def digest(content: Content) -> Digest:
@@ -97,7 +93,11 @@ async def check_referrers(registry: AnyRegistry, path: str, subject: Content, wa
                 assert len(await client.fetch_config(repository, blob, INSECURE)) == blob.size
 
 
-# --- what arrives ---
+def chain(length: int) -> list[Image]:
+    links: list[Image] = []
+    for number in range(length):
+        links.append(make_referrer(links[-1] if links else IMAGE, seed=number))
+    return links
 
 
 @pytest.mark.parametrize("has_api", [True, False])
@@ -228,9 +228,6 @@ async def test_the_size_that_a_list_tells_is_nothing_to_go_by(registry: Registry
     assert found.size == len(SIGNATURE.raw)
 
 
-# --- again, and to several targets ---
-
-
 @pytest.mark.parametrize("has_api", [True, False])
 async def test_a_repeated_push_finds_them_there(registry: RegistryDouble, has_api: bool) -> None:
     async with RegistryDouble() as source, connect() as client:
@@ -302,9 +299,6 @@ async def test_progress_names_them(registry: RegistryDouble) -> None:
     assert (last.done, last.total) == (3, 3)
 
 
-# --- what the source says that is not so ---
-
-
 async def test_one_that_is_listed_and_gone_is_named_and_left_out(registry: RegistryDouble) -> None:
     """Tags that list referrers know nothing of what was deleted."""
     registry.rules.referrers_api = False
@@ -357,16 +351,6 @@ async def test_one_of_a_kind_that_is_not_copied_fails_the_push(registry: Registr
     assert not registry.tag_puts
 
 
-# --- how much ---
-
-
-def chain(length: int) -> list[Image]:
-    links: list[Image] = []
-    for number in range(length):
-        links.append(make_referrer(links[-1] if links else IMAGE, seed=number))
-    return links
-
-
 async def test_it_goes_on_to_a_depth_of_four(registry: RegistryDouble) -> None:
     links = chain(6)
     plant_all(registry, "src", [IMAGE, *links])
@@ -415,9 +399,6 @@ async def test_an_index_that_is_nested_too_deeply_fails_the_push(registry: Regis
             await push_one(client, target, children, INSECURE, with_referrers=True)
 
 
-# --- foretold ---
-
-
 @pytest.mark.parametrize("seed", range(16))
 async def test_a_push_brings_what_was_foretold(registry: RegistryDouble, seed: int) -> None:
     dice = random.Random(seed)
@@ -459,14 +440,8 @@ async def test_a_cancelled_push_leaves_nothing_running(registry: RegistryDouble,
         with pytest.raises(asyncio.CancelledError):
             await task
         hold.gate.set()
-        await until(lambda: not registry.log.in_flight and not ours(before))
+        await quiet(registry, before)
     assert not registry.tag_puts
-
-
-def ours(before: set[asyncio.Task[object]]) -> list[object]:
-    """Tasks that the client has begun since."""
-    codes = [getattr(each.get_coro(), "cr_code", None) for each in asyncio.all_tasks() - before]
-    return [code for code in codes if code is not None and "/app/" in code.co_filename]
 
 
 @pytest.mark.parametrize("fault", [LostReply(), WithoutHeader("OCI-Subject"), MountDeclined(405)])

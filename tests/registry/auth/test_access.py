@@ -1,4 +1,4 @@
-"""Two tenants of one broker on one registry: what one may read helps the other to nothing (T24, T38)."""
+"""Two tenants of one broker on one registry: the rights of one give nothing to the other (T24, T38)."""
 
 from __future__ import annotations
 
@@ -86,6 +86,11 @@ async def list_referrers(scene: Scene) -> object:
     return await scene.client.list_referrers(repository, parse_digest(PRIVATE.digest), scene.bob)
 
 
+def scene_basic(credential: Credential) -> str:
+    assert credential.basic is not None
+    return credential.basic
+
+
 @pytest.mark.parametrize("act", [fetch, head, fetch_config, copy, list_referrers])
 async def test_what_another_tenant_may_read_is_refused(
     scene: Scene, act: Callable[[Scene], Awaitable[object]]
@@ -134,8 +139,3 @@ async def test_nothing_of_one_tenant_is_sent_for_another(scene: Scene) -> None:
     basic = {scene_basic(await scene.alice.keychain.find(scene.double.host))}
     assert not basic & set(signed)
     assert all("alice" not in r.query.get("account", "") for r in tokens)
-
-
-def scene_basic(credential: Credential) -> str:
-    assert credential.basic is not None
-    return credential.basic

@@ -1,0 +1,161 @@
+"""How much of a blob is sent at once to a registry that takes less."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from app import errors
+from app.registry.client import RegistryClient
+from tests.support.blob_transfers import (
+    LARGE_IMAGE,
+    LARGE_SIZE,
+    MIB,
+    SMALL_IMAGE,
+    UPLOAD,
+    check_arrived,
+    check_truthful,
+    copy_large,
+    copy_small,
+)
+from tests.support.fault_table.faults import TooLarge
+from tests.support.images import make_image, plant
+from tests.support.registry import (
+    CutUpload,
+    RegistryDouble,
+    Rules,
+    Status,
+    WithHeaders,
+)
+from tests.support.registry_clients import (
+    INSECURE,
+    LOOPBACK,
+    QUICK,
+    child_at,
+    push_one,
+    target_at,
+)
+
+
+async def test_a_registry_that_takes_no_large_bodies_is_sent_chunks_and_that_is_remembered(
+    source: RegistryDouble,
+) -> None:
+    plant(source, "src", "1", LARGE_IMAGE)
+    async with (
+        RegistryDouble(rules=Rules(max_chunk=4 * MIB)) as double,
+        RegistryClient(LOOPBACK, limits=QUICK) as client,
+    ):
+        for path in ("dst", "dst2"):
+            double.forget()
+            target, children = target_at(double, path, [LARGE_IMAGE]), [child_at(source, "src", LARGE_IMAGE)]
+            await push_one(client, target, children, INSECURE)
+            assert double.blobs(path) == set(LARGE_IMAGE.blobs)
+        assert [r.body_size for r in double.received("PATCH")] == [3 * MIB + 8, 3 * MIB + 8, 1]
+        assert 413 not in {r.status for r in double.journal}
+
+
+async def test_what_a_registry_takes_at_once_is_found_out(source: RegistryDouble) -> None:
+    async with RegistryDouble(rules=Rules(max_chunk=MIB)) as double:
+        _, told = await copy_large(source, double)
+        assert {r.status for r in double.received("PATCH")} == {202, 413}
+        assert max(r.body_size for r in double.journal) <= MIB
+        check_truthful(told)
+        check_arrived(double)
+
+
+async def test_a_range_too_large_for_a_patch_is_made_smaller(
+    source: RegistryDouble, registry: RegistryDouble
+) -> None:
+    """GHCR takes blobs whole, but no more than 4 MiB by PATCH, which it says with 416."""
+    registry.misbehave(CutUpload(MIB), method="PUT", path=UPLOAD)
+    registry.misbehave(Status(416), method="PATCH", path=UPLOAD)
+    await copy_large(source, registry)
+    sizes = [r.body_size for r in registry.received("PATCH")]
+    assert sizes[0] == 0
+    assert max(sizes) <= 4 * MIB
+    check_arrived(registry)
+
+
+async def test_a_whole_blob_refused_as_a_range_is_sent_in_chunks(
+    source: RegistryDouble, registry: RegistryDouble
+) -> None:
+    registry.misbehave(TooLarge(4 * MIB, 416), times=None)
+    await copy_large(source, registry)
+    assert max(r.body_size for r in registry.received("PATCH")) <= 4 * MIB
+    check_arrived(registry)
+
+
+async def test_chunks_are_not_smaller_than_the_registry_wants(source: RegistryDouble) -> None:
+    async with RegistryDouble(rules=Rules(max_chunk=5 * MIB)) as double:
+        least = WithHeaders({"OCI-Chunk-Min-Length": str(5 * MIB)})
+        double.misbehave(least, method="POST", path="/uploads/$", times=None)
+        await copy_large(source, double)
+        taken = [r.body_size for r in double.received("PATCH") if r.status == 202]
+        assert taken == [5 * MIB, LARGE_SIZE - 5 * MIB]
+        check_arrived(double)
+
+
+async def test_a_registry_that_takes_less_than_it_wants_at_least_is_not_asked_for_ever(
+    source: RegistryDouble, registry: RegistryDouble
+) -> None:
+    registry.misbehave(TooLarge(512, 413), times=None)
+    registry.misbehave(
+        WithHeaders({"OCI-Chunk-Min-Length": "700"}), method="POST", path="/uploads/$", times=None
+    )
+    with pytest.raises(errors.RegistryRejected):
+        await copy_small(source, registry)
+    assert len(registry.received(path="/uploads/")) < 20
+
+
+async def test_an_end_that_is_refused_as_too_large_is_not_asked_for_with_less(
+    source: RegistryDouble, registry: RegistryDouble
+) -> None:
+    """There is nothing in it that could be less."""
+    registry.misbehave(TooLarge(512, 413), times=None)
+    registry.misbehave(TooLarge(-1, 413), method="PUT", path=UPLOAD, times=None)
+    with pytest.raises(errors.RegistryRejected):
+        await copy_small(source, registry)
+    whole_and_end = 2
+    assert len(registry.received("PUT", "/uploads/")) <= whole_and_end * len(SMALL_IMAGE.blobs)
+
+
+async def test_one_416_to_a_small_blob_is_no_word_on_sizes(
+    source: RegistryDouble, registry: RegistryDouble
+) -> None:
+    registry.misbehave(Status.oci(416, "RANGE_INVALID", "resumed at wrong offset"), method="PUT", path=UPLOAD)
+    await copy_small(source, registry)
+    assert not registry.received("PATCH")
+
+
+async def test_a_413_that_is_meant_for_one_repository_slows_no_other(
+    source: RegistryDouble, registry: RegistryDouble
+) -> None:
+    full = "/v2/full" + UPLOAD
+    registry.misbehave(Status.oci(413, "DENIED", "quota"), path=full, times=None)
+    plant(source, "src", "1", SMALL_IMAGE)
+    children = [child_at(source, "src", SMALL_IMAGE)]
+    async with RegistryClient(LOOPBACK, limits=replace(QUICK, least_remembered_body=1)) as client:
+        with pytest.raises(errors.RegistryRejected):
+            await push_one(client, target_at(registry, "full", [SMALL_IMAGE]), children, INSECURE)
+        assert registry.received("PATCH")
+        registry.forget()
+        await push_one(client, target_at(registry, "dst", [SMALL_IMAGE]), children, INSECURE)
+    assert not registry.received("PATCH")
+
+
+async def test_what_is_remembered_of_a_registry_is_no_less_than_a_mebibyte(
+    source: RegistryDouble, registry: RegistryDouble
+) -> None:
+    other = make_image(layers=[5000], seed="other")
+    plant(source, "src", "1", SMALL_IMAGE)
+    plant(source, "other", "1", other)
+    async with RegistryClient(LOOPBACK, limits=QUICK) as client:
+        rule = registry.misbehave(TooLarge(512, 413), times=None)
+        goal = target_at(registry, "dst", [SMALL_IMAGE])
+        await push_one(client, goal, [child_at(source, "src", SMALL_IMAGE)], INSECURE)
+        rule.stop()
+        registry.forget()
+        goal = target_at(registry, "dst", [other])
+        await push_one(client, goal, [child_at(source, "other", other)], INSECURE)
+    assert not registry.received("PATCH")

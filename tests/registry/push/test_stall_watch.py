@@ -1,0 +1,71 @@
+"""Transfers that stand still or trickle end, and waiting does not count."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from app import errors
+from app.registry.client import Limits, RegistryClient
+from app.registry.push.stall_watch import StallWatch
+from tests.support.images import make_image, plant
+from tests.support.pushes import LARGE
+from tests.support.registry import (
+    Drip,
+    RegistryDouble,
+    Silence,
+)
+from tests.support.registry_clients import (
+    INSECURE,
+    LOOPBACK,
+    QUICK,
+    child_at,
+    push_one,
+    target_at,
+)
+
+
+async def test_waiting_for_a_download_of_others_is_not_standing_still(
+    source: RegistryDouble, registry: RegistryDouble
+) -> None:
+    image = make_image(layers=[500], seed="queue")
+    plant(source, "src", "1", image)
+    layer = next(digest for digest, data in image.blobs.items() if len(data) == 500)
+    source.misbehave(Drip(0.01), method="GET", path=layer, times=None)
+    limits = replace(QUICK, transfers=1, attempts=1, call_seconds=2.0, stall_seconds=2.0, stall_bytes=1)
+    async with RegistryDouble() as other, RegistryClient(LOOPBACK, limits=limits) as client:
+        async with asyncio.TaskGroup() as group:
+            for double in (registry, other):
+                goal, child = target_at(double, "dst", [image]), child_at(source, "src", image)
+                group.create_task(push_one(client, goal, [child], INSECURE))
+        assert other.blobs("dst") == registry.blobs("dst") == set(image.blobs)
+
+
+async def test_a_large_blob_may_take_longer_to_end_than_a_small_one() -> None:
+    limits = Limits()
+    async with asyncio.timeout(None) as deadline:
+        StallWatch(deadline, limits).end(100 * limits.commit_bytes)
+        await asyncio.sleep(0)
+        left = (deadline.when() or 0.0) - asyncio.get_running_loop().time()
+    assert limits.call_seconds + 50 < left <= limits.call_seconds + 100
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+async def test_a_copy_that_stands_still_ends(side: str) -> None:
+    limits = replace(QUICK, stall_seconds=0.3, attempts=1)
+    async with (
+        RegistryDouble() as source,
+        RegistryDouble() as double,
+        RegistryClient(LOOPBACK, limits=limits) as client,
+    ):
+        plant(source, "src", "1", LARGE)
+        if side == "source":
+            source.misbehave(Drip(0.1), method="GET", path="/blobs/", times=None)
+        else:
+            double.misbehave(Silence(), method="PUT", path="/blobs/uploads/", times=None)
+        with pytest.raises(errors.RegistryTimeout):
+            await push_one(
+                client, target_at(double, "dst", [LARGE]), [child_at(source, "src", LARGE)], INSECURE
+            )
