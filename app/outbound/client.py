@@ -18,25 +18,28 @@ from contextlib import (
     nullcontext,
 )
 from dataclasses import dataclass, field, replace
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 from weakref import WeakValueDictionary
 
+import httpx2
 from multidict import CIMultiDict
 
 from app import errors
 from app.concurrency.document_memory import MemoryReservation
 from app.concurrency.resizable import ResizableSemaphore
 from app.outbound.budget import AccountBudget, Budgets, Refusal
-from app.outbound.connections import Lookup, Opened, Pool, Pools
+from app.outbound.connections import Connections, TransportFactory
 from app.outbound.failures import FAILURES, RequestContext, translate, was_lost
 from app.outbound.limits import OutboundLimits
+from app.outbound.messages import build_request
 from app.outbound.policy import AccessPolicy
+from app.outbound.resolver import Lookup
 from app.outbound.retry import Outcome, is_passing, parse_retry_after, plan_retry
 from app.outbound.tls import TlsTrust
 from app.outbound.url import Url
 
-__all__ = ["Answer", "OutboundClient", "Queueing", "RateLimitTest", "Request", "read_start"]
+__all__ = ["Answer", "OutboundClient", "Queueing", "RateLimitTest", "Request", "body_of", "read_start"]
 
 # Decides from status, body and context whether a response limits the rate of requests.
 RateLimitTest = Callable[[int, bytes, RequestContext], bool]
@@ -45,6 +48,7 @@ Queueing = Callable[[], AbstractContextManager[None]]
 
 _log = logging.getLogger(__name__)
 
+_HEADERS = {"User-Agent": "manifest-broker", "Accept-Encoding": "identity"}
 _MAX_HEADER_BYTES = 32 * 1024
 _SUCCESSES = range(200, 300)
 _TOO_MANY, _OVERLOADED = 429, 503
@@ -52,7 +56,7 @@ _TOO_MANY, _OVERLOADED = 429, 503
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request; `limit` bounds the body of a success, `is_raw` keeps the address byte for byte."""
+    """A request, whose address goes out byte for byte; `limit` bounds the body of a success."""
 
     method: str
     url: Url
@@ -64,15 +68,8 @@ class Request:
     authorization: str | None = field(default=None, repr=False)
     content: bytes | None = field(default=None, repr=False)
     limit: int = 64 * 1024
-    is_raw: bool = False
     memory: MemoryReservation | None = field(default=None, repr=False)
     """The reservation that grows with the body while it is read."""
-
-    @property
-    def all_headers(self) -> dict[str, str]:
-        if self.authorization is None:
-            return dict(self.headers)
-        return {**self.headers, "Authorization": self.authorization}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +79,10 @@ class Answer:
     status: int
     headers: CIMultiDict[str]
     body: bytes = field(repr=False)
+
+    @staticmethod
+    def of(response: httpx2.Response, body: bytes = b"") -> Answer:
+        return Answer(response.status_code, _decoded(response.headers), body)
 
     @property
     def is_success(self) -> bool:
@@ -93,11 +94,20 @@ class Answer:
         return "Content-Length" in self.headers or "Transfer-Encoding" in self.headers
 
 
+def _decoded(headers: httpx2.Headers) -> CIMultiDict[str]:
+    """Headers of which `get` gives the first of several; httpx2 would join them."""
+    return CIMultiDict(
+        (name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))
+        for name, value in headers.raw
+    )
+
+
 class OutboundClient:
     """One client for a process; it is used inside `async with`.
 
     `trusts` has the TLS settings of single hosts. `is_rate_limit` recognises a rate limit in a response.
-    `tls` replaces the system's certificate authorities, `lookup` its resolver, `now` the clock.
+    `tls` replaces the system's certificate authorities, `lookup` its resolver, `open_transport` the engine,
+    `now` the clock.
     """
 
     def __init__(
@@ -109,6 +119,7 @@ class OutboundClient:
         is_rate_limit: RateLimitTest | None = None,
         tls: ssl.SSLContext | None = None,
         lookup: Lookup | None = None,
+        open_transport: TransportFactory | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.policy = policy
@@ -117,7 +128,9 @@ class OutboundClient:
         self._is_rate_limit = is_rate_limit or _is_too_many
         self._now = now
         self._is_open = False
-        self._pools = Pools(policy, limits, trusts=trusts, tls=tls, lookup=lookup)
+        self._connections = Connections(
+            policy, limits, trusts=trusts, tls=tls, lookup=lookup, open_transport=open_transport
+        )
         self._downloads = _TransferSlots(limits.transfers)
         self._uploads = _TransferSlots(limits.transfers)
 
@@ -131,7 +144,7 @@ class OutboundClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._is_open = False
-        await self._pools.close()
+        await self._connections.close()
 
     async def call(self, request: Request) -> Answer:
         """Make a request, with retries; return the response whatever its status, or raise a network error."""
@@ -179,14 +192,15 @@ class OutboundClient:
         with queueing():
             sent = await budget.admit(request.context)
         with _translated(request):
-            pool = self._pool(request)
-            async with pool.stream(request.method, request.url, request.all_headers, body) as opened:
-                answer = await self._read(opened, request)
+            async with self._exchange(request, body) as response:
+                answer = await self._read(response, request)
         budget.record_response(self._refusal(answer, request), sent)
         return answer
 
     @asynccontextmanager
-    async def open(self, request: Request, queueing: Queueing = nullcontext) -> AsyncIterator[Opened]:
+    async def open(
+        self, request: Request, queueing: Queueing = nullcontext
+    ) -> AsyncIterator[httpx2.Response]:
         """Make a request, once, whose caller reads the response body as it arrives.
 
         `queueing` is entered while the request waits for a slot: that time is not the peer's fault.
@@ -198,13 +212,11 @@ class OutboundClient:
                 sent = await budget.admit(request.context)
             with _translated(request):
                 async with asyncio.timeout(self._limits.call_seconds) as deadline:
-                    pool = self._pool(request)
-                    async with pool.stream(request.method, request.url, request.all_headers) as opened:
-                        _check_headers(opened, request)
-                        answer = Answer(opened.status, opened.headers, b"")
-                        budget.record_response(self._refusal(answer, request), sent)
+                    async with self._exchange(request) as response:
+                        _check_headers(response, request)
+                        budget.record_response(self._refusal(Answer.of(response), request), sent)
                         deadline.reschedule(None)
-                        yield opened
+                        yield response
 
     async def post(self, request: Request, sign: Callable[[], Mapping[str, str]], seconds: float) -> Answer:
         """Make a request, once, and read only the head of the response.
@@ -216,13 +228,14 @@ class OutboundClient:
         budget = self.budgets.at(request.context.registry, request.account)
         async with AsyncExitStack() as stack:
             sent = await self._enter(stack, budget, request, seconds)
-            headers = {**request.all_headers, **sign()}
+            headers = sign()
             with _translated(request):
-                async with asyncio.timeout(seconds):
-                    pool = self._pool(request)
-                    async with pool.stream(request.method, request.url, headers, request.content) as opened:
-                        _check_headers(opened, request)
-                        answer = Answer(opened.status, opened.headers, b"")
+                async with (
+                    asyncio.timeout(seconds),
+                    self._exchange(request, request.content, headers) as response,
+                ):
+                    _check_headers(response, request)
+                    answer = Answer.of(response)
         budget.record_response(self._refusal(answer, request), sent)
         return answer
 
@@ -245,38 +258,44 @@ class OutboundClient:
         self._admit(request)
         try:
             with _translated(request):
-                async with asyncio.timeout(seconds):
-                    return await self._exchange(request)
+                async with asyncio.timeout(seconds), self._exchange(request, request.content) as response:
+                    return await self._read(response, request)
         except (errors.RegistryUnreachable, errors.RegistryTimeout) as error:
             return error
 
-    async def _exchange(self, request: Request) -> Answer:
-        pool = self._pool(request)
-        engine = pool.stream if request.is_raw else pool.call
-        async with engine(request.method, request.url, request.all_headers, request.content) as opened:
-            return await self._read(opened, request)
-
-    def _pool(self, request: Request) -> Pool:
+    @asynccontextmanager
+    async def _exchange(
+        self,
+        request: Request,
+        body: AsyncIterator[bytes] | bytes | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> AsyncIterator[httpx2.Response]:
         if not self._is_open:
             raise RuntimeError("an OutboundClient is used inside `async with`")
-        return self._pools.of(request.url, registry=request.context.registry, verify=request.verify)
+        peer = request.context.registry
+        transport = self._connections.transport(request.url, peer=peer, verify=request.verify)
+        response = await transport.handle_async_request(_message(request, body, headers))
+        try:
+            yield response
+        finally:
+            await response.aclose()
 
     def _admit(self, request: Request, shown: str | None = None) -> None:
         self.policy.check_host(request.url.authority, peer=request.context.registry)
         _log.debug("%s %s", request.method, shown or request.url.printable)
 
-    async def _read(self, opened: Opened, request: Request) -> Answer:
-        _check_headers(opened, request)
-        if opened.status in _SUCCESSES:
+    async def _read(self, response: httpx2.Response, request: Request) -> Answer:
+        _check_headers(response, request)
+        if response.status_code in _SUCCESSES:
             try:
-                body = await _read_whole(opened, request)
+                body = await _read_whole(response, request)
             except BaseException:
                 if request.memory is not None:
                     await request.memory.release()
                 raise
         else:
-            body = await read_start(opened, self._limits.error_bytes)
-        return Answer(opened.status, opened.headers, body)
+            body = await read_start(response, self._limits.error_bytes)
+        return Answer.of(response, body)
 
     def _outcome(self, result: Answer | errors.RegistryError, request: Request) -> Outcome:
         if isinstance(result, errors.RegistryError):
@@ -290,6 +309,15 @@ class OutboundClient:
         if limits_rate or answer.status == _OVERLOADED:
             return Refusal(_asked_wait(answer), limits_rate)
         return None
+
+
+def _message(
+    request: Request, body: AsyncIterator[bytes] | bytes | None, more: Mapping[str, str]
+) -> httpx2.Request:
+    headers = {**_HEADERS, **request.headers, **more}
+    if request.authorization is not None:
+        headers["Authorization"] = request.authorization
+    return build_request(request.method, request.url, headers, body)
 
 
 class _TransferSlots:
@@ -345,22 +373,22 @@ def _settle(result: Answer | errors.RegistryError, refusal: Refusal | None, paus
     return result
 
 
-def _check_headers(opened: Opened, request: Request) -> None:
-    if sum(len(name) + len(value) for name, value in opened.headers.items()) > _MAX_HEADER_BYTES:
+def _check_headers(response: httpx2.Response, request: Request) -> None:
+    if sum(len(name) + len(value) for name, value in response.headers.raw) > _MAX_HEADER_BYTES:
         raise errors.NotARegistry(
             f"{request.context.registry} answers with too many headers", **request.context.members
         )
 
 
-async def _read_whole(opened: Opened, request: Request) -> bytes:
-    encoding = opened.headers.get("Content-Encoding", "identity").strip().lower()
+async def _read_whole(response: httpx2.Response, request: Request) -> bytes:
+    encoding = next(iter(response.headers.get_list("Content-Encoding")), "identity").strip().lower()
     if encoding not in {"", "identity"} and request.method != "HEAD":
         raise errors.SourceInvalid(
             f"{request.context.registry} sent {request.context} compressed, although none was accepted",
             **request.context.members,
         )
     parts, size = [], 0
-    async for chunk in opened.chunks:
+    async for chunk in body_of(response):
         size += len(chunk)
         if size > request.limit:
             raise errors.SourceTooLarge(
@@ -374,11 +402,18 @@ async def _read_whole(opened: Opened, request: Request) -> bytes:
     return b"".join(parts)
 
 
-async def read_start(opened: Opened, limit: int) -> bytes:
+async def read_start(response: httpx2.Response, limit: int) -> bytes:
     """Read the start of a body, at most `limit` bytes."""
     start = bytearray()
-    async for chunk in opened.chunks:
+    async for chunk in body_of(response):
         start += chunk
         if len(start) >= limit:
             break
     return bytes(start[:limit])
+
+
+def body_of(response: httpx2.Response) -> AsyncIterator[bytes]:
+    """The body as the wire has it, in the chunks of the transport."""
+    if not isinstance(response.stream, httpx2.AsyncByteStream):
+        raise TypeError("the stream of a response must be asynchronous")
+    return aiter(response.stream)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 from dataclasses import dataclass
+from typing import TypeVar
 
-import aiohttp
 import httpx2
 
 from app import errors
+from app.outbound.transport import IncompleteBody
 
 __all__ = [
     "FAILURES",
@@ -21,8 +23,10 @@ __all__ = [
     "was_refused",
 ]
 
-# What the libraries raise for trouble on the way; anything else is a fault of ours and stays what it is.
-FAILURES = (aiohttp.ClientError, httpx2.TransportError, OSError)
+# The exceptions of a transport for failures on the way; any other exception is a fault of the broker.
+FAILURES = (httpx2.TransportError, httpx2.InvalidURL, OSError)
+
+_Failure = TypeVar("_Failure", bound=BaseException)
 
 _LONGEST_MESSAGE = 300
 _SECRETS = (
@@ -68,98 +72,106 @@ class RequestContext:
 
 
 def translate(error: Exception, context: RequestContext) -> errors.BrokerError:
-    """The broker's error for what went wrong on the way to a registry."""
-    cause = error.__cause__ if isinstance(error, httpx2.TransportError) else None
-    failure = cause if isinstance(cause, Exception) else error
-    if isinstance(failure, errors.BrokerError):
-        return failure
-    if isinstance(_tls_error(failure), ssl.SSLError) or isinstance(failure, aiohttp.ClientSSLError):
-        return _tls_failure(failure, context)
-    if isinstance(failure, TimeoutError | httpx2.TimeoutException):
+    """The broker's error for a failure on the way to a host."""
+    ours = error.__cause__ if isinstance(error, httpx2.TransportError) else error
+    if isinstance(ours, errors.BrokerError):
+        return ours
+    if _tls_error(error) is not None:
+        return _tls_failure(error, context)
+    if isinstance(error, httpx2.ConnectError):
+        return _connection_failure(error, context)
+    if isinstance(error, TimeoutError | httpx2.TimeoutException):
         return errors.RegistryTimeout(
             f"{context.registry} did not answer in time while {context} was asked for", **context.members
         )
-    if isinstance(failure, aiohttp.ClientConnectorDNSError):
-        return errors.RegistryUnreachable(
-            f"the name {context.registry} can't be resolved; check its spelling and the DNS",
-            **context.members,
-        )
-    return _connection_failure(failure, context)
-
-
-def _connection_failure(failure: Exception, context: RequestContext) -> errors.BrokerError:
-    if isinstance(failure, aiohttp.ClientConnectorError):
-        reason = failure.os_error.strerror or type(failure.os_error).__name__
-        return errors.RegistryUnreachable(
-            f"no connection to {context.registry}: {scrub(reason)}; check that the registry runs there",
-            **context.members,
-        )
-    if isinstance(failure, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError | OSError):
+    if isinstance(error, httpx2.NetworkError | OSError):
         return errors.RegistryUnreachable(
             f"the connection to {context.registry} was lost while {context} was asked for", **context.members
         )
     return errors.NotARegistry(f"{context.registry} does not answer in valid HTTP", **context.members)
 
 
-def _tls_failure(failure: Exception, context: RequestContext) -> errors.RegistryTlsFailed:
-    if answered_in_plain_http(failure):
+def _connection_failure(error: httpx2.ConnectError, context: RequestContext) -> errors.RegistryUnreachable:
+    if _find(error, socket.gaierror) is not None:
+        return errors.RegistryUnreachable(
+            f"the name {context.registry} can't be resolved; check its spelling and the DNS",
+            **context.members,
+        )
+    cause = _find(error, OSError)
+    reason = (cause.strerror or type(cause).__name__) if cause is not None else str(error)
+    return errors.RegistryUnreachable(
+        f"no connection to {context.registry}: {scrub(reason)}; check that the registry runs there",
+        **context.members,
+    )
+
+
+def _tls_failure(error: Exception, context: RequestContext) -> errors.RegistryTlsFailed:
+    if answered_in_plain_http(error):
         return errors.RegistryTlsFailed(
             f"{context.registry} answers in plain HTTP where TLS was expected; "
             "ask with insecure, once the operator allows that for it",
             **context.members,
         )
-    if "CERTIFICATE_REQUIRED" in str(_tls_error(failure)):
+    if "CERTIFICATE_REQUIRED" in str(_tls_error(error)):
         return errors.RegistryTlsFailed(
             f"{context.registry} asks for a client certificate; the operator must give the broker one for it",
             **context.members,
         )
     return errors.RegistryTlsFailed(
-        f"TLS to {context.registry} failed ({_tls_reason(failure)}); give it a certificate that the broker "
+        f"TLS to {context.registry} failed ({_tls_reason(error)}); give it a certificate that the broker "
         "trusts, or ask with insecure, once the operator allows that for it",
         **context.members,
     )
 
 
-def _tls_reason(failure: BaseException) -> str:
-    inner = _tls_error(failure)
-    if isinstance(inner, ssl.SSLCertVerificationError):
-        return scrub(inner.verify_message or "the certificate is not valid")
-    reason = inner.reason if isinstance(inner, ssl.SSLError) else None
-    return (reason or "the handshake failed").replace("_", " ").lower()
-
-
-def _tls_error(failure: BaseException | None) -> BaseException | None:
-    if isinstance(failure, aiohttp.ClientConnectorCertificateError):
-        return failure.certificate_error
-    if isinstance(failure, aiohttp.ClientConnectorError):
-        return failure.os_error
-    if isinstance(failure, aiohttp.ClientOSError) and isinstance(failure.__cause__, ssl.SSLError):
-        return failure.__cause__
-    return failure
+def _tls_reason(error: Exception) -> str:
+    failure = _tls_error(error)
+    if isinstance(failure, ssl.SSLCertVerificationError):
+        return scrub(failure.verify_message or "the certificate is not valid")
+    return (
+        ((failure.reason if failure is not None else None) or "the handshake failed")
+        .replace("_", " ")
+        .lower()
+    )
 
 
 def answered_in_plain_http(failure: BaseException | None) -> bool:
-    """Whether a TLS handshake failed because what came back was HTTP."""
-    while isinstance(failure, httpx2.TransportError | errors.BrokerError):
-        failure = failure.__cause__
-    inner = _tls_error(failure)
-    return isinstance(inner, ssl.SSLError) and inner.reason in _PLAIN_HTTP_REASONS
+    """Whether a TLS handshake failed because the peer answered in HTTP."""
+    error = _tls_error(failure)
+    return error is not None and error.reason in _PLAIN_HTTP_REASONS
 
 
 def was_refused(failure: BaseException | None) -> bool:
     """Whether nothing listens at the port."""
-    while isinstance(failure, httpx2.TransportError | errors.BrokerError):
-        failure = failure.__cause__
-    inner = failure.os_error if isinstance(failure, aiohttp.ClientConnectorError) else failure
-    return isinstance(inner, ConnectionRefusedError)
+    return _find(_network_error(failure), ConnectionRefusedError) is not None
 
 
 def was_lost(failure: BaseException | None) -> bool:
-    """Whether there was a connection, and it ended without an answer."""
-    while isinstance(failure, httpx2.TransportError | errors.BrokerError):
+    """Whether a connection was made and ended without a response."""
+    error = _network_error(failure)
+    if isinstance(error, httpx2.ConnectError | IncompleteBody | TimeoutError):
+        return False
+    return isinstance(error, httpx2.NetworkError | OSError)
+
+
+def _tls_error(failure: BaseException | None) -> ssl.SSLError | None:
+    error = _network_error(failure)
+    # Within a connection that was made, a failure of TLS is a lost connection.
+    return _find(error, ssl.SSLError) if isinstance(error, httpx2.ConnectError | ssl.SSLError) else None
+
+
+def _network_error(failure: BaseException | None) -> BaseException | None:
+    """The failure of the network behind the broker's errors."""
+    while isinstance(failure, errors.BrokerError):
         failure = failure.__cause__
-    is_connected = not isinstance(failure, aiohttp.ClientConnectorError | TimeoutError)
-    return is_connected and isinstance(failure, aiohttp.ClientConnectionError | OSError)
+    return failure
+
+
+def _find(failure: BaseException | None, kind: type[_Failure]) -> _Failure | None:
+    """The first failure of a kind in the chain of causes."""
+    while failure is not None and not isinstance(failure, kind):
+        failure = failure.__cause__
+    return failure
 
 
 def scrub(text: str) -> str:

@@ -90,7 +90,7 @@ def origin_of(text: str) -> str:
     return url.origin
 
 
-def with_query(url: Url, parameters: list[tuple[str, str]]) -> Url:
-    """The address with parameters behind the query that it has, which is left as it is."""
-    added = urlencode(parameters, quote_via=quote, safe="")
+def with_query(url: Url, parameters: list[tuple[str, str]], *, safe: str = "") -> Url:
+    """The address with parameters after its own query, which stays as it is; `safe` characters stay plain."""
+    added = urlencode(parameters, quote_via=quote, safe=safe)
     return replace(url, query=f"{url.query}&{added}" if url.query else added)

@@ -18,7 +18,8 @@ from app.oci.manifest import Manifest
 from app.oci.reference import Reference, Repository, api_host
 from app.outbound.budget import Budgets
 from app.outbound.client import OutboundClient
-from app.outbound.connections import Lookup
+from app.outbound.connections import TransportFactory
+from app.outbound.resolver import Lookup
 from app.outbound.tls import TlsTrust
 from app.registry.auth.access import Access
 from app.registry.auth.credentials import ANONYMOUS, Credential, Keychain, parse_registry_auth
@@ -56,8 +57,8 @@ _OUTSIDE = "a RegistryClient is used inside `async with`"
 class RegistryClient:
     """Talks to all registries for all callers; each call names its caller's `Access`.
 
-    It uses the `outbound` client that it is given, or opens its own with `trusts`, `tls` and `lookup`. `now`
-    is the clock by which tokens age.
+    It uses the `outbound` client that it is given, or opens its own with `trusts`, `tls`, `lookup` and
+    `open_transport`. `now` is the clock by which tokens age.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class RegistryClient:
         trusts: Mapping[str, TlsTrust] | None = None,
         tls: ssl.SSLContext | None = None,
         lookup: Lookup | None = None,
+        open_transport: TransportFactory | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.policy = policy
@@ -81,6 +83,7 @@ class RegistryClient:
             is_rate_limit=is_rate_limit,
             tls=tls,
             lookup=lookup,
+            open_transport=open_transport,
             now=now,
         )
         self._now = now

@@ -92,7 +92,6 @@ class RemoteRepository:
         headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
         limit: int | None = None,
-        is_raw: bool = False,
         memory: MemoryReservation | None = None,
     ) -> Request:
         """An authorised request to a path, or to an address on the registry's own origin."""
@@ -110,7 +109,6 @@ class RemoteRepository:
             authorization=authorization,
             content=content,
             limit=limit if limit is not None else self.state.limits.error_bytes,
-            is_raw=is_raw,
             memory=memory,
         )
 

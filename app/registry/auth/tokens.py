@@ -34,6 +34,8 @@ _USED_LIFE = 0.8
 _DEFAULT_LIFE = 60.0
 _TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _POST_UNKNOWN = frozenset({400, 401, 404, 405})
+# RFC 3986, section 3.4: plain in a query. Token services have always been sent `repository:a/b:pull` so.
+_PLAIN_IN_QUERY = "!$'()*,/:?@"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +186,7 @@ class Authorizer:
         query = [*_service(key), *(("scope", scope) for scope in in_order(key.scopes)), *account]
         return Request(
             method="GET",
-            url=with_query(realm.url, query) if query else realm.url,
+            url=with_query(realm.url, query, safe=_PLAIN_IN_QUERY) if query else realm.url,
             context=context,
             account=account_of(key.tenant, key.credential),
             verify=realm.verify,

@@ -8,13 +8,14 @@ import random
 import re
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, AsyncExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Protocol, Self
 
 from app import errors
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
-from app.outbound.client import Answer, Request, read_start
+from app.outbound.client import Answer, Request, body_of, read_start
 from app.outbound.failures import FAILURES, translate, was_lost
 from app.outbound.retry import Outcome, plan_retry
 from app.registry.content.redirects import RedirectFollower, blob_context, download_request
@@ -226,18 +227,17 @@ class Download:
         redirects, registry_origin = RedirectFollower(self._source), request.url.origin
         while True:
             opening = self._source.state.outbound.open(request, waiting.queueing)
-            opened = await self._stream.enter_async_context(opening)
+            response = await self._stream.enter_async_context(opening)
             self._was_resumed |= offset > 0
+            opened = Answer.of(response)
             if opened.status == _PARTIAL and self._is_right_part(opened.headers.get("Content-Range"), offset):
-                return opened.chunks
+                return body_of(response)
             if opened.status == _OK:
                 # Ranges are optional: all of it comes again, and what is here already is dropped.
-                return _without_first(opened.chunks, offset)
+                return _without_first(body_of(response), offset)
             limit = self._source.state.limits.error_bytes
             is_useless = wants_part and opened.status in {_PARTIAL, _UNSATISFIABLE}
-            answer = Answer(
-                opened.status, opened.headers, await read_start(opened, 0 if is_useless else limit)
-            )
+            answer = replace(opened, body=await read_start(response, 0 if is_useless else limit))
             await self._close()
             if is_useless:
                 self._may_ask_for_part = False

@@ -41,7 +41,6 @@ async def download_request(
         headers=headers,
         limit=limit,
         memory=memory,
-        is_raw=True,
     )
 
 
@@ -57,7 +56,7 @@ async def follow_manifest(remote: RemoteRepository, request: Request, answer: An
         following = _redirected(remote, request, answer)
         if not policy.may_redirect(remote.registry, following.url.authority):
             break
-        request = replace(following, authorization=None, is_raw=True)
+        request = replace(following, authorization=None)
         answer = await remote.state.outbound.call(request)
     return answer
 

@@ -144,7 +144,6 @@ async def _request(
         headers={"Accept": media_types.OCI_INDEX},
         limit=remote.state.limits.manifest_bytes,
         memory=memory,
-        is_raw=isinstance(target, Url),
     )
 
 

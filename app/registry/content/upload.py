@@ -97,7 +97,7 @@ class Upload:
 
     async def _prepare(self, method: str, url: Url, headers: dict[str, str]) -> Request:
         scopes = pushing(self.target.path)
-        self.last = await self.target.build_request(method, url, scopes, headers=headers, is_raw=True)
+        self.last = await self.target.build_request(method, url, scopes, headers=headers)
         return self.last
 
     def _go_on(self, request: Request, answer: Answer, *, default: int) -> None:
@@ -111,7 +111,7 @@ class Upload:
 
 async def open_upload(target: RemoteRepository) -> Upload:
     scopes = pushing(target.path)
-    request = await target.build_request("POST", target.uploads_path, scopes, is_raw=True)
+    request = await target.build_request("POST", target.uploads_path, scopes)
     answer = await target.call(request, scopes)
     if answer.status != _ACCEPTED:
         raise upload_refusal(target, answer, "the opening of an upload")
@@ -137,7 +137,7 @@ def _location(target: RemoteRepository, request: Request, answer: Answer) -> Url
 
 async def has_blob(target: RemoteRepository, blob: Descriptor) -> bool:
     scopes = pushing(target.path)
-    request = await target.build_request("HEAD", target.blob_path(blob.digest), scopes, is_raw=True)
+    request = await target.build_request("HEAD", target.blob_path(blob.digest), scopes)
     answer = await target.call(request, scopes)
     # A redirect of HEAD leads to an address that is signed for GET; that there is one says enough.
     return answer.status == _OK or answer.status in REDIRECTS

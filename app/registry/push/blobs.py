@@ -280,7 +280,7 @@ async def _mount_from(
     upload = None
     # A token service may refuse the pair of rights as the registry may: the blob is copied then.
     with contextlib.suppress(errors.RegistryDenied):
-        request = await target.build_request("POST", target.uploads_path, scopes, is_raw=True)
+        request = await target.build_request("POST", target.uploads_path, scopes)
         request = replace(request, url=with_query(request.url, query))
         answer = await target.call(request, scopes)
         status = answer.status

@@ -363,8 +363,10 @@ async def test_the_challenges_scope_is_never_echoed() -> None:
         header = {"WWW-Authenticate": challenge.format(double.authority.realm)}
         double.misbehave(Status(401, headers=header), path="^/v2/$")
         await client.fetch_manifest(reference_at(double, "app:1"), signed_in(double.host, USER))
-        asked = double.received(path="/token")[0].query
+        token = double.received(path="/token")[0]
+        asked = token.query
         assert asked.getall("scope") == ["repository:app:pull"]
+        assert "&scope=repository:app:pull&" in token.target
         assert asked.getall("service") == ["a&account=root#"]
         assert asked.getall("account") == ["user"]
 
