@@ -11,12 +11,13 @@ from typing import Any
 from uuid import UUID
 
 from app.errors import DuplicatePlatform, FieldError, InvalidInput
+from app.lists.options import Options, merged
 from app.lists.overrides import NOTHING_SAID, PlatformOverride, check_known
 from app.lists.variants import choice
 from app.oci.annotations import REFERENCE_DIGEST
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
-from app.oci.index import Format, sort_key
+from app.oci.index import sort_key
 from app.oci.platform import Platform
 from app.oci.reference import Reference
 
@@ -44,7 +45,9 @@ class ImageFacts:
     source: str | None = None
     version: str | None = None
 
-    def document(self) -> dict[str, str]:
+    @property
+    def known(self) -> dict[str, str]:
+        """Those that the config says."""
         facts = {
             "created": self.created,
             "revision": self.revision,
@@ -111,36 +114,6 @@ class Entry:
             annotations=self.annotations,
             artifact_type=self.artifact_type,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a list says of itself, besides its entries.
-
-    `failures` has by platform the reasons of builds that won't hand in their image, `complete_by` is when all
-    others must have. `run_number` says which of two sessions for one tag is the newer one.
-    """
-
-    format: Format = Format.AUTO
-    annotations: Mapping[str, str] = field(default_factory=dict)
-    artifact_type: str | None = None
-    subject: Descriptor | None = None
-    tags: tuple[str, ...] = ()
-    targets: tuple[Reference, ...] = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
-    expected_platforms: tuple[Platform, ...] = ()
-    push_when_complete: bool = False
-    allow_duplicate_platforms: bool = False
-    insecure: bool = False
-    expires_at: datetime | None = None
-    complete_by: datetime | None = None
-    failures: Mapping[str, str] = field(default_factory=dict)
-    run_number: int | None = None
-    same_revision: bool = False
-    allow_partial: bool = False
-    allow_shrink: bool = False
-    allow_older: bool = False
-    referrers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,12 +212,6 @@ def annotate(
     if changed.platform.key != target.platform.key:
         _refuse_taken(entries, changed, allow_duplicate_platforms=allow_duplicate_platforms)
     return tuple(changed if entry.id == target.id else entry for entry in entries)
-
-
-def merged(present: Mapping[str, str], patch: Mapping[str, str | None]) -> dict[str, str]:
-    """JSON Merge Patch (RFC 7396) of one flat object."""
-    result = {**present, **patch}
-    return {name: value for name, value in result.items() if value is not None}
 
 
 def _renew(old: Entry | None, entry: Entry) -> Entry:

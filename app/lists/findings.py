@@ -30,14 +30,6 @@ class Finding:
     detail: str
     entry_id: UUID | None = None
 
-    def document(self) -> dict[str, str | None]:
-        return {
-            "code": self.code,
-            "severity": self.severity.value,
-            "detail": self.detail,
-            "entry_id": str(self.entry_id) if self.entry_id else None,
-        }
-
 
 def find_findings(draft: Draft) -> tuple[Finding, ...]:
     """Everything worth saying of the list, what keeps it from being pushed first."""

@@ -1,15 +1,14 @@
-"""Changes to what a list says of itself, by the rules of JSON Merge Patch (RFC 7396)."""
+"""The options of a list, each declared once, and changes to them (JSON Merge Patch, RFC 7396)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 from app.errors import FieldError, InvalidInput, SourceInvalid, UnsupportedPlatform
-from app.lists.draft import Options, merged
 from app.lists.source import at, parse_any_platform
 from app.lists.variants import is_same_build, satisfies
 from app.oci.annotations import parse_annotations
@@ -21,58 +20,14 @@ from app.oci.reference import Reference, parse_reference, parse_tag
 T = TypeVar("T")
 R = TypeVar("R")
 
-
-def apply_changes(options: Options, changes: Mapping[str, Any]) -> Options:
-    """The options with `changes` made: null puts a member back to its default, objects are merged by key.
-
-    Raises the error of the first member that can't be read, with its pointer.
-    """
-    values: dict[str, Any] = {}
-    for name, value in changes.items():
-        with at(f"/{name}"):
-            values[name] = _changed(options, name, value)
-    changed = replace(options, **values)
-    _refuse_contradictions(changed)
-    said = [str(parse_platform(key)) for key in changes.get("failures") or ()]
-    return _without_unexpected(changed, said)
+# RFC 6838 §4.2.
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
 
 
-def amend_options(options: Options, changes: Mapping[str, Any], now: datetime) -> Options:
-    """What one more leg says of a list that is there.
-
-    Each leg says anew how long the others have, counted from its own call; the first one's word stands, until
-    that time is over.
-    """
-    # A worker of a newer version may have accepted an option that this one does not know.
-    known = {name: value for name, value in changes.items() if name in _NAMES}
-    if options.complete_by is not None and options.complete_by > now:
-        known.pop("complete_by", None)
-    return apply_changes(options, known)
-
-
-def forget_failures(options: Options, built: Iterable[Platform]) -> Options:
-    """The options without the failures of builds that have handed in their image after all."""
-    platforms = list(built)
-    kept = {
-        text: reason
-        for text, reason in options.failures.items()
-        if not any(satisfies(platform, parse_platform(text)) for platform in platforms)
-    }
-    return replace(options, failures=kept)
-
-
-def _changed(options: Options, name: str, value: Any) -> Any:
-    if name == "annotations":
-        # Null entries clear, so only the rest is checked.
-        parse_annotations({key: text for key, text in (value or {}).items() if text is not None})
-    if name == "failures" and value is not None:
-        value = {str(_parse_failed(key)): reason for key, reason in value.items()}
-    if name in {"annotations", "labels", "failures"}:
-        return merged(getattr(options, name), value) if value is not None else {}
-    if value is None:
-        return getattr(_DEFAULTS, name)
-    parse = _PARSERS.get(name)
-    return parse(value) if parse is not None else value
+def merged(present: Mapping[str, str], patch: Mapping[str, str | None]) -> dict[str, str]:
+    """JSON Merge Patch (RFC 7396) of one flat object."""
+    result = {**present, **patch}
+    return {name: value for name, value in result.items() if value is not None}
 
 
 def _parse_failed(key: str) -> Platform:
@@ -127,20 +82,105 @@ def _parse_artifact_type(value: str) -> str:
     return value
 
 
+def _parse_annotation_changes(value: Mapping[str, str | None]) -> Mapping[str, str | None]:
+    # Null entries clear, so only the rest is checked.
+    parse_annotations({key: text for key, text in value.items() if text is not None})
+    return value
+
+
+def _parse_failures(value: Mapping[str, str | None]) -> Mapping[str, str | None]:
+    return {str(_parse_failed(key)): reason for key, reason in value.items()}
+
+
+def _unchanged(value: Any) -> Any:
+    return value
+
+
+# How a value in a patch is parsed, where it is not the value itself.
+_PARSE = "parse"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of a list.
+
+    The member of a patch, the column and the member of the list's document have the name of the field here,
+    and documents have them in this order. `failures` has by platform the reasons of failed builds,
+    `complete_by` is the deadline of all others. `run_number` tells the newer of two sessions for one tag.
+    """
+
+    expected_platforms: tuple[Platform, ...] = field(default=(), metadata={_PARSE: _parse_platforms})
+    push_when_complete: bool = False
+    allow_duplicate_platforms: bool = False
+    insecure: bool = False
+    format: Format = field(default=Format.AUTO, metadata={_PARSE: Format})
+    annotations: Mapping[str, str] = field(default_factory=dict, metadata={_PARSE: _parse_annotation_changes})
+    artifact_type: str | None = field(default=None, metadata={_PARSE: _parse_artifact_type})
+    subject: Descriptor | None = field(default=None, metadata={_PARSE: _parse_subject})
+    tags: tuple[str, ...] = field(default=(), metadata={_PARSE: _parse_tags})
+    targets: tuple[Reference, ...] = field(default=(), metadata={_PARSE: _parse_targets})
+    labels: Mapping[str, str] = field(default_factory=dict)
+    complete_by: datetime | None = field(default=None, metadata={_PARSE: datetime.fromisoformat})
+    failures: Mapping[str, str] = field(default_factory=dict, metadata={_PARSE: _parse_failures})
+    run_number: int | None = None
+    same_revision: bool = False
+    allow_partial: bool = False
+    allow_shrink: bool = False
+    allow_older: bool = False
+    referrers: bool = False
+    expires_at: datetime | None = field(default=None, metadata={_PARSE: datetime.fromisoformat})
+
+
+OPTION_NAMES = tuple(option.name for option in fields(Options))
 _DEFAULTS = Options()
-_NAMES = frozenset(member.name for member in fields(Options))
-# RFC 6838 §4.2.
-_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
-_PARSERS: Mapping[str, Callable[[Any], Any]] = {
-    "format": Format,
-    "tags": _parse_tags,
-    "targets": _parse_targets,
-    "expected_platforms": _parse_platforms,
-    "subject": _parse_subject,
-    "artifact_type": _parse_artifact_type,
-    "expires_at": datetime.fromisoformat,
-    "complete_by": datetime.fromisoformat,
-}
+_OPTIONS = {option.name: option for option in fields(Options)}
+
+
+def apply_changes(options: Options, changes: Mapping[str, Any]) -> Options:
+    """The options with `changes` made: null puts a member back to its default, objects are merged by key.
+
+    Raises the error of the first member that can't be read, with its pointer.
+    """
+    values: dict[str, Any] = {}
+    for name, value in changes.items():
+        with at(f"/{name}"):
+            values[name] = _changed(_OPTIONS[name], getattr(options, name), value)
+    changed = replace(options, **values)
+    _refuse_contradictions(changed)
+    said = [str(parse_platform(key)) for key in changes.get("failures") or ()]
+    return _without_unexpected(changed, said)
+
+
+def amend_options(options: Options, changes: Mapping[str, Any], now: datetime) -> Options:
+    """What one more leg says of a list that is there.
+
+    Each leg says anew how long the others have, counted from its own call; the first one's word stands, until
+    that time is over.
+    """
+    # A worker of a newer version may have accepted an option that this one does not know.
+    known = {name: value for name, value in changes.items() if name in _OPTIONS}
+    if options.complete_by is not None and options.complete_by > now:
+        known.pop("complete_by", None)
+    return apply_changes(options, known)
+
+
+def forget_failures(options: Options, built: Iterable[Platform]) -> Options:
+    """The options without the failures of builds that have handed in their image after all."""
+    platforms = list(built)
+    kept = {
+        text: reason
+        for text, reason in options.failures.items()
+        if not any(satisfies(platform, parse_platform(text)) for platform in platforms)
+    }
+    return replace(options, failures=kept)
+
+
+def _changed(option: Field[Any], present: Any, value: Any) -> Any:
+    """The value of an option after a merge patch: null resets it, and objects are merged by key."""
+    parse: Callable[[Any], Any] = option.metadata.get(_PARSE, _unchanged)
+    if isinstance(present, Mapping):
+        return merged(present, parse(value)) if value is not None else {}
+    return getattr(_DEFAULTS, option.name) if value is None else parse(value)
 
 
 def _refuse_contradictions(options: Options) -> None:

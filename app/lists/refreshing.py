@@ -24,15 +24,6 @@ class Refreshed:
     before: Digest | None
     after: Digest | None
 
-    def document(self) -> dict[str, object]:
-        return {
-            "entry_id": str(self.entry_id),
-            "reference": str(self.reference),
-            "platform": str(self.platform),
-            "old_digest": str(self.before) if self.before else None,
-            "new_digest": str(self.after) if self.after else None,
-        }
-
 
 def plan_refresh(draft: Draft) -> tuple[Source, ...]:
     """What can stand for something else by now: the images and indexes that were named by a tag alone."""

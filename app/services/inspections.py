@@ -14,6 +14,7 @@ from uuid import UUID
 from app.errors import BrokerError
 from app.lists.assessment import build_draft_index
 from app.lists.draft import Entry
+from app.lists.views import view_entry
 from app.oci.descriptor import Descriptor
 from app.oci.inspect import verbose_document
 from app.oci.manifest import ImageManifest, Index, Manifest
@@ -26,12 +27,12 @@ from app.operations.requests import InspectImageRequest, InspectImagesRequest
 from app.registry.client import RegistryClient
 from app.services.allowance import Allowance
 from app.services.callers import Call
-from app.services.documents import entry_inspection, verbose_entry
 from app.services.lists.requests import find_entry
 from app.services.operations.accept import OperationAcceptor, OperationSpec
 from app.services.operations.attempts import Attempt
 from app.services.operations.credentials import Credentials
 from app.services.source_reader import Reader
+from app.store.codec.lists import encode_entry_view
 from app.store.database import Database, Transaction
 from app.store.lists import find_list, get_list
 from app.store.manifests import load_manifests
@@ -208,11 +209,24 @@ class Inspections:
 
 
 def _entry_json(raw: bytes, entry: Entry, media_type: str) -> bytes:
-    return _json(entry_inspection(entry, Manifest(media_type, raw, entry.digest)))
+    """One entry with its exact manifest: `docker manifest inspect LIST MANIFEST`, plain and -v."""
+    return _json(
+        {
+            **encode_entry_view(view_entry(entry)),
+            "manifest": loads(raw, what=str(entry.reference)),
+            "raw": base64.b64encode(raw).decode(),
+            "inspection": _verbose_entry(raw, entry, media_type),
+        }
+    )
 
 
 def _verbose_json(raw: bytes, entry: Entry, media_type: str) -> bytes:
-    return _json(verbose_entry(entry, Manifest(media_type, raw, entry.digest)))
+    return _json(_verbose_entry(raw, entry, media_type))
+
+
+def _verbose_entry(raw: bytes, entry: Entry, media_type: str) -> dict[str, Any]:
+    manifest = Manifest(media_type, raw, entry.digest)
+    return verbose_document(str(entry.reference), entry.descriptor, manifest)
 
 
 def _json(document: dict[str, Any]) -> bytes:

@@ -24,19 +24,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from app.errors import ListNotFound
-from app.lists.draft import Draft, Entry, ImageFacts, ListState, Options, Origin
+from app.lists.draft import Draft, Entry, ImageFacts, ListState, Origin
 from app.lists.filters import ListFilter
 from app.oci.digest import parse_digest
-from app.oci.index import Format
 from app.oci.reference import Reference, parse_reference
 from app.projects.paging import Position
-from app.store.codec.platforms import (
-    override_document,
-    platform_document,
-    read_descriptor,
-    read_override,
-    read_platform,
-)
+from app.store.codec.options import encode_options, read_options
+from app.store.codec.platforms import encode_override, encode_platform, read_override, read_platform
 from app.store.database import Transaction
 from app.store.notifications import LIST_CHANGED
 from app.store.paging import newest_first
@@ -242,31 +236,11 @@ def _key(draft: Draft) -> dict[str, Any]:
 
 
 def _state(draft: Draft) -> dict[str, Any]:
-    options = draft.options
     return {
         "revision": draft.revision,
         "updated_at": draft.updated_at,
         "state": draft.state,
-        "format": options.format,
-        "annotations": dict(options.annotations),
-        "artifact_type": options.artifact_type,
-        "subject": options.subject.document() if options.subject else None,
-        "tags": list(options.tags),
-        "targets": [str(target) for target in options.targets],
-        "labels": dict(options.labels),
-        "expected_platforms": [platform_document(platform) for platform in options.expected_platforms],
-        "push_when_complete": options.push_when_complete,
-        "allow_duplicate_platforms": options.allow_duplicate_platforms,
-        "insecure": options.insecure,
-        "expires_at": options.expires_at,
-        "complete_by": options.complete_by,
-        "failures": dict(options.failures),
-        "run_number": options.run_number,
-        "same_revision": options.same_revision,
-        "allow_partial": options.allow_partial,
-        "allow_shrink": options.allow_shrink,
-        "allow_older": options.allow_older,
-        "referrers": options.referrers,
+        **encode_options(draft.options),
         "push_operation_id": draft.push_operation_id,
         "last_push_id": draft.last_push_id,
         "problem": draft.problem,
@@ -280,28 +254,7 @@ def _read_list(row: Row[Any], of_list: Sequence[Entry]) -> Draft:
         session=row.session,
         revision=row.revision,
         state=ListState(row.state),
-        options=Options(
-            format=Format(row.format),
-            annotations=row.annotations,
-            artifact_type=row.artifact_type,
-            subject=read_descriptor(row.subject),
-            tags=tuple(row.tags),
-            targets=tuple(parse_reference(target) for target in row.targets),
-            labels=row.labels,
-            expected_platforms=tuple(read_platform(document) for document in row.expected_platforms),
-            push_when_complete=row.push_when_complete,
-            allow_duplicate_platforms=row.allow_duplicate_platforms,
-            insecure=row.insecure,
-            expires_at=row.expires_at,
-            complete_by=row.complete_by,
-            failures=row.failures,
-            run_number=row.run_number,
-            same_revision=row.same_revision,
-            allow_partial=row.allow_partial,
-            allow_shrink=row.allow_shrink,
-            allow_older=row.allow_older,
-            referrers=row.referrers,
-        ),
+        options=read_options(row._mapping),  # noqa: SLF001 - the documented name of a row as a mapping
         entries=tuple(of_list),
         created_by=row.created_by,
         created_at=row.created_at,
@@ -322,10 +275,10 @@ def _entry_values(project_id: UUID, list_id: UUID, entry: Entry) -> dict[str, An
         "media_type": entry.media_type,
         "size": entry.size,
         "artifact_type": entry.artifact_type,
-        "resolved_platform": platform_document(entry.resolved_platform),
-        "platform_override": override_document(entry.override),
+        "resolved_platform": encode_platform(entry.resolved_platform),
+        "platform_override": encode_override(entry.override),
         "annotations": dict(entry.annotations),
-        "image": entry.image.document(),
+        "image": entry.image.known,
         "origin": _origin_document(entry.origin),
         "added_by": entry.added_by,
         "added_at": entry.added_at,
@@ -353,7 +306,7 @@ def _read_entry(row: Row[Any]) -> Entry:
 def _origin_document(origin: Origin | None) -> dict[str, Any] | None:
     if origin is None:
         return None
-    platforms = [platform_document(platform) for platform in origin.platforms]
+    platforms = [encode_platform(platform) for platform in origin.platforms]
     return {"reference": str(origin.reference), "platforms": platforms, "narrowed": origin.narrowed}
 
 

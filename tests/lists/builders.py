@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from app.lists.draft import Draft, Entry, ImageFacts, ListState, Options
-from app.lists.options import apply_changes
+from app.lists.draft import Draft, Entry, ImageFacts, ListState
+from app.lists.options import Options, apply_changes
 from app.lists.overrides import PlatformOverride
 from app.oci.digest import digest_of
 from app.oci.media_types import OCI_MANIFEST

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from app.errors import BrokerError, InvalidInput, InvalidPlatform, InvalidReference
-from app.lists.draft import Options
-from app.lists.options import apply_changes
+from app.lists.options import Options, apply_changes
 from app.lists.overrides import PlatformOverride
 from app.lists.source import parse_override, parse_sources
 from app.oci.index import Format

@@ -22,7 +22,7 @@ from app.api.schemas.lists import (
     AnnotateEntry,
     DraftList,
     EntryInspection,
-    list_answer,
+    render_stored_list,
     source_documents,
 )
 from app.lists.draft import EntryChanges
@@ -63,7 +63,7 @@ async def add_entries(
     """Add sources to a list, all or none. A reference that the list already has is resolved again."""
     wanted = AddEntriesRequest(list_id, source_documents(body.sources), body.insecure)
     operation = await services.lists.add(call, wanted, revisions=revisions)
-    render = json_result(200, lambda result: {"ETag": etag(result["revision"])}, list_answer)
+    render = json_result(200, lambda result: {"ETag": etag(result["revision"])}, render_stored_list)
     return await respond_when_done(services.operations, operation, wait, render)
 
 
@@ -102,8 +102,8 @@ async def annotate_entry(
     services: ServicesDep,
 ) -> Response:
     """Override the platform of an entry, or change its annotations (null clears)."""
-    saved = await services.lists.annotate(change, list_id, entry_id, _changes(body), revisions=revisions)
-    return list_response(saved.draft, saved.assessment)
+    view = await services.lists.annotate(change, list_id, entry_id, _changes(body), revisions=revisions)
+    return list_response(view)
 
 
 @router.delete(
@@ -116,8 +116,8 @@ async def remove_entry(
     list_id: UUID, entry_id: UUID, change: ChangeDep, revisions: IfMatchDep, services: ServicesDep
 ) -> Response:
     """Remove one image and its attestations from the list."""
-    saved = await services.lists.remove_entry(change, list_id, entry_id, revisions=revisions)
-    return list_response(saved.draft, saved.assessment)
+    view = await services.lists.remove_entry(change, list_id, entry_id, revisions=revisions)
+    return list_response(view)
 
 
 def _changes(body: AnnotateEntry) -> EntryChanges:

@@ -23,28 +23,27 @@ from app.api.operation_responses import json_result, respond_when_done
 from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
 from app.api.preconditions import NOT_MODIFIED, IfMatchDep, IfNoneMatchDep, etag, unless_known
 from app.api.preferences import DEFAULT_SECONDS, PUSH_SECONDS, Wait, waits
-from app.api.problem_mapping import document_of
 from app.api.references import canonical_query, parse_at
 from app.api.schemas.common import Text
 from app.api.schemas.lists import (
     CreateList,
     DeleteLists,
+    Deletion,
     Deletions,
     DraftList,
     DraftListPage,
     ListOptions,
     RefreshedList,
     RefreshList,
-    list_answer,
+    render_list,
+    render_stored_list,
 )
-from app.errors import ListNotPushable
-from app.lists.assessment import Assessment, assess
-from app.lists.draft import Draft, ListState
+from app.lists.draft import ListState
 from app.lists.filters import ListFilter
+from app.lists.views import ListView
 from app.oci import media_types
 from app.operations.requests import RefreshListRequest
-from app.services.documents import list_document
-from app.services.lists.requests import Deletion, Goal
+from app.services.lists.requests import Goal
 
 router = Router(prefix="/v1/lists", tags=["lists"])
 
@@ -102,7 +101,7 @@ async def create_list(
     request = body.request(_changes(body))
     operation = await services.lists.create(call, request)
     return await respond_when_done(
-        services.operations, operation, wait, json_result(201, _location, list_answer)
+        services.operations, operation, wait, json_result(201, _location, render_stored_list)
     )
 
 
@@ -140,7 +139,7 @@ async def list_lists(
     )
     before = parse_cursor(cursor)
     found = await services.lists.page(caller.project_id, wanted, before=before, limit=limit + 1)
-    return page_response(request, found, limit, _item)
+    return page_response(request, found, limit, render_list)
 
 
 @router.get(
@@ -175,13 +174,12 @@ async def get_list(
 ) -> Response:
     """Get one list: its entries, its missing platforms, and the digest of the index."""
     if wait_for is None:
-        draft = await services.lists.get(caller.project_id, list_id)
-        return unless_known(request, list_response(draft, assess(draft)))
-    draft, is_reached = await services.lists.wait(caller.project_id, list_id, wait_for, wait.seconds)
+        return unless_known(request, list_response(await services.lists.get(caller.project_id, list_id)))
+    view, is_reached = await services.lists.wait(caller.project_id, list_id, wait_for, wait.seconds)
     applied = {"Preference-Applied": wait.applied} if wait.applied is not None else {}
     if is_reached:
-        return list_response(draft, assess(draft), more=applied)
-    return list_response(draft, assess(draft), HTTPStatus.ACCEPTED, {"Retry-After": "1", **applied})
+        return list_response(view, more=applied)
+    return list_response(view, HTTPStatus.ACCEPTED, {"Retry-After": "1", **applied})
 
 
 @router.patch(
@@ -199,8 +197,7 @@ async def update_list(
 ) -> Response:
     """Change the options of a list (JSON Merge Patch, RFC 7396: null clears)."""
     changes = _changes(body)
-    saved = await services.lists.update(change, list_id, changes, revisions=revisions)
-    return list_response(saved.draft, saved.assessment)
+    return list_response(await services.lists.update(change, list_id, changes, revisions=revisions))
 
 
 @router.delete(
@@ -231,9 +228,9 @@ async def delete_lists(
 ) -> Response:
     """Delete several lists. Each has its own outcome; a failure does not stop the others."""
     outcomes = await services.lists.delete_many(caller.project_id, body.references, body.ids, body.session)
-    return JSONResponse(
-        {"results": [_outcome(outcome, len(body.references), at) for at, outcome in enumerate(outcomes)]}
-    )
+    named = len(body.references)
+    results = [Deletion.from_outcome(each, is_id=at >= named) for at, each in enumerate(outcomes)]
+    return JSONResponse(Deletions(results=results).render())
 
 
 @router.get(
@@ -261,13 +258,8 @@ async def get_index(
     _known: IfNoneMatchDep = None,
 ) -> Response:
     """Get the exact bytes of the index that a push would put. Nothing is pushed."""
-    draft = await services.lists.get(caller.project_id, list_id)
-    index = assess(draft).index
-    if index is None:
-        raise ListNotPushable(
-            "The list has no index yet. Its findings give the reasons.", list_id=str(draft.id)
-        )
-    headers = {"Docker-Content-Digest": str(index.digest), "ETag": etag(draft.revision)}
+    index, revision = await services.lists.get_index(caller.project_id, list_id)
+    headers = {"Docker-Content-Digest": str(index.digest), "ETag": etag(revision)}
     return unless_known(request, Response(index.raw, headers=headers, media_type=index.media_type))
 
 
@@ -297,20 +289,14 @@ async def refresh_list(
     """Resolve again every source that was named by a tag. Annotations stay."""
     wanted = RefreshListRequest(list_id, insecure=body is not None and body.insecure)
     operation = await services.lists.refresh(call, wanted, revisions=revisions)
-    render = json_result(200, lambda result: {"ETag": etag(result["revision"])}, list_answer)
+    render = json_result(200, lambda result: {"ETag": etag(result["revision"])}, render_stored_list)
     return await respond_when_done(services.operations, operation, wait, render)
 
 
-def list_response(
-    draft: Draft, assessment: Assessment, status: int = 200, more: Mapping[str, str] | None = None
-) -> JSONResponse:
-    response = JSONResponse(list_answer(list_document(draft, assessment)), status, more)
-    response.headers["ETag"] = etag(draft.revision, bytes(response.body))
+def list_response(view: ListView, status: int = 200, more: Mapping[str, str] | None = None) -> JSONResponse:
+    response = JSONResponse(render_list(view), status, more)
+    response.headers["ETag"] = etag(view.revision, bytes(response.body))
     return response
-
-
-def _item(draft: Draft) -> dict[str, Any]:
-    return list_answer(list_document(draft, assess(draft)))
 
 
 def _location(result: dict[str, Any]) -> dict[str, str]:
@@ -328,11 +314,3 @@ def _changes(body: ListOptions) -> dict[str, Any]:
         if name in body.model_fields_set:
             changes[moment] = (now + timedelta(seconds=seconds)).isoformat() if seconds else None
     return changes
-
-
-def _outcome(outcome: Deletion, references: int, position: int) -> dict[str, Any]:
-    named = "reference" if position < references else "id"
-    document: dict[str, Any] = {named: outcome.target, "deleted": outcome.problem is None}
-    if outcome.problem is not None:
-        document["problem"] = document_of(outcome.problem)
-    return document

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+)
 from typing_extensions import TypeAliasType
+
+from app.oci import descriptor as content
+from app.oci import platform as domain
+from app.oci.reference import Reference
+from app.oci.timestamps import rfc3339
 
 # Postgres can't store U+0000.
 _NUL = re.compile("\0")
@@ -58,6 +73,31 @@ class Document(BaseModel):
         return self.model_dump(by_alias=True)
 
 
+def render_value(value: object) -> Any:
+    """A value of the domain in JSON."""
+    match value:
+        case domain.Platform() | Reference():
+            return str(value)
+        case content.Descriptor():
+            return Descriptor.from_descriptor(value)
+        case datetime():
+            return rfc3339(value)
+        case tuple():
+            return [render_value(each) for each in value]
+        case Mapping():
+            return dict(value)
+        case _:
+            return value
+
+
+class Sparse(Document):
+    """A document that leaves out the members that it does not have."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, handler: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]
+        return {name: value for name, value in handler(self).items() if value is not None}
+
+
 class Platform(Body):
     """A platform. In requests, a missing member keeps the value of the image, and null clears it."""
 
@@ -72,6 +112,17 @@ class Platform(Body):
 
     def given(self) -> dict[str, Any]:
         return self.model_dump(exclude_unset=True)
+
+    @classmethod
+    def from_platform(cls, platform: domain.Platform) -> Self:
+        """With null for a member that the platform does not have."""
+        return cls(
+            os=platform.os or None,
+            architecture=platform.architecture or None,
+            variant=platform.variant or None,
+            os_version=platform.os_version or None,
+            os_features=list(platform.os_features),
+        )
 
 
 PlatformInput = TypeAliasType(
@@ -96,7 +147,7 @@ class RawManifest(Document):
     media_type: str | None = Field(None, alias="mediaType")
 
 
-class OciPlatform(Document):
+class OciPlatform(Sparse):
     """The platform of an OCI descriptor."""
 
     architecture: str
@@ -106,7 +157,7 @@ class OciPlatform(Document):
     variant: str | None = None
 
 
-class Descriptor(Document):
+class Descriptor(Sparse):
     """An OCI content descriptor (image-spec 1.1, descriptor.md)."""
 
     media_type: str = Field(alias="mediaType")
@@ -115,3 +166,7 @@ class Descriptor(Document):
     annotations: Annotations | None = None
     platform: OciPlatform | None = None
     artifact_type: str | None = Field(None, alias="artifactType")
+
+    @classmethod
+    def from_descriptor(cls, descriptor: content.Descriptor) -> Self:
+        return cls.model_validate(descriptor.document())

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field
 from typing_extensions import TypeAliasType
 
-from app.api.problem_mapping import problem_of
+from app.api.problem_mapping import document_of, problem_of
 from app.api.schemas.common import (
     AnnotationChanges,
     Annotations,
@@ -23,13 +23,22 @@ from app.api.schemas.common import (
     PlatformInput,
     Reason,
     ShortText,
+    Sparse,
     Text,
+    optional_text,
     platform_input,
+    render_value,
 )
-from app.api.schemas.problems import Problem
+from app.api.schemas.problems import Problem, WithProblem, stored_problem
+from app.lists import draft as domain
 from app.lists.draft import ListState
+from app.lists.findings import Finding as DomainFinding
 from app.lists.findings import Severity
+from app.lists.options import OPTION_NAMES
+from app.lists.views import EntryView, ListView
+from app.oci.timestamps import rfc3339
 from app.operations.requests import CreateListRequest
+from app.services.lists.requests import DeletionOutcome
 
 MAX_SOURCES = 256
 # An abandoned draft goes away by itself, within a year at the latest.
@@ -246,7 +255,7 @@ class DeleteLists(Body):
     session: Session = ""
 
 
-class Deletion(Document):
+class Deletion(Sparse, WithProblem):
     """The outcome for one list."""
 
     reference: str | None = None
@@ -254,18 +263,33 @@ class Deletion(Document):
     deleted: bool = False
     problem: Problem | None = None
 
+    @classmethod
+    def from_outcome(cls, outcome: DeletionOutcome, *, is_id: bool) -> Self:
+        problem = document_of(outcome.problem) if outcome.problem is not None else None
+        return cls.model_validate(
+            {
+                "id" if is_id else "reference": outcome.target,
+                "deleted": outcome.problem is None,
+                "problem": problem,
+            }
+        )
+
 
 class Deletions(Document):
     results: list[Deletion]
 
 
-class ImageFacts(Document):
+class ImageFacts(Sparse):
     """The origin of an image, from the labels in its config."""
 
     created: str | None = None
     revision: str | None = None
     source: str | None = None
     version: str | None = None
+
+    @classmethod
+    def from_facts(cls, facts: domain.ImageFacts) -> Self:
+        return cls(created=facts.created, revision=facts.revision, source=facts.source, version=facts.version)
 
 
 class Entry(Document):
@@ -284,8 +308,23 @@ class Entry(Document):
     added_by: str
     added_at: str
 
+    @classmethod
+    def from_view(cls, view: EntryView) -> Self:
+        return cls(
+            id=str(view.id),
+            reference=str(view.reference),
+            descriptor=Descriptor.from_descriptor(view.descriptor),
+            platform=Platform.from_platform(view.platform),
+            resolved_platform=Platform.from_platform(view.resolved_platform),
+            annotations=dict(view.annotations),
+            image=ImageFacts.from_facts(view.image),
+            replaced=optional_text(view.replaced),
+            added_by=view.added_by,
+            added_at=rfc3339(view.added_at),
+        )
 
-class VerboseImage(Document):
+
+class VerboseImage(Sparse):
     """One image as `docker manifest inspect -v` prints it."""
 
     ref: str = Field(alias="Ref")
@@ -311,8 +350,17 @@ class Finding(Document):
     detail: str
     entry_id: str | None = None
 
+    @classmethod
+    def from_finding(cls, finding: DomainFinding) -> Self:
+        return cls(
+            code=finding.code,
+            severity=finding.severity,
+            detail=finding.detail,
+            entry_id=optional_text(finding.entry_id),
+        )
 
-class DraftList(Document):
+
+class DraftList(WithProblem):
     """A list: the draft of one multi-arch image."""
 
     id: str
@@ -357,9 +405,39 @@ class DraftList(Document):
     updated_at: str
     expires_at: str | None = None
 
+    @classmethod
+    def from_view(cls, view: ListView) -> Self:
+        options = {name: render_value(getattr(view.options, name)) for name in OPTION_NAMES}
+        return cls.model_validate(
+            {
+                **options,
+                "id": str(view.id),
+                "reference": str(view.reference),
+                "session": view.session,
+                "revision": view.revision,
+                "state": view.state,
+                "complete": view.is_complete,
+                "missing_platforms": render_value(view.missing_platforms),
+                "entries": [Entry.from_view(entry) for entry in view.entries],
+                "digest": optional_text(view.digest),
+                "media_type": view.media_type,
+                "findings": [Finding.from_finding(finding) for finding in view.findings],
+                "problem": stored_problem(view.problem),
+                "push_operation_id": optional_text(view.push_operation_id),
+                "last_push_id": optional_text(view.last_push_id),
+                "created_by": view.created_by,
+                "created_at": rfc3339(view.created_at),
+                "updated_at": rfc3339(view.updated_at),
+            }
+        )
 
-def list_answer(document: dict[str, Any]) -> dict[str, Any]:
-    """The problem is kept without HTTP; callers read it as a problem document."""
+
+def render_list(view: ListView) -> dict[str, Any]:
+    return DraftList.from_view(view).render()
+
+
+def render_stored_list(document: dict[str, Any]) -> dict[str, Any]:
+    """The result of an operation, whose problem is kept without HTTP."""
     return {**document, "problem": problem_of(document.get("problem"))}
 
 

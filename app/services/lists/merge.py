@@ -12,20 +12,20 @@ from uuid import UUID, uuid4
 from app.concurrency.batching import Batcher, Outcomes
 from app.errors import BrokerError, Unavailable
 from app.lists import draft as drafts
-from app.lists.draft import Draft, ListState, Options
+from app.lists.draft import Draft, ListState
 from app.lists.findings import refuse_mixed_revisions
-from app.lists.options import amend_options, forget_failures
+from app.lists.options import Options, amend_options, forget_failures
 from app.lists.verdict import retract
 from app.oci.digest import Digest
 from app.oci.reference import Reference
 from app.operations.requests import CreateListRequest
 from app.services.callers import Call
-from app.services.documents import list_document, with_replaced
 from app.services.lists.requests import list_exists
 from app.services.lists.resolve import Resolved
 from app.services.lists.save import ListWriter
 from app.services.operations.attempts import Attempt, hold_all, succeed_all
 from app.store import lists as stored
+from app.store.codec.lists import encode_list_view
 from app.store.database import Database, Transaction
 from app.store.manifests import keep_manifests
 from app.store.operation_changes import LostLease
@@ -139,12 +139,12 @@ class ListMerger:
         # A push that is due now goes with what the last of them brought who brought credentials.
         call = next((each for each in reversed(calls) if each.credentials), calls[-1])
         saved = await self._lists.save_changed(tx, call, merged.before, merged.after)
-        document = list_document(saved.draft, saved.assessment)
+        view = saved.view
         if plain := [each.addition.attempt for each in merged.added if not each.replaced]:
-            await succeed_all(tx, plain, document, list_id=saved.draft.id)
+            await succeed_all(tx, plain, encode_list_view(view), list_id=saved.draft.id)
         for each in merged.added:
             if each.replaced:
-                result = with_replaced(document, each.replaced)
+                result = encode_list_view(view.with_replaced(each.replaced))
                 await each.addition.attempt.succeed(tx, result, list_id=saved.draft.id)
 
 

@@ -17,15 +17,19 @@ from app.errors import (
     InvalidReference,
     ListExists,
     ListNotFound,
+    ListNotPushable,
     revive,
 )
 from app.lists import draft as drafts
-from app.lists.draft import Draft, Entry, EntryChanges, ListState, Options
+from app.lists.assessment import assess
+from app.lists.draft import Draft, Entry, EntryChanges, ListState
 from app.lists.filters import ListFilter
-from app.lists.options import apply_changes
+from app.lists.options import Options, apply_changes
 from app.lists.refreshing import plan_refresh
 from app.lists.source import at, parse_sources
 from app.lists.verdict import is_ready, retract
+from app.lists.views import ListView, view_list
+from app.oci.manifest import Manifest
 from app.oci.reference import Reference, parse_reference
 from app.operations.operation import Operation
 from app.operations.requests import AddEntriesRequest, CreateListRequest, RefreshListRequest
@@ -33,7 +37,7 @@ from app.projects.paging import Position
 from app.registry.policy import RegistryPolicy
 from app.services.callers import Call
 from app.services.lists.revisions import Revisions, find_seen, open_list
-from app.services.lists.save import ListWriter, SavedList
+from app.services.lists.save import ListWriter
 from app.services.operations.accept import OperationAcceptor, OperationSpec
 from app.store import lists as stored
 from app.store.database import Database, Transaction
@@ -43,7 +47,7 @@ POLL_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Deletion:
+class DeletionOutcome:
     """One target of a removal of many: what it was called, and why it could not be removed."""
 
     target: str
@@ -125,11 +129,24 @@ class Lists:
 
         return await self._acceptor.accept(call, decide)
 
-    async def get(self, project_id: UUID, list_id: UUID) -> Draft:
+    async def get(self, project_id: UUID, list_id: UUID) -> ListView:
+        return _view(await self._get(project_id, list_id))
+
+    async def get_index(self, project_id: UUID, list_id: UUID) -> tuple[Manifest, int]:
+        """The index that a push would put now, and the revision of the list."""
+        draft = await self._get(project_id, list_id)
+        index = assess(draft).index
+        if index is None:
+            raise ListNotPushable("The list has no index yet: its findings say why", list_id=str(draft.id))
+        return index, draft.revision
+
+    async def _get(self, project_id: UUID, list_id: UUID) -> Draft:
         async with self._database.snapshot() as tx:
             return await stored.get_list(tx, project_id, list_id)
 
-    async def wait(self, project_id: UUID, list_id: UUID, goal: Goal, seconds: float) -> tuple[Draft, bool]:
+    async def wait(
+        self, project_id: UUID, list_id: UUID, goal: Goal, seconds: float
+    ) -> tuple[ListView, bool]:
         """The list when it has reached the goal, or as it is after `seconds`, and which of the two it is.
 
         Raises the problem of a list that has failed.
@@ -140,10 +157,10 @@ class Lists:
                 if (left := give_up - monotonic()) <= 0:
                     break
                 await change.wait(min(left, self._poll))
-        draft = await self.get(project_id, list_id)
+        draft = await self._get(project_id, list_id)
         if draft.problem is not None:
             raise revive({"list_id": str(list_id), **draft.problem})
-        return draft, goal.is_reached(draft)
+        return _view(draft), goal.is_reached(draft)
 
     async def _is_over(self, project_id: UUID, list_id: UUID, goal: Goal) -> bool:
         """Whether there is anything to tell; of twenty that wait each is woken by each of twenty legs."""
@@ -151,21 +168,18 @@ class Lists:
             state = await stored.get_state(tx, project_id, list_id)
         if state is ListState.FAILED or goal is Goal.PUSHED:
             return state is not ListState.OPEN
-        return goal.is_reached(await self.get(project_id, list_id))
-
-    async def find(self, project_id: UUID, reference: Reference, session: str) -> Draft | None:
-        async with self._database.snapshot() as tx:
-            return await stored.find_list(tx, project_id, reference, session)
+        return goal.is_reached(await self._get(project_id, list_id))
 
     async def page(
         self, project_id: UUID, wanted: ListFilter, *, before: Position | None, limit: int
-    ) -> list[Draft]:
+    ) -> list[ListView]:
         async with self._database.snapshot() as tx:
-            return await stored.page_lists(tx, project_id, wanted, before=before, limit=limit)
+            found = await stored.page_lists(tx, project_id, wanted, before=before, limit=limit)
+        return [_view(draft) for draft in found]
 
     async def update(
         self, call: Call, list_id: UUID, changes: Mapping[str, Any], *, revisions: Revisions = None
-    ) -> SavedList:
+    ) -> ListView:
         """Change what a list says of itself; a list that becomes complete by it is pushed if it says so."""
         async with self._database.transaction() as tx:
             draft = await open_list(tx, call.project_id, list_id, revisions)
@@ -174,7 +188,8 @@ class Lists:
             if "targets" in changes:
                 self._check_targets(options)
             changed = replace(kept, options=options)
-            return await self._writer.save_changed(tx, call, draft, changed)
+            saved = await self._writer.save_changed(tx, call, draft, changed)
+        return saved.view
 
     def _check_targets(self, options: Options) -> None:
         """Before any leg has built for where the operator lets nothing go."""
@@ -190,7 +205,7 @@ class Lists:
         changes: EntryChanges,
         *,
         revisions: Revisions = None,
-    ) -> SavedList:
+    ) -> ListView:
         async with self._database.transaction() as tx:
             draft = await open_list(tx, call.project_id, list_id, revisions)
             entries = drafts.annotate(
@@ -199,15 +214,17 @@ class Lists:
                 changes,
                 allow_duplicate_platforms=draft.options.allow_duplicate_platforms,
             )
-            return await self._writer.save_changed(tx, call, draft, replace(draft, entries=entries))
+            saved = await self._writer.save_changed(tx, call, draft, replace(draft, entries=entries))
+        return saved.view
 
     async def remove_entry(
         self, call: Call, list_id: UUID, entry_id: UUID, *, revisions: Revisions = None
-    ) -> SavedList:
+    ) -> ListView:
         async with self._database.transaction() as tx:
             draft = await open_list(tx, call.project_id, list_id, revisions)
             entries = drafts.remove(draft.entries, find_entry(draft, entry_id))
-            return await self._writer.save_changed(tx, call, draft, replace(draft, entries=entries))
+            saved = await self._writer.save_changed(tx, call, draft, replace(draft, entries=entries))
+        return saved.view
 
     async def delete(self, project_id: UUID, list_id: UUID, *, revisions: Revisions = None) -> None:
         async with self._database.transaction() as tx:
@@ -216,30 +233,34 @@ class Lists:
 
     async def delete_many(
         self, project_id: UUID, references: Sequence[str], ids: Sequence[str], session: str
-    ) -> list[Deletion]:
+    ) -> list[DeletionOutcome]:
         """Each target by itself, as `docker manifest rm` does: those that can't go don't hold up the rest."""
         outcomes = [await self._delete_one(project_id, text, session) for text in references]
         return outcomes + [await self._delete_id(project_id, text) for text in ids]
 
-    async def _delete_id(self, project_id: UUID, text: str) -> Deletion:
+    async def _delete_id(self, project_id: UUID, text: str) -> DeletionOutcome:
         try:
             await self.delete(project_id, UUID(text))
         except ValueError:
-            return Deletion(text, InvalidInput(f"{text} is not the id of a list"))
+            return DeletionOutcome(text, InvalidInput(f"{text} is not the id of a list"))
         except ListNotFound as problem:
-            return Deletion(text, problem)
-        return Deletion(text)
+            return DeletionOutcome(text, problem)
+        return DeletionOutcome(text)
 
-    async def _delete_one(self, project_id: UUID, text: str, session: str) -> Deletion:
+    async def _delete_one(self, project_id: UUID, text: str, session: str) -> DeletionOutcome:
         try:
             reference = parse_reference(text)
         except InvalidReference as problem:
-            return Deletion(text, problem)
+            return DeletionOutcome(text, problem)
         async with self._database.transaction() as tx:
             draft = await stored.find_list(tx, project_id, reference, session, lock=True)
             if draft is None or not await self._writer.remove(tx, project_id, draft):
-                return Deletion(text, no_such_list(reference))
-        return Deletion(text)
+                return DeletionOutcome(text, no_such_list(reference))
+        return DeletionOutcome(text)
+
+
+def _view(draft: Draft) -> ListView:
+    return view_list(draft, assess(draft))
 
 
 def find_entry(draft: Draft, entry_id: UUID) -> Entry:

@@ -14,6 +14,7 @@ from app.lists.draft import Draft, Entry, ListState
 from app.lists.events import EventKind, describe_list
 from app.lists.pushes import Push
 from app.lists.verdict import judge
+from app.lists.views import ListView, view_list
 from app.services.callers import Call
 from app.services.events.log import Events
 from app.services.pushes.requests import Pushes
@@ -27,6 +28,10 @@ class SavedList:
 
     draft: Draft
     assessment: Assessment
+
+    @property
+    def view(self) -> ListView:
+        return view_list(self.draft, self.assessment)
 
 
 class ListWriter:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from app.lists.findings import refuse_mixed_revisions
 from app.lists.refreshing import plan_refresh, refresh
 from app.lists.source import Source, parse_sources
+from app.lists.views import RefreshedListView
 from app.oci.reference import parse_reference
 from app.operations.progress import Progress, ProgressStep
 from app.operations.request_codec import decode_request
@@ -14,7 +15,6 @@ from app.operations.requests import AddEntriesRequest, CreateListRequest, Refres
 from app.registry.client import RegistryClient
 from app.services.allowance import Allowance
 from app.services.callers import Call
-from app.services.documents import list_document
 from app.services.lists.merge import Addition, ListMerger, Name, Place
 from app.services.lists.resolve import Resolved, Resolver
 from app.services.lists.save import ListWriter
@@ -22,6 +22,7 @@ from app.services.operations.attempts import Attempt
 from app.services.operations.credentials import Credentials
 from app.services.source_reader import Reader
 from app.store import lists as stored
+from app.store.codec.lists import encode_refreshed_view
 from app.store.database import Database
 from app.store.manifests import keep_manifests
 
@@ -69,8 +70,8 @@ class ListWorker:
             after, refreshed = refresh(draft, sources, entries)
             refuse_mixed_revisions(after)
             saved = await self._lists.save_changed(tx, call, draft, after)
-            told = [each.document() for each in refreshed]
-            await attempt.succeed(tx, {**list_document(saved.draft, saved.assessment), "refreshed": told})
+            view = RefreshedListView(saved.view, refreshed)
+            await attempt.succeed(tx, encode_refreshed_view(view))
 
     async def _resolve(
         self, attempt: Attempt, call: Call, sources: Sequence[Source], *, insecure: bool

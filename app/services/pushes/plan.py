@@ -25,6 +25,7 @@ from app.services.operations.credentials import Credentials
 from app.services.pushes.children import load_children, parse_children, targets_of
 from app.services.pushes.guard import Decision, Guarded, PushGuard
 from app.services.pushes.requests import PushRequest
+from app.store.codec.lists import encode_finding
 from app.store.codec.pushes import encode_difference, encode_referrers
 from app.store.database import Database, Transaction
 
@@ -86,7 +87,7 @@ def _request(draft: Draft, assessment: Assessment, plan: PushPlan, *, insecure: 
             "revision": draft.revision,
             "reference": str(draft.reference),
             "session": draft.session,
-            "findings": [finding.document() for finding in assessment.plan_findings],
+            "findings": [encode_finding(finding) for finding in assessment.plan_findings],
         },
         insecure=insecure,
     )

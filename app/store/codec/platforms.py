@@ -12,7 +12,7 @@ from app.oci.platform import Platform
 _MEMBERS = ("os", "architecture", "variant", "os_version")
 
 
-def platform_document(platform: Platform) -> dict[str, Any]:
+def encode_platform(platform: Platform) -> dict[str, Any]:
     """A platform with the members it has, in the names of this API."""
     document: dict[str, Any] = {
         name: getattr(platform, name) for name in _MEMBERS if getattr(platform, name) or name in _MEMBERS[:2]
@@ -29,7 +29,7 @@ def read_platform(document: Mapping[str, Any]) -> Platform:
     )
 
 
-def override_document(override: PlatformOverride) -> dict[str, Any]:
+def encode_override(override: PlatformOverride) -> dict[str, Any]:
     return {
         name: list(value) if isinstance(value, tuple) else value for name, value in override.members.items()
     }

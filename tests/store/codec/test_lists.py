@@ -1,0 +1,57 @@
+"""The views of lists in JSON: the members and their order are those that callers know."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from app.api.schemas.lists import DraftList
+from app.lists.assessment import assess
+from app.lists.options import OPTION_NAMES
+from app.lists.views import view_list
+from app.oci.digest import digest_of
+from app.oci.platform import Platform
+from app.store.codec.lists import encode_list_view
+from tests.lists.builders import draft, entry
+from tests.store.codec.documents import stored
+
+
+def document(**options: Any) -> dict[str, Any]:
+    listed = draft(entries=[entry("r.test/a:1", annotations={"k": "v"})], **options)
+    return encode_list_view(view_list(listed, assess(listed)))
+
+
+@pytest.mark.parametrize("text", stored("operations.result", "create_list", "add_entries"))
+def test_the_members_of_a_list_and_of_its_entries_are_in_the_order_of_before(text: str) -> None:
+    before, now = json.loads(text), document()
+    assert list(now) == list(before)
+    assert list(now["entries"][0]) == list(before["entries"][0])
+
+
+def test_the_api_renders_a_list_as_operations_keep_it() -> None:
+    windows = Platform("windows", "amd64", "", "10.0.1", ("win32k",))
+    listed = draft(
+        entries=[entry("r.test/a:1", annotations={"k": "v"}), entry("r.test/b:1", windows)],
+        subject={"mediaType": "a/b", "digest": str(digest_of(b"subject")), "size": 3},
+        targets=["other.test/app:1"],
+        expected_platforms=["linux/amd64", "linux/arm64"],
+        complete_by="2026-11-23T00:00:00+00:00",
+        labels={"run": "1"},
+    )
+    view = view_list(listed, assess(listed))
+    assert json.dumps(DraftList.from_view(view).render()) == json.dumps(encode_list_view(view))
+
+
+def test_every_option_is_a_member_of_the_list() -> None:
+    assert set(OPTION_NAMES) <= set(document())
+
+
+def test_an_entry_says_whose_place_it_has_taken_to_the_caller_that_replaced_it() -> None:
+    listed = draft(entries=[entry("r.test/a:1")])
+    view = view_list(listed, assess(listed))
+    old = digest_of(b"old")
+    replaced = encode_list_view(view.with_replaced({listed.entries[0].id: old}))
+    assert [each["replaced"] for each in replaced["entries"]] == [str(old)]
+    assert [each["replaced"] for each in encode_list_view(view)["entries"]] == [None]
