@@ -26,9 +26,10 @@ MAX_ENTRIES = 1024
 
 
 class ListState(StrEnum):
-    """`pushed`: the list as it stands is what its last push put; any later change opens it again.
+    """The state of a list.
 
-    `failed`: nobody needs to wait for it any more; its problem says why, and what comes in later opens it.
+    `pushed`: the last push has put the current revision; a later change reopens the list. `failed`: the list
+    releases every waiting caller with its problem; a later change reopens it.
     """
 
     OPEN = "open"

@@ -15,7 +15,7 @@ from app.oci.index import Format
 
 
 class Severity(StrEnum):
-    """`error` keeps the list from being pushed; `warning` is for people to judge."""
+    """An `error` prevents a push of the list; a `warning` does not."""
 
     ERROR = "error"
     WARNING = "warning"

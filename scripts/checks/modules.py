@@ -17,9 +17,7 @@ WIRE_SCHEMAS = "api/schemas"
 # Class names that may be defined twice, each with the reason.
 SHARED_NAMES: Mapping[str, str] = {
     "Handler": "to be renamed",
-    "PushState": "to be renamed",
-    "Room": "to be renamed",
-    "Services": "to be renamed",
+    "Progress": "to be renamed",
 }
 
 

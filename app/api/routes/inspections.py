@@ -61,7 +61,7 @@ async def inspect_image(
     call: ChangeDep,
     wait: WaitDep,
     services: ServicesDep,
-    reference: Annotated[Text, Query(description="Normalized as Docker does.")],
+    reference: Annotated[Text, Query(description="A reference in any form that Docker accepts.")],
     verbose: Annotated[
         bool, Query(description="Include each image of the index, as `inspect -v` does.")
     ] = False,

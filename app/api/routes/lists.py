@@ -115,7 +115,9 @@ async def list_lists(
     request: Request,
     caller: CallerDep,
     services: ServicesDep,
-    reference: Annotated[Text | None, Query(description="Normalized as Docker does.")] = None,
+    reference: Annotated[
+        Text | None, Query(description="A reference in any form that Docker accepts.")
+    ] = None,
     registry: Text | None = None,
     repository: Annotated[Text | None, Query(description="The repository path without the registry.")] = None,
     session: Text | None = None,
@@ -210,7 +212,7 @@ async def update_list(
 async def delete_list(
     list_id: UUID, caller: CallerDep, revisions: IfMatchDep, services: ServicesDep
 ) -> Response:
-    """Delete the list. Registries are not changed."""
+    """Delete the list. This changes nothing in any registry."""
     await services.lists.delete(caller.project_id, list_id, revisions=revisions)
     return Response(status_code=204)
 

@@ -120,7 +120,7 @@ async def stream_operation(
     responses=problem_responses(errors.OperationNotFound, errors.OperationEnded),
 )
 async def cancel_operation(operation_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
-    """Cancel an operation: at once if it is queued, or when its worker receives the request if it runs."""
+    """Cancel an operation: a queued one at once, a running one when its worker receives the request."""
     operation = await services.operations.cancel(caller.project_id, operation_id)
     return JSONResponse(operation_document(operation))
 

@@ -114,7 +114,9 @@ async def list_pushes(
     request: Request,
     caller: CallerDep,
     services: ServicesDep,
-    reference: Annotated[Text | None, Query(description="Normalized as Docker does.")] = None,
+    reference: Annotated[
+        Text | None, Query(description="A reference in any form that Docker accepts.")
+    ] = None,
     registry: Text | None = None,
     repository: Annotated[Text | None, Query(description="The repository path without the registry.")] = None,
     session: Text | None = None,

@@ -94,7 +94,7 @@ class Source(Body):
     """An image, or an index whose images become entries, with overrides for the entries."""
 
     reference: Text = Field(
-        description="A reference with a tag, a digest, or both, normalized as Docker does."
+        description="A reference with a tag, a digest, or both, in any form that Docker accepts."
     )
     platform: PlatformInput | None = Field(None, description="Overrides the platform in the image's config.")
     platforms: list[PlatformInput] | None = Field(
@@ -188,10 +188,10 @@ class ListOptions(Body):
         ),
     )
     allow_shrink: bool | None = Field(
-        None, description="Let a push remove platforms that the tag has now. By default this is a conflict."
+        None, description="Let a push remove platforms that the tag has now. By default, this is a conflict."
     )
     allow_older: bool | None = Field(
-        None, description="Let a push overwrite the tag of a newer run. By default this is a conflict."
+        None, description="Let a push overwrite the tag of a newer run. By default, this is a conflict."
     )
     referrers: bool | None = Field(
         None, description="Copy the referrers of the images (signatures, SBOMs) to the other repositories."
@@ -212,10 +212,10 @@ class ListOptions(Body):
 class CreateList(ListOptions):
     """A list and its first sources. With `amend`, the list may already exist."""
 
-    reference: Text = Field(description="The reference to push to, normalized as Docker does.")
+    reference: Text = Field(description="The reference to push to, in any form that Docker accepts.")
     sources: list[SourceInput] = Field(default_factory=list, max_length=MAX_SOURCES)
     amend: bool = Field(
-        False, description="Add to the list if it already exists. By default this is a conflict."
+        False, description="Add to the list if it already exists. By default, this is a conflict."
     )
     insecure: bool = Field(
         False, description="Try unverified TLS and plain HTTP if the operator allows them for the registry."

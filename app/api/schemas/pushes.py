@@ -40,13 +40,13 @@ class PushList(Body):
     if_absent: bool = Field(False, description="Push only if none of the tags exists yet.")
     if_digest: ShortText | None = Field(None, description="Proceed only if every tag holds this digest now.")
     allow_shrink: bool = Field(
-        False, description="Remove platforms that the tag has now, as with the option of the list."
+        False, description="Remove platforms that the tag has now, like the option of the list."
     )
     referrers: bool = Field(
-        False, description="Copy the referrers of the images, as with the option of the list."
+        False, description="Copy the referrers of the images, like the option of the list."
     )
     allow_older: bool = Field(
-        False, description="Overwrite the tag of a newer run, as with the option of the list."
+        False, description="Overwrite the tag of a newer run, like the option of the list."
     )
 
 

@@ -90,7 +90,7 @@ class Webhook(Document):
     types: list[EventKind]
     description: str
     enabled: bool = Field(
-        description="Whether events are sent. The answer 410 of the receiver disables the webhook."
+        description="Whether events are sent. A receiver that answers 410 disables its webhook."
     )
     created_by: str
     created_at: str

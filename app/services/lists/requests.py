@@ -55,7 +55,7 @@ class DeletionOutcome:
 
 
 class Goal(StrEnum):
-    """What a caller may wait for a list to be."""
+    """The state of a list that a caller waits for."""
 
     COMPLETE = "complete"
     PUSHED = "pushed"
