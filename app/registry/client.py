@@ -51,7 +51,7 @@ __all__ = [
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_OUTSIDE = "a RegistryClient is used inside `async with`"
+_OUTSIDE = "A RegistryClient works inside `async with` only."
 
 
 class RegistryClient:
@@ -91,7 +91,7 @@ class RegistryClient:
 
     async def __aenter__(self) -> Self:
         if self._state is not None:
-            raise RuntimeError("a RegistryClient is opened once at a time")
+            raise RuntimeError("The RegistryClient is open already.")
         outbound = self._outbound
         if self._owns_outbound:
             await outbound.__aenter__()

@@ -50,8 +50,8 @@ class Endpoints:
         host = api_host(registry)
         if insecure and not self._policy.may_be_insecure(host):
             raise errors.InsecureForbidden(
-                f"insecure access to {registry} was asked for, but the operator does not allow it; "
-                f"{registry} must be listed as an insecure registry{self._policy.setting('insecure_hosts')}",
+                f"Insecure access to {registry} is not allowed. The operator must list {registry} "
+                f"as an insecure registry{self._policy.setting('insecure_hosts')}.",
                 registry=registry,
             )
         key = (registry, insecure)
@@ -129,5 +129,5 @@ def _is_no_registry(answer: Answer) -> bool:
 def _base(scheme: str, registry: str) -> Url:
     base = parse_url(f"{scheme}://{api_host(registry)}")
     if base is None:
-        raise errors.RegistryForbidden(f"{registry} is not a host that can be asked", registry=registry)
+        raise errors.RegistryForbidden(f"{registry} is not a valid host.", registry=registry)
     return base

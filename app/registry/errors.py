@@ -36,7 +36,7 @@ def refusal(
     if is_rate_limit(status, body, context):
         wait = parse_retry_after(headers.get("Retry-After"), body[:4096].decode(errors="replace"))
         return errors.RateLimited(
-            f"{said} to {doing}; it limits the rate of requests, so try later or with credentials",
+            f"{said} to {doing}. It limits the rate of requests; try later, or with credentials.",
             **members,
             retry_after=wait,
         )
@@ -58,21 +58,23 @@ def _refusal_by_status(
 ) -> errors.BrokerError:
     if status in {_UNAUTHORIZED, _FORBIDDEN}:
         return errors.RegistryDenied(
-            f"{said}; check the credentials and their rights, and that the repository exists", **members
+            f"{said}. Check the credentials and their rights, and that the repository exists.", **members
         )
     if is_passing(status):
         return errors.RegistryUnavailable(
-            f"{said}; the registry has trouble, try later", **members, retry_after=_wait(headers)
+            f"{said}. The registry has a problem; try later.", **members, retry_after=_wait(headers)
         )
     if status == _TOO_LARGE:
         return errors.RegistryRejected(
-            f"{said}; it, or a proxy before it, takes no body of that size", **members
+            f"{said}. The registry, or a proxy before it, accepts no body of that size.", **members
         )
     if is_html(headers.get("Content-Type"), body) or status < 400:  # noqa: PLR2004 - success or redirect
-        return errors.NotARegistry(f"{said}, which is not what a registry says; check the host", **members)
+        return errors.NotARegistry(
+            f"{said}, which is not the answer of a registry. Check the host.", **members
+        )
     if status == _NOT_FOUND:
-        return errors.SourceNotFound(f"{said}; check the name, the tag and the registry", **members)
-    return errors.RegistryRejected(said, **members)
+        return errors.SourceNotFound(f"{said}. Check the name, the tag and the registry.", **members)
+    return errors.RegistryRejected(f"{said}.", **members)
 
 
 def _wait(headers: Mapping[str, str]) -> float | None:
@@ -87,5 +89,5 @@ def tag_refusal(
     is_rule = status in _CONFLICTS and means_immutable(first_error_text(body), context.reference)
     # No condition was sent that a 412 could speak of.
     if status == _UNMET or is_rule:
-        return error.recast(errors.TagImmutable, f"{context} may not be moved: {error.detail}")
+        return error.recast(errors.TagImmutable, f"{context} can't be moved: {error.detail}")
     return error

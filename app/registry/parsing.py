@@ -79,8 +79,8 @@ class Parsers:
                 answer = await _exchange(process, question)
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError) as error:
             await _end(process)
-            _log.warning("a process that reads documents had to be ended")
-            raise errors.Unavailable("A large document could not be read just now; try again") from error
+            _log.warning("A process that reads documents was killed because it did not answer")
+            raise errors.Unavailable("A large document could not be read. Try again.") from error
         except BaseException:
             # Its answer would come to whoever asks next.
             await _end(process)

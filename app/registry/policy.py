@@ -68,15 +68,16 @@ class RegistryPolicy(AccessPolicy):
         url = parse_url(f"https://{api_host(registry)}")
         if url is None:
             raise errors.InvalidReference(
-                f"{registry} can't be asked: a port is from 1 to 65535, a host of 253 characters at most",
+                f"{registry} is not a valid registry: its port must be from 1 to 65535, and its host have "
+                "at most 253 characters.",
                 registry=registry,
             )
         self.check_port(url.port, peer=registry)
         host = canonical_registry(registry)
         if self.registries and not any(matches_host(pattern, host) for pattern in self.registries):
             raise errors.RegistryForbidden(
-                f"{registry} is not among the registries that the operator lets the broker use"
-                f"{self.setting('registries')}",
+                f"{registry} is not among the registries that the operator allows"
+                f"{self.setting('registries')}.",
                 registry=registry,
             )
 

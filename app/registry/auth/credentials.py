@@ -38,11 +38,13 @@ class Credential:
     def __post_init__(self) -> None:
         ways = [bool(self.username or self.password), bool(self.identity_token), bool(self.registry_token)]
         if sum(ways) > 1:
-            raise ValueError("a credential is one of password, identity token and registry token")
+            raise ValueError("give only one of a password, an identity token and a registry token")
         if ":" in self.username or any(ord(c) < ord(" ") for c in self.username + self.password):
-            raise ValueError("a user name has no colon, and neither it nor a password control characters")
+            raise ValueError(
+                "a user name has no colon, and neither it nor the password has control characters"
+            )
         if not all("!" <= c <= "~" for c in self.identity_token + self.registry_token):
-            raise ValueError("a token has visible ASCII characters only")
+            raise ValueError("a token consists of visible ASCII characters")
 
     @property
     def is_anonymous(self) -> bool:
@@ -130,15 +132,15 @@ class Keychain:
 def parse_registry_auth(header: str) -> tuple[str | None, Credential]:
     """The registry and the credential in an `X-Registry-Auth` header, as the Docker Engine API has it."""
     if len(header) > _LONGEST_HEADER:
-        raise _bad_header("it is too long")
+        raise _bad_header("It is too long.")
     text = header.strip().replace("-", "+").replace("_", "/").rstrip("=")
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
         document = json.loads(raw)
     except (binascii.Error, ValueError, RecursionError) as error:
-        raise _bad_header("it is not base64 of a JSON object") from error
+        raise _bad_header("It is not the base64 form of a JSON object.") from error
     if not isinstance(document, dict):
-        raise _bad_header("it is not base64 of a JSON object")
+        raise _bad_header("It is not the base64 form of a JSON object.")
     try:
         credential = _parse_entry(document, "X-Registry-Auth")
     except errors.InvalidInput as error:
@@ -146,20 +148,20 @@ def parse_registry_auth(header: str) -> tuple[str | None, Credential]:
     address = _text(document, "serveraddress", "X-Registry-Auth")
     host = _parse_host(address) if address else None
     if address and host is None:
-        raise _bad_header("its serveraddress is not a registry's host")
+        raise _bad_header("Its serveraddress is not the host of a registry.")
     return host, credential
 
 
 def _bad_header(reason: str) -> errors.InvalidHeader:
     return errors.InvalidHeader(
-        f"X-Registry-Auth can't be read: {reason}",
+        f"X-Registry-Auth can't be read. {reason}",
         errors=(errors.FieldError("header:X-Registry-Auth", reason),),
     )
 
 
 def _parse_entry(entry: Json, where: str) -> Credential:
     if not isinstance(entry, dict):
-        raise errors.InvalidInput(f"the credential for {where} is not an object")
+        raise errors.InvalidInput(f"The credential for {where} is not an object.")
     username, password = _text(entry, "username", where), _text(entry, "password", where)
     identity_token = _text(entry, "identitytoken", where)
     registry_token = _text(entry, "registrytoken", where)
@@ -174,17 +176,17 @@ def _parse_entry(entry: Json, where: str) -> Credential:
             return Credential(identity_token=identity_token)
         return Credential(username, password)
     except ValueError as error:
-        raise errors.InvalidInput(f"the credential for {where} is not valid: {error}") from error
+        raise errors.InvalidInput(f"The credential for {where} is not valid: {error}.") from error
 
 
 def _parse_pair(auth: str, where: str) -> tuple[str, str]:
     try:
         pair = base64.b64decode(auth, validate=True).decode().rstrip("\0")
     except ValueError as error:
-        raise errors.InvalidInput(f"the auth for {where} is not base64 of name:password") from error
+        raise errors.InvalidInput(f"The auth for {where} is not the base64 form of name:password.") from error
     username, colon, password = pair.partition(":")
     if not colon:
-        raise errors.InvalidInput(f"the auth for {where} is not base64 of name:password")
+        raise errors.InvalidInput(f"The auth for {where} is not the base64 form of name:password.")
     return username, password
 
 
@@ -205,7 +207,7 @@ def _object(document: Mapping[str, Json], name: str) -> dict[str, Json]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise errors.InvalidInput(f"{name} of the Docker configuration is not an object")
+        raise errors.InvalidInput(f"{name} of the Docker configuration is not an object.")
     return value
 
 
@@ -214,7 +216,7 @@ def _text(document: Mapping[str, Json], name: str, where: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise errors.InvalidInput(f"{name} for {where} is not a text")
+        raise errors.InvalidInput(f"{name} for {where} is not a string.")
     return value
 
 
@@ -229,7 +231,7 @@ def _parse_host(key: str) -> str | None:
 
 def _parse_helper(name: Json) -> str:
     if not isinstance(name, str) or not _HELPER_NAME.fullmatch(name):
-        raise errors.InvalidInput("a credential helper of the Docker configuration has no valid name")
+        raise errors.InvalidInput("A credential helper of the Docker configuration has no valid name.")
     return name
 
 

@@ -67,7 +67,7 @@ async def ask_helper(name: str, server: str, *, seconds: float) -> Pair | None:
     program = shutil.which(f"docker-credential-{name}")
     if program is None:
         raise errors.RegistryDenied(
-            f"the credential helper docker-credential-{name} is not on the PATH", registry=server
+            f"The credential helper docker-credential-{name} is not on the PATH.", registry=server
         )
     process = await asyncio.create_subprocess_exec(
         program,
@@ -81,7 +81,7 @@ async def ask_helper(name: str, server: str, *, seconds: float) -> Pair | None:
             out, _ = await process.communicate(server.encode())
     except TimeoutError as error:
         raise errors.RegistryTimeout(
-            f"the credential helper docker-credential-{name} took more than {seconds:g} s", registry=server
+            f"The credential helper docker-credential-{name} took longer than {seconds:g} s.", registry=server
         ) from error
     finally:
         if process.returncode is None:
@@ -100,7 +100,7 @@ def _parse_answer(out: bytes, code: int | None, name: str, server: str) -> Pair:
     pair = (document.get("Username"), document.get("Secret")) if isinstance(document, dict) else ("", "")
     if not all(isinstance(part, str) and part for part in pair):
         raise errors.RegistryDenied(
-            f"the credential helper docker-credential-{name} gave no credential (exit code {code})",
+            f"The credential helper docker-credential-{name} gave no credential (exit code {code}).",
             registry=server,
         )
     return str(pair[0]), str(pair[1])

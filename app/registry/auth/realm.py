@@ -31,19 +31,19 @@ def plan_realm(
     url = parse_url(text)
     if url is None:
         raise errors.UntrustedOrigin(
-            f"{registry} names a token service that is not an http or https address", registry=registry
+            f"{registry} names a token service whose address is not an http or https URL.", registry=registry
         )
     if _is_own(url, base, policy):
         return Realm(url, base_verify)
     if url.scheme != "https":
         raise errors.UntrustedOrigin(
-            f"{registry} wants tokens fetched from {url.origin} without TLS", registry=registry
+            f"{registry} sends the broker to {url.origin} for tokens, without TLS.", registry=registry
         )
     is_trusted = url.host == base.host or policy.trusts_token_origin(registry, url.origin)
     if has_secret and not is_trusted:
         raise errors.UntrustedOrigin(
-            f"{registry} wants its credentials sent to {url.origin}; if that is right, "
-            f"the operator must list {url.origin} as a token origin of {registry}",
+            f"{registry} asks for its credentials to be sent to {url.origin}. If that is right, "
+            f"the operator must list {url.origin} as a token origin of {registry}.",
             registry=registry,
         )
     return Realm(url, verify=True)

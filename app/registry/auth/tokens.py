@@ -231,6 +231,6 @@ def _parse_token(body: bytes) -> tuple[str, float] | None:
 
 def _no_token(context: RequestContext) -> errors.NotARegistry:
     return errors.NotARegistry(
-        f"the token service of {context.registry} answered with something else than a token",
+        f"The token service of {context.registry} answered with something other than a token.",
         **context.members,
     )

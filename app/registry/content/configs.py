@@ -43,7 +43,7 @@ async def _fetch(
     if blob.size > limit:
         context = blob_context(remote, blob)
         raise errors.SourceTooLarge(
-            f"{context} has {blob.size} bytes; at most {limit} are read", **context.members
+            f"{context} has {blob.size} bytes; the limit is {limit}.", **context.members
         )
     attempt = 1
     while True:
@@ -77,7 +77,7 @@ def _verified(body: bytes, blob: Descriptor, context: RequestContext) -> bytes:
     if len(body) != blob.size or not blob.digest.matches(body):
         raise errors.DigestMismatch(
             f"{context.registry} sent {len(body)} bytes for {context} that are not the {blob.size} bytes "
-            "with that digest",
+            "with that digest.",
             **context.members,
         )
     return body

@@ -184,7 +184,7 @@ class Download:
         if not chunk:
             raise errors.RegistryUnreachable(
                 f"{self._subject.registry} ended {self._blob.digest} after {self._digest.position} of "
-                f"{self._blob.size} bytes",
+                f"{self._blob.size} bytes.",
                 **self._subject.members,
             )
         return chunk
@@ -194,7 +194,7 @@ class Download:
         is_whole = self._digest.position == self._blob.size
         if self._digest.position > self._blob.size or (is_whole and self._digest.digest != self._blob.digest):
             raise errors.DigestMismatch(
-                f"{self._subject.registry} sent other bytes for {self._blob.digest} than its digest says",
+                f"{self._subject.registry} sent bytes for {self._blob.digest} that do not have that digest.",
                 **self._subject.members,
             )
         skipped = min(self._skip, len(chunk))
@@ -250,7 +250,7 @@ class Download:
         """Addresses elsewhere are signed for a while: the registry gives a new one, if it is asked again."""
         return errors.RegistryUnavailable(
             f"{request.url.origin}, to which {self._subject.registry} redirects, answered {answer.status} "
-            f"to the GET of {self._blob.digest}",
+            f"to the GET of {self._blob.digest}.",
             **self._subject.members,
         )
 

@@ -27,7 +27,7 @@ def upload_location(requested: Url, location: str, *, registry: str) -> Url:
     resolved = _join(requested, location, registry=registry)
     if resolved.host != requested.host or _is_another_port(resolved, requested):
         raise errors.UntrustedOrigin(
-            f"{registry} wants uploads sent to {resolved.origin}, which is not the registry itself",
+            f"{registry} asks for uploads at {resolved.origin}, which is not the registry itself.",
             registry=registry,
         )
     return requested.at(resolved.path, resolved.query)
@@ -43,7 +43,7 @@ def next_page(requested: Url, links: list[str], *, below: str, registry: str) ->
     is_elsewhere = resolved.host != requested.host or _is_another_port(resolved, requested)
     if is_elsewhere or not _is_below(resolved.path, below):
         raise errors.UntrustedOrigin(
-            f"{registry} has its next page at {resolved.printable}, which is not the same list",
+            f"{registry} links to {resolved.printable} as the next page, which is not the same list.",
             registry=registry,
         )
     return requested.at(resolved.path, resolved.query)
@@ -54,7 +54,7 @@ def redirect_target(requested: Url, location: str, *, registry: str) -> Url:
     resolved = _join(requested, location, registry=registry)
     if requested.scheme == "https" and resolved.scheme == "http":
         raise errors.UntrustedOrigin(
-            f"{registry} redirects to {resolved.origin}, which gives up TLS", registry=registry
+            f"{registry} redirects to {resolved.origin}, away from TLS.", registry=registry
         )
     return resolved
 
@@ -67,7 +67,9 @@ def _join(requested: Url, location: str, *, registry: str) -> Url:
         absolute = f"{requested.scheme}://{location}" if names_host else location
         joined = parse_url(urljoin(str(requested), absolute).partition("#")[0])
     if joined is None:
-        raise errors.UntrustedOrigin(f"{registry} sends to an address that is not valid", registry=registry)
+        raise errors.UntrustedOrigin(
+            f"{registry} sends the broker to an address that is not valid.", registry=registry
+        )
     return joined
 
 

@@ -147,7 +147,7 @@ async def read_manifest(remote: RemoteRepository, target: str, *, scopes: Scopes
             if not _looks_cut_off(answer):
                 return _manifest(answer)
     raise errors.RegistryUnreachable(
-        f"the connection to {remote.registry} was lost each time while {named(remote, target)} was read",
+        f"The connection to {remote.registry} was lost each time while {named(remote, target)} was read.",
         **remote.context(named(remote, target)).members,
     )
 
@@ -203,7 +203,7 @@ async def put_manifest(remote: RemoteRepository, target: str, manifest: Manifest
     stated = _stated_digest(answer)
     if stated is not None and stated.algorithm == manifest.digest.algorithm and stated != manifest.digest:
         raise errors.PushNotVerified(
-            f"{remote.registry} stored {stated} where {manifest.digest} was put", **context.members
+            f"{remote.registry} stored {stated} where {manifest.digest} was put.", **context.members
         )
     return "OCI-Subject" in answer.headers
 
@@ -280,7 +280,8 @@ def _check_digest(answer: Answer, reference: Reference, context: RequestContext)
     wanted = reference.digest or _stated_digest(answer)
     if wanted is not None and not wanted.matches(answer.body):
         raise errors.DigestMismatch(
-            f"what {context.registry} sent for {context} does not have the digest {wanted}", **context.members
+            f"The bytes that {context.registry} sent for {context} do not have the digest {wanted}.",
+            **context.members,
         )
 
 
@@ -289,8 +290,8 @@ def _check_kind(answer: Answer, context: RequestContext) -> None:
     bare = media_types.bare(answer.headers.get("Content-Type"))
     if is_html(bare, answer.body) or not (bare.startswith("application/") or not bare):
         raise errors.NotARegistry(
-            f"{context.registry} sent {scrub(bare) or 'a page'} for {context}, which is no manifest; "
-            "check the host",
+            f"{context.registry} sent {scrub(bare) or 'a page'} for {context}, which is not a manifest. "
+            "Check the host.",
             **context.members,
         )
 

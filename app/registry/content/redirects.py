@@ -75,7 +75,7 @@ class RedirectFollower:
         if answer.status in REDIRECTS:
             if not self._redirects:
                 raise errors.NotARegistry(
-                    f"{self._remote.registry} redirects {request.context} too often",
+                    f"{self._remote.registry} redirects {request.context} too often.",
                     **request.context.members,
                 )
             self._redirects -= 1
@@ -101,7 +101,7 @@ def _redirected(remote: RemoteRepository, request: Request, answer: Answer) -> R
     locations = answer.headers.getall("Location", [])
     if len(locations) != 1:
         raise errors.NotARegistry(
-            f"{remote.registry} redirects without saying where", **request.context.members
+            f"{remote.registry} redirects without a Location.", **request.context.members
         )
     url = redirect_target(request.url, locations[0], registry=remote.registry)
     if url.origin == request.url.origin:

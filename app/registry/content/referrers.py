@@ -78,7 +78,7 @@ async def fetch_referrers_tag(remote: RemoteRepository, subject: Digest, *, scop
     is_index = isinstance(found, Index) and found.manifest.media_type == media_types.OCI_INDEX
     if not isinstance(found, Index) or not is_index or subject.matches(found.manifest.raw):
         raise errors.SourceUnsupported(
-            f"{reference} does not hold an index of referrers", **remote.context(reference).members
+            f"{reference} is not an index of referrers.", **remote.context(reference).members
         )
     return found
 
@@ -99,11 +99,11 @@ async def _list(remote: RemoteRepository, subject: Digest, scopes: Scopes) -> tu
         if page.following is None:
             return tuple(listed.values())
         if str(page.following) in seen:
-            raise _not_a_registry(remote, "leads in a circle through the referrers of", subject)
+            raise _not_a_registry(remote, "repeats a page in the list of referrers of", subject)
         target = page.following
     raise errors.SourceTooLarge(
-        f"{remote.registry} lists more referrers of {remote.repository.at(subject)} than are read: "
-        f"{_MOST_LISTED}, {_MOST_PAGES} pages or {_MOST_BYTES} bytes",
+        f"{remote.registry} lists too many referrers of {remote.repository.at(subject)}. The limits are "
+        f"{_MOST_LISTED} referrers, {_MOST_PAGES} pages and {_MOST_BYTES} bytes.",
         **remote.context(remote.repository.at(subject)).members,
     )
 
@@ -129,7 +129,9 @@ async def _page(
                     request.url, len(answer.body), index.manifests, _following(remote, request, answer)
                 )
             if answer.is_framed or attempt >= remote.state.limits.attempts:
-                raise _not_a_registry(remote, "gives no list where it should give the referrers of", subject)
+                raise _not_a_registry(
+                    remote, "answers with something other than a list of the referrers of", subject
+                )
         attempt += 1
 
 
@@ -184,4 +186,4 @@ def _learn(remote: RemoteRepository, answer: Answer) -> None:
 
 def _not_a_registry(remote: RemoteRepository, does: str, subject: Digest) -> errors.NotARegistry:
     reference = remote.repository.at(subject)
-    return errors.NotARegistry(f"{remote.registry} {does} {reference}", **remote.context(reference).members)
+    return errors.NotARegistry(f"{remote.registry} {does} {reference}.", **remote.context(reference).members)

@@ -130,7 +130,7 @@ def _location(target: RemoteRepository, request: Request, answer: Answer) -> Url
     locations = answer.headers.getall("Location", [])
     if len(locations) != 1:
         raise errors.NotARegistry(
-            f"{target.registry} opened an upload without saying where", **target.context().members
+            f"{target.registry} opened an upload without a Location.", **target.context().members
         )
     return upload_location(request.url, locations[0], registry=target.registry)
 

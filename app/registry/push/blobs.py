@@ -18,7 +18,7 @@ from app.registry.auth.scope import mounting
 from app.registry.capabilities import MountSupport
 from app.registry.content.upload import Upload, accepted_upload, has_blob, upload_refusal
 from app.registry.error_bodies import is_rate_limit
-from app.registry.push.model import BlobAction, BlobCounts, BlobOutcome, Progress, StepName
+from app.registry.push.model import BlobAction, BlobCounts, BlobOutcome, StepName, TargetProgress
 from app.registry.push.settle import Repair
 from app.registry.push.transfer import Transfer
 from app.registry.repository import RemoteRepository
@@ -56,7 +56,7 @@ class BlobCopies:
     def __init__(
         self,
         target: RemoteRepository,
-        progress: Progress,
+        progress: TargetProgress,
         remote_of: Callable[[Repository], RemoteRepository],
         copy_one: Callable[[BlobCopy], Awaitable[BlobOutcome]],
     ) -> None:
@@ -232,7 +232,7 @@ async def predict_blob(copy: BlobCopy, target: RemoteRepository) -> BlobOutcome:
         return BlobOutcome(blob.digest, blob.size, BlobAction.SKIPPED)
     if source == target.repository:
         raise errors.SourceNotFound(
-            f"{target.repository} does not have {blob.digest}, which an image there needs",
+            f"{target.repository} does not have {blob.digest}, which an image there needs.",
             **target.context().members,
         )
     return BlobOutcome(blob.digest, blob.size, BlobAction.COPIED, source)

@@ -12,7 +12,7 @@ from app.registry.auth.scope import pushing
 from app.registry.capabilities import MountSupport
 from app.registry.content.manifests import is_present
 from app.registry.push.blobs import BlobCopies
-from app.registry.push.model import CopyChild, ManifestAction, ManifestOutcome, Progress, StepName
+from app.registry.push.model import CopyChild, ManifestAction, ManifestOutcome, StepName, TargetProgress
 from app.registry.push.referrers import ReferrerCopies
 from app.registry.push.writer import Writer
 from app.registry.repository import RemoteRepository
@@ -31,7 +31,7 @@ class Children:
         remote: RemoteRepository,
         children: Sequence[CopyChild],
         blobs: BlobCopies,
-        progress: Progress,
+        progress: TargetProgress,
         writer: Writer,
         *,
         first: Children | None = None,

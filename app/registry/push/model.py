@@ -33,13 +33,13 @@ __all__ = [
     "Guard",
     "ManifestAction",
     "ManifestOutcome",
-    "Progress",
     "ReferrerAction",
     "ReferrerOutcome",
     "Step",
     "StepName",
     "TagAction",
     "TagSnapshot",
+    "TargetProgress",
 ]
 
 
@@ -124,7 +124,7 @@ class Step:
 
 
 @dataclass(slots=True)
-class Progress:
+class TargetProgress:
     """Counts for one target, and reports each change."""
 
     report: Callable[[Step], None]

@@ -24,7 +24,7 @@ from app.registry.content.manifests import fetch_manifest, is_present
 from app.registry.content.referrers import list_referrers
 from app.registry.limits import Limits
 from app.registry.push.blobs import BlobCopies
-from app.registry.push.model import Progress, ReferrerAction, ReferrerOutcome, StepName
+from app.registry.push.model import ReferrerAction, ReferrerOutcome, StepName, TargetProgress
 from app.registry.push.writer import Writer
 from app.registry.repository import RemoteRepository
 
@@ -101,8 +101,8 @@ class ReferrerSearch:
         reference = remote.repository.at(listed.digest)
         if listed.media_type not in media_types.MANIFEST_TYPES:
             raise errors.SourceUnsupported(
-                f'{reference} refers to an image, and is of the media type "{shown(listed.media_type)}", '
-                "which is not copied",
+                f'{reference} refers to an image and has the media type "{shown(listed.media_type)}", '
+                "which the broker does not copy.",
                 **remote.context(reference).members,
             )
         parsed = (await fetch_manifest(remote, reference)).manifest
@@ -118,7 +118,7 @@ class ReferrerSearch:
         if nesting >= _DEEPEST_NESTING:
             reference = remote.repository.at(manifest.digest)
             raise errors.SourceUnsupported(
-                f"{reference} is nested too deeply in an index", **remote.context(reference).members
+                f"{reference} is nested too deeply in an index.", **remote.context(reference).members
             )
         self._count_in(remote, len(parsed.manifests))
 
@@ -144,7 +144,7 @@ class ReferrerSearch:
 
     def _too_much(self, remote: RemoteRepository, limit: str) -> errors.SourceTooLarge:
         return errors.SourceTooLarge(
-            f"more refers to the images of {remote.repository} than one push brings, which is {limit}",
+            f"The images of {remote.repository} have too many referrers for one push; the limit is {limit}.",
             **remote.context().members,
         )
 
@@ -170,7 +170,7 @@ class ReferrerCopies:
         target: RemoteRepository,
         search: ReferrerSearch,
         blobs: BlobCopies,
-        progress: Progress,
+        progress: TargetProgress,
         writer: Writer,
     ) -> None:
         self._target = target

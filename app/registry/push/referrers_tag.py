@@ -45,7 +45,8 @@ async def list_in_tag(remote: RemoteRepository, subject: Digest, added: Sequence
             if attempt > 1 and not await wait(attempt - 1, may_pass=True, limits=remote.state.limits):
                 reference = remote.repository.tagged(tag)
                 raise errors.PushNotVerified(
-                    f"{reference} does not keep what is added to it; does something else write it?",
+                    f"{reference} does not keep the referrers that are added to it. "
+                    "Check whether something else writes it.",
                     **remote.context(reference).members,
                 )
             await put_settled(remote, tag, Manifest.of(media_types.OCI_INDEX, merged))
@@ -64,7 +65,7 @@ async def _merge(remote: RemoteRepository, subject: Digest, added: Sequence[Desc
         index = await fetch_referrers_tag(remote, subject, scopes=pushing(remote.path))
     except (errors.SourceInvalid, errors.SourceUnsupported) as error:
         # "… the client SHOULD report a failure and skip the remaining steps."
-        detail = f"what refers to {subject} can't be listed: {error.detail}"
+        detail = f"The referrers of {subject} can't be listed: {error.detail}"
         raise error.recast(errors.RegistryRejected, detail) from error
     raw = NO_REFERRERS if index is None else index.manifest.raw
     return await remote.state.parsers.run(merge_referrers, raw, added)

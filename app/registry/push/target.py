@@ -25,11 +25,11 @@ from app.registry.push.model import (
     CopyResult,
     CopyTarget,
     DryRunResult,
-    Progress,
     ReferrerOutcome,
     Step,
     StepName,
     TagAction,
+    TargetProgress,
 )
 from app.registry.push.referrers import ReferrerCopies, ReferrerSearch
 from app.registry.push.writer import IndexWriter, Writer
@@ -133,7 +133,7 @@ class TargetStage:
         here = target.repository
         self._remote = remote_of(here)
         self._scopes = pushing(here.path)
-        self._progress = Progress(on_step)
+        self._progress = TargetProgress(on_step)
         writer = source.writer_for(self._remote)
         self._blobs = BlobCopies(
             self._remote,

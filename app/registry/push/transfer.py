@@ -143,7 +143,7 @@ class Transfer:
                 # It counts as an attempt: bytes that are sent to be dropped would go on for ever.
                 raise errors.RegistryUnavailable(
                     f"{self._target.registry} kept other bytes of the upload of {self._blob.digest} than "
-                    "it was sent",
+                    "it was sent.",
                     **self._target.context().members,
                 )
             if upload.offset < size:
@@ -163,15 +163,15 @@ class Transfer:
         if not await has_blob(self._target, self._blob):
             raise errors.RegistryRejected(
                 f"{self._target.registry} answered {answer.status} to the upload of {self._blob.digest}, "
-                "but does not have it",
+                "but does not have it.",
                 **self._target.context().members,
             )
         return True
 
     def _stood_still(self) -> errors.RegistryTimeout:
         return errors.RegistryTimeout(
-            f"the copy of {self._blob.digest} from {self._source.repository} to {self._target.repository} "
-            "stood still for too long",
+            f"The copy of {self._blob.digest} from {self._source.repository} to {self._target.repository} "
+            "stood still for too long.",
             **self._target.context().members,
         )
 

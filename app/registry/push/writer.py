@@ -125,7 +125,7 @@ class IndexWriter:
         while (found := await read_digest(self._remote, target, scopes=self._scopes)) != wanted:
             if not await wait(attempt, may_pass=True, limits=self._remote.state.limits):
                 raise errors.PushNotVerified(
-                    f"{named(self._remote, target)} was put as {wanted}, but gives {found or 'nothing'}",
+                    f"{named(self._remote, target)} was put as {wanted}, but is now {found or 'missing'}.",
                     **self._remote.context(named(self._remote, target)).members,
                 )
             attempt += 1

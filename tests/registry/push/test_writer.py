@@ -197,10 +197,10 @@ async def test_any_other_lost_answer_is_asked_for_again(
 async def test_an_answer_that_never_comes_is_no_failure_if_the_tag_moved(registry: RegistryDouble) -> None:
     plant(registry, "app", "amd64", AMD64)
     registry.misbehave(Silence(takes_effect=True), method="PUT", path="/manifests/1$", times=None)
+    target = target_at(registry, "app", [AMD64])
     async with RegistryClient(LOOPBACK, limits=replace(QUICK, call_seconds=0.5)) as client:
-        await push_one(
-            client, target_at(registry, "app", [AMD64]), [child_at(registry, "app", AMD64)], INSECURE
-        )
+        await push_one(client, target, [child_at(registry, "app", AMD64)], INSECURE)
+    await check_whole(registry, target, [AMD64])
 
 
 async def test_a_registry_that_says_yes_and_stores_nothing_is_found_out(registry: RegistryDouble) -> None:
