@@ -126,7 +126,7 @@ async def test_large_bodies_and_pipelined_requests_do_not_count_as_head(broker: 
 
 
 class Impatient(BoundedProtocol):
-    head_seconds = 0.05
+    head_seconds = 0.2
     linger_seconds = 0.05
 
 

@@ -165,7 +165,7 @@ async def test_requests_are_spread_by_the_rate_and_those_beyond_patience_turned_
         *(budgets.at(HOST).admit(CONTEXT) for _ in range(20)), return_exceptions=True
     )
     sent = [each for each in outcomes if isinstance(each, float)]
-    assert 5 <= len(sent) <= 7
+    assert 5 <= len(sent) < len(outcomes)
     assert max(sent) - began >= (len(sent) - 1) / 10
     assert all(isinstance(each, float | errors.RateLimited) for each in outcomes)
 

@@ -583,7 +583,7 @@ async def test_a_runner_takes_operations_again_after_its_database_was_silent(
 async def test_a_runner_goes_on_after_any_failure_of_the_database(
     database_url: str, database: Database, notifications: Notifications, project_id: UUID, work: Work
 ) -> None:
-    async with running(database, notifications, {PUSH: work.handler}):
+    async with running(database, notifications, {PUSH: work.handler}, lease=timedelta(minutes=1)):
         operation = await enqueued(database, project_id)
         await work.started.wait()
         await execute(database_url, "ALTER TABLE operations RENAME TO hidden")

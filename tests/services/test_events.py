@@ -19,7 +19,7 @@ from app.services.events.log import Events
 from app.services.tokens import Tokens
 from app.store.database import Database, Transaction
 from app.store.notifications import Notifications
-from tests.support.operation_queue import PATIENCE_SECONDS, listening
+from tests.support.operation_queue import PATIENCE_SECONDS, listening, until
 from tests.support.projects import named_event
 
 WRITERS, EACH = 12, 25
@@ -312,7 +312,7 @@ async def test_whoever_stops_following_leaves_nothing_behind(
     notifications: Notifications, events: Events, caller: Caller
 ) -> None:
     follower = asyncio.create_task(exhaust(events.stream(caller, 0)))
-    await asyncio.sleep(0.05)
+    await until(lambda: notifications.subscribers == 1)
     follower.cancel()
     with pytest.raises(asyncio.CancelledError):
         await follower

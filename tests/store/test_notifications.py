@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from app.store.database import Database
 from app.store.notifications import OPERATION_CHANGED, Notifications, Subscription, notify
 from tests.support.operation_queue import PATIENCE_SECONDS, listening, until
@@ -54,10 +52,13 @@ async def test_a_notification_between_a_read_and_the_wait_is_not_missed(
 ) -> None:
     async with listening(database_url) as notifications:
         await connect(notifications)
-        async with notifications.subscribe(OPERATION_CHANGED, "a") as mine:
+        async with (
+            notifications.subscribe(OPERATION_CHANGED, "a") as mine,
+            notifications.subscribe(OPERATION_CHANGED, "a") as other,
+        ):
             async with database.transaction() as tx:
                 await notify(tx, OPERATION_CHANGED, "a")
-            await asyncio.sleep(0.05)
+            assert await heard(other)
             assert await mine.wait(0)
             assert await silent(mine)
 

@@ -65,11 +65,13 @@ async def test_a_copy_that_is_called_off_leaves_no_upload_open(
 ) -> None:
     source.misbehave(Drip(0.01), method="GET", path="/blobs/", times=None)
     copying = asyncio.create_task(copy_small(source, registry))
-    await until(lambda: len(registry.content.at("dst").uploads) == len(SMALL_IMAGE.blobs))
+    # The client knows where its uploads are once it sends their bodies.
+    await until(lambda: len(registry.received("PUT", "/uploads/")) == len(SMALL_IMAGE.blobs))
+    assert len(registry.content.at("dst").uploads) == len(SMALL_IMAGE.blobs)
     copying.cancel()
     with pytest.raises(asyncio.CancelledError):
         await copying
-    assert not registry.content.at("dst").uploads
+    await until(lambda: not registry.content.at("dst").uploads)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ async def test_a_copy_that_fails_leaves_no_upload_open(
         registry.misbehave(fault, method=method, path=UPLOAD, times=None)
     with pytest.raises(errors.BrokerError):
         await copy_small(source, registry)
-    assert not registry.content.at("dst").uploads
+    await until(lambda: not registry.content.at("dst").uploads)
 
 
 async def test_calling_off_an_upload_of_a_registry_that_says_nothing_takes_no_longer_than_it_may(

@@ -17,7 +17,7 @@ from app.services.operations.wait import POLL_SECONDS, Operations
 from app.store import operation_changes
 from app.store.database import Database, Transaction
 from app.store.notifications import Notifications
-from tests.support.operation_queue import PATIENCE_SECONDS, enqueued, new_project, running, succeeding
+from tests.support.operation_queue import PATIENCE_SECONDS, enqueued, new_project, running, succeeding, until
 
 PUSH = Kind.PUSH_LIST
 
@@ -151,7 +151,7 @@ async def test_whoever_stops_following_leaves_nothing_behind(
     stream = service.stream(project_id, operation.id)
     follower = asyncio.create_task(follow(stream))
     waiter = asyncio.create_task(service.wait(operation, PATIENCE_SECONDS))
-    await asyncio.sleep(0.05)
+    await until(lambda: notifications.subscribers == 2)
     for task in (follower, waiter):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
