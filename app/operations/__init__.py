@@ -1,1 +1,1 @@
-"""Long work, as pure decisions: its states, its progress, and whether a failure is tried again."""
+"""Long-running work as pure types and decisions: requests, states, progress, capacity and retries."""

@@ -1,4 +1,4 @@
-"""How far an operation has come, as callers are told."""
+"""How far an operation has come."""
 
 from __future__ import annotations
 

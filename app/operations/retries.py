@@ -1,4 +1,4 @@
-"""Whether a failed attempt is tried again, and when."""
+"""Whether a failed attempt is repeated, and when."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from app.errors import BrokerError, RegistryError, Unavailable
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Waits grow from `base` to `cap` seconds; a Retry-After is obeyed between the two other limits.
+    """Delays grow from `base` to `cap` seconds; `shortest_wait` and `longest_wait` bound a Retry-After.
 
-    One beyond `longest_park` is not waited for, and becomes the operation's problem.
+    A registry's pause beyond `longest_park` is not waited for; its failure becomes the operation's problem.
     """
 
     max_attempts: int = 5
@@ -27,7 +27,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class RetryAt:
-    """Try again after `delay`; an `excused` attempt does not count against the limit."""
+    """Repeat after `delay`; an `excused` attempt does not count against the limit."""
 
     delay: timedelta
     excused: bool = False
@@ -35,7 +35,7 @@ class RetryAt:
 
 @dataclass(frozen=True, slots=True)
 class Park:
-    """Try again after `delay`, as a registry asked; the attempt does not count against the limit."""
+    """Repeat after the pause that a registry asked for; the attempt does not count against the limit."""
 
     delay: timedelta
 
@@ -57,17 +57,18 @@ def decide(
     random: Callable[[], float],
     excused_before: int = 0,
 ) -> RetryAt | Park | GiveUp:
-    """`attempt` is the number of attempts that count, this one included; `random` gives numbers in [0, 1).
+    """Decide what follows a failed attempt.
 
-    `excused_before` is how many there were that don't count.
+    `attempt` is the number of attempts that count, this one included, and `excused_before` the number of the
+    others. `random` returns numbers in [0, 1).
     """
-    # Neither the broker's own database being away nor a registry that asks for a pause says anything about
-    # the operation: only the deadline ends that.
+    # Neither an outage of the broker's own database nor a registry's pause says anything about the operation:
+    # only the deadline ends the waiting.
     is_pause = _asks_for_pause(failure)
     excused = is_pause or isinstance(failure, Unavailable)
     if not failure.retryable or (attempt >= policy.max_attempts and not excused):
         return GiveUp(failure)
-    # Waits grow with each park, so that a registry that only ever names short ones is not asked for ever.
+    # Delays grow with each pause, for a registry that asks for one short pause after another.
     tried = attempt + excused_before if is_pause else attempt
     delay = timedelta(seconds=_wait(failure.retry_after, tried, policy, random()))
     if now + delay >= deadline or (is_pause and (failure.retry_after or 0) > policy.longest_park):
@@ -76,15 +77,15 @@ def decide(
 
 
 def _asks_for_pause(failure: BrokerError) -> bool:
-    # The comparison also turns a NaN away.
+    # The comparison is also false for NaN.
     return isinstance(failure, RegistryError) and (failure.retry_after or 0) > 0
 
 
 def _wait(retry_after: float | None, tried: int, policy: RetryPolicy, share: float) -> float:
-    # The exponent is bounded, because two to the power of a large attempt is no float any more.
+    # The exponent is bounded, because two to the power of a large attempt overflows a float.
     jitter = share * min(policy.cap, policy.base * 2.0 ** min(tried - 1, 64))
-    # Jitter comes on top, or all who were told the same Retry-After come back in the same instant.
-    # The comparison also turns a NaN away.
+    # Jitter comes on top, or all clients with the same Retry-After would come back at the same instant.
+    # The comparison is also false for NaN.
     if retry_after is None or not retry_after >= 0:
         return jitter
     return min(max(retry_after, policy.shortest_wait), policy.longest_wait) + jitter

@@ -1,4 +1,4 @@
-"""What an operation is and where it stands."""
+"""The states and the kinds of operations."""
 
 from __future__ import annotations
 

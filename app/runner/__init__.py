@@ -1,1 +1,1 @@
-"""Takes operations from the queue, keeps their leases, and stops gracefully."""
+"""Workers: operations are claimed from the queue, carried out under a lease, and given back on a stop."""

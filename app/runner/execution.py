@@ -1,4 +1,4 @@
-"""Carries out one operation and records what came of it."""
+"""Carries out one operation and records its outcome."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from app.store.operation_changes import LostLease
 
 logger = logging.getLogger(__name__)
 
-RECORD_AGAIN_SECONDS = 0.5
-AT_ONCE = timedelta(0)
+RECORD_RETRY_SECONDS = 0.5
+NO_DELAY = timedelta(0)
 
 Write = Callable[[Transaction], Awaitable[Operation]]
 
 
 class Execution:
-    """How the operations that a runner holds are carried out."""
+    """Carries out the operations that a runner holds."""
 
     def __init__(self, database: Database, handlers: Mapping[Kind, Handler], policy: RetryPolicy) -> None:
         self._database = database
@@ -37,7 +37,7 @@ class Execution:
         self._policy = policy
 
     async def carry_out(self, lease: Lease) -> None:
-        """Ends the operation or gives it back; a cancellation from outside gives it back, too."""
+        """End the operation or give it back; a cancellation of this task gives it back, too."""
         with in_trace(lease.claimed.operation.trace):
             await self._carry_out(lease)
 
@@ -73,13 +73,13 @@ class Execution:
         return work.result()
 
     async def _perform(self, attempt: Attempt) -> Exception | None:
-        # A failure is a value from here on: raised, it would cancel what runs beside it.
+        # A failure is returned as a value: raised, it would cancel the task that reports progress.
         try:
             await self._handlers[attempt.operation.kind].perform(attempt)
         except Exception as failure:  # noqa: BLE001
             return failure
         if not attempt.succeeded:
-            return RuntimeError("The handler returned without having recorded its success")
+            return RuntimeError("The handler returned without recording its success.")
         return None
 
     def _failed(self, lease: Lease, failure: Exception) -> Write:
@@ -113,17 +113,17 @@ class Execution:
             return cause
         if not isinstance(cause, LostLease):
             logger.error("Operation %s failed unexpectedly", lease.id, exc_info=failure)
-        return BrokerError("Something failed inside the broker; its log has the details.")
+        return BrokerError("Something failed inside the broker. Its log has the details.")
 
     async def _record(self, lease: Lease, attempt: Attempt, write: Write) -> None:
-        # As long as the lease is ours it is worth waiting for the database: the outcome is known.
+        # The outcome is known, so it is worth waiting for the database for as long as the lease lasts.
         while not await self._recorded(lease, attempt, write):
             if lease.lapsed:
                 return
-            await asyncio.sleep(RECORD_AGAIN_SECONDS)
+            await asyncio.sleep(RECORD_RETRY_SECONDS)
 
     async def _recorded(self, lease: Lease, attempt: Attempt, write: Write) -> bool:
-        """Whether there is nothing left to try."""
+        """Try to record the outcome; return whether no further try is useful."""
         try:
             async with self._database.transaction() as tx:
                 await attempt.flush(tx)
@@ -136,7 +136,7 @@ class Execution:
             logger.warning("The outcome of operation %s could not be recorded", lease.id)
             return False
         except Exception:
-            # Without an outcome the lease runs out, and the operation is tried again or ends as poisoned.
+            # Without an outcome the lease runs out; then the operation is repeated, or ends as exhausted.
             logger.exception("The outcome of operation %s can't be recorded", lease.id)
         return True
 
@@ -151,7 +151,7 @@ async def _report(attempt: Attempt, lease: Lease) -> None:
 
 
 def _outcome(lease: Lease, failure: Exception | None) -> str:
-    """For the log; what a registry said is in the problem, not here."""
+    """For the log; the problem has the registry's answer."""
     if lease.stopped is not None:
         return f"was stopped: {lease.stopped.name.lower()}"
     if failure is None:
@@ -169,18 +169,18 @@ def _stopped(lease: Lease, reason: Stop) -> Write:
             return lambda tx: queue.fail(tx, lease.id, lease.attempt, problem)
         case Stop.LOST | Stop.SHUTDOWN:
             excused = reason is Stop.SHUTDOWN
-            return lambda tx: queue.give_back(tx, lease.id, lease.attempt, AT_ONCE, excused=excused)
+            return lambda tx: queue.give_back(tx, lease.id, lease.attempt, NO_DELAY, excused=excused)
         case _:
             assert_never(reason)
 
 
 def _unwrapped(failure: Exception) -> Exception:
-    """What a task group raised, as one failure: a final one rather than one that may pass."""
+    """The failures of a task group as one: a final failure before a transient one."""
     if not isinstance(failure, ExceptionGroup):
         return failure
     causes = [_unwrapped(cause) for cause in failure.exceptions]
-    return min(causes, key=_may_pass)
+    return min(causes, key=_is_transient)
 
 
-def _may_pass(failure: Exception) -> bool:
+def _is_transient(failure: Exception) -> bool:
     return isinstance(failure, BrokerError) and failure.retryable

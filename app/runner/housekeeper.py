@@ -1,4 +1,4 @@
-"""Removes what has had its time."""
+"""Removes expired rows at regular intervals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.store.database import Database, Transaction
 
 logger = logging.getLogger(__name__)
 
-# True for one that is to be done again at once, in another transaction.
+# Returns True if there is more to remove at once, in another transaction.
 Chore = Callable[[Transaction], Awaitable[object]]
 
 IDEMPOTENCY_KEYS_FOR = timedelta(days=7)
@@ -23,7 +23,7 @@ INTERVAL = timedelta(minutes=1)
 
 
 def in_batches(sweep: Callable[[Transaction], Awaitable[int]], size: int) -> Chore:
-    """A sweep that removes so many at a time goes on for as long as there are as many."""
+    """Repeat a sweep that removes up to `size` rows for as long as it removes that many."""
 
     async def chore(tx: Transaction) -> bool:
         return await sweep(tx) >= size
@@ -40,7 +40,7 @@ _FORGET_EVENTS = in_batches(
 
 
 class Housekeeper:
-    """Does each chore in a transaction of its own; several processes may do them at once."""
+    """Runs each chore in its own transaction; several processes may run the same chores at once."""
 
     def __init__(
         self,
@@ -54,20 +54,20 @@ class Housekeeper:
         self._interval = interval
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         while True:
             for chore in self._chores:
-                while await self._do(chore):
+                while await self._run_once(chore):
                     pass
             await asyncio.sleep(self._interval.total_seconds())
 
-    async def _do(self, chore: Chore) -> bool:
-        """Whether there is more of it."""
+    async def _run_once(self, chore: Chore) -> bool:
+        """Run a chore once; return whether there is more to remove."""
         try:
             async with self._database.transaction() as tx:
                 return await chore(tx) is True
         except Unavailable:
             logger.warning("Housekeeping waits for the database")
         except Exception:
-            logger.exception("A chore failed; it is tried again at the next round")
+            logger.exception("A housekeeping chore failed; the next round repeats it")
         return False

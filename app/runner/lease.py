@@ -1,4 +1,4 @@
-"""An operation that this process holds: its lease as far as is known here, and why its work is to stop."""
+"""The lease of an operation that this process holds, and the reason why its work stops early."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.store.queue import Claimed
 
 
 class Stop(Enum):
-    """Why work ends before it is done."""
+    """Why work stops before it is done."""
 
     CANCELLED = auto()
     LOST = auto()
@@ -22,10 +22,10 @@ class Stop(Enum):
 
 
 class Lease:
-    """Times are the loop's, whose clock runs on while the process is stopped.
+    """The work stops by itself when its lease or its deadline ends, even while the database is unreachable.
 
-    The lease is counted from before it was asked for, so it ends here no later than in the database. Then the
-    work stops by itself, even if the database can't be reached to tell.
+    Times are those of the loop, whose clock runs on while the process is suspended. The lease is counted from
+    before its claim, so it ends here no later than in the database.
     """
 
     def __init__(self, claimed: Claimed, until: float) -> None:
@@ -59,11 +59,11 @@ class Lease:
 
     @property
     def time_left(self) -> timedelta:
-        """How long until the operation's deadline."""
+        """The time until the operation's deadline."""
         return timedelta(seconds=self._deadline - self._loop.time())
 
     def guard(self, work: asyncio.Task[object]) -> None:
-        """From now on the work ends with the lease or the deadline."""
+        """Stop the work when the lease or the deadline ends."""
         self._work = work
         if self.stopped is not None:
             work.cancel()
@@ -74,12 +74,12 @@ class Lease:
         self._set_alarms()
 
     def release(self) -> None:
-        """The work is done, and nothing stops it any more."""
+        """Stop nothing any more: the work is done."""
         self._work = None
         self._set_alarms()
 
     def stop(self, reason: Stop) -> None:
-        """The first reason counts."""
+        """Stop the work; the first reason counts."""
         if self.stopped is None:
             self.stopped = reason
             if self._work is not None:

@@ -1,4 +1,4 @@
-"""Who calls, and what a call brings along besides its body."""
+"""Callers, and the parts of a call besides its body."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.registry.auth.credentials import Credential
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The holder of a token: every question is asked, and answered, within its project."""
+    """The holder of a token; each call is answered within its project."""
 
     project_id: UUID
     project: str
@@ -23,7 +23,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """A caller's key, and what it must stand for: the request's method, path and body, hashed."""
+    """A caller's key, and the hash of the method, path and body of the request that it stands for."""
 
     key: str
     fingerprint: bytes
@@ -31,10 +31,10 @@ class Idempotency:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request that changes something: in which project, by whom, and with which credentials of its own.
+    """One request that changes something: its project, its caller and the caller's own registry credentials.
 
-    `credentials` are by registry host; `registry_auth` is one that the caller sent, with the host if it named
-    one. Neither is ever stored in clear.
+    `credentials` are by registry host; `registry_auth` is a credential that the caller sent, with its host if
+    the caller named one. Neither is ever stored in clear.
     """
 
     project_id: UUID
@@ -44,7 +44,7 @@ class Call:
     credentials: Mapping[str, Credential] = field(default_factory=dict)
 
     def credentials_for(self, registries: Collection[str]) -> Mapping[str, Credential]:
-        """What may be used at these registries; one that names no host is for the only one there is."""
+        """The credentials for these registries; a credential without a host is for the only registry."""
         if self.registry_auth is None:
             return self.credentials
         host, credential = self.registry_auth
@@ -53,6 +53,6 @@ class Call:
 
 def _only(registries: set[str]) -> str:
     if len(registries) != 1:
-        detail = "It does not say which registry it is for: add serveraddress"
+        detail = "The credential does not name its registry. Add serveraddress."
         raise InvalidHeader(detail, errors=[FieldError("header:X-Registry-Auth", detail)])
     return registries.pop()

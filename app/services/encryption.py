@@ -1,4 +1,4 @@
-"""Keeps secrets unreadable in the database: sealed under the operator's key, each for its owner alone."""
+"""Encrypts the secrets that the database keeps, under the operator's key."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 _NONCE_BYTES = 12
 
 
-class BrokenSeal(Exception):
-    """Sealed under another key, or for another owner."""
+class DecryptionFailed(Exception):
+    """The secret was encrypted under another key, or for another owner."""
 
 
-class NoKey(Exception):
-    """The operator gave no key."""
+class MissingKey(Exception):
+    """The operator has configured no key."""
 
 
-class Seal:
-    """AES-256-GCM; `key` has 32 bytes, and without one nothing is sealed or opened."""
+class SecretBox:
+    """AES-256-GCM with a key of 32 bytes; without a key every call raises MissingKey."""
 
     def __init__(self, key: bytes | None) -> None:
         self._cipher = AESGCM(key) if key is not None else None
 
-    def close(self, secret: bytes, owner: bytes) -> bytes:
-        """Bound to its owner, so that it opens for no other."""
+    def encrypt(self, secret: bytes, owner: bytes) -> bytes:
+        """Encrypt for one owner: the owner is authenticated with the secret (AEAD)."""
         nonce = os.urandom(_NONCE_BYTES)
         return nonce + self._key().encrypt(nonce, secret, owner)
 
-    def open(self, sealed: bytes, owner: bytes) -> bytes:
-        """What `close` was given."""
+    def decrypt(self, encrypted: bytes, owner: bytes) -> bytes:
+        """The secret that `encrypt` took."""
         try:
-            return self._key().decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], owner)
+            return self._key().decrypt(encrypted[:_NONCE_BYTES], encrypted[_NONCE_BYTES:], owner)
         except InvalidTag:
-            raise BrokenSeal from None
+            raise DecryptionFailed from None
 
     def _key(self) -> AESGCM:
         if self._cipher is None:
-            raise NoKey
+            raise MissingKey
         return self._cipher

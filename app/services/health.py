@@ -1,4 +1,4 @@
-"""Whether this process can do its work."""
+"""Readiness of this process."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from app.store.migrate import is_current
 
 
 class Readiness:
-    """Asks the database, and nothing upstream: a registry that is down is no reason to send callers away."""
+    """Checks the database alone: the process stays ready while a registry is down."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def check(self) -> None:
-        """Raises Unavailable, saying what to do."""
+        """Raise Unavailable with the remedy if the process is not ready."""
         async with self._database.transaction() as tx:
             if not await is_current(tx):
                 raise Unavailable(
-                    "The database is not at this version's tables: run manifest-broker migrate", retry_after=5
+                    "The database schema is not that of this version. Run manifest-broker migrate.",
+                    retry_after=5,
                 )

@@ -18,45 +18,45 @@ from app.store.database import Database
 PREFIX = "mbt_"
 NAME = r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?"
 DEFAULT_PROJECT = "default"
-# The name that the token of BROKER_ADMIN_TOKEN has.
+# The name of the token from BROKER_ADMIN_TOKEN.
 OPERATOR = "operator"
 
 
 class Tokens:
-    """Tokens have 256 random bits; only their hash is kept, so that they are shown once, when made."""
+    """A token has 256 random bits. Only its hash is stored, so its text is shown once, at its creation."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def identify(self, text: str) -> Caller:
-        """Who the token belongs to; Unauthenticated alike for unknown and revoked ones."""
+        """The holder of the token; an unknown and a revoked token both raise Unauthenticated."""
         async with self._database.reading() as tx:
             token = await stored.find_token(tx, _hash(text))
         if token is None:
-            raise Unauthenticated("The token is not known, or was revoked")
+            raise Unauthenticated("The token is unknown, or was revoked.")
         return Caller(token.project_id, token.project, token.id, token.name, token.admin)
 
     async def bootstrap(self, text: str | None) -> str | None:
-        """Make sure that someone may call: the operator's own admin token, else one made at the first start.
+        """Make sure that an admin token exists: the operator's own, or else one created at the first start.
 
-        The operator's is valid from here on, even if it was revoked, and the one before it no longer.
-        Returns the text of a token made here, which is the only time that it can be known.
+        The operator's token is valid from now on, even if it was revoked, and replaces the one before it.
+        Returns the text of a token that was created, which is shown only now.
         """
         async with self._database.transaction() as tx:
-            # Processes that start together must not each find that nobody has begun.
-            await stored.take_turn(tx)
+            # Of processes that start together only one may create the first token.
+            await stored.lock_bootstrap(tx)
             project = await stored.ensure_project(tx, DEFAULT_PROJECT)
             if text is not None:
                 await stored.put_only_token(tx, project, name=OPERATOR, hashed=_hash(text))
                 return None
             if await stored.has_tokens(tx):
                 return None
-            made = _make()
-            await stored.insert_token(tx, project, name="admin", admin=True, hashed=_hash(made))
-            return made
+            text = _make()
+            await stored.insert_token(tx, project, name="admin", admin=True, hashed=_hash(text))
+            return text
 
     async def create(self, project_name: str, name: str, *, admin: bool) -> tuple[Token, str]:
-        """A new token of a project that exists, and its text."""
+        """Create a token of an existing project; return it with its text."""
         _check_name(name)
         text = _make()
         async with self._database.transaction() as tx:
@@ -65,7 +65,7 @@ class Tokens:
         return token, text
 
     async def live(self) -> list[Token]:
-        """All of them, for the command line."""
+        """All live tokens, for the command line."""
         async with self._database.transaction() as tx:
             return await stored.live_tokens(tx)
 
@@ -93,15 +93,15 @@ class Tokens:
 
 def require_admin(caller: Caller) -> None:
     if not caller.admin:
-        raise Forbidden("This needs an admin token")
+        raise Forbidden("This call needs an admin token.")
 
 
 def _check_name(name: str) -> None:
-    """As the API's callers are held to it, for the command line."""
+    """For the command line, which no schema of the API checks."""
     if not re.fullmatch(NAME, name):
         raise InvalidInput(
-            f'"{shown(name, 64)}" is not a name: take 1 to 63 of a-z, 0-9, ".", "_" and "-", '
-            "with a letter or a digit at both ends"
+            f'"{shown(name, 64)}" is not a valid name. Use 1 to 63 of a-z, 0-9, ".", "_" and "-", '
+            "with a letter or a digit at both ends."
         )
 
 

@@ -1,4 +1,4 @@
-"""What registries bear, as one worker learnt it for all; times are on the database's clock."""
+"""The budgets of registries, which all workers share; times are on the database's clock."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from app.store.notifications import OPERATION_QUEUED, REGISTRY_BUDGET, notify
 from app.store.tables import registry_budgets
 
 CLOCK = func.clock_timestamp()
-# For conditions, which no index serves if they are volatile.
+# For conditions: no index serves a volatile function.
 NOW = func.statement_timestamp()
 KEPT_FOR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryBudget:
-    """`blocked_for` is what is left of the pause; `concurrency` and `rate` are one worker's share."""
+    """`blocked_for` is the rest of the pause; `concurrency` and `rate` are the share of one worker."""
 
     registry: str
     blocked_for: timedelta
@@ -29,12 +29,12 @@ class RegistryBudget:
     updated_at: datetime
 
 
-async def learn(
+async def save_budget(
     tx: Transaction, registry: str, pause: timedelta, *, concurrency: int | None, rate: float | None
 ) -> datetime:
-    """Keeps what a registry taught, and tells all workers; a pause that is under way is never cut short.
+    """Store a budget and notify all workers; never cut short a pause that has begun.
 
-    The answer is when it was written, by which its reader knows it again.
+    Returns the time of the row, by which its writer recognises it.
     """
     statement = insert(registry_budgets).values(
         registry=registry,
@@ -55,13 +55,13 @@ async def learn(
     ).returning(registry_budgets.c.updated_at)
     written: datetime = (await tx.execute(upsert)).scalar_one()
     await notify(tx, REGISTRY_BUDGET, registry)
-    # Who sleeps until the next operation is due wakes in time for the end of the pause.
+    # Workers that sleep until the next operation is due now wake in time for the end of the pause.
     await notify(tx, OPERATION_QUEUED)
     return written
 
 
-async def learnt_since(tx: Transaction, age: timedelta) -> list[RegistryBudget]:
-    """What was learnt in the last while, and every pause that is not over."""
+async def budgets_since(tx: Transaction, age: timedelta) -> list[RegistryBudget]:
+    """The budgets that changed within `age`, and every budget whose pause is not over."""
     left = registry_budgets.c.blocked_until - CLOCK
     statement = select(registry_budgets, left.label("left")).where(
         (registry_budgets.c.updated_at > CLOCK - age) | (registry_budgets.c.blocked_until > CLOCK)
@@ -73,7 +73,7 @@ async def learnt_since(tx: Transaction, age: timedelta) -> list[RegistryBudget]:
 
 
 async def forget_old_budgets(tx: Transaction) -> int:
-    """Removes what is too old to be true of a registry."""
+    """Remove budgets that are too old to describe their registries."""
     statement = delete(registry_budgets).where(
         registry_budgets.c.updated_at < NOW - KEPT_FOR, registry_budgets.c.blocked_until < NOW
     )

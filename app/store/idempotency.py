@@ -1,4 +1,4 @@
-"""Idempotency keys: which operation a key stands for."""
+"""Idempotency keys, and the operations that they stand for."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ FORGOTTEN_AT_ONCE = 5_000
 async def remember(
     tx: Transaction, project_id: UUID, key: str, fingerprint: bytes, operation_id: UUID
 ) -> UUID | None:
-    """None for a new key, which now stands for the operation; otherwise the operation that it stood for.
+    """Let a new key stand for the operation and return None; of a known key, return its operation.
 
-    A request with the same key that has not committed yet is waited for.
+    Waits for a request with the same key that has not committed yet.
     """
     statement = (
         insert(idempotency_keys)
@@ -29,7 +29,7 @@ async def remember(
         .returning(idempotency_keys.c.key)
     )
     while (await tx.execute(statement)).one_or_none() is None:
-        # The row may be swept between the two statements: then the key is free, and taken at the next turn.
+        # A sweep may remove the row between the two statements: then the next iteration inserts the key.
         known = await _find(tx, project_id, key, fingerprint)
         if known is not None:
             return known
@@ -44,13 +44,13 @@ async def _find(tx: Transaction, project_id: UUID, key: str, fingerprint: bytes)
     if row is None:
         return None
     if row.fingerprint != fingerprint:
-        raise IdempotencyMismatch("This Idempotency-Key was used for another request; take a new one.")
+        raise IdempotencyMismatch("This Idempotency-Key was used for another request. Use a new key.")
     known: UUID = row.operation_id
     return known
 
 
 async def forget_expired(tx: Transaction, older_than: timedelta, *, limit: int = FORGOTTEN_AT_ONCE) -> int:
-    """The oldest, so many at a time."""
+    """Remove the oldest expired keys, up to `limit`."""
     name = (idempotency_keys.c.project_id, idempotency_keys.c.key)
     expired = (
         select(*name)

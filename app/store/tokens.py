@@ -1,4 +1,4 @@
-"""Projects, and the tokens that may act in them; a token's text is never stored, only its hash."""
+"""Projects and their tokens; of a token's text only the hash is stored."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from app.store.database import Transaction
 from app.store.paging import newest_first
 from app.store.tables import projects, tokens
 
-# Any number that no one else takes as an advisory lock in this database.
+# The number of an advisory lock; no other lock of this database has it.
 BOOTSTRAP_LOCK = 0x6D62_0003
 
 
 async def ensure_project(tx: Transaction, name: str) -> Project:
-    """The project of that name, made if there is none."""
+    """The project of that name; creates it if it does not exist."""
     await tx.execute(upsert(projects).values(id=uuid4(), name=name).on_conflict_do_nothing())
     return await get_project(tx, name)
 
@@ -30,25 +30,25 @@ async def insert_project(tx: Transaction, name: str) -> Project:
     statement = upsert(projects).values(id=uuid4(), name=name).on_conflict_do_nothing().returning(projects)
     row = (await tx.execute(statement)).first()
     if row is None:
-        raise NameTaken(f"There is a project {name} already")
+        raise NameTaken(f"The project {name} exists already. Choose another name.")
     return Project(row.id, row.name, row.created_at)
 
 
 async def get_project(tx: Transaction, name: str) -> Project:
     row = (await tx.execute(select(projects).where(projects.c.name == name))).first()
     if row is None:
-        raise ProjectNotFound(f"There is no project {name}")
+        raise ProjectNotFound(f"The project {name} does not exist.")
     return Project(row.id, row.name, row.created_at)
 
 
 async def page_projects(tx: Transaction, *, before: Position | None, limit: int) -> list[Project]:
-    """Newest first; `before` is the place of the last one seen."""
+    """Newest first; `before` is the position of the last one seen."""
     rows = await tx.execute(newest_first(select(projects), projects, before, limit))
     return [Project(row.id, row.name, row.created_at) for row in rows]
 
 
 async def insert_token(tx: Transaction, project: Project, *, name: str, admin: bool, hashed: bytes) -> Token:
-    """Store a token by its hash; NameTaken when a live one of the project has that name."""
+    """Store a token by its hash; NameTaken if a live token of the project has that name."""
     statement = (
         upsert(tokens)
         .values(id=uuid4(), project_id=project.id, name=name, admin=admin, hash=hashed)
@@ -58,20 +58,20 @@ async def insert_token(tx: Transaction, project: Project, *, name: str, admin: b
     row = (await tx.execute(statement)).first()
     if row is None:
         raise NameTaken(
-            f"The project {project.name} has a token {name} already: revoke it, or choose another name"
+            f"The project {project.name} has a token {name} already. Revoke it, or choose another name."
         )
     return Token(row.id, project.id, project.name, row.name, row.admin, row.created_at, row.revoked_at)
 
 
-async def take_turn(tx: Transaction) -> None:
-    """Until this transaction ends, others that ask for a turn wait."""
+async def lock_bootstrap(tx: Transaction) -> None:
+    """Keep other processes from bootstrapping until this transaction ends."""
     await tx.execute(select(func.pg_advisory_xact_lock(bindparam(None, BOOTSTRAP_LOCK, BigInteger))))
 
 
 async def put_only_token(tx: Transaction, project: Project, *, name: str, hashed: bytes) -> None:
-    """Make this the project's one live token of that name, an admin's, whatever it was before.
+    """Make this the project's one live token of that name, with admin rights.
 
-    A hash is stored once for good, so a token that had its day comes back as the row that it was.
+    Each hash has one row for good, so a token that was revoked becomes live again in its own row.
     """
     live = tokens.c.revoked_at.is_(None)
     others = (tokens.c.project_id == project.id) & (tokens.c.name == name) & (tokens.c.hash != hashed)
@@ -91,14 +91,14 @@ async def find_token(tx: Transaction, hashed: bytes) -> Token | None:
 
 
 async def require_live(tx: Transaction, token_id: UUID) -> None:
-    """Unauthenticated when the token was revoked since it was found."""
+    """Raise Unauthenticated if the token was revoked after it was found."""
     live = select(tokens.c.id).where(tokens.c.id == token_id, tokens.c.revoked_at.is_(None))
     if (await tx.execute(live)).first() is None:
-        raise Unauthenticated("The token was revoked")
+        raise Unauthenticated("The token was revoked.")
 
 
 async def live_among(tx: Transaction, token_ids: Collection[UUID]) -> set[UUID]:
-    """Those that were not revoked."""
+    """Those of the tokens that are live."""
     live = select(tokens.c.id).where(tokens.c.id.in_(token_ids), tokens.c.revoked_at.is_(None))
     return set((await tx.execute(live)).scalars())
 
@@ -113,7 +113,7 @@ async def live_tokens(tx: Transaction) -> list[Token]:
 
 
 async def page_tokens(tx: Transaction, *, before: Position | None, limit: int) -> list[Token]:
-    """The live ones, newest first; `before` is the place of the last one seen."""
+    """The live tokens, newest first; `before` is the position of the last one seen."""
     query = _select().where(tokens.c.revoked_at.is_(None))
     return [_read(row) for row in await tx.execute(newest_first(query, tokens, before, limit))]
 
@@ -125,7 +125,7 @@ async def revoke_token(tx: Transaction, token_id: UUID) -> None:
         .values(revoked_at=func.now())
     )
     if (await tx.execute(statement)).rowcount == 0:
-        raise TokenNotFound(f"There is no live token {token_id}")
+        raise TokenNotFound(f"The token {token_id} does not exist, or was revoked.")
 
 
 def _select() -> Any:

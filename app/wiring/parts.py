@@ -14,7 +14,7 @@ from app.operations.states import Kind
 from app.outbound.client import OutboundClient
 from app.registry.client import Limits, RegistryClient
 from app.runner.housekeeper import Chore, in_batches
-from app.services.encryption import Seal
+from app.services.encryption import SecretBox
 from app.services.events.log import Events
 from app.services.health import Readiness
 from app.services.inspections import Inspections
@@ -30,7 +30,7 @@ from app.services.pushes.outcome import PushOutcomes
 from app.services.pushes.plan import Planning
 from app.services.pushes.requests import Pushes
 from app.services.pushes.worker import PushWorker
-from app.services.shared_budgets import Registries
+from app.services.shared_budgets import SharedBudgets
 from app.services.tokens import Tokens
 from app.services.webhooks.deliveries import Deliveries
 from app.services.webhooks.registrations import Webhooks
@@ -57,7 +57,7 @@ class BrokerParts:
     client: RegistryClient
     services: BrokerServices
     handlers: Mapping[Kind, Handler]
-    registries: Registries
+    registries: SharedBudgets
     deadlines: Deadlines
     list_writer: ListWriter
     chores: Sequence[Chore]
@@ -98,7 +98,7 @@ def build_parts(
         base.client,
         _build_services(base, performers, handlers),
         handlers,
-        Registries(base.database, base.notifications, base.outbound.budgets),
+        SharedBudgets(base.database, base.notifications, base.outbound.budgets),
         Deadlines(base.database, performers.list_writer),
         performers.list_writer,
         _chores(settings, performers.list_writer, performers.deliveries),
@@ -136,8 +136,8 @@ class _Performers:
 def _build_base(settings: Settings, url: str, limits: Limits) -> _Base:
     database = Database(url, pool_size=settings.pool_size)
     notifications = Notifications(url)
-    seal = Seal(secret_key_of(settings))
-    credentials = Credentials(read_keychain(settings), seal)
+    box = SecretBox(secret_key_of(settings))
+    credentials = Credentials(read_keychain(settings), box)
     clients = build_clients(settings, limits)
     return _Base(
         database,
@@ -145,7 +145,7 @@ def _build_base(settings: Settings, url: str, limits: Limits) -> _Base:
         outbound=clients.outbound,
         client=clients.registries,
         sender=clients.webhooks,
-        secrets=Secrets(seal),
+        secrets=Secrets(box),
         credentials=credentials,
         acceptor=OperationAcceptor(database, credentials),
         events=Events(database, notifications),

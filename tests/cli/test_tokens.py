@@ -55,7 +55,7 @@ async def test_an_unmigrated_database_is_reported_in_one_line_and_not_changed(
     status, output, complaints = await manifest_broker(empty_database_url, *arguments)
     assert (status, output) == (1, "")
     assert len(complaints.splitlines()) == 1
-    assert "run manifest-broker migrate" in complaints
+    assert "Run manifest-broker migrate." in complaints
     assert not await is_migrated(empty_database_url)
 
 
@@ -66,14 +66,14 @@ async def test_token_list_does_not_migrate_the_database(
     await execute(empty_database_url, "UPDATE alembic_version SET version_num = 'of_another_version'")
     status, _, complaints = await manifest_broker(empty_database_url, "token", "list")
     assert status == 1
-    assert "run manifest-broker migrate" in complaints
+    assert "Run manifest-broker migrate." in complaints
 
 
 async def test_the_command_rejects_the_same_names_as_the_api(database_url: str) -> None:
     for arguments in (["A b"], ["x" * 64], ["ci", "--project", "Team"]):
         status, output, complaints = await manifest_broker(database_url, "token", "create", *arguments)
         assert (status, output) == (1, "")
-        assert "is not a name" in complaints
+        assert "is not a valid name." in complaints
     assert (await manifest_broker(database_url, "token", "list"))[1] == ""
 
 

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from app.services.shared_budgets import Registries
+from app.services.shared_budgets import SharedBudgets
 from app.settings import Settings
 from app.wiring import build_parts
 from app.wiring.server import serve
@@ -32,7 +32,7 @@ async def test_a_part_that_fails_ends_the_server_with_its_failure(database_url: 
     settings = Settings.model_validate(
         {"database_url": database_url, "secret_key": KEY, "port": 0, "stop_seconds": 1.0}
     )
-    parts = replace(build_parts(settings, database_url), registries=cast("Registries", Part(fail)))
+    parts = replace(build_parts(settings, database_url), registries=cast("SharedBudgets", Part(fail)))
     with pytest.raises(BaseExceptionGroup) as ended:
         async with asyncio.timeout(PATIENCE_SECONDS):
             await serve(settings, parts, lambda _: listens.set(), with_worker=True)

@@ -21,7 +21,7 @@ from app.operations.retries import RetryPolicy
 from app.operations.states import Kind, State
 from app.registry.client import RegistryClient
 from app.services.operations.attempts import Attempt, Handler
-from app.services.shared_budgets import Registries
+from app.services.shared_budgets import SharedBudgets
 from app.store.database import Database
 from app.store.notifications import Notifications
 from tests.support.images import make_image, plant
@@ -59,7 +59,7 @@ async def working(database: Database, url: str, **settings: Any) -> AsyncIterato
         notifications = await stack.enter_async_context(listening(url))
         await until(lambda: notifications.listening)
         await stack.enter_async_context(worker.client)
-        sharing = asyncio.create_task(Registries(database, notifications, worker.client.budgets).run())
+        sharing = asyncio.create_task(SharedBudgets(database, notifications, worker.client.budgets).run())
         stack.callback(sharing.cancel)
         handlers = {INSPECT: Handler(worker.perform)}
         await stack.enter_async_context(running(database, notifications, handlers, **settings))

@@ -12,7 +12,7 @@ from standardwebhooks import WebhookVerificationError
 
 from app.errors import DeliveryFailed, NoSecretKey
 from app.projects.webhooks import Webhook
-from app.services.encryption import BrokenSeal, NoKey, Seal
+from app.services.encryption import DecryptionFailed, MissingKey, SecretBox
 from app.services.webhooks.signing import ROTATION, Secrets, make_secret
 
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -51,7 +51,7 @@ def rotated(secrets: Secrets, at: datetime) -> Webhook:
 
 @pytest.fixture
 def secrets() -> Secrets:
-    return Secrets(Seal(KEY))
+    return Secrets(SecretBox(KEY))
 
 
 def test_what_is_signed_is_verified_by_the_standards_library(secrets: Secrets, now: datetime) -> None:
@@ -113,11 +113,11 @@ def test_who_rotates_twice_takes_no_secret_before_its_time(secrets: Secrets, now
     assert signatures == [Verifier(secret).sign("message-1", now, BODY.decode()) for secret in made[:0:-1]]
 
 
-@pytest.mark.parametrize("seal", [Seal(b"j" * 32), Seal(KEY)], ids=["another key", "the same key"])
+@pytest.mark.parametrize("box", [SecretBox(b"j" * 32), SecretBox(KEY)], ids=["another key", "the same key"])
 def test_a_new_secret_signs_whatever_became_of_the_old_one(
-    seal: Seal, secrets: Secrets, now: datetime
+    box: SecretBox, secrets: Secrets, now: datetime
 ) -> None:
-    others = Secrets(seal)
+    others = Secrets(box)
     hook = again(others, webhook(secrets, OLD), NEW, now)
     assert Verifier(NEW).verify(BODY, others.headers(hook, "message-1", BODY, now))
     unreadable = replace(hook, previous_secret=b"unreadable, and so it is left out")
@@ -134,22 +134,22 @@ def test_a_key_that_has_changed_fails_a_delivery_that_may_succeed_when_it_is_giv
     secrets: Secrets, now: datetime
 ) -> None:
     hook = webhook(secrets, NEW)
-    for seal in (Seal(b"j" * 32), Seal(None)):
+    for box in (SecretBox(b"j" * 32), SecretBox(None)):
         with pytest.raises(DeliveryFailed) as caught:
-            Secrets(seal).headers(hook, "message-1", BODY, now)
+            Secrets(box).headers(hook, "message-1", BODY, now)
         assert caught.value.retryable
     with pytest.raises(NoSecretKey):
-        Secrets(Seal(None)).close(hook.id, NEW)
+        Secrets(SecretBox(None)).close(hook.id, NEW)
 
 
 def test_a_seal_is_different_each_time_and_opens_for_its_owner_only() -> None:
-    seal = Seal(KEY)
-    first, second = (seal.close(b"secret", b"owner") for _ in range(2))
+    box = SecretBox(KEY)
+    first, second = (box.encrypt(b"secret", b"owner") for _ in range(2))
     assert first != second
-    assert seal.open(first, b"owner") == seal.open(second, b"owner") == b"secret"
+    assert box.decrypt(first, b"owner") == box.decrypt(second, b"owner") == b"secret"
     broken = first[:-1] + bytes([first[-1] ^ 1])
     for sealed, owner in ((first, b"stranger"), (broken, b"owner")):
-        with pytest.raises(BrokenSeal):
-            seal.open(sealed, owner)
-    with pytest.raises(NoKey):
-        Seal(None).open(first, b"owner")
+        with pytest.raises(DecryptionFailed):
+            box.decrypt(sealed, owner)
+    with pytest.raises(MissingKey):
+        SecretBox(None).decrypt(first, b"owner")

@@ -15,7 +15,7 @@ from app.operations.operation import Operation
 from app.operations.states import Kind, State
 from app.store import operations as store
 from app.store import queue
-from app.store.budgets import forget_old_budgets, learn, learnt_since
+from app.store.budgets import budgets_since, forget_old_budgets, save_budget
 from app.store.database import Database
 from app.store.queue import Claimed
 from tests.support.operation_queue import enqueued, event_kinds, lapse, new_project, read
@@ -41,7 +41,7 @@ async def claim_free(database: Database, free: FreeSlots) -> list[Claimed]:
 
 async def pause(database: Database, registry: str, length: timedelta = MINUTE) -> None:
     async with database.transaction() as tx:
-        await learn(tx, registry, length, concurrency=4, rate=2.5)
+        await save_budget(tx, registry, length, concurrency=4, rate=2.5)
 
 
 async def many(database: Database, project_id: UUID, count: int, *registries: str) -> list[Operation]:
@@ -111,7 +111,7 @@ async def test_a_shorter_pause_does_not_end_a_longer_one(database: Database) -> 
     await pause(database, "a.example")
     await pause(database, "a.example", timedelta(0))
     async with database.transaction() as tx:
-        (budget,) = await learnt_since(tx, MINUTE)
+        (budget,) = await budgets_since(tx, MINUTE)
     assert timedelta(seconds=50) < budget.blocked_for <= MINUTE
     assert (budget.registry, budget.concurrency, budget.rate) == ("a.example", 4, 2.5)
 
@@ -127,7 +127,7 @@ async def test_what_was_learnt_long_ago_is_forgotten(database: Database) -> None
             )
         )
         assert await forget_old_budgets(tx) == 1
-        assert {each.registry for each in await learnt_since(tx, MINUTE)} == {"b.example", "c.example"}
+        assert {each.registry for each in await budgets_since(tx, MINUTE)} == {"b.example", "c.example"}
 
 
 async def test_a_parked_attempt_does_not_count_and_says_until_when(

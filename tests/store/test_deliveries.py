@@ -17,7 +17,7 @@ from app.outbound.limits import OutboundLimits
 from app.outbound.policy import AccessPolicy
 from app.projects.deliveries import Delivery
 from app.projects.webhooks import NewWebhook, Webhook
-from app.services.encryption import Seal
+from app.services.encryption import SecretBox
 from app.services.operations.attempts import Attempt
 from app.services.webhooks.deliveries import Deliveries, begin
 from app.services.webhooks.sender import WebhookSender
@@ -114,7 +114,7 @@ async def test_deliveries_go_with_their_events_and_with_their_webhook(
 async def test_what_fails_inside_the_broker_is_tried_again_like_anything_else(
     database: Database, project_id: UUID
 ) -> None:
-    secrets = Secrets(Seal(b"k" * 32))
+    secrets = Secrets(SecretBox(b"k" * 32))
     hook = await hook_of(database, project_id)
     delivery = await begun(database, hook)
     # A client that was not opened: nothing that a receiver did.
@@ -135,7 +135,7 @@ async def test_a_line_that_nobody_moves_is_moved_all_the_same(database: Database
     async with database.transaction() as tx:
         # As when everyone before it ended at the moment in which it joined.
         await deliveries.renew(tx, delivery.id)
-    service = Deliveries(database, unopened_sender(), Secrets(Seal(None)))
+    service = Deliveries(database, unopened_sender(), Secrets(SecretBox(None)))
     async with database.transaction() as tx:
         await service.go_on(tx)
         moved = await deliveries.get_delivery(tx, project_id, hook.id, delivery.id)
@@ -166,7 +166,7 @@ async def test_what_is_pending_fails_a_day_before_its_event_is_forgotten(
 ) -> None:
     hook = await hook_of(database, project_id)
     in_line, tried, young = [await begun(database, hook) for _ in range(3)]
-    service = Deliveries(database, unopened_sender(), Secrets(Seal(None)))
+    service = Deliveries(database, unopened_sender(), Secrets(SecretBox(None)))
     async with database.transaction() as tx:
         for delivery, days in ((in_line, 29.1), (tried, 28), (young, 1)):
             await deliveries.renew(tx, delivery.id)

@@ -1,1 +1,1 @@
-"""Operations: acceptance, attempts, waiting, and the credentials that they carry."""
+"""Operations: how they are accepted, attempted, waited for, and which credentials they carry."""

@@ -93,7 +93,7 @@ class OperationAcceptor:
                 list_id=spec.list_id,
                 push_id=spec.push_id,
                 trace=current_trace(),
-                secret=self._credentials.seal(operation_id, call.credentials_for(registries)),
+                secret=self._credentials.encrypt(operation_id, call.credentials_for(registries)),
             ),
         )
 

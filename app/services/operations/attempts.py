@@ -1,4 +1,4 @@
-"""What carries out an operation: its handler, and the attempt that the handler is given."""
+"""Attempts at operations, and the handlers that make them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from app.store.operation_changes import Ending, LostLease
 
 logger = logging.getLogger(__name__)
 
-# Most of what callers wait for is over by then, twenty legs of one list at once included.
+# Most operations that callers wait for have ended by then, even with twenty legs of one list at once.
 PROGRESS_SECONDS = 0.5
 
 
 class Attempt:
-    """One try at an operation, which ends with `succeed`, or with what the handler raises."""
+    """One attempt at an operation; it ends with `succeed`, or with the exception of the handler."""
 
     def __init__(self, database: Database, operation: Operation, secret: bytes | None = None) -> None:
         self.operation = operation
@@ -38,22 +38,22 @@ class Attempt:
         self._closed = asyncio.Event()
 
     def progress(self, progress: Progress) -> None:
-        """Kept at once, written soon; what is overtaken before that is never written."""
+        """Keep the progress and write it soon; progress that is superseded before that is never written."""
         self._latest = progress
         self._news.set()
 
     async def hold(self, tx: Transaction) -> None:
-        """Called first in a transaction that locks other rows before it succeeds.
+        """Lock the operation's row, or raise LostLease.
 
-        Whoever writes an operation and something else takes the operation's row first, so that no two wait
-        for each other.
+        Call this first in a transaction that locks other rows before it succeeds: every transaction that
+        writes an operation and other rows locks the operation first, so that no two deadlock.
         """
         await queue.hold(tx, self.operation.id, self.operation.attempt)
 
     async def succeed(self, tx: Transaction, result: dict[str, Any], *, list_id: UUID | None = None) -> None:
-        """The outcome, in the transaction that holds its effects; `LostLease` if another attempt owns it now.
+        """Record the outcome in the transaction of its effects, or raise LostLease.
 
-        `list_id` is the list that the operation made.
+        `list_id` is the list that the operation created or changed.
         """
         self.succeeded = True
         operation = self.operation
@@ -62,16 +62,16 @@ class Attempt:
         )
 
     def ending(self) -> Ending:
-        """What `succeed_all` writes of it."""
+        """The part of `succeed_all` that is this attempt's own."""
         self.succeeded = True
         progress = self._latest.document() if self._latest is not None else None
         return Ending(self.operation.id, self.operation.attempt, progress)
 
     async def flush(self, tx: Transaction) -> Progress | None:
-        """Writes the progress that is not known to be written yet.
+        """Write the progress that is not known to be written yet, and return it.
 
-        It counts as written once it is committed: one that `report` is writing while the operation ends would
-        be fenced off, and so goes with the end as well.
+        Progress counts as written once it is committed: a write by `report` while the operation ends would be
+        fenced off, so the end writes the progress as well.
         """
         latest, operation = self._latest, self.operation
         if latest is None or await queue.record_progress(tx, operation.id, operation.attempt, latest):
@@ -79,15 +79,15 @@ class Attempt:
         return None
 
     def close(self) -> None:
-        """Lets `report` finish what it is writing, and end."""
+        """Let `report` finish its current write, and end."""
         self._closed.set()
         self._news.set()
 
     async def report(self) -> None:
-        """Writes progress as it comes, until closed; raises `LostLease` when it is ours no more."""
+        """Write progress as it comes until closed; raise LostLease when the operation is lost."""
         while not self._closed.is_set():
             await self._news.wait()
-            # So many writes a second at most; what ends sooner needs none, and the end waits for none.
+            # This bounds the rate of writes; an operation that ends sooner needs none, and waits for none.
             with suppress(TimeoutError):
                 async with asyncio.timeout(PROGRESS_SECONDS):
                     await self._closed.wait()
@@ -96,7 +96,7 @@ class Attempt:
             await self._write()
 
     async def _write(self) -> None:
-        # What has succeeded has told its progress with its end.
+        # A success has recorded the progress already.
         if self._latest is None or self.succeeded:
             return
         try:
@@ -105,7 +105,7 @@ class Attempt:
             if self._latest is written:
                 self._latest = None
         except Unavailable:
-            # Progress is worth no attempt: the next write tells more.
+            # Progress is not worth failing an attempt: the next write says more.
             logger.warning("The progress of operation %s could not be written", self.operation.id)
         except LostLease:
             if not self.succeeded:
@@ -113,7 +113,7 @@ class Attempt:
 
 
 async def hold_all(tx: Transaction, attempts: Sequence[Attempt]) -> set[UUID]:
-    """`Attempt.hold` for many that end in one transaction; the ids of the operations that are still ours."""
+    """`Attempt.hold` for several in one transaction; returns the ids of the held operations."""
     return await queue.hold_all(
         tx, ((attempt.operation.id, attempt.operation.attempt) for attempt in attempts)
     )
@@ -122,7 +122,7 @@ async def hold_all(tx: Transaction, attempts: Sequence[Attempt]) -> set[UUID]:
 async def succeed_all(
     tx: Transaction, attempts: Sequence[Attempt], result: dict[str, Any], *, list_id: UUID
 ) -> None:
-    """`Attempt.succeed` for many that have the same outcome."""
+    """`Attempt.succeed` for several with the same outcome."""
     await operation_changes.succeed_all(
         tx, [attempt.ending() for attempt in attempts], result, list_id=list_id
     )
@@ -136,9 +136,9 @@ Ended = Callable[[Transaction, Operation, State], Awaitable[None]]
 class Handler:
     """How operations of one kind are carried out.
 
-    `perform` may be called again after any failure, and calls `Attempt.succeed` before it returns. `ended` is
-    called in the transaction that records a failure or a cancellation. `policy` says how patiently failures
-    that may pass are tried again; without one the runner's own does.
+    `perform` may be called again after any failure, and calls `Attempt.succeed` before it returns. `ended`
+    is called in the transaction that records a failure or a cancellation. `policy` decides about retries in
+    place of the runner's policy.
     """
 
     perform: Perform
@@ -147,10 +147,10 @@ class Handler:
 
 
 async def conclude(tx: Transaction, handlers: Mapping[Kind, Handler], operation: Operation) -> None:
-    """Tells the handler of an operation that did not succeed.
+    """Let the handler follow the end of an operation that did not succeed.
 
-    A handler that fails here keeps nothing from being recorded: an operation ends whatever its handler does.
-    Only with a database that is away or too busy the end has to be recorded again, with all that follows.
+    A handler that fails here does not keep the end from being recorded. Only while the database is
+    unavailable the end has to be recorded again, with everything that follows from it.
     """
     handler = handlers.get(operation.kind)
     if handler is None or handler.ended is None:
@@ -161,4 +161,4 @@ async def conclude(tx: Transaction, handlers: Mapping[Kind, Handler], operation:
     except Unavailable:
         raise
     except Exception:
-        logger.exception("What follows the end of operation %s failed", operation.id)
+        logger.exception("The handler failed after the end of operation %s", operation.id)

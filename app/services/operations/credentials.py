@@ -1,4 +1,4 @@
-"""Which credentials an operation may use, and how a caller's own wait for the worker unreadably."""
+"""The registry credentials of operations, and how a caller's own are stored until the worker needs them."""
 
 from __future__ import annotations
 
@@ -10,55 +10,55 @@ from uuid import UUID
 from app.errors import CredentialUnreadable, FieldError, InvalidHeader
 from app.registry.auth.credentials import Credential, Keychain
 from app.registry.client import Access
-from app.services.encryption import BrokenSeal, NoKey, Seal
+from app.services.encryption import DecryptionFailed, MissingKey, SecretBox
 
 
 class Credentials:
-    """The operator's keychain, and the seal for what callers bring in X-Registry-Auth.
+    """The operator's keychain, and the credentials that callers send in X-Registry-Auth.
 
-    Without the operator's key callers can't bring credentials.
+    Without the operator's secret key callers can't send credentials.
     """
 
-    def __init__(self, keychain: Keychain, seal: Seal) -> None:
+    def __init__(self, keychain: Keychain, box: SecretBox) -> None:
         self._keychain = keychain
-        self._seal = seal
+        self._box = box
 
-    def seal(self, operation_id: UUID, credentials: Mapping[str, Credential]) -> bytes | None:
-        """What is stored with the operation; bound to it, so that it opens for no other."""
+    def encrypt(self, operation_id: UUID, credentials: Mapping[str, Credential]) -> bytes | None:
+        """Encrypt credentials for one operation, to be stored with it."""
         if not credentials:
             return None
         document = {host: _document(credential) for host, credential in credentials.items()}
         try:
-            return self._seal.close(json.dumps(document).encode(), operation_id.bytes)
-        except NoKey:
+            return self._box.encrypt(json.dumps(document).encode(), operation_id.bytes)
+        except MissingKey:
             detail = (
-                "This broker can't keep a caller's credential until its worker needs it: its operator has "
-                "to set BROKER_SECRET_KEY"
+                "This broker can't store a credential until its worker needs it. Ask its operator to set "
+                "BROKER_SECRET_KEY."
             )
             raise InvalidHeader(detail, errors=[FieldError("header:X-Registry-Auth", detail)]) from None
 
     def access(self, project_id: UUID, own: Mapping[str, Credential], *, insecure: bool) -> Access:
-        """What the registry client may use for one operation: the caller's own before the operator's."""
+        """The credentials for one operation: the caller's own come before the operator's."""
         keychain = self._keychain
         for host, credential in own.items():
             keychain = keychain.with_credential(host, credential)
         return Access(keychain, insecure=insecure, tenant=str(project_id))
 
-    def open(self, operation_id: UUID, sealed: bytes | None) -> Mapping[str, Credential]:
-        """What `seal` was given."""
-        if sealed is None:
+    def open(self, operation_id: UUID, encrypted: bytes | None) -> Mapping[str, Credential]:
+        """The credentials that `encrypt` took."""
+        if encrypted is None:
             return {}
         try:
-            opened = self._seal.open(sealed, operation_id.bytes)
-        except NoKey:
+            decrypted = self._box.decrypt(encrypted, operation_id.bytes)
+        except MissingKey:
             raise CredentialUnreadable(
-                "The broker has no secret key any more; send the request again"
+                "The broker no longer has a secret key. Send the request again."
             ) from None
-        except BrokenSeal:
+        except DecryptionFailed:
             raise CredentialUnreadable(
-                "The broker's secret key has changed; send the request again"
+                "The broker's secret key has changed. Send the request again."
             ) from None
-        documents: dict[str, dict[str, str]] = json.loads(opened)
+        documents: dict[str, dict[str, str]] = json.loads(decrypted)
         return {host: Credential(**document) for host, document in documents.items()}
 
 

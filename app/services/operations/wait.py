@@ -1,4 +1,4 @@
-"""Operations for those who wait for them."""
+"""Operations as callers look them up, cancel them, wait for them and follow their events."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """A full one has more behind it."""
+    """Some events of an operation; a full batch may have more behind it."""
 
     events: Sequence[OperationEvent]
     has_ended: bool
@@ -42,7 +42,7 @@ class _Batch:
 
 
 class Operations:
-    """`handlers` are told of operations that are cancelled before a worker has them."""
+    """`handlers` follow the end of operations that are cancelled before a worker claims them."""
 
     def __init__(
         self,
@@ -80,25 +80,25 @@ class Operations:
         return operation
 
     async def wait(self, accepted: Operation, seconds: float) -> Operation:
-        """The operation once it has ended, or as it is after `seconds`; no connection is held meanwhile.
+        """The operation once it has ended, or as it is after `seconds`.
 
-        As it was when it was accepted it is known, so it is read again only once something is heard of it.
-        Where the process stops nobody is held.
+        No database connection is held meanwhile. The operation is read again only after a notification. When
+        the process stops, the waiting ends.
         """
-        operation, give_up = accepted, monotonic() + seconds
+        operation, give_up_at = accepted, monotonic() + seconds
         async with self._notifications.subscribe(OPERATION_ENDED, str(accepted.id)) as end:
             if not self._notifications.listening:
-                operation = await self._now(accepted)
-            while not operation.state.ended and (left := self._left(give_up)) > 0:
+                operation = await self._read_now(accepted)
+            while not operation.state.ended and (left := self._seconds_left(give_up_at)) > 0:
                 await end.wait(min(left, self._poll))
-                operation = await self._now(operation)
+                operation = await self._read_now(operation)
         return operation
 
-    def _left(self, give_up: float) -> float:
-        return 0.0 if self._notifications.closing else give_up - monotonic()
+    def _seconds_left(self, give_up_at: float) -> float:
+        return 0.0 if self._notifications.closing else give_up_at - monotonic()
 
-    async def _now(self, operation: Operation) -> Operation:
-        """As it is; or, as it is accepted whatever becomes of the database, as it was known last."""
+    async def _read_now(self, operation: Operation) -> Operation:
+        """The current operation, or the last known one while the database is unavailable."""
         try:
             return await self.get(operation.project_id, operation.id)
         except Unavailable:
@@ -108,9 +108,9 @@ class Operations:
     async def stream(
         self, project_id: UUID, operation_id: UUID, last_event_id: int = 0
     ) -> AsyncGenerator[OperationEvent, None]:
-        """Events after the last one seen, as they happen; ends after the one that ends the operation.
+        """Events after the last one seen, as they happen, up to the one that ends the operation.
 
-        It ends with the process, too: who follows comes back to another.
+        The stream also ends when the process stops; a client reconnects to another.
         """
         async with self._notifications.subscribe(OPERATION_CHANGED, str(operation_id)) as changes:
             while not self._notifications.closing:
@@ -126,11 +126,11 @@ class Operations:
     async def _read(self, project_id: UUID, operation_id: UUID, last_id: int) -> _Batch:
         try:
             async with self._database.transaction() as tx:
-                # Read before the events: if it has ended, the event that says so is among those read next.
+                # Read before the events: if the operation has ended, its last event is among those read next.
                 operation = await store.get(tx, project_id, operation_id)
                 events = await store.events_after(tx, project_id, operation_id, last_id, EVENTS_AT_ONCE)
         except Unavailable:
-            # Who follows an operation is not cut off by a restart of the database.
+            # A restart of the database does not end the stream.
             logger.warning("The events of operation %s can't be read at the moment", operation_id)
             return _Batch((), has_ended=False)
         return _Batch(events, has_ended=operation.state.ended)

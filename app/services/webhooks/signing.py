@@ -14,7 +14,7 @@ from standardwebhooks import Webhook as Signer
 
 from app.errors import DeliveryFailed, FieldError, InvalidSecret, NoSecretKey
 from app.projects.webhooks import Webhook
-from app.services.encryption import BrokenSeal, NoKey, Seal
+from app.services.encryption import DecryptionFailed, MissingKey, SecretBox
 
 PREFIX = "whsec_"
 # The standard's bounds, in bytes.
@@ -52,13 +52,13 @@ class _Retired:
 class Secrets:
     """Seals the secrets of webhooks, and signs with them."""
 
-    def __init__(self, seal: Seal) -> None:
-        self._seal = seal
+    def __init__(self, box: SecretBox) -> None:
+        self._box = box
 
     def close(self, webhook_id: UUID, secret: str) -> bytes:
         try:
-            return self._seal.close(secret.encode(), _owner(webhook_id))
-        except NoKey:
+            return self._box.encrypt(secret.encode(), _owner(webhook_id))
+        except MissingKey:
             raise NoSecretKey(
                 "This broker can't keep a webhook's secret: its operator has to set BROKER_SECRET_KEY"
             ) from None
@@ -101,8 +101,8 @@ class Secrets:
 
     def _open(self, webhook: Webhook, sealed: bytes) -> str | None:
         try:
-            return self._seal.open(sealed, _owner(webhook.id)).decode()
-        except (NoKey, BrokenSeal):
+            return self._box.decrypt(sealed, _owner(webhook.id)).decode()
+        except (MissingKey, DecryptionFailed):
             return None
 
 
