@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Header
+from fastapi import Depends, Header
 
 DEFAULT_SECONDS = 10
 PUSH_SECONDS = 60
@@ -58,10 +58,16 @@ PreferHeader = Annotated[
 ]
 
 
-def waits(default: int) -> Callable[[str | None], Wait]:
+def _waits(default: int) -> Callable[[str | None], Wait]:
     """A dependency that reads the Prefer header."""
 
     def wait(prefer: PreferHeader = None) -> Wait:
         return parse_prefer(prefer, default)
 
     return wait
+
+
+WaitDep = Annotated[Wait, Depends(_waits(DEFAULT_SECONDS))]
+PushWaitDep = Annotated[Wait, Depends(_waits(PUSH_SECONDS))]
+# Waits only on request.
+OptionalWaitDep = Annotated[Wait, Depends(_waits(0))]

@@ -15,7 +15,8 @@ from app.api.openapi.documented_responses import documented_responses
 from app.api.openapi.problem_responses import BODY_ERRORS, REGISTRY_ERRORS, SOURCE_ERRORS, problem_responses
 from app.api.operation_responses import json_result, respond_when_done
 from app.api.preconditions import IfMatchDep, etag
-from app.api.routes.lists import WaitDep, list_response
+from app.api.preferences import WaitDep
+from app.api.routes.lists import list_response
 from app.api.schemas.common import platform_input
 from app.api.schemas.lists import (
     AddEntries,

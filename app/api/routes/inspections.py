@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Annotated, Any
 
-from fastapi import Body, Depends, Query, Response
+from fastapi import Body, Query, Response
 from fastapi.responses import JSONResponse
 
 from app import errors
@@ -15,7 +15,7 @@ from app.api.openapi import examples
 from app.api.openapi.documented_responses import documented_responses
 from app.api.openapi.problem_responses import BODY_ERRORS, REGISTRY_ERRORS
 from app.api.operation_responses import json_result, respond_when_done
-from app.api.preferences import DEFAULT_SECONDS, Wait, waits
+from app.api.preferences import WaitDep
 from app.api.references import parse_at
 from app.api.schemas.common import Text
 from app.api.schemas.inspections import (
@@ -32,7 +32,6 @@ from app.services.lists.requests import no_such_list
 
 router = Router(prefix="/v1", tags=["inspections"])
 
-WaitDep = Annotated[Wait, Depends(waits(DEFAULT_SECONDS))]
 SOURCE = (
     errors.InvalidReference,
     errors.SourceUnsupported,

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Body, Depends, Query, Request, Response
+from fastapi import Body, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from app import errors
@@ -22,7 +22,7 @@ from app.api.openapi.response_headers import header
 from app.api.operation_responses import json_result, respond_when_done
 from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
 from app.api.preconditions import NOT_MODIFIED, IfMatchDep, IfNoneMatchDep, etag, unless_known
-from app.api.preferences import DEFAULT_SECONDS, PUSH_SECONDS, Wait, waits
+from app.api.preferences import PushWaitDep, WaitDep
 from app.api.references import canonical_query, parse_at
 from app.api.schemas.common import Text
 from app.api.schemas.lists import (
@@ -47,8 +47,6 @@ from app.services.lists.requests import Goal
 
 router = Router(prefix="/v1/lists", tags=["lists"])
 
-WaitDep = Annotated[Wait, Depends(waits(DEFAULT_SECONDS))]
-PushWaitDep = Annotated[Wait, Depends(waits(PUSH_SECONDS))]
 OPTIONS = (errors.InvalidPlatform, errors.UnsupportedPlatform, errors.InvalidAnnotation)
 # The problems of a list that a caller waits for.
 GOALS = (

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Query, Request, Response
+from fastapi import Query, Request, Response
 from fastapi.responses import JSONResponse
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
@@ -18,7 +18,7 @@ from app.api.admission import Router
 from app.api.dependencies import BrokerServices, CallerDep, ServicesDep
 from app.api.openapi.problem_responses import problem_responses
 from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
-from app.api.preferences import Wait, waits
+from app.api.preferences import OptionalWaitDep
 from app.api.problem_mapping import problem_of
 from app.api.schemas.operations import Operation, OperationPage, operation_document
 from app.api.streams import EVENT_STREAM, LastEventIdHeader, Stream, parse_last_event_id
@@ -68,7 +68,7 @@ async def get_operation(
     operation_id: UUID,
     caller: CallerDep,
     services: ServicesDep,
-    wait: Annotated[Wait, Depends(waits(0))],
+    wait: OptionalWaitDep,
 ) -> Response:
     """Get one operation: state, progress and result. `Prefer: wait=N` waits up to N seconds for its end."""
     operation = await services.operations.get(caller.project_id, operation_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Body, Depends, Query, Request, Response
+from fastapi import Body, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from app import errors
@@ -18,7 +18,7 @@ from app.api.openapi.problem_responses import BODY_ERRORS, REGISTRY_ERRORS, prob
 from app.api.operation_responses import json_result, respond_when_done
 from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
 from app.api.preconditions import IfMatchDep
-from app.api.preferences import DEFAULT_SECONDS, PUSH_SECONDS, Wait, waits
+from app.api.preferences import PushWaitDep, WaitDep
 from app.api.references import canonical_query, parse_at
 from app.api.schemas.common import Text
 from app.api.schemas.pushes import Push, PushList, PushPage, PushPlan, RestorePush, plan_answer, render_push
@@ -32,9 +32,6 @@ from app.services.pushes.requests import PushRequest
 
 list_router = Router(prefix="/v1/lists", tags=["lists"])
 router = Router(prefix="/v1/pushes", tags=["pushes"])
-
-WaitDep = Annotated[Wait, Depends(waits(DEFAULT_SECONDS))]
-PushWaitDep = Annotated[Wait, Depends(waits(PUSH_SECONDS))]
 
 
 @list_router.post(
