@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from app.cli import openapi, processes, tokens
 from app.cli.options import describe
 from app.errors import BrokerError
-from app.store.embedded import EmbeddedPostgresError
+from app.wiring import EmbeddedPostgresError
 
 __all__ = ["main"]
 

@@ -24,13 +24,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from app.errors import ListNotFound
-from app.lists.draft import Draft, Entry, ImageFacts, ListState, Origin
+from app.lists.draft import Draft, Entry, ListState
 from app.lists.filters import ListFilter
-from app.oci.digest import parse_digest
-from app.oci.reference import Reference, parse_reference
+from app.oci.reference import Reference
 from app.projects.paging import Position
-from app.store.codec.options import encode_options, read_options
-from app.store.codec.platforms import encode_override, encode_platform, read_override, read_platform
+from app.store.codec.list_rows import encode_entry, encode_name, encode_state, read_entry, read_list
 from app.store.database import Transaction
 from app.store.notifications import LIST_CHANGED
 from app.store.paging import newest_first
@@ -56,8 +54,8 @@ async def insert_list(tx: Transaction, project_id: UUID, draft: Draft) -> bool:
             project_id=project_id,
             created_by=draft.created_by,
             created_at=draft.created_at,
-            **_key(draft),
-            **_state(draft),
+            **encode_name(draft),
+            **encode_state(draft),
         )
         .on_conflict_do_nothing(constraint="uq_lists_project_reference_session")
         .returning(lists.c.id)
@@ -84,7 +82,7 @@ async def save_state(tx: Transaction, project_id: UUID, draft: Draft) -> None:
     await tx.execute(
         update(lists)
         .where(lists.c.id == draft.id, lists.c.project_id == project_id)
-        .values(**_state(draft))
+        .values(**encode_state(draft))
         .returning(_tell())
     )
 
@@ -198,8 +196,8 @@ async def _with_entries(tx: Transaction, rows: Sequence[Row[Any]]) -> list[Draft
     if found:
         query = select(entries).where(entries.c.list_id.in_(found)).order_by(entries.c.added_at, entries.c.id)
         for row in await tx.execute(query):
-            found[row.list_id].append(_read_entry(row))
-    return [_read_list(row, found[row.id]) for row in rows]
+            found[row.list_id].append(read_entry(row))
+    return [read_list(row, found[row.id]) for row in rows]
 
 
 def _conditions(wanted: ListFilter) -> list[ColumnElement[bool]]:
@@ -219,99 +217,8 @@ def _conditions(wanted: ListFilter) -> list[ColumnElement[bool]]:
 async def _save_entries(tx: Transaction, project_id: UUID, list_id: UUID, changed: Sequence[Entry]) -> None:
     if not changed:
         return
-    rows = [_entry_values(project_id, list_id, entry) for entry in changed]
+    rows = [encode_entry(project_id, list_id, entry) for entry in changed]
     statement = upsert(entries)
     renewed = {name: statement.excluded[name] for name in rows[0] if name != "id"}
     # Rows beside the statement: within it, they would be compiled into another one for each number of them.
     await tx.execute(statement.on_conflict_do_update(index_elements=["id"], set_=renewed), rows)
-
-
-def _key(draft: Draft) -> dict[str, Any]:
-    return {
-        "reference": str(draft.reference),
-        "registry": draft.reference.registry,
-        "repository": draft.reference.repository.path,
-        "session": draft.session,
-    }
-
-
-def _state(draft: Draft) -> dict[str, Any]:
-    return {
-        "revision": draft.revision,
-        "updated_at": draft.updated_at,
-        "state": draft.state,
-        **encode_options(draft.options),
-        "push_operation_id": draft.push_operation_id,
-        "last_push_id": draft.last_push_id,
-        "problem": draft.problem,
-    }
-
-
-def _read_list(row: Row[Any], of_list: Sequence[Entry]) -> Draft:
-    return Draft(
-        id=row.id,
-        reference=parse_reference(row.reference),
-        session=row.session,
-        revision=row.revision,
-        state=ListState(row.state),
-        options=read_options(row._mapping),  # noqa: SLF001 - the documented name of a row as a mapping
-        entries=tuple(of_list),
-        created_by=row.created_by,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        push_operation_id=row.push_operation_id,
-        last_push_id=row.last_push_id,
-        problem=row.problem,
-    )
-
-
-def _entry_values(project_id: UUID, list_id: UUID, entry: Entry) -> dict[str, Any]:
-    return {
-        "id": entry.id,
-        "list_id": list_id,
-        "project_id": project_id,
-        "reference": str(entry.reference),
-        "digest": str(entry.digest),
-        "media_type": entry.media_type,
-        "size": entry.size,
-        "artifact_type": entry.artifact_type,
-        "resolved_platform": encode_platform(entry.resolved_platform),
-        "platform_override": encode_override(entry.override),
-        "annotations": dict(entry.annotations),
-        "image": entry.image.known,
-        "origin": _origin_document(entry.origin),
-        "added_by": entry.added_by,
-        "added_at": entry.added_at,
-    }
-
-
-def _read_entry(row: Row[Any]) -> Entry:
-    return Entry(
-        id=row.id,
-        reference=parse_reference(row.reference),
-        media_type=row.media_type,
-        digest=parse_digest(row.digest),
-        size=row.size,
-        resolved_platform=read_platform(row.resolved_platform),
-        override=read_override(row.platform_override),
-        annotations=row.annotations,
-        image=ImageFacts(**row.image),
-        added_by=row.added_by,
-        added_at=row.added_at,
-        artifact_type=row.artifact_type,
-        origin=_read_origin(row.origin),
-    )
-
-
-def _origin_document(origin: Origin | None) -> dict[str, Any] | None:
-    if origin is None:
-        return None
-    platforms = [encode_platform(platform) for platform in origin.platforms]
-    return {"reference": str(origin.reference), "platforms": platforms, "narrowed": origin.narrowed}
-
-
-def _read_origin(document: dict[str, Any] | None) -> Origin | None:
-    if document is None:
-        return None
-    platforms = tuple(read_platform(platform) for platform in document["platforms"])
-    return Origin(parse_reference(document["reference"]), platforms, document.get("narrowed", False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.store.embedded import EmbeddedPostgresError
 from app.wiring.commands import (
     create_token,
     list_tokens,
@@ -19,6 +20,7 @@ from app.wiring.server import server_config
 __all__ = [
     "PROMPT",
     "BrokerParts",
+    "EmbeddedPostgresError",
     "broker_version",
     "build_parts",
     "create_token",
