@@ -1,4 +1,4 @@
-"""The data sets of the distribution-spec's conformance suite from seeds, and Docker's own types."""
+"""Generated data sets of the distribution-spec's conformance suite, and Docker's own types."""
 
 from __future__ import annotations
 

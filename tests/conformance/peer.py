@@ -1,4 +1,4 @@
-"""The requests of the distribution-spec, one call each, with nothing done on the side."""
+"""The requests of the distribution-spec, one call each, without anything beside them."""
 
 from __future__ import annotations
 

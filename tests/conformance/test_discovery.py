@@ -81,7 +81,7 @@ async def test_tags_come_in_pages(
     assert reply.headers.get("Link") == link
 
 
-async def test_following_the_links_leads_through_all_tags_once(tagged: Peer) -> None:
+async def test_following_the_links_visits_every_tag_once(tagged: Peer) -> None:
     seen, reply = [], await tagged.tags(n=1)
     seen += reply.json()["tags"]
     while "next" in reply.links:
@@ -90,7 +90,7 @@ async def test_following_the_links_leads_through_all_tags_once(tagged: Peer) -> 
     assert sorted(seen) == TAGS
 
 
-async def test_the_tags_of_a_repository_that_is_not_there_are_unknown(peer: Peer) -> None:
+async def test_the_tags_of_a_missing_repository_are_unknown(peer: Peer) -> None:
     reply = await peer.tags()
     assert (reply.status_code, codes(reply)) == (404, ["NAME_UNKNOWN"])
 
@@ -113,7 +113,7 @@ async def referrers(peer: Peer, digest: str, **params: str) -> list[dict[str, An
     return found
 
 
-async def test_what_names_a_subject_is_listed_with_its_type_and_annotations(peer: Peer) -> None:
+async def test_a_referrer_is_listed_with_its_type_and_annotations(peer: Peer) -> None:
     contents = artifacts_with_subject().contents
     for tag, content in contents:
         await peer.push(tag, content)
@@ -152,11 +152,11 @@ async def test_a_subject_need_not_be_there_to_have_referrers(peer: Peer) -> None
         assert [each["digest"] for each in found] == [missing_subject().main[1].digest]
 
 
-async def test_nothing_refers_to_a_digest_nobody_knows(peer: Peer) -> None:
+async def test_an_unknown_digest_has_no_referrers(peer: Peer) -> None:
     assert await referrers(peer, digest_of(b"nobody")) in ([], None)
 
 
-async def test_a_deleted_referrer_is_listed_no_more(peer: Peer) -> None:
+async def test_a_deleted_referrer_is_no_longer_listed(peer: Peer) -> None:
     contents = artifacts_with_subject().contents
     for tag, content in contents[:3]:
         await peer.push(tag, content)
@@ -167,7 +167,7 @@ async def test_a_deleted_referrer_is_listed_no_more(peer: Peer) -> None:
         assert [each["digest"] for each in found] == [contents[1][1].digest]
 
 
-async def test_following_the_links_leads_through_all_referrers_once(registry: RegistryDouble) -> None:
+async def test_following_the_links_visits_every_referrer_once(registry: RegistryDouble) -> None:
     """The real registry has no referrers API at all."""
     registry.rules.referrers_per_page = 2
     subject = make_image(media="oci", seed="subject of many")

@@ -27,7 +27,7 @@ def binary() -> Path:
     return found
 
 
-async def test_it_serves_with_tls_and_passwords(binary: Path) -> None:
+async def test_the_registry_serves_with_tls_and_passwords(binary: Path) -> None:
     async with DockerRegistry(binary, tls=True, htpasswd=True) as running:
         auth = (HTPASSWD_USER, HTPASSWD_PASSWORD)
         async with httpx2.AsyncClient(verify=running.verify, auth=auth) as client:
@@ -43,7 +43,7 @@ async def test_it_serves_with_tls_and_passwords(binary: Path) -> None:
             assert refused.headers["WWW-Authenticate"] == 'Basic realm="registry"'
 
 
-async def test_two_run_side_by_side_and_are_gone_afterwards(binary: Path) -> None:
+async def test_two_registries_run_side_by_side_and_are_gone_afterwards(binary: Path) -> None:
     async with DockerRegistry(binary) as one, DockerRegistry(binary) as two:
         assert one.port != two.port
         pids = [each.pid for each in (one, two)]
@@ -55,7 +55,7 @@ async def test_two_run_side_by_side_and_are_gone_afterwards(binary: Path) -> Non
             os.kill(pid, 0)
 
 
-async def test_one_that_can_not_start_says_why() -> None:
+async def test_a_registry_that_can_not_start_reports_the_reason() -> None:
     with pytest.raises(DidNotStart):
         async with DockerRegistry(Path("/bin/false")):
             pytest.fail("it started")
@@ -94,7 +94,7 @@ def test_a_buildx_index_ties_each_attestation_to_its_image() -> None:
         }
 
 
-def test_children_come_before_what_lists_them() -> None:
+def test_children_come_before_the_index_that_lists_them() -> None:
     inner = make_index([make_image(seed="inner")])
     outer = make_index([inner, make_image(seed="outer")])
     order = list(walk(outer))

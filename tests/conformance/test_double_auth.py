@@ -1,4 +1,4 @@
-"""The double lets in whom it should, for what they may do, and says the rest as registries do."""
+"""The authentication of the registry double behaves like that of real registries."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def bearer(client: httpx2.AsyncClient, *scopes: str, user: str | None = "a
 # --- basic ---
 
 
-async def test_basic_wants_the_right_password() -> None:
+async def test_basic_auth_requires_the_right_password() -> None:
     async with (
         RegistryDouble(auth="basic", users=USERS) as double,
         httpx2.AsyncClient(base_url=double.base_url) as client,
@@ -62,7 +62,7 @@ async def test_basic_wants_the_right_password() -> None:
         assert (await client.get("/v2/app/manifests/v1", auth=("alice", "wonder"))).content == IMAGE.raw
 
 
-async def test_basic_denies_what_a_user_may_not_do() -> None:
+async def test_basic_auth_denies_actions_without_permission() -> None:
     async with (
         RegistryDouble(auth="basic", users=USERS, anonymous_pull=True) as double,
         httpx2.AsyncClient(base_url=double.base_url) as client,
@@ -92,7 +92,7 @@ async def test_the_challenge_names_realm_service_and_scope(
     assert push.headers["WWW-Authenticate"] == expected
 
 
-async def test_a_token_opens_what_it_was_made_for(client: httpx2.AsyncClient) -> None:
+async def test_a_token_permits_its_own_scope(client: httpx2.AsyncClient) -> None:
     headers = await bearer(client, "repository:app:pull")
     assert (await client.get("/v2/app/manifests/v1", headers=headers)).status_code == 200
     push = await client.post("/v2/app/blobs/uploads/", headers=headers)
@@ -113,7 +113,7 @@ async def test_a_mount_needs_to_pull_from_its_source(client: httpx2.AsyncClient)
 
 
 @pytest.mark.parametrize("reading", ["first", "last"])
-async def test_some_token_services_read_only_one_scope(
+async def test_some_token_services_grant_only_one_scope(
     guarded: RegistryDouble, client: httpx2.AsyncClient, reading: str
 ) -> None:
     authority(guarded).scope_reading = "first" if reading == "first" else "last"
@@ -122,7 +122,7 @@ async def test_some_token_services_read_only_one_scope(
     assert opened is (reading == "first")
 
 
-async def test_a_token_holds_no_more_than_its_user_may_do(
+async def test_a_token_grants_no_more_than_its_users_permissions(
     guarded: RegistryDouble, client: httpx2.AsyncClient
 ) -> None:
     authority(guarded).grants["bob"] = {"app": {"pull"}}
@@ -131,7 +131,7 @@ async def test_a_token_holds_no_more_than_its_user_may_do(
     assert (await client.post("/v2/app/blobs/uploads/", headers=headers)).status_code == 401
 
 
-async def test_without_credentials_there_is_a_token_for_nothing_or_for_pulling(
+async def test_an_anonymous_token_grants_nothing_or_pulls(
     guarded: RegistryDouble, client: httpx2.AsyncClient
 ) -> None:
     headers = await bearer(client, "repository:app:pull", user=None)
@@ -150,7 +150,7 @@ async def test_wrong_credentials_get_no_token(client: httpx2.AsyncClient) -> Non
     ("spelling", "names"),
     [("token", {"token"}), ("access_token", {"access_token"}), ("both", {"token", "access_token"})],
 )
-async def test_the_token_is_spelt_as_told(
+async def test_the_token_document_uses_the_requested_member(
     guarded: RegistryDouble, client: httpx2.AsyncClient, spelling: Spelling, names: set[str]
 ) -> None:
     authority(guarded).spelling = spelling

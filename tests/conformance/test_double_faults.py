@@ -1,4 +1,4 @@
-"""Each fault of the double does to the wire what its name says, when it is told to, and no more."""
+"""Each fault of the registry double does on the wire what its name says, and nothing else."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def test_a_status_is_answered_as_given(double: RegistryDouble, wire: Peer)
 
 
 @pytest.mark.parametrize("takes_effect", [False, True])
-async def test_an_error_may_come_before_or_after_the_deed(
+async def test_an_error_may_come_before_or_after_the_effect(
     double: RegistryDouble, wire: Peer, *, takes_effect: bool
 ) -> None:
     double.misbehave(Status(500, b"oops", takes_effect=takes_effect), method="PUT")
@@ -75,7 +75,7 @@ async def test_an_error_may_come_before_or_after_the_deed(
 
 
 @pytest.mark.parametrize(("fault", "done"), [(Reset(), False), (LostReply(), True)])
-async def test_a_connection_is_reset_before_or_after_the_deed(
+async def test_a_connection_is_reset_before_or_after_the_effect(
     double: RegistryDouble, wire: Peer, fault: Fault, *, done: bool
 ) -> None:
     double.misbehave(fault, method="PUT")
@@ -86,7 +86,7 @@ async def test_a_connection_is_reset_before_or_after_the_deed(
 
 
 @pytest.mark.parametrize("takes_effect", [False, True])
-async def test_silence_may_fall_before_or_after_the_deed(
+async def test_silence_may_begin_before_or_after_the_effect(
     double: RegistryDouble, wire: Peer, *, takes_effect: bool
 ) -> None:
     silence = Silence(takes_effect=takes_effect)
@@ -106,14 +106,14 @@ async def test_a_silent_registry_outlasts_its_client(double: RegistryDouble, wir
         await wire.client.get(f"{wire.root}/tags/list", timeout=0.1)
 
 
-async def test_html_looks_like_success(double: RegistryDouble, wire: Peer) -> None:
+async def test_html_is_answered_as_a_success(double: RegistryDouble, wire: Peer) -> None:
     double.misbehave(Html(), times=None)
     reply = await wire.put_manifest("v2", IMAGE.raw, IMAGE.media_type)
     assert (reply.status_code, reply.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     assert "v2" not in double.tags(wire.repository)
 
 
-async def test_a_redirect_leads_where_told(double: RegistryDouble, wire: Peer) -> None:
+async def test_a_redirect_goes_to_the_given_location(double: RegistryDouble, wire: Peer) -> None:
     double.misbehave(Redirect("https://blobs.invalid{target}?sig=a%2Bb"), path="/blobs/")
     reply = await wire.blob(DIGEST)
     assert reply.status_code == 307
@@ -156,7 +156,7 @@ async def test_a_held_request_waits_for_the_gate_and_then_does_its_work(
     assert (await put).status_code == 201
 
 
-async def test_a_stopping_double_lets_go_of_what_it_holds(wire: Peer) -> None:
+async def test_a_stopping_double_releases_held_requests(wire: Peer) -> None:
     async with RegistryDouble() as other:
         hold, silence = Hold(), Silence()
         other.misbehave(hold, path="/v2/a/")
@@ -192,7 +192,7 @@ async def test_a_dripping_body_comes_byte_by_byte(double: RegistryDouble, wire: 
     assert len(pieces) > 1
 
 
-async def test_a_dripping_body_may_take_for_ever(double: RegistryDouble, wire: Peer) -> None:
+async def test_a_dripping_body_may_last_for_ever(double: RegistryDouble, wire: Peer) -> None:
     double.misbehave(Drip(3600), path="/blobs/")
     async with wire.client.stream("GET", f"{wire.root}/blobs/{DIGEST}") as reply:
         assert reply.headers["Content-Length"] == str(len(BLOB))
@@ -218,7 +218,7 @@ async def test_an_oversize_body_is_still_good_json(double: RegistryDouble, wire:
     assert json.loads(reply.content) == json.loads(IMAGE.raw)
 
 
-async def test_a_body_is_compressed_unasked(double: RegistryDouble, wire: Peer) -> None:
+async def test_a_body_is_compressed_without_being_asked(double: RegistryDouble, wire: Peer) -> None:
     double.misbehave(Gzipped(), path="/manifests/")
     headers = {"Accept-Encoding": "identity"}
     async with wire.client.stream("GET", f"{wire.root}/manifests/v1", headers=headers) as reply:
@@ -280,7 +280,9 @@ async def test_the_location_of_an_upload_is_rewritten(double: RegistryDouble, wi
     assert told.endswith("&sig=a%2Bb%3D")
 
 
-async def test_an_upload_goes_on_at_another_name_of_the_same_host(double: RegistryDouble, wire: Peer) -> None:
+async def test_an_upload_continues_at_another_name_of_the_same_host(
+    double: RegistryDouble, wire: Peer
+) -> None:
     double.misbehave(UploadLocation(f"http://localhost:{double.port}", query="sig=x"), times=None)
     where = await wire.begin()
     assert where.host == "localhost"
@@ -306,7 +308,7 @@ async def test_faults_strike_through_tls_as_well() -> None:
             assert (await client.get(url)).content == IMAGE.raw
 
 
-async def test_the_token_service_may_be_made_to_say_anything(wire: Peer) -> None:
+async def test_the_token_document_may_be_changed(wire: Peer) -> None:
     async with RegistryDouble(auth="bearer") as guarded:
         guarded.misbehave(TokenDocument({"token": None, "expires_in": -1}), path="^/token$")
         guarded.misbehave(Status(503), path="^/token$")
@@ -323,13 +325,15 @@ async def statuses(wire: Peer, count: int) -> list[int]:
     return [(await wire.manifest("v1", "HEAD")).status_code for _ in range(count)]
 
 
-async def test_a_fault_strikes_as_often_as_told(double: RegistryDouble, wire: Peer) -> None:
+async def test_a_fault_strikes_the_given_number_of_times(double: RegistryDouble, wire: Peer) -> None:
     rule = double.misbehave(Status(503), times=2)
     assert await statuses(wire, 4) == [503, 503, 200, 200]
     assert rule.hits == 2
 
 
-async def test_a_fault_lets_so_many_pass_first(double: RegistryDouble, wire: Peer) -> None:
+async def test_a_fault_lets_the_given_number_of_requests_pass_first(
+    double: RegistryDouble, wire: Peer
+) -> None:
     double.misbehave(Status(503), after=2)
     assert await statuses(wire, 4) == [200, 200, 503, 200]
 

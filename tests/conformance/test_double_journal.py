@@ -1,4 +1,4 @@
-"""The journal has every request in its order, and tells of every tag moved to something incomplete."""
+"""The journal records every request in order, and every tag that moves to an incomplete index."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IMAGE = make_image(media="oci", seed="journal")
 INDEX = make_index([make_image_for("linux/amd64"), make_image_for("linux/arm64")])
 
 
-async def test_every_request_is_kept_with_what_it_brought(registry: RegistryDouble, wire: Peer) -> None:
+async def test_every_request_is_kept_with_its_body(registry: RegistryDouble, wire: Peer) -> None:
     await wire.tags(n=3, last="x")
     await wire.post(b"body", digest=digest_of(b"other"))
     tags, post = registry.journal
@@ -38,7 +38,7 @@ async def test_every_request_is_kept_with_what_it_brought(registry: RegistryDoub
     assert str(post).startswith("POST /v2/")
 
 
-async def test_the_journal_is_in_order_of_arrival_and_knows_how_many_came_at_once(
+async def test_the_journal_keeps_the_order_of_arrival_and_counts_concurrent_requests(
     registry: RegistryDouble, wire: Peer
 ) -> None:
     hold = Hold()
@@ -69,7 +69,7 @@ async def test_a_complete_push_leaves_no_partial_tag(registry: RegistryDouble, w
     assert registry.partial_tag_puts == []
 
 
-async def test_a_tag_put_before_its_children_is_told_even_though_it_is_refused(
+async def test_a_tag_put_before_its_children_is_reported_although_it_is_refused(
     registry: RegistryDouble, wire: Peer
 ) -> None:
     reply = await wire.put_manifest("early", INDEX.raw, INDEX.media_type)
@@ -79,7 +79,7 @@ async def test_a_tag_put_before_its_children_is_told_even_though_it_is_refused(
     assert set(put.missing) == {child.digest for child in INDEX.children}
 
 
-async def test_a_lenient_double_takes_what_is_incomplete_and_tells_of_it_all_the_same(
+async def test_a_lenient_double_accepts_an_incomplete_index_and_reports_it(
     registry: RegistryDouble, wire: Peer
 ) -> None:
     registry.rules.require_children = False
@@ -103,7 +103,7 @@ async def test_a_put_by_digest_is_no_tag_put(registry: RegistryDouble, wire: Pee
     assert registry.tag_puts == []
 
 
-async def test_layers_that_live_elsewhere_are_not_missed(registry: RegistryDouble, wire: Peer) -> None:
+async def test_foreign_layers_do_not_count_as_missing(registry: RegistryDouble, wire: Peer) -> None:
     await wire.push("windows", make_image(os="windows", foreign_layers=2))
     assert registry.partial_tag_puts == []
 
@@ -134,9 +134,7 @@ async def test_accept_may_be_required(registry: RegistryDouble, wire: Peer) -> N
     assert (await wire.manifest("v1")).content == IMAGE.raw
 
 
-async def test_things_put_there_past_the_wire_are_served_and_not_journalled(
-    registry: RegistryDouble, wire: Peer
-) -> None:
+async def test_planted_content_is_served_and_not_journalled(registry: RegistryDouble, wire: Peer) -> None:
     digest = registry.add_manifest(wire.repository, "odd", b"anything", "application/x-odd")
     assert registry.journal == []
     assert registry.get_manifest(wire.repository, "odd") == ("application/x-odd", b"anything")
@@ -147,9 +145,7 @@ async def test_things_put_there_past_the_wire_are_served_and_not_journalled(
         registry.get_manifest(wire.repository, "none")
 
 
-async def test_bytes_of_an_upload_that_broke_off_are_found_in_its_range(
-    registry: RegistryDouble, wire: Peer
-) -> None:
+async def test_the_range_of_a_broken_upload_counts_its_bytes(registry: RegistryDouble, wire: Peer) -> None:
     where = await wire.begin()
     head = f"PATCH {where.raw_path.decode()} HTTP/1.1\r\nHost: {registry.host}\r\nContent-Length: 100\r\n\r\n"
     _, writer = await asyncio.open_connection("127.0.0.1", registry.port)
@@ -175,7 +171,7 @@ async def test_both_loopbacks_are_served_at_one_port(registry: RegistryDouble) -
     assert registry.journal[0].headers["Host"] == f"[::1]:{registry.port}"
 
 
-async def test_names_and_paths_that_no_registry_has_are_refused(wire: Peer) -> None:
+async def test_invalid_names_and_paths_are_refused(wire: Peer) -> None:
     upper = await wire.client.get("/v2/UPPER/manifests/v1")
     assert (upper.status_code, codes(upper)) == (400, ["NAME_INVALID"])
     assert (await wire.client.get("/v2/app/else/v1")).status_code == 404

@@ -44,7 +44,7 @@ async def test_deleting_an_index_leaves_its_children(peer: Peer) -> None:
         assert (await peer.manifest(child.digest)).content == child.raw
 
 
-async def test_what_is_not_there_can_not_be_deleted(peer: Peer) -> None:
+async def test_a_missing_manifest_can_not_be_deleted(peer: Peer) -> None:
     await peer.push("there", IMAGE)
     assert await delete(peer, digest_of(b"no manifest")) == (404, ["MANIFEST_UNKNOWN"])
     status, refused = await delete(peer, "missing")
@@ -61,7 +61,7 @@ async def test_a_deleted_blob_is_gone_and_can_be_pushed_again(peer: Peer) -> Non
     assert (await peer.blob(digest)).content == b"short-lived"
 
 
-async def test_a_blob_that_is_not_there_can_not_be_deleted(peer: Peer) -> None:
+async def test_a_missing_blob_can_not_be_deleted(peer: Peer) -> None:
     await peer.push_blob(b"there")
     reply = await peer.blob(digest_of(b"not there"), "DELETE")
     assert (reply.status_code, codes(reply)) == (404, ["BLOB_UNKNOWN"])

@@ -27,7 +27,7 @@ async def test_the_base_answers_and_names_the_version_of_the_api(peer: Peer) -> 
     assert reply.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
 
 
-async def test_what_was_pushed_is_pulled_by_tag_and_by_digest_to_the_byte(
+async def test_a_pushed_manifest_is_pulled_by_tag_and_by_digest_byte_for_byte(
     peer: Peer, dataset: DataSet
 ) -> None:
     for tag, content in dataset.contents:
@@ -40,7 +40,7 @@ async def test_what_was_pushed_is_pulled_by_tag_and_by_digest_to_the_byte(
             assert reply.headers["Docker-Content-Digest"] == digest
 
 
-async def test_every_child_and_blob_of_what_was_pushed_is_there(peer: Peer, dataset: DataSet) -> None:
+async def test_every_child_and_blob_of_a_pushed_index_is_there(peer: Peer, dataset: DataSet) -> None:
     for tag, content in dataset.contents:
         await peer.push(tag, content)
         for part in walk(content):
@@ -49,7 +49,7 @@ async def test_every_child_and_blob_of_what_was_pushed_is_there(peer: Peer, data
                 assert (await peer.blob(digest)).content == data
 
 
-async def test_head_says_of_a_manifest_what_get_would_say(peer: Peer, dataset: DataSet) -> None:
+async def test_head_of_a_manifest_has_the_headers_of_get(peer: Peer, dataset: DataSet) -> None:
     for tag, content in dataset.contents:
         digest = await peer.push(tag, content)
         reply = await peer.manifest(tag or digest, "HEAD")
@@ -61,7 +61,7 @@ async def test_head_says_of_a_manifest_what_get_would_say(peer: Peer, dataset: D
 
 
 @pytest.mark.parametrize("reference", ["missing", NOWHERE])
-async def test_a_manifest_that_is_not_there_is_unknown(peer: Peer, reference: str) -> None:
+async def test_a_missing_manifest_is_unknown(peer: Peer, reference: str) -> None:
     await peer.push("there", make_image())
     reply = await peer.manifest(reference)
     assert reply.status_code == 404
@@ -70,13 +70,13 @@ async def test_a_manifest_that_is_not_there_is_unknown(peer: Peer, reference: st
     assert (head.status_code, head.content) == (404, b"")
 
 
-async def test_a_manifest_of_a_repository_that_is_not_there_is_unknown(peer: Peer) -> None:
+async def test_a_manifest_of_a_missing_repository_is_unknown(peer: Peer) -> None:
     reply = await peer.manifest("any")
     assert reply.status_code == 404
     assert codes(reply)[0] in ("MANIFEST_UNKNOWN", "NAME_UNKNOWN")
 
 
-async def test_a_manifest_can_be_had_without_naming_its_type(peer: Peer) -> None:
+async def test_a_manifest_is_pulled_without_an_accept_header(peer: Peer) -> None:
     """2.8.2 refuses OCI manifests to a client that does not name their type in Accept."""
     await peer.push("plain", make_image(media="oci"))
     reply = await peer.client.get(f"{peer.root}/manifests/plain")
@@ -84,7 +84,7 @@ async def test_a_manifest_can_be_had_without_naming_its_type(peer: Peer) -> None
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", BLOB], ids=["empty", "empty JSON", "2 KiB"])
-async def test_a_blob_is_pulled_to_the_byte(peer: Peer, data: bytes) -> None:
+async def test_a_blob_is_pulled_byte_for_byte(peer: Peer, data: bytes) -> None:
     digest = await peer.push_blob(data)
     reply = await peer.blob(digest)
     assert (reply.status_code, reply.content) == (200, data)
@@ -125,20 +125,20 @@ async def test_a_range_beyond_the_end_is_not_satisfiable(peer: Peer, wanted: str
             await reply.aread()
 
 
-async def test_a_blob_that_is_not_there_is_unknown(peer: Peer) -> None:
+async def test_a_missing_blob_is_unknown(peer: Peer) -> None:
     await peer.push_blob(b"there")
     reply = await peer.blob(NOWHERE)
     assert (reply.status_code, codes(reply)) == (404, ["BLOB_UNKNOWN"])
     assert (await peer.blob(NOWHERE, "HEAD")).status_code == 404
 
 
-async def test_what_is_no_digest_names_no_blob(peer: Peer) -> None:
+async def test_an_invalid_digest_names_no_blob(peer: Peer) -> None:
     await peer.push_blob(b"there")
     reply = await peer.blob("sha256:xyz")
     assert (reply.status_code, codes(reply)) == (400, ["DIGEST_INVALID"])
 
 
-async def test_one_repository_does_not_show_the_blobs_of_another(peer: Peer) -> None:
+async def test_a_repository_does_not_serve_the_blobs_of_another(peer: Peer) -> None:
     digest = await peer.push_blob(b"mine")
     assert (await peer.elsewhere().blob(digest)).status_code == 404
 

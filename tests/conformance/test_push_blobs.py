@@ -27,7 +27,7 @@ async def test_a_blob_is_pushed_by_post_then_put(peer: Peer) -> None:
     assert await has_blob(peer)
 
 
-async def test_a_blob_is_pushed_by_a_single_post_or_the_post_opens_an_upload(peer: Peer) -> None:
+async def test_a_single_post_pushes_a_blob_or_opens_an_upload(peer: Peer) -> None:
     """A registry without the single POST answers 202 (end-4b); 2.8.2 is one."""
     reply = await peer.post(BLOB, digest=DIGEST)
     assert reply.status_code == (201 if peer.is_double else 202)
@@ -62,7 +62,7 @@ async def test_a_blob_is_pushed_in_chunks(peer: Peer, *, last_by_put: bool) -> N
     assert await has_blob(peer)
 
 
-async def test_a_chunk_out_of_order_is_refused_and_the_status_says_where_to_go_on(peer: Peer) -> None:
+async def test_a_chunk_out_of_order_is_refused_and_the_status_gives_the_next_offset(peer: Peer) -> None:
     """2.8.2 doesn't read Content-Range: it appends whatever comes, and only the digest tells."""
     first = await peer.patch(await peer.begin(), THIRDS[0], 0)
     skipped = await peer.patch(location(first), THIRDS[2], 1400)
@@ -79,7 +79,7 @@ async def test_a_chunk_out_of_order_is_refused_and_the_status_says_where_to_go_o
     assert await has_blob(peer)
 
 
-async def test_the_status_of_an_upload_says_what_has_arrived(peer: Peer) -> None:
+async def test_the_status_of_an_upload_counts_the_bytes_received(peer: Peer) -> None:
     patched = await peer.patch(await peer.begin(), THIRDS[0], 0)
     status = await peer.client.get(location(patched))
     assert status.status_code == 204
@@ -147,14 +147,14 @@ async def test_a_blob_is_mounted_from_another_repository(peer: Peer) -> None:
     assert await has_blob(peer)
 
 
-async def test_a_mount_of_what_is_not_there_opens_an_upload(peer: Peer) -> None:
+async def test_a_mount_of_a_missing_blob_opens_an_upload(peer: Peer) -> None:
     reply = await peer.post(mount=DIGEST, **{"from": peer.elsewhere().repository})
     assert reply.status_code == 202
     assert (await peer.finish(location(reply), DIGEST, BLOB)).status_code == 201
     assert await has_blob(peer)
 
 
-async def test_a_mount_may_leave_out_where_from(peer: Peer) -> None:
+async def test_a_mount_may_omit_its_source(peer: Peer) -> None:
     """The registry may find the blob itself, or open an upload, as 2.8.2 does (end-11)."""
     blob = peer.repository.encode()
     await peer.elsewhere().push_blob(blob)

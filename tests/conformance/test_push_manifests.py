@@ -1,4 +1,4 @@
-"""Pushing manifests: what is taken and what is refused, on the double and on the real registry."""
+"""Pushing manifests: what the double and the real registry accept and refuse."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DOCKER_IMAGE = make_image(media="docker", seed="push")
 
 
 @pytest.mark.parametrize("by_digest", [False, True], ids=["by tag", "by digest"])
-async def test_a_manifest_is_put_and_its_answer_says_where_it_is(peer: Peer, *, by_digest: bool) -> None:
+async def test_the_answer_to_a_put_manifest_has_its_location(peer: Peer, *, by_digest: bool) -> None:
     await peer.push(None, IMAGE)
     reply = await peer.put_manifest(IMAGE.digest if by_digest else "put", IMAGE.raw, IMAGE.media_type)
     assert reply.status_code == 201
@@ -122,13 +122,13 @@ BODIES = {
 
 
 @pytest.mark.parametrize("raw", BODIES.values(), ids=BODIES.keys())
-async def test_a_body_that_is_no_manifest_is_refused(peer: Peer, raw: bytes) -> None:
+async def test_a_body_that_is_not_a_manifest_is_refused(peer: Peer, raw: bytes) -> None:
     reply = await peer.put_manifest("garbage", raw, OCI_MANIFEST)
     assert (reply.status_code, codes(reply)) == (400, ["MANIFEST_INVALID"])
 
 
 @pytest.mark.parametrize("missing", ["schemaVersion", "config"])
-async def test_an_image_without_what_makes_it_one_is_refused(peer: Peer, missing: str) -> None:
+async def test_an_image_without_its_required_members_is_refused(peer: Peer, missing: str) -> None:
     """2.8.2 fails over a missing version, and takes a missing config for an empty digest."""
     await peer.push(None, IMAGE)
     document = json.loads(IMAGE.raw)
@@ -139,7 +139,7 @@ async def test_an_image_without_what_makes_it_one_is_refused(peer: Peer, missing
     assert (reply.status_code, codes(reply)) == expected
 
 
-async def test_what_is_an_image_and_an_index_at_once_is_refused(peer: Peer) -> None:
+async def test_a_hybrid_of_image_and_index_is_refused(peer: Peer) -> None:
     """CVE-2021-41190: two readers would see two different things."""
     await peer.push(None, IMAGE)
     both = {**json.loads(IMAGE.raw), "manifests": []}
@@ -157,7 +157,7 @@ async def test_a_manifest_over_four_mebibytes_is_refused(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("tag", ["-bad", ".bad", "b" * 129])
-async def test_what_is_no_tag_is_refused(peer: Peer, tag: str) -> None:
+async def test_an_invalid_tag_is_refused(peer: Peer, tag: str) -> None:
     """2.8.2 has no route for it and says 404."""
     await peer.push(None, IMAGE)
     reply = await peer.put_manifest(tag, IMAGE.raw, IMAGE.media_type)

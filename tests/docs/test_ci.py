@@ -1,4 +1,4 @@
-"""What docs/ci.md gives people to paste: its shell, run as the CI systems run it."""
+"""Runs the shell snippets of docs/ci.md as the CI systems run them."""
 
 from __future__ import annotations
 
@@ -159,13 +159,13 @@ def test_the_pipelines_expect_the_platforms_that_they_build() -> None:
     assert set(read_yaml("replaced")["jobs"]) == {"build", "merge"}
 
 
-def test_a_leg_of_actions_reports_a_failure_before_it_waits_for_others() -> None:
+def test_an_actions_leg_reports_its_failure_before_it_waits_for_others() -> None:
     """After the wait it would report itself for the failure of another one."""
     names = [each.get("name") for each in read_yaml("github")["jobs"]["build"]["steps"]]
     assert names.index("Report that this leg failed") < names.index("Wait until the list is published")
 
 
-async def test_six_legs_of_actions_at_once_publish_one_list(build: Build) -> None:
+async def test_six_concurrent_actions_legs_publish_one_list(build: Build) -> None:
     legs = github_legs(build)
     images = [await leg.build() for leg in legs]
     outcomes = await asyncio.gather(*(leg.publish() for leg in legs))
@@ -176,7 +176,7 @@ async def test_six_legs_of_actions_at_once_publish_one_list(build: Build) -> Non
     assert push["labels"] == {"run": "https://github.com/team/app/actions/runs/4711"}
 
 
-async def test_a_leg_of_actions_that_fails_tells_all_who_wait_and_may_run_again(build: Build) -> None:
+async def test_a_failed_actions_leg_releases_every_waiting_leg_and_may_run_again(build: Build) -> None:
     *others, late = github_legs(build)
     images = [await leg.build() for leg in others]
     handed_in = await asyncio.gather(*(leg.step("Hand in the image") for leg in others))
@@ -193,7 +193,7 @@ async def test_a_leg_of_actions_that_fails_tells_all_who_wait_and_may_run_again(
     assert await build.published() == sorted(image.digest for image in images)
 
 
-async def test_a_leg_of_actions_whose_image_is_not_there_is_red(build: Build) -> None:
+async def test_an_actions_leg_without_its_image_fails(build: Build) -> None:
     leg = github_legs(build)[0]
     leg.note_digest("sha256:" + "0" * 64)
     status, said = await leg.publish()
@@ -239,9 +239,7 @@ class GitlabLeg:
         return await self._build.run(SH, "\n".join(lines), self._platform, self._variables)
 
 
-async def test_the_legs_of_gitlab_publish_one_list_and_report_what_fails(
-    build: Build, tmp_path: Path
-) -> None:
+async def test_gitlab_legs_publish_one_list_and_report_failures(build: Build, tmp_path: Path) -> None:
     (matrix,) = read_yaml("gitlab")["build"]["parallel"]["matrix"]
     first, second, failing = (GitlabLeg(build, platform) for platform in matrix["PLATFORM"])
     reported = await failing.after("failed")

@@ -1,4 +1,4 @@
-"""The commands of docs/events.md, run, and its receiver's few lines."""
+"""Runs the commands of docs/events.md and its sample receiver."""
 
 from __future__ import annotations
 
@@ -95,7 +95,9 @@ async def test_events_are_followed_resumed_and_looked_up(given: Given, tmp_path:
     assert history["items"] == [event["data"] for event in reversed(told)]
 
 
-async def test_a_webhook_is_told_verified_and_told_again_what_it_missed(given: Given, tmp_path: Path) -> None:
+async def test_a_webhook_gets_verified_events_and_replays_of_missed_ones(
+    given: Given, tmp_path: Path
+) -> None:
     names: dict[str, Any] = {}
     exec(COMMANDS["verify"], names)
     async with Receiver() as receiver:

@@ -1,4 +1,4 @@
-"""The commands of docs/fan-in.md and docs/pushes.md, run."""
+"""Runs the commands of docs/fan-in.md and docs/pushes.md."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def called(name: str, directory: Path, given: Given, **more: str) -> Any:
     return document
 
 
-async def test_legs_hand_in_and_wait_until_the_list_is_published(given: Given, tmp_path: Path) -> None:
+async def test_legs_add_images_and_wait_until_the_list_is_published(given: Given, tmp_path: Path) -> None:
     first = await called("leg", tmp_path, given, PLATFORM="amd64")
     assert first["missing_platforms"] == ["linux/arm64"]
     last = await called("leg", tmp_path, given, PLATFORM="arm64")
@@ -53,7 +53,9 @@ async def test_legs_hand_in_and_wait_until_the_list_is_published(given: Given, t
     assert (waited["state"], waited["digest"]) == ("pushed", last["digest"])
 
 
-async def test_a_leg_that_failed_fails_the_wait_and_an_image_goes_on(given: Given, tmp_path: Path) -> None:
+async def test_a_failed_leg_ends_the_wait_and_a_late_image_continues_the_list(
+    given: Given, tmp_path: Path
+) -> None:
     failed = await called("failed", tmp_path, given, PLATFORM="arm64")
     assert failed["state"] == "failed"
     waiting = FAN_IN["wait"].rstrip() + " && echo published || echo failed"
@@ -65,7 +67,7 @@ async def test_a_leg_that_failed_fails_the_wait_and_an_image_goes_on(given: Give
     assert (await called("wait", tmp_path, given, LIST=again["id"]))["state"] == "pushed"
 
 
-async def test_a_push_is_planned_done_looked_up_and_put_back(given: Given, tmp_path: Path) -> None:
+async def test_a_push_is_planned_made_looked_up_and_restored(given: Given, tmp_path: Path) -> None:
     create = (
         'curl -sS --fail-with-body -H "Authorization: Bearer $TOKEN" --json \'{"reference": '
         '"\'$REGISTRY\'/demo/app:1", "sources": ["\'$REGISTRY\'/demo/app-amd64:1"], "insecure": true, '

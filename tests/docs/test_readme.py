@@ -1,4 +1,4 @@
-"""What the README tells a newcomer to run, run."""
+"""Runs the commands that the README gives to newcomers."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def test_each_leg_makes_one_call_and_the_last_one_publishes(
     assert legs[0]["missing_platforms"] == ["linux/arm64"]
 
 
-async def test_a_credential_comes_with_the_call(broker: str, tmp_path: Path) -> None:
+async def test_a_call_may_bring_its_own_credential(broker: str, tmp_path: Path) -> None:
     binary = find_docker_registry()
     if binary is None:
         pytest.skip("docker-registry is not installed")
@@ -83,7 +83,7 @@ async def test_a_credential_comes_with_the_call(broker: str, tmp_path: Path) -> 
     assert created["complete"] is True
 
 
-async def test_a_first_start_prints_a_token_that_a_later_one_does_not(tmp_path: Path) -> None:
+async def test_only_the_first_start_prints_a_token(tmp_path: Path) -> None:
     async with running_broker(tmp_path / "data") as first:
         token = first.output.split("shown only once): ")[1].split()[0]
     async with (

@@ -1,4 +1,4 @@
-"""The real `docker manifest` and the broker, given the same random work on one registry.
+"""The real `docker manifest` and the broker do the same random work on one registry.
 
 BROKER_DIFFERENTIAL_CASES makes more cases.
 """

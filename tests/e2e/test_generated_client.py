@@ -1,4 +1,4 @@
-"""A client that a stranger generates from the document does the main job."""
+"""A client generated from the OpenAPI document does the main job."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
         del sys.modules[name]
 
 
-def test_every_model_has_a_name_that_someone_gave_it(generated: ModuleType) -> None:
+def test_every_model_has_a_deliberate_name(generated: ModuleType) -> None:
     models = importlib.import_module(f"{PACKAGE}.models")
     made_up = [name for name in models.__all__ if "Type0" in name or name.endswith("Item")]
     assert made_up == []
@@ -69,7 +69,7 @@ async def test_the_client_creates_annotates_pushes_and_inspects_a_list(
     assert problem.type_ == "urn:manifest-broker:problem:list-exists"
 
 
-async def test_bodies_may_be_left_out_and_exact_bytes_are_read(
+async def test_bodies_are_optional_and_exact_bytes_are_returned(
     generated: ModuleType, broker: Broker, registry: RegistryDouble
 ) -> None:
     await seed(registry, "app-amd64", "1", make_image_for("linux/amd64"))

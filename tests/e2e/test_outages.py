@@ -1,4 +1,4 @@
-"""What callers are told while the database is away."""
+"""The answers that callers get while the database is down."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.restartable_postgres import restartable_postgres
 BODY = {"reference": "registry.invalid/app:1", "sources": ["registry.invalid/app-amd64:1"]}
 
 
-async def test_what_was_accepted_is_not_refused_because_its_end_can_not_be_seen() -> None:
+async def test_an_accepted_request_answers_202_while_the_database_is_down() -> None:
     """Who were told of a failure would ask for the same once more."""
     async with (
         asyncio.timeout(2 * PATIENCE_SECONDS),

@@ -1,4 +1,4 @@
-"""The recordings of `docker manifest`, made again through the HTTP API against the real registry."""
+"""Replays the recordings of `docker manifest` through the HTTP API against the real registry."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_all_sixteen_recordings_are_replayed() -> None:
     assert len(_ALL) == 16
 
 
-async def test_a_recording_replayed_gives_dockers_bytes_and_outputs(replay: Replay) -> None:
+async def test_a_replayed_recording_gives_the_bytes_and_output_of_docker(replay: Replay) -> None:
     broker, recording = replay.broker, replay.recording
     draft = await replay.create()
     for step in recording.case["steps"]:

@@ -1,4 +1,4 @@
-"""What the broker asks of a registry for a create and a push: each fact once, and nothing that it knows."""
+"""The requests that a create and a push make to a registry: nothing is asked for twice."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ async def create_and_push(broker: Broker, double: RegistryDouble, *sources: str,
     await broker.push(made["id"])
 
 
-async def test_images_of_other_repositories(broker: Broker, registry: RegistryDouble) -> None:
+async def test_images_of_other_repositories_are_requested_once(
+    broker: Broker, registry: RegistryDouble
+) -> None:
     plant(registry, "one", "1", AMD64)
     plant(registry, "two", "1", ARM64)
     await create_and_push(broker, registry, "one:1", "two:1")
@@ -42,7 +44,9 @@ async def test_images_of_other_repositories(broker: Broker, registry: RegistryDo
     assert len(registry.journal) == 1 + 2 * 2 + 3 + 2 * (3 + 1) + 2
 
 
-async def test_images_of_the_lists_own_repository(broker: Broker, registry: RegistryDouble) -> None:
+async def test_images_of_the_target_repository_are_requested_once(
+    broker: Broker, registry: RegistryDouble
+) -> None:
     plant(registry, "app", "amd64", AMD64)
     plant(registry, "app", "arm64", ARM64)
     await create_and_push(broker, registry, "app:amd64", "app:arm64")
@@ -50,19 +54,19 @@ async def test_images_of_the_lists_own_repository(broker: Broker, registry: Regi
     assert len(registry.journal) == 1 + 2 * 2 + 3 + 2
 
 
-async def test_several_tags(broker: Broker, registry: RegistryDouble) -> None:
+async def test_several_tags_request_everything_once(broker: Broker, registry: RegistryDouble) -> None:
     plant(registry, "app", "amd64", AMD64)
     await create_and_push(broker, registry, "app:amd64", tags=["1.2", "latest"])
     check_each_once(registry)
 
 
-async def test_an_index_with_attestations(broker: Broker, registry: RegistryDouble) -> None:
+async def test_an_index_with_attestations_is_requested_once(broker: Broker, registry: RegistryDouble) -> None:
     plant(registry, "built", "1", make_buildx_index())
     await create_and_push(broker, registry, "built:1")
     check_each_once(registry)
 
 
-async def test_what_several_sources_share(broker: Broker, registry: RegistryDouble) -> None:
+async def test_shared_images_and_layers_are_requested_once(broker: Broker, registry: RegistryDouble) -> None:
     """The same image by name, by digest and within an index; and two images with a layer in common."""
     twin = make_image(architecture="s390x", base=AMD64.layers, seed="requests")
     both: ImageIndex = make_index([AMD64, ARM64, twin], media="docker")
@@ -78,7 +82,9 @@ async def test_what_several_sources_share(broker: Broker, registry: RegistryDoub
     check_each_once(registry)
 
 
-async def test_an_image_by_its_tag_and_in_an_index(broker: Broker, registry: RegistryDouble) -> None:
+async def test_an_image_named_by_tag_and_in_an_index_is_requested_once(
+    broker: Broker, registry: RegistryDouble
+) -> None:
     plant(registry, "both", "amd64", AMD64)
     plant(registry, "both", "1", make_index([AMD64, ARM64]))
     # The index comes when the image has come, or both would be on their way at once.
@@ -93,7 +99,9 @@ async def test_an_image_by_its_tag_and_in_an_index(broker: Broker, registry: Reg
     assert ("GET", f"/v2/both/manifests/{AMD64.digest}") not in asked(registry)
 
 
-async def test_images_of_another_registry(broker: Broker, registry: RegistryDouble) -> None:
+async def test_images_of_another_registry_are_requested_once(
+    broker: Broker, registry: RegistryDouble
+) -> None:
     async with RegistryDouble() as elsewhere:
         plant(elsewhere, "one", "1", AMD64)
         made = await broker.create(f"{registry.host}/app:1", f"{elsewhere.host}/one:1")
@@ -108,7 +116,7 @@ async def test_images_of_another_registry(broker: Broker, registry: RegistryDoub
         assert {request for request, count in asked(elsewhere).items() if count > 1} == {config}
 
 
-async def test_tokens_are_fetched_once_for_each_right(broker: Broker) -> None:
+async def test_one_token_is_fetched_for_each_scope(broker: Broker) -> None:
     users = {"user": "canary-5ecret"}
     async with RegistryDouble(auth="bearer", users=users) as double:
         plant(double, "one", "1", AMD64)
@@ -130,7 +138,7 @@ async def test_tokens_are_fetched_once_for_each_right(broker: Broker) -> None:
         assert len(scopes) == len({tuple(each) for each in scopes}) == 3
 
 
-async def test_what_a_condition_has_read_of_a_tag_is_not_read_again(
+async def test_a_manifest_that_a_condition_reads_is_not_requested_again(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     """What the tag held is known in bytes by then, and so is what its readers would lose."""
@@ -151,7 +159,7 @@ async def test_what_a_condition_has_read_of_a_tag_is_not_read_again(
 
 
 @pytest.mark.parametrize("call", ["push", "plan"])
-async def test_what_is_looked_up_by_get_is_not_read_again(
+async def test_a_manifest_that_get_resolves_is_not_requested_again(
     broker: Broker, registry: RegistryDouble, call: str
 ) -> None:
     """A registry that does not know HEAD gives the manifest at once."""
@@ -163,7 +171,7 @@ async def test_what_is_looked_up_by_get_is_not_read_again(
     assert ("GET", f"/v2/app/manifests/{held.digest}") not in asked(registry)
 
 
-async def test_a_manifest_too_large_to_be_kept_is_read_again(
+async def test_a_manifest_too_large_for_the_cache_is_requested_again(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     plant(registry, "app", "1", held := make_index([AMD64], annotations={"pad": "x" * 2**20}))
@@ -174,7 +182,7 @@ async def test_a_manifest_too_large_to_be_kept_is_read_again(
     assert asked(registry)["GET", f"/v2/app/manifests/{held.digest}"] == 1
 
 
-async def test_inspections_that_share_something(broker: Broker, registry: RegistryDouble) -> None:
+async def test_inspections_request_shared_documents_once(broker: Broker, registry: RegistryDouble) -> None:
     """An index, and by digest one of its images."""
     plant(registry, "both", "1", make_index([AMD64, ARM64]))
     names = [f"{registry.host}/both:1", f"{registry.host}/both@{ARM64.digest}"]

@@ -1,4 +1,4 @@
-"""Streams and calls that are held end with the server."""
+"""Streams and waiting calls end when the server stops."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOKEN = "a-token-for-the-stream"
 SETTINGS = {"BROKER_ADMIN_TOKEN": TOKEN, "BROKER_STOP_SECONDS": "3600"}
 
 
-async def test_a_server_that_is_told_to_stop_ends_its_streams_and_stops(tmp_path: Path) -> None:
+async def test_a_stopping_server_ends_its_streams(tmp_path: Path) -> None:
     stack = AsyncExitStack()
     running = await stack.enter_async_context(running_broker(tmp_path / "data", SETTINGS))
     async with (
@@ -35,7 +35,7 @@ async def test_a_server_that_is_told_to_stop_ends_its_streams_and_stops(tmp_path
         await stopping
 
 
-async def test_a_server_that_is_told_to_stop_answers_everyone_whom_it_holds(database_url: str) -> None:
+async def test_a_stopping_server_answers_every_waiting_call(database_url: str) -> None:
     """Nobody is told of a failure, for nothing has failed: what was accepted is done by another process."""
     async with Broker(database_url, token=TOKEN) as broker:
         empty = await broker.create("registry.invalid/app:1")

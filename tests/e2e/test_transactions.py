@@ -1,4 +1,4 @@
-"""No connection to the database is held while a registry is awaited."""
+"""The broker holds no database connection during a request to a registry."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def onlooker(database_url: str) -> AsyncIterator[Onlooker]:
     await database.dispose()
 
 
-async def test_no_transaction_is_open_while_a_registry_is_awaited(
+async def test_no_transaction_is_open_during_a_request_to_a_registry(
     broker: Broker, registry: RegistryDouble, onlooker: Onlooker
 ) -> None:
     for tag, architecture in (("1", "amd64"), ("2", "arm64")):

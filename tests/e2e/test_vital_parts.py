@@ -1,4 +1,4 @@
-"""A process whose parts have ended stops: one that only answered would accept what nobody does."""
+"""A process stops when one of its parts ends, so that it never accepts work that nothing performs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Part:
     run: Callable[[], Awaitable[None]]
 
 
-async def test_a_part_that_fails_ends_the_server_with_its_failure(database_url: str) -> None:
+async def test_a_failed_part_stops_the_server_with_its_error(database_url: str) -> None:
     listens = asyncio.Event()
 
     async def fail() -> None:

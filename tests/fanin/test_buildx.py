@@ -1,4 +1,4 @@
-"""What buildx leaves behind when it makes provenance: indexes with attestations, as sources of a list."""
+"""Indexes with attestations, as buildx makes them, as sources of a list."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def test_an_index_of_several_platforms_keeps_its_attestations_linked(
     assert (pushed.images, pushed.attested) == expected(index)
 
 
-async def test_legs_that_each_bring_an_index_of_one_platform_publish_all_images_and_attestations(
+async def test_legs_that_each_add_an_index_of_one_platform_publish_all_images_and_attestations(
     broker: Broker, any_registry: AnyRegistry, repository: str
 ) -> None:
     """The digest that build-push-action gives a leg is that of such an index, not of the image."""
@@ -111,7 +111,7 @@ async def test_legs_that_each_bring_an_index_of_one_platform_publish_all_images_
     assert (pushed.images, pushed.attested) == expected(*indexes)
 
 
-async def test_a_leg_that_runs_again_takes_the_old_attestation_with_it(
+async def test_a_rerun_leg_replaces_its_old_attestation(
     broker: Broker, any_registry: AnyRegistry, repository: str
 ) -> None:
     old, new = (make_buildx_index(["linux/amd64"], seed=seed) for seed in ("old", "new"))
@@ -124,7 +124,7 @@ async def test_a_leg_that_runs_again_takes_the_old_attestation_with_it(
     assert (pushed.images, pushed.attested) == expected(new)
 
 
-async def test_what_was_pushed_can_be_the_source_of_another_list(
+async def test_a_pushed_index_can_be_a_source_of_another_list(
     broker: Broker, any_registry: AnyRegistry, repository: str
 ) -> None:
     index = make_buildx_index(BOTH)

@@ -1,4 +1,4 @@
-"""Requests with an Idempotency-Key, sent to two brokers several times at once; FANIN_KEYS makes it longer."""
+"""Repeated requests with one Idempotency-Key to two brokers; FANIN_KEYS makes it longer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.registry import RegistryDouble
 KEYS = int(os.environ.get("FANIN_KEYS", "60"))
 
 
-async def test_a_key_is_one_operation_however_often_and_wherever_it_is_sent(
+async def test_repeated_requests_with_one_key_make_one_operation(
     apis: Apis, registry: RegistryDouble, seed: int
 ) -> None:
     tally = await run_keys(KEYS, seed, apis, registry)

@@ -1,4 +1,4 @@
-"""Two sessions for one tag, their legs interleaved at random; FANIN_RACES makes it longer."""
+"""Two sessions race for one tag, their legs interleaved at random; FANIN_RACES makes it longer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.registry import RegistryDouble
 RACES = int(os.environ.get("FANIN_RACES", "12"))
 
 
-async def test_sessions_never_mix_and_the_tag_ends_at_the_newer_one(
+async def test_racing_sessions_never_mix_and_the_newer_one_gets_the_tag(
     apis: Apis, registry: RegistryDouble, seed: int
 ) -> None:
     """Newer is the run with the higher number, or, where runs have none, the list that was created later."""

@@ -1,4 +1,4 @@
-"""All legs of a session at once, to two brokers on one database in turn; FANIN_SESSIONS makes it longer."""
+"""Concurrent legs of a session, to two brokers on one database; FANIN_SESSIONS makes it longer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.registry import RegistryDouble
 SESSIONS = int(os.environ.get("FANIN_SESSIONS", "6"))
 
 
-async def test_every_session_publishes_its_own_list_whole_and_once(
+async def test_every_session_publishes_its_own_complete_list_once(
     apis: Apis, registry: RegistryDouble, seed: int
 ) -> None:
     tally = await run_sessions(Plan(SESSIONS, seed, at_once=4), apis, registry)
@@ -21,7 +21,7 @@ async def test_every_session_publishes_its_own_list_whole_and_once(
     assert (tally.sessions, tally.pushes, tally.digests) == (SESSIONS, SESSIONS, min(SESSIONS, MATRICES))
 
 
-def test_the_expected_index_is_worked_out_from_the_images_alone() -> None:
+def test_the_expected_index_depends_on_the_images_alone() -> None:
     matrix = make_matrix("a")
     assert matrix.digest == make_matrix("a").digest != make_matrix("b").digest
     assert matrix.index.count(b'"digest"') == len(PLATFORMS)

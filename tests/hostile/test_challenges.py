@@ -1,4 +1,4 @@
-"""Token services that want what is not theirs, and what they answer (T4 to T6 of the threats)."""
+"""Token services that ask for the credentials of others (T4 to T6 of the threats)."""
 
 from __future__ import annotations
 
@@ -181,5 +181,5 @@ def _tokens() -> Iterator[Case]:
 
 
 @parametrized([*_realms(), *_injections(), *_tokens()])
-async def test_a_credential_goes_to_no_token_service_of_a_strangers(case: Case, tmp_path: Path) -> None:
+async def test_credentials_go_only_to_the_registrys_own_token_service(case: Case, tmp_path: Path) -> None:
     await check_case(case, tmp_path)

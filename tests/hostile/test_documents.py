@@ -1,4 +1,4 @@
-"""Documents that lie, contradict themselves or harm who reads them (T11 to T17 and T19 of the threats)."""
+"""Documents that lie, contradict themselves or harm their reader (T11 to T17 and T19 of the threats)."""
 
 from __future__ import annotations
 
@@ -256,5 +256,5 @@ def _refusals() -> Iterator[Case]:
         *_refusals(),
     ]
 )
-async def test_a_document_is_what_it_says_or_refused(case: Case, tmp_path: Path) -> None:
+async def test_a_document_that_contradicts_itself_is_rejected(case: Case, tmp_path: Path) -> None:
     await check_case(case, tmp_path)

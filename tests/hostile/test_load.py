@@ -1,4 +1,4 @@
-"""A hundred harmful documents at once leave room for others; `scripts/hostile` measures how much."""
+"""The client serves others beside a hundred harmful documents; `scripts/hostile` measures the effect."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.hostile_servers import HostileServers, reply, servers
 AT_ONCE = 100
 
 
-async def test_what_was_refused_is_forgotten_though_its_error_is_kept(tmp_path: Path) -> None:
+async def test_a_kept_error_keeps_no_rejected_document_in_memory(tmp_path: Path) -> None:
     """Errors wait for the end of their operation; a hundred documents of 4 MiB would wait with them."""
     async with servers(tmp_path) as made:
         body = documents()["wide numbers"]()
@@ -27,7 +27,7 @@ async def test_what_was_refused_is_forgotten_though_its_error_is_kept(tmp_path: 
             assert body not in [each for each in entry.locals.values() if isinstance(each, bytes)]
 
 
-async def test_an_honest_registry_is_served_beside_a_hundred_harmful_documents(tmp_path: Path) -> None:
+async def test_a_healthy_registry_is_served_beside_a_hundred_harmful_documents(tmp_path: Path) -> None:
     async with servers(tmp_path, seconds=60.0) as made:
         harm = [make() for make in documents().values()]
         for place, body in enumerate(harm):

@@ -1,4 +1,4 @@
-"""Names and addresses that lead where nobody may go, and credentials that are for another host."""
+"""Names and addresses that lead to forbidden places, and credentials of another host."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ def _credentials() -> Iterator[Case]:
 
 
 @parametrized([*_names(), *_rebinding(), *_references(), *_credentials()])
-async def test_a_name_leads_nowhere_but_to_its_registry(case: Case, tmp_path: Path) -> None:
+async def test_a_name_reaches_only_its_own_registry(case: Case, tmp_path: Path) -> None:
     await check_case(case, tmp_path)
 
 
@@ -315,5 +315,5 @@ def _insecure() -> Iterator[Case]:
 
 
 @parametrized([*_tenants(), *_insecure()])
-async def test_nobody_gets_what_is_anothers(case: Case, tmp_path: Path) -> None:
+async def test_no_caller_uses_the_credentials_of_another(case: Case, tmp_path: Path) -> None:
     await check_case(case, tmp_path)

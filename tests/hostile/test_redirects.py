@@ -1,4 +1,4 @@
-"""Redirects to anywhere, at every step: nothing that matters goes along (T7 of the threats)."""
+"""Redirects to any place at every step forward no secrets (T7 of the threats)."""
 
 from __future__ import annotations
 
@@ -183,5 +183,5 @@ def _that_give_up_tls() -> Iterator[Case]:
         *_that_give_up_tls(),
     ]
 )
-async def test_a_redirect_takes_nothing_along(case: Case, tmp_path: Path) -> None:
+async def test_a_redirect_forwards_no_secrets(case: Case, tmp_path: Path) -> None:
     await check_case(case, tmp_path)

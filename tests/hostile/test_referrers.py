@@ -1,4 +1,4 @@
-"""Lists of referrers that lead anywhere, in circles, or to no end (T9 of the threats)."""
+"""Lists of referrers that lead to other hosts, in circles, or never end (T9 of the threats)."""
 
 from __future__ import annotations
 
@@ -108,5 +108,5 @@ def _circles() -> Iterator[Case]:
 
 
 @parametrized([*_elsewhere(), *_circles()])
-async def test_a_list_of_referrers_leads_nowhere_else_and_ends(case: Case, tmp_path: Path) -> None:
+async def test_a_list_of_referrers_stays_at_its_registry_and_is_limited(case: Case, tmp_path: Path) -> None:
     await check_case(case, tmp_path)

@@ -1,4 +1,4 @@
-"""Upload locations on other hosts, and layers that say where else they are (T8 and T10 of the threats)."""
+"""Upload locations on other hosts, and layers that name other URLs (T8 and T10 of the threats)."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ async def _push_with_urls(servers: HostileServers, url: str, media_type: str) ->
 
 
 @parametrized([*_locations(), *_foreign_layers()])
-async def test_nothing_is_sent_to_and_fetched_from_where_a_registry_points(
+async def test_upload_locations_and_layer_urls_of_other_hosts_are_not_followed(
     case: Case, tmp_path: Path
 ) -> None:
     await check_case(case, tmp_path)

@@ -1,4 +1,4 @@
-"""Workers die in the midst of deliveries to a receiver that fails: each event comes, and is what it was.
+"""Workers are killed during deliveries to a failing receiver: each event still arrives unchanged.
 
 KILLED_DELIVERIES makes it longer.
 """
@@ -23,7 +23,7 @@ WRITERS, SECONDS_BETWEEN = 3, 1.0
 REPLIES = (answering(204), answering(204), answering(500), answering(503), hang_up, late(0.2))
 
 
-async def test_events_survive_the_deaths_of_those_who_bring_them(
+async def test_every_event_is_delivered_although_workers_are_killed(
     database_url: str, database: Database, seed: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dice = random.Random(seed)

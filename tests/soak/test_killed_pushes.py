@@ -1,4 +1,4 @@
-"""Workers die or stall in the midst of pushes: each ends once, and its tag is moved to all or to nothing.
+"""Workers are killed or stall during pushes: each push ends once, and moves its tag completely or not.
 
 KILLED_PUSHES makes it longer.
 """
@@ -101,7 +101,7 @@ async def check(plan: Soak, tally: Tally, database_url: str) -> None:
     assert states == ["succeeded"]
 
 
-async def test_pushes_survive_the_deaths_of_their_workers(
+async def test_pushes_succeed_although_their_workers_are_killed(
     seed: int, database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan, deaths = Soak(PUSHES, FAULTS, seed, side_by_side=12), 0
@@ -118,7 +118,7 @@ async def test_pushes_survive_the_deaths_of_their_workers(
     assert deaths
 
 
-async def test_nothing_is_lost_or_done_twice_when_any_process_may_die(
+async def test_nothing_is_lost_or_done_twice_although_any_process_may_be_killed(
     seed: int, database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """API processes too: who got no answer asks another one with the same Idempotency-Key."""
@@ -145,7 +145,7 @@ async def test_nothing_is_lost_or_done_twice_when_any_process_may_die(
         assert (await connection.execute(OPERATIONS)).scalar_one() == len(caller.keys)
 
 
-async def test_a_worker_that_wakes_up_after_its_lease_spoils_nothing(seed: int, database_url: str) -> None:
+async def test_a_worker_that_resumes_after_its_lease_changes_nothing(seed: int, database_url: str) -> None:
     plan = Soak(PUSHES // 2, FAULTS, seed, side_by_side=12)
 
     async def stall(workers: Workers, dice: random.Random) -> None:
@@ -168,7 +168,7 @@ MOMENTS = (
 )
 
 
-async def test_a_push_goes_on_from_wherever_its_worker_died(
+async def test_a_push_continues_from_any_point_at_which_its_worker_is_killed(
     database_url: str, registry: RegistryDouble, seed: int
 ) -> None:
     """And what its tag held before is what it held before the first attempt."""

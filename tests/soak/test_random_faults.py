@@ -1,4 +1,4 @@
-"""Pushes through registries that fail at random: they succeed, nothing is wrong, and it costs what it may.
+"""Pushes through registries that fail at random succeed at a bounded cost.
 
 SOAK_PUSHES makes it longer; `scripts/soak` gives the figures of a long one.
 """
@@ -48,7 +48,7 @@ BARS = pytest.mark.parametrize("bar", [Bar(0.2, 0.999, 2.5), Bar(0.01, 0.9999, 1
 
 
 @BARS
-async def test_pushes_succeed_whatever_fails_at_random(
+async def test_pushes_of_the_client_succeed_despite_random_faults(
     bar: Bar, seed: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = plan_of(PUSHES, bar.rate, seed)
@@ -59,7 +59,7 @@ async def test_pushes_succeed_whatever_fails_at_random(
 
 
 @BARS
-async def test_so_do_those_that_a_broker_is_asked_for(
+async def test_pushes_of_the_broker_succeed_despite_random_faults(
     bar: Bar, seed: int, database_url: str, empty_database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From the first creation to the last push, with what operations do to wait and to try again."""
@@ -72,7 +72,7 @@ async def test_so_do_those_that_a_broker_is_asked_for(
     bar.check(plan, without, tally)
 
 
-async def test_without_faults_nothing_is_tried_twice(seed: int) -> None:
+async def test_nothing_is_retried_without_faults(seed: int) -> None:
     tally = await soak(plan_of(PUSHES // 4, 0.0, seed))
     assert tally.attempts == tally.succeeded == PUSHES // 4
 

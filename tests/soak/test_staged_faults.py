@@ -1,4 +1,4 @@
-"""Pushes to several targets, with referrers, through registries that fail at random: all tags or none."""
+"""Pushes to several targets, with referrers, through failing registries: all tags move or none."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Scene:
 
 
 @pytest.mark.parametrize("rate", [0.2, 0.01])
-async def test_several_targets_are_moved_together_whatever_fails_at_random(
+async def test_several_targets_move_together_despite_random_faults(
     rate: float, seed: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = Soak(PUSHES, rate, seed, replace(QUICK, attempts=Limits().attempts), POLICY)
