@@ -17,7 +17,6 @@ WIRE_SCHEMAS = "api/schemas"
 # Class names that may be defined twice, each with the reason.
 SHARED_NAMES: Mapping[str, str] = {
     "Handler": "to be renamed",
-    "Progress": "to be renamed",
 }
 
 

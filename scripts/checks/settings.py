@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 APP = Path(__file__).parents[2] / "app"
 PACKAGES = ("registry", "outbound", "concurrency")
 SETTING = re.compile(r"\b(?:BROKER_[A-Z_]+|DATABASE_URL)\b")
 
-# Modules that still name a setting, each to be mended.
-EXCEPTIONS: Collection[str] = {"registry/endpoints.py", "outbound/policy.py"}
 
-
-def named_settings(root: Path, exceptions: Collection[str]) -> Iterator[str]:
-    seen = set()
+def named_settings(root: Path) -> Iterator[str]:
     for path in sorted(path for package in PACKAGES for path in (root / package).rglob("*.py")):
         name = path.relative_to(root).as_posix()
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             if setting := SETTING.search(line):
-                seen.add(name)
-                if name not in exceptions:
-                    yield f"{root.name}/{name}:{number} names {setting.group()}."
-    for name in sorted(set(exceptions) - seen):
-        yield f"{name} names no setting; remove the exception from {Path(__file__).name}."
-
-
-def findings(root: Path = APP, exceptions: Collection[str] = EXCEPTIONS) -> list[str]:
-    return list(named_settings(root, exceptions))
+                yield f"{root.name}/{name}:{number} names {setting.group()}."
 
 
 def main() -> int:
-    found = findings()
+    found = list(named_settings(APP))
     print(*found, sep="\n", file=sys.stderr, end="\n" if found else "")
     return 1 if found else 0
 
