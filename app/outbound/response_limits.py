@@ -15,7 +15,7 @@ from aiohttp.http import RawResponseMessage
 from aiohttp.http_exceptions import BadHttpMessage
 from aiohttp.streams import StreamReader
 
-__all__ = ["Connector", "Handler"]
+__all__ = ["Connector", "LimitedResponseHandler"]
 
 _END_OF_HEAD = b"\r\n\r\n"
 _HEAD_SLICE = 4096
@@ -28,7 +28,7 @@ _MANY_TINY_CHUNKS = 512
 _BYTES_FOR_ONE_MORE = 128
 
 
-class Handler(ResponseHandler):
+class LimitedResponseHandler(ResponseHandler):
     """Feeds heads to the parser one by one, and looks at chunked bodies before it does."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -95,7 +95,7 @@ class Connector(aiohttp.TCPConnector):
 
 
 def _handler(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
-    return Handler(loop)
+    return LimitedResponseHandler(loop)
 
 
 def _is_crumbled(data: bytes) -> bool:

@@ -15,9 +15,7 @@ MOST_MODULES = 20
 WIRE_SCHEMAS = "api/schemas"
 
 # Class names that may be defined twice, each with the reason.
-SHARED_NAMES: Mapping[str, str] = {
-    "Handler": "to be renamed",
-}
+SHARED_NAMES: Mapping[str, str] = {}
 
 
 def modules(root: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from app.outbound.client import body_of
 from app.outbound.connections import Connections
-from app.outbound.response_limits import Handler
+from app.outbound.response_limits import LimitedResponseHandler
 from app.outbound.url import parse_url
 from app.registry.client import Limits
 from tests.support.registry_clients import LOOPBACK, listening
@@ -146,7 +146,7 @@ class _Transport(asyncio.Transport):
 
 async def test_the_rest_of_a_refused_head_is_parsed_no_more() -> None:
     """What is read at once has 64 slices of a head; a parser that refused one would refuse each."""
-    handler = Handler(asyncio.get_running_loop())
+    handler = LimitedResponseHandler(asyncio.get_running_loop())
     transport = _Transport()
     handler.connection_made(transport)
     handler.set_response_params()
