@@ -15,10 +15,9 @@ from app.registry.auth.credentials import parse_registry_auth
 from app.services.callers import Call, Caller, Idempotency
 from app.services.events.log import Events
 from app.services.health import Readiness
-from app.services.inspections import Inspections
+from app.services.inspections.requests import Inspections
 from app.services.lists.requests import Lists
 from app.services.operations.wait import Operations
-from app.services.pushes.plan import Planning
 from app.services.pushes.requests import Pushes
 from app.services.tokens import Tokens
 from app.services.webhooks.deliveries import Deliveries
@@ -31,7 +30,6 @@ class BrokerServices:
 
     lists: Lists
     pushes: Pushes
-    planning: Planning
     inspections: Inspections
     operations: Operations
     events: Events

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from app.errors import ListNotPushable, TagMoved
 from app.lists.assessment import Assessment
 from app.lists.draft import Draft
-from app.lists.run_order import RunOrder, parse_order
+from app.lists.run_order import RunOrder
 from app.lists.targets import PushTarget, group_by_repository, own_references
-from app.oci.digest import Digest, parse_digest
+from app.oci.digest import Digest
 from app.oci.manifest import Manifest
-from app.oci.reference import Reference, Repository, canonical_name, parse_reference
+from app.oci.reference import Reference, Repository, canonical_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +28,6 @@ class PushChild:
     @property
     def repository(self) -> Repository:
         return self.reference.repository
-
-    def document(self) -> dict[str, object]:
-        return {
-            "reference": str(self.reference),
-            "digest": str(self.digest),
-            "media_type": self.media_type,
-            "size": self.size,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +49,6 @@ class Conditions:
                 f"{reference} holds {held or 'nothing'}, not {self.if_digest}", reference=reference
             )
 
-    def document(self) -> dict[str, object]:
-        return {"if_absent": self.if_absent, "if_digest": str(self.if_digest) if self.if_digest else None}
-
 
 ALWAYS = Conditions()
 # What was planned before runs had an order is older than all that was planned since.
@@ -75,9 +63,6 @@ class Consent:
     """Take platforms from a tag."""
     older: bool = False
     """Overwrite what a newer run has put."""
-
-    def document(self) -> dict[str, object]:
-        return {"shrink": self.shrink, "older": self.older}
 
 
 NONE = Consent()
@@ -114,20 +99,6 @@ class PushPlan:
         """All that it asks: where the manifests are, and where they go."""
         here = (child.repository.registry for child in self.children)
         return frozenset(here) | {target.repository.registry for target in self.targets}
-
-    def document(self) -> dict[str, object]:
-        """The plan without the index's bytes, which are stored beside it."""
-        return {
-            "children": [child.document() for child in self.children],
-            "targets": [
-                {"repository": str(target.repository), "tags": list(target.tags)} for target in self.targets
-            ],
-            "order": self.order.document(),
-            "conditions": self.conditions.document(),
-            "consent": self.consent.document(),
-            "referrers": self.referrers,
-            "missing_platforms": list(self.missing_platforms),
-        }
 
 
 def plan_push(
@@ -179,39 +150,3 @@ def _only(target: PushTarget, index: Manifest, moved: Collection[Reference]) -> 
         return target if set(target.references(index.digest)) <= set(moved) else None
     tags = tuple(tag for tag in target.tags if target.repository.tagged(tag) in moved)
     return PushTarget(target.repository, tags) if tags else None
-
-
-def parse_plan(index: Manifest, document: Mapping[str, Any]) -> PushPlan:
-    """The plan that `PushPlan.document` was taken from, which may have been by an earlier version."""
-    expected = document["conditions"]["if_digest"]
-    return PushPlan(
-        index=index,
-        children=tuple(
-            PushChild(
-                parse_reference(child["reference"]),
-                parse_digest(child["digest"]),
-                child["media_type"],
-                child["size"],
-            )
-            for child in document["children"]
-        ),
-        targets=tuple(
-            PushTarget(_parse_repository(target["repository"]), tuple(target["tags"]))
-            for target in document["targets"]
-        ),
-        order=parse_order(document["order"]) if "order" in document else FIRST,
-        conditions=Conditions(
-            document["conditions"]["if_absent"], parse_digest(expected) if expected else None
-        ),
-        consent=_parse_consent(document.get("consent", {})),
-        referrers=document.get("referrers", False),
-        missing_platforms=tuple(document.get("missing_platforms", ())),
-    )
-
-
-def _parse_consent(document: Mapping[str, bool]) -> Consent:
-    return Consent(document.get("shrink", False), document.get("older", False))
-
-
-def _parse_repository(text: str) -> Repository:
-    return parse_reference(text).repository

@@ -21,13 +21,3 @@ class RunOrder:
         if self.number is not None and other.number is not None and self.number != other.number:
             return self.number < other.number
         return self.began_at < other.began_at
-
-    def document(self) -> dict[str, object]:
-        return {"began_at": self.began_at.isoformat(), "number": self.number}
-
-
-def parse_order(document: dict[str, object]) -> RunOrder:
-    """What `RunOrder.document` was taken from."""
-    number = document["number"]
-    assert isinstance(number, int | None)  # noqa: S101 - our own document
-    return RunOrder(datetime.fromisoformat(str(document["began_at"])), number)

@@ -12,13 +12,13 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from app.errors import PushNotFound
 from app.lists.difference import Difference
-from app.lists.push_plan import parse_plan
 from app.lists.push_result import PushResult, TargetReached
 from app.lists.pushes import Push, PushFilter, PushState
 from app.oci.digest import Digest, parse_digest
 from app.oci.manifest import Manifest
 from app.oci.reference import Reference, parse_reference
 from app.projects.paging import Position
+from app.store.codec.plans import encode_plan, read_plan
 from app.store.codec.pushes import (
     encode_differences,
     encode_previous,
@@ -56,7 +56,7 @@ async def insert_push(tx: Transaction, project_id: UUID, push: Push) -> None:
             digest=str(index.digest),
             media_type=index.media_type,
             raw=index.raw,
-            plan=push.plan.document(),
+            plan=encode_plan(push.plan),
             restores=push.restores,
             created_by=push.created_by,
         )
@@ -161,7 +161,7 @@ def _read(row: Row[Any]) -> Push:
         reference=parse_reference(row.reference),
         session=row.session,
         labels=row.labels,
-        plan=parse_plan(index, row.plan),
+        plan=read_plan(index, row.plan),
         created_by=row.created_by,
         state=PushState(row.state),
         previous=read_previous(row.previous),

@@ -17,7 +17,8 @@ from app.runner.housekeeper import Chore, in_batches
 from app.services.encryption import SecretBox
 from app.services.events.log import Events
 from app.services.health import Readiness
-from app.services.inspections import Inspections
+from app.services.inspections.requests import Inspections
+from app.services.inspections.worker import InspectionWorker
 from app.services.lists.deadlines import Deadlines
 from app.services.lists.requests import Lists
 from app.services.lists.save import ListWriter
@@ -27,7 +28,7 @@ from app.services.operations.attempts import Handler
 from app.services.operations.credentials import Credentials
 from app.services.operations.wait import Operations
 from app.services.pushes.outcome import PushOutcomes
-from app.services.pushes.plan import Planning
+from app.services.pushes.plan import PushPlanner
 from app.services.pushes.requests import Pushes
 from app.services.pushes.worker import PushWorker
 from app.services.shared_budgets import SharedBudgets
@@ -128,8 +129,8 @@ class _Performers:
     push_worker: PushWorker
     list_writer: ListWriter
     list_worker: ListWorker
-    planning: Planning
-    inspections: Inspections
+    push_planner: PushPlanner
+    inspection_worker: InspectionWorker
     deliveries: Deliveries
 
 
@@ -161,8 +162,8 @@ def _build_performers(base: _Base) -> _Performers:
         PushWorker(base.database, base.client, base.credentials, outcomes),
         list_writer,
         ListWorker(base.database, base.client, base.credentials, list_writer),
-        planning=Planning(base.database, base.client, base.credentials, base.acceptor),
-        inspections=Inspections(base.database, base.client, base.credentials, base.acceptor),
+        push_planner=PushPlanner(base.database, base.client, base.credentials),
+        inspection_worker=InspectionWorker(base.database, base.client, base.credentials),
         deliveries=Deliveries(base.database, base.sender, base.secrets),
     )
 
@@ -173,8 +174,7 @@ def _build_services(base: _Base, performers: _Performers, handlers: Mapping[Kind
             base.database, base.notifications, base.acceptor, performers.list_writer, base.client.policy
         ),
         pushes=performers.pushes,
-        planning=performers.planning,
-        inspections=performers.inspections,
+        inspections=Inspections(base.database, base.client, base.acceptor),
         operations=Operations(base.database, base.notifications, handlers),
         events=base.events,
         webhooks=Webhooks(base.database, base.sender, base.secrets),
@@ -187,12 +187,12 @@ def _build_services(base: _Base, performers: _Performers, handlers: Mapping[Kind
 
 def _prompt_handlers(performers: _Performers, policy: RetryPolicy) -> dict[Kind, Handler]:
     """The handlers of the operations that callers wait for."""
-    lists, inspections = performers.list_worker, performers.inspections
+    lists, inspections = performers.list_worker, performers.inspection_worker
     return {
         Kind.CREATE_LIST: Handler(lists.perform_create, policy=policy),
         Kind.ADD_ENTRIES: Handler(lists.perform_add, policy=policy),
         Kind.REFRESH_LIST: Handler(lists.perform_refresh, policy=policy),
-        Kind.PLAN_PUSH: Handler(performers.planning.perform, policy=policy),
+        Kind.PLAN_PUSH: Handler(performers.push_planner.perform, policy=policy),
         Kind.INSPECT_IMAGE: Handler(inspections.perform, policy=policy),
         Kind.INSPECT_IMAGES: Handler(inspections.perform_many, policy=policy),
     }

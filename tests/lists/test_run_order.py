@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.lists.run_order import RunOrder, parse_order
+from app.lists.run_order import RunOrder
 from tests.lists.builders import NOW
 
 LATER = NOW + timedelta(seconds=1)
@@ -42,8 +41,3 @@ def test_the_count_decides_and_else_the_beginning(one: RunOrder, other: RunOrder
 @given(orders, orders)
 def test_of_two_runs_at_most_one_is_older(one: RunOrder, other: RunOrder) -> None:
     assert not (one.is_older_than(other) and other.is_older_than(one))
-
-
-@given(orders)
-def test_an_order_survives_being_stored(order: RunOrder) -> None:
-    assert parse_order(json.loads(json.dumps(order.document()))) == order

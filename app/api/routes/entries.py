@@ -18,6 +18,7 @@ from app.api.preconditions import IfMatchDep, etag
 from app.api.preferences import WaitDep
 from app.api.routes.lists import list_response
 from app.api.schemas.common import platform_input
+from app.api.schemas.inspections import render_entry_inspection
 from app.api.schemas.lists import (
     AddEntries,
     AnnotateEntry,
@@ -76,7 +77,9 @@ async def add_entries(
 )
 async def get_entry(list_id: UUID, entry_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
     """Get one entry with its exact manifest and the output of `docker manifest inspect -v LIST MANIFEST`."""
-    revision, document = await services.inspections.find_entry(caller.project_id, list_id, entry_id)
+    revision, document = await services.inspections.find_entry(
+        caller.project_id, list_id, entry_id, render_entry_inspection
+    )
     return Response(document, headers={"ETag": etag(revision)}, media_type="application/json")
 
 

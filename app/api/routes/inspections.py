@@ -24,8 +24,12 @@ from app.api.schemas.inspections import (
     InspectImages,
     InspectionOutcomes,
     InspectSource,
+    render_found_list,
+    render_verbose_image,
 )
 from app.api.schemas.operations import inspections_document
+from app.oci.digest import parse_digest
+from app.oci.manifest import Manifest
 from app.oci.media_types import MANIFEST_TYPES
 from app.operations.requests import InspectImageRequest
 from app.services.lists.requests import no_such_list
@@ -77,11 +81,12 @@ async def inspect_image(
     """Inspect a reference: first a list with this name, as Docker does, then its registry."""
     parsed = parse_at(reference, "query:reference")
     if source != "registry":
-        found = await services.inspections.find_list(call.project_id, parsed, session, verbose=verbose)
+        render = render_verbose_image if verbose and not raw else None
+        found = await services.inspections.find_list(call.project_id, parsed, session, render=render)
         if found is not None and raw:
-            return _render(found.document, raw=True)
+            return _exact(found.inspection.manifest)
         if found is not None:
-            return Response(found.json, media_type="application/json")
+            return Response(render_found_list(found), media_type="application/json")
         if source == "list":
             raise no_such_list(parsed)
     wanted = InspectImageRequest(str(parsed), verbose=verbose, insecure=insecure)
@@ -131,6 +136,9 @@ def _render(result: dict[str, Any], *, raw: bool) -> Response:
     if not raw:
         return JSONResponse(result)
     content = base64.b64decode(result["raw"])
-    return Response(
-        content, media_type=result["media_type"], headers={"Docker-Content-Digest": result["digest"]}
-    )
+    return _exact(Manifest(result["media_type"], content, parse_digest(result["digest"])))
+
+
+def _exact(manifest: Manifest) -> Response:
+    headers = {"Docker-Content-Digest": str(manifest.digest)}
+    return Response(manifest.raw, media_type=manifest.media_type, headers=headers)

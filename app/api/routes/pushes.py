@@ -59,9 +59,7 @@ async def plan_push(
     body: Annotated[PushList | None, Body(openapi_examples=examples.PLAN_PUSH)] = None,
 ) -> Response:
     """Plan a push with the same body. The plan only reads from the registries."""
-    operation = await services.planning.request(
-        call, list_id, _wanted(body or PushList()), revisions=revisions
-    )
+    operation = await services.pushes.plan(call, list_id, _wanted(body or PushList()), revisions=revisions)
     return await respond_when_done(services.operations, operation, wait, json_result(200, None, plan_answer))
 
 

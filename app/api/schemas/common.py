@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -31,6 +32,11 @@ def _without_nul(text: str) -> str:
     if _NUL.search(text):
         raise ValueError("The text must not contain U+0000.")
     return text
+
+
+def dump_json(document: dict[str, Any]) -> bytes:
+    """As Starlette writes the body of an answer."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def optional_text(value: object | None) -> str | None:

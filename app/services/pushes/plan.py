@@ -1,103 +1,57 @@
-"""Plans: what a push of a list would do now, found out by looking and without changing anything."""
+"""The work of a plan: a dry run of the push, and the same guard that decides about its tags."""
 
 from __future__ import annotations
 
-from typing import Any
-from uuid import UUID
+from collections.abc import Sequence
 
-from app.lists.assessment import Assessment, assess
-from app.lists.draft import Draft
-from app.lists.push_plan import ALWAYS, PushPlan, parse_plan
+from app.lists.planned_push import PlannedList, PlannedPush, PlannedTag, PlannedTarget
+from app.lists.push_plan import ALWAYS, PushPlan
 from app.lists.targets import PushTarget
+from app.oci.copy_outcomes import TagAction
 from app.oci.digest import parse_digest
 from app.oci.manifest import Manifest
-from app.operations.operation import Operation
 from app.operations.request_codec import decode_request
 from app.operations.requests import PlanPushRequest
 from app.registry.client import RegistryClient
 from app.registry.push.model import DryRunResult, TagSnapshot
 from app.registry.push.push import dry_run
-from app.services.callers import Call
-from app.services.lists.revisions import Revisions, find_seen
-from app.services.operations.accept import OperationAcceptor, OperationSpec
 from app.services.operations.attempts import Attempt
 from app.services.operations.credentials import Credentials
 from app.services.pushes.children import load_children, parse_children, targets_of
 from app.services.pushes.guard import Decision, Guarded, PushGuard
-from app.services.pushes.requests import PushRequest
-from app.store.codec.lists import encode_finding
-from app.store.codec.pushes import encode_difference, encode_referrers
-from app.store.database import Database, Transaction
+from app.store.codec.plans import encode_planned_push, read_plan, read_planned_list
+from app.store.database import Database
 
 
-class Planning:
-    """What is planned is decided as a push decides it, when it is asked for."""
+class PushPlanner:
+    """Performs the plans that `Pushes` accepts: registries are only asked."""
 
-    def __init__(
-        self,
-        database: Database,
-        client: RegistryClient,
-        credentials: Credentials,
-        acceptor: OperationAcceptor,
-    ) -> None:
+    def __init__(self, database: Database, client: RegistryClient, credentials: Credentials) -> None:
         self._database = database
         self._client = client
         self._credentials = credentials
-        self._acceptor = acceptor
-
-    async def request(
-        self, call: Call, list_id: UUID, wanted: PushRequest, *, revisions: Revisions = None
-    ) -> Operation:
-
-        async def decide(tx: Transaction, _operation_id: UUID) -> OperationSpec:
-            draft = await find_seen(tx, call.project_id, list_id, revisions)
-            assessment = assess(draft)
-            plan = wanted.plan(draft, assessment)
-            request = _request(draft, assessment, plan, insecure=wanted.insecure)
-            return OperationSpec(request, plan.registries, list_id=list_id)
-
-        return await self._acceptor.accept(call, decide)
 
     async def perform(self, attempt: Attempt) -> None:
         operation = attempt.operation
         request = decode_request(PlanPushRequest, operation.request)
-        plan = _read_plan(request)
-        brought = self._credentials.open(operation.id, attempt.secret)
-        access = self._credentials.access(operation.project_id, brought, insecure=request.insecure)
+        index = Manifest(request.media_type, request.raw, parse_digest(request.digest))
+        plan = read_plan(index, request.plan)
+        planned_list = read_planned_list(request.list_document)
+        own = self._credentials.open(operation.id, attempt.secret)
+        access = self._credentials.access(operation.project_id, own, insecure=request.insecure)
         async with self._database.transaction() as tx:
             manifests = await load_children(tx, operation.project_id, plan)
         children = await parse_children(self._client, plan, manifests)
         found = await dry_run(self._client, targets_of(plan), children, access, with_referrers=plan.referrers)
-        own = Guarded(operation.project_id, operation.list_id, request.list_document["reference"], plan)
-        guard = PushGuard(self._database, self._client, access, own)
-        decision = await guard.decide(_held(plan, found))
-        document = {**request.list_document, **_document(plan, found, decision)}
+        guarded = Guarded(operation.project_id, operation.list_id, planned_list.reference, plan)
+        guard = PushGuard(self._database, self._client, access, guarded)
+        decision = await guard.decide(_snapshot(plan, found))
+        planned = _planned(planned_list, plan, found, decision)
         async with self._database.transaction() as tx:
-            await attempt.succeed(tx, document)
+            await attempt.succeed(tx, encode_planned_push(planned))
 
 
-def _request(draft: Draft, assessment: Assessment, plan: PushPlan, *, insecure: bool) -> PlanPushRequest:
-    return PlanPushRequest(
-        plan=plan.document(),
-        media_type=plan.index.media_type,
-        raw=plan.index.raw,
-        digest=str(plan.index.digest),
-        list_document={
-            "list_id": str(draft.id),
-            "revision": draft.revision,
-            "reference": str(draft.reference),
-            "session": draft.session,
-            "findings": [encode_finding(finding) for finding in assessment.plan_findings],
-        },
-        insecure=insecure,
-    )
-
-
-def _read_plan(request: PlanPushRequest) -> PushPlan:
-    return parse_plan(Manifest(request.media_type, request.raw, parse_digest(request.digest)), request.plan)
-
-
-def _held(plan: PushPlan, found: list[DryRunResult]) -> TagSnapshot:
+def _snapshot(plan: PushPlan, found: Sequence[DryRunResult]) -> TagSnapshot:
     digests = {
         target.repository.tagged(tag): each.previous[tag]
         for target, each in zip(plan.targets, found, strict=True)
@@ -108,61 +62,37 @@ def _held(plan: PushPlan, found: list[DryRunResult]) -> TagSnapshot:
     )
 
 
-def _document(plan: PushPlan, found: list[DryRunResult], decision: Decision) -> dict[str, Any]:
+def _planned(
+    planned_list: PlannedList, plan: PushPlan, found: Sequence[DryRunResult], decision: Decision
+) -> PlannedPush:
     refusal = decision.refusal
-    return {
-        "digest": str(plan.index.digest),
-        "media_type": plan.index.media_type,
-        "size": plan.index.size,
-        "partial": bool(plan.missing_platforms),
-        "missing_platforms": list(plan.missing_platforms),
-        "conditions": plan.conditions.document() if plan.conditions != ALWAYS else None,
-        "targets": [
+    return PlannedPush(
+        planned_list=planned_list,
+        digest=plan.index.digest,
+        media_type=plan.index.media_type,
+        size=plan.index.size,
+        missing_platforms=plan.missing_platforms,
+        conditions=plan.conditions if plan.conditions != ALWAYS else None,
+        targets=tuple(
             _target(target, each, decision) for target, each in zip(plan.targets, found, strict=True)
-        ],
-        "problem": refusal.document() if refusal is not None else None,
-    }
+        ),
+        problem=refusal.document() if refusal is not None else None,
+    )
 
 
-def _target(target: PushTarget, found: DryRunResult, decision: Decision) -> dict[str, Any]:
-    counts = found.counts
-    return {
-        "repository": str(target.repository),
-        "tags": [_tag(target, tag, found, decision) for tag in target.tags],
-        "manifests": [
-            {
-                "reference": f"{target.repository}@{placed.digest}",
-                "digest": str(placed.digest),
-                "action": placed.action.value,
-            }
-            for placed in found.manifests
-        ],
-        "referrers": encode_referrers(target.repository, found.referrers),
-        "blobs": [
-            {
-                "digest": str(blob.digest),
-                "size": blob.size,
-                "action": blob.action.value,
-                "from": str(blob.source) if blob.source is not None else None,
-            }
-            for blob in found.blobs
-        ],
-        "totals": {
-            "mounted": counts.mounted,
-            "copied": counts.copied,
-            "skipped": counts.skipped,
-            "bytes_copied": counts.bytes_copied,
-        },
-    }
+def _target(target: PushTarget, found: DryRunResult, decision: Decision) -> PlannedTarget:
+    return PlannedTarget(
+        repository=target.repository,
+        tags=tuple(_tag(target, tag, found, decision) for tag in target.tags),
+        manifests=found.manifests,
+        referrers=found.referrers,
+        blobs=found.blobs,
+        totals=found.counts,
+    )
 
 
-def _tag(target: PushTarget, tag: str, found: DryRunResult, decision: Decision) -> dict[str, Any]:
+def _tag(target: PushTarget, tag: str, found: DryRunResult, decision: Decision) -> PlannedTag:
     reference = target.repository.tagged(tag)
-    held, difference = found.previous[tag], decision.differences.get(reference)
     stays = decision.refusal is not None or reference in decision.left
-    return {
-        "reference": str(reference),
-        "action": "left" if stays else "moved",
-        "previous_digest": str(held) if held is not None else None,
-        "difference": encode_difference(difference) if difference is not None else None,
-    }
+    action = TagAction.LEFT if stays else TagAction.MOVED
+    return PlannedTag(reference, action, found.previous[tag], decision.differences.get(reference))

@@ -10,16 +10,18 @@ from uuid import UUID, uuid4
 from app.errors import PushNotRestorable
 from app.lists.assessment import Assessment, assess
 from app.lists.draft import Draft
+from app.lists.planned_push import describe_planned
 from app.lists.push_plan import ALWAYS, NONE, Conditions, Consent, PushPlan, plan_push, restored
 from app.lists.pushes import Push, PushFilter, PushState
 from app.oci.reference import Reference
 from app.operations.operation import Operation
-from app.operations.requests import PushListRequest
+from app.operations.requests import PlanPushRequest, PushListRequest
 from app.projects.paging import Position
 from app.services.callers import Call
-from app.services.lists.revisions import Revisions, open_list
+from app.services.lists.revisions import Revisions, find_seen, open_list
 from app.services.operations.accept import OperationAcceptor, OperationSpec
 from app.store import pushes as stored
+from app.store.codec.plans import encode_plan, encode_planned_list
 from app.store.database import Database, Transaction
 
 
@@ -64,6 +66,27 @@ class Pushes:
             planned = _planned(call, draft, wanted.plan(draft, assess(draft)), operation_id)
             request = PushListRequest(wanted.purge, wanted.insecure)
             return await _store_push(tx, call.project_id, planned, request)
+
+        return await self._acceptor.accept(call, decide)
+
+    async def plan(
+        self, call: Call, list_id: UUID, wanted: PushRequest, *, revisions: Revisions = None
+    ) -> Operation:
+        """Accept a plan: the push of the list as it stands now is decided here, as a push decides it."""
+
+        async def decide(tx: Transaction, _operation_id: UUID) -> OperationSpec:
+            draft = await find_seen(tx, call.project_id, list_id, revisions)
+            assessment = assess(draft)
+            plan = wanted.plan(draft, assessment)
+            request = PlanPushRequest(
+                plan=encode_plan(plan),
+                media_type=plan.index.media_type,
+                raw=plan.index.raw,
+                digest=str(plan.index.digest),
+                list_document=encode_planned_list(describe_planned(draft, assessment)),
+                insecure=wanted.insecure,
+            )
+            return OperationSpec(request, plan.registries, list_id=list_id)
 
         return await self._acceptor.accept(call, decide)
 

@@ -1,0 +1,66 @@
+"""The result of a plan: what a push of a list would do now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from app.lists.assessment import Assessment
+from app.lists.difference import Difference
+from app.lists.draft import Draft
+from app.lists.findings import Finding
+from app.lists.push_plan import Conditions
+from app.oci.copy_outcomes import BlobCounts, BlobOutcome, ManifestOutcome, ReferrerOutcome, TagAction
+from app.oci.digest import Digest
+from app.oci.reference import Reference, Repository
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedList:
+    """The list that was planned, as it was when the plan was accepted."""
+
+    id: UUID
+    revision: int
+    reference: Reference
+    session: str
+    findings: tuple[Finding, ...]
+
+
+def describe_planned(draft: Draft, assessment: Assessment) -> PlannedList:
+    return PlannedList(draft.id, draft.revision, draft.reference, draft.session, assessment.plan_findings)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTag:
+    """`previous` is what the tag leads to now, and `difference` how that differs from the index."""
+
+    reference: Reference
+    action: TagAction
+    previous: Digest | None
+    difference: Difference | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTarget:
+    repository: Repository
+    tags: tuple[PlannedTag, ...]
+    manifests: tuple[ManifestOutcome, ...]
+    referrers: tuple[ReferrerOutcome, ...]
+    blobs: tuple[BlobOutcome, ...]
+    totals: BlobCounts
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPush:
+    """`problem` is what the push would fail with, as errors are stored."""
+
+    planned_list: PlannedList
+    digest: Digest
+    media_type: str
+    size: int
+    missing_platforms: tuple[str, ...]
+    conditions: Conditions | None
+    targets: tuple[PlannedTarget, ...]
+    problem: Mapping[str, Any] | None

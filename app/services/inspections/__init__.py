@@ -1,0 +1,1 @@
+"""Inspections: of lists at once, of registries as operations."""
