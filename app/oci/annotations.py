@@ -39,16 +39,16 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 def parse_annotations(mapping: Mapping[str, object]) -> dict[str, str]:
     """The same annotations, sorted by key; raises InvalidAnnotation for the first that breaks a rule."""
     if len(mapping) > MAX_COUNT:
-        raise InvalidAnnotation(f"there are {len(mapping)} annotations; at most {MAX_COUNT} are accepted")
+        raise InvalidAnnotation(f"The {len(mapping)} annotations exceed the limit of {MAX_COUNT}.")
     parsed = {key: _parse_value(_parse_key(key), value) for key, value in sorted(mapping.items())}
     if sum(len(key) + len(value) for key, value in parsed.items()) > MAX_TOTAL:
-        raise InvalidAnnotation(f"the annotations are longer than {MAX_TOTAL} characters together")
+        raise InvalidAnnotation(f"The annotations together exceed the limit of {MAX_TOTAL} characters.")
     return parsed
 
 
 def _parse_key(key: str) -> str:
     if not key:
-        raise InvalidAnnotation("an annotation has an empty key", annotation="")
+        raise InvalidAnnotation("An annotation has an empty key.", annotation="")
     if len(key) > MAX_KEY:
         raise _refusal(key, f"has a key longer than {MAX_KEY} characters")
     if _CONTROL.search(key) or _UNSTORABLE.search(key):
@@ -68,4 +68,4 @@ def _parse_value(key: str, value: object) -> str:
 
 def _refusal(key: str, reason: str) -> InvalidAnnotation:
     name = shown(key, 64)
-    return InvalidAnnotation(f'the annotation "{name}" {reason}', annotation=name)
+    return InvalidAnnotation(f'The annotation "{name}" {reason}.', annotation=name)

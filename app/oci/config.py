@@ -30,7 +30,7 @@ def parse_config(raw: bytes) -> ImageConfig:
     if document is None:
         return ImageConfig()
     if not isinstance(document, dict):
-        raise SourceInvalid(f"{_WHAT} is {members.type_name(document)}, not an object")
+        raise SourceInvalid(f"The image's config is {members.type_name(document)}, not an object.")
     created = document.get("created")
     return ImageConfig(
         platform=_platform(_spelled(document)),
@@ -60,7 +60,7 @@ def _spelled(document: Mapping[str, Json]) -> dict[str, Json]:
         if name not in _PLATFORM_KEYS:
             continue
         if name in found:
-            raise SourceInvalid(f"{_WHAT} spells `{name}` in two ways")
+            raise SourceInvalid(f"The image's config spells `{name}` in two ways.")
         found[name] = value
     return found
 

@@ -81,7 +81,7 @@ def parse_platform_object(document: Json, *, what: str) -> Platform:
 def _media_type(owner: Mapping[str, Json], what: str) -> str:
     media_type = members.text(owner, "mediaType", what=what)
     if len(media_type) > _MAX_MEDIA_TYPE or not _MEDIA_TYPE.fullmatch(media_type):
-        raise SourceInvalid(f"{what} has no valid mediaType")
+        raise SourceInvalid(f"The mediaType of {what} is not valid.")
     return media_type
 
 
@@ -89,11 +89,11 @@ def _digest(owner: Mapping[str, Json], what: str) -> Digest:
     try:
         return parse_digest(members.text(owner, "digest", what=what))
     except InvalidDigest as error:
-        raise SourceInvalid(f"the digest of {what} is not valid: {error.detail}") from None
+        raise SourceInvalid(f"The digest of {what} is not valid: {error.detail}.") from None
 
 
 def _size(owner: Mapping[str, Json], what: str) -> int:
     size = owner.get("size")
     if type(size) is not int or not 0 <= size <= MAX_SIZE:
-        raise SourceInvalid(f"the size of {what} is not a whole number from 0 to 2^53-1")
+        raise SourceInvalid(f"The size of {what} is not a whole number from 0 to 2^53-1.")
     return size

@@ -71,7 +71,7 @@ def _media_type(wanted: Format, descriptors: Sequence[Descriptor], *, extended: 
         case Format.DOCKER:
             if extended:
                 raise InvalidInput(
-                    "Docker's manifest list has no annotations, artifact type or subject; use format oci"
+                    "Docker's manifest list has no annotations, artifact type or subject. Use the format oci."
                 )
             return media_types.DOCKER_LIST
         case Format.OCI:

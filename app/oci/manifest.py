@@ -121,7 +121,7 @@ def parse_manifest(raw: bytes, content_type: str | None) -> ImageManifest | Inde
 def _parse_image(manifest: Manifest, owner: Mapping[str, Json]) -> ImageManifest:
     _check_kind(owner, _FOREIGN_TO_IMAGE, manifest.media_type)
     if owner.get("config") is None:
-        raise SourceInvalid("the manifest has no config", media_type=manifest.media_type)
+        raise SourceInvalid("The manifest has no config.", media_type=manifest.media_type)
     return ImageManifest(
         manifest,
         config=parse_descriptor(owner["config"], what="the manifest's config"),
@@ -135,7 +135,7 @@ def _parse_image(manifest: Manifest, owner: Mapping[str, Json]) -> ImageManifest
 def _parse_index(manifest: Manifest, owner: Mapping[str, Json]) -> Index:
     _check_kind(owner, _FOREIGN_TO_INDEX, manifest.media_type)
     if "manifests" not in owner:
-        raise SourceInvalid("the index has no manifests member", media_type=manifest.media_type)
+        raise SourceInvalid("The index has no manifests member.", media_type=manifest.media_type)
     return Index(
         manifest,
         manifests=_descriptors(owner, "manifests", MAX_MANIFESTS),
@@ -156,23 +156,23 @@ def _check_supported(media_type: str) -> None:
     if media_type in media_types.MANIFEST_TYPES:
         return
     if not media_type:
-        raise SourceUnsupported("neither the registry nor the manifest says what media type it has")
+        raise SourceUnsupported("Neither the registry nor the manifest states the media type.")
     name = shown(media_type)
     if media_type in media_types.SCHEMA1_TYPES:
         detail = (
-            f"the manifest is of Docker's retired schema 1 ({name}); push the image again with a current tool"
+            f"The manifest has Docker's retired schema 1 ({name}). Push the image again with a current tool."
         )
         raise SourceUnsupported(detail, media_type=name)
-    raise SourceUnsupported(f'the media type "{name}" is not an image or an index', media_type=name)
+    raise SourceUnsupported(f'The media type "{name}" is neither an image nor an index.', media_type=name)
 
 
 def _check_header(owner: Mapping[str, Json], stated: str, media_type: str) -> None:
     """image-spec lets a manifest leave out its media type, Docker's does not; contradicting is for none."""
     if stated != media_type and (stated or media_type in media_types.DOCKER_TYPES):
-        detail = f'the manifest was served as {media_type}, but its mediaType is "{shown(stated)}"'
+        detail = f'The manifest was served as {media_type}, but its mediaType is "{shown(stated)}".'
         raise SourceInvalid(detail, media_type=media_type)
     if _version(owner) != 2:  # noqa: PLR2004
-        raise SourceInvalid("the manifest's schemaVersion is not 2", media_type=media_type)
+        raise SourceInvalid("The manifest's schemaVersion is not 2.", media_type=media_type)
 
 
 def _version(owner: Mapping[str, Json]) -> int | None:
@@ -183,15 +183,17 @@ def _version(owner: Mapping[str, Json]) -> int | None:
 def _check_kind(owner: Mapping[str, Json], foreign: Iterable[str], media_type: str) -> None:
     for key in foreign:
         if key in owner:
-            detail = f"the manifest was served as {media_type}, but has the member {key} of another kind"
+            detail = f"The manifest was served as {media_type}, but has the member {key} of another type."
             raise SourceInvalid(detail, media_type=media_type)
 
 
 def _descriptors(owner: Mapping[str, Json], key: str, limit: int) -> tuple[Descriptor, ...]:
     values = members.items(owner, key, what=_WHAT)
     if len(values) > limit:
-        raise SourceInvalid(f"the manifest has {len(values)} {key}; at most {limit} are accepted")
-    return tuple(parse_descriptor(value, what=f"{key}[{place}]") for place, value in enumerate(values))
+        raise SourceInvalid(f"The manifest has {len(values)} {key}. The limit is {limit}.")
+    return tuple(
+        parse_descriptor(value, what=f"the descriptor {key}[{place}]") for place, value in enumerate(values)
+    )
 
 
 def _subject(owner: Mapping[str, Json]) -> Descriptor | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-from app.errors import SourceInvalid
+from app.errors import SourceInvalid, as_sentence
 from app.oci.strict_json import Json
 from app.oci.text import shown
 
@@ -26,13 +26,12 @@ def owner(document: Json, keys: tuple[str, ...], *, what: str) -> Mapping[str, J
     A document that two readers understand differently is refused.
     """
     if not isinstance(document, dict):
-        raise SourceInvalid(f"{what} is {type_name(document)}, not an object")
+        raise SourceInvalid(as_sentence(f"{what} is {type_name(document)}, not an object"))
     for key in document:
         known = _folded(keys).get(key.casefold())
         if known is not None and key not in keys:
-            raise SourceInvalid(
-                f'{what} has the key "{shown(key, 64)}", which some readers take for "{known}"'
-            )
+            detail = f'{what} has the key "{shown(key, 64)}", which some readers take for "{known}"'
+            raise SourceInvalid(as_sentence(detail))
     return document
 
 
@@ -78,7 +77,7 @@ def texts_by_key(owner: Mapping[str, Json], key: str, *, what: str) -> dict[str,
         raise _wrong_type(key, value, "an object", what)
     strings = {name: member for name, member in value.items() if isinstance(member, str)}
     if len(strings) != len(value):
-        raise SourceInvalid(f"`{key}` of {what} has values that are not strings")
+        raise SourceInvalid(f"`{key}` of {what} has values that are not strings.")
     return strings
 
 
@@ -87,4 +86,4 @@ def type_name(value: Json) -> str:
 
 
 def _wrong_type(key: str, value: Json, wanted: str, what: str, of: str = "is") -> SourceInvalid:
-    return SourceInvalid(f"`{key}` of {what} {of} {type_name(value)}, not {wanted}")
+    return SourceInvalid(f"`{key}` of {what} {of} {type_name(value)}, not {wanted}.")

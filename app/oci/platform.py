@@ -135,7 +135,7 @@ def parse_platform(text: str) -> Platform:
     """`os/arch` or `os/arch/variant`, aliases welcome."""
     parts = text.split("/")
     if len(parts) not in _FORMS or not all(_PART.fullmatch(part) for part in parts):
-        detail = f'"{shown(text)}" is not a platform; write os/arch or os/arch/variant, as linux/arm64/v8'
+        detail = f'"{shown(text)}" is not a platform. Use os/arch or os/arch/variant, such as linux/arm64/v8.'
         raise InvalidPlatform(detail, platform=shown(text))
     os, architecture, variant = normalize(parts[0], parts[1], parts[2] if parts[2:] else "")
     return Platform(os, architecture, variant)

@@ -48,7 +48,7 @@ def merge_referrers(raw: bytes, added: Sequence[Descriptor]) -> bytes | None:
     """
     document = strict_json.loads(raw, what=_WHAT)
     if not isinstance(document, dict):
-        raise SourceInvalid(f"{_WHAT} is not an object")
+        raise SourceInvalid("The referrers index is not an object.")
     listed = members.items(document, "manifests", what=_WHAT)
     wanted = {descriptor.digest: descriptor for descriptor in added}
     merged: list[Json] = []

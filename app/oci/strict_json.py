@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import NoReturn, TypeAlias
 
-from app.errors import SourceInvalid
+from app.errors import SourceInvalid, as_sentence
 from app.oci.text import shown
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
@@ -29,7 +29,7 @@ _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class _Refused(ValueError):
-    """JSON that we do not take, said after the name of the document."""
+    """JSON that is rejected; the message follows the name of the document."""
 
 
 def loads(raw: bytes, *, what: str) -> Json:
@@ -41,14 +41,14 @@ def loads(raw: bytes, *, what: str) -> Json:
     try:
         return _load(raw)
     except _Refused as error:
-        raise SourceInvalid(f"{what} {error}") from None
+        raise SourceInvalid(as_sentence(f"{what} {error}")) from None
     except RecursionError:
-        raise SourceInvalid(f"{what} is nested too deeply") from None
+        raise SourceInvalid(as_sentence(f"{what} is nested too deeply")) from None
     except UnicodeError:
-        raise SourceInvalid(f"{what} is not Unicode text in UTF-8") from None
+        raise SourceInvalid(as_sentence(f"{what} is not valid UTF-8")) from None
     except json.JSONDecodeError as error:
         reason = f"{error.msg}, at line {error.lineno} column {error.colno}"
-        raise SourceInvalid(f"{what} is not valid JSON: {reason}") from None
+        raise SourceInvalid(as_sentence(f"{what} is not valid JSON: {reason}")) from None
 
 
 def _load(raw: bytes) -> Json:

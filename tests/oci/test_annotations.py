@@ -39,7 +39,7 @@ def test_values_may_be_empty_and_have_lines() -> None:
         ({"a": "x\x00"}, r"U\+0000"),
         ({"a": "x\udfff"}, "surrogate"),
         ({"a": "x" * (MAX_VALUE + 1)}, "value longer"),
-        ({f"k{number}": "x" for number in range(MAX_COUNT + 1)}, "at most"),
+        ({f"k{number}": "x" for number in range(MAX_COUNT + 1)}, "exceed the limit"),
         ({f"k{number}": "x" * MAX_VALUE for number in range(9)}, "together"),
     ],
 )

@@ -70,11 +70,11 @@ def test_an_empty_platform_is_still_a_platform() -> None:
     "platform", [[], "linux/amd64", 5, {"os": 5}, {"os.features": "x"}, {"os.features": [1]}]
 )
 def test_a_platform_of_another_shape_is_refused(platform: Any) -> None:
-    with pytest.raises(SourceInvalid, match="the platform of the child"):
+    with pytest.raises(SourceInvalid, match=r"[Tt]he platform of the child"):
         parse_descriptor({**MINIMAL, "platform": platform}, what="the child")
 
 
 def test_the_refusal_names_the_descriptor_and_what_is_wrong() -> None:
     with pytest.raises(SourceInvalid) as refusal:
         parse_descriptor({**MINIMAL, "digest": "md5:abc"}, what="layers[3]")
-    assert refusal.value.detail == "the digest of layers[3] is not valid: unsupported digest algorithm"
+    assert refusal.value.detail == "The digest of layers[3] is not valid: unsupported digest algorithm."

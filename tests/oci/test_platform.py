@@ -138,7 +138,7 @@ def test_an_explicit_variant_wins_over_the_one_an_alias_implies() -> None:
     ],
 )
 def test_what_is_no_platform_is_refused_with_the_form_to_use(text: str) -> None:
-    with pytest.raises(InvalidPlatform, match="write os/arch") as refusal:
+    with pytest.raises(InvalidPlatform, match="Use os/arch") as refusal:
         parse_platform(text)
     assert refusal.value.detail.isprintable()
 

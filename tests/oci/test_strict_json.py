@@ -41,7 +41,7 @@ json_like = st.lists(
 @example(b"\xff\xfe[\x00]\x00")
 def test_any_bytes_are_read_or_refused(raw: bytes) -> None:
     refusal = _refusal(raw)
-    assert refusal is None or (refusal.detail.startswith("it ") and refusal.detail.isprintable())
+    assert refusal is None or (refusal.detail.startswith("It ") and refusal.detail.isprintable())
 
 
 def _refusal(raw: bytes) -> SourceInvalid | None:
@@ -102,7 +102,7 @@ REFUSED = {
 def test_what_has_no_single_meaning_is_refused(name: str) -> None:
     with pytest.raises(SourceInvalid) as refusal:
         loads(REFUSED[name], what="the config")
-    assert refusal.value.detail.startswith("the config ")
+    assert refusal.value.detail.startswith("The config ")
     assert refusal.value.detail.isprintable()
 
 
