@@ -27,17 +27,19 @@ SERVER_SETTINGS = {
     "statement_timeout": "30s",
     "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": "60s",
-    # Compiling a plan takes longer than any statement of ours runs.
+    # Compiling a plan takes longer than any of our statements runs.
     "jit": "off",
 }
-# A little above statement_timeout: it is for servers that have gone silent.
+# A little above statement_timeout: it bounds the wait for a server that no longer answers.
 COMMAND_SECONDS = 40
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html: lost connections, a server that stops or
-# starts, too many connections or a full disk, a serialization failure or a deadlock, a lock or a statement
-# that took too long, a session that idled too long, and a standby that can't write yet.
-_PASSING_CLASSES = frozenset({"08", "53", "40"})
-_PASSING_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "57014", "55P03", "55000", "25P03", "25006"})
+# starts, too many connections or a full disk, a serialization failure or a deadlock, a timeout of a lock, a
+# statement or an idle session, and a standby that can't write yet.
+_TRANSIENT_CLASSES = frozenset({"08", "53", "40"})
+_TRANSIENT_STATES = frozenset(
+    {"57P01", "57P02", "57P03", "57P05", "57014", "55P03", "55000", "25P03", "25006"}
+)
 
 # Parameters of libpq's URLs that asyncpg takes under another name or as a setting of the server.
 _LIBPQ_TLS = "sslmode"
@@ -45,7 +47,7 @@ _LIBPQ_SETTINGS = frozenset({"application_name", "search_path", "timezone"})
 
 
 def dump_json(value: object) -> str:
-    """JSON that Postgres takes: U+0000 and lone surrogates, which it can't hold, become U+FFFD."""
+    """JSON for Postgres: U+0000 and lone surrogates, which it can't store, become U+FFFD."""
     text = json.dumps(value, ensure_ascii=False)
     if "\\u0000" not in text and _encodable(text):
         return text
@@ -82,9 +84,9 @@ def create_engine(
     autocommit: bool = False,
     patient: bool = False,
 ) -> AsyncEngine:
-    """An engine on `postgresql://…` in libpq's spelling; without a pool size each connection is its own.
+    """An engine for `postgresql://…` in libpq's syntax; without a pool size it opens a connection each time.
 
-    A patient one lets statements take their time, as migrations do.
+    A `patient` engine has no timeouts for statements, as migrations need.
     """
     address, arguments = _address(url)
     arguments["command_timeout"] = command_seconds
@@ -127,7 +129,7 @@ def _address(url: str) -> tuple[URL, dict[str, Any]]:
 
 
 class Database:
-    """One pool; whatever writes runs in `transaction()`."""
+    """A connection pool, and the transactions that use it."""
 
     def __init__(
         self,
@@ -140,30 +142,30 @@ class Database:
         self._engine = create_engine(
             url, pool_size=pool_size, pool_wait=pool_wait, command_seconds=command_seconds
         )
-        _forget_closed_connections(self._engine.sync_engine)
-        _call_outages_by_their_name(self._engine.sync_engine)
+        _drop_closed_connections(self._engine.sync_engine)
+        _translate_outages(self._engine.sync_engine)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Transaction]:
-        """A transaction that only reads, whose statements all see the same moment."""
+        """A read-only transaction whose statements all see the same snapshot."""
         async with self._begin(isolation_level="REPEATABLE READ", postgresql_readonly=True) as tx:
             yield tx
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Transaction]:
-        """For one statement that only reads, with no transaction around it: one round trip, not three."""
+        """For one statement that only reads, without a transaction: one round trip in place of three."""
         async with self.single() as tx:
             yield tx
 
     @asynccontextmanager
     async def single(self) -> AsyncIterator[Transaction]:
-        """For statements that are a transaction each."""
+        """For statements that are each a transaction (autocommit)."""
         async with self._begin(isolation_level="AUTOCOMMIT") as tx:
             yield tx
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
-        """Commits when the block ends, rolls back when it raises; `Unavailable` if the database is away."""
+        """Commit when the block ends, roll back when it raises; `Unavailable` without a database."""
         async with self._begin() as tx:
             yield tx
 
@@ -190,22 +192,22 @@ class Database:
 
 @asynccontextmanager
 async def savepoint(tx: Transaction) -> AsyncIterator[None]:
-    """Takes back what the block has written if it raises; `Unavailable` if the database is away or busy."""
+    """Roll back the block's writes if it raises; `Unavailable` if the database is unreachable or busy."""
     async with tx.begin_nested():
         yield
 
 
-def _forget_closed_connections(engine: Engine) -> None:
+def _drop_closed_connections(engine: Engine) -> None:
     @event.listens_for(engine, "checkout")
     def checkout(connection: Any, _record: object, _proxy: object) -> None:
-        # The driver sees the server's goodbye without asking, so that a restart costs no caller an error
-        # and no checkout a round trip.
+        # The driver notices a closed connection by itself, so a restart of the server causes no errors, and a
+        # checkout needs no round trip.
         if connection.driver_connection.is_closed():
             raise InvalidatePoolError
 
 
-def _call_outages_by_their_name(engine: Engine) -> None:
-    """Here a failure is known to be a statement's: a caller's own `asyncio.timeout` is none yet."""
+def _translate_outages(engine: Engine) -> None:
+    """Translate where a failure is known to be a statement's, and not a caller's own `asyncio.timeout`."""
 
     @event.listens_for(engine, "handle_error")
     def translate(context: ExceptionContext) -> None:
@@ -213,18 +215,18 @@ def _call_outages_by_their_name(engine: Engine) -> None:
         if not isinstance(failure, Exception):
             return
         if isinstance(failure, OSError):
-            # A server that has gone silent, by the driver's TimeoutError: what it has read nobody knows.
+            # The driver's TimeoutError means that the server no longer answers, and may have read anything.
             context.is_disconnect = True
-        if context.is_disconnect or _passes(failure):
+        if context.is_disconnect or _is_transient(failure):
             raise _unavailable() from failure
 
 
-def _passes(failure: BaseException) -> bool:
-    # A table was changed by a migration while we run: the next statement is prepared anew.
+def _is_transient(failure: BaseException) -> bool:
+    # A migration changed a table in the meantime: the driver prepares the next statement again.
     if isinstance(failure, AsyncAdapt_asyncpg_dbapi.InvalidCachedStatementError):
         return True
     state = getattr(failure, "sqlstate", None) or ""
-    return state in _PASSING_STATES or state[:2] in _PASSING_CLASSES
+    return state in _TRANSIENT_STATES or state[:2] in _TRANSIENT_CLASSES
 
 
 def _unavailable() -> Unavailable:

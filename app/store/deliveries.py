@@ -1,4 +1,4 @@
-"""Deliveries: one for each event and webhook, and what came of it."""
+"""Deliveries of events to webhooks, and their outcomes."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from app.store.paging import newest_first
 from app.store.tables import operations, project_events, webhook_deliveries
 
 CLOCK = func.clock_timestamp()
-# Longer than any is tried.
+# Longer than the deadline of any delivery.
 OPERATIONS_FOR = timedelta(days=7)
-# A delivery goes with its event. What was not brought by then is to be seen as failed for a day before.
+# A delivery is removed with its event. One that still waits fails a day before that, so that it can be seen.
 PENDING_FOR = KEPT_FOR - timedelta(days=1)
 FORGOTTEN_AT_ONCE = 5_000
 
 _table = webhook_deliveries
-# States are literals, or the planner would not take the indexes that have these alone.
-_TAKE_TURNS = text("""
+# States are literals: a parameter would keep the planner from the partial indexes.
+_BEGIN = text("""
     UPDATE webhook_deliveries SET operation_id = gen_random_uuid() WHERE id = ANY(ARRAY(
         SELECT id FROM webhook_deliveries
         WHERE webhook_id = :webhook_id AND state = 'pending' AND operation_id IS NULL
@@ -67,7 +67,7 @@ _FAIL_OLD = text("""
     UPDATE webhook_deliveries SET state = 'failed', problem = :problem
     WHERE state = 'pending' AND operation_id IS NULL AND created_at < clock_timestamp() - :kept
 """).bindparams(bindparam("problem", type_=JSON), bindparam("kept", type_=Interval))
-_WITH_LINES = text("""
+_WITH_WAITING = text("""
     SELECT DISTINCT project_id, webhook_id FROM webhook_deliveries
     WHERE state = 'pending' AND operation_id IS NULL
     ORDER BY project_id, webhook_id
@@ -81,7 +81,7 @@ _FORGET = text("""
 
 
 async def insert_delivery(tx: Transaction, project_id: UUID, webhook_id: UUID, event_id: int) -> UUID:
-    """In line."""
+    """Store a delivery that waits for its operation."""
     delivery_id = uuid4()
     await tx.execute(
         insert(_table).values(
@@ -95,33 +95,33 @@ async def insert_delivery(tx: Transaction, project_id: UUID, webhook_id: UUID, e
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """A delivery to be brought by an operation that is yet to be enqueued, and how long it may be tried."""
+class DueDelivery:
+    """A delivery whose operation is to be enqueued now, and the time that is left for its attempts."""
 
     delivery_id: UUID
     operation_id: UUID
     time_left: timedelta
 
 
-async def take_turns(tx: Transaction, webhook_id: UUID, *, window: int, most: int) -> list[Turn]:
-    """Those whose turn it is: no more than `window` are to be made now, nor `most` now or at some time."""
+async def begin_due(tx: Transaction, webhook_id: UUID, *, window: int, most: int) -> list[DueDelivery]:
+    """Begin the next waiting deliveries: at most `window` are due then, and at most `most` have begun."""
     values = {"webhook_id": webhook_id, "window": window, "most": most, "kept": PENDING_FOR}
-    rows = await tx.execute(_TAKE_TURNS, values)
-    return [Turn(row.id, row.operation_id, row.time_left) for row in rows]
+    rows = await tx.execute(_BEGIN, values)
+    return [DueDelivery(row.id, row.operation_id, row.time_left) for row in rows]
 
 
-async def fail_old(tx: Transaction, problem: Mapping[str, Any]) -> None:
-    """Whoever stood in line until its event is about to be forgotten."""
+async def fail_overdue(tx: Transaction, problem: Mapping[str, Any]) -> None:
+    """Fail the deliveries that have waited until just before the removal of their events."""
     await tx.execute(_FAIL_OLD, {"problem": problem, "kept": PENDING_FOR})
 
 
-async def with_lines(tx: Transaction) -> list[tuple[UUID, UUID]]:
-    """The webhooks at which deliveries stand in line, with their projects."""
-    return [(row.project_id, row.webhook_id) for row in await tx.execute(_WITH_LINES)]
+async def webhooks_with_waiting(tx: Transaction) -> list[tuple[UUID, UUID]]:
+    """The webhooks with waiting deliveries, each with its project."""
+    return [(row.project_id, row.webhook_id) for row in await tx.execute(_WITH_WAITING)]
 
 
-async def fail_line(tx: Transaction, webhook_id: UUID, problem: Mapping[str, Any]) -> None:
-    """Nobody in line gets a turn any more."""
+async def fail_waiting(tx: Transaction, webhook_id: UUID, problem: Mapping[str, Any]) -> None:
+    """Fail all deliveries of the webhook that wait."""
     await tx.execute(
         update(_table)
         .where(
@@ -143,12 +143,12 @@ async def get_delivery(
         statement = statement.with_for_update(of=_table)
     row = (await tx.execute(statement)).one_or_none()
     if row is None:
-        raise DeliveryNotFound(f"There is no delivery {delivery_id} of this webhook.")
+        raise DeliveryNotFound(f"The delivery {delivery_id} of this webhook does not exist.")
     return _view(row)
 
 
 async def find_delivery(tx: Transaction, project_id: UUID, delivery_id: UUID) -> Delivery | None:
-    """None when its webhook was removed, or its event is too old."""
+    """None if its webhook was removed, or its event was too old."""
     statement = _whole().where(_table.c.id == delivery_id, _table.c.project_id == project_id)
     row = (await tx.execute(statement)).one_or_none()
     return _view(row) if row is not None else None
@@ -163,7 +163,7 @@ async def page_deliveries(
     before: Position | None,
     limit: int,
 ) -> list[Delivery]:
-    """Newest first; `before` is the place of the last one seen."""
+    """Newest first; `before` is the position of the last one seen."""
     statement = _whole().where(_table.c.webhook_id == webhook_id, _table.c.project_id == project_id)
     if state is not None:
         statement = statement.where(_table.c.state == state)
@@ -180,7 +180,7 @@ async def to_replay(
     since: int | datetime | None,
     limit: int,
 ) -> list[Delivery]:
-    """The oldest first, and nobody else's until the transaction ends; `since` is an event or a moment."""
+    """The oldest first, locked until the transaction ends; `since` is the id or the time of an event."""
     statement = _whole().where(
         _table.c.webhook_id == webhook_id, _table.c.project_id == project_id, _table.c.state.in_(states)
     )
@@ -195,7 +195,7 @@ async def to_replay(
 async def count_attempt(
     tx: Transaction, delivery_id: UUID, *, status: int | None, problem: Mapping[str, Any] | None = None
 ) -> None:
-    """One request more was made, and this came of it."""
+    """Record one more request and its outcome."""
     await tx.execute(
         update(_table)
         .where(_table.c.id == delivery_id)
@@ -214,7 +214,7 @@ async def mark_delivered(tx: Transaction, delivery_id: UUID) -> None:
 async def mark_failed(
     tx: Transaction, delivery_id: UUID, operation_id: UUID, problem: Mapping[str, Any]
 ) -> None:
-    """If it is still that operation's to bring."""
+    """Fail the delivery if it still belongs to that operation."""
     await tx.execute(
         update(_table)
         .where(_table.c.id == delivery_id, _table.c.operation_id == operation_id)
@@ -222,8 +222,8 @@ async def mark_failed(
     )
 
 
-async def renew(tx: Transaction, delivery_id: UUID) -> None:
-    """To be brought again, when it is its turn."""
+async def restart(tx: Transaction, delivery_id: UUID) -> None:
+    """Let the delivery wait again."""
     await tx.execute(
         update(_table)
         .where(_table.c.id == delivery_id)
@@ -232,7 +232,7 @@ async def renew(tx: Transaction, delivery_id: UUID) -> None:
 
 
 async def forget_old_deliveries(tx: Transaction) -> int:
-    """Removes operations that brought something long ago; the deliveries stay as long as their events."""
+    """Remove operations of deliveries that ended long ago; the deliveries stay as long as their events."""
     return (await tx.execute(_FORGET, {"age": OPERATIONS_FOR, "limit": FORGOTTEN_AT_ONCE})).rowcount
 
 

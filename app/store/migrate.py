@@ -1,4 +1,4 @@
-"""Brings a database to the newest schema, and tells whether it is there."""
+"""Migrates a database to the newest schema, and checks its version."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, Connection, bindparam, func, select
 import app
 from app.store.database import Transaction, create_engine
 
-# Any number that no one else takes as an advisory lock in this database.
+# The number of an advisory lock; no other lock of this database has it.
 MIGRATION_LOCK = 0x6D62_0002
 
 MIGRATIONS = Path(app.__file__).resolve().parents[1] / "migrations"
@@ -28,7 +28,7 @@ def configuration() -> Config:
 
 
 async def upgrade(url: str) -> None:
-    """All that is missing, in one transaction; processes that start together take turns."""
+    """Apply all missing migrations in one transaction; concurrent processes do so one after another."""
     engine = create_engine(url, patient=True)
     async with engine.begin() as tx:
         await tx.execute(select(func.pg_advisory_xact_lock(bindparam(None, MIGRATION_LOCK, BigInteger))))

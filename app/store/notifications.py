@@ -1,4 +1,4 @@
-"""What Postgres tells those who wait: a wake-up for each committed change, with a poll behind it."""
+"""Notifications from Postgres: a wake-up for each committed change; a poll covers lost ones."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ CHANNELS = (
 FIRST_BACKOFF = 0.1
 LONGEST_BACKOFF = 5.0
 KEEPALIVE_SECONDS = 10.0
-# So many ends of operations are remembered for those who come to wait for one a moment too late.
+# The number of recent ends of operations that are kept for subscriptions that come a moment too late.
 REMEMBERED = 1_000
 
 
 class _Listener(Protocol):
-    """What is used of asyncpg's connection, which SQLAlchemy hands out untyped."""
+    """The used part of asyncpg's connection, which SQLAlchemy returns untyped."""
 
     async def add_listener(self, channel: str, callback: Callable[[object, int, str, str], None]) -> None: ...
     def add_termination_listener(self, callback: Callable[[object], None]) -> None: ...
@@ -48,7 +48,7 @@ class _Listener(Protocol):
 
 
 class Subscription:
-    """A wake-up that is remembered until it is waited for, so that none falls between a read and the wait."""
+    """A wake-up that is kept until the next wait, so that none is lost between a read and a wait."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -57,7 +57,7 @@ class Subscription:
         self._event.set()
 
     async def wait(self, timeout: float) -> bool:
-        """Whether a notification came within `timeout` seconds, or had come before."""
+        """Return whether a notification came within `timeout` seconds, or before."""
         try:
             async with asyncio.timeout(timeout):
                 await self._event.wait()
@@ -68,12 +68,12 @@ class Subscription:
 
 
 async def notify(tx: Transaction, channel: str, payload: str = "") -> None:
-    """Sent when the transaction commits, and not otherwise."""
+    """Notify when the transaction commits."""
     await tx.execute(select(func.pg_notify(channel, payload)))
 
 
 class Notifications:
-    """One connection of its own that listens; `run` keeps it up."""
+    """A dedicated connection that listens; `run` keeps it open."""
 
     def __init__(self, url: str) -> None:
         self.listening = False
@@ -84,7 +84,7 @@ class Notifications:
 
     @property
     def closing(self) -> bool:
-        """The process stops, and no caller is to wait any longer."""
+        """Whether the process stops, so that no caller may wait any longer."""
         return self._closing.is_set()
 
     def close(self) -> None:
@@ -96,14 +96,14 @@ class Notifications:
 
     @property
     def subscribers(self) -> int:
-        """How many wait, for the operator to see."""
+        """The number of subscriptions, for metrics."""
         return sum(len(subscriptions) for subscriptions in self._subscriptions.values())
 
     @asynccontextmanager
     async def subscribe(self, channel: str, payload: str | None = None) -> AsyncIterator[Subscription]:
-        """Woken by notifications of the channel; with a payload, by those that carry it.
+        """A subscription to the channel, or to the notifications with this payload alone.
 
-        Of an operation that has just ended the wake-up is there already: who has accepted it need not look.
+        If the operation of the payload has just ended, the subscription is woken already.
         """
         subscription, key = Subscription(), (channel, payload)
         if channel == OPERATION_ENDED and payload in self._ended:
@@ -117,7 +117,7 @@ class Notifications:
                 del self._subscriptions[key]
 
     async def run(self) -> None:
-        """Listens until cancelled, through every outage."""
+        """Listen until cancelled, and reconnect after every outage."""
         backoff = FIRST_BACKOFF
         while True:
             try:
@@ -135,13 +135,13 @@ class Notifications:
             lost = asyncio.Event()
             driver.add_termination_listener(lambda _: lost.set())
             for channel in CHANNELS:
-                await driver.add_listener(channel, self._hear)
+                await driver.add_listener(channel, self._receive)
             self.listening = True
             self._wake_all()
             await _until(lost, driver)
             logger.warning("The connection that listens for notifications was lost")
 
-    def _hear(self, _connection: object, _pid: int, channel: str, payload: str) -> None:
+    def _receive(self, _connection: object, _pid: int, channel: str, payload: str) -> None:
         if channel == OPERATION_ENDED:
             self._remember(payload)
         for key in {(channel, None), (channel, payload)}:
@@ -154,7 +154,7 @@ class Notifications:
             del self._ended[next(iter(self._ended))]
 
     def _wake_all(self) -> None:
-        # Notifications sent while nobody listened are gone: everyone looks for themselves.
+        # Notifications from before the connection are lost: every subscriber has to look.
         for subscriptions in self._subscriptions.values():
             for subscription in subscriptions:
                 subscription.wake()
@@ -166,5 +166,5 @@ async def _until(lost: asyncio.Event, driver: _Listener) -> None:
             async with asyncio.timeout(KEEPALIVE_SECONDS):
                 await lost.wait()
         except TimeoutError:
-            # A network that drops packets silently is noticed by asking.
+            # Only a statement shows that a network drops packets silently.
             await driver.execute("SELECT 1", timeout=KEEPALIVE_SECONDS)

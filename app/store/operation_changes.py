@@ -1,4 +1,4 @@
-"""What changes operations: each change with its events and those who are told of it, as one statement."""
+"""Changes of operations: each writes its events and notifies its listeners in one statement."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ from app.store.notifications import (
 from app.store.operations import COLUMNS, get, view
 from app.store.tables import operation_events, operations
 
-# What an operation costs here is mostly round trips, so a change, its events and those who are told of it are
-# one statement. The events are written while the row is locked: their ids grow in the order of the commits.
-_TOLD = """
-    told AS (
+# The cost of an operation is mostly round trips, so a change, its events and its notifications are one
+# statement. The events are written while the row is locked: their ids grow in the order of the commits.
+_RECORDED = """
+    recorded AS (
         INSERT INTO operation_events (operation_id, kind, data)
         SELECT changed.id, happened, CASE WHEN happened <> changed.state OR problem IS NULL
             THEN json_build_object('state', state_then, 'attempt', attempt, 'progress', progress)
@@ -66,8 +66,8 @@ _ENQUEUE = text(f"""
             :created_by, :trace, clock_timestamp(), clock_timestamp() + :deadline_in
         )
         RETURNING {COLUMNS}
-    ), {_TOLD} FROM changed
-""")  # noqa: S608 - nothing of a caller's
+    ), {_RECORDED} FROM changed
+""")  # noqa: S608 - constants of this module alone
 _ENQUEUE = _ENQUEUE.bindparams(
     *_EVENTS,
     *(bindparam(name, type_=Uuid) for name in ("id", "project_id", "list_id", "push_id")),
@@ -88,7 +88,7 @@ _END = text(f"""
             ended_at = clock_timestamp()
         WHERE id = :id AND attempt = :attempt AND state = :was
         RETURNING {COLUMNS}
-    ), {_TOLD}, CASE WHEN keys <> '{{}}' THEN pg_notify(:freed, CAST(id AS text)) END FROM changed
+    ), {_RECORDED}, CASE WHEN keys <> '{{}}' THEN pg_notify(:freed, CAST(id AS text)) END FROM changed
 """)  # noqa: S608
 _END = _END.bindparams(
     *_EVENTS,
@@ -99,24 +99,24 @@ _END = _END.bindparams(
     bindparam("freed", type_=Text),
 )
 
-# What ends well together in one transaction with one result, such as legs that completed a list together.
+# Operations that succeed in one transaction with one result, such as legs that completed a list together.
 _SUCCEED_ALL = text("""
     WITH held AS (
-        SELECT * FROM unnest(:ids, :attempts, :told) AS held (id, attempt, told)
+        SELECT * FROM unnest(:ids, :attempts, :progresses) AS held (id, attempt, written)
     ), changed AS (
         UPDATE operations SET
             state = 'succeeded', result = :result, problem = NULL, list_id = :list_id, secret = NULL,
-            progress = coalesce(CAST(told AS json), progress), worker = NULL, lease_until = NULL,
+            progress = coalesce(CAST(written AS json), progress), worker = NULL, lease_until = NULL,
             ended_at = clock_timestamp()
         FROM held
         WHERE operations.id = held.id AND operations.attempt = held.attempt AND state = 'running'
-        RETURNING operations.id, operations.attempt, progress, keys, told
+        RETURNING operations.id, operations.attempt, progress, keys, written
     ), events AS (
         INSERT INTO operation_events (operation_id, kind, data)
         SELECT id, happened, json_build_object('state', state_then, 'attempt', attempt, 'progress', progress)
         FROM changed, (VALUES ('progress', 'running', 1), ('succeeded', 'succeeded', 2))
             AS event (happened, state_then, nth)
-        WHERE happened = 'succeeded' OR told IS NOT NULL
+        WHERE happened = 'succeeded' OR written IS NOT NULL
         ORDER BY id, nth
     )
     SELECT id,
@@ -126,7 +126,7 @@ _SUCCEED_ALL = text("""
 """).bindparams(
     bindparam("ids", type_=ARRAY(Uuid)),
     bindparam("attempts", type_=ARRAY(Integer)),
-    bindparam("told", type_=ARRAY(Text)),
+    bindparam("progresses", type_=ARRAY(Text)),
     bindparam("channels", type_=ARRAY(Text)),
     bindparam("result", type_=JSON),
     bindparam("list_id", type_=Uuid),
@@ -135,7 +135,7 @@ _SUCCEED_ALL = text("""
 
 
 async def enqueue(tx: Transaction, new: NewOperation) -> Operation:
-    """Accepted once the caller's transaction commits."""
+    """Store an operation; it is accepted once the transaction commits."""
     values = {
         "id": new.id or uuid4(),
         "project_id": new.project_id,
@@ -151,26 +151,26 @@ async def enqueue(tx: Transaction, new: NewOperation) -> Operation:
         "created_by": new.created_by,
         "trace": new.trace,
     }
-    row = await _change(tx, _ENQUEUE, values, {State.QUEUED: State.QUEUED}, tell=[OPERATION_QUEUED])
+    row = await _change(tx, _ENQUEUE, values, {State.QUEUED: State.QUEUED}, notify=[OPERATION_QUEUED])
     assert row is not None  # noqa: S101 - an INSERT of one row
     return view(row)
 
 
 async def request_cancel(tx: Transaction, project_id: UUID, operation_id: UUID) -> Operation:
-    """What is queued is cancelled at once; the worker of what runs is told to stop."""
+    """Cancel a queued operation at once; notify the worker of a running one."""
     operation = await get(tx, project_id, operation_id)
     await tx.execute(select(operations.c.id).where(operations.c.id == operation_id).with_for_update())
     operation = await get(tx, project_id, operation_id)
     if operation.state is State.QUEUED:
         return await end(tx, operation_id, operation.attempt, State.QUEUED, State.CANCELLED)
     if operation.state.ended:
-        raise OperationEnded(f"Operation {operation_id} has {operation.state} already.")
+        raise OperationEnded(f"The operation {operation_id} has ended already: it is {operation.state}.")
     if not operation.cancel_requested:
-        operation = await _tell_worker(tx, operation)
+        operation = await _notify_worker(tx, operation)
     return operation
 
 
-async def _tell_worker(tx: Transaction, operation: Operation) -> Operation:
+async def _notify_worker(tx: Transaction, operation: Operation) -> Operation:
     statement = (
         update(operations)
         .where(operations.c.id == operation.id)
@@ -178,12 +178,12 @@ async def _tell_worker(tx: Transaction, operation: Operation) -> Operation:
         .returning(operations)
     )
     operation = view((await tx.execute(statement)).one())
-    await record_event(tx, operation, "cancel_requested", tell=[CANCEL_REQUESTED])
+    await record_event(tx, operation, "cancel_requested", notify=[CANCEL_REQUESTED])
     return operation
 
 
 class LostLease(Exception):
-    """The attempt no longer owns the operation, and must not write or do anything more for it."""
+    """The attempt no longer owns the operation, and must do nothing more for it."""
 
 
 async def end(
@@ -198,9 +198,10 @@ async def end(
     list_id: UUID | None = None,
     progress: Json | None = None,
 ) -> Operation:
-    """The one way into a final state: only from the state and the attempt that the caller knows.
+    """End the operation, from the state and the attempt that the caller knows; otherwise raise LostLease.
 
-    `list_id` is the list that the operation made; `progress` is what was not written before.
+    Every operation ends here or in `succeed_all`. `list_id` is the list that the operation created or
+    changed; `progress` is progress that was not written before.
     """
     values = {
         "id": operation_id,
@@ -211,11 +212,11 @@ async def end(
         "problem": problem,
         "progress": progress,
         "list_id": list_id,
-        # Who may run now that its keys are free.
+        # Operations that waited for its keys may run now.
         "freed": OPERATION_QUEUED,
     }
     events = {**({"progress": was} if progress is not None else {}), state: state}
-    row = await _change(tx, _END, values, events, tell=[OPERATION_ENDED])
+    row = await _change(tx, _END, values, events, notify=[OPERATION_ENDED])
     if row is None:
         raise LostLease(f"Attempt {attempt} of operation {operation_id} has no lease.")
     return view(row)
@@ -223,7 +224,7 @@ async def end(
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """An attempt that ends, and its progress that was not written before."""
+    """An attempt that ends, and its progress if that was not written before."""
 
     id: UUID
     attempt: int
@@ -231,11 +232,11 @@ class Ending:
 
 
 async def succeed_all(tx: Transaction, endings: Sequence[Ending], result: Json, *, list_id: UUID) -> None:
-    """All of them with one result, which is written once; `LostLease` if one of them is not ours."""
+    """End all of them with one result, or raise LostLease if one of them is lost."""
     values = {
         "ids": [each.id for each in endings],
         "attempts": [each.attempt for each in endings],
-        "told": [dump_json(each.progress) if each.progress else None for each in endings],
+        "progresses": [dump_json(each.progress) if each.progress else None for each in endings],
         "result": result,
         "list_id": list_id,
         "channels": [OPERATION_CHANGED, OPERATION_ENDED],
@@ -248,27 +249,27 @@ async def succeed_all(tx: Transaction, endings: Sequence[Ending], result: Json, 
 
 
 async def _change(
-    tx: Transaction, statement: TextClause, values: Json, events: Mapping[str, str], *, tell: Sequence[str]
+    tx: Transaction, statement: TextClause, values: Json, events: Mapping[str, str], *, notify: Sequence[str]
 ) -> Row[Any] | None:
-    """The operation as it is then, if it was changed; `events` by kind have the state at that time."""
-    told = {
+    """The changed operation, or None; `events` has the state at each event, by the event's kind."""
+    parameters = {
         "kinds": list(events),
         "states": list(events.values()),
-        "channels": [OPERATION_CHANGED, *tell],
+        "channels": [OPERATION_CHANGED, *notify],
     }
-    return (await tx.execute(statement, values | told)).one_or_none()
+    return (await tx.execute(statement, values | parameters)).one_or_none()
 
 
 async def record_event(
-    tx: Transaction, operation: Operation, kind: str, *, tell: Sequence[str] = (), **facts: object
+    tx: Transaction, operation: Operation, kind: str, *, notify: Sequence[str] = (), **facts: object
 ) -> None:
-    """Written while the operation's row is locked: so its events' ids grow in the order of their commits."""
+    """Record an event while the operation's row is locked, so that ids grow in the order of the commits."""
     data = {"state": operation.state, "attempt": operation.attempt, "progress": operation.progress, **facts}
     if operation.problem is not None:
         data["problem"] = operation.problem
-    # The notifications go along with the insert, which saves their round trips.
+    # The insert sends the notifications, which saves their round trips.
     await tx.execute(
         insert(operation_events)
         .values(operation_id=operation.id, kind=kind, data=data)
-        .returning(*(func.pg_notify(channel, str(operation.id)) for channel in (OPERATION_CHANGED, *tell)))
+        .returning(*(func.pg_notify(channel, str(operation.id)) for channel in (OPERATION_CHANGED, *notify)))
     )

@@ -1,4 +1,4 @@
-"""Operations as callers meet them: accepted, looked up, cancelled, followed."""
+"""Operations and their events: look-ups, listings and removal."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from app.store.paging import newest_first
 from app.store.tables import operation_events, operations
 
 CLOCK = func.clock_timestamp()
-# For conditions: an index serves what is stable, and not what is volatile as the clock is.
+# For conditions: an index serves a stable function, and not a volatile one such as the clock.
 NOW = func.statement_timestamp()
 ALL = OperationFilter()
 FORGOTTEN_AT_ONCE = 1_000
 STEPS_FORGOTTEN_AT_ONCE = 5_000
 _SWEPT = timedelta(days=2)
-# By name: a prepared "*" fails once when the next version's migration adds a column beside us.
+# By name: a prepared "*" fails once after a migration of the next version has added a column.
 COLUMNS = ", ".join(f"operations.{column.name}" for column in operations.c)
 
 
@@ -64,7 +64,7 @@ async def get(tx: Transaction, project_id: UUID, operation_id: UUID) -> Operatio
     )
     row = (await tx.execute(statement)).one_or_none()
     if row is None:
-        raise OperationNotFound(f"There is no operation {operation_id}.")
+        raise OperationNotFound(f"The operation {operation_id} does not exist.")
     return view(row)
 
 
@@ -111,13 +111,13 @@ async def events_after(
 
 
 async def forget_ended(tx: Transaction, *, older_than: timedelta, limit: int = FORGOTTEN_AT_ONCE) -> int:
-    """Removes operations that ended that long ago with their events, the oldest first, so many at a time."""
+    """Remove the oldest operations that ended that long ago, with their events, up to `limit`."""
     old = (
         select(operations.c.id)
         .where(operations.c.ended_at < NOW - older_than)
         .order_by(operations.c.ended_at)
         .limit(limit)
-        # Several processes may do this at once.
+        # Several processes may remove operations at once.
         .with_for_update(skip_locked=True)
     )
     return (await tx.execute(delete(operations).where(operations.c.id.in_(old)))).rowcount
@@ -126,18 +126,18 @@ async def forget_ended(tx: Transaction, *, older_than: timedelta, limit: int = F
 async def forget_events(
     tx: Transaction, older_than: timedelta, *, limit: int = STEPS_FORGOTTEN_AT_ONCE
 ) -> int:
-    """Removes the events of operations that ended that long ago, so many at a time.
+    """Remove events of operations that ended that long ago, up to `limit`.
 
-    Of those that ended long before there are none left, or they go with the operation: nobody looks at each
-    ended one again and again.
+    Operations that ended long before have no events left, or lose them with the operation, and are not
+    searched again.
     """
     until = NOW - older_than
-    theirs = (
+    old_events = (
         select(operation_events.c.id)
         .join(operations, operations.c.id == operation_events.c.operation_id)
         .where(operations.c.ended_at.between(until - _SWEPT, until))
         .limit(limit)
         .with_for_update(skip_locked=True, of=operation_events)
     )
-    statement = delete(operation_events).where(operation_events.c.id.in_(theirs))
+    statement = delete(operation_events).where(operation_events.c.id.in_(old_events))
     return (await tx.execute(statement)).rowcount

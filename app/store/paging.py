@@ -10,7 +10,7 @@ from app.projects.paging import Position
 
 
 def newest_first(query: Select[Any], table: Table, before: Position | None, limit: int) -> Select[Any]:
-    """`before` is the place of the last row seen."""
+    """The rows after `before`, which is the position of the last one seen."""
     if before is not None:
         query = query.where(tuple_(table.c.created_at, table.c.id) < before)
     return query.order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit)

@@ -1,4 +1,4 @@
-"""The operations table as a queue: claims, leases, and outcomes that only the owning attempt writes."""
+"""The operations table as a queue: claims, leases, and outcomes, which only the owning attempt writes."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from app.store.operation_changes import LostLease, end, record_event
 from app.store.operations import CLOCK, view
 from app.store.tables import operations
 
-# Any number that no one else takes as an advisory lock in this database.
+# The number of an advisory lock; no other lock of this database has it.
 CLAIM_LOCK = 0x6D62_0001
 BURIED_AT_ONCE = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """An operation that is ours until the lease ends; `counted` attempts count against the limit."""
+    """An operation that its worker owns until the lease ends; `counted` attempts count against the limit."""
 
     operation: Operation
     secret: bytes | None
@@ -51,7 +51,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """An operation that is ours; its lease is `renewed` unless another transaction had its row."""
+    """An owned operation; its lease is `renewed` unless another transaction had locked the row."""
 
     id: UUID
     attempt: int
@@ -59,7 +59,7 @@ class Beat:
     renewed: bool
 
 
-_BEYOND_HELP = text("""
+_OVERDUE = text("""
     SELECT id, attempt, lost, state, cancel_requested, deadline_at <= statement_timestamp() AS late
     FROM operations
     WHERE kind = ANY(:kinds) AND (
@@ -82,14 +82,14 @@ _NEXT_DUE = text("""
     ) AS coming
 """)
 
-# Whoever locks several operations does so in the order of their ids, so that no two wait for each other.
-_OURS = text("""
+# Every transaction that locks several operations locks them in the order of their ids, to avoid deadlocks.
+_HOLD = text("""
     SELECT id FROM operations JOIN unnest(:ids, :attempts) AS held (id, attempt) USING (id, attempt)
     WHERE state = 'running' ORDER BY id FOR UPDATE OF operations
 """).bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("attempts", type_=ARRAY(Integer)))
 
-# One row that its own attempt has locked, while it waits for another, must not cost all the others their
-# leases: a locked row is left, and answered as it is. Nobody takes it meanwhile, for a claim skips it, too.
+# A row that its own attempt has locked while it waits for another must not cost the others their leases: a
+# locked row is returned unrenewed. No claim takes it meanwhile, since claims skip locked rows as well.
 _BEAT = text("""
     WITH held AS (
         SELECT id, attempt
@@ -120,7 +120,8 @@ async def claim(
 
     An operation that was lost with `max_lost` workers is not claimed again.
     """
-    # One claim at a time: two that can't see each other's rows yet could take two operations of one key.
+    # One claim at a time: two claims that don't see each other's rows yet could take two operations of one
+    # key.
     await tx.execute(select(sql.pg_advisory_xact_lock(bindparam(None, CLAIM_LOCK, BigInteger))))
     values = {
         "worker": worker,
@@ -144,7 +145,7 @@ async def claim(
 
 
 async def next_due(tx: Transaction) -> timedelta | None:
-    """How long until an operation's time comes, or a lease runs out."""
+    """The time until an operation is due, a lease ends, or a pause is over."""
     due: timedelta | None = (await tx.execute(_NEXT_DUE)).scalar_one()
     return due
 
@@ -156,9 +157,9 @@ async def bury(
     max_lost: int = 5,
     limit: int = BURIED_AT_ONCE,
 ) -> list[Operation]:
-    """Ends what nobody holds and nobody may take: cancelled, lost too often, or past its deadline."""
+    """End operations that no worker holds and none may claim: cancelled, lost too often, or overdue."""
     values = {"kinds": list(kinds), "max_lost": max_lost, "limit": limit}
-    rows = (await tx.execute(_BEYOND_HELP, values)).all()
+    rows = (await tx.execute(_OVERDUE, values)).all()
     return [await _bury(tx, row) for row in rows]
 
 
@@ -175,22 +176,22 @@ async def _bury(tx: Transaction, row: Any) -> Operation:
 
 
 async def beat(tx: Transaction, held: Iterable[tuple[UUID, int]], lease: timedelta) -> list[Beat]:
-    """Renews the leases of those `(id, attempt)` that are still ours; the others are not in the answer."""
+    """Renew the leases of those `(id, attempt)` that are still owned, and return only those."""
     pairs = sorted(held)
     values = {"ids": [pair[0] for pair in pairs], "attempts": [pair[1] for pair in pairs], "lease": lease}
     return [Beat(*row) for row in await tx.execute(_BEAT, values)]
 
 
 async def _write(tx: Transaction, operation_id: UUID, attempt: int, values: Json) -> Operation:
-    """Any write of an attempt to its operation: without the lease nothing is written."""
-    statement = update(operations).where(*_ours(operation_id, attempt)).values(values)
+    """Write to the operation of an attempt; LostLease if the attempt does not own it."""
+    statement = update(operations).where(*_owned(operation_id, attempt)).values(values)
     row = (await tx.execute(statement.returning(operations))).one_or_none()
     if row is None:
         raise LostLease(f"Attempt {attempt} of operation {operation_id} has no lease.")
     return view(row)
 
 
-def _ours(operation_id: UUID, attempt: int) -> tuple[ColumnElement[bool], ...]:
+def _owned(operation_id: UUID, attempt: int) -> tuple[ColumnElement[bool], ...]:
     return (
         operations.c.id == operation_id,
         operations.c.attempt == attempt,
@@ -199,33 +200,34 @@ def _ours(operation_id: UUID, attempt: int) -> tuple[ColumnElement[bool], ...]:
 
 
 async def record_progress(tx: Transaction, operation_id: UUID, attempt: int, progress: Progress) -> bool:
-    """False, and nothing is written, while another transaction has the operation's row.
+    """Write progress; return False, with nothing written, while another transaction has locked the row.
 
-    Mostly that is the attempt's own, about to end it: waiting for it costs a connection and tells nothing.
+    Mostly that is the attempt's own transaction, which is about to end it: waiting would only cost a
+    connection.
     """
-    ours = _ours(operation_id, attempt)
-    free = select(operations.c.id).where(*ours).with_for_update(skip_locked=True).scalar_subquery()
+    owned = _owned(operation_id, attempt)
+    free = select(operations.c.id).where(*owned).with_for_update(skip_locked=True).scalar_subquery()
     statement = update(operations).where(operations.c.id == free).values(progress=progress.document())
     row = (await tx.execute(statement.returning(operations))).one_or_none()
     if row is not None:
         await record_event(tx, view(row), "progress")
-    elif (await tx.execute(select(operations.c.id).where(*ours))).first() is None:
+    elif (await tx.execute(select(operations.c.id).where(*owned))).first() is None:
         raise LostLease(f"Attempt {attempt} of operation {operation_id} has no lease.")
     return row is not None
 
 
 async def hold(tx: Transaction, operation_id: UUID, attempt: int) -> None:
-    """Keeps all others from the operation until the transaction ends; `LostLease` if it is not ours."""
-    statement = select(operations.c.id).where(*_ours(operation_id, attempt)).with_for_update()
+    """Lock the operation until the transaction ends; LostLease if the attempt does not own it."""
+    statement = select(operations.c.id).where(*_owned(operation_id, attempt)).with_for_update()
     if (await tx.execute(statement)).first() is None:
         raise LostLease(f"Attempt {attempt} of operation {operation_id} has no lease.")
 
 
 async def hold_all(tx: Transaction, attempts: Iterable[tuple[UUID, int]]) -> set[UUID]:
-    """The same for many; the answer names those that are ours."""
+    """Lock several operations; return the ids of those that the attempts own."""
     pairs = sorted(attempts)
     values = {"ids": [pair[0] for pair in pairs], "attempts": [pair[1] for pair in pairs]}
-    return set((await tx.execute(_OURS, values)).scalars())
+    return set((await tx.execute(_HOLD, values)).scalars())
 
 
 async def succeed(
@@ -237,7 +239,7 @@ async def succeed(
     list_id: UUID | None = None,
     progress: Progress | None = None,
 ) -> Operation:
-    """`progress` is what was not written before."""
+    """End with success; `progress` is progress that was not written before."""
     return await end(
         tx,
         operation_id,
@@ -267,7 +269,7 @@ async def give_back(
     excused: bool = False,
     problem: Json | None = None,
 ) -> Operation:
-    """Queued again, for after `delay`; or cancelled, if that was asked for meanwhile."""
+    """Queue the operation again after `delay`, or cancel it if its caller asked for that meanwhile."""
     facts = {"retry_in": delay.total_seconds()} | ({"problem": problem} if problem else {})
     return await _requeue(tx, (operation_id, attempt), delay, "retrying", facts, excused=excused)
 
@@ -275,7 +277,7 @@ async def give_back(
 async def park(
     tx: Transaction, operation_id: UUID, attempt: int, delay: timedelta, *, problem: Json
 ) -> Operation:
-    """Queued again for after `delay`, because a registry asked for that; such an attempt is never counted."""
+    """Queue the operation again after a registry's pause; the attempt does not count against the limit."""
     facts = {"retry_in": delay.total_seconds(), "problem": problem}
     return await _requeue(tx, (operation_id, attempt), delay, "parked", facts, excused=True)
 
@@ -295,5 +297,5 @@ async def _requeue(
     if operation.cancel_requested:
         return await end(tx, operation_id, attempt, State.QUEUED, State.CANCELLED)
     until = operation.run_at.isoformat()
-    await record_event(tx, operation, kind, tell=[OPERATION_QUEUED], until=until, **facts)
+    await record_event(tx, operation, kind, notify=[OPERATION_QUEUED], until=until, **facts)
     return operation

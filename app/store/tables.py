@@ -1,4 +1,4 @@
-"""The tables, as Alembic and the queries of this package know them."""
+"""The tables, for Alembic and for the queries of this package."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ metadata = MetaData(
     }
 )
 
-# JSONB where it is searched; JSON, which keeps the order of members, where callers read it back.
+# JSONB for searched columns; JSON, which keeps the order of members, for documents that callers read back.
 NOW = func.now()
 EMPTY_OBJECT = text("'{}'::jsonb")
 EMPTY_ARRAY = text("'[]'::jsonb")
@@ -83,8 +83,8 @@ tokens = Table(
     ),
 )
 
-# Exact bytes as fetched, content-addressed within a project: entries come and go, but a push under way still
-# needs its children.
+# Exact bytes as fetched, content-addressed within a project. They outlive their entries, because a push that
+# has begun still needs them.
 manifests = Table(
     "manifests",
     metadata,
@@ -138,7 +138,7 @@ lists = Table(
     Index("ix_lists_page", "project_id", "created_at", "id"),
     Index("ix_lists_labels", "labels", postgresql_using="gin", postgresql_ops={"labels": "jsonb_path_ops"}),
     Index("ix_lists_expires_at", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
-    # What the deadlines look for; a list that was pushed may have been changed since, and be late again.
+    # For the search for lists past their deadline; a pushed list that was changed may be late again.
     Index(
         "ix_lists_complete_by",
         "complete_by",
@@ -158,12 +158,13 @@ entries = Table(
     Column("media_type", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("artifact_type", Text),
-    # What the image's config says, and what callers said instead; the effective platform is both together.
+    # The platform from the image's config, and the caller's override; together they are the effective
+    # platform.
     Column("resolved_platform", JSONB, nullable=False),
     Column("platform_override", JSONB, nullable=False, server_default=EMPTY_OBJECT),
     Column("annotations", JSONB, nullable=False, server_default=EMPTY_OBJECT),
     Column("image", JSONB, nullable=False, server_default=EMPTY_OBJECT),
-    # The index that it was taken from, and what was selected there; null for an image that was named itself.
+    # The index that the entry comes from, and the selection; null for an image that was named directly.
     Column("origin", JSONB(none_as_null=True)),
     Column("added_by", Text, nullable=False),
     Column("added_at", DateTime(timezone=True), nullable=False, server_default=NOW),
@@ -182,7 +183,7 @@ pushes = Table(
     Column("reference", Text, nullable=False),
     Column("registry", Text, nullable=False),
     Column("repository", Text, nullable=False),
-    # All that it was to move, the list's own among it: history is asked who moved a tag.
+    # All references that the push moves, the list's own included: the history is searched by reference.
     Column("references", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     Column("registries", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     Column("repositories", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
@@ -193,11 +194,11 @@ pushes = Table(
     Column("media_type", Text, nullable=False),
     Column("raw", LargeBinary, nullable=False),
     Column("plan", JSON, nullable=False),
-    # What each tag held before the first attempt that moved tags: later ones find what earlier ones put.
+    # What each tag held before the first attempt that moved tags; later attempts find what earlier ones put.
     Column("previous", JSONB, nullable=False, server_default=EMPTY_OBJECT),
-    # And how that differs from what was put there, for each that held something else.
+    # For each tag that held something else, the difference to what was put.
     Column("differences", JSONB, nullable=False, server_default=EMPTY_OBJECT),
-    # Where everything was when the last attempt ended without success.
+    # How far the last attempt came at each target, if it failed.
     Column("reached", JSON, nullable=False, server_default=text("'[]'::json")),
     Column("result", JSON(none_as_null=True)),
     Column("problem", JSON(none_as_null=True)),
@@ -213,7 +214,7 @@ pushes = Table(
     CheckConstraint("state IN ('queued', 'succeeded', 'failed', 'cancelled')", name="state"),
 )
 
-# The newest run that has moved a tag, which older ones find when they come late.
+# The newest run that has moved a tag; an older run that comes late is compared with it.
 tag_heads = Table(
     "tag_heads",
     metadata,
@@ -238,23 +239,22 @@ operations = Table(
     Column("kind", Text, nullable=False),
     Column("state", Text, nullable=False, server_default="queued"),
     Column("keys", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
-    # Sorted. While one of them wants no requests, the operation is not begun.
+    # Sorted. The operation is not claimed while one of them is paused.
     Column("registries", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     Column("priority", Integer, nullable=False, server_default=text("0")),
     Column("request", JSON, nullable=False),
-    # The caller's registry credential, encrypted; emptied when the operation ends.
+    # The caller's registry credential, encrypted; deleted when the operation ends.
     Column("secret", LargeBinary),
     Column("list_id", Uuid),
     Column("push_id", Uuid),
     Column("run_at", DateTime(timezone=True), nullable=False, server_default=NOW),
     _instant("deadline_at", nullable=False),
-    # The fencing token: it only ever grows.
+    # The fencing token, which only grows.
     Column("attempt", Integer, nullable=False, server_default=text("0")),
-    # Attempts that ended for reasons that say nothing against the operation, such as a stop, or a pause that
-    # a registry asked for; they don't count against the limit.
+    # Attempts that don't count against the limit, because they ended for other reasons than the operation
+    # itself, such as a stop of the worker or a registry's pause.
     Column("excused", Integer, nullable=False, server_default=text("0")),
-    # Attempts that were lost with their workers: what takes them down is not tried for ever, however many
-    # attempts it may have.
+    # Attempts that were lost with their workers: an operation that crashes workers has a limit of its own.
     Column("lost", Integer, nullable=False, server_default=text("0")),
     Column("worker", Text),
     _instant("lease_until"),
@@ -277,7 +277,7 @@ operations = Table(
     ),
     Index("ix_operations_lease", "lease_until", postgresql_where=text("state = 'running'")),
     Index("ix_operations_ended", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
-    # Who waits for a key, and what is due: so that what waits for later costs those nothing that come now.
+    # For operations that wait for a key and for due ones, so that later ones cost a claim nothing.
     Index(
         "ix_operations_keyed",
         "sequence",
@@ -301,7 +301,7 @@ operation_events = Table(
     Index("ix_operation_events_operation", "operation_id", "id"),
 )
 
-# What happened in a project, numbered in the order of the commits (store/events.py).
+# The events of a project, numbered in the order of their commits (store/events.py).
 project_events = Table(
     "project_events",
     metadata,
@@ -309,7 +309,7 @@ project_events = Table(
     _project_id(),
     Column("kind", Text, nullable=False),
     Column("data", JSON, nullable=False),
-    # No foreign keys: what happened stays so when the list has gone.
+    # No foreign keys: events outlive their lists.
     Column("list_id", Uuid),
     Column("push_id", Uuid),
     _created_at(),
@@ -325,11 +325,11 @@ webhooks = Table(
     Column("id", Uuid, primary_key=True),
     _project_id(),
     Column("url", Text, nullable=False),
-    # None means all.
+    # Empty means all kinds.
     Column("types", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     Column("description", Text, nullable=False, server_default=""),
     Column("enabled", Boolean, nullable=False, server_default=text("true")),
-    # Encrypted, as are those before it, with which is still signed for a while after it was rotated.
+    # Encrypted, like the previous secrets, which still sign for a while after a rotation.
     Column("secret", LargeBinary, nullable=False),
     Column("previous_secret", LargeBinary),
     _instant("rotated_at"),
@@ -341,7 +341,7 @@ webhooks = Table(
 webhook_deliveries = Table(
     "webhook_deliveries",
     metadata,
-    # What its receiver knows it by, however often it is sent.
+    # The webhook-id of every request for this delivery.
     Column("id", Uuid, primary_key=True),
     _project_id(),
     Column("webhook_id", Uuid, ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False),
@@ -350,7 +350,7 @@ webhook_deliveries = Table(
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("last_status", Integer),
     Column("problem", JSON(none_as_null=True)),
-    # What brings it, once it is its turn. No foreign key: operations that have ended go sooner.
+    # The delivery's operation, once it has begun. No foreign key: ended operations are removed sooner.
     Column("operation_id", Uuid),
     _created_at(),
     _instant("delivered_at"),
@@ -370,7 +370,7 @@ webhook_deliveries = Table(
     CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="state"),
 )
 
-# What registries bear, as one worker learnt it for all.
+# The budgets of registries, which one worker learns for all.
 registry_budgets = Table(
     "registry_budgets",
     metadata,

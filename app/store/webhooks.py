@@ -1,4 +1,4 @@
-"""Webhooks: who is told, of what, and the sealed secrets that tell them who is speaking."""
+"""Webhooks, with the encrypted secrets that sign their deliveries."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def insert_webhook(tx: Transaction, new: NewWebhook) -> Webhook:
 
 
 async def count_webhooks(tx: Transaction, project_id: UUID) -> int:
-    """Nobody else adds one to the project, nor counts, until the transaction ends."""
+    """The number of webhooks; until the transaction ends no other adds or counts webhooks of the project."""
     turn = select(projects.c.id).where(projects.c.id == project_id).with_for_update(key_share=True)
     await tx.execute(turn)
     statement = select(func.count()).select_from(webhooks).where(webhooks.c.project_id == project_id)
@@ -50,22 +50,22 @@ async def get_webhook(tx: Transaction, project_id: UUID, webhook_id: UUID, *, lo
         statement = statement.with_for_update(key_share=True)
     row = (await tx.execute(statement)).one_or_none()
     if row is None:
-        raise WebhookNotFound(f"There is no webhook {webhook_id}.")
+        raise WebhookNotFound(f"The webhook {webhook_id} does not exist.")
     return _view(row)
 
 
 async def page_webhooks(
     tx: Transaction, project_id: UUID, *, before: Position | None, limit: int
 ) -> list[Webhook]:
-    """Newest first; `before` is the place of the last one seen."""
+    """Newest first; `before` is the position of the last one seen."""
     statement = select(webhooks).where(webhooks.c.project_id == project_id)
     return [_view(row) for row in await tx.execute(newest_first(statement, webhooks, before, limit))]
 
 
 async def wanting(tx: Transaction, project_id: UUID, kind: EventKind) -> list[Webhook]:
-    """Those that are to be told of such an event, and stay until the transaction has ended.
+    """The webhooks that receive such an event, locked against removal until the transaction ends.
 
-    Without the lock one that is removed at this moment would take the event's transaction down with it.
+    Without the lock the removal of a webhook at this moment would fail the transaction of the event.
     """
     statement = (
         select(webhooks)
@@ -83,7 +83,7 @@ async def wanting(tx: Transaction, project_id: UUID, kind: EventKind) -> list[We
 async def update_webhook(
     tx: Transaction, project_id: UUID, webhook_id: UUID, changes: Mapping[str, Any]
 ) -> Webhook:
-    """`changes` has columns by name."""
+    """Store `changes`, which are columns by name."""
     statement = (
         update(webhooks)
         .where(webhooks.c.id == webhook_id, webhooks.c.project_id == project_id)
@@ -92,12 +92,12 @@ async def update_webhook(
     )
     row = (await tx.execute(statement)).one_or_none()
     if row is None:
-        raise WebhookNotFound(f"There is no webhook {webhook_id}.")
+        raise WebhookNotFound(f"The webhook {webhook_id} does not exist.")
     return _view(row)
 
 
 async def disable(tx: Transaction, webhook: Webhook) -> None:
-    """If it is still there, and still leads where it led."""
+    """Disable the webhook if it still exists and has the same address."""
     await tx.execute(
         update(webhooks)
         .where(
@@ -110,10 +110,10 @@ async def disable(tx: Transaction, webhook: Webhook) -> None:
 
 
 async def delete_webhook(tx: Transaction, project_id: UUID, webhook_id: UUID) -> None:
-    """Its deliveries go with it."""
+    """Remove the webhook with its deliveries."""
     statement = delete(webhooks).where(webhooks.c.id == webhook_id, webhooks.c.project_id == project_id)
     if (await tx.execute(statement)).rowcount == 0:
-        raise WebhookNotFound(f"There is no webhook {webhook_id}.")
+        raise WebhookNotFound(f"The webhook {webhook_id} does not exist.")
 
 
 def _view(row: Row[Any]) -> Webhook:

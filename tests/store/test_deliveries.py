@@ -134,7 +134,7 @@ async def test_a_line_that_nobody_moves_is_moved_all_the_same(database: Database
     delivery = await begun(database, hook)
     async with database.transaction() as tx:
         # As when everyone before it ended at the moment in which it joined.
-        await deliveries.renew(tx, delivery.id)
+        await deliveries.restart(tx, delivery.id)
     service = Deliveries(database, unopened_sender(), Secrets(SecretBox(None)))
     async with database.transaction() as tx:
         await service.go_on(tx)
@@ -150,14 +150,14 @@ async def test_what_waits_to_be_tried_again_takes_nobodys_turn_up_to_a_bound(
     first, second, third = [await begun(database, hook) for _ in range(3)]
     async with database.transaction() as tx:
         for delivery in (second, third):
-            await deliveries.renew(tx, delivery.id)
-        assert await deliveries.take_turns(tx, hook.id, window=1, most=9) == []
+            await deliveries.restart(tx, delivery.id)
+        assert await deliveries.begin_due(tx, hook.id, window=1, most=9) == []
         await tx.execute(
             text("UPDATE operations SET run_at = now() + interval '1 hour' WHERE id = :id"),
             {"id": first.operation_id},
         )
-        assert await deliveries.take_turns(tx, hook.id, window=1, most=1) == []
-        (turn,) = await deliveries.take_turns(tx, hook.id, window=1, most=9)
+        assert await deliveries.begin_due(tx, hook.id, window=1, most=1) == []
+        (turn,) = await deliveries.begin_due(tx, hook.id, window=1, most=9)
     assert turn.delivery_id == second.id
 
 
@@ -169,7 +169,7 @@ async def test_what_is_pending_fails_a_day_before_its_event_is_forgotten(
     service = Deliveries(database, unopened_sender(), Secrets(SecretBox(None)))
     async with database.transaction() as tx:
         for delivery, days in ((in_line, 29.1), (tried, 28), (young, 1)):
-            await deliveries.renew(tx, delivery.id)
+            await deliveries.restart(tx, delivery.id)
             await tx.execute(
                 text(
                     "UPDATE webhook_deliveries SET created_at = now() - :age * interval '1 day'"

@@ -39,7 +39,7 @@ from app.services.webhooks.signing import Secrets, utc_now
 from app.store import deliveries as stored
 from app.store import events, operation_changes, webhooks
 from app.store.database import Database, Transaction
-from app.store.deliveries import Turn
+from app.store.deliveries import DueDelivery
 
 logger = logging.getLogger(__name__)
 
@@ -75,11 +75,11 @@ async def begin(tx: Transaction, webhook: Webhook, event_id: int) -> UUID:
 
 async def _advance(tx: Transaction, webhook: Webhook) -> None:
     """Whoever's turn it is, because others have ended or nobody was before them."""
-    for turn in await stored.take_turns(tx, webhook.id, window=WINDOW, most=MOST):
+    for turn in await stored.begin_due(tx, webhook.id, window=WINDOW, most=MOST):
         await operation_changes.enqueue(tx, _operation(webhook, turn))
 
 
-def _operation(webhook: Webhook, turn: Turn) -> NewOperation:
+def _operation(webhook: Webhook, turn: DueDelivery) -> NewOperation:
     return NewOperation(
         id=turn.operation_id,
         project_id=webhook.project_id,
@@ -133,7 +133,7 @@ class Deliveries:
             delivery = await stored.get_delivery(tx, project_id, webhook_id, delivery_id, lock=True)
             if delivery.state is DeliveryState.PENDING:
                 raise DeliveryPending(f"Delivery {delivery_id} has not ended yet.")
-            await stored.renew(tx, delivery.id)
+            await stored.restart(tx, delivery.id)
             await _advance(tx, webhook)
             return await stored.get_delivery(tx, project_id, webhook_id, delivery_id)
 
@@ -151,7 +151,7 @@ class Deliveries:
             webhook = await _enabled(tx, project_id, webhook_id)
             found = await stored.to_replay(tx, project_id, webhook_id, states, since=since, limit=limit + 1)
             for delivery in found[:limit]:
-                await stored.renew(tx, delivery.id)
+                await stored.restart(tx, delivery.id)
             await _advance(tx, webhook)
         return len(found[:limit]), found[limit].event_id if len(found) > limit else None
 
@@ -183,8 +183,8 @@ class Deliveries:
     async def go_on(self, tx: Transaction) -> None:
         """For lines that nobody moves: everyone before them had ended or slept when they were joined."""
         late = DeadlineExceeded("It stood in line behind others until its event was about to be forgotten.")
-        await stored.fail_old(tx, late.document())
-        for project_id, webhook_id in await stored.with_lines(tx):
+        await stored.fail_overdue(tx, late.document())
+        for project_id, webhook_id in await stored.webhooks_with_waiting(tx):
             await self._go_on(tx, project_id, webhook_id)
 
     async def _go_on(self, tx: Transaction, project_id: UUID, webhook_id: UUID) -> None:
@@ -192,7 +192,7 @@ class Deliveries:
         if webhook.enabled:
             await _advance(tx, webhook)
         else:
-            await stored.fail_line(tx, webhook_id, _disabled(webhook_id).document())
+            await stored.fail_waiting(tx, webhook_id, _disabled(webhook_id).document())
 
     async def _load(self, operation: Operation) -> _Job:
         async with self._database.transaction() as tx:
