@@ -46,7 +46,7 @@ async def measure(arguments: argparse.Namespace, docker: str | None) -> list[Res
     binary = find_docker_registry()
     if binary is None:
         raise Failed(f"{BINARY} is not installed; on Debian and Ubuntu: apt-get install docker-registry")
-    # Its disk is the registry's own matter, and makes the figures of all of them noisy.
+    # A disk would add the same noise to every figure.
     memory = MEMORY if os.access(MEMORY, os.W_OK) else None
     say(f"the registry stores in {memory or tempfile.gettempdir()}")
     results = []

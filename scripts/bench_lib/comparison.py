@@ -120,7 +120,7 @@ class Comparison:
         taken = await run(target)
         requests = await self._proxy.take_requests()
         held = await read_back(self._registry, target)
-        # Speed is only worth comparing between those who do the same.
+        # Only runs with the same result are compared.
         self._digest = self._digest or held.digest
         if held.digest != self._digest:
             raise Failed(f"{who} put {held.digest}, where another put {self._digest}")

@@ -19,7 +19,7 @@ from tests.support.docker_registry import DockerRegistry
 
 TARGET = "targets/large"
 KIB, MIB = 1024, 1024 * 1024
-# One blob: where it is uploaded to is asked for, then both ends are tied together, without a disk between.
+# One blob: opens an upload, then pipes the download into it, without a disk between.
 PIPE = r"""
 set -euo pipefail
 opened=$(curl -fsS -o /dev/null -D - -X POST "$2/v2/$3/blobs/uploads/")
@@ -88,7 +88,7 @@ class Watch:
 
     def __init__(self, pid: int) -> None:
         self._process = Path(f"/proc/{pid}")
-        # proc(5): 5 sets the highest mark of memory back to what is resident now.
+        # proc(5): 5 resets the peak of memory to the current size.
         (self._process / "clear_refs").write_text("5")
         self._before = self._mib("VmRSS")
         self._began = self._cpu()

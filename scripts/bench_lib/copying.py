@@ -37,7 +37,7 @@ OK = 200
 MEMORY = Path("/dev/shm")
 ROOM = 4
 MOST_GROWTH_MIB = 100
-# At most so many times the pipe, for the image of few large layers.
+# The limit for an image of few large layers, as a multiple of the pipe.
 TO_PIPE = 1.3
 
 

@@ -1,8 +1,8 @@
-"""Legs of a matrix build, each handing in its image with one call, until the tag of them all can be read.
+"""Times the legs of a matrix build, one call each, until the tag with all images can be read.
 
-Two cases, each beside a bare client that makes the same requests as soon as the data allow: the last of the
-legs alone, and all of them at once. One after the other there have to be answered: the leg's manifest, its
-config, the looks at the tag and at the images side by side, and the PUT of the index.
+Two cases: the last leg alone, and all legs at once, each compared with a bare client that makes the same
+requests as soon as the data allow. The chain of requests: the leg's manifest, its config, the HEAD requests
+for the tag and the images at once, and the PUT of the index.
 """
 
 from __future__ import annotations

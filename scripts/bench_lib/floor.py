@@ -1,8 +1,8 @@
-"""The floor: what the broker asked of the registry, asked by a bare client as soon as the data allow.
+"""The floor: a bare client makes the requests of the broker as soon as the data allow.
 
-It keeps nothing and checks nothing but statuses. An answer is waited for only where what follows could not be
-asked without it: a config after its manifest, mounts after the look whether they are needed, a manifest after
-its blobs, the index after all of them, and push after create.
+It keeps nothing and checks only statuses. It waits for an answer only where the next request depends on it: a
+config after its manifest, mounts after the check that they are needed, a manifest after its blobs, the index
+after all of them, and push after create.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Sends hostile documents at the registry client, many at a time, and watches its loop and its memory.
+"""Feeds hostile documents to the registry client, many at once, and measures its event loop and memory.
 
-It fails if the loop ever stood still for too long, by the clock on the wall. Where other programs keep the
-processors busy, that would judge them: then the time in which the loop's thread was ready and no processor
-was free is taken off, and the output says so. Nothing else is: waiting for a lock or a disk counts.
+It fails if the loop is blocked for too long in wall-clock time. On a busy machine it subtracts the time in
+which the loop's thread was ready and no processor was free, and says so in its output. It subtracts nothing
+else: waiting for a lock or a disk counts.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from scripts.bench_lib.processes import running
 
 MOST_MIB = 400
 LONGEST_MS = 50
-# The patience of a client that is measured: dripping ends by it.
+# The timeout of the measured client; it ends dripping answers.
 LIMITS = Limits(call_seconds=10.0, connect_seconds=10.0, attempts=1)
 SLOW = ("dripping body", "dripping header", "endless body", "endless headers", "silence")
 CONFIGS = ("deep arrays", "wide numbers", "as many keys as are taken", "one string of escapes")
@@ -40,7 +40,7 @@ CONFIGS = ("deep arrays", "wide numbers", "as many keys as are taken", "one stri
 
 @dataclass(slots=True)
 class Watch:
-    """The longest that the loop kept a short sleep waiting, and the most memory seen then.
+    """The longest delay of a short sleep in the loop, and the most memory in that time.
 
     `own` leaves out the time without a processor; `busy` is the part that this thread computed.
     """

@@ -117,7 +117,7 @@ async def main() -> None:
     tasks: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Nobody else refers to one that waits for ever.
+        # A task that waits for ever needs a reference.
         tasks.add(asyncio.create_task(registry.serve(reader, writer)))
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
@@ -125,7 +125,7 @@ async def main() -> None:
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     await stopped.wait()
-    # Whatever still drips ends with the process; nobody waits for it.
+    # Dripping answers end with the process.
     os._exit(0)
 
 

@@ -27,11 +27,11 @@ from tests.support.docker_registry import BINARY, DockerRegistry, find_docker_re
 ACCEPTED = 202
 READERS, READ_PAUSE = 2, 0.05
 SAMPLE_SECONDS = 0.05
-# Longer than any statement of the broker's takes, and far shorter than a registry that does not answer.
+# Longer than any statement of the broker, and far shorter than the timeout of a silent registry.
 HELD_SECONDS = 1.0
 SETTLING_SECONDS, BETWEEN_SECONDS = 3.0, 2.0
 DRIPPED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
-# How many connections hold a transaction now, and how many of them have held it for long.
+# The number of open transactions, and of those that are open for long.
 BUSY = text(
     "SELECT count(*), count(*) FILTER (WHERE xact_start < clock_timestamp() - make_interval(secs => :held))"
     " FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -100,7 +100,7 @@ async def main(arguments: argparse.Namespace) -> None:
 
 async def measure(alone: Isolation, beside: Isolation, rounds: int) -> None:
     """Rounds in turn, so that what else the machine does falls on both."""
-    # The first round pays for what is done once: connections, the ways of the registry, caches.
+    # The first round pays for one-time work: connections, the registry's capabilities, caches.
     for each in (alone, beside):
         await each.round()
         each.phase = Phase()

@@ -70,7 +70,7 @@ class End(asyncio.Protocol):
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def data_received(self, data: bytes) -> None:
-        # Nobody here pipelines, so a request always starts a segment of its own.
+        # No client pipelines, so each request starts a new segment.
         if self._requests is not None and data.startswith(METHODS):
             self._requests.append(data[: data.find(b" HTTP/1.")].decode("latin-1"))
         self._direction.send(data)

@@ -45,7 +45,7 @@ class Recording:
         self._held = held
         self._digests = {source.repository: source.image.digest for source in scenario.sources}
         self._images = {source.image.digest: source.image for source in scenario.sources}
-        # Whether this is a registry at all, the broker asks now and then, and the floor never.
+        # The broker pings the registry now and then; the floor never does.
         self._requests = [self._read(text) for text in requests if text != "GET /v2/"]
 
     def aimed_at(self, target: str) -> list[Request]:

@@ -12,7 +12,7 @@ import httpx2
 from scripts.fanin_lib.matrix import PLATFORMS as MATRIX
 from tests.support.images import DOCKER_LIST, OCI_INDEX, Image, make_image, seed
 
-# One list never has two images for one platform, so there are as many images as these.
+# A list has one image for each platform, so these limit the number of images.
 PLATFORMS = MATRIX[:16]
 TAG = "1.2.3"
 SEEDERS = 8

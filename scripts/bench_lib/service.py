@@ -18,7 +18,7 @@ OK, CREATED = 200, 201
 @asynccontextmanager
 async def calling(broker: Broker) -> AsyncIterator[aiohttp.ClientSession]:
     headers = {"Authorization": f"Bearer {broker.token}"}
-    # Given up sooner than the server gives it up, so that none closes while the other one writes.
+    # The client closes idle connections before the server does, so that neither closes during a write.
     connector = aiohttp.TCPConnector(keepalive_timeout=2)
     async with aiohttp.ClientSession(broker.address, headers=headers, connector=connector) as session:
         yield session

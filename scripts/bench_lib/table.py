@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from scripts.bench_lib.comparison import Result, Series
 
-# By round trip in ms: at most so many times the floor, at least so many times faster than docker.
+# By round trip in ms: the limit as a multiple of the floor, and the least speed-up over docker.
 BARS: dict[float, tuple[float, float | None]] = {0: (2.0, None), 30: (1.3, 60.0), 100: (1.2, None)}
 
 HEADINGS = ("round trip", "who", "median", "fastest to slowest", "create", "push", "requests", "")

@@ -92,7 +92,7 @@ def main() -> int:
     options.add_argument("--keys", type=int, default=1000, metavar="N", help="each sent up to five times")
     options.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     given = options.parse_args()
-    # The double has more to say of connections that end than anyone wants to read.
+    # The double logs every closed connection.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     say(f"{APIS} API and {WORKERS} worker processes, seed {given.seed}")
     began = time.monotonic()

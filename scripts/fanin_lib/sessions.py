@@ -16,7 +16,7 @@ from tests.support.images import plant
 from tests.support.registry import RegistryDouble
 
 REPOSITORY = "app"
-# So many sets of images: sessions that share one must come to the same digest, whoever was first.
+# The number of sets of images. Sessions with the same set must get the same digest, in any order.
 MATRICES = 5
 REPEATED = 0.1
 
@@ -79,7 +79,7 @@ class _Run:
     async def session(self, number: int) -> None:
         matrix = self._matrices[number % MATRICES]
         bodies = leg_bodies(self._registry.host, tag_of(number), session_of(number), matrix)
-        # A leg whose answer was lost says the same once more.
+        # A leg whose answer is lost repeats its call.
         bodies += [body for body in bodies if self._dice.random() < REPEATED]
         self._dice.shuffle(bodies)
         answers = await gather_all([self._apis.hand_in(body) for body in bodies])

@@ -75,7 +75,7 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     options.add_argument("--through", choices=WAYS, nargs="+", default=list(WAYS))
     given = options.parse_args()
-    # The double has more to say of connections that end than anyone wants to read.
+    # The double logs every closed connection.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     return 0 if asyncio.run(report(given.pushes, given.rates, given.seed, given.through)) else 1
 

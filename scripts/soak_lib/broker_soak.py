@@ -19,7 +19,7 @@ __all__ = ["Caller", "credentials_for", "order_all", "soak_broker"]
 
 Json = dict[str, Any]
 
-# What a CI job makes of a problem: these may pass, and are worth asking again.
+# The statuses that a CI job retries.
 MAY_PASS = frozenset({429, 502, 503, 504})
 BUSY = 503
 PATIENCE = 5

@@ -40,7 +40,7 @@ Work = Callable[[], Awaitable[object]]
 USERS = {"user": "canary-5ecret"}
 ARCHITECTURES = ("amd64", "arm64", "s390x", "ppc64le")
 POOL, REPOSITORIES = 12, 100
-# Each kind is as likely as the others; of a kind with several forms each form is.
+# Each kind is equally likely, and so is each form within a kind.
 FAULTS: tuple[tuple[Fault, ...], ...] = (
     (Reset(),),
     (Truncated(), Truncated(with_length=False)),

@@ -25,9 +25,9 @@ from tests.support.openapi_contract import check_response
 Json = dict[str, Any]
 Client = httpx2.AsyncClient
 
-# Registries in tests fail at once or never: nothing is won by trying long.
+# Registries in tests fail at once or never, so long retries gain nothing.
 QUICK = RetryPolicy(max_attempts=2, base=0.01, cap=0.02, longest_park=0.0)
-# A receiver is tried often enough to come back within a test.
+# Retries are quick enough for a receiver that recovers within a test.
 PERSISTENT = RetryPolicy(max_attempts=1_000, base=0.01, cap=0.1, shortest_wait=0.01, longest_wait=0.1)
 PATIENCE = 60.0
 KEY = base64.b64encode(b"k" * 32).decode()
@@ -113,7 +113,7 @@ class Broker:
             headers={**bearer, **headers},
             timeout=PATIENCE,
             trust_env=False,
-            # Whatever a test is about, each answer that it gets must be one that the document announces.
+            # Every answer in every test must conform to the OpenAPI document.
             event_hooks={"response": [check_response]},
         )
 

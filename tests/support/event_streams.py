@@ -43,7 +43,7 @@ class EventReader:
         """So many events, and then the connection is cut."""
         found: list[Json] = []
         headers = {"Last-Event-ID": self.last_id} if self.last_id is not None else {}
-        # A stream is kept alive, so that nobody's read times out by itself.
+        # Keep-alive comments prevent read timeouts.
         async with (
             asyncio.timeout(PATIENCE_SECONDS),
             self._client.stream("GET", self._path, headers=headers) as reply,

@@ -277,7 +277,7 @@ async def servers(
             origin.port = await _listen(stack, origin.serve, origin.host, 0, context)
         attacker = Attacker()
         for port in {registry.port, other_port.port, storage.port}:
-            # Another process may have it there; the other ports are left to be caught at.
+            # Another process may use the port; the other ports still catch requests.
             with contextlib.suppress(OSError):
                 await _listen(stack, attacker.serve, FORBIDDEN, port, None)
         answers: dict[str, list[Sequence[str]]] = {}

@@ -110,7 +110,7 @@ def make_image(
     config: bytes | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> Image:
-    """An image whose bytes follow from the arguments alone.
+    """An image whose bytes depend on the arguments alone.
 
     `layers` is a count or a list of sizes; `base` layers come first and may be shared between images;
     `foreign_layers` are listed but nowhere to be had; `config` replaces the config's bytes; `extra` goes into

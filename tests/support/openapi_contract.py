@@ -16,7 +16,7 @@ from app.cli.openapi import openapi_document
 
 Json = dict[str, Any]
 PROBLEM = "application/problem+json"
-# These may bring members that nobody can foresee; all others say whole what they have.
+# These may have unknown members; all other schemas are complete.
 OPEN = {"Descriptor", "JsonObject", "OciPlatform", "Problem", "ProblemField", "RawManifest"}
 HEADERS = ("ETag", "Link", "Location", "Preference-Applied", "Retry-After", "Docker-Content-Digest")
 METHODS = ("get", "put", "post", "patch", "delete")

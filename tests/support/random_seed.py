@@ -20,9 +20,9 @@ CI_SEED = 1
 
 
 def pytest_configure() -> None:
-    # For the processes among which a run is divided, too.
+    # Worker processes inherit it.
     os.environ.setdefault(VARIABLE, str(CI_SEED if IS_CI else random.SystemRandom().randrange(10**6)))
-    # Properties are checked without a clock: these machines are shared.
+    # Properties have no deadline, since the machines are shared.
     settings.register_profile("unhurried", deadline=None, derandomize=IS_CI)
     settings.load_profile("unhurried")
 

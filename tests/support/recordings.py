@@ -18,7 +18,7 @@ from app.oci.reference import parse_reference
 
 ROOT = Path(__file__).parents[2]
 FILE_NAME = "docker-manifest-recordings.json"
-# A few of them, kept with the tests so that the rules are proven on every machine.
+# A few recordings are kept with the tests, so that every machine proves the rules.
 KEPT = ROOT / "tests" / "oci" / "data" / FILE_NAME
 
 

@@ -1,4 +1,4 @@
-"""Ways to misbehave: each fault either answers in place of the registry, or spoils the registry's answer."""
+"""Faults: each one answers in place of the registry, or changes the registry's answer."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class CutUpload(Fault):
 
 @dataclass(frozen=True, slots=True)
 class LostReply(Fault):
-    """The request takes effect, then the connection is reset without a word."""
+    """The request takes effect, then the connection is reset without an answer."""
 
     def spoil(self, answer: Answer, exchange: Exchange) -> Answer:
         return replace(answer, send=send_nothing)
@@ -107,7 +107,7 @@ class LostReply(Fault):
 
 @dataclass(frozen=True, slots=True)
 class Silence(Fault):
-    """No answer, ever; with `takes_effect` what was asked is done all the same.
+    """No answer, ever; with `takes_effect` the request still takes effect.
 
     `reached` is set once the request is where it will stay.
     """
@@ -136,7 +136,7 @@ class Html(Fault):
 
 @dataclass(frozen=True, slots=True)
 class Redirect(Fault):
-    """Elsewhere: `{target}` in the location stands for the request's path and query."""
+    """A redirect: `{target}` in the location stands for the request's path and query."""
 
     location: str
     status: int = 307
@@ -147,7 +147,7 @@ class Redirect(Fault):
 
 @dataclass(frozen=True, slots=True)
 class ExpiredToken(Fault):
-    """401 as for a token whose time is over."""
+    """401 as for an expired token."""
 
     async def instead(self, exchange: Exchange) -> Answer | None:
         answer = error(401, "UNAUTHORIZED", "authentication required")
@@ -156,7 +156,7 @@ class ExpiredToken(Fault):
 
 @dataclass(frozen=True, slots=True)
 class MountDeclined(Fault):
-    """A mount is not done: 202 opens an upload instead, any other status is an error."""
+    """A mount is declined: 202 opens an upload instead, any other status is an error."""
 
     status: int = 202
 
@@ -172,7 +172,7 @@ class MountDeclined(Fault):
 
 @dataclass(frozen=True, slots=True)
 class OfMounts(Fault):
-    """Another fault, which strikes nothing but mounts."""
+    """Another fault, for mounts only."""
 
     fault: Fault
 
@@ -230,7 +230,7 @@ class Drip(Fault):
 
 @dataclass(frozen=True, slots=True)
 class Endless(Fault):
-    """The body goes on for as long as somebody reads it."""
+    """The body continues as long as the client reads."""
 
     filler: bytes = b" " * 65536
 
@@ -261,7 +261,7 @@ class Gzipped(Fault):
 
 @dataclass(frozen=True, slots=True)
 class FlippedByte(Fault):
-    """One bit of the body is wrong, in the middle or where told."""
+    """One bit of the body is wrong, in the middle or at the given position."""
 
     at: int | None = None
 
@@ -294,7 +294,7 @@ class WrongDigestHeader(Fault):
 
 @dataclass(frozen=True, slots=True)
 class WithoutHeader(Fault):
-    """A header is left out, Docker-Content-Digest unless told otherwise."""
+    """A header is missing, by default Docker-Content-Digest."""
 
     name: str = "Docker-Content-Digest"
 
@@ -359,7 +359,7 @@ class UploadLocation(Fault):
 
 @dataclass(frozen=True, slots=True)
 class TokenDocument(Fault):
-    """The token service says something else: fields replaced, or removed where None."""
+    """The token document with other fields: replaced, or removed where None."""
 
     fields: Mapping[str, object]
 

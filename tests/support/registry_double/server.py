@@ -1,4 +1,4 @@
-"""The registry double itself: it listens, keeps the journal, asks its rules and hands over."""
+"""The registry double: it listens, keeps the journal, applies its rules and answers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NOT_FOUND = Answer(404, {"Content-Type": "text/plain; charset=utf-8"}, b"404 pag
 
 
 class RegistryDouble:
-    """A registry in the test's own loop that keeps to the spec until it is told to misbehave.
+    """A registry in the test's own loop that keeps to the spec unless a rule makes it misbehave.
 
     `async with RegistryDouble() as double:` and it answers at `double.host`; `double.journal` has it all.
     """
@@ -67,7 +67,7 @@ class RegistryDouble:
         self._stopping = asyncio.Event()
         self._cleanup = contextlib.AsyncExitStack()
 
-    # --- where it is ---
+    # --- its address ---
 
     @property
     def host(self) -> str:
@@ -81,7 +81,7 @@ class RegistryDouble:
     def base_url(self) -> str:
         return f"{self.scheme}://{self.host}"
 
-    # --- what it saw ---
+    # --- its journal ---
 
     @property
     def journal(self) -> list[Received]:
@@ -108,7 +108,7 @@ class RegistryDouble:
         """Wait for a condition on the journal; nothing is polled and nothing timed."""
         await self.log.until(condition)
 
-    # --- what it holds, past the wire ---
+    # --- its content, past the wire ---
 
     def add_blob(self, repository: str, data: bytes) -> str:
         digest = digest_text(data)
@@ -140,7 +140,7 @@ class RegistryDouble:
         held = self.content.find(repository)
         return dict(held.tags) if held else {}
 
-    # --- what it does wrong ---
+    # --- its faults ---
 
     def misbehave(
         self,
@@ -201,7 +201,7 @@ class RegistryDouble:
         context = self._context()
         await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
         port = int(runner.addresses[0][1])
-        # The other loopback is a courtesy to clients that try it first; the port may be taken there.
+        # Some clients try the other loopback first; the port may be in use there.
         with contextlib.suppress(OSError):
             await web.TCPSite(runner, "::1", port, ssl_context=context).start()
         return port
