@@ -1,1 +1,1 @@
-"""A client for OCI and Docker registries, written so that it could be lifted out as a library."""
+"""A client for OCI and Docker registries that could be a library of its own."""

@@ -1,4 +1,4 @@
-"""Remembers for a while what each registry supports, so that no request asks for it twice."""
+"""Remembers what each registry supports, so that the client does not ask each time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class MountSupport(Enum):
 
     GRANTED = auto()
     DECLINED = auto()
-    """It opened an upload instead, as the spec allows: asking again costs nothing."""
+    """It opened an upload instead, as the spec allows; asking again costs nothing."""
     REFUSED = auto()
 
 
@@ -45,9 +45,9 @@ class _Memory(Generic[K, V]):
 
 
 class Capabilities:
-    """What registries support, by their names; a registry supports everything until it shows otherwise.
+    """The capabilities of registries; a registry supports everything until it shows otherwise.
 
-    It is asked again after `seconds`.
+    After `seconds` the client tries again.
     """
 
     def __init__(self, seconds: float, now: Callable[[], float]) -> None:
@@ -68,7 +68,7 @@ class Capabilities:
         return not any(self._without_referrers.get(name) for name in (repository.registry, str(repository)))
 
     def record_no_referrers(self, name: str) -> None:
-        """`name` is a registry's or a repository's: a registry may pass some on to another that is older."""
+        """`name` is a registry's or a repository's: a registry may forward some repositories elsewhere."""
         self._without_referrers.keep(name, value=True)
 
     def largest_body(self, registry: str, method: str) -> int | None:
@@ -80,17 +80,17 @@ class Capabilities:
         self._largest_body.keep((registry, method), size if known is None else min(size, known))
 
     def mount_support(self, registry: str, source: str, target: str) -> MountSupport:
-        """How the registry will answer a mount from one repository to another."""
-        # A pair's own record is never better than a refusal, so it goes before the registry's.
+        """The expected answer to a mount from one repository to another."""
+        # The record of a pair is always a refusal, so it overrides the record of the registry.
         known = self._mounts.get((registry, source, target)) or self._mounts.get((registry,))
         return known or MountSupport.GRANTED
 
     def record_mount(
         self, support: MountSupport, registry: str, source: str, target: str, *, only_this_pair: bool = False
     ) -> None:
-        """`only_this_pair` keeps the answer for these two repositories alone.
+        """Remember the answer to a mount; `only_this_pair` limits it to these two repositories.
 
-        So a mere failure counts: it does not show how the registry answers for others.
+        A failure counts for the pair alone: it does not show how the registry answers for others.
         """
         if support is MountSupport.GRANTED:
             self._mounts.drop((registry,))

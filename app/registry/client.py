@@ -1,4 +1,4 @@
-"""The registry client: one per process, with its connections and what it has learnt of registries."""
+"""The registry client: one per process, with its connections and the capabilities of registries."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _OUTSIDE = "A RegistryClient works inside `async with` only."
 
 
 class RegistryClient:
-    """Talks to all registries for all callers; each call names its caller's `Access`.
+    """Talks to all registries for all callers; each call takes the `Access` of its caller.
 
     It uses the `outbound` client that it is given, or opens its own with `trusts`, `tls`, `lookup` and
     `open_transport`. `now` is the clock by which tokens age.
@@ -122,45 +122,46 @@ class RegistryClient:
         return self._outbound.budgets
 
     def remote(self, repository: Repository, access: Access) -> RemoteRepository:
-        """A repository as this caller may use it."""
+        """A repository with the access of a caller."""
         if self._state is None:
             raise RuntimeError(_OUTSIDE)
         self.policy.check_registry(repository.registry)
         return RemoteRepository(self._state, repository, access)
 
     def access_at(self, registry: str, access: Access, among: Collection[str]) -> Access:
-        """Insecure ways that are asked for make no other registry's TLS worse, nor are they forbidden there.
+        """The access to one of several registries: insecure only where the operator allows it.
 
-        Where none of those that are asked allows them, they are refused.
+        So a request for insecure access weakens no other registry's TLS, and does not fail for it. If
+        no registry among them allows it, the access stays insecure and is refused.
         """
         if not access.insecure or not any(self.policy.may_be_insecure(api_host(each)) for each in among):
             return access
         return replace(access, insecure=self.policy.may_be_insecure(api_host(registry)))
 
     async def fetch_manifest(self, reference: Reference, access: Access) -> FetchedManifest:
-        """The manifest of a reference, its bytes verified; a digest counts where there is a tag too."""
+        """The manifest of a reference, its bytes verified; a digest takes precedence over a tag."""
         return await manifests.fetch_manifest(self.remote(reference.repository, access), reference)
 
     async def head_manifest(self, reference: Reference, access: Access) -> Descriptor | None:
-        """What a reference leads to; None only when the registry says that there is nothing."""
+        """The descriptor of a reference; None only when the registry says that it does not exist."""
         return await manifests.head_manifest(self.remote(reference.repository, access), reference)
 
     async def fetch_config(self, repository: Repository, descriptor: Descriptor, access: Access) -> bytes:
-        """An image's config, its size and digest verified."""
+        """The config of an image, its size and digest verified."""
         remote = self.remote(repository, access)
         return await configs.fetch_blob(remote, descriptor, limit=self.limits.config_bytes)
 
     async def fetch_image_config(
         self, repository: Repository, descriptor: Descriptor, access: Access
     ) -> ImageConfig:
-        """An image's config, verified and understood."""
+        """The config of an image, verified and parsed."""
         remote = self.remote(repository, access)
         return await configs.fetch_config(remote, descriptor, limit=self.limits.config_bytes)
 
     async def parse(
         self, read: Callable[Concatenate[bytes, P], T], raw: bytes, *args: P.args, **named: P.kwargs
     ) -> T:
-        """`read(raw, …)` of bytes that a registry gave; a large document keeps nobody else waiting."""
+        """Run `read(raw, …)` on bytes from a registry; a large document does not block the event loop."""
         if self._state is None:
             raise RuntimeError(_OUTSIDE)
         return await self._state.parsers.run(read, raw, *args, **named)
@@ -168,11 +169,11 @@ class RegistryClient:
     async def list_referrers(
         self, repository: Repository, subject: Digest, access: Access
     ) -> tuple[Descriptor, ...]:
-        """What refers to a manifest, such as its signatures, wherever the registry keeps that."""
+        """The referrers of a manifest, such as its signatures, from the API or the referrers tag."""
         return await list_referrers(self.remote(repository, access), subject)
 
     async def put_manifest(
         self, repository: Repository, target: str, manifest: Manifest, access: Access
     ) -> None:
-        """Puts exact bytes under a tag or a digest."""
+        """Put exact bytes under a tag or a digest."""
         await manifests.put_manifest(self.remote(repository, access), target, manifest)

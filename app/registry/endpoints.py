@@ -1,4 +1,4 @@
-"""Finds out how a registry is spoken to: scheme, TLS and challenge, learnt from `GET /v2/` and remembered."""
+"""Discovers the scheme, TLS and challenge of a registry with `GET /v2/`, and remembers them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SERVER_ERROR = 500
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A registry as it can be reached: where, with verified TLS or not, and what it asks of who comes."""
+    """The address of a registry, whether its TLS is verified, and its challenge."""
 
     registry: str
     base: Url
@@ -34,7 +34,7 @@ class Endpoint:
 
 
 class Endpoints:
-    """Endpoints by registry and whether insecure ways were asked for, each found once for all who need it."""
+    """Endpoints by registry and requested security, each discovered once for all concurrent callers."""
 
     def __init__(
         self, outbound: OutboundClient, policy: RegistryPolicy, limits: Limits, now: Callable[[], float]
@@ -58,15 +58,15 @@ class Endpoints:
         until, endpoint = self._known.get(key, (0.0, None))
         if endpoint is not None and self._now() < until:
             return endpoint
-        return await self._flights.run(key, lambda: self._learn(registry, insecure))
+        return await self._flights.run(key, lambda: self._find(registry, insecure))
 
-    def learn(self, endpoint: Endpoint, challenge: Challenge, *, insecure: bool) -> None:
-        """Some registries let anyone ask whether they are one, and challenge only later."""
+    def record_challenge(self, endpoint: Endpoint, challenge: Challenge, *, insecure: bool) -> None:
+        """Store a challenge that came later: some registries answer `GET /v2/` without one."""
         key = (endpoint.registry, insecure)
         if endpoint.challenge is None and key in self._known:
             self._known[key] = (self._known[key][0], replace(endpoint, challenge=challenge))
 
-    async def _learn(self, registry: str, insecure: bool) -> Endpoint:
+    async def _find(self, registry: str, insecure: bool) -> Endpoint:
         endpoint = await (self._discover_insecure(registry) if insecure else self._discover(registry))
         self._forget_old()
         self._known[registry, insecure] = (self._now() + self._limits.remembered_seconds, endpoint)
@@ -76,7 +76,7 @@ class Endpoints:
         return await self._ping(Endpoint(registry, _base("https", registry), verify=True))
 
     async def _discover_insecure(self, registry: str) -> Endpoint:
-        """Unverified TLS; where HTTP answers instead, plain HTTP on that port, or on 80 if 443 is closed."""
+        """Try unverified TLS, then plain HTTP: on the same port if it answers there, or on 80."""
         guarded = Endpoint(registry, _base("https", registry), verify=False)
         try:
             return await self._ping(guarded)
@@ -113,14 +113,14 @@ class Endpoints:
 
 
 def challenge_of(answer: Answer) -> Challenge | None:
-    """What an answer asks of who comes, if it is a 401 that says so."""
+    """The challenge of a 401, if it has one."""
     if answer.status != 401:  # noqa: PLR2004
         return None
     return choose_challenge(parse_challenges(answer.headers.getall("WWW-Authenticate", [])))
 
 
 def _is_no_registry(answer: Answer) -> bool:
-    """A page, a redirect or trouble; other refusals are left to the request that follows, which says more."""
+    """Whether the answer is a page, a redirect or a failure; the next request explains any other refusal."""
     if is_html(answer.headers.get("Content-Type"), answer.body):
         return True
     return answer.status >= _SERVER_ERROR or answer.status == 429 or 300 <= answer.status < 400  # noqa: PLR2004

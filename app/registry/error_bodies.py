@@ -1,4 +1,4 @@
-"""Reads the bodies of refusals: the distribution spec's error codes, or plain words."""
+"""Reads the bodies of refusals: the error codes of the distribution spec, or plain text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 _FORBIDDEN, _TOO_MANY = 403, 429
 _RATE_LIMIT = re.compile(
     r"(?i)\brate[ _-]?limit|\brate exceeded|\btoo[ _-]?many[ _-]?requests|\bthrottl|\babuse detection"
-    # Storage has quotas, too.
+    # Storage has quotas too.
     r"|\bquota\b.{0,80}(\bper (second|minute|hour|day)\b|\brequests?\b)|\brequests?\b.{0,40}\bquota\b"
 )
 _IMMUTABLE = re.compile(
@@ -44,7 +44,7 @@ class Upstream:
 
 
 def parse_upstream(body: bytes) -> Upstream:
-    """Distribution spec, "Error Codes"; anything else is taken as plain words."""
+    """Distribution spec, "Error Codes"; anything else counts as plain text."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -75,7 +75,7 @@ def first_error_text(body: bytes) -> str:
 
 
 def is_html(content_type: str | None, body: bytes = b"") -> bool:
-    """Web pages start with a tag, whatever they call themselves."""
+    """Whether a body is a web page: some servers send pages with another media type."""
     if content_type is not None and "html" in content_type.lower():
         return True
     return body[:64].lstrip().lower().startswith((b"<!doctype", b"<html", b"<head", b"<body"))

@@ -1,4 +1,4 @@
-"""The one seam at which the network's failures and registries' answers become the broker's errors."""
+"""Turns the refusals of registries into the broker's errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CONFLICTS = frozenset({400, 403, 405, 409})
 def refusal(
     status: int, headers: Mapping[str, str], body: bytes, context: RequestContext, *, doing: str
 ) -> errors.BrokerError:
-    """The broker's error for an answer that is not the one asked for; `doing` says what was."""
+    """The error for an unexpected answer; `doing` names the request."""
     upstream = parse_upstream(body)
     members: dict[str, errors.Json] = {
         **context.members,
@@ -46,7 +46,7 @@ def refusal(
 def write_refusal(
     status: int, headers: Mapping[str, str], body: bytes, context: RequestContext, *, doing: str
 ) -> errors.BrokerError:
-    """The same for what was sent: where nothing was looked for, 404 does not mean that it is missing."""
+    """The error for a refused write: 404 does not mean that the content is missing."""
     error = refusal(status, headers, body, context, doing=doing)
     if isinstance(error, errors.SourceNotFound):
         return error.recast(errors.RegistryRejected)
@@ -84,7 +84,7 @@ def _wait(headers: Mapping[str, str]) -> float | None:
 def tag_refusal(
     status: int, headers: Mapping[str, str], body: bytes, context: RequestContext, *, doing: str
 ) -> errors.BrokerError:
-    """The same for a PUT under a tag, which a rule may keep where it is."""
+    """The error for a refused PUT under a tag, which may be immutable."""
     error = write_refusal(status, headers, body, context, doing=doing)
     is_rule = status in _CONFLICTS and means_immutable(first_error_text(body), context.reference)
     # No condition was sent that a 412 could speak of.

@@ -1,4 +1,4 @@
-"""How much the client takes, how long it waits and how often it tries."""
+"""Limits of the registry client: sizes, times and attempts."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ _MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Limits(OutboundLimits):
-    """Sizes are in bytes, times in seconds; those of every outgoing request are inherited."""
+    """Sizes are in bytes, times in seconds; the limits of every outgoing request are inherited."""
 
     manifest_bytes: int = 4 * _MIB
     config_bytes: int = 4 * _MIB
     token_bytes: int = 64 * 1024
     kept_tokens: int = 2048
-    """With more of them that are good all are forgotten, and fetched anew as they are needed."""
+    """If more of them are still valid, all are dropped, and fetched again when needed."""
     cancel_seconds: float = 5.0
-    """For calling off an upload that nobody will end, with its retries and the queue before it."""
+    """The time limit for cancelling an upload, with retries and waiting."""
     stall_seconds: float = 30.0
     stall_bytes: int = 480 * 1024
-    """A blob must move at least so many bytes in each stall time, or end."""
+    """A transfer that moves fewer bytes than this in each stall time ends."""
     commit_bytes: int = 20 * _MIB
-    """A registry that has all of a blob may take a call's time, and a second for each of so many bytes."""
+    """After the last byte, a registry gets a call's time and a second for each of so many bytes."""
     resume_bytes: int = _MIB
-    """A copy that broke goes on from there if so much is saved by it; so much more restores its retries."""
+    """A broken copy resumes if that saves so many bytes; so much progress restores its retries."""
     chunk_bytes: int = 4 * _MIB
-    """What a registry that refuses larger bodies is sent at a time, until it refuses that too."""
+    """The first chunk size for a registry that refuses larger bodies; smaller ones follow."""
     least_remembered_body: int = _MIB
-    """For others it is remembered of no registry that it takes less at a time than this."""
+    """No smaller body limit is remembered for later transfers to a registry."""
     settle_attempts: int = 6
     settle_seconds: float = 1.0
     longest_settle_seconds: float = 16.0
-    """How long a registry may take, once it has taken blobs and manifests, until it knows them itself."""
+    """The retries of a manifest whose content the registry has taken and does not know yet."""
     fresh_seconds: float = 30.0
-    """For so long a manifest that was seen in the target is believed to be there still."""
+    """For this long after a check, a manifest counts as present in the target."""
     snapshot_seconds: float = 5.0
-    """For so long it is believed that a tag holds what it held, where nothing depends on it."""
+    """For this long after it was read, the content of a tag counts as current, unless the guard is strict."""
     manifest_cache_bytes: int = _MIB
-    """Of the manifests that tags hold, what a push keeps until it is asked what will be lost with them."""
+    """The size of the cache for manifests under tags, which the guard needs later."""
     referrers: int = 256
-    """Manifests that one push brings along because they refer to its images, however deeply."""
+    """The number of referrers that one push copies, at all depths."""
     referrer_depth: int = 4
-    """How far it goes on from an image to what refers to it, to what refers to that, and so on."""
+    """The depth of referrers of referrers."""
     referrer_bytes: int = 1024 * _MIB
     referrer_manifest_bytes: int = 8 * _MIB
-    """What all that may weigh with its blobs, and what of it is kept in memory."""
+    """The size of all referrers with their blobs, and of their manifests in memory."""
     redirects: int = 3
     helper_seconds: float = 10.0
-    """For so long a credential helper may think."""
+    """The time limit of a credential helper."""
     helper_answer_seconds: float = 3600.0
     helper_again_seconds: float = 60.0
-    """For so long its answer is used, or if a registry refuses that, until it is asked again."""
+    """How long its answer is cached, and how long if the registry refuses it."""
     remembered_seconds: float = 600.0
-    """How long it is remembered how a registry is spoken to, and whether it mounts."""
+    """How long endpoints and capabilities are remembered."""

@@ -1,4 +1,4 @@
-"""Reads the documents of strangers: small ones at once, large ones in processes of their own."""
+"""Parses untrusted documents: small ones at once, large ones in separate processes."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-# Takes a third of a millisecond at worst.
+# Parsing takes a third of a millisecond at worst.
 _TINY = 4 * 1024
-# Takes 4 ms at worst. What is larger may take 50, which neither the loop nor another thread of this
-# interpreter can spare: a process is all that does not hold its lock.
+# Parsing takes 4 ms at worst. A larger document may take 50 ms. A thread would hold the interpreter's lock
+# for that time, so a process parses it.
 _SMALL = 64 * 1024
 _PROCESSES = 2
 _SECONDS = 30.0
@@ -34,7 +34,7 @@ _PROGRAM = (
 
 
 class Parsers:
-    """Processes that are started when they are needed first, and stay until `close`."""
+    """Starts the processes when they are first needed, and keeps them until `close`."""
 
     def __init__(self) -> None:
         self._here = asyncio.Lock()
@@ -44,7 +44,7 @@ class Parsers:
     async def run(
         self, read: Callable[Concatenate[bytes, P], T], raw: bytes, *args: P.args, **named: P.kwargs
     ) -> T:
-        """`read(raw, …)`, for a function at the top of a module of `app`."""
+        """Run `read(raw, …)`, where `read` is a function at the top of a module of `app`."""
         if len(raw) <= _TINY:
             return read(raw, *args, **named)
         if len(raw) <= _SMALL:
@@ -52,7 +52,7 @@ class Parsers:
                 try:
                     return read(raw, *args, **named)
                 finally:
-                    # The next one comes after all else that is due.
+                    # Let everything else that is due run before the next document.
                     await asyncio.sleep(0)
         async with self._turns:
             answer = await self._ask(pickle.dumps((read, raw, args, named)))
@@ -62,12 +62,12 @@ class Parsers:
         try:
             raise outcome
         finally:
-            # An error that its own frame knows keeps the frame, and with it the document, until the next
-            # search for garbage.
+            # An error that its own frame refers to keeps the frame, and with it the document,
+            # until the next garbage collection.
             del outcome
 
     async def close(self) -> None:
-        """Ends the processes."""
+        """End the processes."""
         idle, self._idle = self._idle, []
         for process in idle:
             await _end(process)
@@ -82,7 +82,7 @@ class Parsers:
             _log.warning("A process that reads documents was killed because it did not answer")
             raise errors.Unavailable("A large document could not be read. Try again.") from error
         except BaseException:
-            # Its answer would come to whoever asks next.
+            # Its answer would go to the next caller.
             await _end(process)
             raise
         self._idle.append(process)
@@ -90,7 +90,7 @@ class Parsers:
 
 
 async def _start() -> asyncio.subprocess.Process:
-    """Without our environment: what reads hostile documents needs no secrets."""
+    """Start without our environment: code that parses hostile documents needs no secrets."""
     root = str(Path(app.__path__[0]).parent)
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-c", _PROGRAM, root),

@@ -1,4 +1,4 @@
-"""The other end of `Parsers`: answers one question after the other, until there are no more."""
+"""The child process of `Parsers`: it answers one request after another until its input ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NICENESS = 5
 
 
 def main() -> None:
-    """Ends with its parent, whose interrupts are not for it, and lets it go first."""
+    """Run until the parent ends; ignore its interrupts, and let it run first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(_NICENESS)
     source, sink = sys.stdin.buffer, sys.stdout.buffer
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def _answer(question: bytes) -> bytes:
-    """What the function gave, or the error for the caller that it raised."""
+    """The result of the function, or its error."""
     read, raw, args, named = pickle.loads(question)  # noqa: S301 - from our parent
     try:
         return pickle.dumps(read(raw, *args, **named))

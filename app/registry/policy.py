@@ -1,4 +1,4 @@
-"""The operator's policy for registries: which may be named, and where their tokens and manifests may lie."""
+"""The operator's policy for registries: their names, and the hosts of their tokens and manifests."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class RegistryPolicy(AccessPolicy):
     def check_registry(self, registry: str) -> None:
         """Refuse a registry whose name is not a host, or that the operator does not allow.
 
-        Docker's grammar of references, which is ours, accepts ports of any length.
+        The grammar of references, which is Docker's, accepts ports of any length.
         """
         url = parse_url(f"https://{api_host(registry)}")
         if url is None:

@@ -1,4 +1,4 @@
-"""A repository as one operation may use it: every request authorised, and once more after a 401."""
+"""One repository with the access of a caller: requests are authorized, and repeated after a 401."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MOST_RENEWALS = 3
 
 @dataclass(frozen=True, slots=True)
 class ClientState:
-    """What all repositories of one client share."""
+    """The state that all repositories of one client share."""
 
     outbound: OutboundClient
     endpoints: Endpoints
@@ -45,7 +45,7 @@ class ClientState:
 
 @dataclass(frozen=True, slots=True)
 class RemoteRepository:
-    """A repository on its registry, reached as `access` says."""
+    """A repository on its registry, with the access of a caller."""
 
     state: ClientState
     repository: Repository
@@ -75,7 +75,7 @@ class RemoteRepository:
         return f"/v2/{self.path}/blobs/uploads/"
 
     def referrers_path(self, subject: Digest | None = None) -> str:
-        """Without a subject, the path below which all lists of referrers are."""
+        """The path of the referrers of a manifest; without a subject, the path above all of them."""
         return f"/v2/{self.path}/referrers/{subject or ''}"
 
     async def endpoint(self) -> Endpoint:
@@ -94,7 +94,7 @@ class RemoteRepository:
         limit: int | None = None,
         memory: MemoryReservation | None = None,
     ) -> Request:
-        """An authorised request to a path, or to an address on the registry's own origin."""
+        """An authorized request to a path, or to an address on the registry's own origin."""
         endpoint = await self.endpoint()
         authorization = await self.state.authorizer.authorize(
             endpoint, self.access, scopes, challenge=endpoint.challenge
@@ -113,7 +113,7 @@ class RemoteRepository:
         )
 
     async def call(self, request: Request, scopes: Scopes) -> Answer:
-        """The answer to a prepared request; a 401 is met with a fresh token."""
+        """Send a request; after a 401, renew its token and repeat it."""
         answer, renewals = await self.state.outbound.call(request), 0
         while answer.status == _UNAUTHORIZED:
             renewed = await self.renew(request, scopes, answer, renewals=renewals)
@@ -126,10 +126,10 @@ class RemoteRepository:
     async def renew(
         self, request: Request, scopes: Scopes, answer: Answer, *, renewals: int = 0
     ) -> Request | None:
-        """The request with another Authorization than the refused one, if there is another.
+        """The request with a new Authorization; None if no other is available.
 
-        One that was renewed before is so again only where the token is said to be at fault, and not what it
-        allows (RFC 6750, section 3.1): tokens are withdrawn while they are on their way.
+        A second renewal happens only if the challenge says that the token is invalid, and not that
+        its scope is too small (RFC 6750, section 3.1): a token may be revoked on its way.
         """
         said = challenge_of(answer)
         if renewals and not (renewals < _MOST_RENEWALS and _is_token_at_fault(said)):
@@ -137,7 +137,7 @@ class RemoteRepository:
         endpoint = await self.endpoint()
         challenge = said or endpoint.challenge
         if challenge is not None:
-            self.state.endpoints.learn(endpoint, challenge, insecure=self.access.insecure)
+            self.state.endpoints.record_challenge(endpoint, challenge, insecure=self.access.insecure)
         authorization = await self.state.authorizer.authorize(
             endpoint, self.access, scopes, challenge=challenge, refused=request.authorization
         )

@@ -1,4 +1,4 @@
-"""As whom, and how guarded, one operation reaches registries."""
+"""The caller of an operation: credentials, tenant, and whether insecure access is requested."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ __all__ = ["Access", "account_of"]
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """`insecure` asks for unverified TLS or plain HTTP; `tenant` keeps tokens of different callers apart."""
+    """`insecure` requests unverified TLS or plain HTTP; `tenant` separates the tokens of callers."""
 
     keychain: Keychain = field(default_factory=Keychain)
     insecure: bool = False
     tenant: str = ""
 
     async def account_at(self, registry: str) -> str:
-        """Whose requests a registry counts as those of one."""
+        """The account under which a registry counts requests."""
         return account_of(self.tenant, await self.keychain.find(registry))
 
 
 def account_of(tenant: str, credential: Credential) -> str:
-    """A name for an account as one tenant knows it, from which nobody learns what that is.
+    """An opaque name for an account of one tenant.
 
-    Who knows a user's name can be refused in it, with a wrong password, and so must not close it to another
-    tenant. Of tokens a tenant has one account at a registry.
+    The tenant is a part of it: anyone who knows a user name can get it refused with a wrong password, and
+    must not close the account for another tenant. All tokens of a tenant are one account at a registry.
     """
     who = credential.username or ("" if credential.is_anonymous else TOKEN_USER)
     return hashlib.sha256(f"{tenant}\0{who}".encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""Reads WWW-Authenticate (RFC 9110, section 11.6.1): several challenges, quoted strings, any case."""
+"""Parse WWW-Authenticate (RFC 9110, section 11.6.1): several challenges, quoted strings, any case."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST = 8192
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """One way to authenticate that a registry offers; scheme and parameter names are in lower case."""
+    """A way to authenticate that a registry offers; scheme and parameter names are in lower case."""
 
     scheme: str
     parameters: Mapping[str, str] = field(default_factory=dict)
@@ -29,8 +29,8 @@ class Challenge:
 def parse_challenges(headers: Iterable[str]) -> tuple[Challenge, ...]:
     """The challenges in the values of WWW-Authenticate, in order.
 
-    Reading a value stops at its first fault, and a challenge that gives a parameter twice is left out: which
-    of the two was meant can't be known.
+    Parsing a value stops at its first syntax error. A challenge that repeats a parameter is dropped,
+    because its meaning is ambiguous.
     """
     return tuple(challenge for header in headers for challenge in _parse(header[:_LONGEST]))
 
@@ -61,7 +61,7 @@ def _parse(text: str) -> list[Challenge]:
 def _parse_parameters(text: str, position: int) -> tuple[dict[str, str] | None, int]:
     parameters: dict[str, str] = {}
     is_clear = True
-    # Spaces and commas in front are only passed once a parameter is known to follow them.
+    # Skip spaces and commas only when a parameter follows them.
     while found := _PARAMETER.match(text, _skip(text, position)):
         name = found[1].lower()
         value = found[3] if found[2] is None else _QUOTED_PAIR.sub(r"\1", found[2])

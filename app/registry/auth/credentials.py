@@ -1,4 +1,4 @@
-"""Credentials of registries: what they are, whose they are, and the places that Docker keeps them in."""
+"""Credentials for registries, from a Docker config.json, a request header or a credential helper."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["ANONYMOUS", "TOKEN_USER", "Credential", "Keychain", "parse_registry_
 Json = Any
 
 _LONGEST_HEADER = 64 * 1024
-# What Docker's credential helpers give as the name when the secret is an identity token.
+# The user name that Docker's credential helpers return with an identity token.
 TOKEN_USER = "<token>"  # noqa: S105 - a marker, no secret
 _API_PATHS = frozenset({"", "/", "/v1", "/v1/", "/v2", "/v2/"})
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -28,7 +28,7 @@ _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """One way to say who asks: name and password, an identity token, a token of the registry; or nobody."""
+    """A name and password, an identity token, a registry token, or nothing (anonymous)."""
 
     username: str = ""
     password: str = field(default="", repr=False)
@@ -63,7 +63,7 @@ ANONYMOUS = Credential()
 
 
 class Keychain:
-    """Credentials by the exact host that they are for; a host without one is asked anonymously."""
+    """Credentials by exact host; a host without one gets anonymous requests."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Keychain:
 
     @classmethod
     def from_docker_config(cls, document: Mapping[str, Json], *, asked: Helpers | None = None) -> Keychain:
-        """What a Docker `config.json` holds; raises InvalidInput where it can't be read."""
+        """Read a Docker `config.json`; raise InvalidInput if it is not valid."""
         credentials = {}
         for key, entry in _object(document, "auths").items():
             host = _parse_host(key)
@@ -104,7 +104,7 @@ class Keychain:
         )
 
     def with_credential(self, registry: str, credential: Credential) -> Keychain:
-        """The same with one more credential, which goes before what was there."""
+        """A copy with one more credential, which replaces any other for its registry."""
         return Keychain(
             {**self._credentials, canonical_registry(registry): credential},
             helpers={h: n for h, n in self._helpers.items() if h != canonical_registry(registry)},
@@ -113,9 +113,9 @@ class Keychain:
         )
 
     async def find(self, registry: str, *, refused: Credential | None = None) -> Credential:
-        """The credential for a registry's host, ANONYMOUS if there is none.
+        """The credential for a registry's host, ANONYMOUS if none is known.
 
-        `refused` is one that is no longer taken: who gave it may have another by now.
+        `refused` is a credential that the registry no longer accepts: a helper may have a new one.
         """
         host = canonical_registry(registry)
         helper = self._helpers.get(host)
@@ -130,7 +130,7 @@ class Keychain:
 
 
 def parse_registry_auth(header: str) -> tuple[str | None, Credential]:
-    """The registry and the credential in an `X-Registry-Auth` header, as the Docker Engine API has it."""
+    """Parse the registry and the credential of an `X-Registry-Auth` header (Docker Engine API)."""
     if len(header) > _LONGEST_HEADER:
         raise _bad_header("It is too long.")
     text = header.strip().replace("-", "+").replace("_", "/").rstrip("=")
@@ -168,7 +168,7 @@ def _parse_entry(entry: Json, where: str) -> Credential:
     auth = _text(entry, "auth", where)
     if auth and not (username or password):
         username, password = _parse_pair(auth, where)
-    # Docker keeps the user's name beside a token, and prefers the token.
+    # Docker stores the user name next to a token, and prefers the token.
     try:
         if registry_token:
             return Credential(registry_token=registry_token)
@@ -221,7 +221,7 @@ def _text(document: Mapping[str, Json], name: str, where: str) -> str:
 
 
 def _parse_host(key: str) -> str | None:
-    """The host of a key; None for one that is for a part of a registry only, which Docker has no use for."""
+    """The host of a key; None for a key with a path, which Docker does not use."""
     bare = re.sub(r"^https?://", "", key.strip(), flags=re.IGNORECASE)
     host, slash, path = bare.partition("/")
     if not host or slash + path not in _API_PATHS or any(c in host for c in "@?#\\ "):

@@ -1,4 +1,4 @@
-"""Asks Docker's credential helpers: programs `docker-credential-NAME` that speak JSON on their pipes."""
+"""Docker's credential helpers: programs `docker-credential-NAME` that speak JSON on their pipes."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class _Answer:
 
 
 class Helpers:
-    """Keeps what helpers answered, since asking one starts a process; but not for long.
+    """Caches the answers of helpers for a limited time, since each request starts a process.
 
-    What they give may be a token of a few hours, or withdrawn.
+    A cached token may expire after a few hours, or be revoked.
     """
 
     def __init__(self, limits: Limits, now: Callable[[], float] = time.monotonic) -> None:
@@ -41,7 +41,7 @@ class Helpers:
         self._flights: SingleFlight[tuple[str, str], Pair | None] = SingleFlight()
 
     async def ask(self, name: str, server: str, *, refused: Pair | None = None) -> Pair | None:
-        """User name and secret for a server, None where there are none; `refused` is one no longer taken."""
+        """The user name and secret for a server, None if unknown; `refused` is a pair that expired."""
         key = (name, server)
         known = self._answers.get(key)
         if known is not None and self._now() < known.asked + self._life(known, refused):
@@ -56,14 +56,14 @@ class Helpers:
         asked = self._now()
         pair = await ask_helper(*key, seconds=self._limits.helper_seconds)
         if len(self._answers) >= _MANY_ANSWERS:
-            # Callers name registries as they like, and a store is asked about each.
+            # Callers choose the names of registries, so this cache could grow without a limit.
             self._answers.clear()
         self._answers[key] = _Answer(pair, asked)
         return pair
 
 
 async def ask_helper(name: str, server: str, *, seconds: float) -> Pair | None:
-    """User name and secret for a server, or None where the helper has none."""
+    """The user name and secret for a server; None if the helper has none."""
     program = shutil.which(f"docker-credential-{name}")
     if program is None:
         raise errors.RegistryDenied(

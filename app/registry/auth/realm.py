@@ -1,4 +1,4 @@
-"""Decides whether a token service that a registry names may be asked, and what for (T4 of the threats)."""
+"""Decide whether the token service of a registry may receive a request and a credential (threat T4)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Realm", "plan_realm"]
 
 @dataclass(frozen=True, slots=True)
 class Realm:
-    """A token service's address, and whether its certificate is verified."""
+    """The address of a token service, and whether to verify its certificate."""
 
     url: Url
     verify: bool
@@ -23,10 +23,10 @@ class Realm:
 def plan_realm(
     text: str, *, registry: str, base: Url, base_verify: bool, policy: RegistryPolicy, has_secret: bool
 ) -> Realm:
-    """The token service to ask; raises UntrustedOrigin where asking would give something away.
+    """The token service to use; raise UntrustedOrigin if a request would leak a credential.
 
-    Trusted with a credential are the registry's own host, what the operator lists for it and the built-in
-    table. Without one there is nothing to steal, so that any https address will do.
+    A credential may go to the registry's own host, to the origins that the operator lists for it, and to
+    those of the built-in table. An anonymous request leaks nothing, so any https address is allowed.
     """
     url = parse_url(text)
     if url is None:

@@ -1,4 +1,4 @@
-"""Scopes of tokens, made here from what a request needs and never taken from a challenge."""
+"""Token scopes, built from what a request needs and never taken from a challenge."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def pushing(repository: str) -> Scopes:
 
 
 def mounting(target: str, source: str) -> Scopes:
-    """Both rights in one token: a mount reads the source on behalf of who writes the target."""
+    """Both rights in one token: a mount reads the source and writes the target."""
     return pushing(target) | pulling(source)
 
 
 def in_order(scopes: Iterable[str]) -> list[str]:
-    """Pushing first, since some token services look at the first scope only; otherwise by name."""
+    """Push scopes first, since some token services read only the first scope; otherwise by name."""
     return sorted(scopes, key=lambda scope: (not scope.endswith("push"), scope))

@@ -1,4 +1,4 @@
-"""Answers challenges: Basic, a registry's own token, and tokens fetched once and used until they age."""
+"""Answer challenges with Basic, a registry token, or a bearer token that is cached until it ages."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _USED_LIFE = 0.8
 _DEFAULT_LIFE = 60.0
 _TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _POST_UNKNOWN = frozenset({400, 401, 404, 405})
-# RFC 3986, section 3.4: plain in a query. Token services have always been sent `repository:a/b:pull` so.
+# RFC 3986, section 3.4 allows these in a query; token services have always received `repository:a/b:pull`.
 _PLAIN_IN_QUERY = "!$'()*,/:?@"
 
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """A token that a registry asks for, whoever gives what it costs."""
+    """The token that a challenge asks for."""
 
     endpoint: Endpoint
     tenant: str
@@ -50,7 +50,7 @@ class _Wanted:
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """Whose token it is, from whom and for what: nothing less tells two tokens apart (T25 of the threats)."""
+    """The cache key of a token. Every member is needed to keep two callers' tokens apart (threat T25)."""
 
     tenant: str
     credential: Credential
@@ -66,7 +66,7 @@ class _Token:
 
 
 class Authorizer:
-    """Gives the Authorization for a request, and remembers tokens for 80 % of their life by its own clock."""
+    """Builds the Authorization of requests, and caches tokens for 80 % of their life by its own clock."""
 
     def __init__(
         self, outbound: OutboundClient, policy: RegistryPolicy, limits: Limits, now: Callable[[], float]
@@ -87,7 +87,7 @@ class Authorizer:
         challenge: Challenge | None,
         refused: str | None = None,
     ) -> str | None:
-        """The value of Authorization; `refused` is one that the registry no longer takes."""
+        """The value of Authorization; `refused` is one that the registry no longer accepts."""
         credential = await access.keychain.find(endpoint.registry)
         if credential.registry_token:
             return f"Bearer {credential.registry_token}"
@@ -144,9 +144,10 @@ class Authorizer:
         return token
 
     async def _ask(self, key: _Key, realm: Realm, context: RequestContext) -> Answer:
-        """GET with Basic, or OAuth2's POST for an identity token (Docker's token specifications).
+        """Send GET with Basic, or the OAuth2 POST for an identity token (Docker's token specifications).
 
-        Where POST is not known (GCR 404, Artifactory 401, ACR 400) the identity token goes as a password.
+        A service without POST (GCR answers 404, Artifactory 401, ACR 400) gets the identity token as
+        a password.
         """
         try:
             if not key.credential.identity_token:
@@ -214,7 +215,7 @@ def _token_refusal(answer: Answer, context: RequestContext) -> errors.BrokerErro
 
 
 def _parse_token(body: bytes) -> tuple[str, float] | None:
-    """The token and its life in seconds; registries name it `token`, `access_token` or both."""
+    """The token and its life in seconds; services name it `token`, `access_token` or both."""
     try:
         document: Json = strict_json.loads(body, what="the token service's answer")
     except errors.SourceInvalid:
@@ -225,7 +226,7 @@ def _parse_token(body: bytes) -> tuple[str, float] | None:
     if not isinstance(text, str) or not _TOKEN68.fullmatch(text):
         return None
     life: Json = document.get("expires_in")
-    # bool is an int to Python, and a life of none or less is no answer either.
+    # bool is an int in Python. A life of zero or less is invalid too.
     return text, float(life) if type(life) in {int, float} and life > 0 else _DEFAULT_LIFE
 
 

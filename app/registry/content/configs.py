@@ -1,4 +1,4 @@
-"""Configs and other small blobs: fetched whole, verified, and understood where that is asked for."""
+"""Configs and other small blobs: fetched whole, verified and parsed."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _OK = 200
 
 
 async def fetch_blob(remote: RemoteRepository, blob: Descriptor, *, limit: int) -> bytes:
-    """A small blob; redirects lead where the registry stores it, without any credential."""
+    """A small blob; redirects to storage carry no credential."""
     return await _fetch(remote, blob, _keep, limit=limit)
 
 
 async def fetch_config(remote: RemoteRepository, blob: Descriptor, *, limit: int) -> ImageConfig:
-    """What an image's config says."""
+    """The parsed config of an image."""
     read = functools.partial(remote.state.parsers.run, parse_config)
     return await _fetch(remote, blob, read, limit=limit)
 
@@ -64,7 +64,7 @@ async def _try(
     *,
     is_last: bool,
 ) -> T | None:
-    """None for what was cut off, which is asked for again."""
+    """None if the connection broke, so that the caller asks again."""
     redirects = RedirectFollower(remote)
     while (answer := await remote.state.outbound.call(request)).status != _OK:
         request = await redirects.follow(request, answer)

@@ -1,4 +1,4 @@
-"""A blob's bytes from a registry, in order and verified; where a connection breaks they go on from there."""
+"""Downloads of blobs: in order, verified, and resumed where a connection broke."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ _MOST_KEPT = 128
 
 
 class RunningDigest:
-    """Keeps its state at intervals: as many for a large blob as for a small one, only farther apart."""
+    """A digest over bytes in order that can go back to an earlier position.
+
+    It saves its state at intervals. A large blob has as many saved states as a small one, only farther
+    apart.
+    """
 
     def __init__(self, algorithm: str) -> None:
         self._algorithm = algorithm
@@ -47,7 +51,7 @@ class RunningDigest:
             self._keep()
 
     def go_back(self, position: int) -> int:
-        """To where it was at that position or, as near as it is kept, before; says where that is."""
+        """Go back to the nearest saved position at or before this one, and return it."""
         while self._kept[-1][0] > position:
             self._kept.pop()
         self.position, kept = self._kept[-1]
@@ -56,7 +60,7 @@ class RunningDigest:
 
     @property
     def digest(self) -> Digest:
-        """Of all bytes up to the position."""
+        """The digest of all bytes up to the position."""
         return Digest(self._algorithm, self._hash.hexdigest())
 
     def _keep(self) -> None:
@@ -66,19 +70,19 @@ class RunningDigest:
         self._kept.append((self.position, self._hash.copy()))
 
 
-class Waiting(Protocol):
-    """Who watches that bytes keep moving, and has to know when none can."""
+class Watch(Protocol):
+    """A stall watch: it must know when no bytes can move."""
 
-    def hold(self, seconds: float) -> None: ...
+    def allow(self, seconds: float) -> None: ...
 
     def queueing(self) -> AbstractContextManager[None]: ...
 
 
 class Download:
-    """Gives a blob from any offset on; the last of its bytes only when all of them have its digest.
+    """A blob from any offset on; its last bytes come only once the whole has the right digest.
 
-    Retries are counted here alone, and anew once enough came: what it raises is final, and kept as `failure`,
-    since the HTTP library that reads a body hides why it broke.
+    Retries are counted here alone, and start again after enough progress. Its errors are final, and kept
+    as `failure`, since the HTTP library that reads a body hides the cause.
     """
 
     def __init__(self, source: RemoteRepository, blob: Descriptor) -> None:
@@ -89,7 +93,8 @@ class Download:
         self._blob = blob
         self._subject = blob_context(source, blob)
         self._digest = RunningDigest(blob.digest.algorithm)
-        # Bytes that were received and not given yet, and bytes that are received again but not to be given.
+        # Bytes received and not read yet, and the number of bytes that are received again and
+        # dropped.
         self._held = b""
         self._skip = 0
         self._chunks: AsyncIterator[bytes] | None = None
@@ -97,7 +102,7 @@ class Download:
         self._may_ask_for_part = True
         self._attempt = 1
         self._failed_at = 0
-        # The task that reads may still be on its way out when another closes.
+        # A reading task may still be ending when another task closes.
         self._lock = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -110,13 +115,14 @@ class Download:
 
     @property
     def position(self) -> int:
-        """The offset of the next byte that is given."""
+        """The offset of the next byte to read."""
         return self._digest.position - len(self._held) + self._skip
 
-    async def start(self, offset: int, waiting: Waiting) -> None:
-        """Makes sure that the blob can be had, from an offset at or before the position.
+    async def start(self, offset: int, watch: Watch) -> None:
+        """Start the download at an offset at or before the position.
 
-        `waiting` is told here and below of what is waited for, and of the seconds that retries wait.
+        `watch` learns here and below when the download waits, and for how many seconds before a
+        retry.
         """
         async with self._lock:
             if offset != self.position:
@@ -126,23 +132,23 @@ class Download:
             if not self._blob.size:
                 self._accept(b"")
             elif not self._held and self._chunks is None:
-                await self._receive(waiting)
+                await self._receive(watch)
 
-    async def read(self, most: int, waiting: Waiting) -> bytes:
-        """The next bytes, at most so many; none at the end."""
+    async def read(self, most: int, watch: Watch) -> bytes:
+        """The next bytes, up to `most`; empty at the end."""
         async with self._lock:
             while not self._held and self.position < self._blob.size:
-                await self._receive(waiting)
+                await self._receive(watch)
             given, self._held = self._held[:most], self._held[most:]
             return given
 
     async def release(self) -> None:
-        """Gives the connection back; what is read afterwards takes another."""
+        """Release the connection; a later read opens another."""
         async with self._lock:
             await self._close()
 
     async def start_over(self) -> bool:
-        """Back to the first byte, once, if parts of two versions may have been mixed: all is asked for."""
+        """Start again from the first byte, once, if parts of two versions may have been mixed."""
         was_mixed = isinstance(self.failure, errors.DigestMismatch) and self._was_resumed
         if not (was_mixed and self._may_start_over):
             return False
@@ -154,30 +160,30 @@ class Download:
         self.failure = None
         return True
 
-    async def _receive(self, waiting: Waiting) -> None:
-        """One chunk, over as many connections as the limits allow."""
+    async def _receive(self, watch: Watch) -> None:
+        """Receive one chunk, over as many connections as the limits allow."""
         try:
-            while (chunk := await self._try(waiting)) is None:
+            while (chunk := await self._try(watch)) is None:
                 pass
             self._accept(chunk)
         except errors.BrokerError as error:
             self.failure = error
             raise
 
-    async def _try(self, waiting: Waiting) -> bytes | None:
+    async def _try(self, watch: Watch) -> bytes | None:
         try:
-            return await self._take(waiting)
+            return await self._take(watch)
         except errors.RegistryError as error:
             await self._close()
             wait = self._plan_or_raise(error)
-        waiting.hold(wait)
+        watch.allow(wait)
         await asyncio.sleep(wait)
         return None
 
-    async def _take(self, waiting: Waiting) -> bytes:
+    async def _take(self, watch: Watch) -> bytes:
         try:
             if self._chunks is None:
-                self._chunks = await self._open(self._digest.position, waiting)
+                self._chunks = await self._open(self._digest.position, watch)
             chunk = await anext(self._chunks, b"")
         except FAILURES as error:
             raise translate(error, self._subject) from error
@@ -217,23 +223,22 @@ class Download:
         self._attempt += 1
         return wait
 
-    # --- connections ---
-
-    async def _open(self, offset: int, waiting: Waiting) -> AsyncIterator[bytes]:
-        """A new connection to the bytes from an offset on (RFC 9110, section 14)."""
+    async def _open(self, offset: int, watch: Watch) -> AsyncIterator[bytes]:
+        """Open a connection to the bytes from an offset on (RFC 9110, section 14)."""
         wants_part = offset > 0 and self._may_ask_for_part
         headers = {"Range": f"bytes={offset}-"} if wants_part else {}
         request = await download_request(self._source, self._blob, headers=headers)
         redirects, registry_origin = RedirectFollower(self._source), request.url.origin
         while True:
-            opening = self._source.state.outbound.open(request, waiting.queueing)
+            opening = self._source.state.outbound.open(request, watch.queueing)
             response = await self._stream.enter_async_context(opening)
             self._was_resumed |= offset > 0
             opened = Answer.of(response)
             if opened.status == _PARTIAL and self._is_right_part(opened.headers.get("Content-Range"), offset):
                 return body_of(response)
             if opened.status == _OK:
-                # Ranges are optional: all of it comes again, and what is here already is dropped.
+                # Ranges are optional: the whole blob comes again, and the bytes that are
+                # here already are dropped.
                 return _without_first(body_of(response), offset)
             limit = self._source.state.limits.error_bytes
             is_useless = wants_part and opened.status in {_PARTIAL, _UNSATISFIABLE}
@@ -241,13 +246,13 @@ class Download:
             await self._close()
             if is_useless:
                 self._may_ask_for_part = False
-                return await self._open(offset, waiting)
+                return await self._open(offset, watch)
             if request.url.origin != registry_origin and answer.status in _STALE:
                 raise self._stale(request, answer)
             request = await redirects.follow(request, answer)
 
     def _stale(self, request: Request, answer: Answer) -> errors.RegistryUnavailable:
-        """Addresses elsewhere are signed for a while: the registry gives a new one, if it is asked again."""
+        """Signed addresses expire; the registry gives a new one when it is asked again."""
         return errors.RegistryUnavailable(
             f"{request.url.origin}, to which {self._subject.registry} redirects, answered {answer.status} "
             f"to the GET of {self._blob.digest}.",

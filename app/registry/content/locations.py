@@ -1,4 +1,4 @@
-"""Addresses in a registry's answers: of uploads, of next pages and of redirects, and where they may lead."""
+"""Addresses in a registry's answers (uploads, next pages, redirects), and where they may lead."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["next_page", "redirect_target", "upload_location"]
 
 _USUAL_PORTS = frozenset({80, 443})
 _LONGEST = 8192
-# RFC 8288, as far as paging needs it.
+# The part of RFC 8288 that paging needs.
 _LINK = re.compile(r"<([^<>]*)>([^,<]*)")
 _NEXT = re.compile(r";\s*rel\s*=\s*\"?next\"?\s*(?:;|$)", re.IGNORECASE)
 _PAGE = re.compile(r"(?:[A-Za-z0-9:_-]|%3A)+", re.IGNORECASE)
@@ -20,9 +20,10 @@ _LOCATION = re.compile(r"[!#-;=?@-\[\]_a-z{|}~A-Z]+")
 
 
 def upload_location(requested: Url, location: str, *, registry: str) -> Url:
-    """Where a registry wants an upload: on its own origin, whatever scheme a proxy before it made of that.
+    """The address of an upload: on the origin of the registry, and on the scheme of the request.
 
-    Distribution spec, "Pushing blobs": the location may be relative and its query is critical.
+    Distribution spec, "Pushing blobs": the location may be relative and its query is critical. A proxy
+    that ends TLS may have changed its scheme.
     """
     resolved = _join(requested, location, registry=registry)
     if resolved.host != requested.host or _is_another_port(resolved, requested):
@@ -34,7 +35,7 @@ def upload_location(requested: Url, location: str, *, registry: str) -> Url:
 
 
 def next_page(requested: Url, links: list[str], *, below: str, registry: str) -> Url | None:
-    """Where the next page is: at the same origin and below a path, since the credential goes there too."""
+    """The next page: on the same origin and below a path, since the credential goes there too."""
     found = (match for link in links for match in _LINK.finditer(link) if _NEXT.search(match[2]))
     link = next(found, None)
     if link is None:
@@ -50,7 +51,7 @@ def next_page(requested: Url, links: list[str], *, below: str, registry: str) ->
 
 
 def redirect_target(requested: Url, location: str, *, registry: str) -> Url:
-    """Where a redirect leads; never from https to http."""
+    """The target of a redirect; never from https to http."""
     resolved = _join(requested, location, registry=registry)
     if requested.scheme == "https" and resolved.scheme == "http":
         raise errors.UntrustedOrigin(
@@ -62,7 +63,7 @@ def redirect_target(requested: Url, location: str, *, registry: str) -> Url:
 def _join(requested: Url, location: str, *, registry: str) -> Url:
     joined = None
     if len(location) <= _LONGEST and _LOCATION.fullmatch(location):
-        # Some say `host/path`, which would be a path below the one that was asked for.
+        # Some registries send `host/path`, which would otherwise be a path below the requested one.
         names_host = location.lower().startswith(f"{requested.authority}/")
         absolute = f"{requested.scheme}://{location}" if names_host else location
         joined = parse_url(urljoin(str(requested), absolute).partition("#")[0])
@@ -74,10 +75,10 @@ def _join(requested: Url, location: str, *, registry: str) -> Url:
 
 
 def _is_below(path: str, below: str) -> bool:
-    """One segment further, and no way out of it."""
+    """Whether a path is exactly one segment below another."""
     return path.startswith(below) and _PAGE.fullmatch(path.removeprefix(below)) is not None
 
 
 def _is_another_port(resolved: Url, requested: Url) -> bool:
-    # A registry behind a proxy that ends TLS often names itself by http:// and no port.
+    # A registry behind a proxy that ends TLS often names itself by http:// without a port.
     return resolved.port != requested.port and not {resolved.port, requested.port} <= _USUAL_PORTS

@@ -1,4 +1,4 @@
-"""Manifests: looked up, fetched and put, by bytes that are always hashed here."""
+"""Manifests: looked up, fetched and put; the client hashes their bytes itself."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ __all__ = [
 _ACCEPT = {"Accept": ", ".join(media_types.MANIFEST_TYPES)}
 _OK, _NOT_FOUND = 200, 404
 _CREATED = frozenset({200, 201, 202})
-# HEAD is unknown there; any other refusal may be about the manifest.
+# The registry does not support HEAD. Any other refusal may be about the manifest.
 _WITHOUT_HEAD = frozenset({405, 501})
-# What a registry says of content that it lacks, or that it has taken and does not know yet.
+# The codes for content that a registry lacks, or has taken and does not know yet.
 _NOT_YET_KNOWN = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"})
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}(?![0-9a-f])", re.ASCII)
 _MANY_MISSING = 64
@@ -47,7 +47,7 @@ _MANY_MISSING = 64
 
 @dataclass(frozen=True, slots=True)
 class FetchedManifest:
-    """A manifest as received and as understood."""
+    """A manifest, as received and as parsed."""
 
     manifest: ImageManifest | Index
 
@@ -63,7 +63,7 @@ class FetchedManifest:
 async def fetch_manifest(
     remote: RemoteRepository, reference: Reference, *, scopes: Scopes | None = None
 ) -> FetchedManifest:
-    """The manifest of a reference; the digest counts where there is a tag too."""
+    """The manifest of a reference; a digest takes precedence over a tag."""
     attempt = 1
     while True:
         async with remote.state.document_memory.reserve(remote.registry) as memory:
@@ -77,7 +77,7 @@ async def fetch_manifest(
 async def head_manifest(
     remote: RemoteRepository, reference: Reference, *, scopes: Scopes | None = None
 ) -> Descriptor | None:
-    """What a reference leads to, or None when the registry says that it does not have it."""
+    """The descriptor of a reference, or None when the registry says that it does not exist."""
     found = await find_manifest(remote, reference, scopes=scopes)
     return found.descriptor if isinstance(found, Manifest) else found
 
@@ -85,9 +85,9 @@ async def head_manifest(
 async def find_manifest(
     remote: RemoteRepository, reference: Reference, *, scopes: Scopes | None = None
 ) -> Descriptor | Manifest | None:
-    """What a reference leads to, in bytes where those had to be asked for; None where it leads to nothing.
+    """The descriptor of a reference, or the manifest if that had to be fetched; None if it does not exist.
 
-    HEAD is not counted by registries that count; where it is refused, or says too little, GET answers.
+    Registries that limit pulls do not count HEAD. If HEAD is refused or incomplete, GET decides.
     """
     scopes = scopes or pulling(remote.path)
     answer = await _head(remote, reference, scopes)
@@ -110,16 +110,16 @@ async def _find(
         return None
     _check_kind(answer, remote.context(reference))
     found = _manifest(answer)
-    # Its digest is that of the payload without the signatures, which nobody needs who only looks.
+    # Its digest is that of the payload without the signatures, which a lookup does not need.
     if found.media_type not in media_types.SCHEMA1_TYPES:
         _check_digest(answer, reference, remote.context(reference))
     return found
 
 
 async def is_present(remote: RemoteRepository, digest: Digest, *, scopes: Scopes) -> bool:
-    """Whether the registry says that it has a manifest; a refusal decides nothing and counts as no.
+    """Whether the registry has a manifest; a refusal counts as no.
 
-    Some registries answer 403 for what does not exist.
+    Some registries answer 403 for a manifest that does not exist.
     """
     reference = remote.repository.at(digest)
     answer = await _head(remote, reference, scopes)
@@ -132,13 +132,13 @@ async def is_present(remote: RemoteRepository, digest: Digest, *, scopes: Scopes
 
 
 async def read_digest(remote: RemoteRepository, target: str, *, scopes: Scopes) -> Digest | None:
-    """The digest of the bytes that a tag or digest gives now; None where there are none."""
+    """The digest of the current bytes under a tag or digest; None if it does not exist."""
     found = await read_manifest(remote, target, scopes=scopes)
     return found.digest if found is not None else None
 
 
 async def read_manifest(remote: RemoteRepository, target: str, *, scopes: Scopes) -> Manifest | None:
-    """The bytes that a tag or digest gives now, whatever they are; None where there are none."""
+    """The current bytes under a tag or digest, of any kind; None if it does not exist."""
     for _ in range(remote.state.limits.attempts):
         async with remote.state.document_memory.reserve(remote.registry) as memory:
             answer = await _ask(remote, target, remote.context(named(remote, target)), scopes, memory)
@@ -171,7 +171,7 @@ async def _ask(
 
 
 def _looks_cut_off(answer: Answer) -> bool:
-    """Where nothing says where a body ends, a lost connection looks like its end."""
+    """Without a length, a lost connection looks like the end of the body."""
     stated = _stated_digest(answer)
     is_whole = answer.body.rstrip().endswith(b"}") and (stated is None or stated.matches(answer.body))
     return not answer.is_framed and not is_whole
@@ -183,9 +183,9 @@ def named(remote: RemoteRepository, target: str) -> str:
 
 
 async def put_manifest(remote: RemoteRepository, target: str, manifest: Manifest) -> bool:
-    """Puts exact bytes under a tag or digest; safe to repeat.
+    """Put exact bytes under a tag or digest; safe to repeat.
 
-    Says whether the registry has noted what the manifest's subject is, if it has one.
+    Return whether the registry lists the manifest as a referrer of its subject.
     """
     scopes = pushing(remote.path)
     context = remote.context(named(remote, target))
@@ -218,12 +218,12 @@ def _put_refusal(answer: Answer, context: RequestContext, *, is_tag: bool) -> er
 
 
 def is_not_yet_known(error: errors.BrokerError) -> bool:
-    """Whether the registry lacks content that the manifest lists; it may have taken it a moment ago."""
+    """Whether the registry lacks content of the manifest, perhaps only until it knows what it took."""
     return isinstance(error, errors.RegistryError) and error.upstream_code in _NOT_YET_KNOWN
 
 
 async def _head(remote: RemoteRepository, reference: Reference, scopes: Scopes) -> Answer | None:
-    """None from a registry that does not know HEAD, which is not asked again for a while."""
+    """None from a registry without HEAD, which is not asked again for a while."""
     if not remote.state.capabilities.supports_head(remote.registry):
         return None
     request = await remote.build_request(
@@ -265,7 +265,7 @@ async def _try(
         _check_digest(answer, reference, context)
         return FetchedManifest(await _parse(answer, context, remote.state.parsers))
     except errors.SourceUnusable:
-        # What looks wrong may just have been cut off.
+        # The connection may have been lost.
         if answer.is_framed or is_last:
             raise
         return None
@@ -276,7 +276,7 @@ def _manifest(answer: Answer) -> Manifest:
 
 
 def _check_digest(answer: Answer, reference: Reference, context: RequestContext) -> None:
-    """The digest asked for, or else the one that the registry states, must be that of the bytes."""
+    """Check the bytes against the requested digest, or else against the digest that the registry states."""
     wanted = reference.digest or _stated_digest(answer)
     if wanted is not None and not wanted.matches(answer.body):
         raise errors.DigestMismatch(
@@ -286,7 +286,7 @@ def _check_digest(answer: Answer, reference: Reference, context: RequestContext)
 
 
 def _check_kind(answer: Answer, context: RequestContext) -> None:
-    """Manifests are an application's of some sort; web servers that say yes to all send pages and texts."""
+    """Check the media type: a manifest is an application type, while web servers send pages and texts."""
     bare = media_types.bare(answer.headers.get("Content-Type"))
     if is_html(bare, answer.body) or not (bare.startswith("application/") or not bare):
         raise errors.NotARegistry(

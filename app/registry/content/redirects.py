@@ -1,4 +1,4 @@
-"""Finds the way to a blob: through redirects, which get no credential, and renewals of a token."""
+"""Follows the redirects of blobs and manifests, without credentials, and renews tokens."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ async def download_request(
 
 
 async def follow_manifest(remote: RemoteRepository, request: Request, answer: Answer) -> Answer:
-    """The answer where a manifest lies, if the operator knows of that place; else what the registry said.
+    """Follow redirects of a manifest to hosts that the operator lists; else return the answer as it is.
 
-    Its bytes are hashed like all others, and no credential goes there.
+    The bytes are hashed like all others, and no credential is sent there.
     """
     policy = remote.state.policy
     for _ in range(remote.state.limits.redirects):
@@ -62,7 +62,7 @@ async def follow_manifest(remote: RemoteRepository, request: Request, answer: An
 
 
 class RedirectFollower:
-    """Where a blob leads: elsewhere by a few redirects, and through 401s of the registry's own."""
+    """Follows a few redirects of a blob, and answers 401s from the registry itself."""
 
     def __init__(self, remote: RemoteRepository) -> None:
         self._remote = remote
@@ -71,7 +71,7 @@ class RedirectFollower:
         self._renewals = 0
 
     async def follow(self, request: Request, answer: Answer) -> Request:
-        """The next request, or the error that ends the search."""
+        """The next request; raise an error if the answer is final."""
         if answer.status in REDIRECTS:
             if not self._redirects:
                 raise errors.NotARegistry(

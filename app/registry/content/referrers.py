@@ -1,4 +1,4 @@
-"""Lists what refers to a manifest: by the registry's API, or by the tag that stands in for it.
+"""Lists the referrers of a manifest: from the API, or from the tag that stands in for it.
 
 distribution-spec, "Listing Referrers" and "Unavailable Referrers API".
 """
@@ -30,7 +30,7 @@ _MOST_PAGES = 100
 _MOST_LISTED = 4096
 _MOST_BYTES = 8 * 1024 * 1024
 _OK, _BAD_REQUEST, _FORBIDDEN, _NOT_FOUND = 200, 400, 403, 404
-# What registries without the API have been seen to say; Quay's 400 is about a manifest.
+# Answers of registries without the API. Quay's 400 is about a manifest.
 _WITHOUT_API = frozenset({_BAD_REQUEST, _NOT_FOUND, 405, 406, 501}) | REDIRECTS
 
 
@@ -45,7 +45,7 @@ class _Page:
 async def list_referrers(
     remote: RemoteRepository, subject: Digest, *, scopes: Scopes | None = None
 ) -> tuple[Descriptor, ...]:
-    """Each once. That a registry has no such API is remembered."""
+    """The referrers, each once; a registry without the API is remembered."""
     scopes = scopes or pulling(remote.path)
     if remote.state.capabilities.supports_referrers(remote.repository):
         listed = await _list(remote, subject, scopes)
@@ -54,16 +54,16 @@ async def list_referrers(
     try:
         index = await fetch_referrers_tag(remote, subject, scopes=scopes)
     except errors.SourceUnsupported:
-        # "If … the tag schema does not return a valid image index", there are none.
+        # "If … the tag schema does not return a valid image index", the list is empty.
         return ()
     return () if index is None else index.manifests
 
 
 async def fetch_referrers_tag(remote: RemoteRepository, subject: Digest, *, scopes: Scopes) -> Index | None:
-    """The index under the tag that lists a manifest's referrers; None where there is none.
+    """The index under the referrers tag; None if the tag does not exist.
 
-    SourceUnsupported where there is something else, such as the subject itself: GitLab's registry takes
-    `sha256-…` for the digest (oras-go#1396).
+    Raise SourceUnsupported if the tag holds anything else, such as the subject itself: GitLab's registry
+    takes `sha256-…` for the digest (oras-go#1396).
     """
     reference = remote.repository.tagged(referrers_tag(subject))
     try:
@@ -73,7 +73,7 @@ async def fetch_referrers_tag(remote: RemoteRepository, subject: Digest, *, scop
     except errors.RegistryDenied as error:
         if error.upstream_status != _FORBIDDEN:
             raise
-        # Some registries say this of a tag that does not exist.
+        # Some registries answer this for a tag that does not exist.
         return None
     is_index = isinstance(found, Index) and found.manifest.media_type == media_types.OCI_INDEX
     if not isinstance(found, Index) or not is_index or subject.matches(found.manifest.raw):
@@ -84,7 +84,7 @@ async def fetch_referrers_tag(remote: RemoteRepository, subject: Digest, *, scop
 
 
 async def _list(remote: RemoteRepository, subject: Digest, scopes: Scopes) -> tuple[Descriptor, ...] | None:
-    """All pages, but no more than make sense, and none twice; None from a registry without the API."""
+    """All pages within limits, none twice; None from a registry without the API."""
     listed: dict[Digest, Descriptor] = {}
     seen: set[str] = set()
     size = 0
@@ -111,14 +111,14 @@ async def _list(remote: RemoteRepository, subject: Digest, scopes: Scopes) -> tu
 async def _page(
     remote: RemoteRepository, target: str | Url, subject: Digest, scopes: Scopes, *, is_first: bool
 ) -> _Page | None:
-    """None where there is no such API; what looks wrong may just have been cut off: it is asked for again."""
+    """One page, retried after a lost connection; None from a registry without the API."""
     attempt = 1
     while True:
         async with remote.state.document_memory.reserve(remote.registry) as memory:
             request = await _request(remote, target, subject, scopes, memory)
             answer = await remote.call(request, scopes)
             if is_first and _lacks_api(answer):
-                _learn(remote, answer)
+                _record_missing_api(remote, answer)
                 return None
             if answer.status != _OK:
                 doing = f"the GET of the referrers of {remote.repository.at(subject)}"
@@ -150,7 +150,7 @@ async def _request(
 
 
 def _lacks_api(answer: Answer) -> bool:
-    """Some registries say 200 to anything: of what kind it is, is what tells."""
+    """Some registries answer 200 to any path, so the media type decides."""
     return answer.status in _WITHOUT_API or (answer.status == _OK and not _is_index(answer))
 
 
@@ -159,7 +159,7 @@ def _is_index(answer: Answer) -> bool:
 
 
 async def _read(remote: RemoteRepository, answer: Answer) -> Index | None:
-    """A list that can't be read is no empty one: what it lists would be left out without a word."""
+    """An unreadable list is not an empty list: its referrers would be left out silently."""
     try:
         parsed = await remote.state.parsers.run(parse_manifest, answer.body, media_types.OCI_INDEX)
     except errors.SourceUnusable:
@@ -172,10 +172,11 @@ def _following(remote: RemoteRepository, request: Request, answer: Answer) -> Ur
     return next_page(request.url, answer.headers.getall("Link", []), below=below, registry=remote.registry)
 
 
-def _learn(remote: RemoteRepository, answer: Answer) -> None:
-    """An error in the registry's own form is about the repository; else the whole registry has no such path.
+def _record_missing_api(remote: RemoteRepository, answer: Answer) -> None:
+    """Remember that the API is missing: in this repository, or in the whole registry.
 
-    One that speaks of a repository that does not exist says nothing of what will be there.
+    An error in the registry's own format is about the repository. NAME_UNKNOWN proves nothing: the
+    repository may exist later.
     """
     code = parse_upstream(answer.body).code
     if answer.status == _BAD_REQUEST or code == "NAME_UNKNOWN":

@@ -1,4 +1,4 @@
-"""Upload sessions of a registry: opened, written to whole or in parts, asked how far they are, and ended.
+"""Upload sessions: opened, written whole or in chunks, resumed, finished and cancelled.
 
 Distribution spec, "Pushing blobs".
 """
@@ -35,24 +35,24 @@ Body = AsyncIterator[bytes]
 
 @dataclass(slots=True)
 class Upload:
-    """An open session: where its next request goes, and how many bytes the registry has of it."""
+    """An open session: the address of its next request, and the bytes that the registry has."""
 
     target: RemoteRepository
     location: Url
     least_chunk: int = 0
     offset: int = 0
     last: Request | None = field(default=None, repr=False)
-    """What was sent last: with a token that may have been replaced since."""
+    """The last request, whose token may have been replaced since."""
 
     async def put(self, blob: Descriptor, body: Body, queueing: Queueing) -> Answer:
-        """All of the blob, and the end."""
+        """Send the whole blob and finish."""
         headers = {"Content-Length": str(blob.size), "Content-Type": _OCTETS}
         with queueing():
             request = await self._prepare("PUT", self._ending(blob), headers)
         return await self.target.state.outbound.send(request, body, queueing)
 
     async def patch(self, size: int, body: Body, queueing: Queueing) -> Answer:
-        """So many bytes more."""
+        """Send one chunk."""
         headers = {
             "Content-Length": str(size),
             "Content-Range": f"{self.offset}-{self.offset + size - 1}",
@@ -62,31 +62,31 @@ class Upload:
             request = await self._prepare("PATCH", self.location, headers)
         answer = await self.target.state.outbound.send(request, body, queueing)
         if answer.is_success:
-            self._go_on(request, answer, default=self.offset + size)
+            self._update(request, answer, default=self.offset + size)
         return answer
 
     async def finish(self, blob: Descriptor, queueing: Queueing) -> Answer:
-        """The end, when all bytes are there; made once, since a repeat would find no upload any more."""
+        """Finish after the last chunk; never repeated, since a repeat would find no upload."""
         headers = {"Content-Length": "0", "Content-Type": _OCTETS}
         with queueing():
             request = await self._prepare("PUT", self._ending(blob), headers)
         return await self.target.state.outbound.send(request, b"", queueing)
 
-    async def ask(self) -> bool:
-        """Whether the session goes on, from the offset that the registry says.
+    async def fetch_offset(self) -> bool:
+        """Ask for the offset; false if the session is lost.
 
-        None of many registries' sessions survive a broken connection, and each says that in its own way.
+        Many registries lose a session with its connection, and each answers in its own way.
         """
         request = await self._prepare("GET", self.location, {})
         with contextlib.suppress(errors.RegistryError, errors.UntrustedOrigin):
             answer = await self.target.call(request, pushing(self.target.path))
             if answer.status in _STATUS_KNOWN:
-                self._go_on(request, answer, default=0)
+                self._update(request, answer, default=0)
                 return True
         return False
 
     async def cancel(self) -> None:
-        """So that the registry keeps no bytes that nobody will end; whether it does is its own matter."""
+        """Ask the registry to delete the session; it may ignore the request."""
         with contextlib.suppress(errors.BrokerError, TimeoutError):
             async with asyncio.timeout(self.target.state.limits.cancel_seconds):
                 request = await self._prepare("DELETE", self.location, {})
@@ -100,8 +100,8 @@ class Upload:
         self.last = await self.target.build_request(method, url, scopes, headers=headers)
         return self.last
 
-    def _go_on(self, request: Request, answer: Answer, *, default: int) -> None:
-        """Each answer may say that the next request goes elsewhere, and that not all bytes were kept."""
+    def _update(self, request: Request, answer: Answer, *, default: int) -> None:
+        """Read the next address and the offset: the registry may have kept fewer bytes than it got."""
         said = _RANGE.fullmatch(answer.headers.get("Range", "").strip())
         # "0-0" is what registries say of nothing, too.
         self.offset = default if said is None else int(said[1]) + 1 if int(said[1]) else 0

@@ -1,4 +1,4 @@
-"""The blobs of one push: each digest is skipped, mounted or copied once, whatever number of images has it."""
+"""The blobs of a push: each digest is skipped, mounted or copied once for all images that have it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["BlobCopies", "BlobCopy", "BlobPlan", "copy_blob", "plan_blob", "pred
 
 _CREATED, _ACCEPTED = 201, 202
 _UNAUTHORIZED = 401
-# A mount refused with these says something of the two repositories, not of the registry.
+# A mount refused with these is about the two repositories, not about the registry.
 _ABOUT_THE_SOURCE = frozenset({401, 403, 404})
 _SUPPORT_BY_STATUS = {_CREATED: MountSupport.GRANTED, _ACCEPTED: MountSupport.DECLINED}
 _MOST_CANDIDATES = 3
@@ -38,8 +38,8 @@ _REPORTED_BYTES = 1024 * 1024
 class BlobCopy:
     """A blob to copy from one repository to another.
 
-    `holders` are repositories of the target's registry that are known to have it. What the registry says of a
-    blob that `is_doubted` has been found wrong.
+    `holders` are repositories of the target's registry that have it. `is_doubted` means that the registry
+    reported the blob as present and then lacked it.
     """
 
     source: RemoteRepository
@@ -51,7 +51,7 @@ class BlobCopy:
 
 
 class BlobCopies:
-    """Started as images ask for them, the largest first of those that wait."""
+    """Starts copies as images need them; of those that wait for a slot, the largest goes first."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class BlobCopies:
         return tuple(self._outcomes.values())
 
     def add_holder(self, holder: Repository, blobs: Iterable[Descriptor]) -> None:
-        """A repository whose manifest has these blobs: within the target's registry they may be mounted."""
+        """Add a repository that has these blobs: within the target's registry they may be mounted."""
         if holder.registry != self._target.registry or holder == self._target.repository:
             return
         for blob in blobs:
@@ -95,16 +95,16 @@ class BlobCopies:
                 known.append(holder)
 
     async def copy(self, group: asyncio.TaskGroup, source: Repository, blobs: Iterable[Descriptor]) -> None:
-        """Returns when all blobs of an image are in the target."""
+        """Return when all blobs of an image are in the target."""
         ordered = sorted(blobs, key=lambda blob: blob.size, reverse=True)
         for task in [self._start(group, source, blob) for blob in ordered]:
             await task
 
     def repair_for(self, group: asyncio.TaskGroup, source: Repository, blobs: Iterable[Descriptor]) -> Repair:
-        """For the PUT of the image: copies blobs that the registry reported as present and then lacks.
+        """The repair for the PUT of an image: copy blobs that the registry reported and then lacks.
 
-        It waits for those that the registry has taken in whole. The first time it waits for the others too,
-        since the registry may not know them yet.
+        Blobs that the registry has taken in whole need only time. The first call only waits for the
+        others too, since the registry may not know them yet.
         """
         waited = False
 
@@ -120,7 +120,7 @@ class BlobCopies:
         return repair
 
     def forget(self) -> None:
-        """Copied blobs may be gone again: from now on each is checked again when an image asks for it."""
+        """Check each blob again when an image next needs it: it may have been deleted since."""
         self._tasks.clear()
 
     def _start(self, group: asyncio.TaskGroup, source: Repository, blob: Descriptor) -> asyncio.Task[None]:
@@ -139,7 +139,7 @@ class BlobCopies:
         )
 
     def _recopy(self, group: asyncio.TaskGroup, source: Repository, blob: Descriptor) -> asyncio.Task[None]:
-        """Once: a registry that took the bytes twice and lacks them will not keep them the third time."""
+        """Copy again, once: a registry that lost the bytes twice will lose them again."""
         task = self._recopies.get(blob.digest)
         if task is None:
             task = self._recopies[blob.digest] = group.create_task(self._copy(source, blob, is_doubted=True))
@@ -147,7 +147,8 @@ class BlobCopies:
 
     async def _copy(self, source: Repository, blob: Descriptor, *, is_doubted: bool = False) -> None:
         def on_position(position: int) -> None:
-            # Bytes that are sent again after trouble are no progress, and not each packet is worth a report.
+            # Bytes that are sent again are not progress, and small steps are not worth a
+            # report.
             step = position - self._positions[blob.digest]
             if step >= _REPORTED_BYTES or (position == blob.size and step > 0):
                 self._positions[blob.digest] = position
@@ -163,28 +164,28 @@ class BlobCopies:
             self._outcomes[blob.digest] = outcome
 
     def _holders_of(self, blob: Descriptor, source: Repository) -> list[Repository]:
-        """The image's own source before others."""
+        """The holders of a blob, the source of the image first."""
         holders = self._holders.get(blob.digest, [])
         return sorted(holders, key=lambda holder: holder != source)
 
 
 @dataclass(frozen=True, slots=True)
 class BlobPlan:
-    """What is asked first: the registry whether it has the blob, or, in their order, holders for a mount."""
+    """What to ask first: whether the registry has the blob, or each holder in turn for a mount."""
 
     looks_first: bool
     holders: tuple[Repository, ...]
 
 
 def plan_blob(holders: Sequence[Repository], support_of: Callable[[Repository], MountSupport]) -> BlobPlan:
-    """`holders` are repositories of the target's registry that are known to hold a blob.
+    """Plan the requests for a blob.
 
-    A mount is asked for at once: one request where looking first would be two. On a registry that was seen to
-    not mount it is worth while to look first whether the blob is there already.
+    `holders` are repositories of the target's registry that have the blob. A mount comes first: it is one
+    request, where a lookup and a mount are two. If the registry does not mount, a lookup comes first.
     """
     supports = {holder: support_of(holder) for holder in holders}
     may_mount = MountSupport.GRANTED in supports.values()
-    # Where mounts are declined as a rule, one question gets an upload as good as several would.
+    # If the registry usually declines mounts, one request gets the upload that is needed anyway.
     asked = holders[: _MOST_CANDIDATES if may_mount else 1]
     return BlobPlan(
         looks_first=not may_mount,
@@ -193,9 +194,9 @@ def plan_blob(holders: Sequence[Repository], support_of: Callable[[Repository], 
 
 
 async def copy_blob(copy: BlobCopy, target: RemoteRepository) -> BlobOutcome:
-    """Copies a blob by mount within a registry, else by streaming.
+    """Copy a blob: mount it within a registry, else stream it.
 
-    Before it is streamed the registry is always asked for it, unless its answers are doubted.
+    A lookup always precedes streaming, unless the registry's answers are doubted.
     """
     blob = copy.blob
 
@@ -221,7 +222,7 @@ async def copy_blob(copy: BlobCopy, target: RemoteRepository) -> BlobOutcome:
 
 
 async def predict_blob(copy: BlobCopy, target: RemoteRepository) -> BlobOutcome:
-    """The outcome of `copy_blob`, found by reading alone; a mount counts as granted."""
+    """Predict the outcome of `copy_blob` with reads alone; a mount counts as granted."""
     blob, source = copy.blob, copy.source.repository
     plan = plan_blob(copy.holders, lambda holder: _mount_support(holder, target))
     if not plan.looks_first:
@@ -245,10 +246,10 @@ def _mount_support(holder: Repository, target: RemoteRepository) -> MountSupport
 async def _mount(
     holders: Sequence[Repository], target: RemoteRepository, blob: Descriptor
 ) -> tuple[Repository | None, Upload | None]:
-    """The first that lets it be; where none does, the upload that the registry opened instead."""
+    """Mount from the first holder that works; otherwise return the upload that the registry opened."""
     upload = None
     for holder in holders:
-        # What came of another blob's mount may have taught better since this was planned.
+        # The mount of another blob may have been refused since the plan was made.
         if _mount_support(holder, target) is MountSupport.REFUSED:
             continue
         try:
@@ -256,7 +257,8 @@ async def _mount(
         except errors.RateLimited:
             raise
         except errors.BrokerError:
-            # A mount only saves work. Another might take as long to fail, so the blob is uploaded.
+            # A mount only saves work. Another might take as long to fail, so the blob is
+            # uploaded.
             _record(MountSupport.REFUSED, holder, target, only_this_pair=True)
             break
         if upload is not None and (opened is not None or support is MountSupport.GRANTED):
@@ -270,7 +272,7 @@ async def _mount(
 async def _mount_from(
     source: Repository, target: RemoteRepository, blob: Descriptor
 ) -> tuple[MountSupport, Upload | None]:
-    """What came of asking for a mount, and the upload that a registry opens when it declines.
+    """The answer to a mount request, and the upload that a registry opens when it declines.
 
     Distribution spec, "Mounting a blob from another repository": 201 mounted, 202 upload it here.
     """
@@ -278,7 +280,7 @@ async def _mount_from(
     query = [("mount", str(blob.digest)), ("from", source.path)]
     status = _UNAUTHORIZED
     upload = None
-    # A token service may refuse the pair of rights as the registry may: the blob is copied then.
+    # The token service may refuse the pair of rights, as the registry may; then the blob is copied.
     with contextlib.suppress(errors.RegistryDenied):
         request = await target.build_request("POST", target.uploads_path, scopes)
         request = replace(request, url=with_query(request.url, query))

@@ -1,4 +1,4 @@
-"""How much one transfer sends at a time: what is known of its registry, and what it finds out by itself."""
+"""The sizes of request bodies in one transfer: known limits of the registry, and limits found on the way."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ _LEAST_CHUNK = 256
 
 
 class Body(NamedTuple):
-    """What was sent: a whole blob by PUT, or a chunk by PATCH."""
+    """A request body: a whole blob by PUT, or a chunk by PATCH."""
 
     method: str
     size: int
 
 
 class BodySizes:
-    """What it learns is for this transfer alone, until that has come to its end by it.
+    """Limits that it finds count for this transfer alone until the transfer succeeds with them.
 
-    A refusal may be meant for a repository, a quota, or nobody at all: it must not slow down others.
+    A refusal may be about a repository, a quota, or nothing at all, and must not slow down other
+    transfers.
     """
 
     def __init__(self, target: RemoteRepository) -> None:
@@ -42,11 +43,11 @@ class BodySizes:
         return min(self.largest("PUT"), self.largest("PATCH"))
 
     def shrink(self, status: int, body: Body, least: int) -> bool:
-        """Whether a refusal says that the body was too large, and less may be sent."""
-        return self._is_too_large(status, body) and self.note_too_large(body, least)
+        """Whether the refusal means that the body was too large and a smaller one may be sent."""
+        return self._is_too_large(status, body) and self.record_too_large(body, least)
 
-    def note_too_large(self, body: Body, least: int) -> bool:
-        """False where nothing smaller may be sent; `least` is what the registry wants at least."""
+    def record_too_large(self, body: Body, least: int) -> bool:
+        """False if no smaller body may be sent; `least` is the smallest chunk that the registry accepts."""
         least = max(_LEAST_CHUNK, least)
         smaller = max(min(self._limits.chunk_bytes, body.size // 2), least)
         if smaller >= body.size:
@@ -54,12 +55,12 @@ class BodySizes:
         self._learn(body.method, smaller)
         return True
 
-    def note_kept(self, size: int) -> None:
-        """A registry that keeps so much of what it is sent is sent little more."""
+    def record_kept(self, size: int) -> None:
+        """Send little more per chunk than the registry keeps."""
         self._learn("PATCH", max(size, self._limits.resume_bytes))
 
-    def note_end(self) -> None:
-        """The blob is there: where less was taken than had been refused, others may begin with that."""
+    def record_success(self) -> None:
+        """Remember the limits after success, so that later transfers start with them."""
         for method, size in self._learnt.items():
             least = self._limits.least_remembered_body
             self._capabilities.record_largest_body(self._registry, method, max(size, least))
@@ -70,6 +71,7 @@ class BodySizes:
     def _is_too_large(self, status: int, body: Body) -> bool:
         if status != _WRONG_RANGE or body.method != "PUT" or body.size <= self._limits.chunk_bytes:
             return status == _TOO_LARGE
-        # Registries that take no whole blob of this size say so of its range. Once may be chance.
+        # Registries that accept no whole blob of this size report its range as wrong. One such
+        # answer may be chance.
         is_again, self._was_wrong_range = self._was_wrong_range, True
         return is_again

@@ -1,4 +1,4 @@
-"""The manifests that an index lists, and their blobs, copied to one target at the same time."""
+"""The manifests that an index lists, copied to one target concurrently with their blobs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ __all__ = ["Children"]
 
 
 class Children:
-    """Each digest once, put under its digest: never under the tag that readers follow.
+    """Puts each manifest once, under its digest and never under the tag that readers follow.
 
-    `first` are the children of the first target on this registry, where this one is another.
+    `first` are the children of the first target on the same registry, if this is not the first.
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class Children:
         return tuple(task.result() for task in self._copying.values())
 
     def start(self, group: asyncio.TaskGroup) -> None:
-        """Begins all of them."""
+        """Start copying all of them."""
         for digest, child in self._children.items():
             self._copying[digest] = group.create_task(self._copy(group, child))
 
     async def will_have(self, digest: Digest) -> bool:
-        """Whether a child that is being copied arrives."""
+        """Wait for a child that is being copied; true if it arrives."""
         copying = self._copying.get(digest)
         if copying is None:
             return False
@@ -73,7 +73,7 @@ class Children:
         return not copying.cancelled() and copying.exception() is None
 
     async def recheck(self) -> None:
-        """Untagged manifests may be collected while large blobs are still on their way."""
+        """Check children again that were seen long ago: untagged manifests may be collected meanwhile."""
         long_ago = asyncio.get_running_loop().time() - self._remote.state.limits.fresh_seconds
         doubtful = [child for digest, child in self._children.items() if self._seen[digest] < long_ago]
         if doubtful:
@@ -83,7 +83,7 @@ class Children:
                 group.create_task(self._ensure(group, child))
 
     async def repair(self, error: errors.RegistryRejected) -> None:
-        """Puts the children again that the registry says it lacks, though it said before that it has them."""
+        """Put children again that the registry lacks, although it reported them as present."""
         listed = [child for digest, child in self._children.items() if str(digest) in error.missing_digests]
         async with asyncio.TaskGroup() as group:
             for child in listed or self._children.values():
@@ -101,9 +101,10 @@ class Children:
     async def _ensure(
         self, group: asyncio.TaskGroup, child: CopyChild, *, is_doubted: bool = False
     ) -> ManifestAction:
-        """Blobs first, then the manifest.
+        """Copy the blobs, then put the manifest, unless the manifest is present.
 
-        Even of the target's own children, since not every registry looks for them when it takes an index.
+        This includes children from the target itself, since not every registry checks them when it
+        takes an index.
         """
         digest = child.manifest.digest
         action = ManifestAction.PRESENT
@@ -118,9 +119,9 @@ class Children:
         return action
 
     async def _first_with(self, child: CopyChild) -> Repository | None:
-        """The first target, once it has what comes from another registry: to mount from, instead of a copy.
+        """The first target on this registry, once it has the child: to mount from, instead of a second copy.
 
-        Once it has the manifest, since not every registry mounts what no manifest lists.
+        The manifest must be there too, since some registries mount only blobs that a manifest lists.
         """
         first, here = self._first, self._remote
         if first is None or child.source.registry == here.registry:
@@ -132,7 +133,7 @@ class Children:
 
 
 def _distinct(children: Sequence[CopyChild], target: Repository) -> dict[Digest, CopyChild]:
-    """Each manifest once; one that the target has already, as Docker sees it, before any other."""
+    """Each manifest once; like Docker, prefer one that is in the target already."""
     chosen: dict[Digest, CopyChild] = {}
     for child in children:
         digest = child.manifest.digest

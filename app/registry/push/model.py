@@ -1,4 +1,4 @@
-"""The values of a push: what it copies, what it asks before tags move, how far it is, and its results."""
+"""The values of a push: its targets and children, its guard, its progress and its results."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ __all__ = [
 ]
 
 
-# --- what is asked for ---
+# --- the request ---
 
 
 @dataclass(frozen=True, slots=True)
 class CopyTarget:
-    """Where an index goes; without tags it goes under its own digest."""
+    """The destination of an index; without tags it goes under its own digest."""
 
     repository: Repository
     tags: tuple[str, ...]
@@ -57,7 +57,7 @@ class CopyTarget:
 
 @dataclass(frozen=True, slots=True)
 class CopyChild:
-    """A manifest of the index, where it is now, and the blobs that go with it."""
+    """A manifest of the index, its current repository, and its blobs."""
 
     source: Repository
     manifest: Manifest
@@ -66,9 +66,9 @@ class CopyChild:
 
 @dataclass(frozen=True, slots=True)
 class TagSnapshot:
-    """The digest that each tag leads to before the push moves it, None for nothing.
+    """The digest under each tag before the push moves it, None for a tag that does not exist.
 
-    `manifests` has those of them that the push has read already, as far as its cache reaches.
+    `manifests` has those that the push has read and cached.
     """
 
     digests: Mapping[Reference, Digest | None]
@@ -79,16 +79,16 @@ class TagSnapshot:
 class Guard:
     """Asked once, when everything is staged at all targets and before any tag moves.
 
-    `ask` gets the previous content of every tag, which is the index itself where an earlier attempt has put
-    it. It raises to keep all tags unmoved, or returns those to leave as they are. Unless it `is_strict`, a
-    recent snapshot from the time of staging is good enough for it.
+    `ask` gets the previous content of every tag, which is the index itself if an earlier attempt put it.
+    It raises to keep all tags unmoved, or returns the tags to leave as they are. A guard that `is_strict`
+    gets tags that were read after staging; otherwise a recent snapshot is enough.
     """
 
     ask: Callable[[TagSnapshot], Awaitable[Collection[Reference]]]
     is_strict: bool = False
 
 
-# --- how far it is ---
+# --- progress ---
 
 
 class StepName(StrEnum):
@@ -110,9 +110,9 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How far one part of a push is; totals grow while children are still being looked up.
+    """The progress of one part of a push; totals grow while children are looked up.
 
-    Manifests and tags are named as they are finished; an index without a tag goes by its digest.
+    Finished manifests and tags are named; an index without a tag goes by its digest.
     """
 
     name: StepName
@@ -156,12 +156,12 @@ class TargetProgress:
         self.add(name, done=1, finished=(Finished(what, action),))
 
 
-# --- what came of it ---
+# --- results ---
 
 
 @dataclass(frozen=True, slots=True)
 class CopyResult:
-    """What a push did at one target; `previous` is what each tag led to before, None for nothing."""
+    """What a push did at one target; `previous` has each tag's digest before, None if it did not exist."""
 
     manifests: tuple[ManifestOutcome, ...]
     blobs: BlobCounts
@@ -172,10 +172,10 @@ class CopyResult:
 
 @dataclass(frozen=True, slots=True)
 class DryRunResult:
-    """What a push would do at one target, as far as reading shows: a mount may still be declined.
+    """What a push would do at one target, predicted by reads: a mount may still be declined.
 
-    `previous` is what each tag leads to now, None for nothing; `previous_manifests` are those of them that
-    have been read.
+    `previous` has the digest of each tag now, None if it does not exist; `previous_manifests` has those
+    that were read.
     """
 
     manifests: tuple[ManifestOutcome, ...]

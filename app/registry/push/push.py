@@ -30,13 +30,12 @@ async def push(
     guard: Guard | None = None,
     with_referrers: bool = False,
 ) -> list[CopyResult]:
-    """Copies indexes and all that they list to their targets, of which no two are one repository.
+    """Copy indexes and everything they list to their targets, each of which is a different repository.
 
-    Everything is staged everywhere before any tag moves, so readers see the old index or the new one whole.
-    A target that fails keeps the tags of all targets as they are; a tag that fails does not keep the others.
-    Work that has begun goes on to its end, so that the next attempt has less to do. `with_referrers` also
-    copies what refers to the children where they are now, such as their signatures, unless that is the target
-    itself.
+    Everything is staged everywhere before any tag moves, so readers see the old index or the whole new
+    one. If a target fails, no tag moves anywhere; if one tag fails, the others still move. Work that has
+    started runs to completion, so that the next attempt has less to do. `with_referrers` also copies the
+    referrers of the children, such as signatures, from where the children are now.
     """
     reads_tags = guard is None or not guard.is_strict
     search = _search(client, targets, access) if with_referrers else None

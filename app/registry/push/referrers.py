@@ -1,6 +1,6 @@
 """Copies the referrers of a push's images, such as signatures, and in turn their referrers.
 
-They are looked for once for all targets, up to a limit for one push.
+One search serves all targets, up to a limit for one push.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _DEEPEST_NESTING = 2
 
 @dataclass(frozen=True, slots=True)
 class Referrer:
-    """A manifest that refers to another, or that such an index lists, and what must be there before it."""
+    """A referrer, or a manifest that a referring index lists, with the manifests that must precede it."""
 
     manifest: Manifest
     parsed: ImageManifest | Index
@@ -52,16 +52,16 @@ class Referrer:
 
 @dataclass(frozen=True, slots=True)
 class FoundReferrers:
-    """What refers to one manifest; `missing` is listed there, and gone."""
+    """The referrers of one manifest; `missing` are listed and no longer exist."""
 
     referrers: tuple[Referrer, ...] = ()
     missing: tuple[Descriptor, ...] = ()
 
 
 class ReferrerSearch:
-    """Each is fetched and looked into: what does not itself say that it refers to the subject is left out.
+    """Fetches each listed referrer, and drops those that do not name the subject themselves.
 
-    Since a manifest names its subject by digest, none can be found below itself.
+    A manifest names its subject by digest, so the search can't run in circles.
     """
 
     def __init__(self, remote_of: Callable[[Repository], RemoteRepository], limits: Limits) -> None:
@@ -88,7 +88,7 @@ class ReferrerSearch:
         )
 
     async def _fetch_if_there(self, remote: RemoteRepository, listed: Descriptor) -> Referrer | None:
-        """Lists that are kept in a tag know nothing of what was deleted."""
+        """Fetch a listed referrer; None if it was deleted, since a list in a tag keeps deleted entries."""
         try:
             manifest, parsed = await self._fetch(remote, listed)
         except errors.SourceNotFound:
@@ -155,7 +155,7 @@ def _refers(referrer: Referrer, subject: Digest) -> bool:
 
 
 class _Copied(NamedTuple):
-    """What came of a referrer, and whether the registry itself lists it by now."""
+    """The outcome of a referrer, and whether the registry itself lists it now."""
 
     referrer: Referrer
     action: ReferrerAction
@@ -163,7 +163,7 @@ class _Copied(NamedTuple):
 
 
 class ReferrerCopies:
-    """Its blobs and, of an index, what it lists before each; then the list of those that it is one of."""
+    """Copies the content of each referrer before its manifest, and lists it under its subject after that."""
 
     def __init__(
         self,
@@ -187,7 +187,7 @@ class ReferrerCopies:
         return tuple(sorted(self._outcomes, key=lambda each: (each.subject, each.digest)))
 
     async def copy(self, subject: Digest, holders: Sequence[Repository], depth: int = 1) -> None:
-        """What refers to a manifest in the first of `holders`; its blobs may be mounted from each of them."""
+        """Copy a manifest's referrers from the first of `holders`; blobs may be mounted from any of them."""
         if depth > self._target.state.limits.referrer_depth:
             return
         found = await self._search.of(holders[0], subject)
@@ -206,7 +206,7 @@ class ReferrerCopies:
     async def _copy(
         self, group: asyncio.TaskGroup, subject: Digest, referrer: Referrer, holders: Sequence[Repository]
     ) -> _Copied:
-        """One that is there is not for that in the list that readers ask for."""
+        """Copy one referrer; one that is present may still be missing from the list of referrers."""
         if await is_present(self._target, referrer.digest, scopes=self._scopes):
             if referrer.digest in await self._already_listed.get(subject, lambda: self._ask(subject)):
                 return _Copied(referrer, ReferrerAction.PRESENT, is_listed=True)

@@ -1,4 +1,4 @@
-"""Keeps the lists of referrers where a registry does not: the client's part of putting what has a subject.
+"""Lists referrers in a tag where the registry does not: the client's duty after a PUT with a subject.
 
 distribution-spec, "Pushing Manifests with Subject".
 """
@@ -24,7 +24,7 @@ _MAY_HAVE_SUBJECT = frozenset({media_types.OCI_MANIFEST, media_types.OCI_INDEX})
 
 
 async def find_subject(remote: RemoteRepository, manifest: Manifest) -> tuple[Digest, Descriptor] | None:
-    """What a manifest refers to, and how it is listed there; None for the many that refer to nothing."""
+    """The subject of a manifest, and its descriptor as a referrer; None if it has no subject."""
     if manifest.media_type not in _MAY_HAVE_SUBJECT or b'"subject"' not in manifest.raw:
         return None
     parsed = await remote.state.parsers.run(parse_manifest, manifest.raw, manifest.media_type)
@@ -34,9 +34,9 @@ async def find_subject(remote: RemoteRepository, manifest: Manifest) -> tuple[Di
 
 
 async def list_in_tag(remote: RemoteRepository, subject: Digest, added: Sequence[Descriptor]) -> None:
-    """Adds to the index under the referrers tag, and reads it back: others may write it at the same time.
+    """Add to the index under the referrers tag, and read it back: other writers may overwrite it.
 
-    One after the other within this process, since registries have no condition to put it under.
+    Writes take turns within this process, since registries have no conditional PUT.
     """
     tag = referrers_tag(subject)
     async with remote.state.locks.of(f"{remote.repository}:{tag}"):
@@ -54,7 +54,7 @@ async def list_in_tag(remote: RemoteRepository, subject: Digest, added: Sequence
 
 
 async def list_unless_listed(remote: RemoteRepository, subject: Digest, added: Descriptor) -> None:
-    """For what was put although the answer, which would have told, was lost."""
+    """List a manifest whose PUT lost its answer, unless the registry has listed it."""
     listed = await list_referrers(remote, subject, scopes=pushing(remote.path))
     if added.digest not in {descriptor.digest for descriptor in listed}:
         await list_in_tag(remote, subject, [added])

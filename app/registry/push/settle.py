@@ -1,4 +1,4 @@
-"""Puts manifests at registries that have taken something and need a while until they know it."""
+"""Puts manifests again until the registry sees the content that it took."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Repair = Callable[[errors.RegistryRejected], Awaitable[None]]
 async def put_settled(
     remote: RemoteRepository, target: str, manifest: Manifest, repair: Repair | None = None
 ) -> bool:
-    """Puts the manifest again for as long as the registry says that it lacks what the manifest lists.
+    """Put a manifest, again and again while the registry says that it lacks content of the manifest.
 
-    `repair` is called each time, to put missing content again. True when the registry itself lists the
-    manifest under its subject.
+    `repair` runs before each repeat, to put missing content again. Return whether the registry lists the
+    manifest as a referrer of its subject.
     """
     limits = patience(remote.state.limits)
     attempt = 1
@@ -42,7 +42,7 @@ async def put_settled(
 
 
 async def wait(attempt: int, *, may_pass: bool, limits: Limits) -> bool:
-    """False when there is nothing more to wait for."""
+    """Wait before the next attempt; false if no attempt is left."""
     seconds = plan_retry(
         Outcome(may_pass),
         attempt=attempt,
@@ -56,7 +56,7 @@ async def wait(attempt: int, *, may_pass: bool, limits: Limits) -> bool:
 
 
 def patience(limits: Limits) -> Limits:
-    """Those for waiting until a registry knows what it has taken."""
+    """The limits for waiting until a registry knows the content that it took."""
     return replace(
         limits,
         attempts=limits.settle_attempts,

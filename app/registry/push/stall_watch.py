@@ -1,4 +1,4 @@
-"""Hands a download's bytes on as the body of an upload's requests, and watches that they keep moving."""
+"""Ends transfers that stand still: each stall time must move a minimum of bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["StallWatch", "WatchedBody"]
 
 
 class StallWatch:
-    """Moves a deadline on each time that enough bytes have passed: a trickle ends, a river goes on."""
+    """Extends a deadline each time enough bytes have passed, so that a trickle ends and a stream goes on."""
 
     def __init__(self, deadline: asyncio.Timeout, limits: Limits) -> None:
         self._deadline = deadline
@@ -24,13 +24,13 @@ class StallWatch:
     def start(self) -> None:
         self._move(self._limits.stall_seconds)
 
-    def hold(self, seconds: float) -> None:
-        """Nothing is expected to move for so long."""
+    def allow(self, seconds: float) -> None:
+        """Allow so many seconds more, in which no bytes are expected."""
         self._move(self._limits.stall_seconds + seconds)
 
     @contextmanager
     def queueing(self) -> Iterator[None]:
-        """While others are before us nothing is expected at all; then what was before."""
+        """Suspend the deadline while waiting for a slot, and restore it after that."""
         self._reschedule(None)
         try:
             yield
@@ -44,7 +44,7 @@ class StallWatch:
             self._move(self._limits.stall_seconds)
 
     def end(self, size: int) -> None:
-        """A registry may hash all of it once more, or move it elsewhere, before it answers."""
+        """Allow the registry time to hash or move the whole blob before it answers."""
         least = max(self._limits.call_seconds, self._limits.stall_seconds)
         self._move(least + size / self._limits.commit_bytes)
 
@@ -53,13 +53,13 @@ class StallWatch:
         self._reschedule(asyncio.get_running_loop().time() + seconds)
 
     def _reschedule(self, when: float | None) -> None:
-        # The task that writes a body may still be on its way out when the deadline is over.
+        # The task that writes a body may still be ending after the deadline.
         with suppress(RuntimeError):
             self._deadline.reschedule(when)
 
 
 class WatchedBody:
-    """An async iterator over so many bytes of a download, from where it stands."""
+    """The body of an upload: so many bytes of a download, from its position on."""
 
     def __init__(
         self, download: Download, size: int, watch: StallWatch, on_position: Callable[[int], None]

@@ -1,4 +1,4 @@
-"""One target of a push: all that must be there before its tags move, and then the tags."""
+"""One target of a push: it stages everything but the tags, and then moves the tags."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ OnProgress = Callable[[Repository, Step], None]
 
 
 class ManifestCache:
-    """Manifests that were read on the way and are needed again later, up to a size in bytes.
+    """Keeps manifests that the push reads and needs again later, up to a size in bytes.
 
-    The size is fixed, so that no registry decides how much memory a push needs.
+    The limit is fixed, so that no registry decides how much memory a push needs.
     """
 
     def __init__(self, size: int) -> None:
@@ -64,8 +64,8 @@ class ManifestCache:
 class PushSource:
     """What all targets of a push share.
 
-    `reads_tags` has the tags read while children are copied; `cache` keeps the manifests that are read then.
-    With a `search` the referrers of the children are copied too.
+    With `reads_tags`, tags are read while children are copied. `cache` keeps the manifests that are read.
+    With a `search`, the referrers of the children are copied too.
     """
 
     client: RegistryClient
@@ -80,7 +80,7 @@ class PushSource:
 def remotes_for(
     client: RegistryClient, access: Access, targets: Sequence[CopyTarget]
 ) -> Callable[[Repository], RemoteRepository]:
-    """For what a push reads: insecure ways are asked for its targets, and for no other registry."""
+    """Open the repositories of a push: its targets may be insecure, and no other registry."""
     registries = {target.repository.registry for target in targets}
 
     def remote_of(source: Repository) -> RemoteRepository:
@@ -109,12 +109,10 @@ def build_stages(
 
 
 class TargetStage:
-    """Stages one target: puts everything but the tags, and then moves them.
+    """Stages one target: puts everything but the tags, and then moves the tags.
 
-    `push.push` orders the stages of all targets.
-
-    `first` is the first stage on the same registry, where this is another; `by_digest` says whether the index
-    is put under its digest before any tag.
+    `push.push` coordinates the stages of all targets. `first` is the first stage on the same registry, if
+    this is not the first. With `by_digest`, the index is put under its digest before any tag.
     """
 
     def __init__(
@@ -167,17 +165,17 @@ class TargetStage:
         return self.target.repository.registry
 
     async def copy_children(self) -> None:
-        """Copies everything that the index lists."""
+        """Copy everything that the index lists."""
         async with asyncio.TaskGroup() as group:
             if self._reads_tags:
                 group.create_task(self._find_all())
             self.children.start(group)
 
     async def stage(self) -> None:
-        """Everything but the tags: children first, and the index under its digest where that is wanted.
+        """Put everything but the tags: the children, and the index under its digest if needed.
 
-        So where there are several tags, since all can only lead to the same bytes then, and where there is
-        none.
+        It is needed with several tags, so that all of them lead to the same bytes, and without any
+        tag.
         """
         await self.copy_children()
         if self._by_digest or not self.target.tags:
@@ -186,13 +184,13 @@ class TargetStage:
             self._progress.finish(StepName.TAGS, str(self.target.index.digest), TagAction.MOVED)
 
     async def recheck(self) -> None:
-        """What other targets took may be long enough for this one's children to be collected."""
+        """Check the children again: other targets may have taken so long that these were collected."""
         await self.children.recheck()
 
     async def read_tags(self, *, strictly: bool) -> None:
-        """What the tags hold right now, if that is asked for or what is known of it is old.
+        """Read the tags again if that is required, or if the snapshot is old.
 
-        By now the children are there, and others may have pushed.
+        The children have arrived by now, and others may have pushed meanwhile.
         """
         age = asyncio.get_running_loop().time() - self._read_at
         if not (strictly or age > self._remote.state.limits.snapshot_seconds):
@@ -206,7 +204,7 @@ class TargetStage:
         return {self.target.repository.tagged(tag): digest for tag, digest in self._previous_in_order.items()}
 
     def moves(self, left: Collection[Reference]) -> list[Coroutine[None, None, None]]:
-        """The move of each tag but those that are left, of which it is told."""
+        """The moves of all tags but those to leave, which are reported as left."""
         moves = []
         for tag in self.target.tags:
             if self.target.repository.tagged(tag) in left:
@@ -253,7 +251,8 @@ class TargetStage:
     async def _find(self, tag: str) -> None:
         reference = self.target.repository.tagged(tag)
         self._previous[tag] = None
-        # Some registries say this of a tag that does not exist; the PUT will show whether it is meant.
+        # Some registries answer this for a tag that does not exist. The PUT will show whether
+        # access is denied.
         with contextlib.suppress(errors.RegistryDenied):
             self._record(tag, await find_manifest(self._remote, reference, scopes=self._scopes))
 
@@ -261,7 +260,7 @@ class TargetStage:
         try:
             self._record(tag, await read_manifest(self._remote, tag, scopes=self._scopes))
         except errors.RegistryDenied:
-            # It was so when it was looked at, and is taken for the same.
+            # The tag was denied when it was first read, too, and counts as unchanged.
             if strictly:
                 raise
 

@@ -1,4 +1,4 @@
-"""One blob on its way from a registry to another, without a disk between: resumed where that can be."""
+"""The transfer of one blob between registries, without a disk: resumed where that is possible."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from app.registry.repository import RemoteRepository
 
 __all__ = ["Transfer"]
 
-# Distribution says 201; GCR answers 204, others 200 and 202, which mean less.
+# The distribution registry answers 201, GCR 204; others answer 200 and 202, which prove less.
 _UPLOADED, _PERHAPS_UPLOADED = frozenset({201, 204}), frozenset({200, 202})
 _BAD_REQUEST, _UNAUTHORIZED, _NOT_FOUND, _TOO_LARGE, _WRONG_RANGE = 400, 401, 404, 413, 416
-# 522 and 524 are what Cloudflare says of an origin that it could not wait for.
+# Cloudflare answers 522 and 524 when the origin takes too long.
 _NOT_IN_TIME = frozenset({504, 522, 524})
-# An upload that the registry lost, or that is elsewhere than we think: it is found, or a new one is opened.
+# The registry lost the upload, or expects another offset: ask for it, or open a new one.
 _LOST = frozenset({_NOT_FOUND, _WRONG_RANGE})
-# An upload that still stands as it was, and of which the registry took nothing.
+# The upload is unchanged, and the registry took nothing.
 _UNTOUCHED = frozenset({_UNAUTHORIZED, _TOO_LARGE})
 _LOST_CODES = frozenset({"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"})
 
-Trouble = Answer | errors.RegistryError
+Failure = Answer | errors.RegistryError
 
 
 class Transfer:
-    """Monolithic first, as all registries know it; in chunks where one refuses that, and to resume.
+    """Sends the whole blob first, which all registries support; in chunks if that is refused, or to resume.
 
-    When an upload breaks, the registry is asked how far it came, and the rest follows by PATCH. Many can't
-    say, and are given the whole of this one blob again.
+    After a broken upload, the registry is asked for its offset, and the rest follows by PATCH. Many
+    registries can't tell, and get the whole blob again.
     """
 
     def __init__(
@@ -65,32 +65,32 @@ class Transfer:
         self._body = Body("PUT", 0)
 
     async def perform(self, upload: Upload | None) -> None:
-        """`upload` is one that is open already, such as a declined mount leaves."""
+        """Copy the blob; `upload` is an open session, such as a declined mount leaves."""
         self._upload = upload
         async with self._download:
             try:
-                while (trouble := await self._try()) is not None:
-                    if await self._has_come_to_good(trouble):
+                while (failure := await self._try()) is not None:
+                    if await self._recover(failure):
                         return
-                    await self._go_back(trouble)
+                    await self._go_back(failure)
             except BaseException:
-                # Also where all of this is called off: it takes a moment that is bounded.
-                await self._call_off()
+                # This includes cancellation; it takes a bounded time.
+                await self._cancel_upload()
                 raise
 
-    async def _try(self) -> Trouble | None:
-        """None when the blob is there, else what came in between."""
+    async def _try(self) -> Failure | None:
+        """None if the blob has arrived, else the failure."""
         try:
             async with await self._slot(), asyncio.timeout(None) as deadline:
                 answer = await self._send(StallWatch(deadline, self._limits))
             is_success = await self._is_success(answer)
         except TimeoutError:
-            return self._stood_still()
+            return self._stalled()
         except errors.BrokerError as error:
-            return await self._trouble_of(error)
+            return await self._failure_of(error)
         if not is_success:
             return answer
-        self._sizes.note_end()
+        self._sizes.record_success()
         return None
 
     async def _slot(self) -> AbstractAsyncContextManager[None]:
@@ -100,29 +100,29 @@ class Transfer:
 
     async def _send(self, watch: StallWatch) -> Answer:
         try:
-            watch.hold(self._limits.call_seconds)
+            watch.allow(self._limits.call_seconds)
             offset = self._upload.offset if self._upload is not None else 0
             if offset < self._blob.size or not self._blob.size:
                 await self._download.start(offset, watch)
-            # Sessions end by themselves: none is opened before there is something to send. Its opening brings
-            # the token before the first byte of the body is sent.
+            # Sessions expire, so the upload is opened only when bytes are ready. Opening it
+            # also fetches the token before the first byte of the body is sent.
             if self._upload is None:
                 with watch.queueing():
                     self._upload = await open_upload(self._target)
             answer = await self._write(self._upload, watch)
         finally:
-            # Who waits for a slot holds no connection to a source that others may be waiting for.
+            # Hold no connection to the source while waiting for a slot: others may need it.
             await self._download.release()
         if self._download.failure is not None:
             raise self._download.failure
         return answer
 
-    async def _trouble_of(self, error: errors.BrokerError) -> errors.RegistryError:
-        """What the source did wrong shows as a body that broke, and is final: its retries have been made."""
+    async def _failure_of(self, error: errors.BrokerError) -> errors.RegistryError:
+        """The failure of a request; a failure of the source is final, since its retries have been made."""
         failure = self._download.failure or error
         if isinstance(failure, errors.RegistryError) and self._download.failure is None:
             return failure
-        await self._call_off()
+        await self._cancel_upload()
         if not await self._download.start_over():
             raise failure
         return errors.RegistryUnreachable(str(failure), **self._source.context().members)
@@ -139,8 +139,8 @@ class Transfer:
             if begun < upload.offset <= begun + chunk:
                 self._advance(upload.offset)
             if upload.offset != begun + chunk:
-                self._sizes.note_kept(upload.offset - begun)
-                # It counts as an attempt: bytes that are sent to be dropped would go on for ever.
+                self._sizes.record_kept(upload.offset - begun)
+                # This counts as an attempt: bytes could be sent and dropped for ever.
                 raise errors.RegistryUnavailable(
                     f"{self._target.registry} kept other bytes of the upload of {self._blob.digest} than "
                     "it was sent.",
@@ -168,58 +168,58 @@ class Transfer:
             )
         return True
 
-    def _stood_still(self) -> errors.RegistryTimeout:
+    def _stalled(self) -> errors.RegistryTimeout:
         return errors.RegistryTimeout(
             f"The copy of {self._blob.digest} from {self._source.repository} to {self._target.repository} "
             "stood still for too long.",
             **self._target.context().members,
         )
 
-    # --- after trouble ---
+    # --- after a failure ---
 
-    async def _has_come_to_good(self, trouble: Trouble) -> bool:
-        """Whether the blob is there all the same; if not there is another attempt, or its error is raised."""
-        if await self._renew(trouble) or self._shrink(trouble):
+    async def _recover(self, failure: Failure) -> bool:
+        """True if the blob has arrived after all, false for another attempt; raise if none is left."""
+        if await self._renew(failure) or self._shrink(failure):
             return False
-        error, wait = self._judge(trouble)
+        error, wait = self._judge(failure)
         await asyncio.sleep(wait or 0.0)
-        if await self._has_arrived(trouble, is_last=wait is None):
+        if await self._has_arrived(failure, is_last=wait is None):
             return True
         if wait is None:
             raise error
         self._attempt += 1
         return False
 
-    async def _renew(self, trouble: Trouble) -> bool:
-        """Replaces the token that an upload was refused with; False when there is no other."""
-        if isinstance(trouble, errors.RegistryError) or trouble.status != _UNAUTHORIZED:
+    async def _renew(self, failure: Failure) -> bool:
+        """Renew the token that was refused; false if no other is available."""
+        if isinstance(failure, errors.RegistryError) or failure.status != _UNAUTHORIZED:
             return False
         refused = self._upload.last if self._upload is not None else None
         if refused is None:
             return False
         scopes = pushing(self._target.path)
-        renewed = await self._target.renew(refused, scopes, trouble, renewals=self._renewals)
+        renewed = await self._target.renew(refused, scopes, failure, renewals=self._renewals)
         self._renewals += 1
         return renewed is not None
 
-    def _shrink(self, trouble: Trouble) -> bool:
-        """Learns to send less at a time to a registry that calls bodies too large."""
-        if isinstance(trouble, errors.RegistryError):
+    def _shrink(self, failure: Failure) -> bool:
+        """Send smaller bodies to a registry that calls them too large."""
+        if isinstance(failure, errors.RegistryError):
             return False
-        return self._sizes.shrink(trouble.status, self._body, self._least_chunk)
+        return self._sizes.shrink(failure.status, self._body, self._least_chunk)
 
     @property
     def _least_chunk(self) -> int:
         return self._upload.least_chunk if self._upload is not None else 0
 
-    def _judge(self, trouble: Trouble) -> tuple[errors.BrokerError, float | None]:
-        """What it is, and the seconds to wait before the next attempt, if there is one."""
+    def _judge(self, failure: Failure) -> tuple[errors.BrokerError, float | None]:
+        """The error, and the seconds before the next attempt, None if it was the last."""
         error: errors.BrokerError
-        if isinstance(trouble, Answer):
-            error = upload_refusal(self._target, trouble, f"the upload of {self._blob.digest}")
-            may_pass = error.retryable or _is_lost(trouble) or self._is_spoilt(trouble)
+        if isinstance(failure, Answer):
+            error = upload_refusal(self._target, failure, f"the upload of {self._blob.digest}")
+            may_pass = error.retryable or _is_lost(failure) or self._is_spoilt(failure)
         else:
-            error, may_pass = trouble, trouble.retryable
+            error, may_pass = failure, failure.retryable
         wait = plan_retry(
             Outcome(may_pass, error.retry_after),
             attempt=self._attempt,
@@ -229,17 +229,17 @@ class Transfer:
         )
         return error, wait
 
-    def _is_spoilt(self, trouble: Trouble) -> bool:
-        """Whether a registry may have put the parts of a resumed upload together wrongly."""
-        return isinstance(trouble, Answer) and trouble.status == _BAD_REQUEST and self._may_be_mixed
+    def _is_spoilt(self, failure: Failure) -> bool:
+        """Whether the registry may have joined the parts of a resumed upload wrongly."""
+        return isinstance(failure, Answer) and failure.status == _BAD_REQUEST and self._may_be_mixed
 
-    async def _has_arrived(self, trouble: Trouble, *, is_last: bool) -> bool:
-        """An answer that was lost may have been a yes, and so may one that no longer knows of the upload."""
-        if self._download.position != self._blob.size or not self._is_open(trouble, is_last=is_last):
+    async def _has_arrived(self, failure: Failure, *, is_last: bool) -> bool:
+        """Whether the blob has arrived although its answer was lost, or the upload is no longer known."""
+        if self._download.position != self._blob.size or not self._is_open(failure, is_last=is_last):
             return False
         attempt = 1
-        while not (is_there := await self._is_there()) and _is_late(trouble):
-            # What takes a registry so long is begun again if the blob is sent again.
+        while not (is_there := await self._is_there()) and _is_late(failure):
+            # A new upload would take the registry as long again.
             if not await settle.wait(attempt, may_pass=True, limits=settle.patience(self._limits)):
                 break
             attempt += 1
@@ -250,50 +250,50 @@ class Transfer:
             return await has_blob(self._target, self._blob)
         return False
 
-    def _is_open(self, trouble: Trouble, *, is_last: bool) -> bool:
-        if isinstance(trouble, errors.RegistryError) or _is_lost(trouble):
+    def _is_open(self, failure: Failure, *, is_last: bool) -> bool:
+        if isinstance(failure, errors.RegistryError) or _is_lost(failure):
             return True
-        # "Later" is worth a question where the blob is large, or nobody tries again.
-        return is_passing(trouble.status) and (is_last or self._blob.size >= self._limits.resume_bytes)
+        # After "later", a lookup is worth it for a large blob, or if no attempt is left.
+        return is_passing(failure.status) and (is_last or self._blob.size >= self._limits.resume_bytes)
 
-    async def _go_back(self, trouble: Trouble) -> None:
-        """To what the registry has of this upload, if that is worth a question, or else to a new one."""
-        upload, is_spoilt, self._may_be_mixed = self._upload, self._is_spoilt(trouble), False
+    async def _go_back(self, failure: Failure) -> None:
+        """Go back to the offset that the registry has, if it is worth a request; else to a new upload."""
+        upload, is_spoilt, self._may_be_mixed = self._upload, self._is_spoilt(failure), False
         if upload is None:
             return
         believed = upload.offset
-        status = trouble.status if isinstance(trouble, Answer) else None
+        status = failure.status if isinstance(failure, Answer) else None
         is_begun = self._download.position >= self._limits.resume_bytes
         is_worth_it = not is_spoilt and (believed or (is_begun and status not in _UNTOUCHED))
-        if is_worth_it and await upload.ask() and 0 < upload.offset <= self._download.position:
+        if is_worth_it and await upload.fetch_offset() and 0 < upload.offset <= self._download.position:
             self._may_be_mixed = True
             self._advance(upload.offset)
             if status == _WRONG_RANGE and upload.offset == believed:
-                self._sizes.note_too_large(self._body, upload.least_chunk)
+                self._sizes.record_too_large(self._body, upload.least_chunk)
             return
-        # Tokens for pushing seldom allow DELETE, so that a 401 would only be followed by another.
+        # Tokens for pushing seldom allow DELETE, so a 401 would only be followed by another.
         if status == _TOO_LARGE:
-            await self._call_off()
+            await self._cancel_upload()
         self._upload = None
 
-    async def _call_off(self) -> None:
+    async def _cancel_upload(self) -> None:
         upload, self._upload = self._upload, None
         if upload is not None:
             await upload.cancel()
 
     def _advance(self, offset: int) -> None:
-        """So much progress restores the retries: what breaks now and then gets there in the end."""
+        """Restore the retries after enough progress, so that a transfer that breaks often still ends."""
         if offset >= self._furthest + self._limits.resume_bytes:
             self._furthest, self._attempt, self._renewals = offset, 1, 0
 
 
 def _is_lost(answer: Answer) -> bool:
-    """Whether the registry does not know of the upload, or not of one that is where we think."""
+    """Whether the registry does not know the upload, or not at this offset."""
     return answer.status in _LOST or parse_upstream(answer.body).code in _LOST_CODES
 
 
-def _is_late(trouble: Trouble) -> bool:
-    """Whether we, or a proxy between, could not wait for the answer."""
-    if isinstance(trouble, Answer):
-        return trouble.status in _NOT_IN_TIME
-    return isinstance(trouble, errors.RegistryTimeout)
+def _is_late(failure: Failure) -> bool:
+    """Whether the client, or a proxy, stopped waiting for the answer."""
+    if isinstance(failure, Answer):
+        return failure.status in _NOT_IN_TIME
+    return isinstance(failure, errors.RegistryTimeout)

@@ -1,4 +1,4 @@
-"""All that a push writes to a target's registry, and the dry run that only reads."""
+"""Everything that a push writes to a registry, and the dry run that only reads."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ __all__ = ["DryRunWriter", "IndexWriter", "TargetWriter", "Writer"]
 
 
 class Writer(Protocol):
-    """Whatever else a push does is reading and deciding, the same in a dry run."""
+    """The writes of a push. All other code is the same in a dry run."""
 
     async def copy_blob(self, copy: BlobCopy) -> BlobOutcome: ...
 
     async def put_manifest(self, manifest: Manifest, repair: Repair | None = None) -> bool:
-        """Puts a manifest under its digest; true when the registry itself lists it under its subject."""
+        """Put a manifest under its digest; true if the registry lists it under its subject."""
         ...
 
     async def put_listed(self, manifest: Manifest, repair: Repair | None = None) -> None:
-        """Puts a manifest, and lists it under its subject where the registry does not."""
+        """Put a manifest, and list it under its subject if the registry does not."""
         ...
 
     async def list_in_tag(self, subject: Digest, described: Sequence[Descriptor]) -> None:
-        """Lists referrers under the tag that stands in for the referrers API."""
+        """List referrers in the tag that stands in for the referrers API."""
         ...
 
 
@@ -62,7 +62,7 @@ class TargetWriter:
 
 
 class DryRunWriter:
-    """Predicts what a `TargetWriter` would do."""
+    """Predicts the outcomes of a `TargetWriter`."""
 
     def __init__(self, target: RemoteRepository) -> None:
         self._target = target
@@ -83,8 +83,8 @@ class DryRunWriter:
 class IndexWriter:
     """Puts the index under a tag or its digest, and reads it back.
 
-    A PUT whose answer was lost, or that a rule refuses because of what is there already, may have succeeded.
-    What a reader gets decides, and it is read by GET: HEAD is answered from caches.
+    A PUT may have succeeded although its answer was lost, or an immutable tag refused it. The bytes that
+    readers get decide. They are read by GET, since HEAD may be answered from a cache.
     """
 
     def __init__(self, remote: RemoteRepository, index: Manifest, repair: Repair) -> None:
@@ -95,7 +95,7 @@ class IndexWriter:
         self._is_listed = False
 
     async def put(self, target: str) -> None:
-        """Returns when readers of the tag or digest get the index."""
+        """Put the index, and return when readers of the tag or digest get it."""
         is_listed = None
         try:
             is_listed = await put_settled(self._remote, target, self._index, self._repair)
@@ -109,7 +109,7 @@ class IndexWriter:
             self._is_listed = True
 
     async def _list_under_subject(self, *, is_listed: bool | None) -> None:
-        """Once for any number of tags; `is_listed` is None where the answer that would show it was lost."""
+        """List the index under its subject, once for all tags; `is_listed` is None if the answer was lost."""
         found = None if is_listed else await find_subject(self._remote, self._index)
         if found is None:
             return
