@@ -172,7 +172,7 @@ def amend(entries: Sequence[Entry], incoming: Sequence[Entry], *, allow_duplicat
     kept = _narrowed(kept, leaving.values(), said_again=_origins(fresh))
     if len(kept) + len(fresh) > MAX_ENTRIES:
         raise InvalidInput(
-            f"A list has at most {MAX_ENTRIES} entries; this would make {len(kept) + len(fresh)}"
+            f"A list can have at most {MAX_ENTRIES} entries. This change would make {len(kept) + len(fresh)}."
         )
     return Amended((*kept, *fresh), fresh, replaced)
 
@@ -254,8 +254,8 @@ def _refuse_collisions(fresh: Sequence[Entry]) -> None:
         earlier = first.setdefault(choice(entry.platform), entry)
         if earlier is not entry and not _are_listed_together(earlier, entry):
             raise DuplicatePlatform(
-                f"{earlier.reference} and {entry.reference} are both {entry.platform}; leave one out, "
-                "give one another platform, or set allow_duplicate_platforms",
+                f"{earlier.reference} and {entry.reference} are both {entry.platform}. Omit one, override "
+                "its platform, or set allow_duplicate_platforms.",
                 platform=str(entry.platform),
                 errors=[FieldError("/sources", str(entry.reference), {"reference": str(entry.reference)})],
             )
@@ -277,10 +277,10 @@ def _refuse_taken(entries: Sequence[Entry], changed: Entry, *, allow_duplicate_p
         if choice(other.platform) != choice(changed.platform):
             continue
         raise DuplicatePlatform(
-            f"{other.reference} is {other.platform} already; annotate or remove that entry, or set "
-            "allow_duplicate_platforms on the list",
+            f"{other.reference} already has the platform {other.platform}. Annotate or remove that entry, "
+            "or set allow_duplicate_platforms.",
             platform=str(changed.platform),
-            errors=[FieldError("/platform", "another entry has this platform")],
+            errors=[FieldError("/platform", "Another entry has this platform.")],
         )
 
 

@@ -52,8 +52,8 @@ def _contradictions(draft: Draft) -> list[Finding]:
         Finding(
             "format-conflict",
             Severity.ERROR,
-            f"{entry.reference} has annotations or an artifact type, which a Docker list can't hold: "
-            "choose the format oci or auto",
+            f"{entry.reference} has annotations or an artifact type, which a Docker list can't have. "
+            "Choose the format oci or auto.",
             entry.id,
         )
         for entry in draft.entries
@@ -68,14 +68,14 @@ def _of_entry(entry: Entry) -> list[Finding]:
             Finding(
                 "platform-missing",
                 Severity.ERROR,
-                f"manifest {entry.reference} must have an OS and Architecture to be pushed to a registry: "
-                "annotate it",
+                f"Manifest {entry.reference} must have an OS and Architecture to be pushed to a registry. "
+                "Annotate it.",
                 entry.id,
             )
         ]
     found = []
     if not platforms.is_known(platform.os, platform.architecture):
-        detail = f"{entry.reference} is for {platform}, which is not a known platform"
+        detail = f"{entry.reference} is for {platform}, which is not a known platform."
         found.append(Finding("unknown-platform", Severity.WARNING, detail, entry.id))
     elif concern := platforms.check_variant(platform):
         found.append(Finding("unknown-variant", Severity.WARNING, f"{entry.reference}: {concern}", entry.id))
@@ -91,8 +91,8 @@ def _shared_platforms(entries: Sequence[Entry]) -> list[Finding]:
         earlier = first.setdefault(choice(entry.platform), entry)
         if earlier is not entry:
             detail = (
-                f"{earlier.reference} and {entry.reference} are both {entry.platform}; "
-                "a runtime takes the first that it finds"
+                f"{earlier.reference} and {entry.reference} are both {entry.platform}. "
+                "A runtime uses the first that it finds."
             )
             found.append(Finding("shared-platform", Severity.WARNING, detail, entry.id))
     return found
@@ -104,7 +104,7 @@ def _unexpected(draft: Draft) -> list[Finding]:
         Finding(
             "unexpected-platform",
             Severity.WARNING,
-            f"{entry.reference} is for {entry.platform}, which is not among the expected platforms",
+            f"{entry.reference} is for {entry.platform}, which is not an expected platform.",
             entry.id,
         )
         for entry in draft.entries
@@ -131,8 +131,8 @@ def describe_revisions(revisions: Mapping[str, str | None]) -> str:
     first: dict[str | None, str] = {}
     for reference, revision in revisions.items():
         first.setdefault(revision, reference)
-    told = [f"{reference} from {revision or 'an unknown one'}" for revision, reference in first.items()]
-    return "The images were not built from one revision: " + ", ".join(told)
+    built = [f"{reference} from {revision or 'an unknown one'}" for revision, reference in first.items()]
+    return f"The images were built from different revisions: {', '.join(built)}."
 
 
 def refuse_mixed_revisions(draft: Draft) -> None:
@@ -150,5 +150,5 @@ def refuse_mixed_revisions(draft: Draft) -> None:
 def _mixed_types(entries: Sequence[Entry]) -> list[Finding]:
     if len({entry.media_type for entry in entries}) <= 1:
         return []
-    detail = "Docker and OCI manifests are in one list; some registries refuse that"
+    detail = "The list has both Docker and OCI manifests. Some registries reject this."
     return [Finding("mixed-media-types", Severity.WARNING, detail)]

@@ -65,7 +65,7 @@ def _parse_expected(value: str | Mapping[str, Any]) -> Platform:
     platform = parse_any_platform(value)
     if not is_known(platform.os, platform.architecture):
         # Nobody could ever hand in an image for it.
-        raise UnsupportedPlatform(f"{platform} is not a known operating system and architecture")
+        raise UnsupportedPlatform(f"{platform} is not a known operating system and architecture.")
     return platform
 
 
@@ -78,7 +78,7 @@ def _parse_subject(value: Any) -> Descriptor:
 
 def _parse_artifact_type(value: str) -> str:
     if not _MEDIA_TYPE.fullmatch(value):
-        raise InvalidInput("An artifact_type is a media type, such as application/vnd.example.v1+json")
+        raise InvalidInput("An artifact_type must be a media type such as application/vnd.example.v1+json.")
     return value
 
 

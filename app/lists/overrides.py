@@ -88,7 +88,7 @@ def check_known(platform: Platform) -> None:
     if not platforms.is_known(platform.os, platform.architecture):
         detail = (
             f"{platform.os or '(none)'}/{platform.architecture or '(none)'} is not a known combination of "
-            "operating system and architecture"
+            "operating system and architecture."
         )
         raise UnsupportedPlatform(
             detail,

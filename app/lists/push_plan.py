@@ -43,10 +43,10 @@ class Conditions:
     def check(self, reference: str, held: Digest | None) -> None:
         """Raises TagMoved when the tag does not hold what was expected."""
         if self.if_absent and held is not None:
-            raise TagMoved(f"{reference} is there already, and holds {held}", reference=reference)
+            raise TagMoved(f"{reference} already exists with {held}.", reference=reference)
         if self.if_digest is not None and held != self.if_digest:
             raise TagMoved(
-                f"{reference} holds {held or 'nothing'}, not {self.if_digest}", reference=reference
+                f"{reference} holds {held or 'nothing'}, not {self.if_digest}.", reference=reference
             )
 
 

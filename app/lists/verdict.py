@@ -98,11 +98,11 @@ def _is_late(draft: Draft, now: datetime) -> bool:
 
 
 def _build_failed(draft: Draft) -> BuildFailed:
-    told = "; ".join(
+    failures = "; ".join(
         f"{platform}: {reason}" if reason else platform for platform, reason in draft.options.failures.items()
     )
     return BuildFailed(
-        f"Not all builds for {draft.reference} succeeded: {told}",
+        f"Not all builds for {draft.reference} succeeded: {failures}.",
         list_id=str(draft.id),
         reference=str(draft.reference),
         failures=dict(draft.options.failures),
@@ -114,7 +114,7 @@ def _incomplete(draft: Draft) -> ListIncomplete:
     missing = _missing(draft)
     lacking = ", ".join(missing) if missing else "any image"
     return ListIncomplete(
-        f"{draft.reference} was not complete by its deadline: it lacks {lacking}",
+        f"{draft.reference} was not complete by its deadline. It lacks {lacking}.",
         list_id=str(draft.id),
         reference=str(draft.reference),
         missing_platforms=missing,

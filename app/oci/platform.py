@@ -160,12 +160,12 @@ def known_variants(os: str, architecture: str) -> frozenset[str]:
 
 
 def check_variant(platform: Platform) -> str | None:
-    """A sentence for whoever made the list when the variant is one that nobody looks for; never a refusal."""
+    """A warning if the variant is not a known one of the platform."""
     known = known_variants(platform.os, platform.architecture)
     if not platform.variant or platform.variant in known:
         return None
     where = f"{platform.os}/{platform.architecture}"
     variant = shown(platform.variant, 64)
     if not known:
-        return f'{where} has no known variants, so "{variant}" may never be selected'
-    return f'"{variant}" is not a known variant of {where}; known are {", ".join(sorted(known))}'
+        return f'{where} has no known variants, so "{variant}" may never be selected.'
+    return f'"{variant}" is not a known variant of {where}; known are {", ".join(sorted(known))}.'

@@ -20,7 +20,7 @@ class Allowance:
         self._left -= manifest.size
         if self._left < 0:
             raise SourceTooLarge(
-                f"the manifests that were asked for, up to {reference}, are larger together than "
-                f"{_MANIFEST_BYTES} bytes",
+                f"The manifests of the request, up to {reference}, exceed the limit of {_MANIFEST_BYTES} "
+                "bytes together.",
                 reference=str(reference),
             )

@@ -96,7 +96,7 @@ async def get_list(tx: Transaction, project_id: UUID, list_id: UUID, *, lock: bo
 
 
 def _no_list(list_id: UUID) -> ListNotFound:
-    return ListNotFound(f"There is no list {list_id} in this project", list_id=str(list_id))
+    return ListNotFound(f"The project has no list {list_id}.", list_id=str(list_id))
 
 
 async def get_state(tx: Transaction, project_id: UUID, list_id: UUID) -> ListState:

@@ -42,5 +42,5 @@ async def load_manifests(
         for digest in [parse_digest(row.digest)]
     }
     for digest in wanted - found.keys():
-        raise NotFound(f"The manifest {digest} is not kept any more")
+        raise NotFound(f"The manifest {digest} is no longer stored.")
     return found

@@ -122,7 +122,7 @@ async def get_push(tx: Transaction, project_id: UUID, push_id: UUID) -> Push:
     query = select(pushes).where(pushes.c.id == push_id, pushes.c.project_id == project_id)
     row = (await tx.execute(query)).first()
     if row is None:
-        raise PushNotFound(f"There is no push {push_id} in this project")
+        raise PushNotFound(f"The project has no push {push_id}.")
     return _read(row)
 
 

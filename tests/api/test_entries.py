@@ -162,7 +162,7 @@ async def test_an_entry_without_a_platform_blocks_the_push_until_it_has_one(
     assert draft["findings"][0]["code"] == "platform-missing"
     reply = await broker.client.post(f"/v1/lists/{draft['id']}/push", json={"insecure": True})
     document = check_problem(reply, 409, "list-not-pushable")
-    assert document["detail"].startswith(f"manifest {bare} must have an OS and Architecture to be pushed")
+    assert document["detail"].startswith(f"Manifest {bare} must have an OS and Architecture to be pushed")
     check_problem(await broker.client.get(f"/v1/lists/{draft['id']}/index"), 409, "list-not-pushable")
     path = f"/v1/lists/{draft['id']}/entries/{draft['entries'][0]['id']}"
     assert (await broker.call("PATCH", path, {"platform": "linux/amd64"}))["digest"] is not None

@@ -204,7 +204,7 @@ def test_a_list_has_a_bounded_number_of_entries() -> None:
 def test_annotating_does_not_make_two_entries_of_one_platform() -> None:
     one, other = entry("r.test/a:1", AMD64), entry("r.test/b:1", ARM64)
     override = PlatformOverride({"os": "linux", "architecture": "arm64", "variant": "v8"})
-    with pytest.raises(DuplicatePlatform, match=r"r\.test/b:1 is linux/arm64/v8 already"):
+    with pytest.raises(DuplicatePlatform, match=r"r\.test/b:1 already has the platform linux/arm64/v8"):
         annotate([one, other], one, EntryChanges(override), allow_duplicate_platforms=False)
     assert annotate([one, other], one, EntryChanges(override), allow_duplicate_platforms=True)
 

@@ -55,7 +55,7 @@ class Feed:
             if self._has_to_look(after, asked_at):
                 await self._look(after)
         if token_id in self._revoked:
-            raise Unauthenticated("The token was revoked")
+            raise Unauthenticated("The token was revoked.")
         if after < self._start:
             return None
         found = [event for event in self._kept if event.id > after and wanted.takes(event)]
@@ -102,7 +102,7 @@ class Feeds:
         feed = self._feeds.get(project_id)
         if feed is not None and feed.followers.total() >= MOST_FOLLOWERS:
             raise TooManyStreams(
-                f"{MOST_FOLLOWERS} streams follow this project here already: end one, or come back later",
+                f"The project already has {MOST_FOLLOWERS} event streams here. End one, or retry later.",
                 retry_after=30,
             )
 

@@ -127,7 +127,9 @@ class ListMerger:
             # Another process was first.
             merged = _merge(await _open(tx, place, additions[0].call), additions)
             if not merged.before.revision:
-                raise Unavailable("The list changed too fast; try again", retry_after=1)
+                raise Unavailable(
+                    "The list changed too often during the request. Send the request again.", retry_after=1
+                )
         if merged.added:
             await self._save(tx, merged)
         return merged.refused

@@ -137,7 +137,9 @@ class Lists:
         draft = await self._get(project_id, list_id)
         index = assess(draft).index
         if index is None:
-            raise ListNotPushable("The list has no index yet: its findings say why", list_id=str(draft.id))
+            raise ListNotPushable(
+                "The list has no index yet. Its findings give the reasons.", list_id=str(draft.id)
+            )
         return index, draft.revision
 
     async def _get(self, project_id: UUID, list_id: UUID) -> Draft:
@@ -242,7 +244,7 @@ class Lists:
         try:
             await self.delete(project_id, UUID(text))
         except ValueError:
-            return DeletionOutcome(text, InvalidInput(f"{text} is not the id of a list"))
+            return DeletionOutcome(text, InvalidInput(f"{text} is not the id of a list."))
         except ListNotFound as problem:
             return DeletionOutcome(text, problem)
         return DeletionOutcome(text)
@@ -267,7 +269,7 @@ def find_entry(draft: Draft, entry_id: UUID) -> Entry:
     for entry in draft.entries:
         if entry.id == entry_id:
             return entry
-    raise EntryNotFound(f"The list {draft.reference} has no entry {entry_id}", list_id=str(draft.id))
+    raise EntryNotFound(f"The list {draft.reference} has no entry {entry_id}.", list_id=str(draft.id))
 
 
 def no_such_list(reference: Reference) -> ListNotFound:
@@ -276,7 +278,7 @@ def no_such_list(reference: Reference) -> ListNotFound:
 
 def list_exists(reference: Reference, list_id: UUID) -> ListExists:
     return ListExists(
-        f"There is a list {reference} already: say amend to add to it, name a session, or remove it",
+        f"The list {reference} already exists. Set amend to add to it, name a session, or delete it.",
         list_id=str(list_id),
         reference=str(reference),
     )

@@ -91,7 +91,7 @@ class Resolver:
         if image.is_artifact:
             kind = image.artifact_type or image.config.media_type
             raise SourceUnsupported(
-                f"{reference} is an OCI artifact ({kind}), not an image",
+                f"{reference} is an OCI artifact ({kind}), not an image.",
                 reference=str(reference),
                 media_type=kind,
             )
@@ -117,7 +117,7 @@ class Resolver:
         if isinstance(member, Index):
             if depth >= MAX_DEPTH:
                 raise SourceUnsupported(
-                    f"{source.reference} holds indexes within indexes, more than {MAX_DEPTH} deep",
+                    f"{source.reference} has indexes nested more than {MAX_DEPTH} deep.",
                     reference=str(source.reference),
                 )
             return await self._flatten(source, member, depth=depth + 1)
@@ -193,7 +193,7 @@ def _is_chosen(source: Source, platform: Platform) -> bool:
 def _nothing_wanted(source: Source, has: Sequence[Platform]) -> SourceUnsupported:
     reference = str(source.reference)
     if not source.platforms:
-        return SourceUnsupported(f"{reference} is an empty index", reference=reference)
+        return SourceUnsupported(f"{reference} is an empty index.", reference=reference)
     chosen = ", ".join(str(platform) for platform in source.platforms)
     there = list(dict.fromkeys(str(platform) for platform in has if not platform.is_unknown))
     detail = f"{reference} has no image for {chosen}" + (f", but for {', '.join(there)}" if there else "")
@@ -236,7 +236,7 @@ def _combined(sources: Sequence[Source], failures: dict[int, BrokerError]) -> Br
     kind = type(first) if len(kinds) == 1 else mixed
     detail = first.detail
     if len(failures) > 1:
-        detail = f"{len(failures)} of {len(sources)} sources could not be used; the first: {first.detail}"
+        detail = f"{len(failures)} of {len(sources)} sources can't be used. The first one: {first.detail}"
     waits = [error.retry_after for error in failures.values() if error.retry_after is not None]
     members = first.members if len(failures) == 1 else {"retry_after": max(waits, default=None)}
     return kind(detail, errors=errors, **members)

@@ -26,7 +26,7 @@ async def find_seen(tx: Transaction, project_id: UUID, list_id: UUID, revisions:
 def _as_seen(draft: Draft, revisions: Revisions) -> Draft:
     if revisions is not None and draft.revision not in revisions:
         raise RevisionChanged(
-            f"The list is at revision {draft.revision}: read it again, then repeat the change",
+            f"The list is at revision {draft.revision}. Read it again, then repeat the change.",
             list_id=str(draft.id),
         )
     return draft

@@ -145,8 +145,8 @@ def _loss(differences: Mapping[Reference, Difference]) -> PlatformsLost | None:
         if difference.removed:
             lost = [str(platform) for platform in difference.removed]
             return PlatformsLost(
-                f"{reference} has {', '.join(lost)}, which this push would take from it: add what is "
-                "missing, or say allow_shrink",
+                f"{reference} has {', '.join(lost)}, which this push would remove. Add these platforms, or "
+                "set allow_shrink.",
                 reference=str(reference),
                 platforms=lost,
             )
@@ -156,7 +156,7 @@ def _loss(differences: Mapping[Reference, Difference]) -> PlatformsLost | None:
 def _superseded(reference: Reference, head: TagHead) -> Superseded:
     number = f" (number {head.order.number})" if head.order.number is not None else ""
     return Superseded(
-        f"A newer run{number} has pushed {reference} already; say allow_older to overwrite what it put",
+        f"A newer run{number} has already pushed {reference}. Set allow_older to overwrite it.",
         reference=str(reference),
         digest=str(head.digest),
         push_id=str(head.push_id),

@@ -42,7 +42,7 @@ class PushOutcomes:
             raise revive({"list_id": str(push.list_id), **now.problem})
         if now.push_operation_id != operation.id:
             raise Superseded(
-                f"The list {push.reference} has changed since, and is pushed anew",
+                f"The list {push.reference} has changed and is pushed again.",
                 reference=str(push.reference),
                 list_id=str(push.list_id),
             )
@@ -63,7 +63,7 @@ class PushOutcomes:
     async def failed(self, tx: Transaction, operation: Operation, push: Push) -> None:
         """Record in its push that an operation failed or was cancelled, and what is where."""
         outcome = PushState.CANCELLED if operation.state is State.CANCELLED else PushState.FAILED
-        problem = operation.problem or OperationCancelled("The push was cancelled").document()
+        problem = operation.problem or OperationCancelled("The push was cancelled.").document()
         if push.reached:
             problem = {"targets": encode_reached(push.reached), **problem}
         ended = replace(push, state=outcome, problem=problem, ended_at=operation.ended_at)

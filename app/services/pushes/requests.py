@@ -108,7 +108,7 @@ class Pushes:
         async def decide(tx: Transaction, operation_id: UUID) -> OperationSpec:
             push = await stored.get_push(tx, call.project_id, push_id)
             if push.state is not PushState.SUCCEEDED:
-                raise PushNotRestorable(f"The push {push_id} has not succeeded: it is {push.state}")
+                raise PushNotRestorable(f"The push {push_id} has not succeeded. Its state is {push.state}.")
             moved = push.result.moved if push.result is not None else ()
             again = Push(
                 id=uuid4(),

@@ -138,5 +138,5 @@ class PushWorker:
 
 def _push_id(operation: Operation) -> UUID:
     if operation.push_id is None:
-        raise PushNotFound("The operation has no push")
+        raise PushNotFound("The operation has no push.")
     return operation.push_id

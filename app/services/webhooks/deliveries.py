@@ -173,7 +173,7 @@ class Deliveries:
         """What was given up says so, and can be replayed."""
         problem = operation.problem
         if state is State.CANCELLED or problem is None:
-            problem = OperationCancelled("The delivery was cancelled").document()
+            problem = OperationCancelled("The delivery was cancelled.").document()
         delivery_id = _delivery_id(operation)
         await stored.mark_failed(tx, delivery_id, operation.id, problem)
         delivery = await stored.find_delivery(tx, operation.project_id, delivery_id)
@@ -229,7 +229,7 @@ class Deliveries:
         except Exception as error:
             # What fails here today need not tomorrow, and nobody but the operator could begin it again.
             logger.exception("Delivery %s failed unexpectedly", job.delivery.id)
-            raise DeliveryFailed("Something failed inside the broker; its log has the details") from error
+            raise DeliveryFailed("The broker failed. The reason is in its log.") from error
 
     async def _note(self, attempt: Attempt, job: _Job, failure: BrokerError) -> None:
         status = failure.members.get("upstream_status")

@@ -36,7 +36,7 @@ def parse_secret(text: str) -> str:
     except (binascii.Error, ValueError):
         key = b""
     if not text.startswith(PREFIX) or not SHORTEST <= len(key) <= LONGEST:
-        detail = f"A secret is {PREFIX} and base64 of {SHORTEST} to {LONGEST} random bytes"
+        detail = f"A secret must be {PREFIX} and base64 of {SHORTEST} to {LONGEST} random bytes."
         raise InvalidSecret(detail, errors=[FieldError("/secret", detail)])
     return text
 
@@ -60,7 +60,7 @@ class Secrets:
             return self._box.encrypt(secret.encode(), _owner(webhook_id))
         except MissingKey:
             raise NoSecretKey(
-                "This broker can't keep a webhook's secret: its operator has to set BROKER_SECRET_KEY"
+                "This broker can't store a webhook's secret. Its operator must set BROKER_SECRET_KEY."
             ) from None
 
     def headers(self, webhook: Webhook, message_id: str, body: bytes, now: datetime) -> dict[str, str]:
@@ -87,7 +87,7 @@ class Secrets:
         if current is None:
             # It may be put right: by the operator who gives the key back, or by a new secret.
             raise DeliveryFailed(
-                "The broker's secret key has changed, and the webhook's secret can't be read: rotate it"
+                "The broker's secret key has changed, so the webhook's secret can't be read. Rotate it."
             )
         return [current, *(each.secret for each in reversed(self._retired(webhook, now)))]
 
