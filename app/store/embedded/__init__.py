@@ -1,4 +1,4 @@
-"""A Postgres of the broker's own, for one machine that has none."""
+"""An embedded Postgres, for a machine without a Postgres server."""
 
 from __future__ import annotations
 

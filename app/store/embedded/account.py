@@ -1,4 +1,4 @@
-"""The account that Postgres runs as: our own, or an existing one without rights when we are root."""
+"""The account that Postgres runs as: the broker's own, or for root an existing one without rights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNPRIVILEGED = ("postgres", "nobody")
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """`dropped` says that we are root and have to become this account before Postgres may run."""
+    """`dropped` says that the broker is root, and has to become this account to run Postgres."""
 
     uid: int
     gid: int
@@ -25,12 +25,12 @@ class Account:
     dropped: bool
 
     def adopt(self, path: Path) -> None:
-        """Hand over something that we have just made ourselves."""
+        """Give this account a path that the broker has just created."""
         if self.dropped:
             os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
     def can_enter(self, directory: Path) -> bool:
-        """Whether every directory on the way lets this account through; always so when it is our own."""
+        """Whether this account may enter the directory and its parents; the broker's own always may."""
         if not self.dropped:
             return True
         resolved = directory.resolve()
@@ -45,14 +45,15 @@ class Account:
         return bool(status.st_mode & stat.S_IXOTH)
 
     def run(self, command: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
-        """Run one of Postgres's programs to its end as this account."""
-        return subprocess.run(  # noqa: S603 - an absolute path of ours, no shell
+        """Run one of Postgres's programs to completion as this account."""
+        return subprocess.run(  # noqa: S603 - an absolute path, no shell
             [str(part) for part in command],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
-            # Postgres's programs resolve the current directory, which the account might not be let into.
+            # Postgres's programs resolve the current directory, which the account may not be allowed to
+            # enter.
             cwd="/",
             env=environment(),
             check=False,
@@ -63,20 +64,20 @@ class Account:
 
 
 def environment() -> dict[str, str]:
-    """What Postgres needs to find itself; our secrets and PG* variables stay out."""
+    """The variables that Postgres needs; the broker's secrets and PG* variables are left out."""
     names = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
     return {"LC_ALL": "C", **{name: os.environ[name] for name in names if name in os.environ}}
 
 
 def account_for(data: Path) -> Account:
-    """Who runs Postgres on this data directory: whoever owns it, else us, else an account without rights."""
+    """The account for this data directory: its owner, or the broker's own, or for root one without rights."""
     owner = data.stat().st_uid if data.exists() else None
     ours = os.geteuid()
     if ours != 0:
         if owner not in {None, ours}:
             raise EmbeddedPostgresError(
-                f"{data} belongs to {_name(owner)}, not to {_name(ours)}: start the broker as root again, "
-                "or choose another data directory"
+                f"{data} belongs to {_name(owner)}, not to {_name(ours)}. Start the broker as root again, "
+                "or choose another data directory."
             )
         return Account(ours, os.getegid(), _name(ours), dropped=False)
     return _owner(owner) if owner else _unprivileged()
@@ -97,8 +98,8 @@ def _unprivileged() -> Account:
         except KeyError:
             continue
     raise EmbeddedPostgresError(
-        "Postgres does not run as root, and there is no account named postgres or nobody to run it as: "
-        "start the broker as another user, or set DATABASE_URL"
+        "Postgres does not run as root, and this machine has no account named postgres or nobody. "
+        "Start the broker as another user, or set DATABASE_URL."
     )
 
 

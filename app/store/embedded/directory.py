@@ -1,4 +1,4 @@
-"""What lies in the root directory of an embedded Postgres, and how its data comes to be."""
+"""The root directory of an embedded Postgres, and the creation of its data."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from app.store.embedded.binaries import Binaries
 from app.store.embedded.failure import EmbeddedPostgresError
 
 ROLE = "broker"
-# Where the data goes when root keeps its directory in a place that no other account can enter.
+# The place of the data if root's own directory can't be entered by another account.
 SYSTEM_HOME = Path("/var/lib/manifest-broker")
 # A path to a socket has about a hundred bytes, so neither the root nor TMPDIR may be a part of it.
-SOCKET_PARENT = Path("/tmp")  # noqa: S108 - the directory in it is ours alone and is checked
+SOCKET_PARENT = Path("/tmp")  # noqa: S108 - the directory in it is private and is checked
 INIT_PREFIX = "data.init-"
 PRIVATE = 0o700
 
 
 def make_root(root: Path) -> None:
-    """Others may pass through a directory that root makes, for the account has to; they can't list it."""
+    """Create the root directory; one of root's can be passed through by the account, but not listed."""
     if not root.is_dir():
         root.parent.mkdir(parents=True, exist_ok=True)
         root.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700)
 
 
 def known_home(root: Path) -> Path:
-    """The directory that holds the data: the root, or where its link leads."""
+    """The directory that holds the data: the root, or the target of its link."""
     link = root / "home"
     return link.resolve() if link.is_symlink() else root
 
@@ -44,12 +44,14 @@ def choose_home(root: Path, account: Account, refuge: Path) -> Path:
     if account.can_enter(home):
         return home
     if home != root or (root / "data").exists():
-        raise EmbeddedPostgresError(f"the account {account.name}, which Postgres runs as, can't enter {home}")
+        raise EmbeddedPostgresError(
+            f"The account {account.name}, which Postgres runs as, can't enter {home}. Let it enter."
+        )
     return _outside(root, account, refuge)
 
 
 def _outside(root: Path, account: Account, refuge: Path) -> Path:
-    # A random name: the directory of a clone that was deleted is never taken for that of the next one.
+    # A random name: the directory of a deleted clone is never mistaken for that of the next one.
     home = refuge / secrets.token_hex(8)
     try:
         refuge.mkdir(mode=0o711, parents=True, exist_ok=True)
@@ -57,19 +59,19 @@ def _outside(root: Path, account: Account, refuge: Path) -> Path:
         (root / "home").symlink_to(home)
     except OSError as error:
         raise EmbeddedPostgresError(
-            f"the account {account.name}, which Postgres runs as, can't enter {root}, and "
-            f"{refuge} can't be written ({error.strerror}): choose a data directory that it can enter"
+            f"The account {account.name}, which Postgres runs as, can't enter {root}, and "
+            f"{refuge} can't be written ({error.strerror}). Choose a data directory that it can enter."
         ) from error
     return home
 
 
 def password_of(root: Path, data: Path) -> str:
-    """Made once, before the data that it protects, and readable by its owner alone."""
+    """The password, which is created once before the data, and which only its owner can read."""
     path = root / "password"
     if path.exists():
         return path.read_text().strip()
     if data.exists():
-        raise EmbeddedPostgresError(f"{path} is gone, and {data} can't be opened without it: restore it")
+        raise EmbeddedPostgresError(f"{path} is gone, and {data} can't be opened without it. Restore it.")
     password = secrets.token_urlsafe(32)
     _write_private(path, password)
     return password
@@ -89,9 +91,9 @@ def _write_private(path: Path, text: str) -> None:
 def ensure_data(
     data: Path, password: str, account: Account, binaries: Binaries, options: Iterable[str]
 ) -> None:
-    """A data directory is there whole or not at all: it is made under another name and renamed."""
+    """Create the data directory under another name and rename it, so that it is never incomplete."""
     for leftover in data.parent.glob(f"{INIT_PREFIX}*"):
-        # An initdb whose broker was killed may still be writing there: then it goes at the next start.
+        # An initdb whose broker was killed may still be writing there; then the next start removes it.
         shutil.rmtree(leftover, ignore_errors=True)
     if data.exists():
         check_version(data, binaries)
@@ -119,12 +121,12 @@ def _initdb(
     )
     if done.returncode != 0:
         raise EmbeddedPostgresError(
-            f"initdb could not make {workshop.parent / 'data'}: {done.stderr.strip()[-1000:]}"
+            f"initdb could not create {workshop.parent / 'data'}: {done.stderr.strip()[-1000:]}."
         )
 
 
 def is_ready(data: Path) -> bool:
-    """The eighth line of postmaster.pid is the server's state, which is what pg_ctl waits for, too."""
+    """Whether the server is ready: the eighth line of postmaster.pid says so, as for pg_ctl."""
     try:
         lines = (data / "postmaster.pid").read_text().splitlines()
     except OSError:
@@ -133,7 +135,7 @@ def is_ready(data: Path) -> bool:
 
 
 def url_of(root: Path) -> str:
-    """For SQLAlchemy's async engine; it holds the password."""
+    """The URL for SQLAlchemy's async engine, with the password."""
     password = password_of(root, known_home(root) / "data")
     return URL.create(
         "postgresql+asyncpg",
@@ -145,24 +147,24 @@ def url_of(root: Path) -> str:
 
 
 def check_version(data: Path, binaries: Binaries) -> None:
-    """Postgres reads the files of its own major version only."""
+    """Refuse another major version's files, which Postgres can't read."""
     marker = data / "PG_VERSION"
     try:
         found = marker.read_text().strip()
     except OSError as error:
         raise EmbeddedPostgresError(
-            f"{data} is not a Postgres data directory: {marker} can't be read"
+            f"{data} is not a Postgres data directory: {marker} can't be read."
         ) from error
     if found != str(binaries.major):
         raise EmbeddedPostgresError(
             f"{data} was made by Postgres {found}, but {binaries.directory} holds Postgres "
-            f"{binaries.version}: point BROKER_PG_BIN at the bin directory of a Postgres {found}, "
-            "or move the data over with pg_dump"
+            f"{binaries.version}. Set BROKER_PG_BIN to the bin directory of a Postgres {found}, "
+            "or move the data with pg_dump."
         )
 
 
 def socket_directory(root: Path, password: str) -> Path:
-    """Short, always the same for one root, and not to be guessed by those who might lie in wait for it."""
+    """A short path, always the same for one root, which other accounts can't guess."""
     name = hashlib.sha256(f"{root.resolve()}\n{password}".encode()).hexdigest()[:16]
     return SOCKET_PARENT / f"broker-{name}"
 
@@ -183,5 +185,5 @@ def _check_private(path: Path, account: Account) -> None:
     status = path.lstat()
     private = stat.S_ISDIR(status.st_mode) and stat.S_IMODE(status.st_mode) == PRIVATE
     if not private or status.st_uid not in {account.uid, os.geteuid()}:
-        raise EmbeddedPostgresError(f"{path} is not a private directory of {account.name}: remove it")
+        raise EmbeddedPostgresError(f"{path} is not a private directory of {account.name}. Remove it.")
     account.adopt(path)

@@ -1,7 +1,7 @@
-"""What the operator is told when the embedded Postgres can't run."""
+"""The error of an embedded Postgres that can't run."""
 
 from __future__ import annotations
 
 
 class EmbeddedPostgresError(RuntimeError):
-    """The text says what is wrong and what to do; it is for the operator and never reaches a caller."""
+    """Its text names the cause and the remedy for the operator; it never reaches a caller."""

@@ -1,4 +1,4 @@
-"""Starts Postgres on a directory, hands out its address and stops it."""
+"""Starts and stops Postgres on a directory."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from app.store.embedded.binaries import Binaries, find_binaries, usable_binaries
 from app.store.embedded.failure import EmbeddedPostgresError
 
 WATCHDOG = Path(__file__).with_name("watchdog.py")
-# Recovery after a crash may have gigabytes of log to replay, and Postgres stops by itself if it can't.
+# Recovery after a crash may replay gigabytes of log; Postgres stops by itself if it fails.
 START_SECONDS = 900.0
-# Longer than the watchdog's own patience with the server.
+# Longer than the watchdog waits for the server.
 STOP_SECONDS = 45.0
 LOG_BYTES = 8 * 1024 * 1024
 
 
 class EmbeddedPostgres:
-    """One Postgres on one directory, for as long as this process lives; a context manager.
+    """A context manager for one Postgres on one directory, which stops with this process.
 
     `settings` are server options such as fsync; `binaries` is the operator's choice of a bin directory;
-    `refuge` is where root keeps the data when the account that Postgres runs as can't enter the root.
+    `refuge` is the place of root's data if the account that Postgres runs as can't enter the root directory.
     """
 
     def __init__(
@@ -61,9 +61,9 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """For SQLAlchemy's async engine; it holds the password."""
+        """The URL for SQLAlchemy's async engine, with the password."""
         if self._sockets is None:
-            raise EmbeddedPostgresError("the embedded Postgres is not running")
+            raise EmbeddedPostgresError("The embedded Postgres is not running.")
         return directory.url_of(self._root)
 
     @property
@@ -75,9 +75,9 @@ class EmbeddedPostgres:
         return directory.known_home(self._root) / "data"
 
     def start(self) -> str:
-        """Blocks until Postgres takes connections: a second the first time, a tenth of one later."""
+        """Start Postgres, and block until it accepts connections: 1 s the first time, 0.1 s later."""
         if self._lock is not None:
-            raise EmbeddedPostgresError("the embedded Postgres was started before")
+            raise EmbeddedPostgresError("The embedded Postgres was started before.")
         directory.make_root(self._root)
         self._lock = lock.acquire(self._root / "lock")
         try:
@@ -89,7 +89,7 @@ class EmbeddedPostgres:
         return self.url
 
     def stop(self) -> None:
-        """Fast shutdown: open transactions are rolled back, everything is written, the lock is released."""
+        """Fast shutdown: roll back open transactions, write all data, and release the lock."""
         if self._watchdog is not None:
             _end(self._watchdog)
             self._watchdog = None
@@ -107,8 +107,8 @@ class EmbeddedPostgres:
         data, password = home / "data", directory.password_of(self._root, home / "data")
         quick = ["--no-sync"] if self._settings.get("fsync") == "off" else []
         directory.ensure_data(data, password, account, binaries, quick)
-        # Postgres won't start if the pid in this file is in use again, be it by whomever; under the lock, and
-        # with nobody left in the directory, we know better.
+        # Postgres won't start if another process has the pid in this file by now. The lock is held and no
+        # process is left in the directory, so the file is stale.
         processes.evict(data, STOP_SECONDS)
         (data / "postmaster.pid").unlink(missing_ok=True)
         self._sockets = directory.make_socket_directory(self._root, password, account)
@@ -116,7 +116,7 @@ class EmbeddedPostgres:
 
     def _command(self, binaries: Binaries, data: Path, sockets: Path) -> list[str]:
         settings = {"timezone": "UTC", "log_timezone": "UTC", **self._settings}
-        # Whatever was asked for, the only way in is the socket.
+        # Postgres listens on the socket alone, whatever the settings say.
         settings["listen_addresses"] = ""
         settings["unix_socket_directories"] = str(sockets)
         settings["unix_socket_permissions"] = "0700"
@@ -125,21 +125,22 @@ class EmbeddedPostgres:
 
     def _watch(self, command: list[str], account: Account) -> subprocess.Popen[bytes]:
         if self._lock is None:
-            raise EmbeddedPostgresError("the directory is not ours")
+            raise EmbeddedPostgresError("The data directory is not locked.")
         order = {
             "command": command,
             "account": [account.uid, account.gid] if account.dropped else None,
             "sockets": str(self._sockets),
         }
         with _open_log(self.log) as log:
-            return subprocess.Popen(  # noqa: S603 - our own program, no shell
+            return subprocess.Popen(  # noqa: S603 - a program of this package, no shell
                 [sys.executable, "-I", str(WATCHDOG), json.dumps(order)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 env=environment(),
                 cwd="/",
-                # Ctrl-C goes to the whole group of a terminal, but the broker drains first, on its database.
+                # Ctrl-C signals the whole group of a terminal, but the broker needs its database to drain
+                # first.
                 start_new_session=True,
                 pass_fds=[self._lock],
             )
@@ -149,18 +150,18 @@ class EmbeddedPostgres:
         while not directory.is_ready(self._data):
             if self._watchdog is None or self._watchdog.poll() is not None:
                 raise EmbeddedPostgresError(
-                    f"Postgres did not start; {self.log} ends with:\n{_tail(self.log)}"
+                    f"Postgres did not start. {self.log} ends with:\n{_tail(self.log)}"
                 )
             if time.monotonic() > deadline:
                 raise EmbeddedPostgresError(
-                    f"Postgres was not ready after {START_SECONDS:.0f} s; see {self.log}"
+                    f"Postgres was not ready after {START_SECONDS:.0f} s. See {self.log}."
                 )
             time.sleep(0.01)
 
 
 @contextmanager
 def postgres_on(root: Path, *, binaries: Path | None = None) -> Iterator[str]:
-    """The address of the server that another process runs here, or of one of our own for the while."""
+    """The URL of the server that another process runs here, or of one that runs for the block."""
     if lock.find_owner(root / "lock") is not None and directory.is_ready(directory.known_home(root) / "data"):
         yield directory.url_of(root)
         return
@@ -169,7 +170,7 @@ def postgres_on(root: Path, *, binaries: Path | None = None) -> Iterator[str]:
 
 
 def _open_log(path: Path) -> IO[bytes]:
-    """Private, since Postgres quotes statements in its complaints."""
+    """Open the log, which is private because Postgres quotes statements in it."""
     log = os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "ab")
     if log.tell() > LOG_BYTES:
         log.truncate(0)
@@ -181,7 +182,7 @@ def _tail(path: Path) -> str:
 
 
 def _end(watchdog: subprocess.Popen[bytes]) -> None:
-    """The end of its pipe is the order to stop; killed, it would take the server with it."""
+    """Close the watchdog's pipe, which stops the server; a kill would take the server down hard."""
     if watchdog.stdin is not None:
         watchdog.stdin.close()
     try:

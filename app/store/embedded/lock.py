@@ -1,4 +1,4 @@
-"""One owner per data directory, as the kernel sees it."""
+"""A lock of the kernel: one owner for each data directory."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 from app.store.embedded.failure import EmbeddedPostgresError
 from app.store.embedded.processes import is_same, started_at
 
-# An owner that was killed leaves a watchdog, which holds the lock until its Postgres has stopped.
+# The watchdog of a killed owner holds the lock until its Postgres has stopped.
 PATIENCE_SECONDS = 45.0
 
 
 def acquire(path: Path) -> int:
-    """The descriptor that holds the lock; it is free again when all copies of it are closed."""
+    """The descriptor that holds the lock until all its copies are closed."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _wait_for(descriptor, path)
@@ -30,7 +30,7 @@ def acquire(path: Path) -> int:
 
 
 def find_owner(path: Path) -> int | None:
-    """The process that has the lock, if it lives."""
+    """The living process that has the lock, or None."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -48,8 +48,8 @@ def _wait_for(descriptor: int, path: Path) -> None:
         if owner is not None or time.monotonic() > deadline:
             who = f"process {owner}" if owner is not None else "another process"
             raise EmbeddedPostgresError(
-                f"{path.parent} is in use by {who}: a data directory has one broker. "
-                "Stop that one, choose another data directory, or set DATABASE_URL for several brokers"
+                f"{path.parent} is in use by {who}. A data directory has one broker: stop the other one, "
+                "choose another data directory, or set DATABASE_URL for several brokers."
             )
         time.sleep(0.05)
 

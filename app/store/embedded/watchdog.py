@@ -1,6 +1,6 @@
-"""Runs Postgres in the foreground and stops it once the process that asked for it is gone.
+"""Runs Postgres in the foreground, and stops it when the launching process has gone.
 
-A program of its own, on the standard library alone; its one argument is the order, as JSON.
+A separate program on the standard library alone; its one argument is the order as JSON.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ import threading
 from collections.abc import Callable
 
 PR_SET_PDEATHSIG = 1
-# Fast shutdown, then immediate: after the second Postgres has to recover, but loses nothing.
+# Fast shutdown, then immediate: after an immediate one Postgres has to recover, but loses nothing.
 STOPS = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 
 
 def main(order: str) -> int:
     parts = json.loads(order)
     server = start(parts["command"], parts["account"])
-    # A supervisor may signal all of us while the broker still drains: only the pipe counts here.
+    # A supervisor may signal the whole group while the broker still drains: only the pipe counts here.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=stop_when_alone, args=(server,), daemon=True).start()
     status = server.wait()
-    # Nobody else is sure to be there to do it.
+    # The launching process may have gone, so the watchdog removes the sockets.
     shutil.rmtree(parts["sockets"], ignore_errors=True)
     return status
 
 
 def start(command: list[str], account: tuple[int, int] | None) -> subprocess.Popen[bytes]:
     uid, gid = account or (None, None)
-    return subprocess.Popen(  # noqa: S603 - an absolute path of ours, no shell
+    return subprocess.Popen(  # noqa: S603 - an absolute path, no shell
         command,
         stdin=subprocess.DEVNULL,
         cwd="/",
@@ -47,9 +47,9 @@ def start(command: list[str], account: tuple[int, int] | None) -> subprocess.Pop
 
 
 def die_with_parent() -> Callable[[], None]:
-    """Asks Linux to stop the server should this watchdog be killed.
+    """Let Linux stop the server if this watchdog is killed.
 
-    It runs in the child after the account was changed, since that change clears the wish (prctl(2)).
+    It runs in the child after the change of the account, which would clear the setting (prctl(2)).
     """
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
     watchdog = os.getpid()
@@ -64,7 +64,7 @@ def die_with_parent() -> Callable[[], None]:
 
 
 def stop_when_alone(server: subprocess.Popen[bytes]) -> None:
-    """The pipe on standard input ends when its only writer stops, dies or is killed."""
+    """Wait for the end of standard input, which comes when the launching process stops or dies."""
     sys.stdin.buffer.read()
     for number, patience in STOPS:
         server.send_signal(number)
