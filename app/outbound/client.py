@@ -32,14 +32,23 @@ from app.outbound.budget import AccountBudget, Budgets, Refusal
 from app.outbound.connections import Connections, TransportFactory
 from app.outbound.failures import FAILURES, RequestContext, translate, was_lost
 from app.outbound.limits import OutboundLimits
-from app.outbound.messages import build_request
+from app.outbound.messages import ExactRequest, first_headers
 from app.outbound.policy import AccessPolicy
 from app.outbound.resolver import Lookup
 from app.outbound.retry import Outcome, is_passing, parse_retry_after, plan_retry
 from app.outbound.tls import TlsTrust
 from app.outbound.url import Url
 
-__all__ = ["Answer", "OutboundClient", "Queueing", "RateLimitTest", "Request", "body_of", "read_start"]
+__all__ = [
+    "Answer",
+    "OutboundClient",
+    "Queueing",
+    "RateLimitTest",
+    "Request",
+    "body_of",
+    "read_head",
+    "read_start",
+]
 
 # Decides from status, body and context whether a response limits the rate of requests.
 RateLimitTest = Callable[[int, bytes, RequestContext], bool]
@@ -80,10 +89,6 @@ class Answer:
     headers: CIMultiDict[str]
     body: bytes = field(repr=False)
 
-    @staticmethod
-    def of(response: httpx2.Response, body: bytes = b"") -> Answer:
-        return Answer(response.status_code, _decoded(response.headers), body)
-
     @property
     def is_success(self) -> bool:
         return self.status in _SUCCESSES
@@ -92,14 +97,6 @@ class Answer:
     def is_framed(self) -> bool:
         """Whether the response named the end of its body; if not, a broken connection looks like an end."""
         return "Content-Length" in self.headers or "Transfer-Encoding" in self.headers
-
-
-def _decoded(headers: httpx2.Headers) -> CIMultiDict[str]:
-    """Headers of which `get` gives the first of several; httpx2 would join them."""
-    return CIMultiDict(
-        (name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))
-        for name, value in headers.raw
-    )
 
 
 class OutboundClient:
@@ -213,8 +210,8 @@ class OutboundClient:
             with _translated(request):
                 async with asyncio.timeout(self._limits.call_seconds) as deadline:
                     async with self._exchange(request) as response:
-                        _check_headers(response, request)
-                        budget.record_response(self._refusal(Answer.of(response), request), sent)
+                        head = read_head(response, request.context)
+                        budget.record_response(self._refusal(head, request), sent)
                         deadline.reschedule(None)
                         yield response
 
@@ -234,8 +231,7 @@ class OutboundClient:
                     asyncio.timeout(seconds),
                     self._exchange(request, request.content, headers) as response,
                 ):
-                    _check_headers(response, request)
-                    answer = Answer.of(response)
+                    answer = read_head(response, request.context)
         budget.record_response(self._refusal(answer, request), sent)
         return answer
 
@@ -285,17 +281,17 @@ class OutboundClient:
         _log.debug("%s %s", request.method, shown or request.url.printable)
 
     async def _read(self, response: httpx2.Response, request: Request) -> Answer:
-        _check_headers(response, request)
-        if response.status_code in _SUCCESSES:
+        head = read_head(response, request.context)
+        if head.is_success:
             try:
-                body = await _read_whole(response, request)
+                body = await _read_whole(response, head, request)
             except BaseException:
                 if request.memory is not None:
                     await request.memory.release()
                 raise
         else:
             body = await read_start(response, self._limits.error_bytes)
-        return Answer.of(response, body)
+        return Answer(head.status, head.headers, body)
 
     def _outcome(self, result: Answer | errors.RegistryError, request: Request) -> Outcome:
         if isinstance(result, errors.RegistryError):
@@ -317,7 +313,7 @@ def _message(
     headers = {**_HEADERS, **request.headers, **more}
     if request.authorization is not None:
         headers["Authorization"] = request.authorization
-    return build_request(request.method, request.url, headers, body)
+    return ExactRequest(request.method, request.url, headers, body)
 
 
 class _TransferSlots:
@@ -373,15 +369,16 @@ def _settle(result: Answer | errors.RegistryError, refusal: Refusal | None, paus
     return result
 
 
-def _check_headers(response: httpx2.Response, request: Request) -> None:
-    if sum(len(name) + len(value) for name, value in response.headers.raw) > _MAX_HEADER_BYTES:
-        raise errors.NotARegistry(
-            f"{request.context.registry} answers with too many headers", **request.context.members
-        )
+def read_head(response: httpx2.Response, context: RequestContext) -> Answer:
+    """The response without its body; raise NotARegistry for too many headers."""
+    headers = first_headers(response)
+    if sum([len(name) + len(value) for name, value in headers.items()]) > _MAX_HEADER_BYTES:
+        raise errors.NotARegistry(f"{context.registry} answers with too many headers", **context.members)
+    return Answer(response.status_code, headers, b"")
 
 
-async def _read_whole(response: httpx2.Response, request: Request) -> bytes:
-    encoding = next(iter(response.headers.get_list("Content-Encoding")), "identity").strip().lower()
+async def _read_whole(response: httpx2.Response, head: Answer, request: Request) -> bytes:
+    encoding = head.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in {"", "identity"} and request.method != "HEAD":
         raise errors.SourceInvalid(
             f"{request.context.registry} sent {request.context} compressed, although none was accepted",

@@ -12,6 +12,7 @@ from aiohttp.abc import AbstractResolver
 from multidict import CIMultiDict
 from yarl import URL
 
+from app.outbound.messages import EngineResponse, ExactRequest
 from app.outbound.response_limits import Connector
 
 __all__ = ["AiohttpTransport", "IncompleteBody"]
@@ -28,9 +29,8 @@ class IncompleteBody(httpx2.ReadError):
 class AiohttpTransport(httpx2.AsyncBaseTransport):
     """Connections with one TLS context, kept alive and pooled.
 
-    It neither follows redirects nor decompresses, keeps no cookies and makes each request once. The exact
-    address is the request's extension `address`, or has its extension `target` as path and query, as with
-    httpx2's own transport.
+    It neither follows redirects nor decompresses, keeps no cookies and makes each request once. The request
+    extension `target` is the exact path and query, as with httpx2's own transport.
     """
 
     def __init__(self, resolver: AbstractResolver, tls: ssl.SSLContext, *, connect_seconds: float) -> None:
@@ -48,23 +48,26 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         )
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if isinstance(request, ExactRequest):
+            address, headers = request.address, CIMultiDict(request.sent_headers)
+        else:
+            address, headers = _address(request), _decoded(request.headers)
         body = _body(request)
-        headers = CIMultiDict((name.decode(), value.decode()) for name, value in request.headers.raw)
         if isinstance(body, httpx2.AsyncByteStream):
             # aiohttp adds it by itself where the length is not known.
             headers.pop("Transfer-Encoding", None)
         try:
             response = await self._session.request(
                 request.method,
-                URL(request.extensions.get("address") or _address(request), encoded=True),
+                URL(address, encoded=True),
                 headers=headers,
                 data=body,
                 allow_redirects=False,
             )
         except (aiohttp.ClientError, OSError) as error:
             raise _translated(error) from _cause(error)
-        return httpx2.Response(
-            response.status, headers=response.raw_headers, stream=_Stream(response), request=request
+        return EngineResponse(
+            response.status, response.headers, response.raw_headers, _Stream(response), request
         )
 
     async def aclose(self) -> None:
@@ -100,6 +103,10 @@ class _Stream(httpx2.AsyncByteStream):
 def _address(request: httpx2.Request) -> str:
     target = request.extensions.get("target", request.url.raw_path)
     return f"{request.url.scheme}://{request.url.netloc.decode()}{target.decode()}"
+
+
+def _decoded(headers: httpx2.Headers) -> CIMultiDict[str]:
+    return CIMultiDict([(name.decode(), value.decode()) for name, value in headers.raw])
 
 
 def _body(request: httpx2.Request) -> bytes | httpx2.AsyncByteStream | None:

@@ -54,9 +54,13 @@ class Url:
         """Without the query, which may hold signatures: for logs and messages."""
         return f"{self.origin}{self.path}"
 
+    @property
+    def target(self) -> str:
+        """Path and query, as a request line has them."""
+        return self.path if self.query is None else f"{self.path}?{self.query}"
+
     def __str__(self) -> str:
-        query = "" if self.query is None else f"?{self.query}"
-        return f"{self.printable}{query}"
+        return f"{self.origin}{self.target}"
 
     def at(self, path: str, query: str | None = None) -> Url:
         return replace(self, path=path, query=query)

@@ -15,7 +15,7 @@ from typing import Protocol, Self
 from app import errors
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
-from app.outbound.client import Answer, Request, body_of, read_start
+from app.outbound.client import Answer, Request, body_of, read_head, read_start
 from app.outbound.failures import FAILURES, translate, was_lost
 from app.outbound.retry import Outcome, plan_retry
 from app.registry.content.redirects import RedirectFollower, blob_context, download_request
@@ -233,7 +233,7 @@ class Download:
             opening = self._source.state.outbound.open(request, watch.queueing)
             response = await self._stream.enter_async_context(opening)
             self._was_resumed |= offset > 0
-            opened = Answer.of(response)
+            opened = read_head(response, request.context)
             if opened.status == _PARTIAL and self._is_right_part(opened.headers.get("Content-Range"), offset):
                 return body_of(response)
             if opened.status == _OK:
