@@ -64,6 +64,10 @@ class BrokerError(Exception):
         located = [replace(each, pointer=pointer + each.pointer) for each in self.errors]
         return self._with(errors=tuple(located) or (FieldError(pointer, self.detail),))
 
+    def with_errors(self, errors: Sequence[FieldError]) -> Self:
+        """A copy with these in place of its own."""
+        return self._with(errors=tuple(errors))
+
     def recast(self, kind: type[E], detail: str | None = None) -> E:
         """The same facts as an error of another class."""
         return kind(self.detail if detail is None else detail, errors=self.errors, **self.members)

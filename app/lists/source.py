@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from app.errors import BrokerError, FieldError
+from app.errors import BrokerError
 from app.lists.overrides import Override, PlatformOverride, build_override, check_known
 from app.oci.annotations import parse_annotations
 from app.oci.platform import Platform, parse_platform
@@ -68,9 +68,7 @@ def at(pointer: str) -> Iterator[None]:
     try:
         yield
     except BrokerError as error:
-        fields = [replace(each, pointer=pointer + each.pointer) for each in error.errors]
-        fields = fields or [FieldError(pointer, error.detail)]
-        raise type(error)(error.detail, errors=fields, **error.members) from None
+        raise error.located_at(pointer) from None
 
 
 def _parse_source(document: str | Mapping[str, Any]) -> Source:

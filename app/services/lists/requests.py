@@ -15,12 +15,12 @@ from app.errors import (
     EntryNotFound,
     InvalidInput,
     InvalidReference,
-    ListExists,
     ListNotFound,
     ListNotPushable,
     revive,
 )
 from app.lists import draft as drafts
+from app.lists.additions import list_exists
 from app.lists.assessment import assess
 from app.lists.draft import Draft, Entry, EntryChanges, ListState
 from app.lists.filters import ListFilter
@@ -274,11 +274,3 @@ def find_entry(draft: Draft, entry_id: UUID) -> Entry:
 
 def no_such_list(reference: Reference) -> ListNotFound:
     return ListNotFound(f"No such manifest: {reference}", reference=str(reference))
-
-
-def list_exists(reference: Reference, list_id: UUID) -> ListExists:
-    return ListExists(
-        f"The list {reference} already exists. Set amend to add to it, name a session, or delete it.",
-        list_id=str(list_id),
-        reference=str(reference),
-    )

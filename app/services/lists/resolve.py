@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -227,16 +226,18 @@ def _combined(sources: Sequence[Source], failures: dict[int, BrokerError]) -> Br
         )
         for position, error in failures.items()
     ]
+    if len(failures) == 1:
+        (failure,) = failures.values()
+        return failure.with_errors(errors)
     # What may pass is tried again only if nothing that won't pass stands beside it.
     final = [error for error in failures.values() if not error.retryable]
     deciding = final or list(failures.values())
-    kinds = Counter(type(error) for error in deciding)
-    first = deciding[0]
-    mixed = SourcesFailed if final else RegistryUnavailable
-    kind = type(first) if len(kinds) == 1 else mixed
-    detail = first.detail
-    if len(failures) > 1:
-        detail = f"{len(failures)} of {len(sources)} sources can't be used. The first one: {first.detail}"
     waits = [error.retry_after for error in failures.values() if error.retry_after is not None]
-    members = first.members if len(failures) == 1 else {"retry_after": max(waits, default=None)}
-    return kind(detail, errors=errors, **members)
+    mixed = SourcesFailed if final else RegistryUnavailable
+    combined = mixed(
+        f"{len(failures)} of {len(sources)} sources can't be used. The first one: {deciding[0].detail}",
+        errors=errors,
+        retry_after=max(waits, default=None),
+    )
+    kinds = {type(error) for error in deciding}
+    return combined.recast(kinds.pop()) if len(kinds) == 1 else combined

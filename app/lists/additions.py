@@ -1,0 +1,119 @@
+"""Additions to a list: what each of several callers adds to it, merged one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from app.errors import BrokerError, ListExists
+from app.lists.draft import Draft, Entry, ListState, amend
+from app.lists.findings import refuse_mixed_revisions
+from app.lists.options import Options, amend_options, forget_failures
+from app.lists.verdict import retract
+from app.oci.digest import Digest
+from app.oci.reference import Reference
+
+
+@dataclass(frozen=True, slots=True)
+class ListWishes:
+    """What a create says of the whole list; `options` is the patch that it sent."""
+
+    amend: bool = False
+    insecure: bool = False
+    options: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """The entries that one operation adds; a create has wishes for the list as well."""
+
+    operation_id: UUID
+    by: str
+    entries: tuple[Entry, ...]
+    wishes: ListWishes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """The list before and after.
+
+    `replaced` has for each operation whose entries were added, by an entry's id, the digest whose place it
+    took; `refused` has the errors of the others.
+    """
+
+    before: Draft
+    after: Draft
+    replaced: Mapping[UUID, Mapping[UUID, Digest]]
+    refused: Mapping[UUID, BrokerError]
+
+
+def new_list(reference: Reference, session: str, by: str, now: datetime) -> Draft:
+    """A list that is not stored yet; its first revision is the one that is saved next."""
+    return Draft(
+        id=uuid4(),
+        reference=reference,
+        session=session,
+        revision=0,
+        state=ListState.OPEN,
+        options=Options(),
+        entries=(),
+        created_by=by,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def merge_additions(before: Draft, additions: Sequence[Addition], now: datetime) -> Merged:
+    """Merge one addition after the other; one that is refused keeps none of the others from the list."""
+    draft = before
+    replaced: dict[UUID, Mapping[UUID, Digest]] = {}
+    refused: dict[UUID, BrokerError] = {}
+    for addition in additions:
+        exists = bool(before.revision or replaced)
+        if not exists:
+            # A caller that is refused has created no list.
+            before = draft = replace(before, created_by=addition.by)
+        try:
+            draft, replaced[addition.operation_id] = _add(draft, addition, now, exists=exists)
+        except BrokerError as problem:
+            refused[addition.operation_id] = problem
+    return Merged(before, draft, replaced, refused)
+
+
+def _add(
+    draft: Draft, addition: Addition, now: datetime, *, exists: bool
+) -> tuple[Draft, Mapping[UUID, Digest]]:
+    after = draft
+    if (wishes := addition.wishes) is not None:
+        if exists and not wishes.amend:
+            raise list_exists(draft.reference, draft.id)
+        after = _with_wishes(draft, wishes, now)
+    amended = amend(
+        after.entries,
+        addition.entries,
+        allow_duplicate_platforms=after.options.allow_duplicate_platforms,
+    )
+    options = forget_failures(after.options, [entry.platform for entry in amended.added])
+    after = replace(after, entries=amended.entries, options=options)
+    refuse_mixed_revisions(after)
+    return after, amended.replaced
+
+
+def _with_wishes(draft: Draft, wishes: ListWishes, now: datetime) -> Draft:
+    patch = wishes.options or {}
+    after = retract(draft, patch.get("failures"))
+    # A leg may say insecure although the first one did not: the push that follows needs it.
+    insecure = draft.options.insecure or wishes.insecure
+    options = amend_options(draft.options, patch, now)
+    return replace(after, options=replace(options, insecure=insecure))
+
+
+def list_exists(reference: Reference, list_id: UUID) -> ListExists:
+    return ListExists(
+        f"The list {reference} already exists. Set amend to add to it, name a session, or delete it.",
+        list_id=str(list_id),
+        reference=str(reference),
+    )

@@ -1,0 +1,111 @@
+"""Merging what several callers add to one list."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from uuid import UUID, uuid4
+
+from app.errors import DuplicatePlatform, ListExists, MixedRevisions
+from app.lists.additions import Addition, ListWishes, Merged, merge_additions, new_list
+from app.lists.draft import Draft, Entry, ImageFacts
+from app.oci.platform import Platform
+from app.oci.reference import parse_reference
+from tests.lists.builders import NOW, draft, entry
+
+ARM64 = Platform("linux", "arm64")
+AMEND = ListWishes(amend=True)
+
+
+def addition(*entries: Entry, by: str = "ci", wishes: ListWishes | None = AMEND) -> Addition:
+    return Addition(uuid4(), by, entries, wishes)
+
+
+def wishes(**options: Any) -> ListWishes:
+    return ListWishes(amend=True, options=options)
+
+
+def merged(before: Draft, *additions: Addition) -> Merged:
+    return merge_additions(before, additions, NOW)
+
+
+def unsaved() -> Draft:
+    return new_list(parse_reference("r.test/app:1"), "", "nobody", NOW)
+
+
+def added(result: Merged) -> list[UUID]:
+    return list(result.replaced)
+
+
+def test_additions_are_merged_in_their_order() -> None:
+    one, two = addition(entry("r.test/a:1")), addition(entry("r.test/b:1", ARM64))
+    result = merged(unsaved(), one, two)
+    assert [str(each.reference) for each in result.after.entries] == ["r.test/a:1", "r.test/b:1"]
+    assert added(result) == [one.operation_id, two.operation_id]
+    assert result.refused == {}
+
+
+def test_a_create_without_amend_is_refused_once_the_list_exists() -> None:
+    first = addition(entry("r.test/a:1"), wishes=ListWishes())
+    second = addition(entry("r.test/b:1", ARM64), wishes=ListWishes())
+    result = merged(unsaved(), first, second)
+    assert added(result) == [first.operation_id]
+    assert isinstance(result.refused[second.operation_id], ListExists)
+    assert isinstance(merged(draft(), second).refused[second.operation_id], ListExists)
+
+
+def test_an_addition_to_a_list_that_is_there_needs_no_wishes() -> None:
+    plain = addition(entry("r.test/a:1"), wishes=None)
+    assert added(merged(draft(), plain)) == [plain.operation_id]
+
+
+def test_a_refused_addition_keeps_no_other_from_the_list_and_creates_none() -> None:
+    colliding = addition(entry("r.test/a:1"), entry("r.test/b:1"), by="first")
+    good = addition(entry("r.test/c:1"), by="second")
+    result = merged(unsaved(), colliding, good)
+    assert isinstance(result.refused[colliding.operation_id], DuplicatePlatform)
+    assert added(result) == [good.operation_id]
+    assert result.before.created_by == result.after.created_by == "second"
+
+
+def test_nothing_is_added_where_all_are_refused() -> None:
+    before = unsaved()
+    result = merged(before, addition(entry("r.test/a:1"), entry("r.test/b:1")))
+    assert added(result) == []
+    assert result.after.entries == ()
+
+
+def test_each_addition_knows_which_images_it_has_replaced() -> None:
+    old, new = entry("r.test/a:1", content="old"), entry("r.test/b:1", content="new")
+    first, second = addition(old), addition(new)
+    result = merged(unsaved(), first, second)
+    assert result.replaced[first.operation_id] == {}
+    assert result.replaced[second.operation_id] == {new.id: old.digest}
+
+
+def test_an_image_for_a_failed_build_takes_the_failure_back() -> None:
+    failed = addition(wishes=wishes(failures={"linux/arm64": "exit code 1"}))
+    repaired = addition(entry("r.test/a:1", ARM64))
+    assert merged(unsaved(), failed).after.options.failures == {"linux/arm64": "exit code 1"}
+    assert merged(unsaved(), failed, repaired).after.options.failures == {}
+
+
+def test_a_failure_that_is_reported_later_takes_the_image_out() -> None:
+    image = addition(entry("r.test/a:1", ARM64))
+    failed = addition(wishes=wishes(failures={"linux/arm64": "exit code 1"}))
+    assert merged(unsaved(), image, failed).after.entries == ()
+
+
+def test_one_insecure_leg_makes_the_list_insecure() -> None:
+    insecure = addition(wishes=ListWishes(amend=True, insecure=True))
+    result = merged(unsaved(), addition(), insecure, addition())
+    assert result.after.options.insecure
+
+
+def test_an_image_of_another_revision_is_refused_where_the_list_says_so() -> None:
+    one = replace(entry("r.test/a:1"), image=ImageFacts(revision="a"))
+    other = replace(entry("r.test/b:1", ARM64), image=ImageFacts(revision="b"))
+    first, second = addition(one, wishes=wishes(same_revision=True)), addition(other)
+    result = merged(unsaved(), first, second)
+    assert isinstance(result.refused[second.operation_id], MixedRevisions)
+    assert result.after.entries == (one,)
