@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
@@ -16,6 +17,17 @@ pytest_plugins = [
     "tests.support.registry_fixtures",
     "tests.support.random_seed",
 ]
+
+# Every test below these is slow; other modules and tests carry the mark themselves.
+SLOW_DIRECTORIES = frozenset({"cli", "docs", "e2e", "fanin", "hostile", "soak"})
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).parts[0] in SLOW_DIRECTORIES:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,8 @@ from tests.support.postgres import ask, execute
 from tests.support.projects import Project, find_project
 from tests.support.webhook_receiver import Message, Receiver, answering, hang, hang_up
 
+pytestmark = pytest.mark.slow
+
 PATH = "/v1/webhooks"
 ANOTHER_KEY = base64.b64encode(b"j" * 32).decode()
 FAILING = answering(500, b"what a receiver says when it fails")

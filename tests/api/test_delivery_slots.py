@@ -6,6 +6,8 @@ import asyncio
 from contextlib import AsyncExitStack
 from functools import partial
 
+import pytest
+
 from app.store.database import Database
 from tests.support.broker import Broker
 from tests.support.docker_registry import free_port
@@ -13,6 +15,8 @@ from tests.support.operation_queue import PATIENCE_SECONDS, until
 from tests.support.postgres import ask
 from tests.support.projects import find_project
 from tests.support.webhook_receiver import Receiver, hang
+
+pytestmark = pytest.mark.slow
 
 PLACES = 6
 RUNNING = "SELECT count(*) FROM operations WHERE state = 'running' AND kind = 'deliver'"

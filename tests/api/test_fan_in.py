@@ -13,6 +13,8 @@ from tests.support.operation_queue import until
 from tests.support.planted_images import plant_image, plant_images, wait_until_held
 from tests.support.registry import Hold, RegistryDouble, Status
 
+pytestmark = pytest.mark.slow
+
 Json = dict[str, Any]
 BOTH = ["linux/amd64", "linux/arm64"]
 LEG: Json = {

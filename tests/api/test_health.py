@@ -9,6 +9,8 @@ from tests.support.openapi_contract import document
 from tests.support.postgres import execute
 from tests.support.registry import RegistryDouble
 
+pytestmark = pytest.mark.slow
+
 
 async def test_health_needs_no_token(broker: Broker) -> None:
     async with broker.client_with(None) as client:

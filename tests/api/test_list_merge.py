@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx2
+import pytest
 from sqlalchemy import text
 
 from tests.support.broker import Broker, StartBroker, check_problem, registry_auth
@@ -15,6 +16,8 @@ from tests.support.images import Image, make_image
 from tests.support.planted_images import plant_image
 from tests.support.postgres import connected, execute
 from tests.support.registry import RegistryDouble
+
+pytestmark = pytest.mark.slow
 
 Json = dict[str, Any]
 POISON = (

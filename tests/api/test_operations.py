@@ -14,6 +14,8 @@ from tests.support.broker import Broker, Client, check_problem
 from tests.support.planted_images import plant_images, wait_until_held
 from tests.support.registry import Hold, RegistryDouble
 
+pytestmark = pytest.mark.slow
+
 Json = dict[str, Any]
 
 

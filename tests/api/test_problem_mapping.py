@@ -33,6 +33,8 @@ from tests.support.registry import (
 )
 from tests.support.registry_clients import listening
 
+pytestmark = pytest.mark.slow
+
 Json = dict[str, Any]
 NOWHERE = "registry.invalid"
 

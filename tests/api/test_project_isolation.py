@@ -11,6 +11,8 @@ from tests.support.broker import Broker, Client, check_problem, registry_auth
 from tests.support.images import make_image, plant
 from tests.support.registry import RegistryDouble, Status
 
+pytestmark = pytest.mark.slow
+
 USERS = {"alice": "alice's-5ecret", "bob": "bob's-5ecret"}
 PRIVATE = make_image(seed="private")
 Json = dict[str, Any]

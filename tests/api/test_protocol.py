@@ -17,6 +17,8 @@ from uvicorn.server import ServerState
 from app.api.protocol import HEAD_BYTES, BoundedProtocol
 from tests.support.broker import Broker
 
+pytestmark = pytest.mark.slow
+
 START = b"GET /healthz HTTP/1.1\r\nHost: broker\r\n"
 REQUEST = START + b"\r\n"
 HUGE = 2_000_000

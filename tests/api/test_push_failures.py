@@ -16,6 +16,8 @@ from tests.support.images import make_image, plant
 from tests.support.planted_images import plant_images
 from tests.support.registry import Hold, Meanwhile, RegistryDouble, Rule, Status
 
+pytestmark = pytest.mark.slow
+
 Json = dict[str, Any]
 # So often a request is sent before an attempt at the push fails with it.
 TRIES = Limits().attempts

@@ -12,6 +12,8 @@ from tests.support.images import make_image, make_image_for, make_index
 from tests.support.planted_images import plant_image, plant_images
 from tests.support.registry import RegistryDouble, Status
 
+pytestmark = pytest.mark.slow
+
 Json = dict[str, Any]
 
 

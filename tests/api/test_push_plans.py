@@ -7,10 +7,14 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.support.broker import Broker, check_problem
 from tests.support.images import make_image, make_image_for, plant
 from tests.support.planted_images import plant_image, plant_images
 from tests.support.registry import MountDeclined, RegistryDouble
+
+pytestmark = pytest.mark.slow
 
 Json = dict[str, Any]
 PLATFORMS = ("linux/amd64", "linux/arm64", "linux/s390x", "linux/ppc64le")

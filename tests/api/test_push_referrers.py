@@ -11,6 +11,8 @@ from tests.support.images import make_image, make_referrer, plant
 from tests.support.planted_images import plant_image
 from tests.support.registry import RegistryDouble, Rules
 
+pytestmark = pytest.mark.slow
+
 Json = dict[str, Any]
 IMAGE = make_image(media="oci", seed="signed")
 SIGNATURE = make_referrer(IMAGE, seed="signature")

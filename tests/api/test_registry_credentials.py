@@ -15,6 +15,8 @@ from tests.support.planted_images import wait_until_held
 from tests.support.postgres import connected
 from tests.support.registry import Hold, RegistryDouble
 
+pytestmark = pytest.mark.slow
+
 CANARY = "canary-7f3a-password"
 USERS = {"user": CANARY}
 

@@ -23,6 +23,8 @@ from schemathesis.specs.openapi.checks import (
 from tests.support.broker import Broker
 from tests.support.openapi_contract import document, operations
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = int(os.environ.get("BROKER_SCHEMATHESIS_EXAMPLES", "20"))
 CONFORMING = [
     not_a_server_error,

@@ -13,6 +13,8 @@ from tests.support.broker import Broker
 from tests.support.planted_images import plant_images
 from tests.support.registry import RegistryDouble
 
+pytestmark = pytest.mark.slow
+
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 

@@ -17,6 +17,8 @@ from tests.support.postgres import ask
 from tests.support.projects import find_project
 from tests.support.webhook_receiver import Receiver
 
+pytestmark = pytest.mark.slow
+
 PATH = "/v1/webhooks"
 URL = "https://receiver.example.com/hooks/1?team=a"
 

@@ -8,6 +8,7 @@ import random
 from contextlib import suppress
 from uuid import UUID, uuid4
 
+import pytest
 from sqlalchemy import text
 
 from app.errors import Unavailable
@@ -19,6 +20,8 @@ from tests.support.chaos_worker import LEASE, TABLES
 from tests.support.operation_queue import listening, new_project, running, until, wanted
 from tests.support.restartable_postgres import restartable_postgres
 from tests.support.workers import Workers
+
+pytestmark = pytest.mark.slow
 
 # Larger for a night.
 OPERATIONS = int(os.environ.get("CHAOS_OPERATIONS", "80"))

@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.docker_registry import BINARY, find_docker_registry
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 120
 

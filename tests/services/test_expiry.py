@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from app.store.database import Database
 from app.wiring import build_parts
 from tests.support.broker import Broker, check_problem
 from tests.support.operation_queue import until
 from tests.support.registry import RegistryDouble
+
+pytestmark = pytest.mark.slow
 
 
 async def test_a_list_that_has_expired_is_removed_and_told(

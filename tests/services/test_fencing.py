@@ -25,6 +25,8 @@ from tests.support.broker import Broker
 from tests.support.planted_images import plant_images, wait_until_held
 from tests.support.registry import Hold, RegistryDouble
 
+pytestmark = pytest.mark.slow
+
 
 async def claim_push(database_url: str, registry: RegistryDouble) -> tuple[BrokerParts, Attempt, str]:
     """The parts of a worker that has a push to carry out, and the child that it will put."""

@@ -32,6 +32,8 @@ from tests.support.embedded_postgres import (
 )
 from tests.support.postgres import ask, connected, execute, passable_directory
 
+pytestmark = pytest.mark.slow
+
 on_linux = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux tells a child that its parent was killed"
 )

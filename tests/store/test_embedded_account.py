@@ -22,6 +22,8 @@ from tests.support.embedded_postgres import (
 )
 from tests.support.postgres import FAST, ask, execute, passable_directory
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def root() -> Iterator[Path]:

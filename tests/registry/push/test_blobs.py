@@ -347,6 +347,7 @@ async def test_after_trouble_no_other_holder_is_asked(registry: RegistryDouble) 
     assert len(set(mounts)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "limit",
     [

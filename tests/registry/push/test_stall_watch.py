@@ -27,6 +27,7 @@ from tests.support.registry_clients import (
 )
 
 
+@pytest.mark.slow
 async def test_waiting_for_a_download_of_others_is_not_standing_still(
     source: RegistryDouble, registry: RegistryDouble
 ) -> None:
