@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import NamedTuple
 
-from app.registry.repository import RemoteRepository
+from app.registry.capabilities import Capabilities
+from app.registry.limits import Limits
 
 __all__ = ["Body", "BodySizes"]
 
@@ -27,10 +28,10 @@ class BodySizes:
     transfers.
     """
 
-    def __init__(self, target: RemoteRepository) -> None:
-        self._registry = target.registry
-        self._capabilities = target.state.capabilities
-        self._limits = target.state.limits
+    def __init__(self, registry: str, capabilities: Capabilities, limits: Limits) -> None:
+        self._registry = registry
+        self._capabilities = capabilities
+        self._limits = limits
         self._learnt: dict[str, int] = {}
         self._was_wrong_range = False
 

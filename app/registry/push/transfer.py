@@ -61,7 +61,7 @@ class Transfer:
         self._renewals = 0
         self._furthest = 0
         self._may_be_mixed = False
-        self._sizes = BodySizes(target)
+        self._sizes = BodySizes(target.registry, target.state.capabilities, self._limits)
         self._body = Body("PUT", 0)
 
     async def perform(self, upload: Upload | None) -> None:

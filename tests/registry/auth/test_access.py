@@ -9,7 +9,8 @@ import pytest
 
 from app import errors
 from app.oci.digest import parse_digest
-from app.registry.client import Access, Credential, RegistryClient
+from app.registry.auth.access import account_of
+from app.registry.client import ANONYMOUS, Access, Credential, RegistryClient
 from app.registry.push.push import dry_run, push
 from tests.support.images import make_image, make_referrer, plant
 from tests.support.registry import MountDeclined, RegistryDouble
@@ -139,3 +140,18 @@ async def test_nothing_of_one_tenant_is_sent_for_another(scene: Scene) -> None:
     basic = {scene_basic(await scene.alice.keychain.find(scene.double.host))}
     assert not basic & set(signed)
     assert all("alice" not in r.query.get("account", "") for r in tokens)
+
+
+def test_an_account_is_of_one_tenant_and_one_user() -> None:
+    alice, bob = Credential("alice", "one"), Credential("bob", "one")
+    accounts = {account_of(tenant, user) for tenant in ("a", "b") for user in (alice, bob, ANONYMOUS)}
+
+    assert len(accounts) == 6
+    assert account_of("a", Credential("alice", "another password")) == account_of("a", alice)
+    assert "alice" not in account_of("a", alice)
+
+
+def test_all_tokens_of_a_tenant_are_one_account() -> None:
+    first, second = Credential(identity_token="first"), Credential(registry_token="second")
+
+    assert account_of("a", first) == account_of("a", second) != account_of("a", ANONYMOUS)

@@ -8,7 +8,10 @@ from dataclasses import replace
 import pytest
 
 from app import errors
+from app.oci.reference import Repository
+from app.registry.capabilities import MountSupport
 from app.registry.client import RegistryClient
+from app.registry.push.blobs import BlobPlan, plan_blob
 from app.registry.push.model import (
     BlobCounts,
     CopyResult,
@@ -470,3 +473,31 @@ async def test_a_registry_that_mounts_again_is_believed_again(registry: Registry
             target = target_at(registry, "app", [image])
             result = await push_one(client, target, [child_at(registry, "src", image)], INSECURE)
     assert result.blobs == BlobCounts(mounted=3)
+
+
+FIRST, SECOND, THIRD, FOURTH = (Repository("reg.test", name) for name in ("a", "b", "c", "d"))
+
+
+def plan(support: dict[Repository, MountSupport]) -> BlobPlan:
+    return plan_blob(list(support), lambda holder: support[holder])
+
+
+def test_a_blob_without_a_holder_is_looked_for() -> None:
+    assert plan({}) == BlobPlan(looks_first=True, holders=())
+
+
+def test_a_mount_is_tried_before_a_lookup_and_from_three_holders_at_most() -> None:
+    granted = dict.fromkeys((FIRST, SECOND, THIRD, FOURTH), MountSupport.GRANTED)
+
+    assert plan(granted) == BlobPlan(looks_first=False, holders=(FIRST, SECOND, THIRD))
+
+
+def test_a_holder_whose_mounts_are_refused_is_not_asked() -> None:
+    assert plan({FIRST: MountSupport.REFUSED, SECOND: MountSupport.GRANTED}).holders == (SECOND,)
+    assert plan({FIRST: MountSupport.REFUSED}) == BlobPlan(looks_first=True, holders=())
+
+
+def test_where_mounts_are_declined_a_lookup_comes_first_and_one_holder_is_asked() -> None:
+    declined = dict.fromkeys((FIRST, SECOND), MountSupport.DECLINED)
+
+    assert plan(declined) == BlobPlan(looks_first=True, holders=(FIRST,))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import pytest
 
 from app import errors
-from app.registry.client import RegistryClient
+from app.registry.capabilities import Capabilities
+from app.registry.client import Limits, RegistryClient
+from app.registry.push.body_sizes import Body, BodySizes
 from tests.support.blob_transfers import (
     LARGE_IMAGE,
     LARGE_SIZE,
@@ -32,6 +35,7 @@ from tests.support.registry_clients import (
     INSECURE,
     LOOPBACK,
     QUICK,
+    Clock,
     child_at,
     push_one,
     target_at,
@@ -159,3 +163,70 @@ async def test_what_is_remembered_of_a_registry_is_no_less_than_a_mebibyte(
         goal = target_at(registry, "dst", [other])
         await push_one(client, goal, [child_at(source, "other", other)], INSECURE)
     assert not registry.received("PATCH")
+
+
+LIMITS = Limits(chunk_bytes=4 * MIB, resume_bytes=MIB, least_remembered_body=MIB)
+WHOLE = Body("PUT", 6 * MIB)
+
+
+def learn(capabilities: Capabilities | None = None) -> BodySizes:
+    return BodySizes("reg.test", capabilities or Capabilities(600, Clock()), LIMITS)
+
+
+def test_without_a_refusal_any_size_is_sent() -> None:
+    assert learn().largest("PUT") == learn().largest("PATCH") == sys.maxsize
+
+
+def test_each_413_halves_the_body_and_the_chunk_size_is_the_most() -> None:
+    sizes, sent = learn(), [20 * MIB]
+    while sizes.shrink(413, Body("PUT", sent[-1]), least=MIB):
+        sent.append(sizes.largest("PUT"))
+
+    assert sent == [20 * MIB, 4 * MIB, 2 * MIB, MIB]
+
+
+@pytest.mark.parametrize("status", [400, 403, 416, 500])
+def test_other_refusals_of_a_chunk_change_no_size(status: int) -> None:
+    sizes = learn()
+
+    assert not sizes.shrink(status, Body("PATCH", 6 * MIB), least=0)
+    assert sizes.chunk == sys.maxsize
+
+
+def test_only_the_second_416_of_a_large_whole_blob_means_that_it_is_too_large() -> None:
+    sizes = learn()
+
+    assert [sizes.shrink(416, WHOLE, least=0) for _ in range(2)] == [False, True]
+    assert sizes.largest("PUT") == 3 * MIB
+
+
+def test_a_chunk_has_at_least_256_bytes() -> None:
+    assert not learn().shrink(413, Body("PATCH", 256), least=0)
+
+
+def test_a_chunk_is_little_more_than_the_registry_kept() -> None:
+    sizes = learn()
+    sizes.record_kept(100)
+
+    assert sizes.chunk == MIB
+    assert sizes.largest("PUT") == sys.maxsize
+
+
+def test_limits_are_remembered_for_others_after_success_alone() -> None:
+    capabilities = Capabilities(600, Clock())
+    sizes = learn(capabilities)
+    sizes.shrink(413, WHOLE, least=0)
+    assert learn(capabilities).largest("PUT") == sys.maxsize
+
+    sizes.record_success()
+    assert learn(capabilities).largest("PUT") == 3 * MIB
+
+
+def test_no_limit_below_a_mebibyte_is_remembered() -> None:
+    capabilities = Capabilities(600, Clock())
+    sizes = learn(capabilities)
+    sizes.shrink(413, Body("PUT", 1000), least=0)
+    sizes.record_success()
+
+    assert sizes.largest("PUT") == 500
+    assert learn(capabilities).largest("PUT") == MIB

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from app import errors
+from app.registry.client import Limits
 from app.registry.push.model import (
     BlobCounts,
 )
+from app.registry.push.settle import patience, wait
 from tests.support.images import plant
 from tests.support.pushes import AMD64, SETTLING, check_whole, puts_of
 from tests.support.registry import (
@@ -76,3 +80,29 @@ async def test_blobs_that_a_registry_does_not_know_yet_are_waited_for(registry: 
         await push_one(client, target, [child_at(registry, "src", AMD64)], INSECURE)
     assert rule.hits == 2
     await check_whole(registry, target, [AMD64])
+
+
+async def test_waiting_ends_with_the_last_attempt() -> None:
+    limits = patience(SETTLING)
+
+    assert [await wait(attempt, may_pass=True, limits=limits) for attempt in (1, 2, 3, 4)] == [
+        True,
+        True,
+        True,
+        False,
+    ]
+
+
+async def test_a_refusal_that_does_not_pass_is_not_waited_for() -> None:
+    assert not await wait(1, may_pass=False, limits=patience(SETTLING))
+
+
+def test_patience_replaces_the_limits_of_retries_and_no_others() -> None:
+    limits = patience(Limits(attempts=2, settle_attempts=9, settle_seconds=3.0, longest_settle_seconds=30.0))
+
+    assert limits == replace(
+        Limits(settle_attempts=9, settle_seconds=3.0, longest_settle_seconds=30.0),
+        attempts=9,
+        backoff_seconds=3.0,
+        longest_backoff_seconds=30.0,
+    )

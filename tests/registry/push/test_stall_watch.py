@@ -70,3 +70,43 @@ async def test_a_copy_that_stands_still_ends(side: str) -> None:
             await push_one(
                 client, target_at(double, "dst", [LARGE]), [child_at(source, "src", LARGE)], INSECURE
             )
+
+
+def remaining(deadline: asyncio.Timeout) -> float:
+    when = deadline.when()
+    assert when is not None
+    return when - asyncio.get_running_loop().time()
+
+
+async def test_enough_bytes_extend_the_deadline_and_fewer_do_not() -> None:
+    limits = replace(QUICK, stall_seconds=30.0, stall_bytes=100)
+    async with asyncio.timeout(None) as deadline:
+        watch = StallWatch(deadline, limits)
+        watch.start()
+        first = deadline.when()
+        watch.passed(99)
+        assert deadline.when() == first
+
+        await asyncio.sleep(0.001)
+        watch.passed(1)
+        assert first is not None
+        assert (deadline.when() or 0) > first
+
+
+async def test_time_in_which_no_bytes_are_expected_is_added() -> None:
+    async with asyncio.timeout(None) as deadline:
+        StallWatch(deadline, replace(QUICK, stall_seconds=30.0)).allow(60.0)
+        await asyncio.sleep(0)
+
+        assert remaining(deadline) == pytest.approx(90.0, abs=10.0)
+
+
+async def test_waiting_for_a_slot_suspends_the_deadline() -> None:
+    async with asyncio.timeout(None) as deadline:
+        watch = StallWatch(deadline, replace(QUICK, stall_seconds=30.0))
+        watch.allow(60.0)
+        await asyncio.sleep(0)
+        with watch.queueing():
+            assert deadline.when() is None
+
+        assert remaining(deadline) == pytest.approx(90.0, abs=10.0)
