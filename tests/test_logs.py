@@ -16,14 +16,14 @@ from sqlalchemy.exc import DBAPIError
 from app.logs import configure_logging, in_trace
 from app.store.database import Database
 
-# Escape, bell, a line break of Unicode's, and what turns the direction of writing.
+# Escape, bell, a Unicode line break, and bidirectional controls.
 NASTY = "a\x1b[2J\x07\u2028\u202e\u2066\r\n\x00z"
 LIBRARIES = ("aiohttp", "httpx2", "sqlalchemy", "asyncio", "alembic")
 
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    """What is written to standard error while logging is ours."""
+    """The log output of the broker's configuration."""
     root = logging.getLogger()
     before = list(root.handlers)
     levels = {name: logging.getLogger(name).level for name in ("", *LIBRARIES)}
@@ -42,7 +42,7 @@ def only_line(log: io.StringIO) -> dict[str, str]:
 
 
 def fail(depth: int, message: str) -> None:
-    # Python folds the same frame many times into one, so each has a line of its own in turn.
+    # Python folds repeated frames into one, so the calls alternate between two lines.
     if depth == 0:
         raise ValueError(message)
     if depth % 2:
@@ -95,7 +95,7 @@ def test_control_characters_are_escaped_and_each_record_is_one_line(log: io.Stri
 
 async def test_sql_parameters_are_not_in_tracebacks(log: io.StringIO, database_url: str) -> None:
     database = Database(database_url, pool_size=1)
-    # Made here, because a traceback quotes the source.
+    # A random value, because a traceback quotes the source.
     secret = secrets.token_hex(8)
     try:
         async with database.transaction() as tx:

@@ -25,7 +25,7 @@ CALLS = [
 async def test_a_request_without_a_valid_token_gets_only_a_401(
     shared_broker: Broker, method: str, path: str
 ) -> None:
-    """Whatever else is wrong: its parameters, its body, what that is sent as, and how large it says to be."""
+    """Even if the query, the body, the media type and the length are invalid as well."""
     async with shared_broker.client_with(None) as client:
         for body, headers in (
             (b"{", JSON),
@@ -42,7 +42,7 @@ async def test_a_request_without_a_valid_token_gets_only_a_401(
 async def test_an_unknown_query_parameter_is_rejected_by_name(
     shared_broker: Broker, method: str, path: str
 ) -> None:
-    """Or a filter that is spelt wrong would match everything."""
+    """Otherwise a misspelt filter would match everything."""
     reply = await shared_broker.client.request(method, path, params={"refrence": "a", "Limit": "1"})
     refused = check_problem(reply, 422, "invalid-input")["errors"]
     assert [each["pointer"] for each in refused] == ["query:refrence", "query:Limit"]
@@ -52,7 +52,7 @@ async def test_an_unknown_query_parameter_is_rejected_by_name(
 async def test_an_unsupported_body_is_rejected_by_every_route_as_documented(
     shared_broker: Broker, method: str, path: str
 ) -> None:
-    """The client of the tests checks that each answer is one that the document has for the call."""
+    """The test client checks every response against the OpenAPI document."""
     client = shared_broker.client
     reply = await client.request(method, path, content=b" " * (2 * MEBIBYTE), headers=JSON)
     check_problem(reply, 413, "body-too-large")

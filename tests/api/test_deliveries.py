@@ -59,7 +59,7 @@ async def deliveries(broker: Broker, hook: Any, query: str = "") -> list[Any]:
 
 
 async def settled(broker: Broker, hook: Any, number: int) -> list[Any]:
-    """The deliveries, once so many have ended."""
+    """The deliveries, once this many have ended."""
 
     async def have_ended() -> bool:
         states = [delivery["state"] for delivery in await deliveries(broker, hook)]
@@ -111,10 +111,10 @@ async def test_a_receiver_with_transient_failures_gets_every_event(
         await project.record_events(name)
     found = await settled(broker, hook, 20)
     assert {delivery["state"] for delivery in found} == {"delivered"}
-    # More where the machine is slow, which makes a receiver that does not hang look as if it did.
+    # More on a slow machine, where a receiver that does not hang seems to hang.
     assert sum(delivery["attempts"] for delivery in found) >= 60
     assert names_of(receiver.accepted, hook["secret"]) == expected
-    # Whatever became of it, each request could be told from a stranger's, and from one for another event.
+    # Each request, failed ones included, was signed for its own event.
     by_id = {message.id: message.body for message in receiver.received}
     assert len(by_id) == 20
     assert all(by_id[message.id] == message.body for message in receiver.received)
@@ -353,7 +353,7 @@ async def test_a_large_replay_continues_at_next_since(
         body = {"states": ["delivered"], "since": since}
         answer = await broker.call("POST", path, body, status=202)
         assert answer["more"] is more
-        # As if all of it had been brought before the next call.
+        # As if all of them had been delivered before the next call.
         pending = "UPDATE webhook_deliveries SET state = 'delivered' WHERE state = 'pending'"
         await execute(database_url, pending)
         replayed.append(answer["replayed"])
@@ -441,7 +441,7 @@ async def test_a_queued_delivery_is_signed_when_it_is_sent(
 
     await until(lambda: len(receiver.received) == 1)
     await until(both_run)
-    # The timestamp is in whole seconds.
+    # The timestamp has whole seconds.
     await asyncio.sleep(1.1)
     released = int(time.time())
     receiver.released.set()
@@ -477,7 +477,7 @@ async def test_a_hanging_receiver_does_not_delay_others(
             await project.record_events(str(number))
         await settled(broker, quick, 12)
         assert await deliveries(broker, slow, "&state=pending") == await deliveries(broker, slow)
-        # Its share of four places, of which one is left free.
+        # Its share of four slots, one of which stays free.
         assert len(receiver.received) <= 3
         receiver.usual = answering(204)
         receiver.released.set()
@@ -508,7 +508,7 @@ async def test_deliveries_beyond_the_limit_wait_and_arrive_in_order(
 async def test_a_hundred_rejected_events_do_not_delay_other_receivers(
     database_url: str, database: Database, receiver: Receiver
 ) -> None:
-    # None of them is tried again while the test lasts.
+    # No delivery is retried during the test.
     patient = RetryPolicy(base=1e5, cap=1e5)
     receiver.then(*[answering(422)] * 100)
     async with Broker(database_url, delivery=patient) as broker:

@@ -30,7 +30,7 @@ async def test_hanging_receivers_leave_slots_for_requests(database_url: str) -> 
         Broker(database_url, worker_concurrency=PLACES, webhook_seconds=3600.0, stop_seconds=0.5) as broker,
     ):
         receivers = [
-            # The worker asks as many as it has slots for deliveries, and no more.
+            # The worker sends exactly as many requests as it has slots for deliveries.
             await stack.enter_async_context(Receiver(usual=hang, optional=True))
             for _ in range(PLACES)
         ]
@@ -39,7 +39,7 @@ async def test_hanging_receivers_leave_slots_for_requests(database_url: str) -> 
         await (await find_project(database, database_url)).record_events("one", "two")
         await until(partial(_are_running, database_url, PLACES // 2))
         await until(lambda: sum(len(receiver.received) for receiver in receivers) == PLACES // 2)
-        # Nobody is at that port: the answer is a problem, and it is there although the receivers still hang.
+        # Nothing listens on that port: the problem arrives although the receivers still hang.
         inspected = await broker.client.get(
             "/v1/inspect", params={"reference": f"127.0.0.1:{free_port()}/app:1", "insecure": "true"}
         )

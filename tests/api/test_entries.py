@@ -50,7 +50,7 @@ async def test_an_entry_has_its_exact_manifest(broker: Broker, registry: Registr
 
 
 def readers() -> int:
-    """How many processes of this one read documents."""
+    """The number of child processes that parse documents."""
     found = 0
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -62,7 +62,7 @@ def readers() -> int:
 async def test_a_large_manifest_is_parsed_without_blocking_other_requests(
     start_broker: StartBroker, registry: RegistryDouble
 ) -> None:
-    """Two megabytes take a quarter of a second, during which the API would answer no one."""
+    """Two megabytes take a quarter of a second to parse, which would block the API."""
     image = make_image(extra={"annotations": {f"k{n}": "v" * 50 for n in range(30_000)}}, media="oci")
     source = plant_image(registry, "app-amd64", image)
     draft = await (await start_broker()).create(f"{registry.host}/app:1", source)

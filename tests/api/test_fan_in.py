@@ -88,7 +88,7 @@ async def test_a_failed_build_can_create_the_list(broker: Broker, registry: Regi
 
 
 async def held_push(broker: Broker, registry: RegistryDouble, sources: list[str]) -> tuple[Json, Hold]:
-    """A list that is complete, and the push that follows from it as it puts the first image."""
+    """A complete list whose push is putting the first image."""
     hold = Hold()
     registry.misbehave(hold, method="PUT", path="/app/manifests/sha256:")
     made = await broker.create(f"{registry.host}/app:1", *sources, **LEG)
@@ -99,7 +99,7 @@ async def held_push(broker: Broker, registry: RegistryDouble, sources: list[str]
 async def test_a_tag_added_during_a_push_is_pushed_afterwards(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
-    """The push that was under way then does not make it pushed."""
+    """The push that was in progress does not mark the list as pushed."""
     hold = Hold()
     registry.misbehave(hold, method="PUT", path="/manifests/1$")
     made = await broker.create(f"{registry.host}/app:1", *sources)
@@ -136,7 +136,7 @@ async def test_deleting_a_list_does_not_cancel_its_push(
 
 
 async def test_any_job_can_set_insecure(broker: Broker, registry: RegistryDouble, sources: list[str]) -> None:
-    """The push that follows from the last one needs it, whoever said it."""
+    """The push that starts last needs it, whichever job sent it."""
     body = {"reference": f"{registry.host}/app:1", **LEG}
     await broker.call("POST", "/v1/lists", body, status=201)
     for leg in ({"sources": sources, "insecure": True}, {"labels": {"last": "yes"}}):
@@ -181,7 +181,7 @@ async def test_completion_is_reported_once(
 async def test_a_late_list_that_stays_open_is_checked_once(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
-    """It has all that it was to have in time, and nobody asked for a push."""
+    """The list was complete in time, and no push was requested."""
     path = f"/v1/lists/{(await broker.create(f'{registry.host}/app:1', *sources, complete_in=1))['id']}"
 
     async def is_looked_at() -> bool:
@@ -195,7 +195,7 @@ async def test_a_late_list_that_stays_open_is_checked_once(
 async def test_the_second_of_two_concurrent_creates_is_a_conflict(
     start_broker: StartBroker, registry: RegistryDouble, sources: list[str]
 ) -> None:
-    """Neither was there when they were accepted."""
+    """The list did not exist when the two were accepted."""
     idle = await start_broker(worker=False)
     body = {"reference": f"{registry.host}/app:1", "insecure": True}
     asked = [

@@ -14,7 +14,7 @@ LEG: Json = {"amend": True, "expected_platforms": BOTH, "push_when_complete": Tr
 
 
 async def told(broker: Broker) -> list[Json]:
-    """Everything so far, oldest first."""
+    """All events so far, oldest first."""
     page = await broker.call("GET", "/v1/events/history?limit=200")
     return list(reversed(page["items"]))
 

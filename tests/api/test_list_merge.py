@@ -33,7 +33,7 @@ POISON = (
 
 
 class Legs:
-    """The calls of one session; each image has a repository of its own."""
+    """The calls of one session; each image has its own repository."""
 
     def __init__(self, broker: Broker, registry: RegistryDouble) -> None:
         self._broker = broker
@@ -41,14 +41,14 @@ class Legs:
         self.sent = 0
 
     async def first(self, **members: Any) -> Json:
-        """Makes the list that the others want."""
+        """Create the list that the others add to."""
         created: Json = await self._broker.create(f"{self._registry.host}/app:1", amend=True, **members)
         return created
 
     def send(
         self, architecture: str, *, revision: str = "a", name: str = "", password: str | None = None
     ) -> asyncio.Task[httpx2.Response]:
-        """A leg with a credential of its own brings it along."""
+        """Add an image, with the credential of this job if it has one."""
         labels = {"org.opencontainers.image.revision": revision}
         image = make_image(architecture=architecture, labels=labels)
         source = plant_image(self._registry, f"leg-{name or architecture}", image)
@@ -66,7 +66,7 @@ class Legs:
         return asyncio.create_task(self._broker.client.post("/v1/lists", json=body, headers=headers))
 
     async def resolved(self) -> None:
-        """Until the registry has given all that the legs ask of it."""
+        """Wait until the registry has answered every request of the jobs."""
         await self._registry.until(lambda: self._configs() >= self.sent and not self._registry.log.in_flight)
 
     def _configs(self) -> int:
@@ -75,7 +75,7 @@ class Legs:
 
 @asynccontextmanager
 async def locked_list(url: str) -> AsyncIterator[None]:
-    """All who want to change a list wait for as long as the block runs."""
+    """Block every change of lists for as long as the block runs."""
     async with connected(url) as connection:
         await connection.execute(text("BEGIN"))
         await connection.execute(text("SELECT id FROM lists FOR UPDATE"))
@@ -86,7 +86,7 @@ async def locked_list(url: str) -> AsyncIterator[None]:
 async def test_concurrent_additions_to_one_list_are_saved_together_and_leave_slots_for_others(
     start_broker: StartBroker, database_url: str, registry: RegistryDouble
 ) -> None:
-    # With a connection for each leg that waits there would be none for readers.
+    # If each waiting job held a connection, readers would have none.
     broker = await start_broker(pool_size=2)
     legs = Legs(broker, registry)
     made = await legs.first()
@@ -123,7 +123,7 @@ async def test_a_rejected_addition_does_not_affect_the_others(
 async def test_the_first_valid_addition_creates_the_list(
     broker: Broker, database_url: str, registry: RegistryDouble
 ) -> None:
-    # Each leg with images of its own, or what was read for one would do for the others.
+    # Each job has its own images, otherwise the jobs would share what was read.
     listed = [
         [
             plant_image(registry, f"{name}-{architecture}", image_of(architecture, name, revision))
@@ -165,7 +165,7 @@ def configs_given(registry: RegistryDouble) -> int:
 
 @asynccontextmanager
 async def locked_table(url: str) -> AsyncIterator[None]:
-    """The same when there is no list yet: all may be read, and none is looked at to be changed."""
+    """Block the creation of lists as well: lists can be read, but not locked."""
     async with connected(url) as connection:
         await connection.execute(text("BEGIN"))
         await connection.execute(text("LOCK TABLE lists IN EXCLUSIVE MODE"))

@@ -62,7 +62,7 @@ async def test_sources_named_by_digest_stay(broker: Broker, registry: RegistryDo
 
 
 def built(seed: str, *platforms: str) -> Any:
-    """What buildx makes: images, each with its attestation."""
+    """An index as buildx makes it: images, each with its attestation."""
     images: list[Image] = [make_image_for(name, seed=seed) for name in platforms]
     return images, make_index([each for image in images for each in (image, make_attestation(image))])
 

@@ -131,7 +131,7 @@ async def test_two_images_of_one_platform_in_one_call_are_a_conflict_unless_allo
 async def test_references_that_collide_in_dockers_store_are_separate_lists(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    """Docker keeps repo:amd64-1 and repo-amd64:1 in one file, and a/b_c and a/b/c too."""
+    """Docker stores repo:amd64-1 and repo-amd64:1 in one file, and a/b_c and a/b/c as well."""
     one = plant_image(registry, "repo", make_image_for("linux/amd64"), "amd64-1")
     two = plant_image(registry, "repo-amd64", make_image_for("linux/arm64"), "1")
     draft = await broker.create(f"{registry.host}/a/b_c:1", one, two)
@@ -270,7 +270,7 @@ async def test_concurrent_jobs_publish_once(broker: Broker, registry: RegistryDo
     assert len((await broker.call("GET", "/v1/pushes"))["items"]) == 1
 
 
-# --- changing what a list says of itself ---
+# --- update ---
 
 
 async def test_a_patch_changes_the_given_members_and_null_clears(
@@ -427,7 +427,7 @@ async def test_pages_are_stable_while_lists_are_created_and_deleted(
     assert second["next_cursor"] is None
 
 
-# --- removing ---
+# --- delete ---
 
 
 async def test_deleting_a_list_does_not_change_the_registry(broker: Broker, registry: RegistryDouble) -> None:

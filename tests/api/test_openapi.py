@@ -112,7 +112,7 @@ def test_every_operation_of_v1_needs_a_bearer_token(operation: Json) -> None:
 
 
 def test_every_schema_has_a_title() -> None:
-    """Generators make up names for objects and enumerations that stand inline, and they read badly."""
+    """Generators invent names for inline objects and enumerations, and those names read badly."""
     nameless = [
         f"{name}{pointer}"
         for name, schema in document()["components"]["schemas"].items()

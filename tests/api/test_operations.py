@@ -20,7 +20,7 @@ Json = dict[str, Any]
 
 
 async def start_create(broker: Broker, registry: RegistryDouble, **headers: str) -> Any:
-    """A creation that nobody waits for."""
+    """Create a list without waiting."""
     body = {
         "reference": f"{registry.host}/app:1",
         "sources": plant_images(registry, "linux/amd64"),
@@ -30,7 +30,7 @@ async def start_create(broker: Broker, registry: RegistryDouble, **headers: str)
 
 
 async def read_events(client: Client, path: str, last: str | None = None) -> list[Json]:
-    """Every event of a stream, which ends by itself."""
+    """All events of a stream that ends by itself."""
     headers = {"Last-Event-ID": last} if last is not None else {}
     found: list[Json] = []
     async with client.stream("GET", path, headers=headers) as reply:
@@ -263,7 +263,7 @@ async def test_unknown_operations_are_not_found(broker: Broker) -> None:
         check_problem(await broker.client.request(method, where), 404, "operation-not-found")
 
 
-# --- the same request twice ---
+# --- idempotency keys ---
 
 
 async def test_the_same_key_with_the_same_body_is_the_same_operation(

@@ -28,7 +28,7 @@ DIGEST = "sha256:" + "a" * 64
 
 @pytest.fixture
 def broker(shared_broker: Broker) -> Broker:
-    """What is refused leaves nothing behind, so that one broker will do for all."""
+    """Rejected requests change nothing, so all tests share one broker."""
     return shared_broker
 
 
@@ -36,7 +36,7 @@ def pointers(document: Json) -> list[str]:
     return [error["pointer"] for error in document["errors"]]
 
 
-# --- what callers write ---
+# --- references and bodies ---
 
 REFERENCES = {
     "": "invalid reference format",
@@ -260,7 +260,7 @@ async def test_contradictory_push_conditions_are_rejected(broker: Broker) -> Non
     assert pointers(check_problem(reply, 422, "invalid-input")) == ["/if_absent"]
 
 
-# A moment without a zone.
+# A time without an offset.
 NAIVE = encode_cursor((datetime(2026, 1, 1), UUID(int=0)))  # noqa: DTZ001
 
 
@@ -372,7 +372,7 @@ async def test_unknown_paths_and_methods_are_problem_documents(broker: Broker) -
     assert (reply.status_code, reply.headers["Allow"]) == (405, "GET")
 
 
-# --- bodies that nobody would write ---
+# --- generated bodies ---
 
 TEXTS = st.text(max_size=20) | st.sampled_from([f"{NOWHERE}/a:1", "linux/amd64", DIGEST, "\0", "null"])
 VALUES = st.recursive(
@@ -398,7 +398,7 @@ BODIES = st.sampled_from(sorted(MEMBERS)).flatmap(
 
 
 async def test_no_generated_body_causes_a_500(start_broker: StartBroker) -> None:
-    # Without a worker, since some of the references that are made up here lead to real registries.
+    # Without a worker, because some generated references name real registries.
     broker = await start_broker(worker=False)
     loop = asyncio.get_running_loop()
 

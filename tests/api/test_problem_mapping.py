@@ -41,7 +41,7 @@ NOWHERE = "registry.invalid"
 
 @pytest.fixture
 async def quick(start_broker: StartBroker) -> Broker:
-    """A broker that gives a registry little time."""
+    """A broker with a short time limit for registries."""
     return await start_broker(registry_connect_seconds=1.0, registry_call_seconds=1.0)
 
 
@@ -340,7 +340,7 @@ async def test_a_push_that_fails_midway_reports_the_state_of_each_target(
 
 
 async def _inspect(broker: Broker, registry: RegistryDouble, status: int | None = None) -> Json:
-    """The problem; or the answer, where the misbehaviour is one that a careful reader can live with."""
+    """The problem, or the result if a careful client tolerates the fault."""
     plant(registry, "a", "1", make_image())
     parameters = {"reference": f"{registry.host}/a:1", "insecure": "true"}
     reply: httpx2.Response = await broker.client.get(

@@ -30,7 +30,7 @@ async def shared() -> AsyncIterator[RegistryDouble]:
 
 @pytest.fixture
 async def bob(broker: Broker, shared: RegistryDouble) -> AsyncIterator[Client]:
-    """In a project of his own, after Alice's has fetched, stored and pushed her image."""
+    """Bob's project, after Alice's project has fetched, stored and pushed her image."""
     body = {"reference": f"{shared.host}/alice/app:1", "sources": [private(shared)], "insecure": True}
     async with broker.client_with(broker.token, **signed(shared, "alice")) as alice:
         made = await alice.post("/v1/lists", json=body)
@@ -61,7 +61,7 @@ async def test_an_image_fetched_by_another_project_is_not_reused(shared: Registr
 
 
 async def test_layers_pushed_by_another_project_are_not_mounted(shared: RegistryDouble, bob: Client) -> None:
-    """Bob knows the digests of Alice's layers, and lists them in an image of his own."""
+    """Bob knows the digests of Alice's layers and lists them in his own image."""
     shared.add_manifest("bob/src", "1", PRIVATE.raw, PRIVATE.media_type)
     shared.add_blob("bob/src", PRIVATE.config)
     shared.rules.anonymous_mount = False

@@ -29,7 +29,7 @@ Message = dict[str, Any]
 
 
 def head_of(size: int) -> bytes:
-    """A request whose line and headers have so many bytes together."""
+    """A request whose line and headers have this many bytes together."""
     start = START + b"X-Filler: "
     return start + b"x" * (size - len(start) - 4) + b"\r\n\r\n"
 
@@ -61,7 +61,7 @@ async def assert_refused(reader: asyncio.StreamReader) -> None:
 
 
 async def send(writer: asyncio.StreamWriter, data: bytes) -> None:
-    """As much of it as the broker takes."""
+    """Send as much of it as the broker accepts."""
     try:
         for start in range(0, len(data), PIECE):
             writer.write(data[start : start + PIECE])
@@ -124,7 +124,7 @@ async def test_large_bodies_and_pipelined_requests_do_not_count_as_head(broker: 
         assert [(await read_answer(reader))[0] for _ in range(4)] == [422, 200, 200, 200]
 
 
-# --- how long it may take ---
+# --- time limits ---
 
 
 class Impatient(BoundedProtocol):
@@ -143,7 +143,7 @@ async def answer(_scope: Message, _receive: Any, send_message: Any) -> None:
 
 @asynccontextmanager
 async def impatient(application: Application = answer) -> AsyncIterator[Streams]:
-    """A connection to a server that waits for heads a moment only."""
+    """A connection to a server with a short time limit for heads."""
     config = uvicorn.Config(application, http=Impatient, ws="none", log_config=None, access_log=False)
     config.load()
     ours, theirs = socket.socketpair()
@@ -194,7 +194,7 @@ async def test_a_head_that_arrives_byte_by_byte_is_closed_after_the_time_limit()
 
         writer.write(START)
         dripping = asyncio.create_task(drip())
-        # A byte that comes too late resets the connection.
+        # A late byte resets the connection.
         with suppress(ConnectionError):
             assert await reader.read() == b""
         dripping.cancel()

@@ -19,14 +19,14 @@ from tests.support.registry import Hold, Meanwhile, RegistryDouble, Rule, Status
 pytestmark = pytest.mark.slow
 
 Json = dict[str, Any]
-# So often a request is sent before an attempt at the push fails with it.
+# The number of requests before an attempt fails.
 TRIES = Limits().attempts
 BUSY = Status.oci(503, "UNAVAILABLE")
 
 
 @dataclass(frozen=True, slots=True)
 class Afterwards(Status):
-    """Strikes once another fault has run its course."""
+    """Misbehaves after another fault has ended."""
 
     other: Rule | None = None
 
@@ -48,7 +48,7 @@ async def start_push(broker: Broker, draft: Json) -> Json:
 
 
 async def follow(broker: Broker, operation: Json, reached: Callable[[Json], bool]) -> None:
-    """Until an event says so."""
+    """Wait for an event."""
     async with broker.client.stream("GET", f"/v1/operations/{operation['id']}/events") as reply:
         async for line in reply.aiter_lines():
             if line.startswith("data:") and reached(json.loads(line.removeprefix("data:"))):

@@ -18,12 +18,12 @@ Json = dict[str, Any]
 
 
 async def run(broker: Broker, registry: RegistryDouble, name: str, *platforms: str, **options: Any) -> Any:
-    """A session's list of images that only it has; nothing is pushed."""
+    """Create the list of a session with its own images, without a push."""
     sources = plant_images(registry, *(platforms or ("linux/amd64",)), tag=name, seed=name)
     return await broker.create(f"{registry.host}/app:1", *sources, session=name, **options)
 
 
-# --- never backwards ---
+# --- newer and older runs ---
 
 
 async def test_an_older_run_that_finishes_late_does_not_overwrite(
@@ -89,7 +89,7 @@ async def test_without_a_session_the_order_of_pushes_decides(
 
 
 async def run_again(broker: Broker, registry: RegistryDouble, session: Json) -> Any:
-    """A change to what a session has pushed, so that it would push something else."""
+    """Change the list of a session, so that its next push differs."""
     return await broker.call("PATCH", f"/v1/lists/{session['id']}", {"annotations": {"again": "yes"}})
 
 
@@ -161,7 +161,7 @@ async def test_an_additional_tag_stays_with_the_newer_run(broker: Broker, regist
     sources = plant_images(registry, "linux/amd64", "linux/arm64", seed="new")
     new = await broker.create(f"{registry.host}/app:2.0", *sources, session="b", tags=["latest"])
     newest = await broker.push(new["id"])
-    # That it has less than what stays where it is takes nothing from anybody.
+    # The tag that stays keeps its platforms, so nothing is lost.
     pushed = await broker.push(old["id"])
     assert {target["reference"]: target["action"] for target in pushed["targets"]} == {
         f"{registry.host}/app:1.0": "moved",
@@ -184,7 +184,7 @@ async def test_a_list_superseded_at_its_own_tag_moves_no_other_tag(
 async def test_a_list_without_its_own_tag_is_superseded_when_newer_runs_own_all_its_tags(
     broker: Broker, registry: RegistryDouble
 ) -> None:
-    """It would come to nothing, which is no success."""
+    """The push would move no tag, so it must not succeed."""
     name = f"{registry.host}/app@sha256:{'0' * 64}"
     older, newer = [
         await broker.create(
@@ -239,7 +239,7 @@ async def test_runs_of_other_projects_are_ignored(broker: Broker, registry: Regi
     assert registry.tags("app") == {"1": older["digest"]}
 
 
-# --- never less ---
+# --- lost platforms ---
 
 
 async def test_a_push_does_not_remove_platforms_by_default(broker: Broker, registry: RegistryDouble) -> None:
@@ -294,7 +294,7 @@ async def test_a_new_tag_is_not_guarded(broker: Broker, registry: RegistryDouble
     reads = [
         each for each in registry.journal[before:] if each.method == "GET" and "/manifests/" in each.path
     ]
-    # The tag is read back, and that is all.
+    # The only read of the tag is its verification.
     assert [each.path for each in reads] == ["/v2/app/manifests/1"]
 
 
@@ -302,7 +302,7 @@ async def test_a_new_tag_is_not_guarded(broker: Broker, registry: RegistryDouble
 async def test_spellings_of_one_registry_name_the_same_tag(
     broker: Broker, spelled: tuple[Callable[[str], str], ...]
 ) -> None:
-    """`LOCALHOST:1` is `localhost:1`: an older run finds out that a newer one has pushed."""
+    """`LOCALHOST:1` is `localhost:1`, so an older run sees the push of the newer one."""
     async with RegistryDouble(name="localhost") as registry:
         older, newer = [
             await broker.create(

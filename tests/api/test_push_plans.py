@@ -125,7 +125,7 @@ async def check_plan_and_push(
         for name in chosen
     ]
     if declines := dice.random() < 0.3:
-        # The lot decides whether the push mounts anything at all.
+        # Random choice decides whether the push mounts anything.
         here.misbehave(MountDeclined(), times=None, optional=True)
     held = prepare(here, dice)
     options: Json = {"tags": dice.sample(["latest", "stable"], dice.randint(0, 2))}
@@ -152,7 +152,7 @@ async def check_plan_and_push(
     pushed = reply.json()
     assert reply.status_code == 200, pushed
     assert pushed["digest"] == planned["digest"] == draft["digest"] == here.tags("app")["1"]
-    # Whether a registry declines mounts can't be known before the first is asked for.
+    # A plan can't know whether a registry declines mounts.
     totals = brought if declines else dict
     assert in_short(pushed["targets"], totals) == planned_in_short(planned["targets"], totals)
 
@@ -162,7 +162,7 @@ def image(name: str, dice: random.Random) -> Any:
 
 
 def prepare(registry: RegistryDouble, dice: random.Random) -> str | None:
-    """Perhaps something is under the tag already."""
+    """Put something under the tag, at random."""
     if dice.random() < 0.4:
         return None
     present = image(dice.choice(PLATFORMS), dice)
@@ -175,7 +175,7 @@ def brought(totals: Json) -> Json:
 
 
 def in_short(targets: list[Json], totals: Callable[[Json], Json]) -> dict[str, Any]:
-    """Of each tag what a push did with it, its manifests and blobs."""
+    """The actions of a push on each tag, its manifests and its blobs."""
     return {
         each["reference"]: (
             each["action"],

@@ -16,7 +16,7 @@ Json = dict[str, Any]
 
 
 async def release(broker: Broker, registry: RegistryDouble, name: str, *platforms: str) -> Any:
-    """A run that has pushed its list."""
+    """A run after the push of its list."""
     sources = plant_images(registry, *platforms, tag=name, seed=name)
     draft = await broker.create(f"{registry.host}/app:1", *sources, session=name, tags=["latest"])
     return await broker.push(draft["id"], allow_shrink=True)

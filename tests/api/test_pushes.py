@@ -196,7 +196,7 @@ async def test_if_digest_moves_a_tag_only_from_this_digest(
 async def test_a_condition_is_checked_just_before_the_tag_moves(
     broker: Broker, registry: RegistryDouble, draft: Any
 ) -> None:
-    """Whatever the tag was when the push began: others may move it while images are on their way."""
+    """Others may move the tag while the push copies images."""
     plant(registry, "app", "1", before := make_image_for("linux/amd64", seed="before"))
     hold = Hold()
     registry.misbehave(
@@ -217,7 +217,7 @@ async def test_a_condition_is_checked_just_before_the_tag_moves(
 async def test_a_partly_read_tag_is_read_again_before_its_condition_is_checked(
     broker: Broker, registry: RegistryDouble, draft: Any
 ) -> None:
-    """Where no length is said, a connection that broke looks like the end of a manifest."""
+    """Without a length, a broken connection looks like the end of a manifest."""
     plant(registry, "app", "1", before := make_image_for("linux/amd64", seed="before"))
     registry.misbehave(Truncated(with_length=False), method="GET", path="/app/manifests/1$")
     await broker.push(draft["id"], if_digest=before.digest)
@@ -242,7 +242,7 @@ async def test_a_list_changed_during_its_push_is_not_purged(
 
 
 async def test_the_stored_bytes_are_pushed_unchanged(broker: Broker, registry: RegistryDouble) -> None:
-    """Go writes some characters in a way of its own, which no other serialisation gives back."""
+    """Go escapes some characters in its own way, which other serializers do not reproduce."""
     odd = {"title": "<a> & \u2028 \x7f é 😀"}
     made = await broker.create(
         f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"), annotations=odd, format="oci"
@@ -271,7 +271,7 @@ async def test_a_push_uses_the_list_at_the_time_of_the_request(
 
 
 async def test_pushes_to_one_tag_run_one_at_a_time(broker: Broker, registry: RegistryDouble) -> None:
-    """The last to ask is the last to put."""
+    """The last request is the last to put."""
     drafts = [
         await broker.create(
             f"{registry.host}/app:1", *plant_images(registry, "linux/amd64", seed=name), session=name
@@ -340,7 +340,7 @@ async def test_insecure_is_ignored_for_registries_that_do_not_permit_it(
         f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"), targets=["registry.example/app:1"]
     )
     reply = await broker.client.post(f"/v1/lists/{draft['id']}/push", json={"insecure": True})
-    # Nothing answers there, and that is what it fails for.
+    # The push fails because nothing answers there.
     assert check_problem(reply, reply.status_code)["type"].rpartition(":")[2] != "insecure-forbidden"
 
 
@@ -395,7 +395,7 @@ async def test_a_push_needs_no_body(start_broker: Any, registry: RegistryDouble)
         plant(double, "a", "1", make_image())
         draft = await broker.create(f"{double.host}/app:1", f"{double.host}/a:1")
         reply = await broker.client.post(f"/v1/lists/{draft['id']}/push")
-        # Plain HTTP is spoken only when the call asks for it, however much the operator allows.
+        # Plain HTTP is used only when the call asks for it, whatever the operator permits.
         assert check_problem(reply, 502)["registry"] == double.host
 
 

@@ -177,14 +177,14 @@ async def test_without_a_secret_key_a_callers_credential_is_rejected(start_broke
 
 
 async def _everything_in(database_url: str) -> str:
-    """Every row of every table, as a dump shows it."""
+    """Every row of every table, as in a dump."""
     async with connected(database_url) as connection:
         names = await connection.execute(
             text("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
         )
         rows: list[Any] = []
         for name in names.scalars().all():
-            # The names are the schema's own.
+            # The table names come from the schema, not from input.
             found = await connection.execute(text(f'SELECT t::text FROM "{name}" AS t'))
             rows += found.scalars().all()
     return "\n".join(rows)

@@ -33,27 +33,27 @@ CONFORMING = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-# What the server says to bytes that are no HTTP, such as control characters in a header; no route sees them.
+# The answer to bytes that are not HTTP, such as control characters in a header. No route sees them.
 NO_HTTP = b"Invalid HTTP request received."
-# No route sees a head beyond all bounds either.
+# No route sees a head that is too large.
 TOO_LARGE = 431
 
 
 @pytest.fixture
 async def quiet_broker(database_url: str) -> AsyncIterator[Broker]:
-    """Without a worker: some of the references that are made up here lead to real registries."""
+    """Without a worker, because some generated references name real registries."""
     async with Broker(database_url, worker=False, max_body_bytes=64 * 2**20) as broker:
         yield broker
 
 
-# It does not end by itself, and is asked for in tests of its own.
+# This stream does not end; it has its own tests.
 ENDLESS = {"stream_events"}
 CASES = [
     pytest.param(operation["operationId"], mode, id=f"{operation['operationId']}-{mode}")
     for _method, _path, operation in operations()
     for mode in GenerationMode
     if operation["operationId"] not in ENDLESS
-    # What takes nothing can't be asked wrongly.
+    # A route without input has no invalid requests.
     and (mode is GenerationMode.POSITIVE or operation.get("parameters") or "requestBody" in operation)
 ]
 

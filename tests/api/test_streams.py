@@ -24,7 +24,7 @@ async def test_a_reader_that_stops_reading_is_disconnected() -> None:
 
     async def send(message: Message) -> None:
         if message["type"] == "http.response.body":
-            # As the server does while its buffer is full.
+            # Like the server while its buffer is full.
             await asyncio.Event().wait()
 
     async def receive() -> Message:

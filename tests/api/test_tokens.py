@@ -28,7 +28,7 @@ async def test_every_call_under_v1_needs_a_token(broker: Broker, method: str, pa
     async with broker.client_with(None) as client:
         reply = await client.request(method, path + query, json=body)
     check_problem(reply, 401, "unauthenticated")
-    # RFC 9110, section 15.5.2: a 401 says how to do better.
+    # RFC 9110, section 15.5.2: a 401 names the scheme to use.
     assert reply.headers["WWW-Authenticate"].startswith("Bearer ")
 
 

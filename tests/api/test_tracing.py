@@ -19,7 +19,7 @@ TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
 class Traces(logging.Handler):
-    """The trace in which each record was written, by the name of its logger."""
+    """The trace id of each log record, by the name of its logger."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ async def test_the_callers_trace_id_is_used_for_its_operation_and_the_push_that_
     await broker.ended(reply.json()["push_operation_id"])
     assert traces.of("app.services.operations.accept") == traces.of("app.runner.execution") == {TRACE}
     assert [name for name, _ in traces.seen].count("app.runner.execution") == 2
-    # Registries are nobody's to follow callers with.
+    # The trace id must not reach registries.
     assert not any(TRACE in str(received.headers) for received in registry.journal)
 
 

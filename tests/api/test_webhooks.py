@@ -202,7 +202,7 @@ async def test_resources_of_another_project_are_not_found(
             await _are_alike(client, method, path, hook["id"], body)
         assert (await client.get(PATH)).json()["items"] == []
         theirs = (await client.post(PATH, json={"url": URL})).json()
-        # A delivery is looked for at its own webhook only.
+        # A delivery is found only at its own webhook.
         path = f"{PATH}/{theirs['id']}/deliveries/{{}}"
         await _are_alike(client, "GET", path, delivery["id"], None)
         await _are_alike(client, "POST", f"{path}/replay", delivery["id"], None)
@@ -221,7 +221,7 @@ async def _are_alike(client: Client, method: str, path: str, own: str, body: obj
 async def test_the_path_of_a_webhook_url_is_not_logged(
     broker: Broker, database: Database, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of many receivers the path is the secret."""
+    """For many receivers, the path is the secret."""
     caplog.set_level(logging.DEBUG)
     async with Receiver() as receiver:
         await made(broker, url=f"{receiver.url}/canary-path?canary-query")

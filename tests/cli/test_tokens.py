@@ -25,7 +25,7 @@ COMMANDS = [
 
 
 async def manifest_broker(database_url: str, *arguments: str) -> tuple[int | None, str, str]:
-    """Status, output and complaints."""
+    """Run the command; returns status, output and errors."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_")}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", "from app.cli import main; main()", *arguments),
@@ -35,8 +35,8 @@ async def manifest_broker(database_url: str, *arguments: str) -> tuple[int | Non
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    output, complaints = await process.communicate()
-    return process.returncode, output.decode(), complaints.decode()
+    output, errors = await process.communicate()
+    return process.returncode, output.decode(), errors.decode()
 
 
 async def is_migrated(url: str) -> bool:
@@ -52,10 +52,10 @@ async def is_migrated(url: str) -> bool:
 async def test_an_unmigrated_database_is_reported_in_one_line_and_not_changed(
     empty_database_url: str, arguments: list[str]
 ) -> None:
-    status, output, complaints = await manifest_broker(empty_database_url, *arguments)
+    status, output, errors = await manifest_broker(empty_database_url, *arguments)
     assert (status, output) == (1, "")
-    assert len(complaints.splitlines()) == 1
-    assert "Run manifest-broker migrate." in complaints
+    assert len(errors.splitlines()) == 1
+    assert "Run manifest-broker migrate." in errors
     assert not await is_migrated(empty_database_url)
 
 
@@ -64,24 +64,22 @@ async def test_token_list_does_not_migrate_the_database(
 ) -> None:
     await upgrade(empty_database_url)
     await execute(empty_database_url, "UPDATE alembic_version SET version_num = 'of_another_version'")
-    status, _, complaints = await manifest_broker(empty_database_url, "token", "list")
+    status, _, errors = await manifest_broker(empty_database_url, "token", "list")
     assert status == 1
-    assert "Run manifest-broker migrate." in complaints
+    assert "Run manifest-broker migrate." in errors
 
 
 async def test_the_command_rejects_the_same_names_as_the_api(database_url: str) -> None:
     for arguments in (["A b"], ["x" * 64], ["ci", "--project", "Team"]):
-        status, output, complaints = await manifest_broker(database_url, "token", "create", *arguments)
+        status, output, errors = await manifest_broker(database_url, "token", "create", *arguments)
         assert (status, output) == (1, "")
-        assert "is not a valid name." in complaints
+        assert "is not a valid name." in errors
     assert (await manifest_broker(database_url, "token", "list"))[1] == ""
 
 
 async def test_tokens_are_created_listed_and_revoked_on_a_migrated_database(database_url: str) -> None:
-    status, text, complaints = await manifest_broker(
-        database_url, "token", "create", "ci", "--project", "team"
-    )
-    assert (status, complaints) == (0, "")
+    status, text, errors = await manifest_broker(database_url, "token", "create", "ci", "--project", "team")
+    assert (status, errors) == (0, "")
     assert text.startswith("mbt_")
     _, listed, _ = await manifest_broker(database_url, "token", "list")
     (line,) = listed.splitlines()
