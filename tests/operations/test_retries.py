@@ -39,48 +39,48 @@ def seconds(decision: RetryAt | Park | GiveUp) -> float:
 
 
 @pytest.mark.parametrize("failure", [SourceNotFound("gone"), RegistryDenied("no"), BrokerError("?")])
-def test_a_failure_that_will_not_pass_is_final(failure: BrokerError) -> None:
+def test_a_permanent_failure_is_final(failure: BrokerError) -> None:
     assert decided(failure) == GiveUp(failure)
 
 
-def test_a_failure_that_may_pass_is_tried_again_until_the_last_attempt() -> None:
+def test_a_transient_failure_is_retried_until_the_last_attempt() -> None:
     failure = RegistryUnavailable("503")
     for attempt in range(1, POLICY.max_attempts):
         assert isinstance(decided(failure, attempt=attempt), RetryAt)
     assert decided(failure, attempt=POLICY.max_attempts) == GiveUp(failure)
 
 
-def test_a_database_that_is_away_excuses_the_attempt_however_many_there_were() -> None:
+def test_an_unreachable_database_never_counts_as_an_attempt() -> None:
     decision = decided(Unavailable("away", retry_after=2), attempt=1000)
     assert isinstance(decision, RetryAt)
     assert decision.excused
 
 
-def test_a_deadline_that_passed_is_no_reason_to_try_again() -> None:
+def test_nothing_is_retried_after_the_deadline() -> None:
     assert isinstance(decided(DeadlineExceeded("late")), GiveUp)
     assert isinstance(decided(AttemptsExhausted("often")), GiveUp)
 
 
-def test_a_registry_that_names_a_time_is_not_asked_before_it() -> None:
+def test_a_retry_waits_for_the_time_that_the_registry_names() -> None:
     assert seconds(decided(RateLimited("slow down", retry_after=17), share=0.0)) == 17
 
 
-def test_a_registry_that_names_too_long_a_time_is_asked_after_five_minutes() -> None:
+def test_a_very_long_retry_after_is_cut_to_five_minutes() -> None:
     assert seconds(decided(RateLimited("slow down", retry_after=86400), share=0.0)) == 300
 
 
 @pytest.mark.parametrize("retry_after", [0.0, 0.0125, 0.25])
-def test_a_registry_that_names_milliseconds_is_given_a_quarter_of_a_second(retry_after: float) -> None:
+def test_a_very_short_retry_after_becomes_a_quarter_of_a_second(retry_after: float) -> None:
     assert seconds(decided(RateLimited("slow down", retry_after=retry_after), share=0.0)) == 0.25
 
 
 @pytest.mark.parametrize("retry_after", [math.nan, -math.inf, -5.0])
-def test_a_time_that_makes_no_sense_is_ignored(retry_after: float) -> None:
+def test_an_invalid_retry_after_is_ignored(retry_after: float) -> None:
     assert seconds(decided(RateLimited("slow down", retry_after=retry_after), share=0.0)) == 0
 
 
 @pytest.mark.parametrize("failure", [RateLimited, RegistryUnavailable])
-def test_an_operation_that_waits_as_long_as_a_registry_asked_is_parked_however_often(
+def test_an_operation_is_parked_as_often_as_its_registry_asks_for_a_pause(
     failure: type[BrokerError],
 ) -> None:
     assert isinstance(decided(failure("later", retry_after=3), attempt=1000), Park)
@@ -88,7 +88,7 @@ def test_an_operation_that_waits_as_long_as_a_registry_asked_is_parked_however_o
     assert isinstance(decided(failure("at once", retry_after=0), attempt=1000), GiveUp)
 
 
-def test_a_registry_that_only_ever_names_short_waits_is_asked_less_and_less() -> None:
+def test_repeated_short_pauses_make_the_delays_grow() -> None:
     failure = RateLimited("slow down", retry_after=1)
     waits = [
         seconds(
@@ -108,7 +108,7 @@ def test_a_registry_that_only_ever_names_short_waits_is_asked_less_and_less() ->
     assert waits[-1] > 10
 
 
-def test_a_pause_longer_than_the_policy_waits_for_is_the_caller_s_to_know() -> None:
+def test_a_pause_beyond_the_policy_fails_the_operation() -> None:
     policy = RetryPolicy(longest_park=60)
     for asked, kind in ((60, Park), (61, GiveUp)):
         decision = decide(
@@ -122,7 +122,7 @@ def test_a_pause_longer_than_the_policy_waits_for_is_the_caller_s_to_know() -> N
         assert isinstance(decision, kind)
 
 
-def test_what_can_not_be_tried_before_the_deadline_has_failed() -> None:
+def test_an_operation_fails_if_its_deadline_comes_before_the_next_attempt() -> None:
     failure = RateLimited("slow down", retry_after=60)
     assert decided(failure, deadline=NOW + timedelta(seconds=60)) == GiveUp(failure)
     assert isinstance(decided(failure, deadline=NOW + timedelta(seconds=61), share=0.0), Park)
@@ -150,7 +150,7 @@ def test_every_retry_is_bounded_and_before_the_deadline(
 
 
 @given(attempt=st.integers(1, 100), share=st.floats(0, 1, exclude_max=True))
-def test_waits_grow_twofold_up_to_the_cap_and_are_spread_over_all_of_it(attempt: int, share: float) -> None:
+def test_delays_double_up_to_the_cap_with_full_jitter(attempt: int, share: float) -> None:
     policy = RetryPolicy(max_attempts=1000)
     decision = decide(
         RegistryUnavailable("503"),

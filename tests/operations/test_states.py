@@ -6,7 +6,7 @@ from app.operations.progress import Progress, ProgressStep
 from app.operations.states import State
 
 
-def test_an_operation_has_ended_when_nothing_more_happens_to_it() -> None:
+def test_succeeded_failed_and_cancelled_are_final_states() -> None:
     assert {state for state in State if state.ended} == {State.SUCCEEDED, State.FAILED, State.CANCELLED}
 
 

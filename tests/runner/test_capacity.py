@@ -90,7 +90,7 @@ async def test_a_bulkhead_within_a_pool_leaves_free_the_slots_of_the_pool() -> N
     assert not capacity.has_room_everywhere()
 
 
-async def test_a_claim_that_left_slots_free_found_all_there_was() -> None:
+async def test_the_worker_does_not_claim_again_after_a_claim_that_left_slots_free() -> None:
     capacity = Capacity(4, bulkhead_limit=4)
     asked = capacity.free_slots()
     claimed = await taken(capacity, 2, Kind.PUSH_LIST)

@@ -108,7 +108,7 @@ async def test_workers_killed_at_random_lose_nothing_and_never_share_a_key(
     assert await count_of(database, "shared_keys") == 0
 
 
-async def test_what_a_stalled_worker_does_after_its_lease_counts_for_nothing(
+async def test_the_writes_of_a_stalled_worker_have_no_effect_after_its_lease(
     database: Database, database_url: str, seed: int
 ) -> None:
     dice = random.Random(seed)
@@ -122,7 +122,7 @@ async def test_what_a_stalled_worker_does_after_its_lease_counts_for_nothing(
     await check(database, accepted)
 
 
-async def test_a_server_that_crashes_again_and_again_loses_nothing_that_was_accepted(
+async def test_no_accepted_operation_is_lost_when_the_server_crashes_repeatedly(
     seed: int,
 ) -> None:
     dice = random.Random(seed)

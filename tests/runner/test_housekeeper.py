@@ -28,7 +28,7 @@ async def keep_house(
         await task
 
 
-async def test_old_idempotency_keys_go_and_young_ones_stay(database: Database, project_id: UUID) -> None:
+async def test_only_old_idempotency_keys_are_removed(database: Database, project_id: UUID) -> None:
     async with database.transaction() as tx:
         for key, age in (("old", timedelta(days=8)), ("young", timedelta(days=6))):
             await idempotency.remember(tx, project_id, key, b"print", uuid4())
@@ -48,7 +48,7 @@ async def test_old_idempotency_keys_go_and_young_ones_stay(database: Database, p
         assert (await tx.execute(text("SELECT key FROM idempotency_keys"))).scalars().all() == ["young"]
 
 
-async def test_operations_that_ended_long_ago_go_with_their_events_so_many_at_a_time(
+async def test_old_operations_are_removed_with_their_events_in_batches(
     database: Database, project_id: UUID
 ) -> None:
     old = [await ended_ago(database, project_id, timedelta(days=31 + n)) for n in range(3)]
@@ -81,9 +81,7 @@ async def left(tx: Transaction) -> set[UUID]:
     return there
 
 
-async def test_a_chore_that_fails_is_tried_again_and_keeps_nothing_of_the_failure(
-    database: Database, project_id: UUID
-) -> None:
+async def test_a_failed_chore_is_rolled_back_and_repeated(database: Database, project_id: UUID) -> None:
     rounds = 0
     done = asyncio.Event()
 
@@ -101,7 +99,7 @@ async def test_a_chore_that_fails_is_tried_again_and_keeps_nothing_of_the_failur
     assert name == f"round {rounds}"
 
 
-async def test_a_chore_of_which_there_is_more_goes_on_at_once(database: Database) -> None:
+async def test_a_chore_with_more_to_remove_continues_at_once(database: Database) -> None:
     """Each time in a transaction of its own, and not an interval later."""
     left, done = 3, asyncio.Event()
 

@@ -23,14 +23,14 @@ async def lease(database: Database, project_id: UUID) -> Lease:
     return Lease(claimed, asyncio.get_running_loop().time() + HOUR.total_seconds())
 
 
-async def test_the_first_reason_to_stop_is_the_one_that_counts(lease: Lease) -> None:
+async def test_the_first_reason_to_stop_counts(lease: Lease) -> None:
     """What was cancelled is not given back because the process ends as well."""
     lease.stop(Stop.CANCELLED)
     lease.stop(Stop.SHUTDOWN)
     assert lease.stopped is Stop.CANCELLED
 
 
-async def test_work_that_is_to_stop_before_it_has_begun_does_not_begin(lease: Lease) -> None:
+async def test_work_that_was_stopped_before_its_start_does_not_start(lease: Lease) -> None:
     lease.stop(Stop.CANCELLED)
     work: asyncio.Task[object] = asyncio.create_task(asyncio.Event().wait())
     lease.guard(work)
@@ -39,7 +39,7 @@ async def test_work_that_is_to_stop_before_it_has_begun_does_not_begin(lease: Le
     assert work.cancelled()
 
 
-async def test_work_that_is_done_is_stopped_by_nothing_any_more(lease: Lease) -> None:
+async def test_finished_work_is_not_stopped(lease: Lease) -> None:
     gate = asyncio.Event()
     work: asyncio.Task[object] = asyncio.create_task(gate.wait())
     lease.guard(work)

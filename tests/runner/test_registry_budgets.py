@@ -116,7 +116,7 @@ async def other() -> AsyncIterator[RegistryDouble]:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_pause_that_one_worker_was_told_is_kept_by_all_and_burns_no_attempt(
+async def test_all_workers_keep_to_a_pause_and_it_costs_no_attempt(
     database: Database,
     database_url: str,
     notifications: Notifications,
@@ -149,7 +149,7 @@ async def test_a_pause_that_one_worker_was_told_is_kept_by_all_and_burns_no_atte
     assert await event_kinds(database, first) == ["queued", "running", "parked", "running", "succeeded"]
 
 
-async def test_an_operation_that_is_parked_again_and_again_is_not_given_up(
+async def test_an_operation_that_is_parked_repeatedly_is_not_given_up(
     database: Database,
     database_url: str,
     notifications: Notifications,
@@ -167,7 +167,7 @@ async def test_an_operation_that_is_parked_again_and_again_is_not_given_up(
     assert (await event_kinds(database, outcome)).count("parked") == outcome.attempt - 1
 
 
-async def test_work_under_way_elsewhere_stops_asking_as_soon_as_one_worker_is_told(
+async def test_a_pause_stops_the_requests_of_running_operations_in_other_workers(
     database: Database,
     database_url: str,
     project_id: UUID,
@@ -187,7 +187,7 @@ async def test_work_under_way_elsewhere_stops_asking_as_soon_as_one_worker_is_to
         assert (parked.state, parked.problem) == (State.QUEUED, None)
 
 
-async def test_a_worker_that_starts_during_a_pause_knows_of_it(
+async def test_a_worker_that_starts_during_a_pause_keeps_to_it(
     database: Database, database_url: str, project_id: UUID, registry: RegistryDouble
 ) -> None:
     plant(registry, "app", "1", make_image())
@@ -200,7 +200,7 @@ async def test_a_worker_that_starts_during_a_pause_knows_of_it(
         assert len(registry.received(path="/manifests/")) == 1
 
 
-async def test_a_hundred_operations_of_a_registry_that_does_not_answer_hold_up_no_others(
+async def test_operations_of_an_unresponsive_registry_do_not_delay_others(
     database: Database,
     database_url: str,
     notifications: Notifications,
@@ -230,7 +230,7 @@ async def test_a_hundred_operations_of_a_registry_that_does_not_answer_hold_up_n
             assert (await ended(database, notifications, operation)).state is State.SUCCEEDED
 
 
-async def test_a_lane_that_was_full_goes_on_without_waiting_for_a_poll(
+async def test_a_full_bulkhead_continues_without_waiting_for_a_poll(
     database: Database, notifications: Notifications, project_id: UUID
 ) -> None:
     now, most = 0, 0
@@ -258,7 +258,7 @@ async def test_a_lane_that_was_full_goes_on_without_waiting_for_a_poll(
     assert most == 3
 
 
-async def test_a_failure_without_a_named_wait_still_counts(
+async def test_a_failure_without_a_retry_after_counts_as_an_attempt(
     database: Database, notifications: Notifications, project_id: UUID
 ) -> None:
     async def perform(attempt: Attempt) -> None:

@@ -87,7 +87,7 @@ def failing(*failures: Exception, database: Database) -> Handler:
     return Handler(perform)
 
 
-async def test_an_operation_is_carried_out_and_its_result_kept(
+async def test_an_operation_is_carried_out_and_its_result_stored(
     database: Database, notifications: Notifications, project_id: UUID
 ) -> None:
     async with running(database, notifications, {PUSH: succeeding(database)}):
@@ -96,7 +96,7 @@ async def test_an_operation_is_carried_out_and_its_result_kept(
     assert await event_kinds(database, outcome) == ["queued", "running", "succeeded"]
 
 
-async def test_no_more_run_at_once_than_allowed(
+async def test_concurrency_bounds_the_running_operations(
     database: Database, notifications: Notifications, project_id: UUID
 ) -> None:
     now, most = 0, 0
@@ -117,7 +117,7 @@ async def test_no_more_run_at_once_than_allowed(
     assert most == 3
 
 
-async def test_what_may_pass_is_tried_again_and_what_was_tried_is_told(
+async def test_a_transient_failure_is_retried_and_recorded_as_an_event(
     database: Database, notifications: Notifications, project_id: UUID
 ) -> None:
     handler = failing(RegistryUnavailable("503", registry="r"), RateLimited("429"), database=database)
@@ -131,7 +131,7 @@ async def test_what_may_pass_is_tried_again_and_what_was_tried_is_told(
     assert events[2].data["retry_in"] < 1
 
 
-async def test_a_retry_is_begun_when_its_time_comes_without_waiting_for_a_poll(
+async def test_a_retry_starts_when_it_is_due_without_waiting_for_a_poll(
     database: Database, notifications: Notifications, project_id: UUID
 ) -> None:
     handler = failing(RateLimited("429", retry_after=0.2), database=database)
@@ -152,7 +152,7 @@ async def test_the_last_failure_is_the_problem(
     assert outcome.problem == failures[2].document()
 
 
-async def test_a_final_failure_is_not_tried_again_and_the_handler_is_told_in_the_same_transaction(
+async def test_a_final_failure_is_not_retried_and_its_handler_follows_in_the_same_transaction(
     database: Database, notifications: Notifications, project_id: UUID
 ) -> None:
     async def perform(attempt: Attempt) -> None:
@@ -170,7 +170,7 @@ async def test_a_final_failure_is_not_tried_again_and_the_handler_is_told_in_the
         assert (await tx.execute(text("SELECT name FROM projects"))).scalar_one() == "failed"
 
 
-async def test_an_operation_ends_even_if_what_follows_its_end_fails(
+async def test_an_operation_ends_even_if_its_handler_fails_afterwards(
     database: Database, notifications: Notifications, project_id: UUID
 ) -> None:
     async def perform(attempt: Attempt) -> None:
@@ -197,7 +197,7 @@ async def test_an_unexpected_failure_is_recorded_without_its_text(
     assert "ValueError" in caplog.text
 
 
-async def test_a_handler_that_forgets_to_succeed_has_failed(
+async def test_a_handler_that_returns_without_a_result_has_failed(
     database: Database, notifications: Notifications, project_id: UUID
 ) -> None:
     async def perform(attempt: Attempt) -> None:
@@ -208,7 +208,7 @@ async def test_a_handler_that_forgets_to_succeed_has_failed(
     assert outcome.state is State.FAILED
 
 
-async def test_the_failures_of_a_task_group_are_one_failure_and_a_final_one_decides(
+async def test_of_the_failures_in_a_task_group_a_final_one_decides(
     database: Database, notifications: Notifications, project_id: UUID
 ) -> None:
     failures = ExceptionGroup(
@@ -220,7 +220,7 @@ async def test_the_failures_of_a_task_group_are_one_failure_and_a_final_one_deci
     assert outcome.problem["code"] == "source-not-found"
 
 
-async def test_work_that_is_cancelled_from_within_is_tried_again(
+async def test_work_that_cancels_itself_is_retried(
     database: Database, notifications: Notifications, project_id: UUID
 ) -> None:
     calls = 0
@@ -257,7 +257,7 @@ async def test_the_last_progress_is_written_before_the_end(
     assert kinds.count("progress") < 100
 
 
-async def test_the_progress_of_a_failure_is_kept(
+async def test_the_progress_of_a_failed_attempt_is_stored(
     database: Database, notifications: Notifications, project_id: UUID
 ) -> None:
     async def perform(attempt: Attempt) -> None:
@@ -269,7 +269,7 @@ async def test_the_progress_of_a_failure_is_kept(
     assert outcome.progress["bytes_done"] == 5
 
 
-async def test_a_queued_operation_is_cancelled_at_once_and_never_begun(
+async def test_a_queued_operation_is_cancelled_at_once_and_never_starts(
     database: Database, notifications: Notifications, project_id: UUID, work: Work
 ) -> None:
     service = Operations(database, notifications, {PUSH: work.handler})
@@ -300,7 +300,7 @@ async def test_a_running_operation_is_interrupted_and_cancelled_without_waiting_
     assert work.ended == [(operation.id, State.CANCELLED)]
 
 
-async def test_a_stop_lets_what_runs_finish(
+async def test_a_stop_lets_running_operations_finish(
     database: Database, notifications: Notifications, project_id: UUID, work: Work
 ) -> None:
     async with running(database, notifications, {PUSH: work.handler}) as runner:
@@ -313,7 +313,7 @@ async def test_a_stop_lets_what_runs_finish(
     assert (await read(database, late)).state is State.QUEUED
 
 
-async def test_what_does_not_finish_in_the_grace_period_is_given_back_and_not_failed(
+async def test_operations_that_exceed_the_grace_period_are_given_back(
     database: Database, notifications: Notifications, project_id: UUID, work: Work
 ) -> None:
     async with running(
@@ -345,7 +345,7 @@ async def test_stopping_a_worker_never_uses_up_the_attempts(
     assert (outcome.state, outcome.attempt) == (State.SUCCEEDED, 9)
 
 
-async def test_cancelling_the_task_of_a_worker_gives_back_what_it_holds(
+async def test_a_cancelled_worker_gives_back_its_operations(
     database: Database, notifications: Notifications, project_id: UUID, work: Work
 ) -> None:
     runner = Runner(database, notifications, {PUSH: work.handler})
@@ -379,7 +379,7 @@ async def test_a_worker_that_lost_its_lease_stops_the_work_and_leaves_it_to_the_
     assert (await event_kinds(database, operation)).count("succeeded") == 1
 
 
-async def test_an_operation_that_every_worker_loses_ends_as_failed_and_its_handler_is_told(
+async def test_an_operation_that_every_worker_loses_fails_and_its_handler_follows(
     database: Database, notifications: Notifications, project_id: UUID, work: Work
 ) -> None:
     operation = await enqueued(database, project_id)
@@ -434,7 +434,7 @@ async def test_operations_of_one_key_run_in_order_one_at_a_time_across_workers(
     assert order == [operation.id for operation in operations]
 
 
-async def test_no_more_of_one_registrys_operations_run_at_once_than_its_share(
+async def test_the_bulkhead_limit_bounds_the_operations_of_one_registry(
     database: Database, notifications: Notifications, project_id: UUID
 ) -> None:
     busy, most = 0, 0
@@ -456,7 +456,7 @@ async def test_no_more_of_one_registrys_operations_run_at_once_than_its_share(
     assert most == 1
 
 
-async def test_work_that_another_worker_has_by_now_is_stopped_at_the_next_beat(
+async def test_work_that_another_worker_has_claimed_stops_at_the_next_beat(
     database: Database, notifications: Notifications, project_id: UUID, work: Work
 ) -> None:
     """However long its lease would have lasted by the clock here."""
@@ -471,7 +471,7 @@ async def test_work_that_another_worker_has_by_now_is_stopped_at_the_next_beat(
     assert work.ended == []
 
 
-async def test_what_waited_for_a_key_begins_when_it_is_free_and_not_at_the_next_poll(
+async def test_an_operation_starts_as_soon_as_its_key_is_free(
     database: Database, notifications: Notifications, project_id: UUID
 ) -> None:
     handlers = {PUSH: succeeding(database)}
@@ -481,7 +481,7 @@ async def test_what_waited_for_a_key_begins_when_it_is_free_and_not_at_the_next_
             assert (await ended(database, notifications, operation)).state is State.SUCCEEDED
 
 
-async def test_a_notification_that_is_lost_delays_an_operation_only_until_the_next_poll(
+async def test_a_lost_notification_delays_an_operation_only_until_the_next_poll(
     database: Database, database_url: str, project_id: UUID
 ) -> None:
     deaf = Notifications(database_url)
@@ -502,7 +502,7 @@ async def test_a_notification_starts_an_operation_long_before_the_next_poll(
             assert outcome.state is State.SUCCEEDED
 
 
-async def test_a_worker_leaves_alone_what_it_has_no_handler_for(
+async def test_a_worker_claims_no_kind_without_a_handler(
     database: Database, notifications: Notifications, project_id: UUID
 ) -> None:
     foreign = await enqueued(database, project_id, kind=Kind.CREATE_LIST)
@@ -533,7 +533,7 @@ async def test_an_outcome_outlives_an_outage_of_the_database_that_ends_before_th
     assert len(attempts) == 1
 
 
-async def test_work_stops_by_itself_when_its_lease_can_not_be_renewed_and_is_done_again_later(
+async def test_work_stops_when_its_lease_can_not_be_renewed_and_is_repeated_later(
     work: Work,
 ) -> None:
     async with restartable_postgres() as server:
@@ -565,7 +565,7 @@ async def cut(database: Database) -> None:
         )
 
 
-async def test_a_runner_takes_operations_again_after_its_database_was_silent(
+async def test_a_runner_claims_again_after_its_database_did_not_answer(
     database_url: str, database: Database, notifications: Notifications, project_id: UUID
 ) -> None:
     async with stalling_proxy(database_url) as line:
@@ -580,7 +580,7 @@ async def test_a_runner_takes_operations_again_after_its_database_was_silent(
         await own.dispose()
 
 
-async def test_a_runner_goes_on_after_any_failure_of_the_database(
+async def test_a_runner_continues_after_any_failure_of_the_database(
     database_url: str, database: Database, notifications: Notifications, project_id: UUID, work: Work
 ) -> None:
     async with running(database, notifications, {PUSH: work.handler}, lease=timedelta(minutes=1)):
@@ -596,7 +596,7 @@ async def test_a_runner_goes_on_after_any_failure_of_the_database(
         assert (await ended(database, notifications, later)).state is State.SUCCEEDED
 
 
-async def test_the_next_versions_migration_beside_a_runner_costs_no_attempt(
+async def test_a_migration_of_the_next_version_costs_a_running_worker_no_attempt(
     database_url: str, database: Database, notifications: Notifications, project_id: UUID, work: Work
 ) -> None:
     one = Database(database_url, pool_size=1)
@@ -616,7 +616,7 @@ async def test_the_next_versions_migration_beside_a_runner_costs_no_attempt(
     await one.dispose()
 
 
-async def test_a_row_that_is_locked_for_longer_than_a_lease_costs_no_other_operation_its_own(
+async def test_a_locked_row_does_not_cost_other_operations_their_leases(
     database: Database, notifications: Notifications, project_id: UUID, work: Work
 ) -> None:
     other = Work(database)

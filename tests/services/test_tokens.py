@@ -41,7 +41,7 @@ async def assert_refused(tokens: Tokens, text: str) -> None:
         await tokens.identify(text)
 
 
-async def test_the_operators_token_may_administer_and_stays_one_however_often_the_broker_starts(
+async def test_the_operators_token_is_an_admin_token_and_stays_the_same_over_restarts(
     tokens: Tokens,
 ) -> None:
     for _ in range(3):
@@ -51,7 +51,7 @@ async def test_the_operators_token_may_administer_and_stays_one_however_often_th
     assert await names(tokens) == ["operator"]
 
 
-async def test_a_changed_operators_token_ends_the_one_before_it_and_may_be_changed_back(
+async def test_a_changed_operators_token_revokes_the_one_before_it_and_may_be_changed_back(
     tokens: Tokens,
 ) -> None:
     for now, before in [(FIRST, SECOND), (SECOND, FIRST), (FIRST, SECOND), (SECOND, FIRST)]:
@@ -82,7 +82,7 @@ async def test_the_token_of_the_first_start_can_become_the_operators_and_be_repl
     await assert_refused(tokens, made)
 
 
-async def test_any_token_that_the_operator_chooses_is_an_admins(tokens: Tokens) -> None:
+async def test_any_token_that_the_operator_chooses_becomes_an_admin_token(tokens: Tokens) -> None:
     await tokens.ensure_project("team")
     _, text = await tokens.create("team", "ci", admin=False)
     await tokens.bootstrap(text)
@@ -90,7 +90,7 @@ async def test_any_token_that_the_operator_chooses_is_an_admins(tokens: Tokens) 
     assert (caller.admin, caller.project) == (True, "default")
 
 
-async def test_another_operators_token_leaves_everyone_elses_alone(tokens: Tokens) -> None:
+async def test_a_new_operators_token_does_not_revoke_other_tokens(tokens: Tokens) -> None:
     await tokens.bootstrap(FIRST)
     await tokens.ensure_project("team")
     _, other = await tokens.create("team", "operator", admin=False)
@@ -101,7 +101,7 @@ async def test_another_operators_token_leaves_everyone_elses_alone(tokens: Token
 
 
 @pytest.mark.parametrize("before", [None, FIRST])
-async def test_processes_that_start_together_all_come_up_with_a_new_operators_token(
+async def test_processes_that_start_together_all_accept_a_new_operators_token(
     processes: list[Tokens], before: str | None
 ) -> None:
     first = processes[0]
@@ -112,7 +112,7 @@ async def test_processes_that_start_together_all_come_up_with_a_new_operators_to
 
 
 @pytest.mark.parametrize("project", [None, "default"])
-async def test_of_processes_that_start_together_for_the_first_time_one_makes_a_token(
+async def test_of_processes_that_start_together_one_creates_the_first_token(
     processes: list[Tokens], project: str | None
 ) -> None:
     if project is not None:

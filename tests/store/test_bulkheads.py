@@ -59,7 +59,7 @@ def bulkheads(claimed: list[Claimed]) -> Counter[Bulkhead]:
 # --- pauses ---
 
 
-async def test_an_operation_is_not_begun_while_one_of_its_registries_wants_a_pause(
+async def test_an_operation_is_not_claimed_while_one_of_its_registries_is_paused(
     database: Database, project_id: UUID
 ) -> None:
     (waiting,) = await many(database, project_id, 1, "b.example", "a.example")
@@ -72,13 +72,13 @@ async def test_an_operation_is_not_begun_while_one_of_its_registries_wants_a_pau
     assert still.registries == ("a.example", "b.example")
 
 
-async def test_a_pause_that_is_over_keeps_nobody_waiting(database: Database, project_id: UUID) -> None:
+async def test_a_pause_that_is_over_delays_nothing(database: Database, project_id: UUID) -> None:
     (operation,) = await many(database, project_id, 1, "a.example")
     await pause(database, "a.example", OVER)
     assert ids(await claim(database)) == [operation.id]
 
 
-async def test_what_lost_its_worker_waits_for_the_end_of_the_pause_too(
+async def test_an_operation_that_lost_its_worker_waits_for_the_end_of_a_pause(
     database: Database, project_id: UUID
 ) -> None:
     (operation,) = await many(database, project_id, 1, "a.example")
@@ -89,7 +89,7 @@ async def test_what_lost_its_worker_waits_for_the_end_of_the_pause_too(
     assert (await read(database, operation)).attempt == 1
 
 
-async def test_a_younger_operation_of_a_key_does_not_overtake_one_that_waits_for_a_registry(
+async def test_a_newer_operation_of_a_key_does_not_overtake_one_that_waits_for_a_registry(
     database: Database, project_id: UUID
 ) -> None:
     await enqueued(database, project_id, keys=("tag",), registries=("a.example",))
@@ -98,7 +98,7 @@ async def test_a_younger_operation_of_a_key_does_not_overtake_one_that_waits_for
     assert await claim(database) == []
 
 
-async def test_the_end_of_a_pause_is_a_time_to_look_again(database: Database, project_id: UUID) -> None:
+async def test_the_worker_wakes_at_the_end_of_a_pause(database: Database, project_id: UUID) -> None:
     await many(database, project_id, 1, "a.example")
     await pause(database, "a.example")
     async with database.transaction() as tx:
@@ -116,7 +116,7 @@ async def test_a_shorter_pause_does_not_end_a_longer_one(database: Database) -> 
     assert (budget.registry, budget.concurrency, budget.rate) == ("a.example", 4, 2.5)
 
 
-async def test_what_was_learnt_long_ago_is_forgotten(database: Database) -> None:
+async def test_old_budgets_are_removed(database: Database) -> None:
     for registry, length in (("a.example", OVER), ("b.example", OVER), ("c.example", timedelta(hours=3))):
         await pause(database, registry, length)
     async with database.transaction() as tx:
@@ -130,7 +130,7 @@ async def test_what_was_learnt_long_ago_is_forgotten(database: Database) -> None
         assert {each.registry for each in await budgets_since(tx, MINUTE)} == {"b.example", "c.example"}
 
 
-async def test_a_parked_attempt_does_not_count_and_says_until_when(
+async def test_a_parked_attempt_does_not_count_and_names_the_end_of_the_pause(
     database: Database, project_id: UUID
 ) -> None:
     (operation,) = await many(database, project_id, 1, "a.example")
@@ -151,7 +151,7 @@ async def test_a_parked_attempt_does_not_count_and_says_until_when(
 # --- shares ---
 
 
-async def test_however_many_wait_for_one_registry_the_next_one_finds_room(
+async def test_many_operations_of_one_registry_leave_slots_for_another(
     database: Database, project_id: UUID
 ) -> None:
     slow = await many(database, project_id, 100, "slow.example")
@@ -162,7 +162,7 @@ async def test_however_many_wait_for_one_registry_the_next_one_finds_room(
     assert await claim(database, slots=38, running=bulkheads(claimed)) == []
 
 
-async def test_a_registry_alone_takes_no_more_than_leaves_as_much_free(
+async def test_a_single_registry_takes_no_more_slots_than_it_leaves_free(
     database: Database, project_id: UUID
 ) -> None:
     await many(database, project_id, 20, "slow.example")
@@ -170,14 +170,14 @@ async def test_a_registry_alone_takes_no_more_than_leaves_as_much_free(
 
 
 @pytest.mark.parametrize(("limit", "taken"), [(1, 1), (2, 1), (3, 2)])
-async def test_the_smallest_worker_works_for_a_registry_too(
+async def test_a_worker_with_one_slot_serves_a_registry(
     database: Database, project_id: UUID, limit: int, taken: int
 ) -> None:
     await many(database, project_id, 5, "slow.example")
     assert len(await claim(database, slots=limit)) == taken
 
 
-async def test_many_slow_registries_leave_room_for_another(database: Database, project_id: UUID) -> None:
+async def test_many_slow_registries_leave_a_slot_for_another(database: Database, project_id: UUID) -> None:
     held: Counter[Bulkhead] = Counter()
     for number in range(6):
         await many(database, project_id, 20, f"slow-{number}.example")
@@ -186,13 +186,15 @@ async def test_many_slow_registries_leave_room_for_another(database: Database, p
     assert held.total() < 64
 
 
-async def test_what_asks_no_registry_may_have_all_the_room(database: Database, project_id: UUID) -> None:
+async def test_operations_without_registries_may_take_every_slot(
+    database: Database, project_id: UUID
+) -> None:
     for _ in range(10):
         await enqueued(database, project_id)
     assert len(await claim(database, slots=8, limit=2)) == 8
 
 
-async def test_an_operation_for_two_registries_takes_no_room_of_those_for_one_of_them(
+async def test_operations_for_two_registries_have_a_bulkhead_of_their_own(
     database: Database, project_id: UUID
 ) -> None:
     await many(database, project_id, 30, "slow.example", "healthy.example")
@@ -203,7 +205,7 @@ async def test_an_operation_for_two_registries_takes_no_room_of_those_for_one_of
 # --- deliveries ---
 
 
-async def test_deliveries_leave_room_however_many_receivers_there_are(
+async def test_deliveries_to_many_receivers_leave_slots_for_other_kinds(
     database: Database, project_id: UUID
 ) -> None:
     for nth in range(8):
@@ -213,7 +215,7 @@ async def test_deliveries_leave_room_however_many_receivers_there_are(
     assert [each.operation.kind for each in claimed] == [Kind.DELIVER] * 3 + [asked.kind]
 
 
-async def test_deliveries_that_find_no_room_in_their_lane_take_no_places_from_others(
+async def test_deliveries_in_a_full_bulkhead_take_no_slots_of_the_pool(
     database: Database, project_id: UUID
 ) -> None:
     for _ in range(4):
@@ -223,7 +225,7 @@ async def test_deliveries_that_find_no_room_in_their_lane_take_no_places_from_ot
     assert [each.operation.registries for each in claimed] == [("hanging.example",), other.registries]
 
 
-async def test_deliveries_that_lost_their_worker_are_counted_too(
+async def test_deliveries_that_lost_their_worker_take_slots_of_the_pool(
     database: Database, project_id: UUID
 ) -> None:
     operations = [await enqueued(database, project_id, kind=Kind.DELIVER) for _ in range(2)]
@@ -239,7 +241,7 @@ async def test_deliveries_that_lost_their_worker_are_counted_too(
 # --- projects ---
 
 
-async def test_who_has_much_queued_for_a_registry_leaves_places_to_the_others(
+async def test_a_project_with_many_operations_for_a_registry_leaves_slots_for_other_projects(
     database: Database, project_id: UUID
 ) -> None:
     much = await many(database, project_id, 30, "a.example")
@@ -247,7 +249,7 @@ async def test_who_has_much_queued_for_a_registry_leaves_places_to_the_others(
     assert ids(await claim(database, limit=6)) == [each.id for each in (*much[:3], *little)]
 
 
-async def test_the_next_free_place_in_a_lane_goes_to_who_runs_fewest(
+async def test_the_next_free_slot_of_a_bulkhead_goes_to_the_project_that_runs_fewest(
     database: Database, project_id: UUID
 ) -> None:
     await many(database, project_id, 30, "a.example")
@@ -256,7 +258,7 @@ async def test_the_next_free_place_in_a_lane_goes_to_who_runs_fewest(
     assert ids(await claim(database, limit=7, running=held)) == [first.id]
 
 
-async def test_a_project_that_asks_many_registries_leaves_room_to_the_others(
+async def test_a_project_that_asks_many_registries_leaves_slots_for_other_projects(
     database: Database, project_id: UUID
 ) -> None:
     for nth in range(12):
@@ -265,7 +267,7 @@ async def test_a_project_that_asks_many_registries_leaves_room_to_the_others(
     assert set(ids(await claim(database, slots=6))) > {each.id for each in little}
 
 
-async def test_the_next_free_place_of_a_worker_goes_to_who_runs_fewest(
+async def test_the_next_free_slot_of_a_worker_goes_to_the_project_that_runs_fewest(
     database: Database, project_id: UUID
 ) -> None:
     for _ in range(8):
@@ -275,7 +277,7 @@ async def test_the_next_free_place_of_a_worker_goes_to_who_runs_fewest(
     assert ids(await claim(database, slots=1)) == [other.id]
 
 
-async def test_what_lost_its_worker_takes_no_turn_from_another_project(
+async def test_an_operation_that_lost_its_worker_does_not_delay_another_project(
     database: Database, project_id: UUID
 ) -> None:
     (lost,) = await many(database, project_id, 1, "a.example")
@@ -286,7 +288,7 @@ async def test_what_lost_its_worker_takes_no_turn_from_another_project(
     assert ids(await claim(database, slots=2)) == [lost.id, other.id]
 
 
-async def test_what_is_more_urgent_goes_first_whoever_else_has_a_turn(
+async def test_priority_comes_before_the_alternation_of_projects(
     database: Database, project_id: UUID
 ) -> None:
     other = await new_project(database)
@@ -295,7 +297,7 @@ async def test_what_is_more_urgent_goes_first_whoever_else_has_a_turn(
     assert ids(await claim(database, limit=4)) == [each.id for each in urgent[:4]]
 
 
-async def test_deliveries_of_a_project_leave_room_to_those_of_others(
+async def test_the_deliveries_of_one_project_leave_slots_for_those_of_others(
     database: Database, project_id: UUID
 ) -> None:
     for nth in range(8):

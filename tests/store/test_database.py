@@ -40,7 +40,7 @@ async def test_a_transaction_commits_at_its_end_and_keeps_nothing_when_it_raises
     assert await count(database) == 1
 
 
-async def test_a_mistake_of_ours_is_not_called_an_outage(database: Database, project_id: UUID) -> None:
+async def test_a_programming_error_is_not_reported_as_an_outage(database: Database, project_id: UUID) -> None:
     async def insert_again() -> None:
         async with database.transaction() as tx:
             await tx.execute(insert(projects).values(id=project_id, name="again"))
@@ -56,7 +56,7 @@ async def test_a_mistake_of_ours_is_not_called_an_outage(database: Database, pro
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg"])
-async def test_an_address_is_taken_in_every_common_spelling(database_url: str, scheme: str) -> None:
+async def test_a_url_is_accepted_in_every_common_syntax(database_url: str, scheme: str) -> None:
     url = make_url(database_url).update_query_dict({"sslmode": "disable", "application_name": "mine"})
     spelled = url.render_as_string(hide_password=False).replace("postgresql+asyncpg", scheme, 1)
     database = Database(spelled)
@@ -65,7 +65,7 @@ async def test_an_address_is_taken_in_every_common_spelling(database_url: str, s
     await database.dispose()
 
 
-async def test_a_pool_that_is_used_up_makes_callers_try_again_later(database_url: str) -> None:
+async def test_an_exhausted_pool_asks_callers_to_retry_later(database_url: str) -> None:
     database = Database(database_url, pool_size=1, pool_wait=0.05)
     async with database.transaction():
         with pytest.raises(Unavailable) as refused:
@@ -75,7 +75,7 @@ async def test_a_pool_that_is_used_up_makes_callers_try_again_later(database_url
     await database.dispose()
 
 
-async def test_a_statement_that_takes_too_long_is_given_up(database: Database) -> None:
+async def test_a_statement_has_a_timeout(database: Database) -> None:
     async def sleep() -> None:
         async with database.transaction() as tx:
             await tx.execute(text("SET LOCAL statement_timeout = '20ms'"))
@@ -85,7 +85,7 @@ async def test_a_statement_that_takes_too_long_is_given_up(database: Database) -
         await sleep()
 
 
-async def test_a_server_that_has_gone_silent_is_away_and_its_connections_are_not_used_again(
+async def test_connections_of_an_unresponsive_server_are_not_used_again(
     database_url: str,
 ) -> None:
     async with stalling_proxy(database_url) as line:
@@ -99,13 +99,13 @@ async def test_a_server_that_has_gone_silent_is_away_and_its_connections_are_not
         await database.dispose()
 
 
-async def test_a_time_that_the_caller_has_set_is_the_callers(database: Database) -> None:
+async def test_a_timeout_of_the_caller_is_not_reported_as_an_outage(database: Database) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1), database.transaction() as tx:
             await tx.execute(text("SELECT pg_sleep(60)"))
 
 
-async def test_a_table_that_the_next_version_changes_beside_us_costs_another_try(
+async def test_a_migration_of_the_next_version_costs_one_retry(
     database_url: str,
 ) -> None:
     database = Database(database_url, pool_size=1)
@@ -122,7 +122,7 @@ async def test_a_table_that_the_next_version_changes_beside_us_costs_another_try
     await database.dispose()
 
 
-async def test_two_transactions_that_block_each_other_are_told_to_try_again(database: Database) -> None:
+async def test_a_deadlock_asks_for_a_retry(database: Database) -> None:
     first, second = await new_project(database), await new_project(database)
     met = asyncio.Barrier(2)
 
@@ -141,7 +141,7 @@ async def test_two_transactions_that_block_each_other_are_told_to_try_again(data
     assert sorted(await asyncio.gather(rename(first, second), rename(second, first))) == [False, True]
 
 
-async def test_connections_that_the_server_closed_cost_no_caller_an_error(
+async def test_connections_that_the_server_closed_cause_no_errors(
     database: Database, database_url: str
 ) -> None:
     await asyncio.gather(*(count(database) for _ in range(5)))
@@ -153,7 +153,7 @@ async def test_connections_that_the_server_closed_cost_no_caller_an_error(
     assert await asyncio.gather(*(count(database) for _ in range(5))) == [0] * 5
 
 
-async def test_callers_that_go_away_at_any_moment_leave_no_connection_and_no_transaction_behind(
+async def test_cancelled_callers_leave_no_connection_and_no_transaction_open(
     database_url: str,
 ) -> None:
     database = Database(database_url, pool_size=3)
@@ -189,7 +189,7 @@ async def test_callers_that_go_away_at_any_moment_leave_no_connection_and_no_tra
     await database.dispose()
 
 
-async def test_a_database_that_is_away_is_unavailable_at_once_and_is_used_again_when_it_is_back() -> None:
+async def test_an_unreachable_database_is_unavailable_at_once_and_used_again_when_it_returns() -> None:
     async with restartable_postgres() as server:
         database = Database(server.url)
         await add(database)
@@ -205,7 +205,7 @@ async def test_a_database_that_is_away_is_unavailable_at_once_and_is_used_again_
         await database.dispose()
 
 
-async def test_a_server_that_goes_away_within_a_transaction_is_unavailable() -> None:
+async def test_a_server_that_stops_within_a_transaction_is_unavailable() -> None:
     async with restartable_postgres() as server:
         database = Database(server.url)
 
@@ -228,7 +228,7 @@ async def test_a_server_that_goes_away_within_a_transaction_is_unavailable() -> 
         await database.dispose()
 
 
-async def test_a_host_that_is_not_there_is_unavailable() -> None:
+async def test_an_unknown_host_is_unavailable() -> None:
     database = Database("postgresql://nobody@127.0.0.1:1/nothing")
     with pytest.raises(Unavailable):
         await count(database)

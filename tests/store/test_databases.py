@@ -8,7 +8,7 @@ from tests.support.postgres import ask, execute
 
 
 @pytest.mark.parametrize("round_", [1, 2])
-async def test_what_a_test_writes_no_other_test_sees(database_url: str, round_: int) -> None:
+async def test_tests_do_not_see_the_writes_of_each_other(database_url: str, round_: int) -> None:
     tables = "SELECT count(*) FROM pg_tables WHERE tablename = 'mine'"
     assert await ask(database_url, tables) == 0
     await execute(database_url, "CREATE TABLE mine (id int)")

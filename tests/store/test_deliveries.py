@@ -59,9 +59,7 @@ async def page(database: Database, hook: Webhook) -> list[UUID]:
         return [delivery.id for delivery in found]
 
 
-async def test_operations_that_brought_something_long_ago_are_forgotten(
-    database: Database, project_id: UUID
-) -> None:
+async def test_operations_of_old_deliveries_are_removed(database: Database, project_id: UUID) -> None:
     hook = await hook_of(database, project_id)
     old, young, waiting = [await begun(database, hook) for _ in range(3)]
     other = await enqueued(database, project_id, kind=Kind.PUSH_LIST)
@@ -92,7 +90,7 @@ async def test_a_delivery_is_found_under_its_own_webhook_alone(database: Databas
             await deliveries.get_delivery(tx, other.id, hook.id, delivery.id)
 
 
-async def test_deliveries_go_with_their_events_and_with_their_webhook(
+async def test_deliveries_are_removed_with_their_events_and_with_their_webhook(
     database: Database, project_id: UUID
 ) -> None:
     hook, other = await hook_of(database, project_id), await hook_of(database, project_id)
@@ -111,9 +109,7 @@ async def test_deliveries_go_with_their_events_and_with_their_webhook(
     assert await page(database, other) == [kept.id]
 
 
-async def test_what_fails_inside_the_broker_is_tried_again_like_anything_else(
-    database: Database, project_id: UUID
-) -> None:
+async def test_an_internal_failure_of_a_delivery_is_retried(database: Database, project_id: UUID) -> None:
     secrets = Secrets(SecretBox(b"k" * 32))
     hook = await hook_of(database, project_id)
     delivery = await begun(database, hook)
@@ -129,7 +125,7 @@ async def test_what_fails_inside_the_broker_is_tried_again_like_anything_else(
     assert (found.state, found.attempts, found.problem) == ("pending", 1, caught.value.document())
 
 
-async def test_a_line_that_nobody_moves_is_moved_all_the_same(database: Database, project_id: UUID) -> None:
+async def test_waiting_deliveries_are_begun_by_housekeeping(database: Database, project_id: UUID) -> None:
     hook = await hook_of(database, project_id)
     delivery = await begun(database, hook)
     async with database.transaction() as tx:
@@ -143,7 +139,7 @@ async def test_a_line_that_nobody_moves_is_moved_all_the_same(database: Database
     assert moved.next_at is not None
 
 
-async def test_what_waits_to_be_tried_again_takes_nobodys_turn_up_to_a_bound(
+async def test_deliveries_that_wait_for_a_retry_do_not_delay_others_up_to_a_bound(
     database: Database, project_id: UUID
 ) -> None:
     hook = await hook_of(database, project_id)
@@ -161,7 +157,7 @@ async def test_what_waits_to_be_tried_again_takes_nobodys_turn_up_to_a_bound(
     assert turn.delivery_id == second.id
 
 
-async def test_what_is_pending_fails_a_day_before_its_event_is_forgotten(
+async def test_a_waiting_delivery_fails_a_day_before_its_event_is_removed(
     database: Database, project_id: UUID
 ) -> None:
     hook = await hook_of(database, project_id)
@@ -194,9 +190,7 @@ async def test_what_is_pending_fails_a_day_before_its_event_is_forgotten(
     assert [float(each) for each in days_left] == [1.0, 3.0]
 
 
-async def test_a_webhook_that_wants_nothing_else_is_told_of_its_kinds_and_no_others(
-    database: Database, project_id: UUID
-) -> None:
+async def test_a_webhook_receives_its_kinds_and_no_others(database: Database, project_id: UUID) -> None:
     hook = await hook_of(database, project_id)
     async with database.transaction() as tx:
         for kinds, told in (([], True), (["list.pushed"], True), (["push.failed", "list.failed"], False)):

@@ -85,7 +85,7 @@ def test_a_server_is_started_once(root: Path) -> None:
         server.start()
 
 
-def test_there_is_no_address_before_the_start(root: Path) -> None:
+def test_the_url_is_unknown_before_the_start(root: Path) -> None:
     with pytest.raises(EmbeddedPostgresError, match="not running"):
         _ = embedded(root).url
 
@@ -114,7 +114,7 @@ async def test_the_password_is_random_private_and_needed(root: Path) -> None:
         assert str(hashed).startswith("SCRAM-SHA-256$")
 
 
-async def test_a_long_path_does_not_matter_to_the_socket(root: Path) -> None:
+async def test_the_socket_path_stays_short_for_a_long_data_path(root: Path) -> None:
     deep = root.joinpath(*["a-long-name-of-a-directory" * 4] * 4)
     with embedded(deep) as server:
         assert len(str(socket_of(server.url))) < 40
@@ -133,7 +133,7 @@ def test_a_socket_directory_that_is_not_private_is_refused(root: Path) -> None:
         sockets.rmdir()
 
 
-def test_postgres_is_not_told_the_secrets_of_the_broker(root: Path) -> None:
+def test_postgres_does_not_see_the_secrets_of_the_broker(root: Path) -> None:
     with owner_of(root, {"BROKER_ADMIN_TOKEN": "canary", "PGOPTIONS": "-c fsync=nonsense"}) as owner:
         for pid in (owner.postmaster, owner.watchdog):
             told = Path(f"/proc/{pid}/environ")
@@ -246,7 +246,7 @@ async def test_a_killed_postgres_recovers_at_the_next_start(root: Path) -> None:
     assert "was not properly shut down" in server.log.read_text()
 
 
-async def test_a_stale_pid_that_another_process_has_now_is_no_hindrance(root: Path) -> None:
+async def test_a_stale_pid_of_another_process_does_not_prevent_the_start(root: Path) -> None:
     with embedded(root) as server:
         url = server.url
         stale = (root / "data" / "postmaster.pid").read_text().splitlines()
@@ -264,7 +264,7 @@ async def test_a_stale_pid_that_another_process_has_now_is_no_hindrance(root: Pa
         bystander.wait()
 
 
-async def test_a_server_that_nobody_watches_is_stopped_by_the_next_start(root: Path) -> None:
+async def test_the_next_start_stops_a_server_without_a_watchdog(root: Path) -> None:
     with embedded(root):
         pass
     data = root / "data"
@@ -288,7 +288,7 @@ async def test_a_server_that_nobody_watches_is_stopped_by_the_next_start(root: P
         orphan.wait()
 
 
-async def test_a_kill_while_the_data_is_made_leaves_nothing_half_made(root: Path) -> None:
+async def test_a_kill_during_initdb_leaves_no_incomplete_data(root: Path) -> None:
     owner = start_owner(root)
     try:
         wait_until(lambda: any(root.glob("data.init-*/data/base")), "initdb had begun")
@@ -305,7 +305,7 @@ async def test_a_kill_while_the_data_is_made_leaves_nothing_half_made(root: Path
 # --- clear refusals ---
 
 
-async def test_a_server_that_does_not_start_says_why_and_leaves_the_directory_free(root: Path) -> None:
+async def test_a_failed_start_reports_the_reason_and_releases_the_directory(root: Path) -> None:
     with pytest.raises(EmbeddedPostgresError, match='invalid value for parameter "work_mem"'):
         embedded(root, work_mem="nonsense").start()
     with embedded(root) as server:

@@ -44,7 +44,7 @@ async def test_root_runs_postgres_as_an_account_without_rights(root: Path) -> No
 
 
 @as_root
-async def test_where_the_account_cannot_enter_the_data_goes_elsewhere_and_no_mode_changes(root: Path) -> None:
+async def test_the_data_goes_elsewhere_if_the_account_cannot_enter_the_directory(root: Path) -> None:
     closed = root.parent / "closed"
     closed.mkdir(mode=0o700)
     refuge = root.parent / "refuge"

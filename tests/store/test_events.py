@@ -43,9 +43,7 @@ async def is_waiting(database: Database) -> bool:
         return bool((await tx.execute(WAITING)).scalar_one())
 
 
-async def test_a_reader_skips_nothing_when_a_later_writer_would_be_done_first(
-    database: Database, project_id: UUID
-) -> None:
+async def test_a_reader_skips_no_event_of_a_slower_writer(database: Database, project_id: UUID) -> None:
     seen: list[str] = []
     async with database.transaction() as first:
         await record(first, project_id, "first")
@@ -72,7 +70,7 @@ async def test_writers_of_different_projects_do_not_wait_for_each_other(
         assert (await read(database, other))[0] == ["theirs"]
 
 
-async def test_what_was_rolled_back_did_not_happen(database: Database, project_id: UUID) -> None:
+async def test_a_rollback_removes_its_events(database: Database, project_id: UUID) -> None:
     async with database.transaction() as tx:
         await record(tx, project_id, "never")
         await tx.rollback()
@@ -80,7 +78,7 @@ async def test_what_was_rolled_back_did_not_happen(database: Database, project_i
     assert (await read(database, project_id))[0] == ["once"]
 
 
-async def test_what_nobody_wanted_is_not_looked_at_again(database: Database, project_id: UUID) -> None:
+async def test_a_reader_does_not_scan_filtered_events_again(database: Database, project_id: UUID) -> None:
     last = [await recorded(database, project_id, str(number)) for number in range(3)][-1]
     async with database.transaction() as tx:
         pushed = EventFilter(frozenset({EventKind.LIST_PUSHED}))
@@ -89,7 +87,7 @@ async def test_what_nobody_wanted_is_not_looked_at_again(database: Database, pro
     assert ([event.data["name"] for event in found], end) == (["0", "1"], last - 1)
 
 
-async def test_events_go_when_they_are_old(database: Database, project_id: UUID) -> None:
+async def test_old_events_are_removed(database: Database, project_id: UUID) -> None:
     for name, age in (("old", 31), ("young", 29)):
         identity = await recorded(database, project_id, name)
         async with database.transaction() as tx:
@@ -105,7 +103,7 @@ async def test_events_go_when_they_are_old(database: Database, project_id: UUID)
 @pytest.mark.parametrize(
     "wanted", [EventFilter(list_id=uuid4()), EventFilter(session="run-7")], ids=["list", "session"]
 )
-async def test_the_history_of_one_list_or_session_is_found_without_reading_all_that_happened(
+async def test_the_events_of_one_list_or_session_are_found_by_index(
     database: Database, project_id: UUID, wanted: EventFilter
 ) -> None:
     fill = """

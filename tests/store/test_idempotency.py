@@ -15,7 +15,7 @@ from app.store.database import Database
 from tests.support.operation_queue import new_project
 
 
-async def test_a_new_key_is_taken_and_the_next_request_learns_what_the_first_started(
+async def test_a_repeated_key_returns_the_operation_of_the_first_request(
     database: Database, project_id: UUID
 ) -> None:
     operation_id = uuid4()
@@ -26,7 +26,7 @@ async def test_a_new_key_is_taken_and_the_next_request_learns_what_the_first_sta
     assert known == operation_id
 
 
-async def test_a_key_is_not_for_two_different_requests(database: Database, project_id: UUID) -> None:
+async def test_a_key_of_another_request_is_refused(database: Database, project_id: UUID) -> None:
     async with database.transaction() as tx:
         await idempotency.remember(tx, project_id, "k", b"print", uuid4())
     async with database.transaction() as tx:
@@ -41,9 +41,7 @@ async def test_projects_do_not_share_keys(database: Database, project_id: UUID) 
         assert await idempotency.remember(tx, stranger, "k", b"other print", uuid4()) is None
 
 
-async def test_of_requests_at_the_same_time_exactly_one_takes_the_key(
-    database: Database, project_id: UUID
-) -> None:
+async def test_of_concurrent_requests_exactly_one_gets_the_key(database: Database, project_id: UUID) -> None:
     async def request() -> tuple[UUID, UUID | None]:
         operation_id = uuid4()
         async with database.transaction() as tx:
@@ -68,7 +66,7 @@ async def test_a_request_that_failed_leaves_its_key_free(database: Database, pro
         assert await idempotency.remember(tx, project_id, "k", b"another", uuid4()) is None
 
 
-async def test_keys_are_forgotten_when_they_are_old(database: Database, project_id: UUID) -> None:
+async def test_old_keys_are_removed(database: Database, project_id: UUID) -> None:
     async with database.transaction() as tx:
         await idempotency.remember(tx, project_id, "old", b"print", uuid4())
         await tx.execute(text("UPDATE idempotency_keys SET created_at = created_at - interval '8 days'"))

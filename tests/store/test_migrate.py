@@ -23,12 +23,12 @@ def differences(connection: Connection) -> str | None:
     return None
 
 
-async def test_the_migrations_give_the_tables_that_the_code_knows(database_url: str) -> None:
+async def test_the_migrations_create_the_tables_of_the_code(database_url: str) -> None:
     async with create_engine(database_url).begin() as connection:
         assert await connection.run_sync(differences) is None
 
 
-async def test_processes_that_start_at_once_migrate_once(empty_database_url: str) -> None:
+async def test_processes_that_start_together_migrate_once(empty_database_url: str) -> None:
     await asyncio.gather(*(upgrade(empty_database_url) for _ in range(4)))
     found = MetaData()
     async with create_engine(empty_database_url).begin() as connection:

@@ -20,7 +20,7 @@ async def connect(notifications: Notifications) -> None:
     await until(lambda: notifications.listening)
 
 
-async def test_a_commit_wakes_those_who_wait_for_its_payload_and_those_who_wait_for_any(
+async def test_a_commit_wakes_the_subscriptions_of_its_payload_and_of_its_channel(
     database: Database, database_url: str
 ) -> None:
     async with listening(database_url) as notifications:
@@ -37,7 +37,7 @@ async def test_a_commit_wakes_those_who_wait_for_its_payload_and_those_who_wait_
             assert await silent(other)
 
 
-async def test_nothing_is_heard_of_what_was_rolled_back(database: Database, database_url: str) -> None:
+async def test_a_rollback_sends_no_notification(database: Database, database_url: str) -> None:
     async with listening(database_url) as notifications:
         await connect(notifications)
         async with notifications.subscribe(OPERATION_CHANGED, "a") as mine:
@@ -63,7 +63,7 @@ async def test_a_notification_between_a_read_and_the_wait_is_not_missed(
             assert await silent(mine)
 
 
-async def test_a_lost_connection_is_replaced_and_everyone_is_woken_to_look(
+async def test_a_lost_connection_is_replaced_and_wakes_every_subscription(
     database: Database, database_url: str
 ) -> None:
     async with listening(database_url) as notifications:
@@ -81,7 +81,7 @@ async def test_a_lost_connection_is_replaced_and_everyone_is_woken_to_look(
             assert await heard(mine)
 
 
-async def test_a_subscription_wakes_by_itself_without_any_connection(database_url: str) -> None:
+async def test_a_subscription_times_out_without_a_connection(database_url: str) -> None:
     async with Notifications(database_url).subscribe(OPERATION_CHANGED, "a") as mine:
         assert await silent(mine)
         mine.wake()

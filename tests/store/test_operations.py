@@ -44,7 +44,9 @@ async def test_an_operation_is_read_as_it_was_accepted(database: Database, proje
     assert await event_kinds(database, operation) == ["queued"]
 
 
-async def test_another_project_sees_and_touches_nothing(database: Database, project_id: UUID) -> None:
+async def test_another_project_can_neither_see_nor_cancel_an_operation(
+    database: Database, project_id: UUID
+) -> None:
     operation = await enqueued(database, project_id)
     stranger = await new_project(database)
     async with database.transaction() as tx:
@@ -60,7 +62,7 @@ async def test_another_project_sees_and_touches_nothing(database: Database, proj
     assert (await read(database, operation)).state is State.QUEUED
 
 
-async def test_pages_go_from_the_newest_to_the_oldest_and_leave_none_out(
+async def test_pages_list_every_operation_from_the_newest_to_the_oldest(
     database: Database, project_id: UUID
 ) -> None:
     accepted = [(await enqueued(database, project_id)).id for _ in range(7)]
@@ -73,9 +75,7 @@ async def test_pages_go_from_the_newest_to_the_oldest_and_leave_none_out(
     assert seen == accepted[::-1]
 
 
-async def test_pages_leave_none_out_of_what_was_accepted_at_one_moment(
-    database: Database, project_id: UUID
-) -> None:
+async def test_pages_list_every_operation_of_the_same_moment(database: Database, project_id: UUID) -> None:
     accepted = {(await enqueued(database, project_id)).id for _ in range(7)}
     seen: list[UUID] = []
     before = None
@@ -103,7 +103,7 @@ async def test_a_page_is_filtered_by_state_kind_and_list(database: Database, pro
     assert [operation.id for operation in of_list] == [create.id, push.id]
 
 
-async def test_events_are_read_from_where_the_reader_left_off(database: Database, project_id: UUID) -> None:
+async def test_events_are_read_after_the_last_one_seen(database: Database, project_id: UUID) -> None:
     operation = await enqueued(database, project_id)
     async with database.transaction() as tx:
         await operation_changes.request_cancel(tx, project_id, operation.id)

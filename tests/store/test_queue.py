@@ -60,21 +60,19 @@ def ids(claimed: Sequence[Claimed]) -> list[UUID]:
     return [each.operation.id for each in claimed]
 
 
-async def test_what_was_accepted_first_is_claimed_first(database: Database, project_id: UUID) -> None:
+async def test_the_oldest_operation_is_claimed_first(database: Database, project_id: UUID) -> None:
     accepted = [(await enqueued(database, project_id)).id for _ in range(5)]
     assert ids(await claim(database, limit=2)) == accepted[:2]
     assert ids(await claim(database)) == accepted[2:]
 
 
-async def test_a_lower_priority_number_goes_before_what_was_accepted_earlier(
-    database: Database, project_id: UUID
-) -> None:
+async def test_a_lower_priority_number_comes_before_age(database: Database, project_id: UUID) -> None:
     later = await enqueued(database, project_id, priority=1)
     sooner = await enqueued(database, project_id, priority=-1)
     assert ids(await claim(database)) == [sooner.id, later.id]
 
 
-async def test_a_claim_hands_over_the_secret_and_the_end_removes_it(
+async def test_a_claim_returns_the_secret_and_the_end_removes_it(
     database: Database, project_id: UUID
 ) -> None:
     await enqueued(database, project_id, secret=b"sealed")
@@ -87,7 +85,7 @@ async def test_a_claim_hands_over_the_secret_and_the_end_removes_it(
         assert (await tx.execute(select(operations.c.secret))).scalar_one() is None
 
 
-async def test_what_is_rolled_back_was_never_enqueued(database: Database, project_id: UUID) -> None:
+async def test_a_rollback_enqueues_nothing(database: Database, project_id: UUID) -> None:
     async def enqueue_and_fail() -> None:
         async with database.transaction() as tx:
             await operation_changes.enqueue(tx, wanted(project_id))
@@ -98,7 +96,7 @@ async def test_what_is_rolled_back_was_never_enqueued(database: Database, projec
     assert await claim(database) == []
 
 
-async def test_what_is_due_later_is_not_claimed_yet(database: Database, project_id: UUID) -> None:
+async def test_an_operation_is_not_claimed_before_it_is_due(database: Database, project_id: UUID) -> None:
     await enqueued(database, project_id)
     operation = await claim_one(database)
     async with database.transaction() as tx:
@@ -130,7 +128,7 @@ async def test_operations_that_share_a_key_run_one_at_a_time_in_order(
         await succeed(database, claimed[0].operation)
 
 
-async def test_a_key_does_not_hold_up_those_who_do_not_share_it(database: Database, project_id: UUID) -> None:
+async def test_a_key_does_not_delay_operations_without_it(database: Database, project_id: UUID) -> None:
     first = await enqueued(database, project_id, keys=("a",))
     await enqueued(database, project_id, keys=("a",))
     other = await enqueued(database, project_id, keys=("b",))
@@ -138,7 +136,7 @@ async def test_a_key_does_not_hold_up_those_who_do_not_share_it(database: Databa
     assert ids(await claim(database)) == [first.id, other.id, without.id]
 
 
-async def test_a_younger_operation_does_not_overtake_one_of_its_key_that_waits_to_be_retried(
+async def test_a_newer_operation_does_not_overtake_one_of_its_key_that_waits_for_a_retry(
     database: Database, project_id: UUID
 ) -> None:
     first = await enqueued(database, project_id, keys=("a",))
@@ -149,7 +147,7 @@ async def test_a_younger_operation_does_not_overtake_one_of_its_key_that_waits_t
     assert await claim(database) == []
 
 
-async def test_an_operation_accepted_earlier_but_committed_later_waits_and_blocks_nobody_for_ever(
+async def test_an_operation_that_commits_late_waits_and_blocks_no_other_for_ever(
     database: Database, project_id: UUID
 ) -> None:
     async with database.transaction() as slow:
@@ -190,7 +188,7 @@ async def test_four_workers_that_claim_at_once_never_run_two_operations_of_a_key
         assert all(before[1] <= after[0] for before, after in pairwise(mine))
 
 
-async def test_a_claim_waits_for_one_that_is_not_committed_and_sees_what_it_took(
+async def test_a_claim_waits_for_a_concurrent_claim_and_sees_its_result(
     database: Database, project_id: UUID
 ) -> None:
     async with database.transaction() as slow:
@@ -211,9 +209,7 @@ async def waits_for_lock(database: Database) -> bool:
         return bool((await tx.execute(WAITING)).scalar_one())
 
 
-async def test_no_operation_is_claimed_twice_however_many_claim_it(
-    database: Database, project_id: UUID
-) -> None:
+async def test_no_operation_is_claimed_twice(database: Database, project_id: UUID) -> None:
     accepted = {(await enqueued(database, project_id)).id for _ in range(40)}
     batches = await asyncio.gather(*(claim(database, limit=7, worker=str(number)) for number in range(8)))
     taken = [each for batch in batches for each in ids(batch)]
@@ -233,7 +229,7 @@ async def test_a_lost_lease_is_claimed_by_another_worker_as_the_next_attempt(
     assert second.started_at == first.started_at
 
 
-async def test_nothing_a_stalled_attempt_writes_counts_once_another_owns_the_operation(
+async def test_a_stalled_attempt_writes_nothing_once_another_owns_the_operation(
     database: Database, project_id: UUID
 ) -> None:
     await enqueued(database, project_id)
@@ -275,7 +271,7 @@ async def test_an_operation_ends_once(database: Database, project_id: UUID) -> N
     assert await event_kinds(database, operation) == ["queued", "running", "succeeded"]
 
 
-async def test_a_row_that_another_transaction_has_keeps_no_other_lease_from_being_renewed(
+async def test_a_locked_row_does_not_keep_other_leases_from_being_renewed(
     database: Database, project_id: UUID
 ) -> None:
     busy, free = [await enqueued(database, project_id) for _ in range(2)]
@@ -288,7 +284,7 @@ async def test_a_row_that_another_transaction_has_keeps_no_other_lease_from_bein
     assert {beat.id: beat.renewed for beat in beats} == {busy.id: False, free.id: True}
 
 
-async def test_a_beat_keeps_what_is_ours_and_says_what_is_to_be_cancelled(
+async def test_a_beat_renews_owned_leases_and_reports_cancellations(
     database: Database, project_id: UUID
 ) -> None:
     kept, unwanted = await enqueued(database, project_id), await enqueued(database, project_id)
@@ -302,7 +298,7 @@ async def test_a_beat_keeps_what_is_ours_and_says_what_is_to_be_cancelled(
     assert await claim(database) == []
 
 
-async def test_progress_is_kept_and_told(database: Database, project_id: UUID) -> None:
+async def test_progress_is_stored_and_recorded_as_an_event(database: Database, project_id: UUID) -> None:
     await enqueued(database, project_id)
     operation = await claim_one(database)
     progress = Progress((ProgressStep("blobs", 1, 2),), 10, 20)
@@ -314,7 +310,7 @@ async def test_progress_is_kept_and_told(database: Database, project_id: UUID) -
     assert (last.kind, last.data["progress"]) == ("progress", progress.document())
 
 
-async def test_many_that_end_together_have_one_result_and_their_own_progress(
+async def test_operations_that_succeed_together_have_one_result_and_their_own_progress(
     database: Database, project_id: UUID
 ) -> None:
     operations = [await enqueued(database, project_id) for _ in range(3)]
@@ -330,7 +326,9 @@ async def test_many_that_end_together_have_one_result_and_their_own_progress(
     assert await event_kinds(database, others[0]) == ["queued", "running", "succeeded"]
 
 
-async def test_of_what_ends_together_no_secret_is_left(database: Database, project_id: UUID) -> None:
+async def test_operations_that_succeed_together_lose_their_secrets(
+    database: Database, project_id: UUID
+) -> None:
     accepted = [await enqueued(database, project_id, secret=b"sealed") for _ in range(2)]
     assert {claimed.secret for claimed in await claim(database)} == {b"sealed"}
     async with database.transaction() as tx:
@@ -339,7 +337,7 @@ async def test_of_what_ends_together_no_secret_is_left(database: Database, proje
         assert set((await tx.execute(select(operations.c.secret))).scalars()) == {None}
 
 
-async def test_none_ends_together_with_one_that_another_worker_has(
+async def test_operations_do_not_succeed_together_with_a_lost_one(
     database: Database, project_id: UUID
 ) -> None:
     ours, lost = await enqueued(database, project_id), await enqueued(database, project_id)
@@ -353,9 +351,7 @@ async def test_none_ends_together_with_one_that_another_worker_has(
         assert await queue.hold_all(tx, [(ours.id, 1), (lost.id, 2)]) == {ours.id}
 
 
-async def test_progress_never_waits_for_whoever_has_the_operation_just_now(
-    database: Database, project_id: UUID
-) -> None:
+async def test_progress_never_waits_for_a_locked_row(database: Database, project_id: UUID) -> None:
     await enqueued(database, project_id)
     operation = await claim_one(database)
     id_, attempt = operation.id, operation.attempt
@@ -383,7 +379,7 @@ async def test_an_operation_whose_workers_all_died_ends_as_failed(
     assert await bury(database) == []
 
 
-async def test_attempts_that_ended_in_order_do_not_speak_against_one_that_was_lost(
+async def test_only_lost_attempts_count_against_the_limit_of_lost_attempts(
     database: Database, project_id: UUID
 ) -> None:
     operation = await enqueued(database, project_id)
@@ -398,7 +394,7 @@ async def test_attempts_that_ended_in_order_do_not_speak_against_one_that_was_lo
     assert again.counted == 11
 
 
-async def test_an_excused_attempt_does_not_count_but_has_its_own_number(
+async def test_an_excused_attempt_has_a_number_and_does_not_count(
     database: Database, project_id: UUID
 ) -> None:
     await enqueued(database, project_id)
@@ -409,7 +405,7 @@ async def test_an_excused_attempt_does_not_count_but_has_its_own_number(
             await queue.give_back(tx, claimed.operation.id, number, timedelta(0), excused=True)
 
 
-async def test_what_waited_past_its_deadline_fails_and_is_not_begun(
+async def test_an_operation_that_waited_past_its_deadline_fails_without_an_attempt(
     database: Database, project_id: UUID
 ) -> None:
     operation = await enqueued(database, project_id, deadline_in=timedelta(seconds=-1))
@@ -420,7 +416,7 @@ async def test_what_waited_past_its_deadline_fails_and_is_not_begun(
     assert buried.problem["code"] == "deadline-exceeded"
 
 
-async def test_what_was_to_be_cancelled_when_its_worker_died_is_cancelled(
+async def test_a_cancellation_takes_effect_after_the_worker_has_died(
     database: Database, project_id: UUID
 ) -> None:
     await enqueued(database, project_id)
@@ -433,7 +429,7 @@ async def test_what_was_to_be_cancelled_when_its_worker_died_is_cancelled(
     assert buried.state is State.CANCELLED
 
 
-async def test_what_is_given_back_after_a_request_to_cancel_it_is_cancelled(
+async def test_an_operation_that_is_given_back_after_a_cancellation_is_cancelled(
     database: Database, project_id: UUID
 ) -> None:
     await enqueued(database, project_id)
@@ -445,7 +441,7 @@ async def test_what_is_given_back_after_a_request_to_cancel_it_is_cancelled(
     assert await event_kinds(database, operation) == ["queued", "running", "cancel_requested", "cancelled"]
 
 
-async def test_texts_that_postgres_can_not_hold_do_not_keep_an_outcome_from_being_recorded(
+async def test_characters_that_postgres_can_not_store_are_replaced_in_outcomes(
     database: Database, project_id: UUID
 ) -> None:
     await enqueued(database, project_id)
@@ -460,9 +456,7 @@ async def test_texts_that_postgres_can_not_hold_do_not_keep_an_outcome_from_bein
     }
 
 
-async def test_what_waits_for_later_is_not_looked_at_by_those_who_ask_what_is_due(
-    database: Database, project_id: UUID
-) -> None:
+async def test_the_search_for_due_operations_skips_later_ones(database: Database, project_id: UUID) -> None:
     await enqueued(database, project_id)
     async with database.transaction() as tx:
         await tx.execute(
@@ -485,9 +479,7 @@ async def test_what_waits_for_later_is_not_looked_at_by_those_who_ask_what_is_du
     assert len(claimed) == 1
 
 
-async def test_events_of_operations_that_ended_long_ago_are_forgotten(
-    database: Database, project_id: UUID
-) -> None:
+async def test_events_of_old_operations_are_removed(database: Database, project_id: UUID) -> None:
     await enqueued(database, project_id)
     done = await claim_one(database)
     await succeed(database, done)
@@ -499,7 +491,7 @@ async def test_events_of_operations_that_ended_long_ago_are_forgotten(
     assert await event_kinds(database, waiting) == ["queued"]
 
 
-async def test_asking_twice_to_cancel_what_runs_is_asking_once(database: Database, project_id: UUID) -> None:
+async def test_a_repeated_cancellation_is_recorded_once(database: Database, project_id: UUID) -> None:
     await enqueued(database, project_id)
     operation = await claim_one(database)
     async with database.transaction() as tx:
@@ -509,9 +501,7 @@ async def test_asking_twice_to_cancel_what_runs_is_asking_once(database: Databas
     assert await event_kinds(database, operation) == ["queued", "running", "cancel_requested"]
 
 
-async def test_a_cancellation_that_meets_a_claim_is_told_to_the_worker(
-    database: Database, project_id: UUID
-) -> None:
+async def test_a_cancellation_during_a_claim_reaches_the_worker(database: Database, project_id: UUID) -> None:
     """It was queued when it was looked at, and runs by the time that it is to be changed."""
     operation = await enqueued(database, project_id)
 

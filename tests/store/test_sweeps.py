@@ -58,7 +58,7 @@ Sweep = Callable[[Transaction], Awaitable[object]]
     ],
     ids=["ended", "steps", "deliveries", "events", "keys", "budgets", "late"],
 )
-async def test_a_sweep_does_not_look_at_what_is_young(
+async def test_a_sweep_does_not_scan_new_rows(
     database: Database, project_id: UUID, fill: str, sweep: Sweep
 ) -> None:
     async with database.transaction() as tx:
@@ -70,7 +70,7 @@ async def test_a_sweep_does_not_look_at_what_is_young(
         assert (await tx.execute(text(READ))).scalar_one() < YOUNG / 10
 
 
-async def test_so_many_are_removed_at_a_time(database: Database, project_id: UUID) -> None:
+async def test_a_sweep_removes_a_batch(database: Database, project_id: UUID) -> None:
     for fill in (OPERATIONS, KEYS):
         async with database.transaction() as tx:
             await tx.execute(text(fill), {"project_id": project_id, "count": 5})

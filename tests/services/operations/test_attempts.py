@@ -23,7 +23,7 @@ async def perform(_: Attempt) -> None:
     raise AssertionError("nothing is carried out here")
 
 
-async def test_a_handler_with_a_mistake_keeps_no_end_from_being_recorded(
+async def test_a_failing_handler_does_not_keep_the_end_from_being_recorded(
     database: Database, project_id: UUID
 ) -> None:
     async def ended(tx: Transaction, _: Operation, __: State) -> None:
@@ -39,7 +39,7 @@ async def test_a_handler_with_a_mistake_keeps_no_end_from_being_recorded(
         assert await tx.scalar(text("SELECT to_regclass('half_done')")) is None
 
 
-async def test_an_end_whose_consequences_have_to_wait_for_too_long_is_recorded_again_with_them(
+async def test_an_end_is_recorded_again_if_its_handler_meets_a_busy_database(
     database: Database, project_id: UUID
 ) -> None:
     async def ended(tx: Transaction, _: Operation, __: State) -> None:

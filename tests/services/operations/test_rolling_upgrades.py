@@ -113,7 +113,7 @@ def without_optional_members(request: Json) -> Json:
 
 @EACH_KIND
 @pytest.mark.parametrize("change", [with_unknown_members, without_optional_members])
-async def test_a_worker_carries_out_a_request_with_members_too_many_or_too_few(
+async def test_a_worker_carries_out_a_request_with_unknown_or_missing_members(
     *,
     database_url: str,
     database: Database,

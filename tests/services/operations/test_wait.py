@@ -27,7 +27,7 @@ def service(database: Database, notifications: Notifications) -> Operations:
     return Operations(database, notifications)
 
 
-async def test_who_waits_gets_the_outcome_as_soon_as_it_is_there(
+async def test_a_waiting_caller_gets_the_outcome_at_once(
     database: Database, notifications: Notifications, service: Operations, project_id: UUID
 ) -> None:
     operation = await enqueued(database, project_id)
@@ -37,7 +37,7 @@ async def test_who_waits_gets_the_outcome_as_soon_as_it_is_there(
     assert (outcome.state, outcome.result) == (State.SUCCEEDED, {"attempt": 1})
 
 
-async def test_who_has_waited_long_enough_gets_the_operation_as_it_stands(
+async def test_a_caller_gets_the_current_operation_after_the_wait(
     database: Database, service: Operations, project_id: UUID
 ) -> None:
     operation = await enqueued(database, project_id)
@@ -45,7 +45,7 @@ async def test_who_has_waited_long_enough_gets_the_operation_as_it_stands(
     assert (await service.wait(operation, 0)).state is State.QUEUED
 
 
-async def test_who_comes_to_wait_when_it_has_ended_already_does_not_wait(
+async def test_waiting_for_an_ended_operation_returns_at_once(
     database: Database, notifications: Notifications, service: Operations, project_id: UUID
 ) -> None:
     operation = await enqueued(database, project_id)
@@ -56,7 +56,7 @@ async def test_who_comes_to_wait_when_it_has_ended_already_does_not_wait(
         assert await service.wait(operation, PATIENCE_SECONDS) == first
 
 
-async def test_many_wait_at_once_on_a_small_pool(
+async def test_many_callers_wait_at_once_on_a_small_pool(
     database_url: str, database: Database, notifications: Notifications, project_id: UUID
 ) -> None:
     small = Database(database_url, pool_size=1, pool_wait=PATIENCE_SECONDS)
@@ -71,7 +71,7 @@ async def test_many_wait_at_once_on_a_small_pool(
     await small.dispose()
 
 
-async def test_a_waiter_that_hears_nothing_sees_the_outcome_at_the_next_poll(
+async def test_a_caller_sees_the_outcome_at_the_next_poll_without_a_notification(
     database: Database, database_url: str, project_id: UUID
 ) -> None:
     deaf = Operations(database, Notifications(database_url), poll=0.05)
@@ -82,7 +82,7 @@ async def test_a_waiter_that_hears_nothing_sees_the_outcome_at_the_next_poll(
     assert (await waiter).state is State.CANCELLED
 
 
-async def test_a_stream_tells_everything_once_in_order_and_ends_with_the_operation(
+async def test_a_stream_has_every_event_once_in_order_and_ends_with_the_operation(
     database: Database, notifications: Notifications, service: Operations, project_id: UUID
 ) -> None:
     proceed = asyncio.Event()
@@ -104,7 +104,7 @@ async def test_a_stream_tells_everything_once_in_order_and_ends_with_the_operati
     assert [event.id for event in events] == sorted({event.id for event in events})
 
 
-async def test_a_stream_goes_on_after_the_last_event_that_was_seen(
+async def test_a_stream_resumes_after_the_last_event_seen(
     database: Database, service: Operations, project_id: UUID
 ) -> None:
     operation = await enqueued(database, project_id)
@@ -115,7 +115,7 @@ async def test_a_stream_goes_on_after_the_last_event_that_was_seen(
     assert [event async for event in service.stream(project_id, operation.id, events[-1].id)] == []
 
 
-async def test_a_stream_of_many_events_leaves_none_out(
+async def test_a_stream_of_many_events_has_every_event(
     database: Database, service: Operations, project_id: UUID
 ) -> None:
     operation = await enqueued(database, project_id)
@@ -127,7 +127,7 @@ async def test_a_stream_of_many_events_leaves_none_out(
     assert len(events) == 252
 
 
-async def test_a_stream_outlasts_a_database_that_can_not_be_asked(
+async def test_a_stream_outlasts_an_outage_of_the_database(
     database_url: str, database: Database, notifications: Notifications, service: Operations, project_id: UUID
 ) -> None:
     small = Database(database_url, pool_size=1, pool_wait=0.01)
@@ -144,7 +144,7 @@ async def test_a_stream_outlasts_a_database_that_can_not_be_asked(
     await small.dispose()
 
 
-async def test_whoever_stops_following_leaves_nothing_behind(
+async def test_a_closed_stream_leaves_no_subscription(
     database: Database, notifications: Notifications, service: Operations, project_id: UUID
 ) -> None:
     operation = await enqueued(database, project_id)
@@ -164,7 +164,7 @@ async def follow(stream: AsyncIterator[OperationEvent]) -> None:
         pass
 
 
-async def test_operations_of_others_are_not_there(
+async def test_operations_of_another_project_are_not_found(
     database: Database, service: Operations, project_id: UUID
 ) -> None:
     operation = await enqueued(database, project_id)
@@ -180,7 +180,7 @@ async def test_operations_of_others_are_not_there(
     assert await service.page(project_id, OperationFilter(), limit=10) == [operation]
 
 
-async def test_a_cancellation_and_what_follows_from_it_are_one_transaction(
+async def test_a_cancellation_and_its_handler_share_one_transaction(
     database: Database, notifications: Notifications, project_id: UUID
 ) -> None:
     seen: list[tuple[UUID, State, State]] = []

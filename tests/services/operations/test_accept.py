@@ -1,0 +1,140 @@
+"""The one way from a caller's request to an operation."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import text
+
+from app.errors import IdempotencyMismatch, InvalidHeader, ListNotFound
+from app.operations.operation import OperationFilter
+from app.operations.requests import InspectImageRequest
+from app.operations.states import Kind, State
+from app.registry.auth.credentials import Credential, Keychain
+from app.services.callers import Call, Idempotency
+from app.services.encryption import SecretBox
+from app.services.operations.accept import OperationAcceptor, OperationSpec
+from app.services.operations.credentials import Credentials
+from app.store import operations
+from app.store.database import Database, Transaction
+
+REQUEST = InspectImageRequest("docker.io/library/alpine:3")
+SPEC = OperationSpec(REQUEST, ["index.docker.io", "registry.example", "docker.io"], keys=("tag",))
+KEY = Idempotency("key", b"fingerprint")
+
+
+async def decide(_tx: Transaction, _operation_id: UUID) -> OperationSpec:
+    return SPEC
+
+
+@pytest.fixture
+def acceptor(database: Database) -> OperationAcceptor:
+    return OperationAcceptor(database, Credentials(Keychain({}), SecretBox(b"k" * 32)))
+
+
+async def accepted(database: Database, project_id: UUID) -> list[UUID]:
+    async with database.reading() as tx:
+        found = await operations.page(tx, project_id, OperationFilter(), limit=10)
+    return [each.id for each in found]
+
+
+async def test_an_accepted_operation_has_the_request_and_the_registries_of_its_spec(
+    acceptor: OperationAcceptor, project_id: UUID
+) -> None:
+    operation = await acceptor.accept(Call(project_id, "ci"), decide)
+    assert (operation.kind, operation.state) == (Kind.INSPECT_IMAGE, State.QUEUED)
+    assert (operation.project_id, operation.created_by) == (project_id, "ci")
+    assert operation.request == REQUEST.document()
+    assert operation.keys == ("tag",)
+    # Both names of Docker Hub are one registry.
+    assert operation.registries == ("docker.io", "registry.example")
+
+
+async def test_a_repeated_request_returns_the_first_operation_without_deciding_again(
+    acceptor: OperationAcceptor, database: Database, project_id: UUID
+) -> None:
+    call = Call(project_id, "ci", idempotency=KEY)
+    first = await acceptor.accept(call, decide)
+
+    async def never(_tx: Transaction, _operation_id: UUID) -> OperationSpec:
+        raise AssertionError
+
+    assert await acceptor.accept(call, never, reads_alone=True) == first
+    assert await accepted(database, project_id) == [first.id]
+
+
+async def test_concurrent_requests_with_one_key_start_one_operation(
+    acceptor: OperationAcceptor, database: Database, project_id: UUID
+) -> None:
+    call = Call(project_id, "ci", idempotency=KEY)
+    found = await asyncio.gather(*(acceptor.accept(call, decide) for _ in range(5)))
+    assert {each.id for each in found} == {found[0].id}
+    assert await accepted(database, project_id) == [found[0].id]
+
+
+async def test_a_key_of_another_request_is_refused(acceptor: OperationAcceptor, project_id: UUID) -> None:
+    call = Call(project_id, "ci", idempotency=KEY)
+    await acceptor.accept(call, decide)
+    with pytest.raises(IdempotencyMismatch):
+        await acceptor.accept(replace(call, idempotency=Idempotency("key", b"other")), decide)
+
+
+async def test_a_refused_request_stores_nothing_and_leaves_its_key_free(
+    acceptor: OperationAcceptor, database: Database, project_id: UUID
+) -> None:
+    call = Call(project_id, "ci", idempotency=KEY)
+
+    async def refuse(_tx: Transaction, _operation_id: UUID) -> OperationSpec:
+        raise ListNotFound("The list does not exist.")
+
+    with pytest.raises(ListNotFound):
+        await acceptor.accept(call, refuse)
+    assert await accepted(database, project_id) == []
+    assert (await acceptor.accept(call, decide)).state is State.QUEUED
+
+
+@pytest.mark.parametrize(
+    ("idempotency", "reads_alone", "is_single"),
+    [(None, True, True), (KEY, True, False), (None, False, False)],
+)
+async def test_only_a_decision_that_reads_alone_saves_the_transaction_without_a_key(
+    *,
+    acceptor: OperationAcceptor,
+    project_id: UUID,
+    idempotency: Idempotency | None,
+    reads_alone: bool,
+    is_single: bool,
+) -> None:
+    seen: list[bool] = []
+
+    async def look(tx: Transaction, _operation_id: UUID) -> OperationSpec:
+        # Without a transaction around both statements, each has a time of its own.
+        times = {(await tx.execute(text("SELECT now()"))).scalar_one() for _ in range(2)}
+        seen.append(len(times) == 2)
+        return SPEC
+
+    await acceptor.accept(Call(project_id, "ci", idempotency), look, reads_alone=reads_alone)
+    assert seen == [is_single]
+
+
+async def test_a_credential_without_the_operators_key_is_refused(
+    database: Database, project_id: UUID
+) -> None:
+    acceptor = OperationAcceptor(database, Credentials(Keychain({}), SecretBox(None)))
+    call = Call(project_id, "ci", credentials={"registry.example": Credential("user", "password")})
+    with pytest.raises(InvalidHeader):
+        await acceptor.accept(call, decide)
+    assert await accepted(database, project_id) == []
+
+
+async def test_an_operation_that_follows_from_a_change_ignores_the_callers_key(
+    acceptor: OperationAcceptor, database: Database, project_id: UUID
+) -> None:
+    call = Call(project_id, "ci", idempotency=KEY)
+    first = await acceptor.accept(call, decide)
+    async with database.transaction() as tx:
+        second = await acceptor.enqueue(tx, call, uuid4(), SPEC)
+    assert second.id != first.id
