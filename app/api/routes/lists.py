@@ -23,7 +23,7 @@ from app.api.operation_responses import json_result, respond_when_done
 from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
 from app.api.preconditions import NOT_MODIFIED, IfMatchDep, IfNoneMatchDep, etag, unless_known
 from app.api.preferences import PushWaitDep, WaitDep
-from app.api.references import canonical_query, parse_at
+from app.api.references import canonical_query
 from app.api.schemas.common import Text
 from app.api.schemas.lists import (
     CreateList,
@@ -95,7 +95,6 @@ async def create_list(
     The call is all or nothing: if one source can't be used, nothing is created, and the problem names each
     source that failed.
     """
-    parse_at(body.reference, "/reference")
     request = body.request(_changes(body))
     operation = await services.lists.create(call, request)
     return await respond_when_done(

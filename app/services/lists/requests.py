@@ -92,7 +92,8 @@ class Lists:
 
     async def create(self, call: Call, request: CreateListRequest) -> Operation:
         """Accept a creation; everything that can be refused without a registry is refused here."""
-        reference = parse_reference(request.reference)
+        with at("/reference"):
+            reference = parse_reference(request.reference)
         registries = [source.reference.registry for source in parse_sources(request.sources)]
         with at("/reference"):
             self._policy.check_registry(reference.registry)

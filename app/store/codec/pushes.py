@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from app.lists.difference import Change, Difference
 from app.lists.push_result import BlobProgress, PushResult, TargetReached, TargetResult
-from app.lists.pushes import PushState, PushView
+from app.lists.pushes import PushView
 from app.oci.copy_outcomes import (
     BlobCounts,
     ManifestAction,
@@ -44,10 +43,6 @@ def read_optional_digest(text: str | None) -> Digest | None:
 
 def read_optional_id(text: str | None) -> UUID | None:
     return UUID(text) if text else None
-
-
-def read_optional_instant(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
 
 
 # --- what tags led to ---
@@ -283,25 +278,3 @@ def encode_push_view(view: PushView) -> Document:
         "created_at": rfc3339(view.created_at),
         "ended_at": rfc3339(view.ended_at),
     }
-
-
-def read_push_view(document: Json) -> PushView:
-    return PushView(
-        id=UUID(document["id"]),
-        operation_id=UUID(document["operation_id"]),
-        list_id=read_optional_id(document["list_id"]),
-        reference=parse_reference(document["reference"]),
-        session=document["session"],
-        state=PushState(document["state"]),
-        digest=parse_digest(document["digest"]),
-        media_type=document["media_type"],
-        is_partial=document.get("partial", False),
-        missing_platforms=tuple(document.get("missing_platforms", ())),
-        result=read_result(document),
-        problem=document.get("problem"),
-        restores=read_optional_id(document.get("restores")),
-        labels=document.get("labels", {}),
-        created_by=document["created_by"],
-        created_at=read_optional_instant(document["created_at"]),
-        ended_at=read_optional_instant(document["ended_at"]),
-    )
