@@ -1,4 +1,4 @@
-"""Additions to a list: what each of several callers adds to it, merged one after the other."""
+"""Merges the additions of several callers into one list, one after the other."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from app.oci.reference import Reference
 
 
 @dataclass(frozen=True, slots=True)
-class ListWishes:
-    """What a create says of the whole list; `options` is the patch that it sent."""
+class CreateOptions:
+    """The options of a create; `patch` has the list's own options that it sent."""
 
     amend: bool = False
     insecure: bool = False
-    options: Mapping[str, Any] | None = None
+    patch: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """The entries that one operation adds; a create has wishes for the list as well."""
+    """The entries that one operation adds; a create has options for the list as well."""
 
     operation_id: UUID
     by: str
     entries: tuple[Entry, ...]
-    wishes: ListWishes | None = None
+    create: CreateOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +87,10 @@ def _add(
     draft: Draft, addition: Addition, now: datetime, *, exists: bool
 ) -> tuple[Draft, Mapping[UUID, Digest]]:
     after = draft
-    if (wishes := addition.wishes) is not None:
-        if exists and not wishes.amend:
+    if (create := addition.create) is not None:
+        if exists and not create.amend:
             raise list_exists(draft.reference, draft.id)
-        after = _with_wishes(draft, wishes, now)
+        after = _with_options(draft, create, now)
     amended = amend(
         after.entries,
         addition.entries,
@@ -102,11 +102,11 @@ def _add(
     return after, amended.replaced
 
 
-def _with_wishes(draft: Draft, wishes: ListWishes, now: datetime) -> Draft:
-    patch = wishes.options or {}
+def _with_options(draft: Draft, create: CreateOptions, now: datetime) -> Draft:
+    patch = create.patch or {}
     after = retract(draft, patch.get("failures"))
-    # A leg may say insecure although the first one did not: the push that follows needs it.
-    insecure = draft.options.insecure or wishes.insecure
+    # A later leg may set insecure: the push that follows needs it.
+    insecure = draft.options.insecure or create.insecure
     options = amend_options(draft.options, patch, now)
     return replace(after, options=replace(options, insecure=insecure))
 

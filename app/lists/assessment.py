@@ -1,4 +1,4 @@
-"""What a list amounts to as it stands: its index, what it lacks, and what keeps it from being pushed."""
+"""The assessment of a list as it stands: its index, its findings, and the platforms that it lacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What readers of a tag get now and what they would get: platforms added, removed and changed."""
+"""Compares two indexes by platform: the platforms that a push adds, removes and changes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from app.oci.platform import Platform
 # The digest of the image for each platform.
 Choices = Mapping[Platform, Digest]
 
-# Of a Windows build only these parts say where it runs; the last one counts its revisions.
+# The first three parts of a Windows build decide where it runs; the last one counts revisions.
 _BUILD_PARTS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A platform whose image is another one than before."""
+    """A platform whose image differs."""
 
     platform: Platform
     before: Digest

@@ -1,4 +1,4 @@
-"""The draft itself: a list, its entries, and what adding and annotating do to them."""
+"""The draft of a list: its entries, and the rules for adding, annotating and removing them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from app.oci.index import sort_key
 from app.oci.platform import Platform
 from app.oci.reference import Reference
 
-# What registries' limit of 4 MiB for a manifest leaves room for, and readers still take.
+# An index of this size stays below the 4 MiB that registries accept for a manifest.
 MAX_ENTRIES = 1024
 
 
@@ -39,7 +39,7 @@ class ListState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What an image's config says of its origin; each may be unknown."""
+    """The origin of an image, from the labels in its config; each may be unknown."""
 
     created: str | None = None
     revision: str | None = None
@@ -48,7 +48,7 @@ class ImageFacts:
 
     @property
     def known(self) -> dict[str, str]:
-        """Those that the config says."""
+        """The facts that the config has."""
         facts = {
             "created": self.created,
             "revision": self.revision,
@@ -60,7 +60,7 @@ class ImageFacts:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The index that an entry was taken from: its reference as the caller gave it, and what was selected.
+    """The index that an entry was taken from: its reference as the caller gave it, and the selection.
 
     `narrowed` when a caller has taken an image of it out, or put another in its place.
     """
@@ -77,7 +77,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One image of a list. `reference` is canonical and unique in the list: it is what Docker knows it by."""
+    """One image of a list. `reference` is canonical and unique in the list, as in Docker's manifest store."""
 
     id: UUID
     reference: Reference
@@ -100,7 +100,7 @@ class Entry:
 
     @property
     def attests(self) -> str | None:
-        """The digest of the image whose attestation this is (BuildKit's convention), if it is one."""
+        """For an attestation, the digest of the image that it describes (BuildKit's convention)."""
         if (self.platform.os, self.platform.architecture) != ("unknown", "unknown"):
             return None
         return self.annotations.get(REFERENCE_DIGEST)
@@ -143,7 +143,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Amended:
-    """What adding did; `replaced` has, by an added entry's id, the digest whose place it took."""
+    """The result of adding; `replaced` has the digest that each added entry replaced, by the entry's id."""
 
     entries: tuple[Entry, ...]
     added: tuple[Entry, ...]
@@ -186,7 +186,7 @@ def remove(entries: Sequence[Entry], *leaving: Entry) -> tuple[Entry, ...]:
 
 @dataclass(frozen=True, slots=True)
 class EntryChanges:
-    """A merge patch of an entry: null for the whole of a member takes back all that was ever said of it."""
+    """A merge patch of an entry; null for a whole member clears everything in it."""
 
     override: PlatformOverride = NOTHING_SAID
     annotations: Mapping[str, str | None] = field(default_factory=dict)
@@ -243,7 +243,7 @@ def _places(
 
 
 def _is_unique(entry: Entry) -> bool:
-    """Entries without a platform, and attestations, are told apart by their reference alone."""
+    """Whether no other entry may have the platform: entries without one, and attestations, share it."""
     platform = entry.platform
     return bool(platform.os and platform.architecture) and platform.os != "unknown"
 
@@ -295,7 +295,7 @@ def _without_orphans(
 def _narrowed(
     rest: Sequence[Entry], leaving: Iterable[Entry], *, said_again: AbstractSet[Origin] = frozenset()
 ) -> list[Entry]:
-    """What stays of an index remembers that a caller has parted with some of it."""
+    """Mark the remaining entries of an index as narrowed when some of its entries have left."""
     parted = _origins(leaving) - said_again
     return [
         replace(entry, origin=replace(entry.origin, narrowed=True))

@@ -1,4 +1,4 @@
-"""The events of a project: what happened, and when."""
+"""The events of a project."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class PushEvent:
 
 @dataclass(frozen=True, slots=True)
 class WebhookTest:
-    """An event for one webhook alone, sent at somebody's request."""
+    """A test event for one webhook, sent on request."""
 
     webhook_id: UUID
     requested_by: str
@@ -104,14 +104,14 @@ class ProjectEvent:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """The events that a reader wants; None takes all, and so do no kinds."""
+    """A filter for events; None matches everything, and so does an empty set of kinds."""
 
     kinds: frozenset[EventKind] = field(default_factory=frozenset)
     list_id: UUID | None = None
     session: str | None = None
 
     def takes(self, event: ProjectEvent) -> bool:
-        """As the database decides it for a reader who reads alone."""
+        """The same decision as the SQL filter of the store."""
         return (
             (not self.kinds or event.kind in self.kinds)
             and self.list_id in {None, event.list_id}

@@ -1,4 +1,4 @@
-"""What a listing of lists is narrowed to."""
+"""Filters for lists."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.lists.draft import ListState
 
 @dataclass(frozen=True, slots=True)
 class ListFilter:
-    """What a listing is narrowed to; None takes all."""
+    """A filter; None matches everything."""
 
     reference: str | None = None
     registry: str | None = None

@@ -1,4 +1,4 @@
-"""Findings: what keeps a list from being pushed, and what its owner should know of it."""
+"""Findings about a list: errors, which keep it from being pushed, and warnings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Finding:
 
 
 def find_findings(draft: Draft) -> tuple[Finding, ...]:
-    """Everything worth saying of the list, what keeps it from being pushed first."""
+    """All findings about a list, errors first."""
     found = [finding for entry in draft.entries for finding in _of_entry(entry)]
     if not draft.entries:
         found.append(Finding("no-entries", Severity.ERROR, "The list has no entries: add one"))
@@ -45,7 +45,7 @@ def find_findings(draft: Draft) -> tuple[Finding, ...]:
 
 
 def _contradictions(draft: Draft) -> list[Finding]:
-    """A Docker list can't say what the entries say."""
+    """Entries whose annotations or artifact type a Docker list can't hold."""
     if draft.options.format is not Format.DOCKER:
         return []
     return [
@@ -123,7 +123,7 @@ def _mixed_revisions(draft: Draft) -> list[Finding]:
 
 
 def find_revisions(entries: Sequence[Entry]) -> dict[str, str | None]:
-    """What each image was built from, as its label says; attestations have none and need none."""
+    """The source revision of each image, from its label. Attestations have none."""
     return {str(entry.reference): entry.image.revision for entry in entries if not entry.platform.is_unknown}
 
 
@@ -136,7 +136,7 @@ def describe_revisions(revisions: Mapping[str, str | None]) -> str:
 
 
 def refuse_mixed_revisions(draft: Draft) -> None:
-    """Raises MixedRevisions if the list says `same_revision` and its images' labels differ."""
+    """Raises MixedRevisions if the list has `same_revision` and the labels of its images differ."""
     revisions = find_revisions(draft.entries)
     if draft.options.same_revision and len(set(revisions.values())) > 1:
         raise MixedRevisions(

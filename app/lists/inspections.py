@@ -1,4 +1,4 @@
-"""Inspections: what `docker manifest inspect` prints, as data."""
+"""The results of inspections: the output of `docker manifest inspect` as data."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def _parse_platforms(values: Sequence[str | Mapping[str, Any]]) -> tuple[Platfor
 def _parse_expected(value: str | Mapping[str, Any]) -> Platform:
     platform = parse_any_platform(value)
     if not is_known(platform.os, platform.architecture):
-        # Nobody could ever hand in an image for it.
+        # No image could ever have this platform.
         raise UnsupportedPlatform(f"{platform} is not a known operating system and architecture.")
     return platform
 
@@ -152,7 +152,7 @@ def apply_changes(options: Options, changes: Mapping[str, Any]) -> Options:
 
 
 def amend_options(options: Options, changes: Mapping[str, Any], now: datetime) -> Options:
-    """What one more leg says of a list that is there.
+    """The options after one more leg of a build.
 
     Each leg says anew how long the others have, counted from its own call; the first one's word stands, until
     that time is over.
@@ -194,7 +194,7 @@ def _refuse_contradictions(options: Options) -> None:
 
 
 def _without_unexpected(options: Options, said: Collection[str]) -> Options:
-    """A build that nobody waits for can't fail the list, which it would for ever; who says so now is told."""
+    """Drop failures of builds that the list does not expect; refuse those that this patch brings."""
     expected = options.expected_platforms
     failed = {text: parse_platform(text) for text in options.failures}
     awaited = {

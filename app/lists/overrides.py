@@ -1,4 +1,4 @@
-"""What callers say of a platform, laid over what the image's config says."""
+"""Platform overrides: the members that callers set over those in an image's config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The result of a plan: what a push of a list would do now."""
+"""The result of a plan: the actions of a push if it ran now."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def describe_planned(draft: Draft, assessment: Assessment) -> PlannedList:
 
 @dataclass(frozen=True, slots=True)
 class PlannedTag:
-    """`previous` is what the tag leads to now, and `difference` how that differs from the index."""
+    """`previous` is the digest that the tag has now; `difference` compares it with the index."""
 
     reference: Reference
     action: TagAction
@@ -54,7 +54,7 @@ class PlannedTarget:
 
 @dataclass(frozen=True, slots=True)
 class PlannedPush:
-    """`problem` is what the push would fail with, as errors are stored."""
+    """`problem` is the error that the push would fail with, in its stored form."""
 
     planned_list: PlannedList
     digest: Digest

@@ -1,4 +1,4 @@
-"""What a push will do, decided before it does it."""
+"""Push plans: each push is decided and stored before its first request."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class PushChild:
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What every tag must hold when it is moved; the default is no condition.
+    """Conditions on the digest that every tag has when it moves; the default is no condition.
 
     Not more than one of the two is set.
     """
@@ -41,7 +41,7 @@ class Conditions:
     if_digest: Digest | None = None
 
     def check(self, reference: str, held: Digest | None) -> None:
-        """Raises TagMoved when the tag does not hold what was expected."""
+        """Raises TagMoved if the tag does not meet the condition."""
         if self.if_absent and held is not None:
             raise TagMoved(f"{reference} already exists with {held}.", reference=reference)
         if self.if_digest is not None and held != self.if_digest:
@@ -51,18 +51,18 @@ class Conditions:
 
 
 ALWAYS = Conditions()
-# What was planned before runs had an order is older than all that was planned since.
+# A plan from before runs had an order is older than every later one.
 FIRST = RunOrder(datetime.min.replace(tzinfo=UTC))
 
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """What a push may do although it is seldom meant; each is off until somebody says it."""
+    """Risky effects that a push may have; each is off by default."""
 
     shrink: bool = False
-    """Take platforms from a tag."""
+    """Remove platforms from a tag."""
     older: bool = False
-    """Overwrite what a newer run has put."""
+    """Overwrite the tag of a newer run."""
 
 
 NONE = Consent()
@@ -136,7 +136,7 @@ def plan_push(
 def restored(
     plan: PushPlan, now: datetime, moved: Collection[Reference], conditions: Conditions = ALWAYS
 ) -> PushPlan:
-    """The same bytes to the tags that they were `moved` to: whoever asks for that knows what goes.
+    """A plan that puts the same bytes on the tags that the push `moved`, with consent to all effects.
 
     It is the newest run of all when it is asked for.
     """

@@ -1,4 +1,4 @@
-"""Pushes: what was to go where, and what came of it."""
+"""Pushes, their views, and the filters for them."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def view_push(push: Push) -> PushView:
 
 @dataclass(frozen=True, slots=True)
 class PushFilter:
-    """What a listing is narrowed to; None takes all."""
+    """A filter; None matches everything."""
 
     reference: str | None = None
     registry: str | None = None

@@ -1,4 +1,4 @@
-"""What becomes of a list whose sources are resolved again."""
+"""Refreshing a list: its sources are resolved again, and their new entries replace the old ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Refreshed:
 
 
 def plan_refresh(draft: Draft) -> tuple[Source, ...]:
-    """What can stand for something else by now: the images and indexes that were named by a tag alone."""
+    """The sources that may have changed: images and indexes that were named by a tag alone."""
     sources = {}
     for entry in draft.in_order:
         origin = _origin(entry)
@@ -38,7 +38,7 @@ def plan_refresh(draft: Draft) -> tuple[Source, ...]:
 def refresh(
     draft: Draft, sources: Sequence[Source], resolved: Sequence[Sequence[Entry]]
 ) -> tuple[Draft, tuple[Refreshed, ...]]:
-    """The list with each source's entries in place of those that it had, and what has become of each.
+    """The list with the new entries of each source in place of its old ones, and the outcome for each entry.
 
     What callers said of an entry stays, if there is still an image for that platform. A source that has left
     the list meanwhile stays away, and so does what the caller has parted with or has from elsewhere.
@@ -84,7 +84,7 @@ def _same_platform(old: Entry, new: Entry) -> bool:
 
 
 def _welcome(draft: Draft, fresh: Sequence[Entry], before: Sequence[Entry]) -> list[Entry]:
-    """What may come in: what goes on, and of what is new only that which is in nobody's place.
+    """The entries to keep: those that continue an entry, and new ones whose platform is free.
 
     An index of which the caller has parted with something brings nothing new: it can't be told from what is
     not wanted.
@@ -122,7 +122,7 @@ def _as_narrow(entry: Entry, *, narrowed: bool) -> Entry:
 def _compared(
     before: Sequence[Entry], after: Sequence[Entry], renewed: Sequence[Entry]
 ) -> tuple[Refreshed, ...]:
-    """Of each that was resolved again, and of whatever else has come or gone."""
+    """The outcome for each entry that was resolved again, and for each other entry that came or went."""
     old, new = ({entry.id: entry for entry in entries} for entries in (before, after))
     again = {entry.id for entry in renewed}
     return tuple(

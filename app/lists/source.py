@@ -16,7 +16,7 @@ from app.oci.reference import Reference, parse_reference
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What to resolve, and what to say of it.
+    """A reference to resolve, with overrides for its entries.
 
     `platforms` selects from a source that is an index; none takes all.
     """
@@ -44,7 +44,7 @@ def parse_any_platform(document: str | Mapping[str, Any]) -> Platform:
 
 
 def parse_override(document: str | Mapping[str, Any]) -> PlatformOverride:
-    """What a caller says of a platform; of an object, members left out stay the image's own."""
+    """Parse a caller's platform; members that an object leaves out stay those of the image."""
     if isinstance(document, str):
         platform = parse_platform(document)
         members = {"os": platform.os, "architecture": platform.architecture, "variant": platform.variant}
@@ -64,7 +64,7 @@ def parse_override(document: str | Mapping[str, Any]) -> PlatformOverride:
 
 @contextmanager
 def at(pointer: str) -> Iterator[None]:
-    """Errors from within say which field they are about; of one within another the pointers join."""
+    """Locate errors of the block at a field; the pointers of nested blocks join."""
     try:
         yield
     except BrokerError as error:

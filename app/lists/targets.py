@@ -18,7 +18,7 @@ class PushTarget:
     tags: tuple[str, ...]
 
     def references(self, digest: Digest) -> tuple[Reference, ...]:
-        """What a reader asks for, tag by tag."""
+        """The references that readers use, one for each tag."""
         if not self.tags:
             return (self.repository.at(digest),)
         return tuple(self.repository.tagged(tag) for tag in self.tags)

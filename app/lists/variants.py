@@ -21,7 +21,7 @@ def choice(platform: Platform) -> Hashable:
 
 
 def satisfies(actual: Platform, expected: Platform) -> bool:
-    """Whether an image for `actual` is what was expected; what `expected` leaves out, any image may have.
+    """Whether `actual` meets the expectation; members that `expected` leaves out match any value.
 
     An image that names no variant has its architecture's usual one: arm64 is arm64/v8.
     """

@@ -1,4 +1,4 @@
-"""What is to become of a list as it stands: awaited, failed, or to be pushed."""
+"""The verdict on a changed list: it stays open, fails, or is due to be pushed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Verdict:
 
 
 def judge(before: Draft, after: Draft, assessment: Assessment, now: datetime) -> Verdict:
-    """Judge a change of a list, or what time has done to it: `before` has revision 0 if it is new.
+    """Judge a change of a list, or a deadline that has passed; `before` has revision 0 if the list is new.
 
     `assessment` is that of `after`. A push is due once for each index and for each tag that it is to have. A
     list that has failed is judged again with each change, so that what is sent again tries again.
@@ -48,7 +48,7 @@ def _is_same(before: Assessment, after: Assessment) -> bool:
 
 
 def _find_failure(draft: Draft, assessment: Assessment, now: datetime) -> BrokerError | None:
-    """Why nobody needs to wait for the list any more: a build failed, it is late, or it can't be pushed.
+    """Why waiting for the list is pointless: a build failed, it is late, or it can't be pushed.
 
     `allow_partial` makes do with less, but not with nothing.
     """
@@ -87,7 +87,7 @@ def retract(draft: Draft, failures: Mapping[str, object] | None) -> Draft:
 
 
 def is_ready(draft: Draft, now: datetime) -> bool:
-    """Whether it has all that it is to have: what is expected, or if it makes do all that may still come."""
+    """Whether the list has every expected platform, or with `allow_partial` every one that may still come."""
     if not draft.options.allow_partial:
         return is_complete(draft) and not draft.options.failures
     return bool(draft.entries) and not awaited_platforms(draft, now)

@@ -60,7 +60,7 @@ class ListView:
     updated_at: datetime
 
     def with_replaced(self, replaced: Replaced) -> ListView:
-        """For one of several callers who changed the list at once."""
+        """The view for one of several callers that changed the list in one transaction."""
         entries = tuple(replace(each, replaced=replaced.get(each.id)) for each in self.entries)
         return replace(self, entries=entries)
 

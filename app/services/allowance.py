@@ -1,4 +1,4 @@
-"""How much of what registries send one operation may keep."""
+"""Limits the bytes from registries that one operation may keep."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Allowance:
         self._left = _MANIFEST_BYTES
 
     def take(self, manifest: Manifest, reference: object) -> None:
-        """Raises SourceTooLarge once there is too much of it."""
+        """Raises SourceTooLarge once the limit is passed."""
         self._left -= manifest.size
         if self._left < 0:
             raise SourceTooLarge(

@@ -1,4 +1,4 @@
-"""What registries have, as one operation reads it: each manifest and each config once."""
+"""Reads manifests and configs for one operation, each of them once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Reader:
         self._configs: AsyncCache[tuple[Repository, Digest], ImageConfig] = AsyncCache()
 
     async def manifest(self, reference: Reference) -> ImageManifest | Index:
-        """What the reference stands for now; the digest counts where there is a tag too."""
+        """The manifest that the reference leads to now; a digest takes precedence over a tag."""
         digest = reference.digest
         key = reference if digest is None else reference.repository.at(digest)
         known = None if digest is None else self._known.get(digest)

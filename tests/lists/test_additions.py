@@ -7,22 +7,22 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from app.errors import DuplicatePlatform, ListExists, MixedRevisions
-from app.lists.additions import Addition, ListWishes, Merged, merge_additions, new_list
+from app.lists.additions import Addition, CreateOptions, Merged, merge_additions, new_list
 from app.lists.draft import Draft, Entry, ImageFacts
 from app.oci.platform import Platform
 from app.oci.reference import parse_reference
 from tests.lists.builders import NOW, draft, entry
 
 ARM64 = Platform("linux", "arm64")
-AMEND = ListWishes(amend=True)
+AMEND = CreateOptions(amend=True)
 
 
-def addition(*entries: Entry, by: str = "ci", wishes: ListWishes | None = AMEND) -> Addition:
-    return Addition(uuid4(), by, entries, wishes)
+def addition(*entries: Entry, by: str = "ci", create: CreateOptions | None = AMEND) -> Addition:
+    return Addition(uuid4(), by, entries, create)
 
 
-def wishes(**options: Any) -> ListWishes:
-    return ListWishes(amend=True, options=options)
+def patch(**options: Any) -> CreateOptions:
+    return CreateOptions(amend=True, patch=options)
 
 
 def merged(before: Draft, *additions: Addition) -> Merged:
@@ -46,16 +46,16 @@ def test_additions_are_merged_in_their_order() -> None:
 
 
 def test_a_create_without_amend_is_refused_once_the_list_exists() -> None:
-    first = addition(entry("r.test/a:1"), wishes=ListWishes())
-    second = addition(entry("r.test/b:1", ARM64), wishes=ListWishes())
+    first = addition(entry("r.test/a:1"), create=CreateOptions())
+    second = addition(entry("r.test/b:1", ARM64), create=CreateOptions())
     result = merged(unsaved(), first, second)
     assert added(result) == [first.operation_id]
     assert isinstance(result.refused[second.operation_id], ListExists)
     assert isinstance(merged(draft(), second).refused[second.operation_id], ListExists)
 
 
-def test_an_addition_to_a_list_that_is_there_needs_no_wishes() -> None:
-    plain = addition(entry("r.test/a:1"), wishes=None)
+def test_an_addition_to_a_list_that_is_there_needs_no_options() -> None:
+    plain = addition(entry("r.test/a:1"), create=None)
     assert added(merged(draft(), plain)) == [plain.operation_id]
 
 
@@ -84,7 +84,7 @@ def test_each_addition_knows_which_images_it_has_replaced() -> None:
 
 
 def test_an_image_for_a_failed_build_takes_the_failure_back() -> None:
-    failed = addition(wishes=wishes(failures={"linux/arm64": "exit code 1"}))
+    failed = addition(create=patch(failures={"linux/arm64": "exit code 1"}))
     repaired = addition(entry("r.test/a:1", ARM64))
     assert merged(unsaved(), failed).after.options.failures == {"linux/arm64": "exit code 1"}
     assert merged(unsaved(), failed, repaired).after.options.failures == {}
@@ -92,12 +92,12 @@ def test_an_image_for_a_failed_build_takes_the_failure_back() -> None:
 
 def test_a_failure_that_is_reported_later_takes_the_image_out() -> None:
     image = addition(entry("r.test/a:1", ARM64))
-    failed = addition(wishes=wishes(failures={"linux/arm64": "exit code 1"}))
+    failed = addition(create=patch(failures={"linux/arm64": "exit code 1"}))
     assert merged(unsaved(), image, failed).after.entries == ()
 
 
 def test_one_insecure_leg_makes_the_list_insecure() -> None:
-    insecure = addition(wishes=ListWishes(amend=True, insecure=True))
+    insecure = addition(create=CreateOptions(amend=True, insecure=True))
     result = merged(unsaved(), addition(), insecure, addition())
     assert result.after.options.insecure
 
@@ -105,7 +105,7 @@ def test_one_insecure_leg_makes_the_list_insecure() -> None:
 def test_an_image_of_another_revision_is_refused_where_the_list_says_so() -> None:
     one = replace(entry("r.test/a:1"), image=ImageFacts(revision="a"))
     other = replace(entry("r.test/b:1", ARM64), image=ImageFacts(revision="b"))
-    first, second = addition(one, wishes=wishes(same_revision=True)), addition(other)
+    first, second = addition(one, create=patch(same_revision=True)), addition(other)
     result = merged(unsaved(), first, second)
     assert isinstance(result.refused[second.operation_id], MixedRevisions)
     assert result.after.entries == (one,)

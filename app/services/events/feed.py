@@ -1,4 +1,4 @@
-"""What happens in a project, read once for all who follow it in this process."""
+"""The feed of a project: its events are read once for all streams of this process."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Feed:
         self._revoked: frozenset[UUID] = frozenset()
 
     async def read(self, token_id: UUID, after: int, wanted: EventFilter) -> Batch | None:
-        """What there is by now after an event, or None when that is too long ago to be kept here."""
+        """The events after an id, or None if the feed no longer has all of them."""
         asked_at = _now()
         async with self._turn:
             if self._has_to_look(after, asked_at):

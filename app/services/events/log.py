@@ -1,4 +1,4 @@
-"""What happened in a project: written down by those who do it, told to those who ask or asked to be told."""
+"""The log of a project: services record events, which streams and webhooks receive."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Events:
         self._feeds = Feeds(database)
 
     async def record(self, tx: Transaction, project_id: UUID, kind: EventKind, facts: EventFacts) -> None:
-        """Told to everyone once the transaction commits.
+        """Record an event; streams and webhooks get it once the transaction commits.
 
         It comes last in it, after every row that is locked: those who record in one project take turns, and
         who waits for a turn must hold nothing that the one before still needs.
         """
-        # Asked before it is our turn, which others of the project wait for.
+        # Read before the lock of the log is taken, for which others of the project wait.
         told = await wanting(tx, project_id, kind)
         list_id, push_id = _subjects(facts)
         data = encode_event(facts)
@@ -49,7 +49,7 @@ class Events:
             await begin(tx, webhook, event.id)
 
     async def newest(self, project_id: UUID) -> int:
-        """Where a stream begins that is to tell of what happens from now on, if there may be one more."""
+        """The id after which a new stream begins. Raises TooManyStreams if the project has too many."""
         self._feeds.refuse_crowd(project_id)
         async with self._database.transaction() as tx:
             return await store.newest(tx, project_id)
@@ -82,7 +82,7 @@ class Events:
                         await news.wait(self._poll)
 
     async def _go_on(self, feed: Feed, caller: Caller, last: Batch, wanted: EventFilter) -> Batch:
-        """From the feed, but for those who have much to catch up with."""
+        """The next events: from the feed, or from the database for a reader that is far behind."""
         try:
             if not (last.is_full and last.is_alone):
                 batch = await feed.read(caller.token_id, last.end, wanted)
@@ -90,7 +90,7 @@ class Events:
                     return batch
             return await self._read(caller, last.end, wanted)
         except Unavailable:
-            # Who follows a project is not cut off by a restart of the database.
+            # A restart of the database does not end streams.
             logger.warning("The events of project %s can't be read at the moment", caller.project_id)
             return Batch((), last.end)
 

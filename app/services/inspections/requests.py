@@ -1,4 +1,4 @@
-"""Inspections: of lists at once, and accepted for what only a registry knows."""
+"""Inspections: lists are read at once; inspections of registries are accepted as operations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from app.store.database import Database, Transaction
 from app.store.lists import find_list, get_list
 from app.store.manifests import load_manifests
 
-# What is read at once, and how many of the larger ones may be in memory.
+# Manifests up to this size are read without a limit, and this many larger ones at a time.
 _SMALL = 64 * 1024
 _LARGE_ONES = 4
 
@@ -86,7 +86,7 @@ class Inspections:
             return await self._client.parse(render, manifest.raw, entry, manifest.media_type)
 
     async def request(self, call: Call, wanted: InspectImageRequest) -> Operation:
-        """Accept an inspection of what a registry has."""
+        """Accept an inspection at a registry."""
         return await self._accept(call, wanted, [wanted])
 
     async def request_many(self, call: Call, wanted: Sequence[InspectImageRequest]) -> Operation:

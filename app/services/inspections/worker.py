@@ -1,4 +1,4 @@
-"""The work of inspections: what a registry has, fetched and understood."""
+"""Performs inspections: manifests are fetched from registries and parsed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class InspectionWorker:
             await attempt.succeed(tx, encode_inspection(inspection))
 
     async def perform_many(self, attempt: Attempt) -> None:
-        """Each reference gets its own result or problem; what fails takes nothing from the rest."""
+        """Each reference gets its own result or problem."""
         wanted = decode_request(InspectImagesRequest, attempt.operation.request).inspections
         readers = {insecure: self._reader(attempt, insecure=insecure) for insecure in (False, True)}
         allowance = Allowance()
@@ -67,7 +67,7 @@ class InspectionWorker:
         return Reader(self._client, self._credentials.access(operation.project_id, own, insecure=insecure))
 
     async def _inspect(self, reader: Reader, wanted: InspectImageRequest, allowance: Allowance) -> Inspection:
-        """What is shown twice counts twice: the allowance is for the answer."""
+        """A manifest that is shown twice counts twice: the allowance limits the answer."""
         reference = parse_reference(wanted.reference)
         found = await reader.manifest(reference)
         allowance.take(found.manifest, reference)

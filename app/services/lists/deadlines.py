@@ -1,4 +1,4 @@
-"""Lists that were not complete in time: they fail visibly, or are pushed with what they have if they may."""
+"""Ends lists at their deadlines: they fail, or with `allow_partial` are pushed as they are."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Deadlines:
         return False
 
     async def _end(self, tx: Transaction, project_id: UUID, draft: Draft) -> bool:
-        # Nobody calls, so a push that follows has the operator's credentials alone.
+        # Without a caller, a push that follows has the operator's credentials alone.
         call = Call(project_id, draft.created_by)
         try:
             async with savepoint(tx):

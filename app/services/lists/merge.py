@@ -28,24 +28,24 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
-    """What a list is one of a kind by; there may be none yet."""
+class ListName:
+    """The unique name of a list, which may not exist yet."""
 
     reference: Reference
     session: str
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """The list that something is added to."""
+class ListKey:
+    """The list that receives an addition."""
 
     project_id: UUID
-    wanted: UUID | Name
+    wanted: UUID | ListName
 
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """One operation with what it adds, and the manifests that are kept for it."""
+    """One operation with its addition and the manifests to keep for it."""
 
     attempt: Attempt
     call: Call
@@ -65,44 +65,44 @@ class ListMerger:
         self._lists = lists
         self._batcher = Batcher(self._add_all)
 
-    async def add(self, place: Place, leg: Leg) -> None:
-        """Ends the operation of the addition; all of what it adds is in the list then, or nothing is."""
-        await self._batcher.run(place, leg)
+    async def add(self, key: ListKey, leg: Leg) -> None:
+        """End the operation of the leg: its whole addition is in the list then, or nothing of it."""
+        await self._batcher.run(key, leg)
 
-    async def _add_all(self, place: Place, legs: Sequence[Leg]) -> Outcomes:
+    async def _add_all(self, key: ListKey, legs: Sequence[Leg]) -> Outcomes:
         try:
-            return await self._round(place, legs)
+            return await self._round(key, legs)
         except Unavailable:
             raise
         except Exception:
             if len(legs) == 1:
                 raise
             logger.warning("%d additions to one list are merged one by one", len(legs), exc_info=True)
-        # Whatever is wrong with one of them is not to be the others' matter.
-        return [await self._alone(place, each) for each in legs]
+        # One faulty addition must not fail the others.
+        return [await self._alone(key, each) for each in legs]
 
-    async def _alone(self, place: Place, leg: Leg) -> Exception | None:
+    async def _alone(self, key: ListKey, leg: Leg) -> Exception | None:
         try:
-            (outcome,) = await self._round(place, [leg])
+            (outcome,) = await self._round(key, [leg])
         except Exception as failure:  # noqa: BLE001 - it is the addition's own
             return failure
         return outcome
 
-    async def _round(self, place: Place, legs: Sequence[Leg]) -> Outcomes:
+    async def _round(self, key: ListKey, legs: Sequence[Leg]) -> Outcomes:
         async with self._database.transaction() as tx:
             ours = await hold_all(tx, [each.attempt for each in legs])
             held = [each for each in legs if each.attempt.operation.id in ours]
-            refused = await self._merge(tx, place, held) if held else {}
+            refused = await self._merge(tx, key, held) if held else {}
         return [_outcome(each.attempt, ours, refused) for each in legs]
 
-    async def _merge(self, tx: Transaction, place: Place, legs: Sequence[Leg]) -> Mapping[UUID, BrokerError]:
+    async def _merge(self, tx: Transaction, key: ListKey, legs: Sequence[Leg]) -> Mapping[UUID, BrokerError]:
         """The errors of the operations whose additions were refused; the others have ended."""
-        merged = await _merge_into(tx, place, legs)
+        merged = await _merge_into(tx, key, legs)
         if not merged.replaced:
             return merged.refused
-        if not merged.before.revision and not await stored.insert_list(tx, place.project_id, merged.before):
+        if not merged.before.revision and not await stored.insert_list(tx, key.project_id, merged.before):
             # Another process was first.
-            merged = await _merge_into(tx, place, legs)
+            merged = await _merge_into(tx, key, legs)
             if not merged.before.revision:
                 raise Unavailable(
                     "The list changed too often during the request. Send the request again.", retry_after=1
@@ -135,18 +135,18 @@ def _outcome(attempt: Attempt, ours: set[UUID], refused: Mapping[UUID, BrokerErr
     return refused.get(operation.id)
 
 
-async def _merge_into(tx: Transaction, place: Place, legs: Sequence[Leg]) -> Merged:
-    draft = await _open(tx, place, legs[0].call)
+async def _merge_into(tx: Transaction, key: ListKey, legs: Sequence[Leg]) -> Merged:
+    draft = await _open(tx, key, legs[0].call)
     return merge_additions(draft, [leg.addition for leg in legs], datetime.now(UTC))
 
 
-async def _open(tx: Transaction, place: Place, call: Call) -> Draft:
+async def _open(tx: Transaction, key: ListKey, call: Call) -> Draft:
     """The list, locked until the transaction ends, or a new one, not stored yet."""
-    match place.wanted:
+    match key.wanted:
         case UUID() as list_id:
-            return await stored.get_list(tx, place.project_id, list_id, lock=True)
-        case Name(reference, session):
-            found = await stored.find_list(tx, place.project_id, reference, session, lock=True)
+            return await stored.get_list(tx, key.project_id, list_id, lock=True)
+        case ListName(reference, session):
+            found = await stored.find_list(tx, key.project_id, reference, session, lock=True)
             return found or new_list(reference, session, call.by, datetime.now(UTC))
         case _:
-            assert_never(place.wanted)
+            assert_never(key.wanted)

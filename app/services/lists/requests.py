@@ -48,7 +48,7 @@ POLL_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class DeletionOutcome:
-    """One target of a removal of many: what it was called, and why it could not be removed."""
+    """The outcome for one list of several to delete: its name in the request, and its error."""
 
     target: str
     problem: BrokerError | None = None
@@ -71,7 +71,7 @@ class Goal(StrEnum):
 
 
 class Lists:
-    """Everything about lists that needs no registry; what does is accepted here and left to `ListWorker`."""
+    """All operations on lists. Those that need a registry are accepted here and performed by `ListWorker`."""
 
     def __init__(
         self,
@@ -166,7 +166,7 @@ class Lists:
         return _view(draft), goal.is_reached(draft)
 
     async def _is_over(self, project_id: UUID, list_id: UUID, goal: Goal) -> bool:
-        """Whether there is anything to tell; of twenty that wait each is woken by each of twenty legs."""
+        """Whether to stop waiting; a cheap check, since each change of the list wakes every waiting call."""
         async with self._database.reading() as tx:
             state = await stored.get_state(tx, project_id, list_id)
         if state is ListState.FAILED or goal is Goal.PUSHED:
@@ -183,7 +183,7 @@ class Lists:
     async def update(
         self, call: Call, list_id: UUID, changes: Mapping[str, Any], *, revisions: Revisions = None
     ) -> ListView:
-        """Change what a list says of itself; a list that becomes complete by it is pushed if it says so."""
+        """Change the options of a list; if this completes it, it is pushed if it has `push_when_complete`."""
         async with self._database.transaction() as tx:
             draft = await open_list(tx, call.project_id, list_id, revisions)
             kept = retract(draft, changes.get("failures"))
@@ -195,7 +195,7 @@ class Lists:
         return saved.view
 
     def _check_targets(self, options: Options) -> None:
-        """Before any leg has built for where the operator lets nothing go."""
+        """Refuse forbidden registries before any leg has built for them."""
         for position, target in enumerate(options.targets):
             with at(f"/targets/{position}"):
                 self._policy.check_registry(target.registry)

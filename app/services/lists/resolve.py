@@ -1,4 +1,4 @@
-"""Sources into entries: what a reference stands for now, fetched, verified and understood."""
+"""Resolves sources into entries: manifests and configs are fetched, verified and parsed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from app.oci.platform import Platform
 from app.oci.reference import Reference
 from app.services.source_reader import Reader
 
-# An index of indexes is what some tools make of a merge; deeper ones nobody means.
+# Some tools merge indexes into an index of indexes. Deeper nesting is a mistake.
 MAX_DEPTH = 2
 
 UNKNOWN = Platform(os="unknown", architecture="unknown")
@@ -142,7 +142,7 @@ class Resolver:
             media_type=manifest.media_type,
             digest=manifest.digest,
             size=manifest.size,
-            # What the index says of its member is what its readers have chosen by until now.
+            # Readers of the index have chosen its member by this platform until now.
             resolved_platform=described.platform if described and described.platform else platform,
             override=PlatformOverride(),
             annotations=dict(described.annotations) if described else {},
@@ -155,7 +155,7 @@ class Resolver:
 
 
 def _said(source: Source, resolved: Resolved) -> Resolved:
-    """With what the caller said of the source; an attestation keeps what it is."""
+    """The entry with the caller's overrides; an attestation stays as it is."""
     entry = resolved.entry
     if entry.attests is not None:
         return resolved
@@ -181,7 +181,7 @@ def _is_wanted(source: Source, described: Descriptor, index: Index) -> bool:
             for other in index.manifests
             if keys.REFERENCE_DIGEST not in other.annotations
         )
-    # What an index within the index has for us is seen inside it.
+    # A nested index is filtered when it is flattened.
     return is_index(described.media_type) or _is_chosen(source, described.platform or Platform())
 
 
@@ -209,7 +209,7 @@ def _facts(config: ImageConfig) -> ImageFacts:
 
 
 async def _caught(work: Awaitable[list[Resolved]]) -> list[Resolved] | BrokerError:
-    # A task group would wrap what is raised, and cancel the others for it.
+    # A task group would wrap the error and cancel the other tasks.
     try:
         return await work
     except BrokerError as error:
@@ -229,7 +229,7 @@ def _combined(sources: Sequence[Source], failures: dict[int, BrokerError]) -> Br
     if len(failures) == 1:
         (failure,) = failures.values()
         return failure.with_errors(errors)
-    # What may pass is tried again only if nothing that won't pass stands beside it.
+    # Retryable only if every failure is.
     final = [error for error in failures.values() if not error.retryable]
     deciding = final or list(failures.values())
     waits = [error.retry_after for error in failures.values() if error.retry_after is not None]

@@ -1,4 +1,4 @@
-"""A list, for a change by someone who may have said which revision they saw."""
+"""Reads a list for a change, and checks the revisions that the caller sent (If-Match)."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from app.lists.draft import Draft
 from app.store.database import Transaction
 from app.store.lists import get_list
 
-# Those that a caller may have seen; None for whatever there is.
+# The revisions that the caller accepts; None for any.
 Revisions = frozenset[int] | None
 
 
 async def open_list(tx: Transaction, project_id: UUID, list_id: UUID, revisions: Revisions = None) -> Draft:
-    """Locked until the transaction ends; RevisionChanged if it is not as the caller saw it."""
+    """The list, locked until the transaction ends. Raises RevisionChanged for another revision."""
     return _as_seen(await get_list(tx, project_id, list_id, lock=True), revisions)
 
 
 async def find_seen(tx: Transaction, project_id: UUID, list_id: UUID, revisions: Revisions) -> Draft:
-    """Not locked: for what is only accepted now, and done later to the list as it is then."""
+    """Without a lock, for operations that are only accepted now and change the list later."""
     return _as_seen(await get_list(tx, project_id, list_id), revisions)
 
 

@@ -1,4 +1,4 @@
-"""The one writer of lists: revision, state, what is due, and the events that follow."""
+"""The one writer of lists: revision, state, the push that is due, and the events that follow."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class ListWriter:
     async def settle_pushed(
         self, tx: Transaction, project_id: UUID, push: Push, *, purge: bool
     ) -> SavedList | None:
-        """A list that still is what was pushed says so, or with `purge` is removed; returns a removed one."""
+        """Mark a list that has not changed since as pushed, or with `purge` remove and return it."""
         draft = await _find_pushed(tx, project_id, push)
         if draft is None:
             return None
@@ -174,7 +174,7 @@ def _content(draft: Draft) -> object:
 
 
 def _facts(entry: Entry) -> tuple[object, ...]:
-    """What an entry is, without who added it and when."""
+    """The content of an entry, without the caller and the time of its addition."""
     annotations = sorted(entry.annotations.items())
     override = sorted(entry.override.members.items())
     return str(entry.reference), str(entry.digest), entry.resolved_platform, override, annotations

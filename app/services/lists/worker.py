@@ -1,10 +1,10 @@
-"""The work behind create and add: sources resolved side by side, then added at once and whole."""
+"""Performs create, add and refresh: sources are resolved in parallel, then merged in one transaction."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.lists.additions import Addition, ListWishes
+from app.lists.additions import Addition, CreateOptions
 from app.lists.findings import refuse_mixed_revisions
 from app.lists.refreshing import plan_refresh, refresh
 from app.lists.source import Source, parse_sources
@@ -16,7 +16,7 @@ from app.operations.requests import AddEntriesRequest, CreateListRequest, Refres
 from app.registry.client import RegistryClient
 from app.services.allowance import Allowance
 from app.services.callers import Call
-from app.services.lists.merge import Leg, ListMerger, Name, Place
+from app.services.lists.merge import Leg, ListKey, ListMerger, ListName
 from app.services.lists.resolve import Resolved, Resolver
 from app.services.lists.save import ListWriter
 from app.services.operations.attempts import Attempt
@@ -46,16 +46,16 @@ class ListWorker:
         call = self._call(attempt)
         sources = parse_sources(request.sources)
         resolved = _flat(await self._resolve(attempt, call, sources, insecure=request.insecure))
-        name = Name(parse_reference(request.reference), request.session)
-        wishes = ListWishes(request.amend, request.insecure, request.options)
-        await self._merger.add(Place(call.project_id, name), _leg(attempt, call, resolved, wishes))
+        name = ListName(parse_reference(request.reference), request.session)
+        create = CreateOptions(request.amend, request.insecure, request.options)
+        await self._merger.add(ListKey(call.project_id, name), _leg(attempt, call, resolved, create))
 
     async def perform_add(self, attempt: Attempt) -> None:
         request = decode_request(AddEntriesRequest, attempt.operation.request)
         call = self._call(attempt)
         sources = parse_sources(request.sources)
         resolved = _flat(await self._resolve(attempt, call, sources, insecure=request.insecure))
-        await self._merger.add(Place(call.project_id, request.list_id), _leg(attempt, call, resolved))
+        await self._merger.add(ListKey(call.project_id, request.list_id), _leg(attempt, call, resolved))
 
     async def perform_refresh(self, attempt: Attempt) -> None:
         """A list that has changed meanwhile keeps its changes."""
@@ -97,9 +97,11 @@ class ListWorker:
         return Call(operation.project_id, operation.created_by, credentials=own)
 
 
-def _leg(attempt: Attempt, call: Call, resolved: Sequence[Resolved], wishes: ListWishes | None = None) -> Leg:
+def _leg(
+    attempt: Attempt, call: Call, resolved: Sequence[Resolved], create: CreateOptions | None = None
+) -> Leg:
     entries = tuple(each.entry for each in resolved)
-    addition = Addition(attempt.operation.id, call.by, entries, wishes)
+    addition = Addition(attempt.operation.id, call.by, entries, create)
     return Leg(attempt, call, addition, [each.manifest for each in resolved])
 
 

@@ -1,4 +1,4 @@
-"""What is asked before the tags of a push move: may what they hold go, and what will its readers miss."""
+"""The guard of a push: before tags move, it checks conditions, newer runs, and lost platforms."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from app.store.heads import TagHead, load_heads
 
 
 @dataclass(frozen=True, slots=True)
-class Guarded:
-    """A push, or what would be one: of which list, to which reference of its own, and what it is to do."""
+class GuardedPush:
+    """The push that a guard decides about, or a planned one."""
 
     project_id: UUID
     list_id: UUID | None
@@ -33,7 +33,7 @@ class Guarded:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The tags to leave, how each that holds something else will differ, and what refuses the whole."""
+    """The tags to leave, the difference for each tag that changes, and the error that refuses the push."""
 
     left: Collection[Reference] = ()
     differences: Mapping[Reference, Difference] = field(default_factory=dict)
@@ -44,14 +44,14 @@ _MOST_NESTED = 16
 
 
 class PushGuard:
-    """Refuses what nobody has consented to: an older run's push, or one that takes platforms from a tag."""
+    """Refuses effects without consent: overwriting a newer run, or removing platforms from a tag."""
 
-    def __init__(self, database: Database, client: RegistryClient, access: Access, subject: Guarded) -> None:
+    def __init__(self, database: Database, client: RegistryClient, access: Access, push: GuardedPush) -> None:
         self._database = database
         self._client = client
         self._access = access
-        self._subject = subject
-        self._plan = subject.plan
+        self._push = push
+        self._plan = push.plan
 
     async def decide(self, held: TagSnapshot) -> Decision:
         """Refused with TagMoved, Superseded or PlatformsLost, none may move."""
@@ -79,20 +79,20 @@ class PushGuard:
         if self._plan.consent.older or not others:
             return ()
         async with self._database.reading() as tx:
-            heads = await load_heads(tx, self._subject.project_id, others)
+            heads = await load_heads(tx, self._push.project_id, others)
         newer = {
             reference: head
             for reference in others
             if (head := heads.get(reference)) is not None and self._is_newer(head)
         }
-        own = [reference for reference in newer if reference == self._subject.reference]
+        own = [reference for reference in newer if reference == self._push.reference]
         if own or len(newer) == len(self._tags):
             reference = (own or list(newer))[0]
             raise _superseded(reference, newer[reference])
         return tuple(newer)
 
     def _is_newer(self, head: TagHead) -> bool:
-        is_own = head.list_id is not None and head.list_id == self._subject.list_id
+        is_own = head.list_id is not None and head.list_id == self._push.list_id
         return not is_own and self._plan.order.is_older_than(head.order)
 
     @property
@@ -116,7 +116,7 @@ class PushGuard:
 
 
 async def _choices(reader: Reader, reference: Reference, depth: int = 1) -> Choices:
-    """What readers may choose from now. What is no image, or gone since, they can't miss."""
+    """The images that readers may choose from now; artifacts and deleted images do not count."""
     try:
         found = await reader.manifest(reference)
         if isinstance(found, Index):
@@ -131,7 +131,7 @@ async def _choices(reader: Reader, reference: Reference, depth: int = 1) -> Choi
 
 
 async def _choices_of(reader: Reader, reference: Reference, index: Index, depth: int) -> Choices:
-    """Of an index in the index, what its own readers may choose from, as far down as sources may go."""
+    """The choices in an index and its nested indexes, down to the depth that sources may have."""
     found = dict(choices(index.manifests))
     nested = [each for each in index.manifests if is_index(each.media_type)]
     for each in nested[:_MOST_NESTED] if depth < MAX_DEPTH else ():

@@ -1,4 +1,4 @@
-"""What the end of a push means for its history, its tags, its list, and those who are told."""
+"""Records the end of a push: its history, its tag heads, its list, and the events that follow."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class PushOutcomes:
         self._events = events
 
     async def check(self, tx: Transaction, operation: Operation, push: Push) -> None:
-        """Before its tags move: a push that followed from a list's completion is still what the list wants.
+        """Before tags move, check that a push that a list's completion started is still due.
 
         Raises the problem of a list that has failed since, or Superseded if it wants another push by now.
         """
@@ -36,7 +36,7 @@ class PushOutcomes:
             return
         now = await find_due_push(tx, operation.project_id, push.list_id)
         if now is None:
-            # It has been removed, which takes nothing back of what was asked for.
+            # A list that was removed does not stop its push.
             return
         if now.problem is not None:
             raise revive({"list_id": str(push.list_id), **now.problem})
@@ -61,7 +61,7 @@ class PushOutcomes:
             await self._lists.record(tx, operation.project_id, EventKind.LIST_REMOVED, purged)
 
     async def failed(self, tx: Transaction, operation: Operation, push: Push) -> None:
-        """Record in its push that an operation failed or was cancelled, and what is where."""
+        """Record the failure or cancellation of the operation, and how far each target came."""
         outcome = PushState.CANCELLED if operation.state is State.CANCELLED else PushState.FAILED
         problem = operation.problem or OperationCancelled("The push was cancelled.").document()
         if push.reached:

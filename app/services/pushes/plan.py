@@ -18,7 +18,7 @@ from app.registry.push.push import dry_run
 from app.services.operations.attempts import Attempt
 from app.services.operations.credentials import Credentials
 from app.services.pushes.children import load_children, parse_children, targets_of
-from app.services.pushes.guard import Decision, Guarded, PushGuard
+from app.services.pushes.guard import Decision, GuardedPush, PushGuard
 from app.store.codec.plans import encode_planned_push, read_plan, read_planned_list
 from app.store.database import Database
 
@@ -43,7 +43,7 @@ class PushPlanner:
             manifests = await load_children(tx, operation.project_id, plan)
         children = await parse_children(self._client, plan, manifests)
         found = await dry_run(self._client, targets_of(plan), children, access, with_referrers=plan.referrers)
-        guarded = Guarded(operation.project_id, operation.list_id, planned_list.reference, plan)
+        guarded = GuardedPush(operation.project_id, operation.list_id, planned_list.reference, plan)
         guard = PushGuard(self._database, self._client, access, guarded)
         decision = await guard.decide(_snapshot(plan, found))
         planned = _planned(planned_list, plan, found, decision)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from app.lists.push_plan import PushPlan
 from app.lists.push_result import BlobProgress, TargetReached
@@ -11,7 +12,12 @@ from app.oci.digest import Digest
 from app.oci.reference import Reference, Repository
 from app.operations.progress import Progress, ProgressStep
 from app.registry.push.model import ManifestAction, Step, StepName, TagAction
-from app.services.operations.attempts import Attempt
+
+
+class ProgressSink(Protocol):
+    """Takes progress, as an attempt does."""
+
+    def progress(self, progress: Progress) -> None: ...
 
 
 class PushProgress:
@@ -20,7 +26,7 @@ class PushProgress:
     `earlier` is how far the attempt before came: what that one finished stays finished.
     """
 
-    def __init__(self, attempt: Attempt, plan: PushPlan, earlier: Sequence[TargetReached] = ()) -> None:
+    def __init__(self, attempt: ProgressSink, plan: PushPlan, earlier: Sequence[TargetReached] = ()) -> None:
         self._attempt = attempt
         self._plan = plan
         self._earlier = {each.repository: each for each in earlier}
@@ -32,7 +38,7 @@ class PushProgress:
 
     @property
     def reached(self) -> tuple[TargetReached, ...]:
-        """What is where at each target, and what is not there yet."""
+        """How far the push is at each target."""
         return tuple(
             TargetReached(target.repository, self._blobs(target), self._manifests(target), self._tags(target))
             for target in self._plan.targets

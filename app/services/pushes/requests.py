@@ -27,7 +27,7 @@ from app.store.database import Database, Transaction
 
 @dataclass(frozen=True, slots=True)
 class PushRequest:
-    """What push was asked for, besides the list."""
+    """The options of a push request."""
 
     purge: bool = False
     insecure: bool = False
@@ -103,7 +103,7 @@ class Pushes:
     async def restore(
         self, call: Call, push_id: UUID, conditions: Conditions, *, insecure: bool
     ) -> Operation:
-        """Accept that an earlier push's exact bytes go back on its tags, whatever they hold now."""
+        """Accept a push that puts the exact bytes of an earlier one back on its tags."""
 
         async def decide(tx: Transaction, operation_id: UUID) -> OperationSpec:
             push = await stored.get_push(tx, call.project_id, push_id)

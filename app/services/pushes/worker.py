@@ -25,7 +25,7 @@ from app.registry.push.push import push
 from app.services.operations.attempts import Attempt
 from app.services.operations.credentials import Credentials
 from app.services.pushes.children import load_children, parse_children, targets_of
-from app.services.pushes.guard import Guarded, PushGuard
+from app.services.pushes.guard import GuardedPush, PushGuard
 from app.services.pushes.outcome import PushOutcomes
 from app.services.pushes.progress import PushProgress
 from app.services.pushes.result import build_result
@@ -67,7 +67,7 @@ class PushWorker:
         await self._record(attempt, planned, results)
 
     async def ended(self, tx: Transaction, operation: Operation, _: State) -> None:
-        """What follows from an operation that failed or was cancelled."""
+        """Record the end of an operation that failed or was cancelled."""
         push = await stored.get_push(tx, operation.project_id, _push_id(operation))
         await self._outcomes.failed(tx, operation, push)
 
@@ -79,10 +79,10 @@ class PushWorker:
         access: Access,
         progress: PushProgress,
     ) -> list[CopyResult]:
-        """A failure says what had been put where by then."""
+        """A failure has a member with how far each target came."""
         plan = planned.plan
         children = await parse_children(self._client, plan, manifests)
-        own = Guarded(attempt.operation.project_id, planned.list_id, planned.reference, plan)
+        own = GuardedPush(attempt.operation.project_id, planned.list_id, planned.reference, plan)
         judge = PushGuard(self._database, self._client, access, own)
         guard = Guard(partial(self._guard, attempt, planned, judge), is_strict=plan.conditions != ALWAYS)
         try:
@@ -101,7 +101,7 @@ class PushWorker:
     async def _guard(
         self, attempt: Attempt, planned: Push, judge: PushGuard, held: TagSnapshot
     ) -> Collection[Reference]:
-        """Before the first tag moves: what all of them hold is allowed to go, and is kept.
+        """Before the first tag moves, decide, and store the previous digests and differences.
 
         A later attempt would take what this one put for what was there.
         """
@@ -117,7 +117,7 @@ class PushWorker:
         return decision.left
 
     async def _keep_reached(self, attempt: Attempt, planned: Push, progress: PushProgress) -> None:
-        """What ended the attempt matters more than that this can be written."""
+        """Best effort: the error that ended the attempt matters more."""
         try:
             async with self._database.transaction() as tx:
                 await attempt.hold(tx)
@@ -131,7 +131,7 @@ class PushWorker:
             kept = await stored.get_push(tx, operation.project_id, planned.id)
             result = build_result(planned.plan, results, kept)
             done = replace(planned, state=PushState.SUCCEEDED, result=result, ended_at=datetime.now(UTC))
-            # The operation's row first, as everyone takes them who ends one: no two wait for each other.
+            # The row of the operation comes first, in every transaction that ends one, to avoid deadlocks.
             await attempt.succeed(tx, encode_push_view(view_push(done)))
             await self._outcomes.succeeded(tx, operation, done)
 

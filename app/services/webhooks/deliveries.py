@@ -1,4 +1,4 @@
-"""Deliveries: each event brought to each webhook that wants it, at least once."""
+"""Deliveries: each event is sent to each webhook that subscribes to it, at least once."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 # A receiver has so long to come back; what it misses can be replayed for as long as its event is kept.
 DEADLINE = timedelta(days=3)
-# Those who wait for their lists come first.
+# Operations that callers wait for come first.
 PRIORITY = 1
 # Whoever is replayed on the last day that its event is kept is tried for a while all the same.
 SHORTEST = timedelta(hours=1)
@@ -59,7 +59,7 @@ MOST = 1_000
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What is to be brought, and to whom."""
+    """A delivery with its webhook and its event."""
 
     delivery: Delivery
     webhook: Webhook
@@ -67,14 +67,14 @@ class _Job:
 
 
 async def begin(tx: Transaction, webhook: Webhook, event_id: int) -> UUID:
-    """A delivery, and the operation that brings it if it is its turn, once the transaction commits."""
+    """Insert a delivery, and enqueue its operation if its turn has come."""
     delivery_id = await stored.insert_delivery(tx, webhook.project_id, webhook.id, event_id)
     await _advance(tx, webhook)
     return delivery_id
 
 
 async def _advance(tx: Transaction, webhook: Webhook) -> None:
-    """Whoever's turn it is, because others have ended or nobody was before them."""
+    """Enqueue the deliveries whose turn has come."""
     for turn in await stored.begin_due(tx, webhook.id, window=WINDOW, most=MOST):
         await operation_changes.enqueue(tx, _operation(webhook, turn))
 
@@ -94,7 +94,7 @@ def _operation(webhook: Webhook, turn: DueDelivery) -> NewOperation:
 
 
 def _lane(webhook: Webhook) -> str:
-    """All of a project's webhooks at one origin share it, and nobody else does."""
+    """Shared by all webhooks of a project at one origin, and by no others."""
     return budget_name(origin_of(webhook.url), str(webhook.project_id))
 
 
@@ -127,7 +127,7 @@ class Deliveries:
             )
 
     async def replay(self, project_id: UUID, webhook_id: UUID, delivery_id: UUID) -> Delivery:
-        """The same event under the same id, whatever came of it before."""
+        """Send the same event under the same id again."""
         async with self._database.transaction() as tx:
             webhook = await _enabled(tx, project_id, webhook_id)
             delivery = await stored.get_delivery(tx, project_id, webhook_id, delivery_id, lock=True)
@@ -146,7 +146,7 @@ class Deliveries:
         since: int | datetime | None,
         limit: int,
     ) -> tuple[int, int | None]:
-        """How many, oldest first, and since which event there are more than the limit, if there are."""
+        """The number of replayed deliveries, oldest first, and the next event id if the limit was reached."""
         async with self._database.transaction() as tx:
             webhook = await _enabled(tx, project_id, webhook_id)
             found = await stored.to_replay(tx, project_id, webhook_id, states, since=since, limit=limit + 1)
@@ -170,7 +170,7 @@ class Deliveries:
             await _advance(tx, job.webhook)
 
     async def ended(self, tx: Transaction, operation: Operation, state: State) -> None:
-        """What was given up says so, and can be replayed."""
+        """Mark a delivery that was given up as failed; it can be replayed."""
         problem = operation.problem
         if state is State.CANCELLED or problem is None:
             problem = OperationCancelled("The delivery was cancelled.").document()
@@ -181,7 +181,7 @@ class Deliveries:
             await self._go_on(tx, operation.project_id, delivery.webhook_id)
 
     async def go_on(self, tx: Transaction) -> None:
-        """For lines that nobody moves: everyone before them had ended or slept when they were joined."""
+        """Move deliveries whose predecessors ended or slept when they were inserted."""
         late = DeadlineExceeded("It stood in line behind others until its event was about to be forgotten.")
         await stored.fail_overdue(tx, late.document())
         for project_id, webhook_id in await stored.webhooks_with_waiting(tx):
@@ -227,7 +227,7 @@ class Deliveries:
         except BrokerError:
             raise
         except Exception as error:
-            # What fails here today need not tomorrow, and nobody but the operator could begin it again.
+            # Retryable: an unexpected failure may pass, and only the operator could start it again.
             logger.exception("Delivery %s failed unexpectedly", job.delivery.id)
             raise DeliveryFailed("The broker failed. The reason is in its log.") from error
 
@@ -245,7 +245,7 @@ class Deliveries:
 
 
 def event_body(event: ProjectEvent) -> bytes:
-    """The exact bytes that are sent and signed: a pure function of what is stored."""
+    """The exact bytes to send and sign: a pure function of the stored event."""
     document: dict[str, Any] = {
         "type": event.kind.value,
         "timestamp": rfc3339(event.created_at),

@@ -1,4 +1,4 @@
-"""Webhooks: who is told what happens in a project."""
+"""Webhooks: the receivers of a project's events."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Webhooks:
             await stored.delete_webhook(tx, project_id, webhook_id)
 
     async def rotate(self, project_id: UUID, webhook_id: UUID, secret: str | None) -> tuple[Webhook, str]:
-        """A new secret; for a while what is sent is signed with those before, too."""
+        """Set a new secret; for a while, requests are signed with the previous ones too."""
         secret, now = parse_secret(secret) if secret is not None else make_secret(), utc_now()
         values: dict[str, Any] = {"secret": self._secrets.close(webhook_id, secret), "rotated_at": now}
         async with self._database.transaction() as tx:
@@ -97,7 +97,7 @@ class Webhooks:
             return await stored.update_webhook(tx, project_id, webhook_id, values), secret
 
     async def test(self, caller: Caller, webhook_id: UUID) -> Delivery:
-        """An event for this webhook alone, whatever kinds it wants."""
+        """Send a test event to this webhook alone, whichever kinds it subscribes to."""
         async with self._database.transaction() as tx:
             webhook = await stored.get_webhook(tx, caller.project_id, webhook_id, lock=True)
             if not webhook.enabled:

@@ -1,4 +1,4 @@
-"""The secrets of webhooks, and what is signed with them as Standard Webhooks prescribes."""
+"""The secrets of webhooks, and the signatures of Standard Webhooks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def make_secret() -> str:
 
 
 def parse_secret(text: str) -> str:
-    """A secret of the caller's own; the library would take anything, and drop what is not base64."""
+    """Parse a caller's secret; the library would accept anything and drop characters outside base64."""
     try:
         key = base64.b64decode(text.removeprefix(PREFIX), validate=True)
     except (binascii.Error, ValueError):
