@@ -178,7 +178,7 @@ class Settings(BaseSettings):
     registry_operations: Count = 24
     """The maximum number of these that use the same registries, so that a slow registry can't take all slots.
 
-    The default leaves room for a matrix build whose twenty jobs arrive at once.
+    The default leaves room for a matrix build whose twenty legs arrive at once.
     """
     registry_concurrency: Count = 32
     """The maximum number of concurrent requests from one process to one registry host."""

@@ -1,4 +1,4 @@
-"""Fan-in: jobs add images to one list, the last one completes it, and all of them can wait for the push."""
+"""Fan-in: legs add images to one list, the last one completes it, and all of them can wait for the push."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def waiting(broker: Broker, list_id: str, goal: str = "pushed", seconds: i
     return await broker.client.get(f"/v1/lists/{list_id}", params={"wait_for": goal}, headers=headers)
 
 
-async def test_every_job_can_wait_until_the_list_is_published(
+async def test_every_leg_can_wait_until_the_list_is_published(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     first = await broker.create(f"{registry.host}/app:1", sources[0], **LEG)
@@ -58,7 +58,7 @@ async def test_a_wait_that_times_out_returns_the_current_list(
     assert reply.headers["Retry-After"] == "1"
 
 
-async def test_deleting_a_list_releases_every_waiting_job(
+async def test_deleting_a_list_releases_every_waiting_leg(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     first = await broker.create(f"{registry.host}/app:1", sources[0], **LEG)
@@ -67,7 +67,7 @@ async def test_deleting_a_list_releases_every_waiting_job(
     check_problem(await waiter, 404, "list-not-found")
 
 
-async def test_a_failed_build_releases_every_waiting_job_at_once(
+async def test_a_failed_build_releases_every_waiting_leg_at_once(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     first = await broker.create(f"{registry.host}/app:1", sources[0], **LEG)
@@ -75,9 +75,9 @@ async def test_a_failed_build_releases_every_waiting_job_at_once(
     failed = await broker.create(f"{registry.host}/app:1", failures={"linux/arm64": "exit code 1"}, **LEG)
     assert failed["state"] == "failed"
     assert failed["problem"]["type"].endswith(":build-failed")
-    told = check_problem(await waiter, 409, "build-failed")
-    assert told["failures"] == {"linux/arm64": "exit code 1"}
-    assert told["missing_platforms"] == ["linux/arm64"]
+    reported = check_problem(await waiter, 409, "build-failed")
+    assert reported["failures"] == {"linux/arm64": "exit code 1"}
+    assert reported["missing_platforms"] == ["linux/arm64"]
 
 
 async def test_a_failed_build_can_create_the_list(broker: Broker, registry: RegistryDouble) -> None:
@@ -135,8 +135,8 @@ async def test_deleting_a_list_does_not_cancel_its_push(
     assert registry.tags("app") == {"1": made["digest"]}
 
 
-async def test_any_job_can_set_insecure(broker: Broker, registry: RegistryDouble, sources: list[str]) -> None:
-    """The push that starts last needs it, whichever job sent it."""
+async def test_any_leg_can_set_insecure(broker: Broker, registry: RegistryDouble, sources: list[str]) -> None:
+    """The push that starts last needs it, whichever leg sent it."""
     body = {"reference": f"{registry.host}/app:1", **LEG}
     await broker.call("POST", "/v1/lists", body, status=201)
     for leg in ({"sources": sources, "insecure": True}, {"labels": {"last": "yes"}}):
@@ -145,7 +145,7 @@ async def test_any_job_can_set_insecure(broker: Broker, registry: RegistryDouble
     assert registry.tags("app") == {"1": made["digest"]}
 
 
-async def test_a_later_job_does_not_reset_insecure(
+async def test_a_later_leg_does_not_reset_insecure(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     body = {"reference": f"{registry.host}/app:1", **LEG}
@@ -164,8 +164,8 @@ async def test_a_repeated_call_extends_the_expiry_and_keeps_the_revision(
     assert again["revision"] == first["revision"]
     found = await broker.call("GET", f"/v1/lists/{first['id']}")
     assert found["expires_at"] == again["expires_at"] > first["expires_at"]
-    told = await broker.call("GET", "/v1/events/history")
-    assert [event["type"] for event in told["items"]] == ["list.created"]
+    reported = await broker.call("GET", "/v1/events/history")
+    assert [event["type"] for event in reported["items"]] == ["list.created"]
 
 
 async def test_completion_is_reported_once(
@@ -174,8 +174,8 @@ async def test_completion_is_reported_once(
     made = await broker.create(f"{registry.host}/app:1", *sources, **{**LEG, "push_when_complete": False})
     for text in ("one", "two"):
         await broker.call("PATCH", f"/v1/lists/{made['id']}", {"labels": {"again": text}})
-    told = await broker.call("GET", "/v1/events/history?type=list.completed")
-    assert [event["data"]["list_id"] for event in told["items"]] == [made["id"]]
+    reported = await broker.call("GET", "/v1/events/history?type=list.completed")
+    assert [event["data"]["list_id"] for event in reported["items"]] == [made["id"]]
 
 
 async def test_a_late_list_that_stays_open_is_checked_once(
@@ -238,9 +238,9 @@ async def test_a_list_that_misses_its_deadline_fails_with_its_missing_platforms(
     broker: Broker, registry: RegistryDouble, sources: list[str]
 ) -> None:
     first = await broker.create(f"{registry.host}/app:1", sources[0], complete_in=1, **LEG)
-    told = check_problem(await waiting(broker, first["id"]), 409, "list-incomplete")
-    assert told["missing_platforms"] == ["linux/arm64"]
-    assert told["list_id"] == first["id"]
+    reported = check_problem(await waiting(broker, first["id"]), 409, "list-incomplete")
+    assert reported["missing_platforms"] == ["linux/arm64"]
+    assert reported["list_id"] == first["id"]
     late = await broker.call("GET", f"/v1/lists/{first['id']}")
     assert (late["state"], late["revision"]) == ("failed", first["revision"])
 
@@ -293,8 +293,8 @@ async def test_a_failed_push_fails_the_list_and_a_repeated_call_retries(
     broken = registry.misbehave(Status(403), times=None, method="PUT", path="/manifests/")
     await broker.create(f"{registry.host}/app:1", sources[0], **LEG)
     last = await broker.create(f"{registry.host}/app:1", sources[1], **LEG)
-    told = check_problem(await waiting(broker, last["id"]), 403, "registry-denied")
-    assert told["upstream_status"] == 403
+    reported = check_problem(await waiting(broker, last["id"]), 403, "registry-denied")
+    assert reported["upstream_status"] == 403
     registry.misbehaviour.remove(broken)
     again = await broker.create(f"{registry.host}/app:1", sources[1], **LEG)
     assert again["push_operation_id"] != last["push_operation_id"]
@@ -389,8 +389,8 @@ async def test_images_of_another_revision_are_rejected_with_same_revision(
         "/v1/lists",
         json={"reference": f"{registry.host}/app:1", "sources": [arm64], "insecure": True, **LEG},
     )
-    told = check_problem(reply, 409, "mixed-revisions")
-    assert told["revisions"] == {amd64: "aaa", arm64: "bbb"}
+    reported = check_problem(reply, 409, "mixed-revisions")
+    assert reported["revisions"] == {amd64: "aaa", arm64: "bbb"}
     kept = await broker.call("GET", f"/v1/lists/{first['id']}")
     assert len(kept["entries"]) == 1
     await broker.call("PATCH", f"/v1/lists/{first['id']}", {"same_revision": False})

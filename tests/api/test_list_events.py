@@ -13,14 +13,14 @@ BOTH = ["linux/amd64", "linux/arm64"]
 LEG: Json = {"amend": True, "expected_platforms": BOTH, "push_when_complete": True}
 
 
-async def told(broker: Broker) -> list[Json]:
+async def all_events(broker: Broker) -> list[Json]:
     """All events so far, oldest first."""
     page = await broker.call("GET", "/v1/events/history?limit=200")
     return list(reversed(page["items"]))
 
 
 async def kinds(broker: Broker) -> list[str]:
-    return [event["type"] for event in await told(broker)]
+    return [event["type"] for event in await all_events(broker)]
 
 
 async def test_a_fan_in_emits_an_event_for_each_step(broker: Broker, registry: RegistryDouble) -> None:
@@ -28,7 +28,7 @@ async def test_a_fan_in_emits_an_event_for_each_step(broker: Broker, registry: R
     await broker.create(f"{registry.host}/app:1", sources[0], labels={"commit": "aaa"}, **LEG)
     last = await broker.create(f"{registry.host}/app:1", sources[1], **LEG)
     operation = await broker.ended(last["push_operation_id"])
-    events = await told(broker)
+    events = await all_events(broker)
     assert [event["type"] for event in events] == [
         "list.created",
         "list.changed",
@@ -57,7 +57,7 @@ async def test_the_event_of_a_push_has_the_difference(broker: Broker, registry: 
     (newer,) = plant_images(registry, "linux/s390x")
     await broker.call("POST", f"/v1/lists/{first['id']}/entries", {"sources": [newer], "insecure": True})
     await broker.push(first["id"])
-    pushes = [event for event in await told(broker) if event["type"] == "list.pushed"]
+    pushes = [event for event in await all_events(broker) if event["type"] == "list.pushed"]
     assert len(pushes) == 2
     assert pushes[1]["data"]["targets"][0]["previous_digest"] == first["digest"]
     assert pushes[1]["data"]["targets"][0]["difference"]["added"] == ["linux/s390x"]
@@ -74,7 +74,7 @@ async def test_a_repeated_call_without_changes_emits_no_event(
 
 async def test_the_event_of_a_failure_has_its_reason(broker: Broker, registry: RegistryDouble) -> None:
     await broker.create(f"{registry.host}/app:1", failures={"linux/arm64": "exit code 1"}, **LEG)
-    events = await told(broker)
+    events = await all_events(broker)
     assert [event["type"] for event in events] == ["list.created", "list.failed"]
     assert "exit code 1" in events[1]["data"]["problem"]["detail"]
 
@@ -94,7 +94,7 @@ async def test_a_failed_push_emits_an_event_and_fails_its_list(
     registry.misbehave(Status(403), times=None, method="PUT", path="/manifests/")
     last = await broker.create(f"{registry.host}/app:1", *plant_images(registry, *BOTH), **LEG)
     await broker.ended(last["push_operation_id"])
-    events = await told(broker)
+    events = await all_events(broker)
     assert [event["type"] for event in events][-2:] == ["push.failed", "list.failed"]
     assert events[-2]["data"]["problem"]["type"].endswith(":registry-denied")
 

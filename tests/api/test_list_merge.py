@@ -48,7 +48,7 @@ class Legs:
     def send(
         self, architecture: str, *, revision: str = "a", name: str = "", password: str | None = None
     ) -> asyncio.Task[httpx2.Response]:
-        """Add an image, with the credential of this job if it has one."""
+        """Add an image, with the credential of this leg if it has one."""
         labels = {"org.opencontainers.image.revision": revision}
         image = make_image(architecture=architecture, labels=labels)
         source = plant_image(self._registry, f"leg-{name or architecture}", image)
@@ -66,7 +66,7 @@ class Legs:
         return asyncio.create_task(self._broker.client.post("/v1/lists", json=body, headers=headers))
 
     async def resolved(self) -> None:
-        """Wait until the registry has answered every request of the jobs."""
+        """Wait until the registry has answered every request of the legs."""
         await self._registry.until(lambda: self._configs() >= self.sent and not self._registry.log.in_flight)
 
     def _configs(self) -> int:
@@ -86,7 +86,7 @@ async def locked_list(url: str) -> AsyncIterator[None]:
 async def test_concurrent_additions_to_one_list_are_saved_together_and_leave_slots_for_others(
     start_broker: StartBroker, database_url: str, registry: RegistryDouble
 ) -> None:
-    # If each waiting job held a connection, readers would have none.
+    # If each waiting leg held a connection, readers would have none.
     broker = await start_broker(pool_size=2)
     legs = Legs(broker, registry)
     made = await legs.first()
@@ -123,7 +123,7 @@ async def test_a_rejected_addition_does_not_affect_the_others(
 async def test_the_first_valid_addition_creates_the_list(
     broker: Broker, database_url: str, registry: RegistryDouble
 ) -> None:
-    # Each job has its own images, otherwise the jobs would share what was read.
+    # Each leg has its own images, otherwise the legs would share what was read.
     listed = [
         [
             plant_image(registry, f"{name}-{architecture}", image_of(architecture, name, revision))

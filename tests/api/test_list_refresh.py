@@ -28,12 +28,12 @@ async def test_a_moved_tag_is_reported_with_its_old_and_new_digest(
     )
     (moved,) = plant_images(registry, "linux/amd64", seed="newer")
     refreshed = await refresh(broker, draft["id"])
-    told = {each["reference"]: each for each in refreshed["refreshed"]}
-    assert told[moved]["old_digest"] == old[moved]["descriptor"]["digest"]
-    assert told[moved]["new_digest"] == make_image_for("linux/amd64", seed="newer").digest
-    assert told[moved]["entry_id"] == old[moved]["id"]
-    (other,) = told.keys() - {moved}
-    assert told[other]["old_digest"] == told[other]["new_digest"]
+    reported = {each["reference"]: each for each in refreshed["refreshed"]}
+    assert reported[moved]["old_digest"] == old[moved]["descriptor"]["digest"]
+    assert reported[moved]["new_digest"] == make_image_for("linux/amd64", seed="newer").digest
+    assert reported[moved]["entry_id"] == old[moved]["id"]
+    (other,) = reported.keys() - {moved}
+    assert reported[other]["old_digest"] == reported[other]["new_digest"]
     now = {entry["reference"]: entry for entry in refreshed["entries"]}
     assert now[moved]["annotations"] == {"a": "b"}
     assert refreshed["digest"] != draft["digest"]
@@ -81,12 +81,14 @@ async def test_a_moved_index_updates_its_images_and_attestations(
     refreshed = await refresh(broker, draft["id"])
     digests = {entry["descriptor"]["digest"] for entry in refreshed["entries"]}
     assert digests == {child.digest for child in new.children}
-    told = {each["platform"]: each for each in refreshed["refreshed"] if "unknown" not in each["platform"]}
-    assert told["linux/amd64/v2"]["old_digest"] == old_images[0].digest
-    assert told["linux/amd64/v2"]["new_digest"] == new_images[0].digest
-    assert told["linux/amd64/v2"]["entry_id"] == amd64["id"]
-    assert told["linux/arm64"]["new_digest"] is None
-    assert told["linux/s390x"]["old_digest"] is None
+    reported = {
+        each["platform"]: each for each in refreshed["refreshed"] if "unknown" not in each["platform"]
+    }
+    assert reported["linux/amd64/v2"]["old_digest"] == old_images[0].digest
+    assert reported["linux/amd64/v2"]["new_digest"] == new_images[0].digest
+    assert reported["linux/amd64/v2"]["entry_id"] == amd64["id"]
+    assert reported["linux/arm64"]["new_digest"] is None
+    assert reported["linux/s390x"]["old_digest"] is None
 
 
 async def test_a_selection_of_platforms_is_applied_again(broker: Broker, registry: RegistryDouble) -> None:
@@ -137,9 +139,9 @@ async def test_an_image_that_replaced_one_of_an_index_stays(broker: Broker, regi
     assert digests(refreshed)["linux/amd64"] == digests(added)["linux/amd64"]
     assert digests(refreshed)["linux/arm64"] == new_images[1].digest
     assert "linux/s390x" not in digests(refreshed)
-    told = {each["platform"]: each for each in refreshed["refreshed"]}
-    assert told["linux/amd64"]["old_digest"] == told["linux/amd64"]["new_digest"]
-    assert told["linux/arm64"]["new_digest"] == new_images[1].digest
+    reported = {each["platform"]: each for each in refreshed["refreshed"]}
+    assert reported["linux/amd64"]["old_digest"] == reported["linux/amd64"]["new_digest"]
+    assert reported["linux/arm64"]["new_digest"] == new_images[1].digest
 
 
 async def test_a_removed_image_of_an_index_stays_removed(broker: Broker, registry: RegistryDouble) -> None:
@@ -195,6 +197,6 @@ async def test_every_entry_that_a_refresh_removes_is_reported(
     plant_image(registry, "two", newer)
     refreshed = await refresh(broker, draft["id"])
     assert digests(refreshed) == {"linux/amd64": newer.digest}
-    told = {each["reference"]: each for each in refreshed["refreshed"]}
-    assert told[pinned]["old_digest"] == amd64.digest
-    assert told[pinned]["new_digest"] is None
+    reported = {each["reference"]: each for each in refreshed["refreshed"]}
+    assert reported[pinned]["old_digest"] == amd64.digest
+    assert reported[pinned]["new_digest"] is None

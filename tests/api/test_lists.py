@@ -218,7 +218,7 @@ async def test_sessions_separate_runs_of_one_reference(broker: Broker, registry:
     assert [each["id"] for each in found["items"]] == [one["id"]]
 
 
-async def test_the_last_job_starts_the_push_and_returns_its_operation(
+async def test_the_last_leg_starts_the_push_and_returns_its_operation(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     amd64, arm64 = plant_images(registry, "linux/amd64", "linux/arm64/v8")
@@ -258,7 +258,7 @@ async def test_a_changed_complete_list_is_published_again(broker: Broker, regist
     assert registry.tags("app") == {"1": second["digest"]}
 
 
-async def test_concurrent_jobs_publish_once(broker: Broker, registry: RegistryDouble) -> None:
+async def test_concurrent_legs_publish_once(broker: Broker, registry: RegistryDouble) -> None:
     names = ["linux/amd64", "linux/arm64", "linux/s390x", "linux/riscv64", "linux/ppc64le"]
     options: Json = {"amend": True, "expected_platforms": names, "push_when_complete": True}
     sources = plant_images(registry, *names)
@@ -499,7 +499,9 @@ async def test_a_missing_platform_is_reported_with_the_platforms_of_the_source(
             "sources": [{"reference": source, "platforms": ["linux/arm64"]}],
             "insecure": True,
         }
-        told = check_problem(await broker.client.post("/v1/lists", json=body), 422, "platform-not-in-source")
-        assert told["platforms"] == there
-        assert told["errors"][0]["pointer"] == "/sources/0/platforms"
-        assert all(platform in told["detail"] for platform in there)
+        reported = check_problem(
+            await broker.client.post("/v1/lists", json=body), 422, "platform-not-in-source"
+        )
+        assert reported["platforms"] == there
+        assert reported["errors"][0]["pointer"] == "/sources/0/platforms"
+        assert all(platform in reported["detail"] for platform in there)

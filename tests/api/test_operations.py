@@ -155,9 +155,9 @@ async def test_a_failed_operation_stores_the_problem_of_its_response(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     body = {"reference": f"{registry.host}/app:1", "sources": [f"{registry.host}/no:1"], "insecure": True}
-    told = check_problem(await broker.client.post("/v1/lists", json=body), 404, "source-not-found")
-    kept = (await broker.call("GET", f"/v1/operations/{told['operation_id']}"))["problem"]
-    assert kept == {name: told[name] for name in told if name not in {"instance", "operation_id"}}
+    reported = check_problem(await broker.client.post("/v1/lists", json=body), 404, "source-not-found")
+    kept = (await broker.call("GET", f"/v1/operations/{reported['operation_id']}"))["problem"]
+    assert kept == {name: reported[name] for name in reported if name not in {"instance", "operation_id"}}
 
 
 async def test_the_event_stream_is_complete_and_resumes_after_an_id(
@@ -344,11 +344,11 @@ async def test_every_route_that_starts_an_operation_supports_idempotency_keys(
 
 async def test_a_failed_operation_is_returned_for_its_key(broker: Broker, registry: RegistryDouble) -> None:
     body = {"reference": f"{registry.host}/app:1", "sources": [f"{registry.host}/no:1"], "insecure": True}
-    told = [
+    reported = [
         check_problem(await broker.client.post("/v1/lists", json=body, headers={"Idempotency-Key": "x"}), 404)
         for _ in range(2)
     ]
-    assert told[0] == told[1]
+    assert reported[0] == reported[1]
 
 
 async def test_a_rejected_request_does_not_use_its_key(broker: Broker, registry: RegistryDouble) -> None:

@@ -95,8 +95,11 @@ async def test_a_tag_moved_by_others_between_attempts_is_reported_with_their_dig
     registry.misbehave(busy, method="PUT", path="/manifests/1$", times=TRIES)
     await broker.call("DELETE", f"/v1/lists/{draft['id']}/entries/{draft['entries'][0]['id']}")
     second = await broker.push(draft["id"], allow_shrink=True)
-    told = {target["reference"]: target["previous_digest"] for target in second["targets"]}
-    assert told == {f"{registry.host}/app:1": theirs.digest, f"{registry.host}/app:latest": draft["digest"]}
+    reported = {target["reference"]: target["previous_digest"] for target in second["targets"]}
+    assert reported == {
+        f"{registry.host}/app:1": theirs.digest,
+        f"{registry.host}/app:latest": draft["digest"],
+    }
 
 
 async def test_a_new_tag_has_no_previous_digest_after_several_attempts(

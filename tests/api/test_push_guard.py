@@ -31,9 +31,9 @@ async def test_an_older_run_that_finishes_late_does_not_overwrite(
 ) -> None:
     older, newer = await run(broker, registry, "older"), await run(broker, registry, "newer")
     pushed = await broker.push(newer["id"])
-    told = await broker.push(older["id"], status=409)
-    assert told["type"].endswith(":superseded")
-    assert (told["push_id"], told["digest"]) == (pushed["id"], newer["digest"])
+    reported = await broker.push(older["id"], status=409)
+    assert reported["type"].endswith(":superseded")
+    assert (reported["push_id"], reported["digest"]) == (pushed["id"], newer["digest"])
     assert registry.tags("app") == {"1": newer["digest"]}
     await broker.push(older["id"], allow_older=True)
     assert registry.tags("app") == {"1": older["digest"]}
@@ -84,8 +84,8 @@ async def test_without_a_session_the_order_of_pushes_decides(
     await broker.push(session["id"])
     await broker.push(by_hand["id"])
     assert registry.tags("app") == {"1": by_hand["digest"]}
-    told = await broker.push((await run_again(broker, registry, session))["id"], status=409)
-    assert told["type"].endswith(":superseded")
+    reported = await broker.push((await run_again(broker, registry, session))["id"], status=409)
+    assert reported["type"].endswith(":superseded")
 
 
 async def run_again(broker: Broker, registry: RegistryDouble, session: Json) -> Any:
@@ -105,8 +105,8 @@ async def test_an_older_run_with_the_same_digest_does_not_admit_a_run_in_between
     second = await run(broker, registry, "second", run_number=9)
     await broker.push(third["id"])
     await broker.push(first["id"])
-    told = await broker.push(second["id"], status=409)
-    assert told["type"].endswith(":superseded")
+    reported = await broker.push(second["id"], status=409)
+    assert reported["type"].endswith(":superseded")
     assert registry.tags("app") == {"1": third["digest"]}
 
 
@@ -139,8 +139,8 @@ async def test_a_tag_that_holds_an_index_of_indexes_keeps_their_platforms(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     plant_image(registry, "app", make_index([make_index([make_image_for("linux/s390x")])]))
-    told = await broker.push((await run(broker, registry, "one"))["id"], status=409)
-    assert told["platforms"] == ["linux/s390x"]
+    reported = await broker.push((await run(broker, registry, "one"))["id"], status=409)
+    assert reported["platforms"] == ["linux/s390x"]
 
 
 async def test_entries_of_an_index_take_precedence_over_entries_of_nested_indexes(
@@ -168,8 +168,8 @@ async def test_an_additional_tag_stays_with_the_newer_run(broker: Broker, regist
         f"{registry.host}/app:latest": "left",
     }
     assert registry.tags("app") == {"1.0": old["digest"], "2.0": new["digest"], "latest": new["digest"]}
-    told = await broker.push(older["id"], status=409)
-    assert (told["push_id"], told["digest"]) == (newest["id"], new["digest"])
+    reported = await broker.push(older["id"], status=409)
+    assert (reported["push_id"], reported["digest"]) == (newest["id"], new["digest"])
 
 
 async def test_a_list_superseded_at_its_own_tag_moves_no_other_tag(
@@ -193,8 +193,8 @@ async def test_a_list_without_its_own_tag_is_superseded_when_newer_runs_own_all_
         for seed in ("older", "newer")
     ]
     await broker.push(newer["id"])
-    told = await broker.push(older["id"], status=409)
-    assert told["type"].endswith(":superseded")
+    reported = await broker.push(older["id"], status=409)
+    assert reported["type"].endswith(":superseded")
     assert registry.tags("app") == {"latest": newer["digest"]}
 
 
@@ -246,9 +246,9 @@ async def test_a_push_does_not_remove_platforms_by_default(broker: Broker, regis
     both = await run(broker, registry, "both", "linux/amd64", "linux/arm64")
     await broker.push(both["id"])
     less = await run(broker, registry, "less")
-    told = await broker.push(less["id"], status=409)
-    assert told["type"].endswith(":platforms-lost")
-    assert (told["platforms"], told["reference"]) == (["linux/arm64"], f"{registry.host}/app:1")
+    reported = await broker.push(less["id"], status=409)
+    assert reported["type"].endswith(":platforms-lost")
+    assert (reported["platforms"], reported["reference"]) == (["linux/arm64"], f"{registry.host}/app:1")
     assert registry.tags("app") == {"1": both["digest"]}
     pushed = await broker.push(less["id"], allow_shrink=True)
     assert pushed["targets"][0]["difference"]["removed"] == ["linux/arm64"]
@@ -264,8 +264,8 @@ async def test_allow_shrink_can_be_an_option_of_the_list(broker: Broker, registr
 
 async def test_the_platform_of_a_single_image_is_protected(broker: Broker, registry: RegistryDouble) -> None:
     plant_image(registry, "app", make_image_for("linux/s390x"))
-    told = await broker.push((await run(broker, registry, "other"))["id"], status=409)
-    assert told["platforms"] == ["linux/s390x"]
+    reported = await broker.push((await run(broker, registry, "other"))["id"], status=409)
+    assert reported["platforms"] == ["linux/s390x"]
 
 
 @pytest.mark.parametrize("what", ["no image", "gone", "rubbish"])
@@ -313,6 +313,6 @@ async def test_spellings_of_one_registry_name_the_same_tag(
             )
         ]
         await broker.push(newer["id"])
-        told = await broker.push(older["id"], status=409)
-        assert told["type"].endswith(":superseded")
+        reported = await broker.push(older["id"], status=409)
+        assert reported["type"].endswith(":superseded")
         assert registry.tags("app") == {"1": newer["digest"]}

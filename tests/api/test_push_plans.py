@@ -145,8 +145,11 @@ async def check_plan_and_push(
         headers={"If-Match": f'"{planned["revision"]}"'},
     )
     if planned["problem"] is not None:
-        told = reply.json()
-        assert (told["type"], told["detail"]) == (planned["problem"]["type"], planned["problem"]["detail"])
+        reported = reply.json()
+        assert (reported["type"], reported["detail"]) == (
+            planned["problem"]["type"],
+            planned["problem"]["detail"],
+        )
         assert here.tags("app") == before
         return
     pushed = reply.json()

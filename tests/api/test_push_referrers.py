@@ -31,9 +31,13 @@ async def test_signatures_are_copied_with_the_option_referrers(
     draft = await broker.create(f"{registry.host}/app:1", source, referrers=True)
     planned = await broker.call("POST", f"/v1/lists/{draft['id']}/plan", {"insecure": True})
     pushed = await broker.push(draft["id"])
-    (told,) = pushed["targets"][0]["referrers"]
-    assert (told["digest"], told["subject"], told["action"]) == (SIGNATURE.digest, IMAGE.digest, "put")
-    assert planned["targets"][0]["referrers"] == [told]
+    (reported,) = pushed["targets"][0]["referrers"]
+    assert (reported["digest"], reported["subject"], reported["action"]) == (
+        SIGNATURE.digest,
+        IMAGE.digest,
+        "put",
+    )
+    assert planned["targets"][0]["referrers"] == [reported]
     assert registry.get_manifest("app", SIGNATURE.digest)
 
 

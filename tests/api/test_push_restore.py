@@ -72,11 +72,11 @@ async def test_an_older_run_does_not_undo_a_restore(broker: Broker, registry: Re
     )
     await release(broker, registry, "bad", "linux/amd64")
     await restore(broker, good["id"])
-    told = await broker.push(late["id"], status=409)
-    assert told["type"].endswith(":superseded")
+    reported = await broker.push(late["id"], status=409)
+    assert reported["type"].endswith(":superseded")
 
 
-async def test_a_late_job_of_the_restored_run_does_not_undo_the_restore(
+async def test_a_late_leg_of_the_restored_run_does_not_undo_the_restore(
     broker: Broker, registry: RegistryDouble
 ) -> None:
     good = await release(broker, registry, "good", "linux/amd64")
@@ -84,8 +84,8 @@ async def test_a_late_job_of_the_restored_run_does_not_undo_the_restore(
     await restore(broker, good["id"])
     (late,) = plant_images(registry, "linux/amd64", tag="late", seed="late")
     await broker.call("POST", f"/v1/lists/{good['list_id']}/entries", {"sources": [late], "insecure": True})
-    told = await broker.push(good["list_id"], status=409)
-    assert told["type"].endswith(":superseded")
+    reported = await broker.push(good["list_id"], status=409)
+    assert reported["type"].endswith(":superseded")
 
 
 async def test_a_restore_leaves_the_tags_that_its_push_left(broker: Broker, registry: RegistryDouble) -> None:
@@ -134,8 +134,8 @@ async def test_only_a_successful_push_can_be_restored(broker: Broker, registry: 
     draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     await broker.push(draft["id"], status=403)
     (failed,) = (await broker.call("GET", "/v1/pushes"))["items"]
-    told = await restore(broker, failed["id"], status=409)
-    assert told["type"].endswith(":push-not-restorable")
+    reported = await restore(broker, failed["id"], status=409)
+    assert reported["type"].endswith(":push-not-restorable")
 
 
 async def test_a_push_of_another_project_is_not_found(broker: Broker, registry: RegistryDouble) -> None:

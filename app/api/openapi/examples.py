@@ -22,7 +22,7 @@ CREATE_LIST: Any = {
         },
     },
     "fan-in": {
-        "summary": "One job of a matrix build adds its image; the last job publishes the list",
+        "summary": "One leg of a matrix build adds its image; the last leg publishes the list",
         "value": {
             "reference": "registry.example.com/team/app:1.2.3",
             "sources": ["registry.example.com/team/app-amd64:1.2.3"],
@@ -38,7 +38,7 @@ CREATE_LIST: Any = {
         },
     },
     "failed-leg": {
-        "summary": "A job reports that its build has failed and releases every waiting job",
+        "summary": "A leg reports that its build has failed and releases every waiting leg",
         "value": {
             "reference": "registry.example.com/team/app:1.2.3",
             "amend": True,
