@@ -20,14 +20,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Self, TypeVar
 from uuid import UUID
 
-from app.errors import Unavailable
 from app.operations.states import Kind
 
 REQUIRES: Final = "requires"
-# Another worker may take the operation at once; this one comes back to it after so long.
-RETRY_AFTER_SECONDS: Final = 5.0
-
 _FIRST_VERSION: Final = 1
+
+
+class UnreadableRequest(Exception):
+    """Only another worker can read the request: one of a newer version, or of an older one."""
 
 
 class OperationRequest(ABC):
@@ -92,15 +92,12 @@ def encode_request(request: OperationRequest) -> dict[str, Any]:
 
 
 def decode_request(wanted: type[_R], document: Mapping[str, Any]) -> _R:
-    """The stored request, or `Unavailable`, which costs no attempt, where only another worker can read it."""
+    """The stored request; raises UnreadableRequest."""
     try:
         _check_version(wanted, document)
         return wanted.parse(Members(document))
     except (TypeError, ValueError) as error:
-        raise Unavailable(
-            f"This worker can't read the request of the operation, and leaves it for a newer worker: {error}",
-            retry_after=RETRY_AFTER_SECONDS,
-        ) from error
+        raise UnreadableRequest(str(error)) from error
 
 
 def _check_version(wanted: type[OperationRequest], document: Mapping[str, Any]) -> None:

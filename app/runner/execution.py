@@ -12,6 +12,7 @@ from typing import assert_never
 from app.errors import BrokerError, DeadlineExceeded, Unavailable
 from app.logs import in_trace
 from app.operations.operation import Operation
+from app.operations.request_codec import UnreadableRequest
 from app.operations.retries import GiveUp, Park, RetryAt, RetryPolicy, decide
 from app.operations.states import Kind
 from app.runner.lease import Lease, Stop
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 RECORD_RETRY_SECONDS = 0.5
 NO_DELAY = timedelta(0)
+# Workers of other versions may claim the operation all the time; this one comes back to it after so long.
+OTHER_VERSION_SECONDS = 5.0
 
 Write = Callable[[Transaction], Awaitable[Operation]]
 
@@ -111,6 +114,12 @@ class Execution:
         cause = _unwrapped(failure)
         if isinstance(cause, BrokerError):
             return cause
+        if isinstance(cause, UnreadableRequest):
+            logger.warning("Operation %s is left to a worker of another version: %s", lease.id, cause)
+            return Unavailable(
+                "The operation needs a worker of another version of the broker. Finish the upgrade.",
+                retry_after=OTHER_VERSION_SECONDS,
+            )
         if not isinstance(cause, LostLease):
             logger.error("Operation %s failed unexpectedly", lease.id, exc_info=failure)
         return BrokerError("Something failed inside the broker. Its log has the details.")
