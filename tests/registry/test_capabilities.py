@@ -70,7 +70,7 @@ def test_the_referrers_api_may_be_missing_in_one_repository_or_in_the_whole_regi
     assert not capabilities.supports_referrers(other)
 
 
-def test_a_refused_mount_of_one_pair_says_nothing_of_others() -> None:
+def test_a_refused_mount_counts_for_one_pair_alone() -> None:
     capabilities = Capabilities(60, Clock())
     capabilities.record_mount(MountSupport.REFUSED, "reg", "src", "dst", only_this_pair=True)
 

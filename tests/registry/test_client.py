@@ -58,7 +58,7 @@ async def test_proxies_and_passwords_of_the_environment_are_not_used(
 
 
 @pytest.mark.parametrize("fault", [Endless(), Gzipped(), Gzipped("br"), Gzipped("x-gzip, zstd")])
-async def test_what_has_no_end_or_is_compressed_is_refused(registry: RegistryDouble, fault: Fault) -> None:
+async def test_endless_and_compressed_answers_are_refused(registry: RegistryDouble, fault: Fault) -> None:
     plant(registry, "app", "1", IMAGE)
     registry.misbehave(fault, method="GET", path="/manifests/", times=None)
     async with connect() as client:
@@ -67,7 +67,7 @@ async def test_what_has_no_end_or_is_compressed_is_refused(registry: RegistryDou
 
 
 @pytest.mark.parametrize("fault", [Silence(), Drip(interval=0.2)])
-async def test_a_call_has_a_deadline_whatever_the_registry_does(
+async def test_a_call_ends_at_its_deadline_for_every_kind_of_delay(
     registry: RegistryDouble, fault: Fault
 ) -> None:
     plant(registry, "app", "1", IMAGE)
@@ -79,7 +79,7 @@ async def test_a_call_has_a_deadline_whatever_the_registry_does(
     assert caught.value.members["registry"] == registry.host
 
 
-async def test_a_port_that_accepts_and_says_nothing_ends_too() -> None:
+async def test_a_call_to_a_silent_port_ends() -> None:
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
@@ -105,7 +105,7 @@ async def test_a_port_that_accepts_and_says_nothing_ends_too() -> None:
         b"HTTP/9.9 200 OK\r\n\r\n",
     ],
 )
-async def test_what_is_not_http_or_has_too_many_headers_is_no_registry(answer: bytes) -> None:
+async def test_an_answer_that_is_not_http_or_has_too_many_headers_is_no_registry(answer: bytes) -> None:
     async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         start = await reader.read(3)
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n" if start[:1] == b"\x16" else answer)
@@ -126,7 +126,7 @@ async def test_a_closed_port_is_unreachable() -> None:
     assert caught.value.retryable
 
 
-async def test_a_name_that_does_not_exist_is_unreachable() -> None:
+async def test_a_host_that_does_not_exist_is_unreachable() -> None:
     async with connect() as client:
         with pytest.raises(errors.RegistryUnreachable, match="resolved"):
             await client.fetch_manifest(
@@ -135,7 +135,7 @@ async def test_a_name_that_does_not_exist_is_unreachable() -> None:
 
 
 @pytest.mark.parametrize("fault", [Reset(), Status(503), Status(502), Status(429), Status(500), Html(504)])
-async def test_trouble_that_passes_is_sat_out(registry: RegistryDouble, fault: Fault) -> None:
+async def test_a_passing_failure_is_retried(registry: RegistryDouble, fault: Fault) -> None:
     plant(registry, "app", "1", IMAGE)
     registry.misbehave(fault, method="GET", path="/manifests/", times=QUICK.attempts - 1)
     async with connect() as client:
@@ -173,7 +173,7 @@ async def test_a_wait_longer_than_the_call_is_handed_to_the_caller(registry: Reg
 
 
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 405, 409])
-async def test_what_does_not_pass_is_asked_once(registry: RegistryDouble, code: int) -> None:
+async def test_a_final_refusal_is_not_retried(registry: RegistryDouble, code: int) -> None:
     registry.misbehave(Status(code, b"{}"), method="GET", path="/manifests/", times=None)
     async with connect() as client:
         with pytest.raises(errors.RegistryError):
@@ -205,7 +205,7 @@ async def test_an_address_that_is_not_public_is_not_connected_to(name: str) -> N
         assert not connected.is_set()
 
 
-async def test_an_unused_client_and_a_closed_one_say_so() -> None:
+async def test_an_unopened_client_and_a_closed_one_raise() -> None:
     client = RegistryClient(LOOPBACK)
     with pytest.raises(RuntimeError, match="async with"):
         await client.fetch_manifest(parse_reference("127.0.0.1:1/app"), INSECURE)

@@ -45,7 +45,7 @@ async def fetch(
 HANDSHAKE_FAILURE = bytes([0x15, 3, 3, 0, 2, 2, 40])
 
 
-async def test_a_certificate_that_is_not_trusted_is_refused_and_the_remedy_told() -> None:
+async def test_an_untrusted_certificate_is_refused_and_the_error_names_the_remedy() -> None:
     async with RegistryDouble(tls=True) as double:
         with pytest.raises(errors.RegistryTlsFailed, match=r"certificate.*insecure") as caught:
             await fetch(double, LOOPBACK, SECURE)
@@ -104,14 +104,14 @@ async def test_insecure_works_for_a_host_that_the_operator_lists(tls: bool) -> N
 
 
 @pytest.mark.parametrize("tls", [True, False])
-async def test_a_listed_host_is_still_verified_for_who_does_not_ask(tls: bool) -> None:
+async def test_a_host_listed_as_insecure_is_verified_without_a_request_for_insecure(tls: bool) -> None:
     async with RegistryDouble(tls=tls) as double:
         policy = RegistryPolicy.parse(allowed_networks=["127.0.0.0/8"], insecure_hosts=[double.host])
         with pytest.raises(errors.RegistryTlsFailed):
             await fetch(double, policy, SECURE)
 
 
-async def test_who_asks_for_insecure_does_not_make_others_insecure() -> None:
+async def test_a_request_for_insecure_does_not_affect_other_callers() -> None:
     async with RegistryDouble(tls=True) as double, RegistryClient(LOOPBACK, limits=QUICK) as client:
         plant(double, "app", "1", IMAGE)
         reference = reference_at(double, "app:1")
@@ -120,7 +120,7 @@ async def test_who_asks_for_insecure_does_not_make_others_insecure() -> None:
             await client.fetch_manifest(reference, SECURE)
 
 
-async def test_what_was_learnt_is_remembered() -> None:
+async def test_the_scheme_of_a_registry_is_remembered() -> None:
     async with RegistryDouble() as double, RegistryClient(LOOPBACK, limits=QUICK) as client:
         plant(double, "app", "1", IMAGE)
         for _ in range(3):
@@ -170,7 +170,7 @@ async def test_a_web_page_is_no_registry(registry: RegistryDouble, path: str | N
             await client.head_manifest(reference, INSECURE)
 
 
-async def test_one_of_two_who_wait_for_the_same_answer_may_leave(registry: RegistryDouble) -> None:
+async def test_one_of_two_callers_that_share_a_request_may_be_cancelled(registry: RegistryDouble) -> None:
     plant(registry, "app", "1", AMD64)
     hold = Hold()
     registry.misbehave(hold, path="^/v2/$")

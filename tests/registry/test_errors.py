@@ -75,7 +75,7 @@ def test_the_registrys_code_and_words_are_kept() -> None:
         ({}, b"", None),
     ],
 )
-def test_a_rate_limit_says_when_to_come_back(
+def test_a_rate_limit_carries_the_time_of_the_next_attempt(
     headers: dict[str, str], body: bytes, seconds: float | None
 ) -> None:
     assert refusal(429, headers, body, CONTEXT, doing="the GET").retry_after == seconds
@@ -128,7 +128,7 @@ def test_any_answer_becomes_an_error(body: bytes, status: int) -> None:
         "see /v2/x/blobs?sig={0}",
     ],
 )
-def test_what_could_be_a_secret_is_not_repeated(text: str) -> None:
+def test_possible_secrets_are_not_repeated(text: str) -> None:
     assert "canary5ecret" not in scrub(text.format("canary5ecret"))
 
 
@@ -144,7 +144,7 @@ def test_scrubbed_words_are_short(text: str) -> None:
     assert len(scrub(text)) <= 301
 
 
-def test_of_several_failures_the_one_that_no_retry_helps_is_told() -> None:
+def test_a_final_failure_is_reported_before_passing_ones() -> None:
     passing, final = errors.RegistryTimeout("later"), errors.SourceNotFound("gone")
     group = BaseExceptionGroup("", [passing, BaseExceptionGroup("", [final, asyncio.CancelledError()])])
     assert unwrap(group) is final

@@ -32,13 +32,13 @@ async def test_a_small_document_is_read_at_once(parsers: Parsers) -> None:
     assert await parsers.run(process_of, b"") == os.getpid()
 
 
-async def test_a_large_document_is_read_in_another_process_and_comes_back_whole(parsers: Parsers) -> None:
+async def test_a_large_document_is_read_whole_in_another_process(parsers: Parsers) -> None:
     raw = hostile_documents.raw(hostile_documents.image(annotations={"a": "b" * LARGE}))
     assert await parsers.run(parse_manifest, raw, OCI_MANIFEST) == parse_manifest(raw, OCI_MANIFEST)
     assert await parsers.run(strict_json.loads, raw, what="x") == strict_json.loads(raw, what="x")
 
 
-async def test_what_the_reader_refuses_is_refused_with_all_that_it_says(parsers: Parsers) -> None:
+async def test_an_error_of_the_parser_keeps_its_facts(parsers: Parsers) -> None:
     raw = hostile_documents.raw(hostile_documents.image("application/json", annotations={"a": "b" * LARGE}))
     with pytest.raises(errors.SourceInvalid, match="was served as") as caught:
         await parsers.run(parse_manifest, raw, OCI_MANIFEST)
@@ -55,13 +55,13 @@ async def test_an_error_does_not_keep_the_document(parsers: Parsers) -> None:
         trace = trace.tb_next
 
 
-async def test_many_at_once_each_get_their_own_answer(parsers: Parsers) -> None:
+async def test_concurrent_callers_each_get_their_own_answer(parsers: Parsers) -> None:
     raws = [str(place).encode().rjust(LARGE + place) for place in range(20)]
     found = await asyncio.gather(*(parsers.run(strict_json.loads, raw, what="x") for raw in raws))
     assert found == list(range(20))
 
 
-async def test_who_gives_up_waiting_leaves_no_answer_to_the_next(parsers: Parsers) -> None:
+async def test_a_cancelled_caller_leaves_no_answer_for_the_next(parsers: Parsers) -> None:
     for _ in range(3):
         endless = asyncio.create_task(parsers.run(forever, b" " * LARGE))
         await asyncio.sleep(0.05)

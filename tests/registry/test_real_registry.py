@@ -73,7 +73,7 @@ async def test_a_copy_from_elsewhere_with_a_password(guarded: DockerRegistry) ->
 
 
 @pytest.mark.parametrize("password", [None, "wrong"])
-async def test_without_the_password_nothing_is_given(guarded: DockerRegistry, password: str | None) -> None:
+async def test_access_without_the_password_is_denied(guarded: DockerRegistry, password: str | None) -> None:
     credential = Credential(HTPASSWD_USER, password) if password else Credential()
     access = signed_in(guarded.host, credential, insecure=False)
     async with connect(guarded) as client:
@@ -83,7 +83,7 @@ async def test_without_the_password_nothing_is_given(guarded: DockerRegistry, pa
     assert caught.value.members["upstream_code"] == "UNAUTHORIZED"
 
 
-async def test_its_certificate_is_not_trusted_by_chance(guarded: DockerRegistry) -> None:
+async def test_the_registrys_own_certificate_is_not_trusted_by_default(guarded: DockerRegistry) -> None:
     async with RegistryClient(LOOPBACK, limits=QUICK) as client:
         with pytest.raises(errors.RegistryTlsFailed):
             await client.fetch_manifest(reference_at(guarded, "src0:1"), Access())

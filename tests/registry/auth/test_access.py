@@ -93,7 +93,7 @@ def scene_basic(credential: Credential) -> str:
 
 
 @pytest.mark.parametrize("act", [fetch, head, fetch_config, copy, list_referrers])
-async def test_what_another_tenant_may_read_is_refused(
+async def test_a_tenant_is_refused_an_image_that_another_may_read(
     scene: Scene, act: Callable[[Scene], Awaitable[object]]
 ) -> None:
     with pytest.raises(errors.RegistryDenied):
@@ -103,7 +103,7 @@ async def test_what_another_tenant_may_read_is_refused(
 
 
 @pytest.mark.parametrize("mounts", [True, False])
-async def test_a_blob_that_another_tenant_has_is_mounted_from_nowhere(scene: Scene, mounts: bool) -> None:
+async def test_a_blob_of_another_tenant_is_not_mounted(scene: Scene, mounts: bool) -> None:
     """Bob lists Alice's layers, whose digests he knows, in an image of his own repository."""
     if not mounts:
         scene.double.misbehave(MountDeclined(405), times=None)
@@ -118,7 +118,7 @@ async def test_a_blob_that_another_tenant_has_is_mounted_from_nowhere(scene: Sce
     assert not scene.double.tags("bob/app")
 
 
-async def test_a_survey_tells_nothing_of_what_another_tenant_has(scene: Scene) -> None:
+async def test_a_dry_run_reveals_nothing_about_another_tenant(scene: Scene) -> None:
     """Its answer about a target of his own is the same whether Alice has it or nobody."""
     unknown = make_image(media="oci", seed="nobody's")
     found = []
@@ -130,7 +130,7 @@ async def test_a_survey_tells_nothing_of_what_another_tenant_has(scene: Scene) -
     assert not [r for r in scene.double.journal if "alice" in r.target]
 
 
-async def test_nothing_of_one_tenant_is_sent_for_another(scene: Scene) -> None:
+async def test_no_credential_of_one_tenant_is_sent_for_another(scene: Scene) -> None:
     """Not even to the same registry: what Bob asks for goes with his name, or fails."""
     for act in (fetch, copy):
         with pytest.raises(errors.RegistryDenied):

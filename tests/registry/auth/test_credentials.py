@@ -36,7 +36,7 @@ def test_a_secret_never_renders(credential: Credential) -> None:
         assert CANARY not in shown
 
 
-def test_a_credential_is_one_way_to_say_who_asks() -> None:
+def test_a_credential_is_of_one_kind() -> None:
     with pytest.raises(ValueError, match="one of"):
         Credential("user", "password", identity_token="token")
     for username, password in (("a:b", "c"), ("a\nb", "c"), ("a", "b\r\nHost: evil")):
@@ -120,7 +120,7 @@ def test_a_docker_config_that_cannot_be_read_is_refused(document: dict[str, obje
         Keychain.from_docker_config(document)
 
 
-async def test_another_credential_goes_before_what_was_there() -> None:
+async def test_a_new_credential_replaces_the_old_one() -> None:
     keychain = Keychain({"a.test": Credential("old", "x"), "b.test": Credential("kept", "x")})
     changed = keychain.with_credential("A.test", Credential("new", "x"))
     assert (await changed.find("a.test")).username == "new"

@@ -43,7 +43,7 @@ async def test_a_helper_is_asked_for_its_host_only_and_its_answer_kept(helpers: 
     assert log.read_text().split() == ["a.test"]
 
 
-async def test_many_who_need_it_at_once_ask_a_helper_once(helpers: Path) -> None:
+async def test_concurrent_callers_ask_a_helper_once(helpers: Path) -> None:
     log = install_counting_helper(helpers)
     keychain = Keychain.from_docker_config({"credsStore": "test"})
     found = await asyncio.gather(*(keychain.find("a.test") for _ in range(20)))
@@ -62,7 +62,7 @@ async def test_a_helper_is_asked_again_after_an_hour(helpers: Path) -> None:
     assert await keychain.find("a.test") == Credential("user", "secret-2")
 
 
-async def test_a_helper_is_asked_again_for_what_is_refused_but_not_all_the_time(helpers: Path) -> None:
+async def test_a_helper_is_asked_again_after_a_refusal_but_not_each_time(helpers: Path) -> None:
     log = install_counting_helper(helpers)
     clock = Clock()
     keychain = Keychain.from_docker_config({"credsStore": "test"}, asked=Helpers(Limits(), clock))
@@ -83,7 +83,7 @@ async def test_a_store_answers_for_all_hosts_and_may_give_identity_tokens(helper
     assert await keychain.find("a.test") == Credential(identity_token="id")
 
 
-async def test_a_helper_without_the_host_means_nobody(helpers: Path) -> None:
+async def test_a_helper_without_the_host_means_anonymous(helpers: Path) -> None:
     install_helper(helpers, "echo 'credentials not found in native keychain'; exit 1")
     keychain = Keychain.from_docker_config({"credsStore": "test"})
     assert await keychain.find("a.test") == ANONYMOUS

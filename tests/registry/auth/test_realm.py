@@ -96,7 +96,7 @@ def test_no_other_place_is_given_a_credential(realm: str) -> None:
         plan(realm)
 
 
-def test_what_the_operator_lists_is_trusted_for_that_registry_only() -> None:
+def test_a_listed_token_origin_is_trusted_for_its_registry_only() -> None:
     policy = RegistryPolicy.parse(token_origins={REGISTRY: ["https://auth.example.com"]})
     assert plan("https://auth.example.com/token", policy=policy).verify
     with pytest.raises(errors.UntrustedOrigin, match="444 as a token origin"):
@@ -105,7 +105,7 @@ def test_what_the_operator_lists_is_trusted_for_that_registry_only() -> None:
         plan("https://auth.example.com/token", base=Url("https", "other.test", 443), policy=policy)
 
 
-def test_anyone_with_tls_may_be_asked_when_there_is_nothing_to_steal() -> None:
+def test_an_anonymous_request_may_go_to_any_https_address() -> None:
     assert plan("https://auth.elsewhere.test/token", has_secret=False).verify
     with pytest.raises(errors.UntrustedOrigin, match="TLS"):
         plan("http://auth.elsewhere.test/token", has_secret=False)

@@ -116,7 +116,7 @@ async def test_a_registry_token_is_sent_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("fields", [{"token": None, "access_token": "renamed"}, {"access_token": "other"}])
-async def test_both_names_of_a_token_are_known(fields: dict[str, object]) -> None:
+async def test_both_names_of_a_token_are_read(fields: dict[str, object]) -> None:
     async with bearer() as double, RegistryClient(LOOPBACK, limits=QUICK) as client:
         plant(double, "app", "1", IMAGE)
         assert double.authority is not None
@@ -226,7 +226,7 @@ async def test_a_token_answer_that_broke_off_is_asked_for_again() -> None:
 
 
 @pytest.mark.parametrize("mode", ["bearer", "basic"])
-async def test_wrong_credentials_are_said_to_be_wrong(mode: str) -> None:
+async def test_wrong_credentials_are_named_in_the_error(mode: str) -> None:
     double = bearer() if mode == "bearer" else RegistryDouble(auth="basic", users=USERS)
     async with double, RegistryClient(LOOPBACK, limits=QUICK) as client:
         plant(double, "app", "1", IMAGE)
@@ -323,7 +323,7 @@ async def test_a_token_service_that_redirects_is_not_followed() -> None:
         Status(200, b"[" * 60000),
     ],
 )
-async def test_what_is_no_token_is_not_used(fault: Status | Html) -> None:
+async def test_an_answer_without_a_token_is_not_used(fault: Status | Html) -> None:
     async with bearer() as double, RegistryClient(LOOPBACK, limits=QUICK) as client:
         double.misbehave(fault, path="/token", times=None)
         with pytest.raises(errors.NotARegistry):
@@ -347,7 +347,7 @@ async def test_a_token_service_that_refuses_denies(code: int) -> None:
         assert caught.value.members["upstream_status"] == code
 
 
-async def test_trouble_at_the_token_service_passes() -> None:
+async def test_a_passing_failure_of_the_token_service_is_retried() -> None:
     async with bearer() as double, RegistryClient(LOOPBACK, limits=QUICK) as client:
         plant(double, "app", "1", IMAGE)
         double.misbehave(Status(503), path="/token", times=2)
@@ -380,7 +380,7 @@ async def test_tokens_of_two_tenants_are_never_mixed() -> None:
         assert len(double.received(path="/token")) == 2
 
 
-async def test_no_more_tokens_are_kept_than_there_is_room_for() -> None:
+async def test_the_number_of_cached_tokens_is_limited() -> None:
     """Those whose time is over go first; if all are good none is worth more than the others."""
     clock, limits = Clock(), replace(QUICK, kept_tokens=2)
     asked = []
@@ -417,7 +417,7 @@ async def test_a_mount_asks_for_both_rights_in_one_token() -> None:
         assert not [r for r in double.journal if r.status == 401 and r.path != "/v2/"]
 
 
-async def test_where_the_source_may_not_be_read_nothing_is_taken_from_it() -> None:
+async def test_a_denied_source_is_not_mounted_from() -> None:
     async with bearer() as double, RegistryClient(LOOPBACK, limits=QUICK) as client:
         plant(double, "src", "1", IMAGE)
         assert double.authority is not None
@@ -459,7 +459,7 @@ async def test_no_secret_is_logged_or_raised(caplog: pytest.LogCaptureFixture) -
 
 
 @pytest.mark.parametrize("mode", ["basic", "bearer"])
-async def test_a_helpers_password_that_is_no_longer_taken_is_asked_for_anew(
+async def test_a_refused_password_of_a_helper_is_fetched_again(
     mode: Literal["basic", "bearer"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a registry's tokens of twelve hours end while the broker runs on."""

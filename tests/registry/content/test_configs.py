@@ -28,7 +28,7 @@ from tests.support.registry_clients import (
 IMAGE = make_image()
 
 
-async def test_a_config_comes_verified(any_registry: AnyRegistry) -> None:
+async def test_a_config_is_verified(any_registry: AnyRegistry) -> None:
     await seed(any_registry, "fetching/config", "1", IMAGE)
     async with connect() as client:
         repository = repository_at(any_registry, "fetching/config")
@@ -46,7 +46,7 @@ async def test_a_config_with_other_bytes_is_refused(registry: RegistryDouble, fa
             await client.fetch_config(repository_at(registry, "app"), config_of(IMAGE), INSECURE)
 
 
-async def test_a_config_that_says_to_be_huge_is_not_asked_for(registry: RegistryDouble) -> None:
+async def test_a_config_with_a_huge_size_is_not_requested(registry: RegistryDouble) -> None:
     huge = replace(config_of(IMAGE), size=QUICK.config_bytes + 1)
     async with connect() as client:
         with pytest.raises(errors.SourceTooLarge):

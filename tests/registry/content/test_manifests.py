@@ -50,7 +50,7 @@ TYPES = {
 }
 
 
-async def test_a_manifest_comes_as_it_is_stored(any_registry: AnyRegistry) -> None:
+async def test_a_manifest_is_fetched_byte_for_byte(any_registry: AnyRegistry) -> None:
     digest = await seed(any_registry, "fetching/exact", "1", IMAGE)
     async with connect() as client:
         for rest in ("fetching/exact:1", f"fetching/exact@{digest}", f"fetching/exact:gone@{digest}"):
@@ -60,7 +60,7 @@ async def test_a_manifest_comes_as_it_is_stored(any_registry: AnyRegistry) -> No
             assert isinstance(fetched.manifest, ImageManifest)
 
 
-async def test_an_index_comes_as_an_index(any_registry: AnyRegistry) -> None:
+async def test_an_index_is_fetched_as_an_index(any_registry: AnyRegistry) -> None:
     index = make_buildx_index()
     await seed(any_registry, "fetching/index", "1", index)
     async with connect() as client:
@@ -69,7 +69,7 @@ async def test_an_index_comes_as_an_index(any_registry: AnyRegistry) -> None:
         assert fetched.raw.raw == index.raw
 
 
-async def test_head_describes_and_none_means_that_there_is_none(any_registry: AnyRegistry) -> None:
+async def test_head_returns_a_descriptor_or_none(any_registry: AnyRegistry) -> None:
     await seed(any_registry, "fetching/head", "1", IMAGE)
     async with connect() as client:
         found = await client.head_manifest(reference_at(any_registry, "fetching/head:1"), INSECURE)
@@ -79,7 +79,7 @@ async def test_head_describes_and_none_means_that_there_is_none(any_registry: An
 
 
 @pytest.mark.parametrize("rest", ["fetching/missing:1", "fetching/missing@sha256:" + "0" * 64])
-async def test_what_is_not_there_is_not_found(any_registry: AnyRegistry, rest: str) -> None:
+async def test_a_missing_manifest_is_not_found(any_registry: AnyRegistry, rest: str) -> None:
     reference = reference_at(any_registry, rest)
     async with connect() as client:
         with pytest.raises(errors.SourceNotFound) as caught:
@@ -100,7 +100,7 @@ async def test_all_four_types_are_accepted_and_no_compression(registry: Registry
 
 
 @pytest.mark.parametrize("fault", [FlippedByte(), OtherBody(make_image(seed=9).raw), WrongDigestHeader()])
-async def test_bytes_that_are_not_what_the_registry_says_are_refused(
+async def test_bytes_with_another_digest_than_stated_are_refused(
     registry: RegistryDouble, fault: Fault
 ) -> None:
     plant(registry, "app", "1", IMAGE)
@@ -149,7 +149,7 @@ async def test_where_head_is_refused_get_answers(registry: RegistryDouble, code:
 
 
 @pytest.mark.parametrize(("code", "heads"), [(405, 1), (501, 1), (403, 4)])
-async def test_that_head_is_unknown_is_remembered_for_a_while(
+async def test_a_registry_without_head_is_remembered_for_a_while(
     registry: RegistryDouble, code: int, heads: int
 ) -> None:
     plant(registry, "app", "1", IMAGE)
@@ -166,7 +166,7 @@ async def test_that_head_is_unknown_is_remembered_for_a_while(
 
 
 @pytest.mark.parametrize("what", ["/manifests/", "/blobs/"])
-async def test_what_was_cut_off_without_a_length_is_asked_for_again(
+async def test_a_truncated_manifest_without_a_length_is_requested_again(
     registry: RegistryDouble, what: str
 ) -> None:
     plant(registry, "app", "1", IMAGE)
@@ -179,7 +179,7 @@ async def test_what_was_cut_off_without_a_length_is_asked_for_again(
 
 
 @pytest.mark.parametrize("with_length", [True, False])
-async def test_a_manifest_that_ends_early_is_never_taken_for_whole(
+async def test_a_truncated_manifest_never_counts_as_whole(
     registry: RegistryDouble, with_length: bool
 ) -> None:
     plant(registry, "app", "1", IMAGE)
@@ -237,7 +237,7 @@ async def test_a_source_that_cannot_be_used_is_named(registry: RegistryDouble) -
             assert caught.value.members["reference"] == str(reference)
 
 
-async def test_a_head_that_speaks_of_something_else_is_no_answer(registry: RegistryDouble) -> None:
+async def test_a_head_with_another_digest_is_ignored(registry: RegistryDouble) -> None:
     plant(registry, "app", "1", IMAGE)
     registry.misbehave(WrongDigestHeader(), method="HEAD", path="/manifests/")
     async with connect() as client:
@@ -257,7 +257,7 @@ async def test_foreign_layers_are_listed_and_never_followed(registry: RegistryDo
 
 
 @pytest.mark.parametrize("status", [200, 202])
-async def test_a_manifest_may_be_taken_in_several_ways(registry: RegistryDouble, status: int) -> None:
+async def test_every_success_status_accepts_a_manifest(registry: RegistryDouble, status: int) -> None:
     plant(registry, "src", "1", AMD64)
     registry.misbehave(OtherStatus(status), method="PUT", path="/manifests/", times=None)
     target = target_at(registry, "app", [AMD64])
@@ -266,7 +266,7 @@ async def test_a_manifest_may_be_taken_in_several_ways(registry: RegistryDouble,
     assert registry.tags("app")["1"] == str(target.index.digest)
 
 
-async def test_a_registry_that_says_it_stored_something_else_is_not_believed(
+async def test_a_registry_that_stores_another_digest_fails_the_put(
     registry: RegistryDouble,
 ) -> None:
     """Children are not read back: what the registry says of them is all that is known."""

@@ -92,7 +92,7 @@ async def test_a_redirect_within_the_registry_keeps_the_credential() -> None:
     assert config == IMAGE.config
 
 
-async def test_a_401_from_a_redirects_target_is_not_answered() -> None:
+async def test_a_401_after_a_redirect_gets_no_credential() -> None:
     users = {"user": "canary-5ecret"}
     async with (
         RegistryDouble(auth="basic", users=users) as storage,
@@ -128,7 +128,7 @@ async def test_a_redirect_into_the_network_is_refused(registry: RegistryDouble, 
             await client.fetch_config(repository_at(registry, "app"), config_of(IMAGE), INSECURE)
 
 
-async def test_redirects_end(registry: RegistryDouble) -> None:
+async def test_redirects_of_blobs_end(registry: RegistryDouble) -> None:
     redirected(registry, "{target}", times=None)
     async with connect() as client:
         with pytest.raises(errors.NotARegistry, match="too often"):
@@ -136,7 +136,7 @@ async def test_redirects_end(registry: RegistryDouble) -> None:
     assert len(registry.received(path="/blobs/")) <= QUICK.redirects + 2
 
 
-async def test_tls_is_not_given_up_by_a_redirect() -> None:
+async def test_a_redirect_does_not_leave_tls() -> None:
     async with RegistryDouble() as plain, RegistryDouble(tls=True) as double, connect() as client:
         plant(plain, "app", None, IMAGE)
         redirected(double, f"{plain.base_url}{{target}}")
@@ -156,7 +156,7 @@ async def test_a_manifest_is_not_fetched_from_elsewhere(registry: RegistryDouble
         assert not elsewhere.journal
 
 
-async def test_manifests_may_lie_where_the_operator_says() -> None:
+async def test_manifests_are_fetched_from_hosts_that_the_operator_lists() -> None:
     """As those of registry.k8s.io do; no credential goes there, and what comes is hashed."""
     image = make_image()
     user = {"user": "canary-5ecret"}
@@ -185,7 +185,7 @@ async def test_a_redirect_of_a_manifest_carries_no_credential_anywhere() -> None
         assert ["Authorization" in r.headers for r in double.received("GET", "/manifests/")] == [True, False]
 
 
-async def test_a_redirect_of_a_manifest_to_elsewhere_is_followed_by_nobody(registry: RegistryDouble) -> None:
+async def test_a_manifest_redirect_to_an_unlisted_host_is_not_followed(registry: RegistryDouble) -> None:
     async with RegistryDouble() as elsewhere:
         plant(elsewhere, "app", "1", make_image())
         registry.misbehave(Redirect(elsewhere.base_url + "{target}"), path="/manifests/", times=None)
@@ -194,7 +194,7 @@ async def test_a_redirect_of_a_manifest_to_elsewhere_is_followed_by_nobody(regis
         assert not elsewhere.journal
 
 
-async def test_redirects_of_manifests_come_to_an_end(registry: RegistryDouble) -> None:
+async def test_redirects_of_manifests_end(registry: RegistryDouble) -> None:
     registry.misbehave(Redirect(registry.base_url + "{target}"), path="/manifests/", times=None)
     with pytest.raises(errors.NotARegistry):
         await fetch_behind(registry, registry.host)

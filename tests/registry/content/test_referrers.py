@@ -31,7 +31,7 @@ async def listed(client: RegistryClient, double: RegistryDouble) -> set[str]:
     return {str(each.digest) for each in found}
 
 
-async def test_the_api_tells_types_and_annotations(registry: RegistryDouble) -> None:
+async def test_the_api_lists_types_and_annotations(registry: RegistryDouble) -> None:
     plant(registry, "app", None, SIGNATURES[3])
     async with connect() as client:
         (found,) = await client.list_referrers(repository_at(registry, "app"), SUBJECT, INSECURE)
@@ -50,7 +50,7 @@ async def test_all_pages_are_read(registry: RegistryDouble, size: int) -> None:
     assert len(registry.received(path="/referrers/")) == -(-len(SIGNATURES) // size)
 
 
-async def test_what_nothing_refers_to_has_no_referrers(registry: RegistryDouble) -> None:
+async def test_a_manifest_without_referrers_has_an_empty_list(registry: RegistryDouble) -> None:
     async with connect() as client:
         assert await listed(client, registry) == set()
         registry.rules.referrers_api = False
@@ -86,7 +86,7 @@ async def test_a_registry_without_the_api_is_read_by_the_tag_and_not_asked_again
     ],
     ids=["a page", "no index", "redirect", "404", "400", "405", "406", "501"],
 )
-async def test_an_answer_that_is_no_list_means_that_there_is_no_api(
+async def test_an_answer_of_another_type_means_that_the_api_is_missing(
     registry: RegistryDouble, fault: Fault
 ) -> None:
     registry.misbehave(fault, path="/referrers/", times=None)
@@ -100,7 +100,7 @@ async def test_an_answer_that_is_no_list_means_that_there_is_no_api(
     [(Status.oci(404, "NAME_UNKNOWN"), 2), (Status(400), 2), (Status.oci(404, "OTHER"), 1), (Status(404), 1)],
     ids=["unknown name", "bad request", "this repository", "this registry"],
 )
-async def test_only_what_will_stay_so_is_remembered(
+async def test_only_a_permanent_answer_is_remembered(
     registry: RegistryDouble, fault: Fault, asked: int
 ) -> None:
     registry.misbehave(fault, path="/referrers/", times=1)
@@ -110,7 +110,7 @@ async def test_only_what_will_stay_so_is_remembered(
     assert len(registry.received(path="/referrers/")) == asked
 
 
-async def test_a_repository_that_is_behind_others_says_nothing_of_them(registry: RegistryDouble) -> None:
+async def test_a_repository_without_the_api_says_nothing_about_others(registry: RegistryDouble) -> None:
     registry.misbehave(Status.oci(404, "NOT_SUPPORTED"), path="/old/referrers/", times=None)
     plant(registry, "app", None, SIGNATURES[0])
     async with connect() as client:
@@ -135,7 +135,7 @@ async def test_a_list_that_can_not_be_read_is_not_an_empty_one(
             assert await listed(client, registry) == {each.digest for each in SIGNATURES[:2]}
 
 
-async def test_a_list_that_is_none_by_its_own_word_is_an_error(registry: RegistryDouble) -> None:
+async def test_a_list_whose_content_is_no_index_is_an_error(registry: RegistryDouble) -> None:
     registry.misbehave(Status(200, b"[]", {"Content-Type": OCI_INDEX}), path="/referrers/", times=None)
     async with connect() as client:
         with pytest.raises(errors.NotARegistry):
@@ -143,14 +143,14 @@ async def test_a_list_that_is_none_by_its_own_word_is_an_error(registry: Registr
 
 
 @pytest.mark.parametrize("status", [401, 403, 503])
-async def test_a_refusal_does_not_mean_that_there_are_none(registry: RegistryDouble, status: int) -> None:
+async def test_a_refused_list_is_not_an_empty_list(registry: RegistryDouble, status: int) -> None:
     registry.misbehave(Status(status), path="/referrers/", times=None)
     async with connect() as client:
         with pytest.raises(errors.RegistryError):
             await listed(client, registry)
 
 
-async def test_a_page_in_the_middle_that_is_none_is_an_error(registry: RegistryDouble) -> None:
+async def test_a_later_page_that_is_no_index_is_an_error(registry: RegistryDouble) -> None:
     """Half a list would leave out signatures without a word."""
     registry.rules.referrers_per_page = 2
     for each in SIGNATURES:
@@ -161,7 +161,7 @@ async def test_a_page_in_the_middle_that_is_none_is_an_error(registry: RegistryD
             await listed(client, registry)
 
 
-async def test_a_tag_that_leads_to_the_subject_itself_lists_nothing(registry: RegistryDouble) -> None:
+async def test_a_referrers_tag_that_holds_the_subject_lists_nothing(registry: RegistryDouble) -> None:
     """GitLab's registry takes the tag for the digest."""
     index = make_index([IMAGE, make_image(architecture="arm64", media="oci")])
     registry.rules.referrers_api = False
@@ -171,14 +171,14 @@ async def test_a_tag_that_leads_to_the_subject_itself_lists_nothing(registry: Re
         assert await client.list_referrers(repository_at(registry, "app"), subject, INSECURE) == ()
 
 
-async def test_a_tag_that_holds_something_else_lists_nothing(registry: RegistryDouble) -> None:
+async def test_a_referrers_tag_with_other_content_lists_nothing(registry: RegistryDouble) -> None:
     registry.rules.referrers_api = False
     plant(registry, "app", TAG, IMAGE)
     async with connect() as client:
         assert await listed(client, registry) == set()
 
 
-async def test_a_tag_that_may_not_be_read_counts_as_none(registry: RegistryDouble) -> None:
+async def test_a_denied_referrers_tag_counts_as_empty(registry: RegistryDouble) -> None:
     """But not where it is the credential that is refused."""
     registry.rules.referrers_api = False
     registry.misbehave(OtherStatus(403), path=f"/manifests/{TAG}")

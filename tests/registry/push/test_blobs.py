@@ -96,7 +96,7 @@ def all_copied(image: Image) -> BlobCounts:
     return BlobCounts(copied=len(sizes), bytes_copied=sum(sizes))
 
 
-async def test_of_blobs_that_wait_the_largest_is_begun_first(registry: RegistryDouble) -> None:
+async def test_the_largest_waiting_blob_starts_first(registry: RegistryDouble) -> None:
     image = make_image(layers=[3000, 50_000, 1000, 70_000, 20_000, 40_000], seed="sizes")
     hold = Hold()
     registry.misbehave(hold, method="PUT", path="/uploads/")
@@ -112,7 +112,7 @@ async def test_of_blobs_that_wait_the_largest_is_begun_first(registry: RegistryD
     assert len(sizes) == len(image.blobs) - 1
 
 
-async def test_blobs_are_copied_side_by_side_and_no_more_than_allowed(registry: RegistryDouble) -> None:
+async def test_blobs_are_copied_concurrently_up_to_the_limit(registry: RegistryDouble) -> None:
     image = make_image(layers=[5000] * 12, seed="many")
     hold = Hold()
     registry.misbehave(hold, method="PUT", path="/uploads/", times=None)
@@ -127,7 +127,7 @@ async def test_blobs_are_copied_side_by_side_and_no_more_than_allowed(registry: 
     assert registry.blobs("dst") == set(image.blobs)
 
 
-async def test_a_blob_of_several_images_crosses_once(registry: RegistryDouble) -> None:
+async def test_a_blob_that_several_images_share_is_copied_once(registry: RegistryDouble) -> None:
     async with RegistryDouble() as source, connect(WIDE) as client:
         for number, image in enumerate(IMAGES):
             plant(source, f"src{number}", "1", image)
@@ -138,7 +138,7 @@ async def test_a_blob_of_several_images_crosses_once(registry: RegistryDouble) -
     assert not registry.partial_tag_puts
 
 
-async def test_what_the_target_has_is_not_fetched(registry: RegistryDouble) -> None:
+async def test_a_blob_in_the_target_is_not_fetched(registry: RegistryDouble) -> None:
     registry.add_blob("dst", BASE)
     async with RegistryDouble() as source, connect(WIDE) as client:
         plant(source, "src", "1", IMAGES[0])
@@ -171,7 +171,7 @@ async def test_a_blob_is_mounted_from_another_image_that_has_it(registry: Regist
     assert result.blobs == BlobCounts(mounted=5)
 
 
-async def test_an_image_from_elsewhere_shares_what_another_has_here(registry: RegistryDouble) -> None:
+async def test_an_image_of_another_registry_mounts_blobs_that_exist_here(registry: RegistryDouble) -> None:
     async with RegistryDouble() as source, connect(WIDE) as client:
         plant(source, "src0", "1", IMAGES[0])
         plant(registry, "src1", "1", IMAGES[1])
@@ -217,7 +217,7 @@ async def test_a_registry_that_never_mounts_is_asked_for_few(registry: RegistryD
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-async def test_a_source_that_may_not_be_mounted_from_says_nothing_of_others(
+async def test_a_source_that_refuses_mounts_says_nothing_about_others(
     registry: RegistryDouble, status: int
 ) -> None:
     for number, image in enumerate(IMAGES):
@@ -231,7 +231,7 @@ async def test_a_source_that_may_not_be_mounted_from_says_nothing_of_others(
     assert registry.blobs("dst") == {digest for image in IMAGES for digest in image.blobs}
 
 
-async def test_a_mount_that_fails_is_looked_after_before_it_is_copied(registry: RegistryDouble) -> None:
+async def test_a_blob_is_looked_up_after_a_failed_mount(registry: RegistryDouble) -> None:
     """A registry without mounts may have the blob all the same."""
     plant(registry, "src", "1", IMAGES[0])
     registry.add_blob("dst", BASE)
@@ -242,7 +242,7 @@ async def test_a_mount_that_fails_is_looked_after_before_it_is_copied(registry: 
     assert (result.blobs.skipped, result.blobs.copied) == (1, 2)
 
 
-async def test_what_fails_for_a_while_is_counted_once(registry: RegistryDouble) -> None:
+async def test_a_retried_blob_is_counted_once(registry: RegistryDouble) -> None:
     registry.misbehave(Status(503), method="PUT", path="/uploads/", times=2)
     async with RegistryDouble() as source, connect(WIDE) as client:
         plant(source, "src", "1", IMAGES[0])
@@ -253,9 +253,7 @@ async def test_what_fails_for_a_while_is_counted_once(registry: RegistryDouble) 
 
 
 @pytest.mark.parametrize("trouble", ["500", "503, later", "silence", "reset", "202 without a location"])
-async def test_a_blob_whose_mount_has_trouble_for_ever_is_copied(
-    registry: RegistryDouble, trouble: str
-) -> None:
+async def test_a_blob_whose_mount_always_fails_is_copied(registry: RegistryDouble, trouble: str) -> None:
     plant(registry, "src", "1", ONE)
     registry.misbehave(OfMounts(TROUBLE[trouble]), times=None)
     async with connect(SHORT) as client:
@@ -265,7 +263,7 @@ async def test_a_blob_whose_mount_has_trouble_for_ever_is_copied(
 
 
 @pytest.mark.parametrize("trouble", ["compressed", "oversize"])
-async def test_a_mount_that_is_done_but_not_said_so_in_words_we_read_is_found(
+async def test_a_mount_that_succeeded_with_an_unknown_answer_is_found(
     registry: RegistryDouble, trouble: str
 ) -> None:
     plant(registry, "src", "1", ONE)
@@ -283,7 +281,7 @@ async def test_a_mount_whose_reply_is_lost_each_time_is_found(registry: Registry
     assert result.blobs == BlobCounts(skipped=3)
 
 
-async def test_trouble_that_passes_is_waited_out_and_not_remembered(registry: RegistryDouble) -> None:
+async def test_a_passing_failure_of_a_mount_is_retried_and_not_remembered(registry: RegistryDouble) -> None:
     plant(registry, "src", "1", ONE)
     plant(registry, "src", "2", OTHER)
     registry.misbehave(OfMounts(Status(500)), times=QUICK.attempts - 1)
@@ -302,7 +300,7 @@ async def test_a_mount_sent_elsewhere_by_a_registry_is_uploaded_to_itself(regist
     assert result.blobs == all_copied(ONE)
 
 
-async def test_trouble_is_remembered_of_the_two_repositories_and_of_no_others(
+async def test_a_failed_mount_is_remembered_for_the_two_repositories_alone(
     registry: RegistryDouble,
 ) -> None:
     for source in ("src", "other"):
@@ -319,7 +317,7 @@ async def test_trouble_is_remembered_of_the_two_repositories_and_of_no_others(
         assert (await push_from(client, registry, "src", ONE, "app3")).blobs == BlobCounts(mounted=3)
 
 
-async def test_a_pair_that_has_trouble_is_left_alone_where_the_registry_declines_too(
+async def test_a_pair_whose_mount_failed_is_skipped_where_the_registry_declines(
     registry: RegistryDouble,
 ) -> None:
     """Else each of its blobs would wait for as many attempts again."""
@@ -337,7 +335,7 @@ async def test_a_pair_that_has_trouble_is_left_alone_where_the_registry_declines
     assert not asked(registry)
 
 
-async def test_after_trouble_no_other_holder_is_asked(registry: RegistryDouble) -> None:
+async def test_after_a_failed_mount_no_other_holder_is_asked(registry: RegistryDouble) -> None:
     """It might take as long again: the blob is on its way sooner."""
     for number, image in enumerate(SHARING):
         plant(registry, f"src{number}", "1", image)
@@ -370,7 +368,7 @@ async def test_a_rate_limit_is_a_pause_for_mounts_too(registry: RegistryDouble, 
         assert (await push_from(client, registry, "src", ONE)).blobs.mounted > 0
 
 
-async def test_a_mount_is_one_request_and_nothing_is_looked_up_before(registry: RegistryDouble) -> None:
+async def test_a_mount_is_one_request_without_a_lookup(registry: RegistryDouble) -> None:
     plant(registry, "src", "1", AMD64)
     async with connect() as client:
         await push_one(
@@ -382,7 +380,7 @@ async def test_a_mount_is_one_request_and_nothing_is_looked_up_before(registry: 
     assert {r.query["mount"] for r in blobs} == set(AMD64.blobs)
 
 
-async def test_each_blob_is_handled_once_however_many_images_share_it(registry: RegistryDouble) -> None:
+async def test_a_blob_that_images_share_is_mounted_once(registry: RegistryDouble) -> None:
     base = (b"shared layer" * 100,)
     images = [make_image(architecture=a, base=base, layers=1) for a in ("amd64", "arm64", "s390x")]
     for number, image in enumerate(images):
@@ -418,7 +416,9 @@ async def test_a_blob_that_is_not_mounted_is_copied(registry: RegistryDouble, st
     await check_whole(registry, target, [LARGE])
 
 
-async def test_a_declined_mount_is_uploaded_where_the_registry_said(registry: RegistryDouble) -> None:
+async def test_a_declined_mount_is_uploaded_to_the_session_that_the_registry_opened(
+    registry: RegistryDouble,
+) -> None:
     plant(registry, "src", "1", AMD64)
     registry.misbehave(MountDeclined(), times=None)
     async with connect() as client:
@@ -431,9 +431,7 @@ async def test_a_declined_mount_is_uploaded_where_the_registry_said(registry: Re
 
 
 @pytest.mark.parametrize(("status", "posts"), [(202, "mount"), (405, "plain")])
-async def test_that_mounts_do_not_work_is_remembered(
-    registry: RegistryDouble, status: int, posts: str
-) -> None:
+async def test_declined_mounts_are_remembered(registry: RegistryDouble, status: int, posts: str) -> None:
     plant(registry, "src", "1", AMD64)
     plant(registry, "src", "2", ARM64)
     registry.misbehave(MountDeclined(status), times=None)
@@ -450,7 +448,7 @@ async def test_that_mounts_do_not_work_is_remembered(
     assert {"mount" in r.query for r in registry.received("POST")} == {posts == "mount"}
 
 
-async def test_that_mounts_do_not_work_is_forgotten_after_a_while(registry: RegistryDouble) -> None:
+async def test_declined_mounts_are_forgotten_after_a_while(registry: RegistryDouble) -> None:
     clock = Clock()
     plant(registry, "src", "1", AMD64)
     declined = registry.misbehave(MountDeclined(405), times=None)
@@ -464,7 +462,7 @@ async def test_that_mounts_do_not_work_is_forgotten_after_a_while(registry: Regi
     assert mounted == [0, 0, 3]
 
 
-async def test_a_registry_that_mounts_again_is_believed_again(registry: RegistryDouble) -> None:
+async def test_a_granted_mount_makes_mounts_the_first_choice_again(registry: RegistryDouble) -> None:
     plant(registry, "src", "1", AMD64)
     plant(registry, "src", "2", ARM64)
     registry.misbehave(MountDeclined(), times=1)
@@ -482,7 +480,7 @@ def plan(support: dict[Repository, MountSupport]) -> BlobPlan:
     return plan_blob(list(support), lambda holder: support[holder])
 
 
-def test_a_blob_without_a_holder_is_looked_for() -> None:
+def test_a_blob_without_a_holder_is_looked_up() -> None:
     assert plan({}) == BlobPlan(looks_first=True, holders=())
 
 

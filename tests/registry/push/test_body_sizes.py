@@ -42,7 +42,7 @@ from tests.support.registry_clients import (
 )
 
 
-async def test_a_registry_that_takes_no_large_bodies_is_sent_chunks_and_that_is_remembered(
+async def test_a_registry_that_refuses_large_bodies_gets_chunks_from_then_on(
     source: RegistryDouble,
 ) -> None:
     plant(source, "src", "1", LARGE_IMAGE)
@@ -59,7 +59,7 @@ async def test_a_registry_that_takes_no_large_bodies_is_sent_chunks_and_that_is_
         assert 413 not in {r.status for r in double.journal}
 
 
-async def test_what_a_registry_takes_at_once_is_found_out(source: RegistryDouble) -> None:
+async def test_the_body_limit_of_a_registry_is_found(source: RegistryDouble) -> None:
     async with RegistryDouble(rules=Rules(max_chunk=MIB)) as double:
         _, told = await copy_large(source, double)
         assert {r.status for r in double.received("PATCH")} == {202, 413}
@@ -90,7 +90,7 @@ async def test_a_whole_blob_refused_as_a_range_is_sent_in_chunks(
     check_arrived(registry)
 
 
-async def test_chunks_are_not_smaller_than_the_registry_wants(source: RegistryDouble) -> None:
+async def test_chunks_are_not_smaller_than_the_registrys_minimum(source: RegistryDouble) -> None:
     async with RegistryDouble(rules=Rules(max_chunk=5 * MIB)) as double:
         least = WithHeaders({"OCI-Chunk-Min-Length": str(5 * MIB)})
         double.misbehave(least, method="POST", path="/uploads/$", times=None)
@@ -100,7 +100,7 @@ async def test_chunks_are_not_smaller_than_the_registry_wants(source: RegistryDo
         check_arrived(double)
 
 
-async def test_a_registry_that_takes_less_than_it_wants_at_least_is_not_asked_for_ever(
+async def test_a_registry_whose_chunk_limits_contradict_each_other_fails_the_copy(
     source: RegistryDouble, registry: RegistryDouble
 ) -> None:
     registry.misbehave(TooLarge(512, 413), times=None)
@@ -124,7 +124,7 @@ async def test_an_end_that_is_refused_as_too_large_is_not_asked_for_with_less(
     assert len(registry.received("PUT", "/uploads/")) <= whole_and_end * len(SMALL_IMAGE.blobs)
 
 
-async def test_one_416_to_a_small_blob_is_no_word_on_sizes(
+async def test_one_416_to_a_small_blob_changes_no_size(
     source: RegistryDouble, registry: RegistryDouble
 ) -> None:
     registry.misbehave(Status.oci(416, "RANGE_INVALID", "resumed at wrong offset"), method="PUT", path=UPLOAD)
@@ -132,7 +132,7 @@ async def test_one_416_to_a_small_blob_is_no_word_on_sizes(
     assert not registry.received("PATCH")
 
 
-async def test_a_413_that_is_meant_for_one_repository_slows_no_other(
+async def test_a_413_of_one_repository_does_not_affect_another(
     source: RegistryDouble, registry: RegistryDouble
 ) -> None:
     full = "/v2/full" + UPLOAD
@@ -148,7 +148,7 @@ async def test_a_413_that_is_meant_for_one_repository_slows_no_other(
     assert not registry.received("PATCH")
 
 
-async def test_what_is_remembered_of_a_registry_is_no_less_than_a_mebibyte(
+async def test_the_remembered_body_limit_is_at_least_a_mebibyte(
     source: RegistryDouble, registry: RegistryDouble
 ) -> None:
     other = make_image(layers=[5000], seed="other")

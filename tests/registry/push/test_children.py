@@ -51,7 +51,7 @@ from tests.support.registry_clients import (
 )
 
 
-async def test_a_source_in_the_targets_own_repository_costs_one_look(registry: RegistryDouble) -> None:
+async def test_a_child_in_the_target_itself_costs_one_request(registry: RegistryDouble) -> None:
     plant(registry, "app", "amd64", AMD64)
     async with connect() as client:
         await push_one(
@@ -61,7 +61,7 @@ async def test_a_source_in_the_targets_own_repository_costs_one_look(registry: R
     assert requests_of(registry)[2:] == [("PUT", "1"), ("GET", "1")]
 
 
-async def test_a_child_that_is_there_costs_one_look(registry: RegistryDouble) -> None:
+async def test_a_child_that_is_present_costs_one_request(registry: RegistryDouble) -> None:
     plant(registry, "src", "1", AMD64)
     plant(registry, "app", None, AMD64)
     async with connect() as client:
@@ -86,7 +86,7 @@ async def test_an_images_manifest_does_not_wait_for_other_images_blobs(registry:
         hold.gate.set()
 
 
-async def test_a_child_of_which_the_registry_says_another_digest_is_put(registry: RegistryDouble) -> None:
+async def test_a_child_that_the_registry_reports_with_another_digest_is_put(registry: RegistryDouble) -> None:
     """A cache that answers HEAD for something else has not got what was asked for."""
     plant(registry, "app", None, AMD64)
     registry.misbehave(WrongDigestHeader(), method="HEAD", path=f"/manifests/{AMD64.digest}")
@@ -97,7 +97,7 @@ async def test_a_child_of_which_the_registry_says_another_digest_is_put(registry
     assert {each.action for each in result.manifests} == {ManifestAction.PUT}
 
 
-async def test_where_head_is_unknown_and_what_is_missing_forbidden_manifests_are_put(
+async def test_manifests_are_put_where_head_is_unknown_and_missing_content_is_forbidden(
     registry: RegistryDouble,
 ) -> None:
     plant(registry, "src", "1", AMD64)
@@ -119,7 +119,7 @@ async def test_a_child_that_is_gone_fails_the_push_and_moves_no_tag(any_registry
         assert await client.head_manifest(reference_at(any_registry, f"{path}:1"), INSECURE) is None
 
 
-async def test_a_child_that_was_collected_comes_back_from_what_is_left(any_registry: AnyRegistry) -> None:
+async def test_a_collected_child_is_put_again_from_the_blobs_that_are_left(any_registry: AnyRegistry) -> None:
     path = f"copy/{uuid.uuid4().hex}/collected"
     await seed(any_registry, path, "other", make_image(architecture="arm64", base=AMD64.layers, layers=0))
     root = f"{any_registry.base_url}/v2/{path}/blobs/uploads/?digest={AMD64.config_digest}"
@@ -136,7 +136,7 @@ async def test_a_child_that_was_collected_comes_back_from_what_is_left(any_regis
     await check_whole(any_registry, target, [AMD64])
 
 
-async def test_what_was_seen_long_ago_is_looked_at_again_before_the_tag_moves(
+async def test_a_child_that_was_seen_long_ago_is_checked_again_before_the_tag_moves(
     registry: RegistryDouble,
 ) -> None:
     registry.rules.require_children = False
@@ -159,7 +159,7 @@ async def test_what_was_seen_long_ago_is_looked_at_again_before_the_tag_moves(
     assert [put.missing for put in registry.tag_puts] == [()]
 
 
-async def test_a_child_of_which_head_lied_is_put_after_all(registry: RegistryDouble) -> None:
+async def test_a_child_that_head_reported_wrongly_is_put(registry: RegistryDouble) -> None:
     plant(registry, "src", "1", AMD64)
     seen = Status(200, headers={"Docker-Content-Digest": AMD64.digest})
     registry.misbehave(seen, method="HEAD", path=AMD64.digest, times=None)
@@ -171,9 +171,7 @@ async def test_a_child_of_which_head_lied_is_put_after_all(registry: RegistryDou
 
 
 @pytest.mark.parametrize("named", [True, False])
-async def test_children_that_an_index_is_refused_for_are_put_anew(
-    registry: RegistryDouble, named: bool
-) -> None:
+async def test_children_that_the_registry_lacks_are_put_again(registry: RegistryDouble, named: bool) -> None:
     """Those that the registry names, or all if it names none."""
     plant(registry, "src", "1", AMD64)
     plant(registry, "src", "2", ARM64)
@@ -187,7 +185,7 @@ async def test_children_that_an_index_is_refused_for_are_put_anew(
     assert registry.tags("app")["1"] == str(target.index.digest)
 
 
-async def test_children_that_another_target_outlasted_are_looked_at_again(registry: RegistryDouble) -> None:
+async def test_children_are_checked_again_after_a_slower_target(registry: RegistryDouble) -> None:
     """What a registry collected while another was slow is put anew before the tag moves."""
     registry.rules.require_children = False
     hold = Hold()
@@ -207,7 +205,7 @@ async def test_children_that_another_target_outlasted_are_looked_at_again(regist
     assert [put.missing for put in registry.tag_puts] == [()]
 
 
-async def test_what_two_targets_of_a_registry_need_crosses_once(any_registry: AnyRegistry) -> None:
+async def test_two_targets_of_a_registry_fetch_a_blob_once(any_registry: AnyRegistry) -> None:
     async with RegistryDouble() as source, connect() as client:
         plant(source, "src", "1", STAGED)
         targets = [target_at(any_registry, f"once/{name}", [STAGED]) for name in ("a", "b", "c")]
@@ -218,7 +216,7 @@ async def test_what_two_targets_of_a_registry_need_crosses_once(any_registry: An
     assert [each.blobs for each in results[1:]] == [BlobCounts(mounted=4)] * 2
 
 
-async def test_a_target_whose_forerunner_fails_gets_the_blobs_from_their_source(
+async def test_a_target_copies_from_the_source_if_the_first_target_fails(
     registry: RegistryDouble,
 ) -> None:
     registry.misbehave(DENIED, method="PUT", path=f"/a/manifests/{STAGED.digest}", times=None)
@@ -232,7 +230,7 @@ async def test_a_target_whose_forerunner_fails_gets_the_blobs_from_their_source(
     assert registry.get_manifest("b", str(targets[1].index.digest))
 
 
-async def test_where_nothing_is_mounted_no_target_waits_for_another(registry: RegistryDouble) -> None:
+async def test_targets_do_not_wait_for_each_other_without_mounts(registry: RegistryDouble) -> None:
     registry.rules = Rules(anonymous_mount=False)
     registry.misbehave(MountDeclined(405), times=None)
     hold = Hold()

@@ -64,7 +64,7 @@ async def test_blobs_are_mounted_and_everything_arrives(any_registry: AnyRegistr
     await check_whole(any_registry, target, BOTH)
 
 
-async def test_what_is_there_already_is_left_alone(any_registry: AnyRegistry) -> None:
+async def test_present_content_is_left_alone(any_registry: AnyRegistry) -> None:
     children, path = await plant_apart(any_registry, BOTH)
     target = target_at(any_registry, path, BOTH)
     async with connect() as client:
@@ -90,7 +90,7 @@ async def test_children_are_put_by_digest_and_the_tag_moves_last(registry: Regis
     assert {put.digest for put in registry.tag_puts} == {index}
 
 
-async def test_progress_is_told_and_ends_complete(registry: RegistryDouble) -> None:
+async def test_progress_is_reported_until_it_is_complete(registry: RegistryDouble) -> None:
     told: list[Step] = []
     plant(registry, "src", "1", AMD64)
     async with connect() as client:
@@ -128,7 +128,7 @@ async def test_one_image_that_fails_leaves_the_tag_alone(registry: RegistryDoubl
 
 
 @pytest.mark.parametrize("path", ["/v2/$", "/manifests/", "/blobs/uploads/", "/manifests/1$"])
-async def test_a_cancelled_push_leaves_nothing_running(registry: RegistryDouble, path: str) -> None:
+async def test_a_cancelled_push_leaves_no_task_running(registry: RegistryDouble, path: str) -> None:
     for number, image in enumerate(BOTH):
         plant(registry, f"src{number}", "1", image)
     hold = Hold()
@@ -196,7 +196,7 @@ async def test_a_target_that_is_slow_keeps_the_tags_of_the_others_waiting(regist
     assert list(registry.tags("app")) == ["1"]
 
 
-async def test_a_failure_that_no_retry_helps_is_told_before_another(registry: RegistryDouble) -> None:
+async def test_a_final_failure_is_reported_before_a_passing_one(registry: RegistryDouble) -> None:
     async with RegistryDouble() as busy, RegistryDouble() as closed, connect() as client:
         plant(registry, "src", "1", STAGED)
         busy.misbehave(Status.oci(503, "UNAVAILABLE"), method="POST", times=None)
@@ -299,7 +299,7 @@ async def test_a_tag_that_the_guard_leaves_stays_and_the_others_move(registry: R
     assert (last.done, last.total) == (2, 2)
 
 
-async def test_a_strict_guard_is_told_what_tags_hold_when_all_is_staged(registry: RegistryDouble) -> None:
+async def test_a_strict_guard_gets_tags_that_were_read_after_staging(registry: RegistryDouble) -> None:
     plant(registry, "src", "1", STAGED)
     asked = RecordingGuard(is_strict=True)
     async with connect() as client:
@@ -310,7 +310,7 @@ async def test_a_strict_guard_is_told_what_tags_hold_when_all_is_staged(registry
     assert [held.digests for held in asked.told] == [{reference_at(registry, "app:1"): None}]
 
 
-async def test_a_repeated_push_tells_the_guard_that_its_own_index_is_there(registry: RegistryDouble) -> None:
+async def test_the_guard_of_a_repeated_push_sees_its_own_index(registry: RegistryDouble) -> None:
     plant(registry, "src", "1", STAGED)
     target, children = target_at(registry, "app", [STAGED]), [child_at(registry, "src", STAGED)]
     asked = RecordingGuard(is_strict=True)
@@ -321,7 +321,7 @@ async def test_a_repeated_push_tells_the_guard_that_its_own_index_is_there(regis
     assert held.digests == {reference_at(registry, "app:1"): target.index.digest}
 
 
-async def test_a_push_without_any_tag_asks_with_nothing(registry: RegistryDouble) -> None:
+async def test_the_guard_of_a_push_without_tags_gets_an_empty_snapshot(registry: RegistryDouble) -> None:
     plant(registry, "src", "1", STAGED)
     asked = RecordingGuard()
     target = CopyTarget(
@@ -338,7 +338,7 @@ async def test_a_push_without_any_tag_asks_with_nothing(registry: RegistryDouble
     ]
 
 
-async def test_a_strict_guard_is_not_told_of_what_was_cut_off(registry: RegistryDouble) -> None:
+async def test_a_strict_guard_gets_no_truncated_manifest(registry: RegistryDouble) -> None:
     plant(registry, "src", "1", STAGED)
     plant(registry, "app", "1", OTHER)
     registry.misbehave(Truncated(with_length=False), method="GET", path="/manifests/1$")

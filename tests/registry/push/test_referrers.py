@@ -101,7 +101,7 @@ def chain(length: int) -> list[Image]:
 
 
 @pytest.mark.parametrize("has_api", [True, False])
-async def test_referrers_of_referrers_come_along(any_registry: AnyRegistry, has_api: bool) -> None:
+async def test_referrers_of_referrers_are_copied(any_registry: AnyRegistry, has_api: bool) -> None:
     """Between registries that have the API, have none, or are of two kinds."""
     path = f"referrers/{uuid.uuid4().hex}"
     async with RegistryDouble() as source, connect() as client:
@@ -120,7 +120,7 @@ async def test_referrers_of_referrers_come_along(any_registry: AnyRegistry, has_
     await check_referrers(any_registry, path, SBOM, [OF_SBOM])
 
 
-async def test_within_a_registry_their_blobs_are_mounted(any_registry: AnyRegistry) -> None:
+async def test_blobs_of_referrers_are_mounted_within_a_registry(any_registry: AnyRegistry) -> None:
     path = f"referrers/{uuid.uuid4().hex}"
     if isinstance(any_registry, RegistryDouble):
         plant_all(any_registry, f"{path}/src", [IMAGE, SIGNATURE])
@@ -140,7 +140,7 @@ async def test_within_a_registry_their_blobs_are_mounted(any_registry: AnyRegist
     await check_referrers(any_registry, f"{path}/app", IMAGE, [SIGNATURE])
 
 
-async def test_they_come_only_when_asked_for(registry: RegistryDouble) -> None:
+async def test_referrers_are_copied_on_request_only(registry: RegistryDouble) -> None:
     plant_all(registry, "src", [IMAGE, SIGNATURE])
     async with connect() as client:
         result = await push_one(
@@ -151,7 +151,7 @@ async def test_they_come_only_when_asked_for(registry: RegistryDouble) -> None:
     assert SIGNATURE.digest not in registry.content.at("app").manifests
 
 
-async def test_only_those_of_the_pushed_images_come(registry: RegistryDouble) -> None:
+async def test_only_referrers_of_the_pushed_images_are_copied(registry: RegistryDouble) -> None:
     of_other = make_referrer(OTHER)
     plant_all(registry, "src", [IMAGE, OTHER, SIGNATURE, of_other])
     async with connect() as client:
@@ -161,7 +161,7 @@ async def test_only_those_of_the_pushed_images_come(registry: RegistryDouble) ->
     assert of_other.digest not in registry.content.at("app").manifests
 
 
-async def test_images_of_the_target_itself_have_theirs_there(registry: RegistryDouble) -> None:
+async def test_referrers_of_images_in_the_target_are_not_copied(registry: RegistryDouble) -> None:
     plant_all(registry, "app", [IMAGE, SIGNATURE])
     async with connect() as client:
         target, children = target_at(registry, "app", [IMAGE]), [child_at(registry, "app", IMAGE)]
@@ -170,7 +170,7 @@ async def test_images_of_the_target_itself_have_theirs_there(registry: RegistryD
     assert not registry.received(path="/referrers/")
 
 
-async def test_they_are_there_before_any_tag_moves(registry: RegistryDouble) -> None:
+async def test_referrers_are_copied_before_any_tag_moves(registry: RegistryDouble) -> None:
     plant_all(registry, "src", [IMAGE, SIGNATURE])
     registry.misbehave(Status.oci(403, "DENIED"), method="PUT", path=f"/{SIGNATURE.digest}$", times=None)
     async with connect() as client:
@@ -180,7 +180,9 @@ async def test_they_are_there_before_any_tag_moves(registry: RegistryDouble) -> 
     assert not registry.tag_puts
 
 
-async def test_an_index_that_refers_to_an_image_brings_what_it_lists(any_registry: AnyRegistry) -> None:
+async def test_an_index_that_refers_to_an_image_is_copied_with_its_manifests(
+    any_registry: AnyRegistry,
+) -> None:
     path = f"referrers/{uuid.uuid4().hex}"
     inner = make_index([make_image(media="oci", seed="of the inner index")])
     listed = [make_image(media="oci", seed=f"part {n}") for n in range(2)]
@@ -200,7 +202,7 @@ async def test_an_index_that_refers_to_an_image_brings_what_it_lists(any_registr
         assert found.digest == digest(bundle)
 
 
-async def test_what_such_an_index_lists_may_itself_refer_to_something(
+async def test_a_manifest_of_a_referring_index_may_have_a_subject_itself(
     registry: RegistryDouble,
 ) -> None:
     registry.rules.referrers_api = False
@@ -213,7 +215,7 @@ async def test_what_such_an_index_lists_may_itself_refer_to_something(
     await check_referrers(registry, "app", OTHER, [inner])
 
 
-async def test_the_size_that_a_list_tells_is_nothing_to_go_by(registry: RegistryDouble) -> None:
+async def test_the_size_in_a_list_of_referrers_is_not_trusted(registry: RegistryDouble) -> None:
     """Google's registry has told that of other manifests (oras#1626)."""
     registry.rules.referrers_api = False
     plant_all(registry, "src", [IMAGE, SIGNATURE])
@@ -229,7 +231,7 @@ async def test_the_size_that_a_list_tells_is_nothing_to_go_by(registry: Registry
 
 
 @pytest.mark.parametrize("has_api", [True, False])
-async def test_a_repeated_push_finds_them_there(registry: RegistryDouble, has_api: bool) -> None:
+async def test_a_repeated_push_finds_the_referrers_present(registry: RegistryDouble, has_api: bool) -> None:
     async with RegistryDouble() as source, connect() as client:
         registry.rules.referrers_api = has_api
         plant_all(source, "src", [IMAGE, *ALL])
@@ -243,7 +245,7 @@ async def test_a_repeated_push_finds_them_there(registry: RegistryDouble, has_ap
 
 
 @pytest.mark.parametrize("has_api", [True, False])
-async def test_one_that_is_there_without_being_listed_is_listed(
+async def test_a_present_referrer_that_is_not_listed_is_listed(
     registry: RegistryDouble, has_api: bool
 ) -> None:
     """An attempt that was cut off leaves it so, and nobody who looks for signatures would find it."""
@@ -260,7 +262,7 @@ async def test_one_that_is_there_without_being_listed_is_listed(
     await check_referrers(registry, "app", IMAGE, [SIGNATURE])
 
 
-async def test_nothing_is_asked_twice_for_several_targets(registry: RegistryDouble) -> None:
+async def test_referrers_are_fetched_once_for_several_targets(registry: RegistryDouble) -> None:
     async with RegistryDouble() as source, connect() as client:
         plant_all(source, "src", [IMAGE, *ALL])
         targets = [target_at(registry, name, [IMAGE]) for name in ("a", "b")]
@@ -273,7 +275,7 @@ async def test_nothing_is_asked_twice_for_several_targets(registry: RegistryDoub
         await check_referrers(registry, name, IMAGE, [SIGNATURE, SBOM])
 
 
-async def test_without_the_api_several_are_listed_by_one_write(
+async def test_without_the_api_several_referrers_are_listed_by_one_write(
     registry: RegistryDouble,
 ) -> None:
     registry.rules.referrers_api = False
@@ -288,7 +290,7 @@ async def test_without_the_api_several_are_listed_by_one_write(
     assert not registry.partial_tag_puts
 
 
-async def test_progress_names_them(registry: RegistryDouble) -> None:
+async def test_progress_names_the_referrers(registry: RegistryDouble) -> None:
     plant_all(registry, "src", [IMAGE, *ALL])
     told: list[Step] = []
     async with connect() as client:
@@ -299,7 +301,7 @@ async def test_progress_names_them(registry: RegistryDouble) -> None:
     assert (last.done, last.total) == (3, 3)
 
 
-async def test_one_that_is_listed_and_gone_is_named_and_left_out(registry: RegistryDouble) -> None:
+async def test_a_listed_referrer_that_is_gone_is_reported_as_missing(registry: RegistryDouble) -> None:
     """Tags that list referrers know nothing of what was deleted."""
     registry.rules.referrers_api = False
     plant_all(registry, "src", [IMAGE, SIGNATURE, SBOM])
@@ -315,7 +317,7 @@ async def test_one_that_is_listed_and_gone_is_named_and_left_out(registry: Regis
 
 
 @pytest.mark.parametrize("lie", ["of another", "no referrer", "itself"])
-async def test_what_does_not_refer_to_the_image_is_not_taken_for_a_referrer(
+async def test_a_listed_manifest_without_the_subject_is_no_referrer(
     registry: RegistryDouble, lie: str
 ) -> None:
     """A list is what anyone wrote into it; the manifest itself must say what it is about."""
@@ -329,7 +331,7 @@ async def test_what_does_not_refer_to_the_image_is_not_taken_for_a_referrer(
     assert result.referrers == (placed(IMAGE, SIGNATURE, "put"),)
 
 
-async def test_a_circle_that_a_list_claims_is_not_walked(registry: RegistryDouble) -> None:
+async def test_a_circle_in_a_list_of_referrers_is_not_followed(registry: RegistryDouble) -> None:
     registry.rules.referrers_api = False
     plant_all(registry, "src", [IMAGE, SBOM, OF_SBOM])
     plant(registry, "src", referrers_tag(digest(OF_SBOM)), make_index([SBOM, OF_SBOM]))
@@ -340,7 +342,7 @@ async def test_a_circle_that_a_list_claims_is_not_walked(registry: RegistryDoubl
     assert len(result.referrers) == 2
 
 
-async def test_one_of_a_kind_that_is_not_copied_fails_the_push(registry: RegistryDouble) -> None:
+async def test_a_referrer_of_an_unsupported_type_fails_the_push(registry: RegistryDouble) -> None:
     kind = "application/vnd.oci.artifact.manifest.v1+json"
     plant_all(registry, "src", [IMAGE, make_referrer(IMAGE, media_type=kind)])
     async with connect() as client:
@@ -351,7 +353,7 @@ async def test_one_of_a_kind_that_is_not_copied_fails_the_push(registry: Registr
     assert not registry.tag_puts
 
 
-async def test_it_goes_on_to_a_depth_of_four(registry: RegistryDouble) -> None:
+async def test_referrers_are_copied_to_a_depth_of_four(registry: RegistryDouble) -> None:
     links = chain(6)
     plant_all(registry, "src", [IMAGE, *links])
     async with connect() as client:
@@ -369,7 +371,7 @@ async def test_it_goes_on_to_a_depth_of_four(registry: RegistryDouble) -> None:
         (replace(QUICK, referrer_manifest_bytes=3000), False),
     ],
 )
-async def test_more_than_a_push_may_bring_fails_it_before_any_tag_moves(
+async def test_too_many_referrers_fail_the_push_before_any_tag_moves(
     registry: RegistryDouble, limits: Limits, fits: bool
 ) -> None:
     """In all, however they are spread: nothing is left out without a word."""
@@ -400,7 +402,9 @@ async def test_an_index_that_is_nested_too_deeply_fails_the_push(registry: Regis
 
 
 @pytest.mark.parametrize("seed", range(16))
-async def test_a_push_brings_what_was_foretold(registry: RegistryDouble, seed: int) -> None:
+async def test_a_push_copies_the_referrers_that_the_dry_run_predicted(
+    registry: RegistryDouble, seed: int
+) -> None:
     dice = random.Random(seed)
     async with RegistryDouble() as other, connect() as client:
         for double in (registry, other):
@@ -424,7 +428,7 @@ async def test_a_push_brings_what_was_foretold(registry: RegistryDouble, seed: i
 @pytest.mark.parametrize(
     "path", ["/src/referrers/", f"/src/manifests/{SBOM.digest}", f"/app/manifests/{SBOM.digest}"]
 )
-async def test_a_cancelled_push_leaves_nothing_running(registry: RegistryDouble, path: str) -> None:
+async def test_a_cancelled_push_leaves_no_task_running(registry: RegistryDouble, path: str) -> None:
     """Though what is looked for is so for several targets."""
     plant_all(registry, "src", [IMAGE, *ALL])
     hold = Hold()
@@ -445,7 +449,7 @@ async def test_a_cancelled_push_leaves_nothing_running(registry: RegistryDouble,
 
 
 @pytest.mark.parametrize("fault", [LostReply(), WithoutHeader("OCI-Subject"), MountDeclined(405)])
-async def test_they_arrive_through_trouble(registry: RegistryDouble, fault: object) -> None:
+async def test_referrers_arrive_in_spite_of_faults(registry: RegistryDouble, fault: object) -> None:
     plant_all(registry, "src", [IMAGE, *ALL])
     assert isinstance(fault, (LostReply, WithoutHeader, MountDeclined))
     registry.misbehave(fault, method="POST" if isinstance(fault, MountDeclined) else "PUT", times=2)

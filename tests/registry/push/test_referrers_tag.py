@@ -81,7 +81,7 @@ async def test_an_index_with_a_subject_is_listed_as_its_referrer(
     ]
 
 
-async def test_a_registry_that_says_so_is_left_to_it(registry: RegistryDouble) -> None:
+async def test_a_registry_that_lists_the_referrer_itself_gets_no_tag(registry: RegistryDouble) -> None:
     plant(registry, "app", "x", IMAGE)
     async with connect() as client:
         await push_one(client, goal(registry, "app", "1"), [child_at(registry, "app", IMAGE)], INSECURE)
@@ -103,7 +103,7 @@ async def test_the_tag_is_read_written_and_read_back_once(
     assert not registry.received(path="/referrers/")
 
 
-async def test_what_is_listed_already_is_not_written_again(registry: RegistryDouble) -> None:
+async def test_a_listed_referrer_is_not_written_again(registry: RegistryDouble) -> None:
     registry.rules.referrers_api = False
     plant(registry, "app", "x", IMAGE)
     async with connect() as client:
@@ -112,7 +112,7 @@ async def test_what_is_listed_already_is_not_written_again(registry: RegistryDou
     assert len(registry.received("PUT", f"/manifests/{TAG}")) == 1
 
 
-async def test_what_others_have_listed_stays(registry: RegistryDouble) -> None:
+async def test_entries_of_other_writers_stay(registry: RegistryDouble) -> None:
     registry.rules.referrers_api = False
     signature = make_referrer(ABOUT)
     plant(registry, "app", TAG, make_index([signature]))
@@ -164,7 +164,7 @@ async def test_a_write_of_another_that_came_between_is_kept(registry: RegistryDo
     assert tag_of(registry) == [other.digest, INDEX.digest]
 
 
-async def test_a_tag_that_keeps_nothing_is_found_out(registry: RegistryDouble) -> None:
+async def test_a_referrers_tag_that_loses_its_entries_fails_the_push(registry: RegistryDouble) -> None:
     registry.rules.referrers_api = False
     plant(registry, "app", "x", IMAGE)
     registry.misbehave(Status(201), method="PUT", path=f"/manifests/{TAG}", times=None)
@@ -194,7 +194,7 @@ async def test_a_tag_that_holds_something_else_is_not_overwritten(
 
 
 @pytest.mark.parametrize("has_api", [True, False])
-async def test_after_a_lost_answer_it_is_looked_for_first(registry: RegistryDouble, has_api: bool) -> None:
+async def test_after_a_lost_answer_the_list_is_read_first(registry: RegistryDouble, has_api: bool) -> None:
     registry.rules.referrers_api = has_api
     plant(registry, "app", "x", IMAGE)
     registry.misbehave(LostReply(), method="PUT", path="/manifests/1$", times=QUICK.attempts)
@@ -204,7 +204,9 @@ async def test_after_a_lost_answer_it_is_looked_for_first(registry: RegistryDoub
     assert [digest for digest, _, _ in await listed(registry, "app")] == [INDEX.digest]
 
 
-async def test_without_the_header_the_tag_is_kept_whatever_the_api_says(registry: RegistryDouble) -> None:
+async def test_without_the_header_the_tag_is_written_even_if_the_api_lists_it(
+    registry: RegistryDouble,
+) -> None:
     """The spec leaves no choice, and readers of either find it."""
     plant(registry, "app", "x", IMAGE)
     registry.misbehave(WithoutHeader("OCI-Subject"), method="PUT", times=None)
@@ -220,7 +222,7 @@ async def test_without_the_header_the_tag_is_kept_whatever_the_api_says(registry
         lambda: make_image(media="oci", extra={"annotations": {"subject": "x"}}),
     ],
 )
-async def test_what_only_seems_to_have_a_subject_is_not_listed(
+async def test_a_manifest_that_only_mentions_a_subject_is_not_listed(
     registry: RegistryDouble, make: Callable[[], Image]
 ) -> None:
     """Docker's manifests have none, and the word may stand elsewhere."""
@@ -237,7 +239,7 @@ async def test_what_only_seems_to_have_a_subject_is_not_listed(
     assert set(registry.tags("app")) == {"1"}
 
 
-async def test_a_survey_writes_no_tag(registry: RegistryDouble) -> None:
+async def test_a_dry_run_writes_no_tag(registry: RegistryDouble) -> None:
     registry.rules.referrers_api = False
     attestation = make_referrer(ABOUT)
     plant(registry, "src", None, attestation)

@@ -38,7 +38,7 @@ async def test_no_blob_is_sent_again_before_it_was_waited_for(registry: Registry
     assert result.blobs == BlobCounts(mounted=3)
 
 
-async def test_what_a_registry_has_taken_whole_is_waited_for_and_never_sent_again(
+async def test_blobs_that_were_sent_whole_are_waited_for_and_not_sent_again(
     registry: RegistryDouble,
 ) -> None:
     registry.misbehave(LACKS_BLOBS, method="PUT", path="/manifests/", times=3)
@@ -50,7 +50,7 @@ async def test_what_a_registry_has_taken_whole_is_waited_for_and_never_sent_agai
     assert result.blobs.copied == 3
 
 
-async def test_a_registry_that_never_knows_what_it_took_is_given_up(registry: RegistryDouble) -> None:
+async def test_a_registry_that_never_finds_its_blobs_fails_the_push(registry: RegistryDouble) -> None:
     plant(registry, "src", "1", AMD64)
     registry.misbehave(LACKS_BLOBS, method="PUT", path="/manifests/", times=None)
     target, children = target_at(registry, "app", [AMD64]), [child_at(registry, "src", AMD64)]
@@ -61,7 +61,7 @@ async def test_a_registry_that_never_knows_what_it_took_is_given_up(registry: Re
     assert not registry.tags("app")
 
 
-async def test_what_a_registry_refuses_for_another_reason_is_put_once(registry: RegistryDouble) -> None:
+async def test_a_manifest_refused_for_another_reason_is_put_once(registry: RegistryDouble) -> None:
     plant(registry, "src", "1", AMD64)
     registry.misbehave(Status.oci(400, "MANIFEST_INVALID"), method="PUT", path="/manifests/", times=None)
     target, children = target_at(registry, "app", [AMD64]), [child_at(registry, "src", AMD64)]

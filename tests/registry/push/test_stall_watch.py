@@ -28,7 +28,7 @@ from tests.support.registry_clients import (
 
 
 @pytest.mark.slow
-async def test_waiting_for_a_download_of_others_is_not_standing_still(
+async def test_waiting_for_other_downloads_does_not_count_as_a_stall(
     source: RegistryDouble, registry: RegistryDouble
 ) -> None:
     image = make_image(layers=[500], seed="queue")
@@ -54,7 +54,7 @@ async def test_a_large_blob_may_take_longer_to_end_than_a_small_one() -> None:
 
 
 @pytest.mark.parametrize("side", ["source", "target"])
-async def test_a_copy_that_stands_still_ends(side: str) -> None:
+async def test_a_stalled_copy_ends(side: str) -> None:
     limits = replace(QUICK, stall_seconds=0.3, attempts=1)
     async with (
         RegistryDouble() as source,

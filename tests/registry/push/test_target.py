@@ -44,7 +44,7 @@ from tests.support.registry_clients import (
 
 
 @pytest.mark.parametrize("way", ["copied", "with referrers"])
-async def test_insecure_targets_beside_others_don_t_forbid_reading_those(way: str) -> None:
+async def test_an_insecure_target_leaves_other_registries_readable(way: str) -> None:
     """What is on a registry with TLS is brought to it, and to one in plain HTTP that the operator lists."""
     async with RegistryDouble() as plain, RegistryDouble(tls=True) as guarded:
         assert guarded.certificate is not None
@@ -80,7 +80,7 @@ async def test_without_a_tag_the_index_goes_under_its_digest(any_registry: AnyRe
     assert result.previous == {}
 
 
-async def test_what_is_insecure_for_the_target_is_not_so_for_another_source() -> None:
+async def test_an_insecure_target_does_not_make_another_source_insecure() -> None:
     """A source whose registry may not be insecure is reached with verified TLS, or not at all."""
     async with RegistryDouble() as source, RegistryDouble() as double:
         policy = RegistryPolicy.parse(allowed_networks=["127.0.0.0/8"], insecure_hosts=[double.host])
@@ -92,7 +92,7 @@ async def test_what_is_insecure_for_the_target_is_not_so_for_another_source() ->
         assert caught.value.members["registry"] == source.host
 
 
-async def test_the_digest_that_a_tag_held_is_told(any_registry: AnyRegistry) -> None:
+async def test_the_previous_digest_of_a_tag_is_in_the_result(any_registry: AnyRegistry) -> None:
     children, path = await plant_apart(any_registry, BOTH)
     await seed(any_registry, path, "1", AMD64)
     async with connect() as client:
@@ -102,7 +102,7 @@ async def test_the_digest_that_a_tag_held_is_told(any_registry: AnyRegistry) -> 
 
 
 @pytest.mark.parametrize("faults", [[WithoutHeader()], [Status(405)], [Status(403)]])
-async def test_the_digest_that_a_tag_held_is_found_without_help_of_head(
+async def test_the_previous_digest_is_found_without_head(
     registry: RegistryDouble, faults: list[Fault]
 ) -> None:
     plant(registry, "app", "1", AMD64)
@@ -115,7 +115,7 @@ async def test_the_digest_that_a_tag_held_is_found_without_help_of_head(
     assert result.previous == {"1": parse_digest(AMD64.digest)}
 
 
-async def test_what_a_tag_holds_is_read_once_beside_the_copying(registry: RegistryDouble) -> None:
+async def test_tags_are_read_once_while_children_are_copied(registry: RegistryDouble) -> None:
     plant(registry, "src", "1", STAGED)
     asked = RecordingGuard()
     async with connect() as client:
@@ -125,7 +125,7 @@ async def test_what_a_tag_holds_is_read_once_beside_the_copying(registry: Regist
     assert last_requests(registry, 3) == [("PUT", STAGED.digest), ("PUT", "1"), ("GET", "1")]
 
 
-async def test_what_was_read_long_ago_is_read_again(registry: RegistryDouble) -> None:
+async def test_a_tag_that_was_read_long_ago_is_read_again(registry: RegistryDouble) -> None:
     plant(registry, "src", "1", STAGED)
     plant(registry, "app", "1", STAGED)
     registry.misbehave(OtherBody(OTHER.raw), method="GET", path="/manifests/1$")
@@ -138,7 +138,7 @@ async def test_what_was_read_long_ago_is_read_again(registry: RegistryDouble) ->
 
 
 @pytest.mark.parametrize("is_strict", [False, True])
-async def test_a_tag_that_may_not_be_read_counts_as_none_unless_the_guard_is_strict(
+async def test_a_denied_tag_counts_as_missing_unless_the_guard_is_strict(
     registry: RegistryDouble, is_strict: bool
 ) -> None:
     """Some registries answer 403 for what does not exist, but nobody's condition can rest on that."""

@@ -178,7 +178,7 @@ async def test_an_upload_may_break_more_often_than_a_request_is_tried(
         WithHeaders({"Location": "http://registry.invalid/v2/x"}),
     ],
 )
-async def test_a_registry_that_can_not_say_where_it_is_gets_this_blob_anew(
+async def test_a_registry_without_an_offset_gets_the_whole_blob_again(
     source: RegistryDouble, registry: RegistryDouble, fault: Fault
 ) -> None:
     registry.misbehave(CutUpload(2 * MIB), method="PUT", path=UPLOAD)
@@ -217,7 +217,7 @@ async def test_a_registry_that_kept_less_than_it_was_sent_is_given_the_rest_agai
     check_arrived(registry)
 
 
-async def test_an_upload_whose_parts_were_joined_wrongly_is_begun_anew(
+async def test_an_upload_whose_parts_were_joined_wrongly_starts_again(
     source: RegistryDouble, registry: RegistryDouble
 ) -> None:
     registry.misbehave(CutUpload(2 * MIB), method="PUT", path=UPLOAD)
@@ -282,7 +282,7 @@ async def test_a_token_that_expires_between_chunks_is_replaced(source: RegistryD
         check_arrived(double)
 
 
-async def test_a_registry_that_forgets_where_it_was_between_chunks_gets_this_blob_anew(
+async def test_a_registry_that_loses_the_upload_between_chunks_gets_the_whole_blob_again(
     source: RegistryDouble,
 ) -> None:
     """What it had said before is nothing to go on from."""
@@ -323,7 +323,7 @@ async def test_the_real_registrys_uploads_end_well(
     check_truthful(told)
 
 
-async def test_no_upload_is_opened_before_there_is_something_to_send(
+async def test_an_upload_is_opened_only_when_bytes_are_ready(
     source: RegistryDouble, registry: RegistryDouble
 ) -> None:
     """Registries end sessions that stand open, and so many at once may be refused."""
@@ -337,7 +337,7 @@ async def test_no_upload_is_opened_before_there_is_something_to_send(
     assert registry.blobs("dst") == set(SMALL_IMAGE.blobs)
 
 
-async def test_a_registry_that_keeps_two_bytes_of_each_chunk_is_given_up(
+async def test_a_registry_that_keeps_two_bytes_of_each_chunk_fails_the_copy(
     source: RegistryDouble, registry: RegistryDouble
 ) -> None:
     image = make_image(layers=[200_000], seed="creep")
@@ -348,7 +348,7 @@ async def test_a_registry_that_keeps_two_bytes_of_each_chunk_is_given_up(
     assert len(registry.received("PATCH")) <= QUICK.attempts
 
 
-async def test_a_registry_that_keeps_enough_of_each_chunk_gets_there(
+async def test_a_registry_that_keeps_enough_of_each_chunk_gets_the_blob(
     source: RegistryDouble, registry: RegistryDouble
 ) -> None:
     """However often it does so: what is kept restores the attempts."""
@@ -395,7 +395,7 @@ async def test_a_token_that_others_have_replaced_meanwhile_is_not_replaced_again
     ],
     ids=lambda fault: str(fault.code),
 )
-async def test_an_end_that_took_effect_but_is_refused_is_an_end(
+async def test_a_refused_end_that_took_effect_counts(
     source: RegistryDouble, registry: RegistryDouble, fault: Fault, *, in_chunks: bool
 ) -> None:
     """ECR ends an upload with the last chunk, and then knows of none."""
@@ -407,7 +407,7 @@ async def test_an_end_that_took_effect_but_is_refused_is_an_end(
     assert len(registry.received("POST", "/uploads/")) == len(SMALL_IMAGE.blobs) * (1 + in_chunks)
 
 
-async def test_an_end_whose_answer_was_lost_is_not_sent_again(
+async def test_an_end_with_a_lost_answer_is_not_sent_again(
     source: RegistryDouble, registry: RegistryDouble
 ) -> None:
     registry.misbehave(TooLarge(512, 413), times=None)
@@ -418,7 +418,7 @@ async def test_an_end_whose_answer_was_lost_is_not_sent_again(
 
 
 @pytest.mark.parametrize("status", [200, 202])
-async def test_a_vague_yes_to_an_upload_counts_if_the_blob_is_there(
+async def test_a_vague_success_of_an_upload_counts_if_the_blob_is_present(
     source: RegistryDouble, registry: RegistryDouble, status: int
 ) -> None:
     registry.misbehave(OtherStatus(status), method="PUT", path="/dst/blobs/uploads/", times=None)
@@ -429,7 +429,7 @@ async def test_a_vague_yes_to_an_upload_counts_if_the_blob_is_there(
         await copy_small(source, registry, path="dst2")
 
 
-async def test_the_last_attempts_answer_may_have_been_a_yes(
+async def test_the_last_attempt_may_have_succeeded_without_an_answer(
     source: RegistryDouble, registry: RegistryDouble
 ) -> None:
     registry.misbehave(LostReply(), method="PUT", path=UPLOAD, times=None)
@@ -438,7 +438,7 @@ async def test_the_last_attempts_answer_may_have_been_a_yes(
 
 
 @pytest.mark.parametrize("status", [None, 504])
-async def test_a_slow_end_is_waited_for_and_not_begun_again(
+async def test_a_slow_end_is_waited_for(
     source: RegistryDouble, registry: RegistryDouble, status: int | None
 ) -> None:
     image = make_image(layers=[2000], config=make_image().config.ljust(2000), seed="slow")
@@ -448,19 +448,16 @@ async def test_a_slow_end_is_waited_for_and_not_begun_again(
     assert len(registry.received("PUT", "/uploads/")) == len(image.blobs)
 
 
-async def test_a_registry_that_takes_fewer_uploads_at_once_than_it_is_sent_gets_all_of_them(
-    registry: RegistryDouble,
+@pytest.mark.parametrize(("method", "path"), [("PUT", "/blobs/uploads/"), ("GET", "/blobs/")])
+async def test_a_registry_that_moves_few_blobs_at_once_moves_all_of_them(
+    source: RegistryDouble, registry: RegistryDouble, method: str, path: str
 ) -> None:
     capacity = Capacity(4)
-    async with RegistryDouble() as source, RegistryClient(LOOPBACK, limits=QUICK) as client:
-        plant(source, "src", "1", MANY_LAYERS)
-        registry.misbehave(capacity, method="PUT", path="/blobs/uploads/", times=None)
-        result = await push_one(
-            client,
-            target_at(registry, "app", [MANY_LAYERS]),
-            [child_at(source, "src", MANY_LAYERS)],
-            INSECURE,
-        )
+    plant(source, "src", "1", MANY_LAYERS)
+    (registry if method == "PUT" else source).misbehave(capacity, method=method, path=path, times=None)
+    target, children = target_at(registry, "app", [MANY_LAYERS]), [child_at(source, "src", MANY_LAYERS)]
+    async with connect() as client:
+        result = await push_one(client, target, children, INSECURE)
     assert result.blobs.copied == len(MANY_LAYERS.blobs)
     assert max(capacity.seen) == capacity.most
 
@@ -512,7 +509,7 @@ async def test_many_copies_within_a_registry_that_does_not_mount_end(registry: R
 
 
 @pytest.mark.parametrize("fault", [Reset(), Status(503), Status(429), Status.oci(404, "BLOB_UPLOAD_UNKNOWN")])
-async def test_an_upload_that_fails_is_begun_anew(fault: Fault) -> None:
+async def test_a_failed_upload_starts_again(fault: Fault) -> None:
     async with RegistryDouble() as source, RegistryDouble() as double, connect() as client:
         plant(source, "src", "1", LARGE)
         double.misbehave(fault, method="PUT", path="/blobs/uploads/", times=2)
@@ -550,7 +547,7 @@ async def test_a_cancelled_copy_closes_its_connections() -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), [("PUT", "/blobs/uploads/"), ("GET", "/blobs/")])
-async def test_a_pause_that_a_blob_was_refused_for_holds_for_all_requests(
+async def test_a_rate_limit_of_a_blob_pauses_all_requests(
     registry: RegistryDouble, method: str, path: str
 ) -> None:
     """Bytes are moved by requests of their own kind, of which registries think no better."""

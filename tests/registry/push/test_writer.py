@@ -87,7 +87,7 @@ def lay_out(
     return [target_at(double, path, images, tags=tags) for double, path in places], children
 
 
-async def test_what_is_on_the_registry_would_be_mounted(registry: RegistryDouble) -> None:
+async def test_a_dry_run_predicts_a_mount_within_the_registry(registry: RegistryDouble) -> None:
     plant(registry, "src", "1", IMAGE)
     async with connect() as client:
         (found,) = await dry_run(
@@ -102,7 +102,7 @@ async def test_what_is_on_the_registry_would_be_mounted(registry: RegistryDouble
     assert not registry.received(path="/blobs/")
 
 
-async def test_what_is_elsewhere_would_be_copied_unless_it_is_there(registry: RegistryDouble) -> None:
+async def test_a_dry_run_predicts_a_copy_from_another_registry(registry: RegistryDouble) -> None:
     registry.add_blob("app", BASE)
     plant(registry, "app", "1", IMAGES[1])
     async with RegistryDouble() as source, connect() as client:
@@ -121,7 +121,7 @@ async def test_what_is_elsewhere_would_be_copied_unless_it_is_there(registry: Re
     assert {r.method for r in registry.journal} <= {"HEAD", "GET"}
 
 
-async def test_nothing_would_be_done_for_a_child_that_is_there(registry: RegistryDouble) -> None:
+async def test_a_dry_run_does_nothing_for_a_present_child(registry: RegistryDouble) -> None:
     plant(registry, "app", "amd64", IMAGE)
     async with connect() as client:
         (found,) = await dry_run(
@@ -131,7 +131,7 @@ async def test_nothing_would_be_done_for_a_child_that_is_there(registry: Registr
     assert found.blobs == ()
 
 
-async def test_what_nobody_has_any_more_is_told_as_a_push_would(registry: RegistryDouble) -> None:
+async def test_a_dry_run_reports_a_missing_blob_like_a_push(registry: RegistryDouble) -> None:
     async with connect() as client:
         target, children = target_at(registry, "app", [IMAGE]), [child_at(registry, "app", IMAGE)]
         with pytest.raises(errors.SourceNotFound):
@@ -140,7 +140,7 @@ async def test_what_nobody_has_any_more_is_told_as_a_push_would(registry: Regist
             await push_one(client, target, children, INSECURE)
 
 
-async def test_a_target_that_may_not_be_looked_at_fails_the_survey(registry: RegistryDouble) -> None:
+async def test_a_denied_target_fails_the_dry_run(registry: RegistryDouble) -> None:
     async with RegistryDouble() as busy, connect() as client:
         plant(registry, "src", "1", IMAGE)
         busy.misbehave(Status(503), times=None)
@@ -150,7 +150,7 @@ async def test_a_target_that_may_not_be_looked_at_fails_the_survey(registry: Reg
 
 
 @pytest.mark.parametrize("seed", range(24))
-async def test_a_push_does_what_was_foretold(registry: RegistryDouble, seed: int) -> None:
+async def test_a_push_does_what_the_dry_run_predicted(registry: RegistryDouble, seed: int) -> None:
     """Whatever is where: images here, elsewhere and in the targets; registries that mount and that don't."""
     dice = random.Random(seed)
     async with RegistryDouble() as other, connect() as client:
@@ -194,7 +194,7 @@ async def test_any_other_lost_answer_is_asked_for_again(
     await check_whole(registry, target, [AMD64])
 
 
-async def test_an_answer_that_never_comes_is_no_failure_if_the_tag_moved(registry: RegistryDouble) -> None:
+async def test_a_timeout_is_no_failure_if_the_tag_moved(registry: RegistryDouble) -> None:
     plant(registry, "app", "amd64", AMD64)
     registry.misbehave(Silence(takes_effect=True), method="PUT", path="/manifests/1$", times=None)
     target = target_at(registry, "app", [AMD64])
@@ -203,7 +203,7 @@ async def test_an_answer_that_never_comes_is_no_failure_if_the_tag_moved(registr
     await check_whole(registry, target, [AMD64])
 
 
-async def test_a_registry_that_says_yes_and_stores_nothing_is_found_out(registry: RegistryDouble) -> None:
+async def test_a_success_without_a_stored_index_is_detected(registry: RegistryDouble) -> None:
     plant(registry, "app", "1", ARM64)
     registry.misbehave(Status(201), method="PUT", path="/manifests/1$", times=None)
     target = target_at(registry, "app", [ARM64])
@@ -234,7 +234,7 @@ async def test_an_immutable_tag_that_holds_the_index_is_a_success() -> None:
         assert double.tags("app")["1"] == str(target.index.digest)
 
 
-async def test_an_immutable_tag_that_holds_something_else_is_told_apart() -> None:
+async def test_an_immutable_tag_with_other_content_has_its_own_error() -> None:
     async with RegistryDouble(rules=Rules(immutable_tags=True)) as double, connect() as client:
         plant(double, "app", "1", AMD64)
         with pytest.raises(errors.TagImmutable) as caught:
