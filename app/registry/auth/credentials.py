@@ -12,7 +12,7 @@ from typing import Any
 
 from app import errors
 from app.oci.reference import canonical_registry
-from app.registry.auth.helpers import Helpers
+from app.registry.auth.helpers import HelperCache
 from app.registry.limits import Limits
 
 __all__ = ["ANONYMOUS", "TOKEN_USER", "Credential", "Keychain", "parse_registry_auth"]
@@ -71,18 +71,20 @@ class Keychain:
         *,
         helpers: Mapping[str, str] | None = None,
         default_helper: str | None = None,
-        asked: Helpers | None = None,
+        cache: HelperCache | None = None,
     ) -> None:
         self._credentials = {canonical_registry(host): one for host, one in (credentials or {}).items()}
         self._helpers = {canonical_registry(host): name for host, name in (helpers or {}).items()}
         self._default_helper = default_helper
-        self._asked = asked or Helpers(Limits())
+        self._cache = cache or HelperCache(Limits())
 
     def __repr__(self) -> str:
         return f"Keychain({', '.join(sorted(self._credentials))})"
 
     @classmethod
-    def from_docker_config(cls, document: Mapping[str, Json], *, asked: Helpers | None = None) -> Keychain:
+    def from_docker_config(
+        cls, document: Mapping[str, Json], *, cache: HelperCache | None = None
+    ) -> Keychain:
         """Read a Docker `config.json`; raise InvalidInput if it is not valid."""
         credentials = {}
         for key, entry in _object(document, "auths").items():
@@ -100,7 +102,7 @@ class Keychain:
             credentials,
             helpers=helpers,
             default_helper=_parse_helper(store) if store else None,
-            asked=asked,
+            cache=cache,
         )
 
     def with_credential(self, registry: str, credential: Credential) -> Keychain:
@@ -109,7 +111,7 @@ class Keychain:
             {**self._credentials, canonical_registry(registry): credential},
             helpers={h: n for h, n in self._helpers.items() if h != canonical_registry(registry)},
             default_helper=self._default_helper,
-            asked=self._asked,
+            cache=self._cache,
         )
 
     async def find(self, registry: str, *, refused: Credential | None = None) -> Credential:
@@ -125,7 +127,7 @@ class Keychain:
         if helper is None:
             return ANONYMOUS
         pair = None if refused is None else _pair_of(refused)
-        answer = await self._asked.ask(helper, _helper_key(host), refused=pair)
+        answer = await self._cache.ask(helper, _helper_key(host), refused=pair)
         return ANONYMOUS if answer is None else _of_pair(*answer)
 
 

@@ -13,7 +13,7 @@ from app import errors
 from app.concurrency.singleflight import SingleFlight
 from app.registry.limits import Limits
 
-__all__ = ["Helpers"]
+__all__ = ["HelperCache"]
 
 _NOT_FOUND = b"credentials not found"
 _MANY_ANSWERS = 1024
@@ -28,7 +28,7 @@ class _Answer:
     asked: float
 
 
-class Helpers:
+class HelperCache:
     """Caches the answers of helpers for a limited time, since each request starts a process.
 
     A cached token may expire after a few hours, or be revoked.

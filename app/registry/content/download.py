@@ -91,11 +91,11 @@ class Download:
         self._may_start_over = True
         self._source = source
         self._blob = blob
-        self._subject = blob_context(source, blob)
+        self._context = blob_context(source, blob)
         self._digest = RunningDigest(blob.digest.algorithm)
         # Bytes received and not read yet, and the number of bytes that are received again and
         # dropped.
-        self._held = b""
+        self._buffered = b""
         self._skip = 0
         self._chunks: AsyncIterator[bytes] | None = None
         self._stream = AsyncExitStack()
@@ -116,7 +116,7 @@ class Download:
     @property
     def position(self) -> int:
         """The offset of the next byte to read."""
-        return self._digest.position - len(self._held) + self._skip
+        return self._digest.position - len(self._buffered) + self._skip
 
     async def start(self, offset: int, watch: Watch) -> None:
         """Start the download at an offset at or before the position.
@@ -127,19 +127,19 @@ class Download:
         async with self._lock:
             if offset != self.position:
                 await self._close()
-                self._held = b""
+                self._buffered = b""
                 self._skip = offset - self._digest.go_back(offset)
             if not self._blob.size:
                 self._accept(b"")
-            elif not self._held and self._chunks is None:
+            elif not self._buffered and self._chunks is None:
                 await self._receive(watch)
 
     async def read(self, most: int, watch: Watch) -> bytes:
         """The next bytes, up to `most`; empty at the end."""
         async with self._lock:
-            while not self._held and self.position < self._blob.size:
+            while not self._buffered and self.position < self._blob.size:
                 await self._receive(watch)
-            given, self._held = self._held[:most], self._held[most:]
+            given, self._buffered = self._buffered[:most], self._buffered[most:]
             return given
 
     async def release(self) -> None:
@@ -154,7 +154,7 @@ class Download:
             return False
         async with self._lock:
             await self._close()
-            self._held, self._skip = b"", 0
+            self._buffered, self._skip = b"", 0
             self._digest.go_back(0)
         self._may_ask_for_part = self._may_start_over = False
         self.failure = None
@@ -186,12 +186,12 @@ class Download:
                 self._chunks = await self._open(self._digest.position, watch)
             chunk = await anext(self._chunks, b"")
         except FAILURES as error:
-            raise translate(error, self._subject) from error
+            raise translate(error, self._context) from error
         if not chunk:
             raise errors.RegistryUnreachable(
-                f"{self._subject.registry} ended {self._blob.digest} after {self._digest.position} of "
+                f"{self._context.registry} ended {self._blob.digest} after {self._digest.position} of "
                 f"{self._blob.size} bytes.",
-                **self._subject.members,
+                **self._context.members,
             )
         return chunk
 
@@ -200,12 +200,12 @@ class Download:
         is_whole = self._digest.position == self._blob.size
         if self._digest.position > self._blob.size or (is_whole and self._digest.digest != self._blob.digest):
             raise errors.DigestMismatch(
-                f"{self._subject.registry} sent bytes for {self._blob.digest} that do not have that digest.",
-                **self._subject.members,
+                f"{self._context.registry} sent bytes for {self._blob.digest} that do not have that digest.",
+                **self._context.members,
             )
         skipped = min(self._skip, len(chunk))
         self._skip -= skipped
-        self._held = chunk[skipped:]
+        self._buffered = chunk[skipped:]
 
     def _plan_or_raise(self, error: errors.RegistryError) -> float:
         if self._digest.position - self._failed_at >= self._source.state.limits.resume_bytes:
@@ -254,9 +254,9 @@ class Download:
     def _stale(self, request: Request, answer: Answer) -> errors.RegistryUnavailable:
         """Signed addresses expire; the registry gives a new one when it is asked again."""
         return errors.RegistryUnavailable(
-            f"{request.url.origin}, to which {self._subject.registry} redirects, answered {answer.status} "
+            f"{request.url.origin}, to which {self._context.registry} redirects, answered {answer.status} "
             f"to the GET of {self._blob.digest}.",
-            **self._subject.members,
+            **self._context.members,
         )
 
     def _is_right_part(self, said: str | None, offset: int) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app import errors
-from app.registry.auth.helpers import Helpers
+from app.registry.auth.helpers import HelperCache
 from app.registry.client import ANONYMOUS, Credential, Keychain, Limits
 from tests.support.registry_clients import Clock
 
@@ -54,7 +54,7 @@ async def test_concurrent_callers_ask_a_helper_once(helpers: Path) -> None:
 async def test_a_helper_is_asked_again_after_an_hour(helpers: Path) -> None:
     install_counting_helper(helpers)
     clock = Clock()
-    keychain = Keychain.from_docker_config({"credsStore": "test"}, asked=Helpers(Limits(), clock))
+    keychain = Keychain.from_docker_config({"credsStore": "test"}, cache=HelperCache(Limits(), clock))
     await keychain.find("a.test")
     clock.pass_by(3599)
     assert await keychain.find("a.test") == Credential("user", "secret-1")
@@ -65,7 +65,7 @@ async def test_a_helper_is_asked_again_after_an_hour(helpers: Path) -> None:
 async def test_a_helper_is_asked_again_after_a_refusal_but_not_each_time(helpers: Path) -> None:
     log = install_counting_helper(helpers)
     clock = Clock()
-    keychain = Keychain.from_docker_config({"credsStore": "test"}, asked=Helpers(Limits(), clock))
+    keychain = Keychain.from_docker_config({"credsStore": "test"}, cache=HelperCache(Limits(), clock))
     first = await keychain.find("a.test")
     assert await keychain.find("a.test", refused=first) == first
     clock.pass_by(60)
@@ -105,6 +105,8 @@ async def test_a_missing_helper_is_named(helpers: Path) -> None:
 
 async def test_a_helper_that_hangs_is_ended(helpers: Path) -> None:
     install_helper(helpers, "exec sleep 60")
-    keychain = Keychain.from_docker_config({"credsStore": "test"}, asked=Helpers(Limits(helper_seconds=0.2)))
+    keychain = Keychain.from_docker_config(
+        {"credsStore": "test"}, cache=HelperCache(Limits(helper_seconds=0.2))
+    )
     with pytest.raises(errors.RegistryTimeout, match="docker-credential-test"):
         await keychain.find("a.test")

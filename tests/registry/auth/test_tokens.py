@@ -12,7 +12,7 @@ import pytest
 from multidict import CIMultiDict
 
 from app import errors
-from app.registry.auth.helpers import Helpers
+from app.registry.auth.helpers import HelperCache
 from app.registry.client import Access, Credential, Keychain, RegistryClient, RegistryPolicy
 from tests.support.images import make_image, plant
 from tests.support.registry import (
@@ -474,7 +474,7 @@ async def test_a_refused_password_of_a_helper_is_fetched_again(
         RegistryClient(LOOPBACK, limits=QUICK, now=clock) as client,
     ):
         plant(double, "app", "1", IMAGE)
-        keychain = Keychain.from_docker_config({"credsStore": "test"}, asked=Helpers(QUICK, clock))
+        keychain = Keychain.from_docker_config({"credsStore": "test"}, cache=HelperCache(QUICK, clock))
         access = Access(keychain, insecure=True)
         await client.fetch_manifest(reference_at(double, "app:1"), access)
         assert double.authority is not None

@@ -71,7 +71,7 @@ async def store(source: RegistryDouble) -> AsyncIterator[RegistryDouble]:
 
 @settings(max_examples=20)
 @given(sizes=st.lists(st.integers(0, 9 * MIB), min_size=1, max_size=4), back=st.integers(0, 36 * MIB))
-def test_it_ends_the_same_after_going_back(sizes: list[int], back: int) -> None:
+def test_a_digest_ends_the_same_after_going_back(sizes: list[int], back: int) -> None:
     data = b"\x5a" * sum(sizes)
     digest = RunningDigest("sha256")
     feed(digest, data, 3 * MIB)
@@ -81,7 +81,7 @@ def test_it_ends_the_same_after_going_back(sizes: list[int], back: int) -> None:
     assert str(digest.digest) == digest_of(data)
 
 
-def test_it_goes_back_no_further_than_it_has_to() -> None:
+def test_a_digest_goes_back_no_further_than_it_has_to() -> None:
     """What is read again was paid for once already."""
     digest = RunningDigest("sha256")
     feed(digest, b"a" * 10 * MIB, MIB)
@@ -97,13 +97,13 @@ def test_the_digest_after_going_back_is_that_of_the_new_bytes() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha384", "sha512"])
-def test_it_knows_the_algorithms_of_digests(algorithm: str) -> None:
+def test_a_running_digest_knows_the_algorithms_of_digests(algorithm: str) -> None:
     digest = RunningDigest(algorithm)
     digest.update(b"data")
     assert str(digest.digest) == f"{algorithm}:{hashlib.new(algorithm, b'data').hexdigest()}"
 
 
-def test_it_does_not_go_back_far() -> None:
+def test_a_digest_does_not_go_back_far() -> None:
     """What is received again is at most what lies between two of the states that are kept."""
     digest = RunningDigest("sha256")
     block = b"\0" * (4 * MIB)

@@ -177,7 +177,7 @@ def test_without_a_refusal_any_size_is_sent() -> None:
     assert learn().largest("PUT") == learn().largest("PATCH") == sys.maxsize
 
 
-def test_each_413_halves_the_body_and_the_chunk_size_is_the_most() -> None:
+def test_a_413_shrinks_the_body_to_a_chunk_and_then_by_halves() -> None:
     sizes, sent = learn(), [20 * MIB]
     while sizes.shrink(413, Body("PUT", sent[-1]), least=MIB):
         sent.append(sizes.largest("PUT"))

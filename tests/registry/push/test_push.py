@@ -115,7 +115,7 @@ async def test_a_registry_that_takes_any_index_still_gets_a_whole_one() -> None:
         assert not double.tag_puts
 
 
-async def test_one_image_that_fails_leaves_the_tag_alone(registry: RegistryDouble) -> None:
+async def test_a_failed_image_leaves_the_tag_alone(registry: RegistryDouble) -> None:
     for number, image in enumerate(BOTH):
         plant(registry, f"src{number}", "1", image)
     registry.misbehave(Status.oci(400, "MANIFEST_INVALID"), method="PUT", path=ARM64.digest, times=None)
@@ -206,7 +206,7 @@ async def test_a_final_failure_is_reported_before_a_passing_one(registry: Regist
             await push(client, targets, [child_at(registry, "src", STAGED)], INSECURE)
 
 
-async def test_a_tag_that_fails_does_not_cut_off_those_of_other_targets(registry: RegistryDouble) -> None:
+async def test_a_failed_tag_does_not_stop_the_tags_of_other_targets(registry: RegistryDouble) -> None:
     async with RegistryDouble() as closed, connect() as client:
         plant(registry, "src", "1", STAGED)
         closed.misbehave(DENIED, method="PUT", path="/manifests/1$", times=None)
@@ -223,7 +223,7 @@ async def test_a_tag_that_fails_does_not_cut_off_those_of_other_targets(registry
     assert moved == [(), (Finished("1", TagAction.MOVED),)]
 
 
-async def test_a_tag_that_fails_does_not_cut_off_the_others(registry: RegistryDouble) -> None:
+async def test_a_failed_tag_does_not_stop_the_other_tags(registry: RegistryDouble) -> None:
     plant(registry, "src", "1", STAGED)
     told: list[Step] = []
     hold = Hold()
