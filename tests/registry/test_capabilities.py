@@ -1,4 +1,4 @@
-"""What is remembered of a registry, for a while."""
+"""The memory of what registries support."""
 
 from __future__ import annotations
 

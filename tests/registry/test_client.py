@@ -234,7 +234,7 @@ async def test_a_connection_that_is_not_made_in_time_is_tried_again() -> None:
 
 
 async def test_the_time_that_answers_take_is_time_of_the_call(registry: RegistryDouble) -> None:
-    """Not only the waits between them are: a call has its time, however it is spent."""
+    """The time of each attempt counts for the call, not only the waits between attempts."""
     clock = Clock()
     busy = Meanwhile(503, happens=lambda: clock.pass_by(QUICK.call_seconds * 0.6))
     registry.misbehave(busy, path="/manifests/", times=None)

@@ -29,7 +29,7 @@ from tests.support.registry_clients import (
 
 SECURE = Access()
 IMAGE = make_image()
-# Loopback may be reached, but no host was allowed to be insecure.
+# Loopback may be reached, but no host may be insecure.
 STRICT = RegistryPolicy.parse(allowed_networks=["127.0.0.0/8", "::1/128"])
 
 
@@ -41,7 +41,7 @@ async def fetch(
         return str((await client.fetch_manifest(reference_at(double, "app:1"), access)).digest)
 
 
-# A fatal alert of TLS: no common way to speak was found.
+# A fatal alert of TLS: no common protocol was found.
 HANDSHAKE_FAILURE = bytes([0x15, 3, 3, 0, 2, 2, 40])
 
 
@@ -61,7 +61,7 @@ async def test_a_certificate_that_is_trusted_is_accepted() -> None:
 
 @pytest.mark.parametrize("way", ["password", "identity token"])
 async def test_a_token_service_of_the_registrys_own_is_met_as_the_registry_is(way: str) -> None:
-    """Its certificate is the same, and so no more to be trusted."""
+    """It has the same certificate, and deserves no more trust."""
     credential = Credential("user", "secret") if way == "password" else Credential(identity_token="identity")
     async with RegistryDouble(tls=True, auth="bearer", users={"user": "secret"}) as double:
         assert double.authority is not None
@@ -135,7 +135,7 @@ async def test_a_name_is_resolved_like_an_address() -> None:
 
 @pytest.mark.parametrize("answer", [b"", HANDSHAKE_FAILURE])
 async def test_a_tls_handshake_that_fails_does_not_become_plain_http(answer: bytes) -> None:
-    """Only a port that answers in HTTP speaks it."""
+    """Plain HTTP is used only if the port answers in HTTP."""
     seen: list[bytes] = []
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of registries' answers and the network's failures."""
+"""The broker's errors for the answers of registries and the failures of the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each fault of real registries, met by the real client: what must come of it does come of it."""
+"""Each fault of real registries, met by the real client, has the outcome that the table names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.registry_clients import LOOPBACK, QUICK, child_at, push_one, 
 
 @asynccontextmanager
 async def arranged(case: Case) -> AsyncIterator[Scene]:
-    """The registries with what the act needs, and the fault lying in wait."""
+    """The registries with the content that the act needs, and with the fault."""
     async with RegistryDouble(users=USERS, **case.double) as registry, RegistryDouble() as elsewhere:
         scene = Scene(registry, elsewhere if case.act is Act.COPY else registry)
         for number, image in enumerate(IMAGES):
@@ -58,7 +58,7 @@ def children(case: Case, scene: Scene) -> list[CopyChild]:
 
 
 def check_whole(scene: Scene) -> None:
-    """What a reader of the tag gets is the index, byte for byte, and all that it lists is there."""
+    """Check that the tag leads to the index, byte for byte, and that everything it lists is present."""
     held = scene.registry.content.at("app")
     digest, stored = held.find_manifest("1") or ("", None)
     assert digest == str(scene.index.digest)

@@ -1,4 +1,4 @@
-"""Documents of strangers, read where they keep nobody waiting."""
+"""Untrusted documents are parsed without blocking others."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_an_error_of_the_parser_keeps_its_facts(parsers: Parsers) -> None:
 
 
 async def test_an_error_does_not_keep_the_document(parsers: Parsers) -> None:
-    """Its frames would, and while it is part of a cycle with them, for as long as it takes to be found."""
+    """Its frames would keep it, for as long as a reference cycle lives."""
     with pytest.raises(errors.SourceInvalid) as caught:
         await parsers.run(strict_json.loads, b"[" * LARGE, what="x")
     trace = caught.tb.tb_next
@@ -86,7 +86,7 @@ async def test_a_process_that_dies_is_replaced(parsers: Parsers) -> None:
 
 
 async def test_the_processes_have_none_of_our_environment(parsers: Parsers) -> None:
-    """The broker's is where its secrets come from."""
+    """The broker's environment holds its secrets."""
     found = await parsers.run(environment_of, b" " * LARGE)
     assert not set(found) & set(os.environ)
 

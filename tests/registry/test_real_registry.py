@@ -1,4 +1,4 @@
-"""The real registry with TLS and passwords, as it is set up in earnest."""
+"""The real registry with TLS and passwords, as in production."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copies of images with small and with large blobs, and what registries saw of them."""
+"""Copies of images with small and large blobs, and checks of their requests."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ UPLOAD = "/blobs/uploads/."
 
 @dataclass(frozen=True, slots=True)
 class Capacity(Fault):
-    """Each takes a while, and whoever comes while so many are there is turned away."""
+    """Each request takes a while, and requests beyond the capacity are refused."""
 
     most: int
     here: list[Exchange] = field(default_factory=list)
@@ -80,18 +80,18 @@ async def copy_large(source: RegistryDouble, target: RegistryDouble) -> tuple[Co
 
 
 def ranges(source: RegistryDouble) -> list[str | None]:
-    """What was asked for of the layer, request by request."""
+    """The Range of each request for the layer."""
     return [r.headers.get("Range") for r in source.received("GET", LARGE_LAYER)]
 
 
 def sent(double: RegistryDouble) -> int:
-    """Bytes of bodies that the registry took in, of all uploads of the layer."""
+    """The bytes that the registry received in all uploads of the layer."""
     bodies = [r.body_size for r in double.received(path="/uploads/")]
     return sum(size for size in bodies if size > len(LARGE_IMAGE.config))
 
 
 def check_truthful(told: list[Step]) -> None:
-    """Never more bytes than there are, never fewer than before, and all of them at the end."""
+    """Check that progress never exceeds the total, never decreases, and ends complete."""
     blobs = [step for step in told if step.name is StepName.BLOBS]
     assert all(step.bytes_done <= step.bytes_total for step in blobs)
     assert [step.bytes_done for step in blobs] == sorted(step.bytes_done for step in blobs)

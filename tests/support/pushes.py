@@ -1,4 +1,4 @@
-"""Images that most tests of a push copy, and the checks of a whole target."""
+"""Images for the tests of pushes, and checks of a whole target."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ LARGE = make_image(layers=[3 * 1024 * 1024 + 17, 0, 1], seed="large")
 
 
 def requests_of(double: RegistryDouble) -> list[tuple[str, str]]:
-    """What was asked for, with the last part of each path."""
+    """The method and the last part of the path of each request."""
     return [(r.method, r.path.rsplit("/", 1)[1]) for r in double.journal if r.path != "/v2/"]
 
 
 async def plant_apart(registry: AnyRegistry, images: list[Image]) -> tuple[list[CopyChild], str]:
-    """The images in repositories of their own, and the name of a repository to push to."""
+    """Plant each image in a repository of its own; return the children and the path of a target."""
     run = uuid.uuid4().hex
     children = []
     for number, image in enumerate(images):
@@ -52,7 +52,7 @@ async def plant_apart(registry: AnyRegistry, images: list[Image]) -> tuple[list[
 
 
 async def check_whole(registry: AnyRegistry, target: CopyTarget, images: list[Image]) -> None:
-    """Every tag, every manifest and every blob can be had from the target."""
+    """Check that every tag, manifest and blob can be fetched from the target."""
     async with connect() as client:
         path = target.repository.path
         for tag in target.tags:
@@ -71,7 +71,7 @@ SETTLING = replace(QUICK, settle_attempts=4)
 
 
 class RecordingGuard:
-    """A guard that remembers what it was told, and lets go what it is not told to keep."""
+    """A guard that records the snapshots it gets, and leaves the given tags."""
 
     def __init__(
         self,

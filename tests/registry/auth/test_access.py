@@ -32,7 +32,7 @@ SIGNATURE = make_referrer(PRIVATE)
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Alice has pushed her private image by this client, which has seen all of it; what Bob does follows."""
+    """Alice has pushed her private image with this client, which has seen all of it; Bob's calls follow."""
 
     double: RegistryDouble
     client: RegistryClient
@@ -75,7 +75,7 @@ async def fetch_config(scene: Scene) -> object:
 
 
 async def copy(scene: Scene) -> object:
-    """As if it were a source of his: he knows the manifest's bytes from elsewhere."""
+    """Bob claims it as his source: he knows the bytes of the manifest from elsewhere."""
     child = child_at(scene.double, "alice/src", PRIVATE)
     return await push_one(
         scene.client, target_at(scene.double, "bob/app", [PRIVATE]), [child], scene.bob, with_referrers=True
@@ -119,7 +119,7 @@ async def test_a_blob_of_another_tenant_is_not_mounted(scene: Scene, mounts: boo
 
 
 async def test_a_dry_run_reveals_nothing_about_another_tenant(scene: Scene) -> None:
-    """Its answer about a target of his own is the same whether Alice has it or nobody."""
+    """The answer about Bob's target is the same whether Alice has the blob or nobody has it."""
     unknown = make_image(media="oci", seed="nobody's")
     found = []
     for image in (PRIVATE, unknown):
@@ -131,7 +131,7 @@ async def test_a_dry_run_reveals_nothing_about_another_tenant(scene: Scene) -> N
 
 
 async def test_no_credential_of_one_tenant_is_sent_for_another(scene: Scene) -> None:
-    """Not even to the same registry: what Bob asks for goes with his name, or fails."""
+    """Not even to the same registry: Bob's requests carry his own name, or fail."""
     for act in (fetch, copy):
         with pytest.raises(errors.RegistryDenied):
             await act(scene)

@@ -1,4 +1,4 @@
-"""Reading WWW-Authenticate."""
+"""Parsing WWW-Authenticate."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ async def test_a_docker_config_is_read_in_all_its_spellings() -> None:
     assert await keychain.find("identity.test") == Credential(identity_token="id")
     assert await keychain.find("token.test:5000") == Credential(registry_token="reg")
     assert await keychain.find("empty.test") == ANONYMOUS
-    # A credential for a part of a registry is not one for all of it.
+    # A credential for a part of a registry is not a credential for the whole registry.
     assert await keychain.find("quay.io") == ANONYMOUS
 
 

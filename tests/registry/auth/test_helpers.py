@@ -26,7 +26,7 @@ def helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def install_counting_helper(directory: Path) -> Path:
-    """One that gives another secret each time; the log says for whom it was asked."""
+    """A helper that gives another secret each time; its log holds the hosts it was asked for."""
     log = directory / "asked"
     answer = """printf '{"Username":"user","Secret":"secret-%s"}'"""
     install_helper(directory, f"cat >> {log}; echo >> {log}; {answer} $(wc -l < {log})")
@@ -71,7 +71,7 @@ async def test_a_helper_is_asked_again_after_a_refusal_but_not_each_time(helpers
     clock.pass_by(60)
     second = await keychain.find("a.test", refused=first)
     assert second == Credential("user", "secret-2")
-    # Who was refused the first one meanwhile takes the one that is there.
+    # A caller that was refused the first secret meanwhile gets the cached one.
     clock.pass_by(60)
     assert await keychain.find("a.test", refused=first) == second
     assert len(log.read_text().split()) == 2

@@ -1,4 +1,4 @@
-"""Tokens and passwords at the wire: what registries ask for, and what they get."""
+"""Tokens and passwords on the wire: the challenges of registries, and the answers of the client."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ async def test_a_token_is_used_for_most_of_its_life_and_not_longer(expires_in: o
 
 
 async def test_a_tokens_life_is_counted_from_when_it_was_asked_for() -> None:
-    """A token service that takes half a minute hands out what is half a minute old."""
+    """A token service that takes half a minute returns a token that is half a minute old."""
     clock, hold = Clock(), Hold()
     async with bearer() as double, RegistryClient(LOOPBACK, limits=QUICK, now=clock) as client:
         plant(double, "app", "1", IMAGE)
@@ -257,7 +257,7 @@ async def test_basic_is_answered_with_the_password() -> None:
 
 
 async def test_a_challenge_may_stand_in_any_of_several_headers() -> None:
-    """As servers send them that offer several ways, each in a line of its own."""
+    """Servers that offer several schemes send each in a header of its own."""
     async with bearer() as double, RegistryClient(LOOPBACK, limits=QUICK) as client:
         plant(double, "app", "1", IMAGE)
         assert double.authority is not None
@@ -381,7 +381,7 @@ async def test_tokens_of_two_tenants_are_never_mixed() -> None:
 
 
 async def test_the_number_of_cached_tokens_is_limited() -> None:
-    """Those whose time is over go first; if all are good none is worth more than the others."""
+    """Expired tokens are dropped first; if all are valid, all of them are dropped."""
     clock, limits = Clock(), replace(QUICK, kept_tokens=2)
     asked = []
     async with bearer() as double, RegistryClient(LOOPBACK, limits=limits, now=clock) as client:
@@ -462,7 +462,7 @@ async def test_no_secret_is_logged_or_raised(caplog: pytest.LogCaptureFixture) -
 async def test_a_refused_password_of_a_helper_is_fetched_again(
     mode: Literal["basic", "bearer"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a registry's tokens of twelve hours end while the broker runs on."""
+    """The tokens of some registries expire after twelve hours while the broker runs on."""
     secret, clock = tmp_path / "secret", Clock()
     secret.write_text("first")
     helper = tmp_path / "docker-credential-test"

@@ -62,7 +62,7 @@ def feed(digest: RunningDigest, data: bytes, block: int) -> None:
 
 @pytest.fixture
 async def store(source: RegistryDouble) -> AsyncIterator[RegistryDouble]:
-    """Where the source redirects those who want blobs."""
+    """The storage to which the source redirects requests for blobs."""
     async with RegistryDouble() as double:
         plant(double, "src", "1", SMALL_IMAGE)
         source.misbehave(Redirect(f"{double.base_url}{{target}}"), method="GET", path="/blobs/", times=None)
@@ -82,7 +82,7 @@ def test_a_digest_ends_the_same_after_going_back(sizes: list[int], back: int) ->
 
 
 def test_a_digest_goes_back_no_further_than_it_has_to() -> None:
-    """What is read again was paid for once already."""
+    """Bytes that are read again cost time that was spent once already."""
     digest = RunningDigest("sha256")
     feed(digest, b"a" * 10 * MIB, MIB)
     assert [digest.go_back(at * MIB) // MIB for at in (10, 8, 7, 4, 3)] == [8, 8, 4, 4, 0]
@@ -104,7 +104,7 @@ def test_a_running_digest_knows_the_algorithms_of_digests(algorithm: str) -> Non
 
 
 def test_a_digest_does_not_go_back_far() -> None:
-    """What is received again is at most what lies between two of the states that are kept."""
+    """At most the bytes between two saved states are received again."""
     digest = RunningDigest("sha256")
     block = b"\0" * (4 * MIB)
     for _ in range(64):
@@ -127,7 +127,7 @@ async def test_a_broken_download_goes_on_from_where_it_was(
 async def test_a_download_may_break_more_often_than_a_request_is_tried(
     source: RegistryDouble, registry: RegistryDouble
 ) -> None:
-    """As long as each try brings it on."""
+    """Retries start again after each progress."""
     source.misbehave(Truncated(MIB), method="GET", path=LARGE_LAYER, times=5)
     _, told = await copy_large(source, registry)
     assert ranges(source) == [None, *(f"bytes={n * MIB}-" for n in range(1, 6))]
@@ -201,7 +201,7 @@ async def test_parts_that_do_not_fit_together_are_replaced_by_the_whole(
 async def test_where_parts_did_not_fit_together_no_part_is_asked_for_again(
     source: RegistryDouble, registry: RegistryDouble
 ) -> None:
-    """Nor where the whole breaks off: it comes whole once more, and what is here already is dropped."""
+    """The same holds if the whole breaks off: it comes again, and the bytes that are here are dropped."""
     source.misbehave(Truncated(2 * MIB), method="GET", path=LARGE_LAYER)
     source.misbehave(FlippedByte(), method="GET", path=LARGE_LAYER)
     source.misbehave(Truncated(MIB), method="GET", path=LARGE_LAYER)

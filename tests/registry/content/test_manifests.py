@@ -269,7 +269,7 @@ async def test_every_success_status_accepts_a_manifest(registry: RegistryDouble,
 async def test_a_registry_that_stores_another_digest_fails_the_put(
     registry: RegistryDouble,
 ) -> None:
-    """Children are not read back: what the registry says of them is all that is known."""
+    """Children are not read back, so the answer to their PUT is the only check."""
     plant(registry, "src", "1", AMD64)
     registry.misbehave(WrongDigestHeader(), method="PUT", path=f"/manifests/{AMD64.digest}")
     target, children = target_at(registry, "app", [AMD64]), [child_at(registry, "src", AMD64)]

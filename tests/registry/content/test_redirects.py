@@ -46,7 +46,7 @@ async def fetch_behind(front: RegistryDouble, *listed: str, auth: Access = INSEC
 
 
 async def test_insecure_is_not_carried_to_where_a_registry_redirects() -> None:
-    """A store of blobs has its own certificate, and the operator has listed the registry alone."""
+    """Storage has its own certificate, and the operator has listed the registry alone."""
     async with RegistryDouble() as plain, RegistryDouble(tls=True) as store:
         assert store.certificate is not None
         policy = RegistryPolicy.parse(
@@ -157,7 +157,7 @@ async def test_a_manifest_is_not_fetched_from_elsewhere(registry: RegistryDouble
 
 
 async def test_manifests_are_fetched_from_hosts_that_the_operator_lists() -> None:
-    """As those of registry.k8s.io do; no credential goes there, and what comes is hashed."""
+    """As registry.k8s.io does; no credential goes there, and the bytes are hashed."""
     image = make_image()
     user = {"user": "canary-5ecret"}
     async with RegistryDouble(auth="basic", users=user) as front, RegistryDouble() as behind:
@@ -174,7 +174,7 @@ async def test_manifests_are_fetched_from_hosts_that_the_operator_lists() -> Non
 
 
 async def test_a_redirect_of_a_manifest_carries_no_credential_anywhere() -> None:
-    """Nor back to the registry, which is then one that gives its manifests to anyone."""
+    """Nor back to the registry, which gives its manifests to anyone then."""
     user = {"user": "canary-5ecret"}
     async with RegistryDouble(auth="basic", users=user) as double:
         plant(double, "app", "1", IMAGE)

@@ -123,7 +123,7 @@ async def test_a_repository_without_the_api_says_nothing_about_others(registry: 
 async def test_a_list_that_can_not_be_read_is_not_an_empty_one(
     registry: RegistryDouble, where: str, times: int | None
 ) -> None:
-    """One that was cut off looks so, and is asked for again."""
+    """A truncated list looks like this, and is requested again."""
     registry.rules.referrers_api = where == "/referrers/"
     plant_in_tag(registry, SIGNATURES[:2])
     registry.misbehave(Truncated(with_length=False), path=where, times=times)
@@ -151,7 +151,7 @@ async def test_a_refused_list_is_not_an_empty_list(registry: RegistryDouble, sta
 
 
 async def test_a_later_page_that_is_no_index_is_an_error(registry: RegistryDouble) -> None:
-    """Half a list would leave out signatures without a word."""
+    """Half a list would silently leave out signatures."""
     registry.rules.referrers_per_page = 2
     for each in SIGNATURES:
         plant(registry, "app", None, each)
@@ -179,7 +179,7 @@ async def test_a_referrers_tag_with_other_content_lists_nothing(registry: Regist
 
 
 async def test_a_denied_referrers_tag_counts_as_empty(registry: RegistryDouble) -> None:
-    """But not where it is the credential that is refused."""
+    """The credential itself may be refused, however."""
     registry.rules.referrers_api = False
     registry.misbehave(OtherStatus(403), path=f"/manifests/{TAG}")
     registry.misbehave(OtherStatus(401), path=f"/manifests/{TAG}")

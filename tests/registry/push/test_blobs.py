@@ -52,7 +52,7 @@ WIDE = replace(QUICK, transfers=8)
 
 
 def uploaded(double: RegistryDouble) -> list[int]:
-    """Sizes of blobs in the order in which their bodies came."""
+    """The sizes of blobs in the order of their uploads."""
     return [r.body_size for r in double.received("PUT", "/uploads/")]
 
 
@@ -87,7 +87,7 @@ async def push_from(
 
 
 def asked(double: RegistryDouble) -> list[str]:
-    """The repositories that mounts were asked from."""
+    """The repositories that mounts were requested from."""
     return [r.query["from"] for r in double.received("POST") if "mount" in r.query]
 
 
@@ -160,7 +160,7 @@ async def test_foreign_layers_are_followed_nowhere(registry: RegistryDouble) -> 
 
 
 async def test_a_blob_is_mounted_from_another_image_that_has_it(registry: RegistryDouble) -> None:
-    """The image's own repository lost it, or never was on this registry."""
+    """The image's own repository has lost the blob, or is on another registry."""
     plant_without(registry, "src0", IMAGES[0], SHARED)
     plant(registry, "src1", "1", IMAGES[1])
     children = [child_at(registry, f"src{n}", image) for n, image in enumerate(IMAGES)]
@@ -232,7 +232,7 @@ async def test_a_source_that_refuses_mounts_says_nothing_about_others(
 
 
 async def test_a_blob_is_looked_up_after_a_failed_mount(registry: RegistryDouble) -> None:
-    """A registry without mounts may have the blob all the same."""
+    """A registry that does not mount may still have the blob."""
     plant(registry, "src", "1", IMAGES[0])
     registry.add_blob("dst", BASE)
     registry.misbehave(MountDeclined(405), times=None)
@@ -291,7 +291,7 @@ async def test_a_passing_failure_of_a_mount_is_retried_and_not_remembered(regist
 
 
 async def test_a_mount_sent_elsewhere_by_a_registry_is_uploaded_to_itself(registry: RegistryDouble) -> None:
-    """What the 202 of a mount says is as little to be believed as its 500; nothing goes there."""
+    """The 202 of a mount is trusted as little as its 500; no credential goes there."""
     plant(registry, "src", "1", ONE)
     location = {"Location": "http://elsewhere.test/v2/app/blobs/uploads/1"}
     registry.misbehave(OfMounts(Status(202, headers=location)), times=None)
@@ -320,7 +320,7 @@ async def test_a_failed_mount_is_remembered_for_the_two_repositories_alone(
 async def test_a_pair_whose_mount_failed_is_skipped_where_the_registry_declines(
     registry: RegistryDouble,
 ) -> None:
-    """Else each of its blobs would wait for as many attempts again."""
+    """Otherwise each of its blobs would wait for as many attempts again."""
     plant(registry, "src", "1", ONE)
     plant(registry, "src", "2", OTHER)
     plant(registry, "other", "1", ONE)
@@ -336,7 +336,7 @@ async def test_a_pair_whose_mount_failed_is_skipped_where_the_registry_declines(
 
 
 async def test_after_a_failed_mount_no_other_holder_is_asked(registry: RegistryDouble) -> None:
-    """It might take as long again: the blob is on its way sooner."""
+    """Another mount might take as long to fail; an upload starts sooner."""
     for number, image in enumerate(SHARING):
         plant(registry, f"src{number}", "1", image)
     registry.misbehave(OfMounts(Silence()), times=None)

@@ -71,7 +71,7 @@ async def test_the_body_limit_of_a_registry_is_found(source: RegistryDouble) -> 
 async def test_a_range_too_large_for_a_patch_is_made_smaller(
     source: RegistryDouble, registry: RegistryDouble
 ) -> None:
-    """GHCR takes blobs whole, but no more than 4 MiB by PATCH, which it says with 416."""
+    """GHCR accepts whole blobs, but at most 4 MiB by PATCH, and answers 416 to more."""
     registry.misbehave(CutUpload(MIB), method="PUT", path=UPLOAD)
     registry.misbehave(Status(416), method="PATCH", path=UPLOAD)
     await copy_large(source, registry)
@@ -115,7 +115,7 @@ async def test_a_registry_whose_chunk_limits_contradict_each_other_fails_the_cop
 async def test_an_end_that_is_refused_as_too_large_is_not_asked_for_with_less(
     source: RegistryDouble, registry: RegistryDouble
 ) -> None:
-    """There is nothing in it that could be less."""
+    """The request has no body that could be smaller."""
     registry.misbehave(TooLarge(512, 413), times=None)
     registry.misbehave(TooLarge(-1, 413), method="PUT", path=UPLOAD, times=None)
     with pytest.raises(errors.RegistryRejected):

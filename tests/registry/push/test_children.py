@@ -87,7 +87,7 @@ async def test_an_images_manifest_does_not_wait_for_other_images_blobs(registry:
 
 
 async def test_a_child_that_the_registry_reports_with_another_digest_is_put(registry: RegistryDouble) -> None:
-    """A cache that answers HEAD for something else has not got what was asked for."""
+    """A cache that answers HEAD for other content does not have the manifest."""
     plant(registry, "app", None, AMD64)
     registry.misbehave(WrongDigestHeader(), method="HEAD", path=f"/manifests/{AMD64.digest}")
     async with connect() as client:
@@ -172,7 +172,7 @@ async def test_a_child_that_head_reported_wrongly_is_put(registry: RegistryDoubl
 
 @pytest.mark.parametrize("named", [True, False])
 async def test_children_that_the_registry_lacks_are_put_again(registry: RegistryDouble, named: bool) -> None:
-    """Those that the registry names, or all if it names none."""
+    """Children that the registry names, or all of them if it names none."""
     plant(registry, "src", "1", AMD64)
     plant(registry, "src", "2", ARM64)
     said = f"manifest {ARM64.digest} is not here" if named else "a manifest is not here"
@@ -186,7 +186,7 @@ async def test_children_that_the_registry_lacks_are_put_again(registry: Registry
 
 
 async def test_children_are_checked_again_after_a_slower_target(registry: RegistryDouble) -> None:
-    """What a registry collected while another was slow is put anew before the tag moves."""
+    """Children that were collected during a slow upload are put again before the tag moves."""
     registry.rules.require_children = False
     hold = Hold()
     plant(registry, "src", "1", STAGED)

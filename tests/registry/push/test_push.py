@@ -166,7 +166,7 @@ async def test_several_targets_all_get_the_index(any_registry: AnyRegistry) -> N
 async def test_no_tag_moves_anywhere_when_one_target_can_not_be_staged(
     registry: RegistryDouble, fails: str
 ) -> None:
-    """The others are staged to their end, so that the next attempt has less to do."""
+    """The other targets are staged to the end, so that the next attempt has less to do."""
     async with RegistryDouble() as closed, connect() as client:
         plant(registry, "src", "1", STAGED)
         targets = [target_at(closed, "app", [STAGED]), target_at(registry, "app", [STAGED])]

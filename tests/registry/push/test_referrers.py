@@ -68,7 +68,7 @@ def in_order(*each: ReferrerOutcome) -> tuple[ReferrerOutcome, ...]:
 
 
 def plant_all(double: RegistryDouble, path: str, contents: Sequence[Content]) -> None:
-    """With the tags that a registry without the API needs."""
+    """Plants images with the tags that a registry without the API needs."""
     subjects: dict[str, list[Content]] = {}
     for content in contents:
         plant(double, path, None, content)
@@ -81,7 +81,7 @@ def plant_all(double: RegistryDouble, path: str, contents: Sequence[Content]) ->
 
 
 async def check_referrers(registry: AnyRegistry, path: str, subject: Content, wanted: list[Image]) -> None:
-    """They are listed, and whole: manifest, config and layers."""
+    """Checks that referrers are listed and complete: manifest, config and layers."""
     async with connect() as client:
         repository = repository_at(registry, path)
         found = await client.list_referrers(repository, digest(subject), INSECURE)
@@ -102,7 +102,7 @@ def chain(length: int) -> list[Image]:
 
 @pytest.mark.parametrize("has_api", [True, False])
 async def test_referrers_of_referrers_are_copied(any_registry: AnyRegistry, has_api: bool) -> None:
-    """Between registries that have the API, have none, or are of two kinds."""
+    """Between registries with the API, without it, or one of each."""
     path = f"referrers/{uuid.uuid4().hex}"
     async with RegistryDouble() as source, connect() as client:
         source.rules.referrers_api = has_api
@@ -216,7 +216,7 @@ async def test_a_manifest_of_a_referring_index_may_have_a_subject_itself(
 
 
 async def test_the_size_in_a_list_of_referrers_is_not_trusted(registry: RegistryDouble) -> None:
-    """Google's registry has told that of other manifests (oras#1626)."""
+    """Google's registry has listed the sizes of other manifests (oras#1626)."""
     registry.rules.referrers_api = False
     plant_all(registry, "src", [IMAGE, SIGNATURE])
     _, raw = registry.get_manifest("src", referrers_tag(digest(IMAGE)))
@@ -248,7 +248,7 @@ async def test_a_repeated_push_finds_the_referrers_present(registry: RegistryDou
 async def test_a_present_referrer_that_is_not_listed_is_listed(
     registry: RegistryDouble, has_api: bool
 ) -> None:
-    """An attempt that was cut off leaves it so, and nobody who looks for signatures would find it."""
+    """An interrupted attempt leaves it so, and no search for signatures would find it."""
     registry.rules.referrers_api = has_api
     plant_all(registry, "src", [IMAGE, SIGNATURE])
     plant(registry, "app", None, SIGNATURE)
@@ -302,7 +302,7 @@ async def test_progress_names_the_referrers(registry: RegistryDouble) -> None:
 
 
 async def test_a_listed_referrer_that_is_gone_is_reported_as_missing(registry: RegistryDouble) -> None:
-    """Tags that list referrers know nothing of what was deleted."""
+    """Tags that list referrers keep deleted entries."""
     registry.rules.referrers_api = False
     plant_all(registry, "src", [IMAGE, SIGNATURE, SBOM])
     registry.content.at("src").delete_manifest(SBOM.digest)
@@ -320,7 +320,7 @@ async def test_a_listed_referrer_that_is_gone_is_reported_as_missing(registry: R
 async def test_a_listed_manifest_without_the_subject_is_no_referrer(
     registry: RegistryDouble, lie: str
 ) -> None:
-    """A list is what anyone wrote into it; the manifest itself must say what it is about."""
+    """Anyone can write a list; the manifest itself must name its subject."""
     registry.rules.referrers_api = False
     listed = {"of another": make_referrer(OTHER), "no referrer": OTHER, "itself": IMAGE}[lie]
     plant_all(registry, "src", [IMAGE, listed])
@@ -374,7 +374,7 @@ async def test_referrers_are_copied_to_a_depth_of_four(registry: RegistryDouble)
 async def test_too_many_referrers_fail_the_push_before_any_tag_moves(
     registry: RegistryDouble, limits: Limits, fits: bool
 ) -> None:
-    """In all, however they are spread: nothing is left out without a word."""
+    """The limit is for all referrers together, and none is left out silently."""
     signatures = [make_referrer(each, seed=n) for each in (IMAGE, OTHER) for n in range(3)]
     plant_all(registry, "src", [IMAGE, OTHER, *signatures])
     children = [child_at(registry, "src", each) for each in (IMAGE, OTHER)]
@@ -429,7 +429,7 @@ async def test_a_push_copies_the_referrers_that_the_dry_run_predicted(
     "path", ["/src/referrers/", f"/src/manifests/{SBOM.digest}", f"/app/manifests/{SBOM.digest}"]
 )
 async def test_a_cancelled_push_leaves_no_task_running(registry: RegistryDouble, path: str) -> None:
-    """Though what is looked for is so for several targets."""
+    """Several targets share the search."""
     plant_all(registry, "src", [IMAGE, *ALL])
     hold = Hold()
     registry.misbehave(hold, path=path, times=None)

@@ -52,7 +52,7 @@ def goal(registry: AnyRegistry, path: str, *tags: str, index: ImageIndex = INDEX
 
 
 def tag_of(double: RegistryDouble) -> list[str]:
-    """What the referrers tag lists."""
+    """The entries of the referrers tag."""
     media_type, raw = double.get_manifest("app", TAG)
     assert media_type == OCI_INDEX
     return [each["digest"] for each in json.loads(raw)["manifests"]]
@@ -123,7 +123,7 @@ async def test_entries_of_other_writers_stay(registry: RegistryDouble) -> None:
 
 
 async def test_a_child_with_a_subject_is_listed_too(any_registry: AnyRegistry) -> None:
-    """As BuildKit's attestations are, when they are artifacts."""
+    """BuildKit's attestations are such children when they are artifacts."""
     path = f"subject/{uuid.uuid4().hex}"
     attestation = make_referrer(IMAGE, artifact_type=TYPE)
     for each in (IMAGE, attestation):
@@ -136,7 +136,7 @@ async def test_a_child_with_a_subject_is_listed_too(any_registry: AnyRegistry) -
 
 
 async def test_pushes_that_list_at_the_same_time_all_end_up_listed(registry: RegistryDouble) -> None:
-    """In one process; and another writer's change between ours is found out and mended."""
+    """Within one process; a change by another writer is detected and repaired."""
     registry.rules.referrers_api = False
     plant(registry, "app", "x", IMAGE)
     indexes = [make_index([IMAGE], extra={"subject": ABOUT.descriptor(), "n": n}) for n in range(8)]
@@ -158,7 +158,7 @@ async def test_a_write_of_another_that_came_between_is_kept(registry: RegistryDo
         target, children = goal(registry, "app", "1"), [child_at(registry, "app", IMAGE)]
         group.create_task(push_one(client, target, children, INSECURE))
         await hold.reached.wait()
-        # It read the tag before ours was there, and writes it now.
+        # The other writer read the tag before our entry, and writes it now.
         plant(registry, "app", TAG, make_index([other]))
         hold.gate.set()
     assert tag_of(registry) == [other.digest, INDEX.digest]
@@ -207,7 +207,7 @@ async def test_after_a_lost_answer_the_list_is_read_first(registry: RegistryDoub
 async def test_without_the_header_the_tag_is_written_even_if_the_api_lists_it(
     registry: RegistryDouble,
 ) -> None:
-    """The spec leaves no choice, and readers of either find it."""
+    """The spec requires it, and readers of either list find the entry."""
     plant(registry, "app", "x", IMAGE)
     registry.misbehave(WithoutHeader("OCI-Subject"), method="PUT", times=None)
     async with connect() as client:
@@ -225,7 +225,7 @@ async def test_without_the_header_the_tag_is_written_even_if_the_api_lists_it(
 async def test_a_manifest_that_only_mentions_a_subject_is_not_listed(
     registry: RegistryDouble, make: Callable[[], Image]
 ) -> None:
-    """Docker's manifests have none, and the word may stand elsewhere."""
+    """Docker's manifests have no subject, and the word may occur elsewhere."""
     image = make()
     registry.rules.referrers_api = False
     plant(registry, "src", None, image)

@@ -1,4 +1,4 @@
-"""Transfers that stand still or trickle end, and waiting does not count."""
+"""Stalled transfers and trickles end; waiting for others does not count."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ from tests.support.registry_clients import (
 
 @pytest.mark.parametrize("way", ["copied", "with referrers"])
 async def test_an_insecure_target_leaves_other_registries_readable(way: str) -> None:
-    """What is on a registry with TLS is brought to it, and to one in plain HTTP that the operator lists."""
+    """An image on a registry with TLS goes there and to a plain HTTP registry that the operator lists."""
     async with RegistryDouble() as plain, RegistryDouble(tls=True) as guarded:
         assert guarded.certificate is not None
         policy = RegistryPolicy.parse(
@@ -81,7 +81,7 @@ async def test_without_a_tag_the_index_goes_under_its_digest(any_registry: AnyRe
 
 
 async def test_an_insecure_target_does_not_make_another_source_insecure() -> None:
-    """A source whose registry may not be insecure is reached with verified TLS, or not at all."""
+    """A source on a registry that may not be insecure is reached with verified TLS, or not at all."""
     async with RegistryDouble() as source, RegistryDouble() as double:
         policy = RegistryPolicy.parse(allowed_networks=["127.0.0.0/8"], insecure_hosts=[double.host])
         plant(source, "src", "1", AMD64)
@@ -141,7 +141,7 @@ async def test_a_tag_that_was_read_long_ago_is_read_again(registry: RegistryDoub
 async def test_a_denied_tag_counts_as_missing_unless_the_guard_is_strict(
     registry: RegistryDouble, is_strict: bool
 ) -> None:
-    """Some registries answer 403 for what does not exist, but nobody's condition can rest on that."""
+    """Some registries answer 403 for missing tags, but no condition can rest on that."""
     plant(registry, "src", "1", STAGED)
     if not is_strict:
         registry.misbehave(DENIED, method="HEAD", path="/manifests/1$", times=None)

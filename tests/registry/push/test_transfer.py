@@ -78,7 +78,7 @@ LIMITED = make_image(layers=[5000], seed="refused")
 
 @dataclass(frozen=True, slots=True)
 class Forgets(Fault):
-    """Of each chunk so many bytes are kept, and that is said with a success."""
+    """The registry keeps fewer bytes of each chunk, and reports that with a success."""
 
     registry: RegistryDouble
     kept: int
@@ -100,7 +100,7 @@ class EndIsLost(LostReply):
 
 @dataclass(frozen=True, slots=True)
 class Late(Hold):
-    """A token is refused when the test says so."""
+    """A token is refused when the test opens the gate."""
 
     async def instead(self, exchange: Exchange) -> Answer | None:
         await Hold.instead(self, exchange)
@@ -109,7 +109,7 @@ class Late(Hold):
 
 @dataclass(frozen=True, slots=True)
 class EndsLater(Fault):
-    """An upload has no answer, or a proxy's, and the blob is there only when it was looked for twice."""
+    """An upload gets no answer, or a proxy's; the blob appears only after two lookups."""
 
     status: int | None
     hidden: dict[str, int] = field(default_factory=dict)
@@ -207,7 +207,7 @@ async def test_a_small_upload_that_breaks_is_simply_sent_again(registry: Registr
 async def test_a_registry_that_kept_less_than_it_was_sent_is_given_the_rest_again(
     source: RegistryDouble, registry: RegistryDouble
 ) -> None:
-    """Its 416 says that, and its status says from where."""
+    """The 416 reports that, and the upload's status has the offset."""
     registry.misbehave(CutUpload(2 * MIB), method="PUT", path=UPLOAD)
     registry.misbehave(WithHeaders({"Range": f"0-{MIB - 1}"}), method="GET", path=UPLOAD)
     _, told = await copy_large(source, registry)
@@ -240,7 +240,7 @@ async def test_an_upload_whose_answer_was_lost_is_not_repeated(
 
 
 async def test_copies_in_both_directions_that_break_all_the_time_end() -> None:
-    """Who waits to send again holds nothing that others need in order to send."""
+    """A transfer that waits to send again holds nothing that others need in order to send."""
     images = [make_image(layers=[1500 * 1024, 1200 * 1024], seed=n) for n in range(4)]
     limits = replace(QUICK, transfers=1, attempts=8)
     async with (
@@ -285,7 +285,7 @@ async def test_a_token_that_expires_between_chunks_is_replaced(source: RegistryD
 async def test_a_registry_that_loses_the_upload_between_chunks_gets_the_whole_blob_again(
     source: RegistryDouble,
 ) -> None:
-    """What it had said before is nothing to go on from."""
+    """Its earlier offset can't be resumed."""
     async with RegistryDouble(rules=Rules(max_chunk=4 * MIB)) as double:
         double.misbehave(CutUpload(MIB), method="PATCH", path=UPLOAD, after=1)
         double.misbehave(WithoutHeader("Range"), method="GET", path=UPLOAD, times=None)
@@ -308,7 +308,7 @@ async def test_the_real_registrys_uploads_end_well(
     line: BreakingProxy, installed_registry: DockerRegistry, source: RegistryDouble
 ) -> None:
     plant(source, "src", "1", LARGE_IMAGE)
-    """It keeps what came but forgets where it was, so that the blob is sent anew."""
+    """It keeps the bytes but forgets the offset, so the blob is sent again."""
     path = f"resume/{uuid.uuid4().hex}"
     line.up += [2 * MIB, 4 * MIB]
     told: list[Step] = []
@@ -326,7 +326,7 @@ async def test_the_real_registrys_uploads_end_well(
 async def test_an_upload_is_opened_only_when_bytes_are_ready(
     source: RegistryDouble, registry: RegistryDouble
 ) -> None:
-    """Registries end sessions that stand open, and so many at once may be refused."""
+    """Registries expire open sessions, and may limit their number."""
     hold = Hold()
     source.misbehave(hold, method="GET", path="/blobs/", times=None)
     copying = asyncio.create_task(copy_small(source, registry))
@@ -351,7 +351,7 @@ async def test_a_registry_that_keeps_two_bytes_of_each_chunk_fails_the_copy(
 async def test_a_registry_that_keeps_enough_of_each_chunk_gets_the_blob(
     source: RegistryDouble, registry: RegistryDouble
 ) -> None:
-    """However often it does so: what is kept restores the attempts."""
+    """The kept bytes restore the attempts each time."""
     image = make_image(layers=[2000], seed="enough")
     limits = replace(QUICK, resume_bytes=200, chunk_bytes=500)
     registry.misbehave(TooLarge(512, 413), method="PUT", times=None)
@@ -364,7 +364,7 @@ async def test_a_registry_that_keeps_enough_of_each_chunk_gets_the_blob(
 async def test_a_token_that_others_have_replaced_meanwhile_is_not_replaced_again(
     source: RegistryDouble,
 ) -> None:
-    """All uploads are refused with the first token, one after the other."""
+    """All uploads are refused with the first token, one after another."""
     image = make_image(layers=5, seed="tokens")
     plant(source, "src", "1", image)
     async with RegistryDouble(users={"user": "pw"}, auth="bearer") as double:
@@ -398,7 +398,7 @@ async def test_a_token_that_others_have_replaced_meanwhile_is_not_replaced_again
 async def test_a_refused_end_that_took_effect_counts(
     source: RegistryDouble, registry: RegistryDouble, fault: Fault, *, in_chunks: bool
 ) -> None:
-    """ECR ends an upload with the last chunk, and then knows of none."""
+    """ECR ends an upload with the last chunk, and then knows no upload."""
     if in_chunks:
         registry.misbehave(TooLarge(512, 413), times=None)
     registry.misbehave(fault, method="PUT", path=UPLOAD, times=None)
@@ -550,7 +550,7 @@ async def test_a_cancelled_copy_closes_its_connections() -> None:
 async def test_a_rate_limit_of_a_blob_pauses_all_requests(
     registry: RegistryDouble, method: str, path: str
 ) -> None:
-    """Bytes are moved by requests of their own kind, of which registries think no better."""
+    """Blobs are moved by requests of another kind, which count for rate limits all the same."""
     async with RegistryDouble() as other, RegistryClient(LOOPBACK, limits=QUICK) as client:
         source, target = (other, registry) if method == "PUT" else (registry, other)
         plant(source, "src", "1", LIMITED)

@@ -151,7 +151,7 @@ async def test_a_denied_target_fails_the_dry_run(registry: RegistryDouble) -> No
 
 @pytest.mark.parametrize("seed", range(24))
 async def test_a_push_does_what_the_dry_run_predicted(registry: RegistryDouble, seed: int) -> None:
-    """Whatever is where: images here, elsewhere and in the targets; registries that mount and that don't."""
+    """Images here, elsewhere and in the targets; registries with and without mounts."""
     dice = random.Random(seed)
     async with RegistryDouble() as other, connect() as client:
         doubles = [registry, other]
