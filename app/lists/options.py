@@ -132,6 +132,7 @@ class Options:
 
 
 OPTION_NAMES = tuple(option.name for option in fields(Options))
+FLAG_NAMES = tuple(option.name for option in fields(Options) if option.default is False)
 _DEFAULTS = Options()
 _OPTIONS = {option.name: option for option in fields(Options)}
 

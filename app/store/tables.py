@@ -25,6 +25,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 
+from app.lists.options import FLAG_NAMES
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(column_0_label)s",
@@ -115,9 +117,6 @@ lists = Table(
     Column("targets", JSONB, nullable=False, server_default=EMPTY_ARRAY),
     Column("labels", JSONB, nullable=False, server_default=EMPTY_OBJECT),
     Column("expected_platforms", JSONB, nullable=False, server_default=EMPTY_ARRAY),
-    Column("push_when_complete", Boolean, nullable=False, server_default=text("false")),
-    Column("allow_duplicate_platforms", Boolean, nullable=False, server_default=text("false")),
-    Column("insecure", Boolean, nullable=False, server_default=text("false")),
     Column("push_operation_id", Uuid),
     Column("last_push_id", Uuid),
     Column("created_by", Text, nullable=False),
@@ -128,11 +127,8 @@ lists = Table(
     # By platform, the reasons of builds that were reported to have failed.
     Column("failures", JSONB, nullable=False, server_default=EMPTY_OBJECT),
     Column("run_number", BigInteger),
-    Column("same_revision", Boolean, nullable=False, server_default=text("false")),
-    Column("allow_partial", Boolean, nullable=False, server_default=text("false")),
-    Column("allow_shrink", Boolean, nullable=False, server_default=text("false")),
-    Column("allow_older", Boolean, nullable=False, server_default=text("false")),
-    Column("referrers", Boolean, nullable=False, server_default=text("false")),
+    # One for each option that is off by default.
+    *(Column(name, Boolean, nullable=False, server_default=text("false")) for name in FLAG_NAMES),
     Column("problem", JSON(none_as_null=True)),
     UniqueConstraint("project_id", "reference", "session", name="uq_lists_project_reference_session"),
     Index("ix_lists_page", "project_id", "created_at", "id"),
@@ -221,6 +217,8 @@ tag_heads = Table(
     _project_id(),
     Column("reference", Text, nullable=False),
     Column("run_number", BigInteger),
+    # One for each option that is off by default.
+    *(Column(name, Boolean, nullable=False, server_default=text("false")) for name in FLAG_NAMES),
     _instant("began_at", nullable=False),
     Column("list_id", Uuid),
     Column("push_id", Uuid, nullable=False),

@@ -24,9 +24,9 @@ from app.api.schemas.lists import (
     AnnotateEntry,
     DraftList,
     EntryInspection,
-    render_stored_list,
     source_documents,
 )
+from app.api.schemas.problems import render_recorded
 from app.lists.draft import EntryChanges
 from app.lists.overrides import PlatformOverride
 from app.lists.source import at, parse_override
@@ -65,7 +65,7 @@ async def add_entries(
     """Add sources to a list, all or none. A reference that the list already has is resolved again."""
     wanted = AddEntriesRequest(list_id, source_documents(body.sources), body.insecure)
     operation = await services.lists.add(call, wanted, revisions=revisions)
-    render = json_result(200, lambda result: {"ETag": etag(result["revision"])}, render_stored_list)
+    render = json_result(200, lambda result: {"ETag": etag(result["revision"])}, render_recorded)
     return await respond_when_done(services.operations, operation, wait, render)
 
 

@@ -36,8 +36,8 @@ from app.api.schemas.lists import (
     RefreshedList,
     RefreshList,
     render_list,
-    render_stored_list,
 )
+from app.api.schemas.problems import render_recorded
 from app.lists.draft import ListState
 from app.lists.filters import ListFilter
 from app.lists.views import ListView
@@ -98,7 +98,7 @@ async def create_list(
     request = body.request(_changes(body))
     operation = await services.lists.create(call, request)
     return await respond_when_done(
-        services.operations, operation, wait, json_result(201, _location, render_stored_list)
+        services.operations, operation, wait, json_result(201, _location, render_recorded)
     )
 
 
@@ -288,7 +288,7 @@ async def refresh_list(
     """Resolve again every source that was named by a tag. Annotations stay."""
     wanted = RefreshListRequest(list_id, insecure=body is not None and body.insecure)
     operation = await services.lists.refresh(call, wanted, revisions=revisions)
-    render = json_result(200, lambda result: {"ETag": etag(result["revision"])}, render_stored_list)
+    render = json_result(200, lambda result: {"ETag": etag(result["revision"])}, render_recorded)
     return await respond_when_done(services.operations, operation, wait, render)
 
 

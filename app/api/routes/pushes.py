@@ -21,7 +21,8 @@ from app.api.preconditions import IfMatchDep
 from app.api.preferences import PushWaitDep, WaitDep
 from app.api.references import canonical_query, parse_at
 from app.api.schemas.common import Text
-from app.api.schemas.pushes import Push, PushList, PushPage, PushPlan, RestorePush, plan_answer, render_push
+from app.api.schemas.problems import render_recorded
+from app.api.schemas.pushes import Push, PushList, PushPage, PushPlan, RestorePush, render_push
 from app.errors import FieldError, InvalidInput
 from app.lists.push_plan import Conditions, Consent
 from app.lists.pushes import PushFilter, PushState
@@ -60,7 +61,9 @@ async def plan_push(
 ) -> Response:
     """Plan a push with the same body. The plan only reads from the registries."""
     operation = await services.pushes.plan(call, list_id, _wanted(body or PushList()), revisions=revisions)
-    return await respond_when_done(services.operations, operation, wait, json_result(200, None, plan_answer))
+    return await respond_when_done(
+        services.operations, operation, wait, json_result(200, None, render_recorded)
+    )
 
 
 @list_router.post(

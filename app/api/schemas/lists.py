@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field
 from typing_extensions import TypeAliasType
 
-from app.api.problem_mapping import document_of, problem_of
+from app.api.problem_mapping import document_of
 from app.api.schemas.common import (
     AnnotationChanges,
     Annotations,
@@ -434,11 +434,6 @@ class DraftList(WithProblem):
 
 def render_list(view: ListView) -> dict[str, Any]:
     return DraftList.from_view(view).render()
-
-
-def render_stored_list(document: dict[str, Any]) -> dict[str, Any]:
-    """The result of an operation, whose problem is kept without HTTP."""
-    return {**document, "problem": problem_of(document.get("problem"))}
 
 
 class RefreshList(Body):

@@ -8,9 +8,7 @@ from pydantic import Field
 
 from app.api.problem_mapping import problem_of
 from app.api.schemas.common import Document, JsonObject
-from app.api.schemas.lists import render_stored_list
-from app.api.schemas.problems import Problem
-from app.api.schemas.pushes import plan_answer
+from app.api.schemas.problems import Problem, render_recorded
 from app.oci.timestamps import rfc3339
 from app.operations.operation import Operation as StoredOperation
 from app.operations.states import Kind, State
@@ -85,10 +83,8 @@ def _readable(kind: Kind, result: dict[str, Any]) -> dict[str, Any]:
     match kind:
         case Kind.INSPECT_IMAGES:
             return inspections_document(result)
-        case Kind.CREATE_LIST | Kind.ADD_ENTRIES | Kind.REFRESH_LIST:
-            return render_stored_list(result)
-        case Kind.PLAN_PUSH:
-            return plan_answer(result)
+        case Kind.CREATE_LIST | Kind.ADD_ENTRIES | Kind.REFRESH_LIST | Kind.PLAN_PUSH:
+            return render_recorded(result)
         case _:
             return result
 

@@ -89,6 +89,14 @@ class WithProblem(Document):
         return problem
 
 
+def render_recorded(document: dict[str, Any]) -> dict[str, Any]:
+    """The result of an operation as its worker has recorded it, with its problem as a problem document.
+
+    Like an event it is passed on, and not written again: what a worker of a later version adds is kept.
+    """
+    return {**document, "problem": problem_of(document.get("problem"))}
+
+
 def stored_problem(stored: Mapping[str, Any] | None) -> Any:
     """The problem document of an error that is kept without HTTP."""
     return problem_of(stored)

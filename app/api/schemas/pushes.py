@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_serializer
 from typing_extensions import TypeAliasType
 
-from app.api.problem_mapping import problem_of
 from app.api.schemas.common import Body, Document, Labels, ShortText, Text, optional_text
 from app.api.schemas.lists import Finding
 from app.api.schemas.problems import Problem, WithProblem, stored_problem
@@ -282,11 +281,6 @@ class PushPlan(Document):
     conditions: PushConditions | None = None
     targets: list[PlannedTarget]
     problem: Problem | None = Field(None, description="The problem that the push would fail with.")
-
-
-def plan_answer(document: dict[str, Any]) -> dict[str, Any]:
-    """The problem is kept without HTTP; callers read it as a problem document."""
-    return {**document, "problem": problem_of(document["problem"])}
 
 
 class PushPage(Document):
