@@ -217,8 +217,6 @@ tag_heads = Table(
     _project_id(),
     Column("reference", Text, nullable=False),
     Column("run_number", BigInteger),
-    # One for each option that is off by default.
-    *(Column(name, Boolean, nullable=False, server_default=text("false")) for name in FLAG_NAMES),
     _instant("began_at", nullable=False),
     Column("list_id", Uuid),
     Column("push_id", Uuid, nullable=False),
