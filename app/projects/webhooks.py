@@ -9,9 +9,9 @@ from uuid import UUID
 from app.lists.events import EventKind
 
 
-@dataclass(frozen=True, slots=True)
-class Webhook:
-    """Without `kinds` it receives every event; `previous_secret` still signs for a while after a rotation."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewWebhook:
+    """A webhook to store; without `kinds` it receives every event."""
 
     id: UUID
     project_id: UUID
@@ -20,21 +20,13 @@ class Webhook:
     description: str
     enabled: bool
     secret: bytes = field(repr=False)
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook(NewWebhook):
+    """A stored webhook; the `previous_secret` still signs for a while after a rotation."""
+
     previous_secret: bytes | None = field(repr=False)
     rotated_at: datetime | None
-    created_by: str
     created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class NewWebhook:
-    """A webhook to store."""
-
-    id: UUID
-    project_id: UUID
-    url: str
-    kinds: tuple[EventKind, ...]
-    description: str
-    enabled: bool
-    secret: bytes = field(repr=False)
-    created_by: str

@@ -11,14 +11,14 @@ from app.oci.digest import Digest
 from app.oci.manifest import ImageManifest, Index, Manifest, parse_manifest
 from app.oci.reference import Reference, Repository
 from app.registry.client import Access, RegistryClient
-from app.services.allowance import Allowance
+from app.services.manifest_limit import ManifestLimit
 
 
 class Reader:
     """Sources overlap: an image by its name and within an index, images with the same config.
 
     Where one of the registries `among` which it reads may be reached insecurely, the others are not refused
-    for it. What it fetches is taken from the `allowance`, and what is `known` in bytes is not fetched.
+    for it. `limit` bounds what it fetches, and what is `known` in bytes is not fetched.
     """
 
     def __init__(
@@ -27,13 +27,13 @@ class Reader:
         access: Access,
         *,
         among: Collection[str] = (),
-        allowance: Allowance | None = None,
+        limit: ManifestLimit | None = None,
         known: Mapping[Digest, Manifest] | None = None,
     ) -> None:
         self._client = client
         self._access = access
         self._among = among
-        self._allowance = allowance
+        self._limit = limit
         self._known = known or {}
         self._manifests: AsyncCache[Reference, ImageManifest | Index] = AsyncCache()
         self._configs: AsyncCache[tuple[Repository, Digest], ImageConfig] = AsyncCache()
@@ -59,8 +59,8 @@ class Reader:
 
     async def _fetch(self, reference: Reference) -> ImageManifest | Index:
         fetched = await self._client.fetch_manifest(reference, self._access_at(reference.repository))
-        if self._allowance is not None:
-            self._allowance.take(fetched.raw, reference)
+        if self._limit is not None:
+            self._limit.add(fetched.raw, reference)
         # An image that was named by its tag may be listed in an index, too.
         self._manifests.add(reference.repository.at(fetched.digest), fetched.manifest)
         return fetched.manifest

@@ -15,7 +15,7 @@ from app.operations.progress import Progress, ProgressStep
 from app.operations.request_codec import decode_request
 from app.operations.requests import InspectImageRequest, InspectImagesRequest
 from app.registry.client import RegistryClient
-from app.services.allowance import Allowance
+from app.services.manifest_limit import ManifestLimit
 from app.services.operations.attempts import Attempt
 from app.services.operations.credentials import Credentials
 from app.services.source_reader import Reader
@@ -34,7 +34,7 @@ class InspectionWorker:
     async def perform(self, attempt: Attempt) -> None:
         wanted = decode_request(InspectImageRequest, attempt.operation.request)
         reader = self._reader(attempt, insecure=wanted.insecure)
-        inspection = await self._inspect(reader, wanted, Allowance())
+        inspection = await self._inspect(reader, wanted, ManifestLimit())
         async with self._database.transaction() as tx:
             await attempt.succeed(tx, encode_inspection(inspection))
 
@@ -42,14 +42,14 @@ class InspectionWorker:
         """Each reference gets its own result or problem."""
         wanted = decode_request(InspectImagesRequest, attempt.operation.request).inspections
         readers = {insecure: self._reader(attempt, insecure=insecure) for insecure in (False, True)}
-        allowance = Allowance()
+        limit = ManifestLimit()
         done = 0
 
         async def inspect(each: InspectImageRequest) -> InspectionOutcome:
             nonlocal done
             result: Inspection | BrokerError
             try:
-                result = await self._inspect(readers[each.insecure], each, allowance)
+                result = await self._inspect(readers[each.insecure], each, limit)
             except BrokerError as error:
                 result = error
             done += 1
@@ -63,17 +63,17 @@ class InspectionWorker:
 
     def _reader(self, attempt: Attempt, *, insecure: bool) -> Reader:
         operation = attempt.operation
-        own = self._credentials.open(operation.id, attempt.secret)
+        own = self._credentials.decrypt(operation.id, attempt.secret)
         return Reader(self._client, self._credentials.access(operation.project_id, own, insecure=insecure))
 
-    async def _inspect(self, reader: Reader, wanted: InspectImageRequest, allowance: Allowance) -> Inspection:
-        """A manifest that is shown twice counts twice: the allowance limits the answer."""
+    async def _inspect(self, reader: Reader, wanted: InspectImageRequest, limit: ManifestLimit) -> Inspection:
+        """A manifest that is shown twice counts twice: the limit is for the answer."""
         reference = parse_reference(wanted.reference)
         found = await reader.manifest(reference)
-        allowance.take(found.manifest, reference)
+        limit.add(found.manifest, reference)
         images = None
         if wanted.verbose and isinstance(found, Index):
-            images = await self._members(reference, found, reader, allowance)
+            images = await self._members(reference, found, reader, limit)
         elif wanted.verbose and isinstance(found, ImageManifest):
             images = [await self._image(reference, found, reader)]
         content = await self._client.parse(loads, found.manifest.raw, what=str(reference))
@@ -97,7 +97,7 @@ class InspectionWorker:
         )
 
     async def _members(
-        self, reference: Reference, index: Index, reader: Reader, allowance: Allowance
+        self, reference: Reference, index: Index, reader: Reader, limit: ManifestLimit
     ) -> list[VerboseImage]:
         """Every manifest of the index, with the platform that the index gives it."""
 
@@ -105,7 +105,7 @@ class InspectionWorker:
             at = reference.at(described.digest)
             try:
                 manifest = (await reader.manifest(at)).manifest
-                allowance.take(manifest, at)
+                limit.add(manifest, at)
                 return await self._client.parse(
                     _verbose, manifest.raw, manifest.media_type, str(at), described
                 )

@@ -14,11 +14,11 @@ from app.operations.progress import Progress, ProgressStep
 from app.operations.request_codec import decode_request
 from app.operations.requests import AddEntriesRequest, CreateListRequest, RefreshListRequest
 from app.registry.client import RegistryClient
-from app.services.allowance import Allowance
 from app.services.callers import Call
 from app.services.lists.merge import Leg, ListKey, ListMerger, ListName
 from app.services.lists.resolve import Resolved, Resolver
 from app.services.lists.save import ListWriter
+from app.services.manifest_limit import ManifestLimit
 from app.services.operations.attempts import Attempt
 from app.services.operations.credentials import Credentials
 from app.services.source_reader import Reader
@@ -88,12 +88,12 @@ class ListWorker:
 
         attempt.progress(Progress((ProgressStep("sources", 0, len(sources)),)))
         registries = {source.reference.registry for source in sources}
-        reader = Reader(self._client, access, among=registries, allowance=Allowance())
+        reader = Reader(self._client, access, among=registries, limit=ManifestLimit())
         return await Resolver(reader, call.by).resolve(sources, on_done)
 
     def _call(self, attempt: Attempt) -> Call:
         operation = attempt.operation
-        own = self._credentials.open(operation.id, attempt.secret)
+        own = self._credentials.decrypt(operation.id, attempt.secret)
         return Call(operation.project_id, operation.created_by, credentials=own)
 
 

@@ -44,7 +44,7 @@ class Credentials:
             keychain = keychain.with_credential(host, credential)
         return Access(keychain, insecure=insecure, tenant=str(project_id))
 
-    def open(self, operation_id: UUID, encrypted: bytes | None) -> Mapping[str, Credential]:
+    def decrypt(self, operation_id: UUID, encrypted: bytes | None) -> Mapping[str, Credential]:
         """The credentials that `encrypt` took."""
         if encrypted is None:
             return {}

@@ -37,7 +37,7 @@ class PushPlanner:
         index = Manifest(request.media_type, request.raw, parse_digest(request.digest))
         plan = read_plan(index, request.plan)
         planned_list = read_planned_list(request.list_document)
-        own = self._credentials.open(operation.id, attempt.secret)
+        own = self._credentials.decrypt(operation.id, attempt.secret)
         access = self._credentials.access(operation.project_id, own, insecure=request.insecure)
         async with self._database.transaction() as tx:
             manifests = await load_children(tx, operation.project_id, plan)

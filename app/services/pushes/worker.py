@@ -56,7 +56,7 @@ class PushWorker:
         async with self._database.single() as tx:
             planned = await stored.get_push(tx, operation.project_id, _push_id(operation))
             manifests = await load_children(tx, operation.project_id, planned.plan)
-        own = self._credentials.open(operation.id, attempt.secret)
+        own = self._credentials.decrypt(operation.id, attempt.secret)
         access = self._credentials.access(operation.project_id, own, insecure=request.insecure)
         progress = PushProgress(attempt, planned.plan, planned.reached)
         try:

@@ -9,13 +9,13 @@ from app.oci.manifest import Manifest
 _MANIFEST_BYTES = 8 * 1024 * 1024
 
 
-class Allowance:
+class ManifestLimit:
     """Each manifest is small enough by itself, but an index can name a thousand of them."""
 
     def __init__(self) -> None:
         self._left = _MANIFEST_BYTES
 
-    def take(self, manifest: Manifest, reference: object) -> None:
+    def add(self, manifest: Manifest, reference: object) -> None:
         """Raises SourceTooLarge once the limit is passed."""
         self._left -= manifest.size
         if self._left < 0:
