@@ -133,12 +133,7 @@ class TargetStage:
         self._scopes = pushing(here.path)
         self._progress = TargetProgress(on_step)
         writer = source.writer_for(self._remote)
-        self._blobs = BlobCopies(
-            self._remote,
-            self._progress,
-            remote_of,
-            writer.copy_blob,
-        )
+        self._blobs = BlobCopies(self._remote, self._progress, remote_of, writer.copy_blob)
         self._referrers = (
             ReferrerCopies(self._remote, source.search, self._blobs, self._progress, writer)
             if source.search is not None
@@ -168,7 +163,7 @@ class TargetStage:
         """Copy everything that the index lists."""
         async with asyncio.TaskGroup() as group:
             if self._reads_tags:
-                group.create_task(self._find_all())
+                group.create_task(self._find_tags())
             self.children.start(group)
 
     async def stage(self) -> None:
@@ -197,7 +192,7 @@ class TargetStage:
             return
         async with asyncio.TaskGroup() as group:
             for tag in self.target.tags:
-                group.create_task(self._read(tag, strictly=strictly))
+                group.create_task(self._read_tag(tag, strictly=strictly))
 
     @property
     def previous(self) -> Mapping[Reference, Digest | None]:
@@ -242,13 +237,13 @@ class TargetStage:
     def _referrer_outcomes(self) -> tuple[ReferrerOutcome, ...]:
         return self._referrers.outcomes if self._referrers is not None else ()
 
-    async def _find_all(self) -> None:
+    async def _find_tags(self) -> None:
         async with asyncio.TaskGroup() as group:
             for tag in self.target.tags:
-                group.create_task(self._find(tag))
+                group.create_task(self._find_tag(tag))
         self._read_at = asyncio.get_running_loop().time()
 
-    async def _find(self, tag: str) -> None:
+    async def _find_tag(self, tag: str) -> None:
         reference = self.target.repository.tagged(tag)
         self._previous[tag] = None
         # Some registries answer this for a tag that does not exist. The PUT will show whether
@@ -256,7 +251,7 @@ class TargetStage:
         with contextlib.suppress(errors.RegistryDenied):
             self._record(tag, await find_manifest(self._remote, reference, scopes=self._scopes))
 
-    async def _read(self, tag: str, *, strictly: bool) -> None:
+    async def _read_tag(self, tag: str, *, strictly: bool) -> None:
         try:
             self._record(tag, await read_manifest(self._remote, tag, scopes=self._scopes))
         except errors.RegistryDenied:
