@@ -12,6 +12,8 @@ from tests.support.images import make_image, make_image_for, plant
 from tests.support.planted_images import plant_image, plant_images, wait_until_held
 from tests.support.registry import Hold, MountDeclined, RegistryDouble, Truncated
 
+pytestmark = pytest.mark.slow
+
 Json = dict[str, Any]
 
 

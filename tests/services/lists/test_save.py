@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import pytest
+
 from app.oci.index import build_index
 from tests.support.broker import Broker
 from tests.support.planted_images import plant_images, wait_until_held
 from tests.support.registry import Hold, RegistryDouble
+
+pytestmark = pytest.mark.slow
 
 
 class Calls:

@@ -22,6 +22,8 @@ from tests.support.operation_queue import ended, enqueued, event_kinds, read, ru
 from tests.support.planted_images import plant_images
 from tests.support.registry import RegistryDouble
 
+pytestmark = pytest.mark.slow
+
 Json = dict[str, Any]
 Call = tuple[str, Json]
 
