@@ -1,4 +1,4 @@
-"""Which addresses are public, by an own table: `ipaddress.is_global` passes wrapped loopback addresses."""
+"""Tells public addresses, by its own table: `ipaddress.is_global` passes wrapped loopback addresses."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
 
 @lru_cache(maxsize=1024)
 def parse_literal(host: str) -> Address | None:
-    """The address that a host is, if it is one; brackets and scope are understood."""
+    """The address that a host is, if it is one; brackets and a scope may be there."""
     try:
         return ip_address(host.removeprefix("[").removesuffix("]"))
     except ValueError:

@@ -140,7 +140,7 @@ class Budget:
     def _refuse_long(self, wait: float, context: RequestContext) -> None:
         if wait > self._limits.patience_seconds:
             raise errors.RateLimited(
-                f"{context.registry} wants no requests for {wait:.0f} s, as it said before; it was not asked",
+                f"{context.registry} accepts no requests for {wait:.0f} s. The request was not sent.",
                 **context.members,
                 retry_after=round(wait, 3),
             )

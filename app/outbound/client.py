@@ -244,7 +244,7 @@ class OutboundClient:
                 return await stack.enter_async_context(budget.slot(request.context))
         except TimeoutError:
             raise errors.RateLimited(
-                f"{request.context.registry} is busy with other requests; it was not asked",
+                f"{request.context.registry} is busy with other requests. The request was not sent.",
                 **request.context.members,
                 retry_after=seconds,
             ) from None
@@ -373,7 +373,7 @@ def read_head(response: httpx2.Response, context: RequestContext) -> Answer:
     """The response without its body; raise NotARegistry for too many headers."""
     headers = first_headers(response)
     if sum([len(name) + len(value) for name, value in headers.items()]) > _MAX_HEADER_BYTES:
-        raise errors.NotARegistry(f"{context.registry} answers with too many headers", **context.members)
+        raise errors.NotARegistry(f"{context.registry} sent too many headers.", **context.members)
     return Answer(response.status_code, headers, b"")
 
 
@@ -381,7 +381,7 @@ async def _read_whole(response: httpx2.Response, head: Answer, request: Request)
     encoding = head.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in {"", "identity"} and request.method != "HEAD":
         raise errors.SourceInvalid(
-            f"{request.context.registry} sent {request.context} compressed, although none was accepted",
+            f"{request.context.registry} sent {request.context} compressed, which is not accepted.",
             **request.context.members,
         )
     parts, size = [], 0
@@ -389,8 +389,8 @@ async def _read_whole(response: httpx2.Response, head: Answer, request: Request)
         size += len(chunk)
         if size > request.limit:
             raise errors.SourceTooLarge(
-                f"what {request.context.registry} sent for {request.context} is larger than "
-                f"{request.limit} bytes, the most that is read",
+                f"{request.context.registry} sent more than {request.limit} bytes for {request.context}, "
+                "which is the limit.",
                 **request.context.members,
             )
         if request.memory is not None:

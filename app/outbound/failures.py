@@ -82,25 +82,26 @@ def translate(error: Exception, context: RequestContext) -> errors.BrokerError:
         return _connection_failure(error, context)
     if isinstance(error, TimeoutError | httpx2.TimeoutException):
         return errors.RegistryTimeout(
-            f"{context.registry} did not answer in time while {context} was asked for", **context.members
+            f"{context.registry} did not answer the request for {context} in time.", **context.members
         )
     if isinstance(error, httpx2.NetworkError | OSError):
         return errors.RegistryUnreachable(
-            f"the connection to {context.registry} was lost while {context} was asked for", **context.members
+            f"The connection to {context.registry} was lost during the request for {context}.",
+            **context.members,
         )
-    return errors.NotARegistry(f"{context.registry} does not answer in valid HTTP", **context.members)
+    return errors.NotARegistry(f"{context.registry} does not answer in valid HTTP.", **context.members)
 
 
 def _connection_failure(error: httpx2.ConnectError, context: RequestContext) -> errors.RegistryUnreachable:
     if _find(error, socket.gaierror) is not None:
         return errors.RegistryUnreachable(
-            f"the name {context.registry} can't be resolved; check its spelling and the DNS",
+            f"The name {context.registry} can't be resolved. Check its spelling and the DNS.",
             **context.members,
         )
     cause = _find(error, OSError)
     reason = (cause.strerror or type(cause).__name__) if cause is not None else str(error)
     return errors.RegistryUnreachable(
-        f"no connection to {context.registry}: {scrub(reason)}; check that the registry runs there",
+        f"The connection to {context.registry} failed: {scrub(reason)}. Check that the registry runs there.",
         **context.members,
     )
 
@@ -108,18 +109,18 @@ def _connection_failure(error: httpx2.ConnectError, context: RequestContext) -> 
 def _tls_failure(error: Exception, context: RequestContext) -> errors.RegistryTlsFailed:
     if answered_in_plain_http(error):
         return errors.RegistryTlsFailed(
-            f"{context.registry} answers in plain HTTP where TLS was expected; "
-            "ask with insecure, once the operator allows that for it",
+            f"{context.registry} answers in plain HTTP where TLS is expected. "
+            "Use insecure, if the operator allows it for this registry.",
             **context.members,
         )
     if "CERTIFICATE_REQUIRED" in str(_tls_error(error)):
         return errors.RegistryTlsFailed(
-            f"{context.registry} asks for a client certificate; the operator must give the broker one for it",
+            f"{context.registry} requires a client certificate. The operator must configure one for it.",
             **context.members,
         )
     return errors.RegistryTlsFailed(
-        f"TLS to {context.registry} failed ({_tls_reason(error)}); give it a certificate that the broker "
-        "trusts, or ask with insecure, once the operator allows that for it",
+        f"TLS with {context.registry} failed ({_tls_reason(error)}). Give it a certificate that the broker "
+        "trusts, or use insecure, if the operator allows it for this registry.",
         **context.members,
     )
 

@@ -60,15 +60,15 @@ class AccessPolicy:
         )
 
     def setting(self, name: str) -> str:
-        """The name of the operator's setting for a field, in parentheses, for the end of an error text."""
+        """The name of the operator's setting for a field, in parentheses, for an error text."""
         return f" ({self.setting_names[name]})" if name in self.setting_names else ""
 
     def check_port(self, port: int, *, peer: str) -> None:
         """Refuse a port that no web client may speak to, or that the operator does not allow."""
         if not self.ports.allow(port):
             raise errors.RegistryForbidden(
-                f"{peer} leads to port {port}, to which the broker may not connect; "
-                f"the operator must name it first{self.setting('ports')}",
+                f"{peer} leads to port {port}, which the broker may not connect to. "
+                f"The operator must allow the port first{self.setting('ports')}.",
                 registry=peer,
             )
 
@@ -81,8 +81,8 @@ class AccessPolicy:
             return
         name = peer or str(address)
         raise errors.RegistryForbidden(
-            f"{name} has an address that is not public ({reason}); the operator must allow its network "
-            f"before the broker may reach it{self.setting('allowed_networks')}",
+            f"{name} has an address that is not public ({reason}). "
+            f"The operator must allow its network first{self.setting('allowed_networks')}.",
             registry=peer or None,
         )
 
@@ -94,7 +94,7 @@ class AccessPolicy:
             self.check_address(literal, peer=peer or host)
         elif _ends_in_a_number(name):
             raise errors.RegistryForbidden(
-                f"{peer or host} is neither a name nor an address in its usual form",
+                f"{peer or host} is neither a name nor an address in its usual form.",
                 registry=peer or host,
             )
 

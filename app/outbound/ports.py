@@ -1,4 +1,4 @@
-"""Which ports may be connected to: those that web clients speak to, or those that the operator names."""
+"""The ports that may be connected to: those of web clients, or those that the operator names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 __all__ = ["BLOCKED", "Ports"]
 
-# WHATWG Fetch, section "Port blocking": what listens there may take a request for commands to itself.
+# WHATWG Fetch, section "Port blocking": a server of another protocol may take a request for its own commands.
 BLOCKED = frozenset(
     {
         *(0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95),
@@ -20,9 +20,9 @@ BLOCKED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Ranges with both their ends, or none for every port that is not blocked.
+    """Inclusive ranges; without any, every port that is not blocked.
 
-    A blocked one is allowed where it is named by itself: whoever writes 1-65535 does not mean it.
+    A blocked port is allowed only where it is named by itself: a range such as 1-65535 does not mean it.
     """
 
     ranges: tuple[tuple[int, int], ...] = ()

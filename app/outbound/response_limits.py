@@ -1,4 +1,4 @@
-"""Answers that are cheap to send and dear to parse end here, before aiohttp's parser has them whole."""
+"""Ends responses that are cheap to send and expensive to parse, before aiohttp's parser reads them whole."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Connector", "LimitedResponseHandler"]
 _END_OF_HEAD = b"\r\n\r\n"
 _HEAD_SLICE = 4096
 _SUCCESS = 200
-# RFC 9110, section 15.2 allows any number of interim answers; nobody sends more than a few.
+# RFC 9110, section 15.2 allows any number of interim responses; honest servers send a few.
 _MOST_INTERIM = 16
 # The size of a chunk below 256 bytes, with an extension or without (RFC 9112, section 7.1).
 _TINY_CHUNK = re.compile(rb"\r\n0*[0-9a-fA-F]{1,2}(?:[ \t;][^\r\n]*)?\r\n")
@@ -29,7 +29,7 @@ _BYTES_FOR_ONE_MORE = 128
 
 
 class LimitedResponseHandler(ResponseHandler):
-    """Feeds heads to the parser one by one, and looks at chunked bodies before it does."""
+    """Feeds heads to the parser one by one, and inspects chunked bodies first."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
@@ -38,29 +38,29 @@ class LimitedResponseHandler(ResponseHandler):
         self._is_chunked = False
 
     def data_received(self, data: bytes) -> None:
-        """What the transport read at once, which may be 256 KiB: tens of thousands of heads or chunks."""
+        """Take one read of the transport, which may be 256 KiB: tens of thousands of heads or chunks."""
         if not data:
-            # aiohttp's own sign that a reader which was behind goes on.
+            # aiohttp's signal that a slow reader goes on.
             super().data_received(data)
             return
         start = 0
         while start < len(data) and self._awaits_head:
             if self.exception() is not None:
-                # The parser gave up on this head; the rest of what came is nobody's.
+                # The parser gave up on this head; the rest is dropped.
                 return
             end = data.find(_END_OF_HEAD, start, start + _HEAD_SLICE)
             stop = start + _HEAD_SLICE if end < 0 else end + len(_END_OF_HEAD)
             super().data_received(data[start:stop])
             start = stop
             if self._interim > _MOST_INTERIM:
-                self._refuse("too many interim answers")
+                self._refuse("too many interim responses")
                 return
-        self._take_in(data[start:])
+        self._feed_body(data[start:])
 
-    def _take_in(self, data: bytes) -> None:
-        """What came of a body."""
-        if self._is_chunked and _is_crumbled(data):
-            self._refuse("a body in crumbs")
+    def _feed_body(self, data: bytes) -> None:
+        """Feed a part of a body."""
+        if self._is_chunked and _has_tiny_chunks(data):
+            self._refuse("a body in tiny chunks")
         elif data:
             super().data_received(data)
 
@@ -86,11 +86,11 @@ class LimitedResponseHandler(ResponseHandler):
 
 
 class Connector(aiohttp.TCPConnector):
-    """Makes connections that watch what they are sent."""
+    """Opens connections that inspect their responses."""
 
     def __init__(self, resolver: AbstractResolver, tls: ssl.SSLContext, *, dns_seconds: int) -> None:
         super().__init__(resolver=resolver, ssl=tls, limit=0, limit_per_host=0, ttl_dns_cache=dns_seconds)
-        # There is no public way to a protocol of one's own; tests notice should this one close.
+        # aiohttp has no public way to a protocol of one's own; a test fails if this one stops working.
         self._factory = functools.partial(_handler, loop=self._loop)
 
 
@@ -98,6 +98,6 @@ def _handler(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
     return LimitedResponseHandler(loop)
 
 
-def _is_crumbled(data: bytes) -> bool:
+def _has_tiny_chunks(data: bytes) -> bool:
     most = _MANY_TINY_CHUNKS + len(data) // _BYTES_FOR_ONE_MORE
     return data.count(b"\r\n") > most and any(islice(_TINY_CHUNK.finditer(data), most, None))

@@ -1,4 +1,4 @@
-"""Decides whether a failed request is made again, and when; knows no clock and no network."""
+"""Decides whether and when a failed request is made again; pure, without a clock or a network."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from app.outbound.limits import OutboundLimits
 
 __all__ = ["Outcome", "is_passing", "parse_retry_after", "plan_retry"]
 
-# 408 and 425 ask for it, 429 says when, 499 comes from proxies. Of a server's own errors those are final that
-# say what it can't do at all: not implemented, HTTP version, network authentication.
+# 408 and 425 ask for a retry, 429 says when, 499 comes from proxies. The final ones of the server errors name
+# an inability: not implemented, HTTP version, network authentication.
 _PASSING = frozenset({408, 425, 429, 499, *range(500, 600)} - {501, 505, 511})
 _LONGEST_WAIT = 300.0
 _UNITS = {"m": 60.0, "min": 60.0, "mins": 60.0, "minute": 60.0, "minutes": 60.0}
 _UNITS |= dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0)
 _UNITS |= dict.fromkeys(("ms", "millisecond", "milliseconds"), 0.001)
-# Both signs for micro that Unicode has, and as JSON escapes them: GHCR names its shortest waits so.
+# Both of Unicode's signs for micro, and their JSON escapes: GHCR writes its shortest waits so.
 _MICROS = ("us", "µs", "μs", "\\u00b5s", "\\u03bcs", "microsecond", "microseconds")
 _UNITS |= dict.fromkeys(_MICROS, 1e-6)
 _UNITS |= dict.fromkeys(("ns", "nanosecond", "nanoseconds"), 1e-9)
@@ -28,7 +28,7 @@ _UNIT = "|".join(map(re.escape, sorted(_UNITS, key=len, reverse=True)))
 # Go writes durations as 1m12.5s.
 _AMOUNT = rf"((?:{_NUMBER}\s*(?:{_UNIT})\s*)+|{_NUMBER})"
 _SECONDS = re.compile(rf"\s*{_AMOUNT}\s*", re.ASCII | re.IGNORECASE)
-# A number in a unit that is not known says nothing: taken for seconds, it would close the registry for long.
+# A number in an unknown unit is ignored: read as seconds, it could pause the host for long.
 _IN_TEXT = re.compile(
     rf"(?:retry[-_ ]?after|(?:try again|retry) in)\\?[\"']?\s*[:=]?\s*\\?[\"']?{_AMOUNT}"
     r"(?:(?<=\s)|(?!\.?[0-9]|[^\s\\\"',;:.!?)\]}<]|\\u))",
@@ -39,16 +39,16 @@ _PART = re.compile(rf"({_NUMBER})\s*({_UNIT})?", re.ASCII | re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What is known of one failed attempt."""
+    """One failed attempt."""
 
     may_pass: bool
     retry_after: float | None = None
     was_lost: bool = False
-    """The connection ended without an answer, as kept ones do when they have been idle for too long."""
+    """The connection ended without a response, as kept connections do that were idle for too long."""
 
 
 def is_passing(status: int) -> bool:
-    """Whether the same request may be answered differently later."""
+    """Whether the same request may have another result later."""
     return status in _PASSING
 
 
@@ -57,8 +57,8 @@ def plan_retry(
 ) -> float | None:
     """Seconds to wait before the next attempt, or None to give up.
 
-    `attempt` counts from 1 and is the one that failed; `jitter` is random in [0, 1). Giving up at once is
-    right when the registry asks for more patience than the call has: its caller can wait better.
+    `attempt` is the failed one, counted from 1; `jitter` is random in [0, 1). If the host asks for a longer
+    wait than the call has, the call gives up at once: its caller can wait better.
     """
     if not outcome.may_pass or attempt >= limits.attempts:
         return None
@@ -66,16 +66,16 @@ def plan_retry(
         return 0.0 if spent < limits.call_seconds else None
     backoff = min(limits.backoff_seconds * 2 ** (attempt - 1), limits.longest_backoff_seconds)
     if outcome.retry_after is None:
-        # Half is fixed so that a crowd spreads out but nobody comes back at once.
+        # Half of the wait is fixed: the crowd spreads out, and no request comes back at once.
         wait = backoff * (0.5 + jitter / 2)
     else:
-        # All who wait were told the same: what spreads them comes on top.
+        # All waiting requests have the same answer: the jitter comes on top and spreads them.
         wait = max(outcome.retry_after, limits.shortest_asked_seconds) + backoff * jitter
     return wait if spent + wait < limits.call_seconds else None
 
 
 def parse_retry_after(header: str | None, text: str = "", *, now: datetime | None = None) -> float | None:
-    """Seconds that an answer asks to wait: from Retry-After as number or date, or from its message."""
+    """Seconds that a response asks to wait: from Retry-After as number or date, or from its text."""
     if header is not None:
         seconds = _parse_seconds(header)
         if seconds is None:

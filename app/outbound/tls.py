@@ -1,4 +1,4 @@
-"""Whom a registry is believed to be: the authorities for its certificate, and the one that it is shown."""
+"""TLS settings by host: the authorities for its certificate, and the client certificate for it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["TlsTrust", "read_certs_dir", "unverified_tls", "verified_tls"]
 
 @dataclass(frozen=True, slots=True)
 class TlsTrust:
-    """What the operator says of TLS with one host and port.
+    """The operator's TLS settings for one host and port.
 
-    `authorities` are believed beside the machine's own, as with Docker. `certificate` and `key` are shown to
-    that registry alone: never where a redirect leads, and not on another registry's behalf.
+    `authorities` are trusted in addition to the system CAs, as with Docker. `certificate` and `key` are for
+    requests to that host on its own behalf: no redirect and no request for another host uses them.
     """
 
     authorities: tuple[Path, ...] = ()
@@ -26,11 +26,11 @@ class TlsTrust:
     key: Path | None = None
 
     def check(self) -> None:
-        """Raises InvalidInput, naming the file, for what can't be used; better at the start than later."""
+        """Raise InvalidInput, which names the file, for an unusable file: better at the start than later."""
         self.apply(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), with_identity=True)
 
     def apply(self, context: ssl.SSLContext, *, with_identity: bool) -> None:
-        """Gives a context what it needs to speak to the host."""
+        """Load the files into a context."""
         for path in self.authorities:
             try:
                 context.load_verify_locations(cafile=path)
@@ -45,7 +45,7 @@ class TlsTrust:
 
 
 def verified_tls(trust: TlsTrust | None = None, *, with_identity: bool = False) -> ssl.SSLContext:
-    """The machine's certificate authorities and those of the operator; HTTP/1.1 only."""
+    """A context with the system CAs and the operator's; HTTP/1.1 only."""
     return _with(trust, ssl.create_default_context(), with_identity=with_identity)
 
 
@@ -57,18 +57,18 @@ def unverified_tls(trust: TlsTrust | None = None, *, with_identity: bool = False
 
 
 def read_certs_dir(directory: Path) -> dict[str, TlsTrust]:
-    """Docker's layout: `HOST[:PORT]/*.crt` are authorities, `NAME.cert` with `NAME.key` is what to show."""
+    """Read Docker's layout: `HOST[:PORT]/*.crt` are authorities, `NAME.cert` and `NAME.key` the identity."""
     try:
         hosts = sorted(path for path in directory.iterdir() if path.is_dir())
         return {canonical_registry(path.name): _read_host(path) for path in hosts}
     except OSError as error:
-        raise errors.InvalidInput(f"{directory} can't be read: {error.strerror}") from None
+        raise errors.InvalidInput(f"{directory} can't be read: {error.strerror}.") from None
 
 
 def _read_host(directory: Path) -> TlsTrust:
     certificates = _ending(directory.iterdir(), ".cert")
     if len(certificates) > 1:
-        raise errors.InvalidInput(f"{directory} has several client certificates; one can be shown")
+        raise errors.InvalidInput(f"{directory} has several client certificates. Leave one.")
     certificate = certificates[0] if certificates else None
     return TlsTrust(
         authorities=_ending(directory.iterdir(), ".crt"),
@@ -90,4 +90,4 @@ def _with(trust: TlsTrust | None, context: ssl.SSLContext, *, with_identity: boo
 
 def _unusable(path: Path, what: str, error: Exception) -> errors.InvalidInput:
     reason = error.strerror if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else None
-    return errors.InvalidInput(f"{path} can't be used as {what}: {reason or type(error).__name__}")
+    return errors.InvalidInput(f"{path} can't be used as {what}: {reason or type(error).__name__}.")

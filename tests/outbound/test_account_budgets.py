@@ -83,7 +83,7 @@ async def test_requests_keep_to_what_the_account_may_and_to_what_the_registry_be
     assert first - began >= 0.2
     assert second - first >= 0.05
     budgets.apply_update(BudgetUpdate(f"{HOST}#ann", 30.0))
-    with pytest.raises(errors.RateLimited, match="it was not asked"):
+    with pytest.raises(errors.RateLimited, match="was not sent"):
         await budgets.at(HOST, "ann").admit(CONTEXT)
     await budgets.at(HOST, "bob").admit(CONTEXT)
 

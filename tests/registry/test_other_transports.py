@@ -101,7 +101,7 @@ async def test_a_failure_of_another_transport_is_a_failure_of_the_registry() -> 
         raise httpx2.ConnectError("no route to host")
 
     async with connect(fail) as client:
-        with pytest.raises(errors.RegistryUnreachable, match=r"source\.test: no route to host"):
+        with pytest.raises(errors.RegistryUnreachable, match=r"source\.test failed: no route to host"):
             await client.fetch_manifest(parse_reference("source.test/team/app:1"), ACCESS)
 
 

@@ -180,7 +180,7 @@ async def test_a_pause_stops_the_requests_of_running_operations_in_other_workers
         await until(lambda: paused(registry, one, two))
         asked = len(registry.received(path="/manifests/"))
         for worker in (one, two):
-            with pytest.raises(Exception, match="it was not asked"):
+            with pytest.raises(Exception, match="was not sent"):
                 await worker.client.fetch_manifest(reference_at(registry, "app:1"), INSECURE)
         assert len(registry.received(path="/manifests/")) == asked == 1
         parked = await read(database, operation)

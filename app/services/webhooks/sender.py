@@ -71,7 +71,7 @@ class WebhookSender:
         url = parse_url(text)
         if url is None or not _is_host(url.host):
             raise errors.InvalidReceiver(
-                "An address is https://host[:port]/path?query, without a user, a password or a fragment"
+                "An address must be https://host[:port]/path?query, without a user, a password or a fragment."
             )
         try:
             policy.check_host(url.authority)
@@ -84,7 +84,7 @@ class WebhookSender:
             raise _forbidden(url)
         if url.scheme != "https" and not policy.may_be_insecure(url.authority):
             raise errors.ReceiverForbidden(
-                f"{url.origin} is not https, and the operator does not allow plain HTTP for that host"
+                f"{url.origin} is not https, and the operator does not allow plain HTTP for that host."
             )
         return url
 
@@ -100,14 +100,14 @@ class WebhookSender:
             answer = await self._outbound.post(request, post.sign, self._seconds)
         except errors.RateLimited as error:
             raise errors.RateLimited(
-                f"{url.origin} wants no requests now, or no more at once; it was not asked",
+                f"{url.origin} accepts no requests now, or no more at once. The request was not sent.",
                 retry_after=error.retry_after,
             ) from error
         except errors.RegistryForbidden as error:
             # The name leads to a forbidden address at this moment; the next attempt may find another one.
             raise errors.DeliveryFailed(_forbidden(url).detail) from error
         except errors.RegistryError as error:
-            raise errors.DeliveryFailed(f"{url.origin} {_reason(error)}") from error
+            raise errors.DeliveryFailed(f"{url.origin} {_reason(error)}.") from error
         return Receipt(answer.status, parse_retry_after(answer.headers.get("Retry-After")))
 
 
@@ -124,9 +124,7 @@ def _is_host(text: str) -> bool:
 
 def _forbidden(url: Url) -> errors.ReceiverForbidden:
     # The same text for every reason, so that nobody learns from it which hosts exist inside.
-    return errors.ReceiverForbidden(
-        f"The operator's settings do not let the broker send anything to {url.origin}"
-    )
+    return errors.ReceiverForbidden(f"The operator's settings do not allow webhooks to {url.origin}.")
 
 
 def _reason(error: errors.RegistryError) -> str:
@@ -134,8 +132,8 @@ def _reason(error: errors.RegistryError) -> str:
         case errors.RegistryTimeout():
             return "did not answer in time"
         case errors.RegistryTlsFailed():
-            return "could not be trusted: TLS failed"
+            return "could not be trusted, because TLS failed"
         case errors.RegistryUnreachable():
-            return "could not be reached, or hung up"
+            return "could not be reached, or ended the connection"
         case _:
             return "did not answer in valid HTTP"
