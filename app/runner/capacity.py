@@ -42,13 +42,13 @@ class Capacity:
             self._running(),
         )
 
-    def has_room_everywhere(self) -> bool:
+    def has_free_slots_everywhere(self) -> bool:
         """Whether no operation waits for a slot of this worker."""
         return all(self._free_in_pool(pool) > 0 for pool in self._pools) and all(
-            self._has_room(bulkhead) for bulkhead in ((), *self._running())
+            self._has_free_slot(bulkhead) for bulkhead in ((), *self._running())
         )
 
-    def has_more_room_than(self, asked: FreeSlots, claimed: Sequence[Lease]) -> bool:
+    def can_claim_more_than(self, asked: FreeSlots, claimed: Sequence[Lease]) -> bool:
         """Whether a claim found all that was `asked` for, and slots have become free meanwhile."""
         if len(claimed) == asked.slots and self.free > 0:
             return True
@@ -56,14 +56,16 @@ class Capacity:
             if _count(claimed, pool) >= free and self._free_in_pool(pool) > 0:
                 return True
         taken = Counter(asked.running) + Counter(lease.bulkhead for lease in claimed if lease.bulkhead)
-        return any(self._has_room(bulkhead) for bulkhead in taken if self._was_filled(bulkhead, asked, taken))
+        return any(
+            self._has_free_slot(bulkhead) for bulkhead in taken if self._was_filled(bulkhead, asked, taken)
+        )
 
     def _was_filled(self, bulkhead: Bulkhead, asked: FreeSlots, taken: Counter[Bulkhead]) -> bool:
         free = min([asked.slots, *(asked.pools[pool] for pool in self._pools_of(bulkhead))])
         running = asked.running.get(bulkhead, 0)
         return taken[bulkhead] >= bulkhead_slots(self._bulkhead_limit, free, running)
 
-    def _has_room(self, bulkhead: Bulkhead) -> bool:
+    def _has_free_slot(self, bulkhead: Bulkhead) -> bool:
         free = min([self.free, *(self._free_in_pool(pool) for pool in self._pools_of(bulkhead))])
         running = self._running()[bulkhead]
         return free > 0 and (not bulkhead or running < bulkhead_slots(self._bulkhead_limit, free, running))

@@ -68,7 +68,7 @@ class Runner:
         self._execution = Execution(database, handlers, self._policy)
         self._stopping = False
         self._wake_ups = Subscription()
-        self._buried_at = float("-inf")
+        self._overdue_ended_at = float("-inf")
 
     def stop(self) -> None:
         """Claim nothing more; `run` returns when every held operation has ended or was given back."""
@@ -112,7 +112,7 @@ class Runner:
         for lease in leases:
             self._capacity.take(lease)
             group.create_task(self._hold(lease))
-        if self._capacity.has_more_room_than(asked, leases):
+        if self._capacity.can_claim_more_than(asked, leases):
             return 0.0
         return await self._next_due() if len(leases) < asked.slots else self._poll.total_seconds()
 
@@ -124,7 +124,7 @@ class Runner:
         return poll if due is None else min(poll, max(0.0, due.total_seconds()))
 
     async def _claim(self, free: FreeSlots) -> list[queue.Claimed]:
-        await self._bury()
+        await self._end_overdue()
         async with self._database.transaction() as tx:
             return await queue.claim(
                 tx,
@@ -135,14 +135,14 @@ class Runner:
                 max_lost=self._policy.max_attempts,
             )
 
-    async def _bury(self) -> None:
+    async def _end_overdue(self) -> None:
         # Once in a beat is enough: no caller waits for these as for new operations.
         now = asyncio.get_running_loop().time()
-        if now < self._buried_at + self._beat.total_seconds():
+        if now < self._overdue_ended_at + self._beat.total_seconds():
             return
-        self._buried_at = now
+        self._overdue_ended_at = now
         try:
-            while await self._bury_one():
+            while await self._end_one_overdue():
                 pass
         except Unavailable:
             raise
@@ -150,22 +150,22 @@ class Runner:
             # An operation that can't be ended must not keep others from being claimed.
             logger.exception("Overdue operations can't be ended; the worker tries again")
 
-    async def _bury_one(self) -> bool:
+    async def _end_one_overdue(self) -> bool:
         """One in each transaction: what follows from its end may lock rows that others wait for."""
         async with self._database.transaction() as tx:
-            buried = await queue.bury(
+            ended = await queue.end_overdue(
                 tx, kinds=list(self._handlers), max_lost=self._policy.max_attempts, limit=1
             )
-            for operation in buried:
+            for operation in ended:
                 await conclude(tx, self._handlers, operation)
-        return bool(buried)
+        return bool(ended)
 
     async def _hold(self, lease: Lease) -> None:
         try:
             await self._execution.carry_out(lease)
         finally:
-            # With room everywhere no operation waits for this slot; a claim under way looks by itself.
-            if self._stopping or not self._capacity.has_room_everywhere():
+            # With free slots everywhere no operation waits for this one; a claim under way looks by itself.
+            if self._stopping or not self._capacity.has_free_slots_everywhere():
                 self._wake_ups.wake()
             self._capacity.release(lease)
 

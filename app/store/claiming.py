@@ -64,29 +64,29 @@ CLAIM = text(f"""
         UNION ALL
         SELECT id, kind, priority, sequence, registries, project_id, 1
         FROM operations WHERE state = 'running'
-    ), turns AS (
+    ), ranked AS (
         SELECT *, sum(running) OVER (PARTITION BY project_id) AS before, row_number() OVER (
             PARTITION BY project_id, registries ORDER BY running DESC, priority, sequence
-        ) AS turn
+        ) AS rank
         FROM eligible
     ), ready AS (
-        SELECT *, row_number() OVER (PARTITION BY registries ORDER BY priority, turn, sequence) AS nth
-        FROM turns WHERE running = 0
+        SELECT *, row_number() OVER (PARTITION BY registries ORDER BY priority, rank, sequence) AS nth
+        FROM ranked WHERE running = 0
     ), fitting AS (
         SELECT id, pool, slots_left, priority, sequence,
-            before + row_number() OVER (PARTITION BY project_id ORDER BY priority, turn, sequence) AS turn
+            before + row_number() OVER (PARTITION BY project_id ORDER BY priority, rank, sequence) AS rank
         FROM ready LEFT JOIN available USING (kind)
         LEFT JOIN unnest(:bulkheads, :running) AS busy (bulkhead, occupied)
             ON busy.bulkhead = array_to_string(ready.registries, ' ')
         WHERE registries = '{{}}' OR nth + coalesce(occupied, 0)
             <= least(:bulkhead_limit, (coalesce(occupied, 0) + 1 + least(:slots, available.slots)) / 2)
     ), fair AS (
-        SELECT *, row_number() OVER (PARTITION BY pool ORDER BY priority, turn, sequence) AS nth
+        SELECT *, row_number() OVER (PARTITION BY pool ORDER BY priority, rank, sequence) AS nth
         FROM fitting
     ), picked AS MATERIALIZED (
         SELECT id FROM fair
         WHERE pool IS NULL OR nth <= slots_left
-        ORDER BY priority, turn, sequence LIMIT :slots - (SELECT count(*) FROM lost)
+        ORDER BY priority, rank, sequence LIMIT :slots - (SELECT count(*) FROM lost)
     ), fresh AS (
         SELECT id FROM operations
         WHERE id = ANY(ARRAY(SELECT id FROM picked)) AND state = 'queued'
@@ -109,7 +109,7 @@ CLAIM = text(f"""
     SELECT *, attempt - excused AS counted, deadline_at - clock_timestamp() AS time_left,
         pg_notify(:changed, CAST(id AS text))
     FROM claimed
-""").bindparams(  # noqa: S608 - nothing of a caller's
+""").bindparams(  # noqa: S608 - constants of this module alone
     bindparam("kinds", type_=ARRAY(Text)),
     bindparam("bulkheads", type_=ARRAY(Text)),
     bindparam("running", type_=ARRAY(Integer)),

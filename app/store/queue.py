@@ -36,7 +36,7 @@ from app.store.tables import operations
 
 # The number of an advisory lock; no other lock of this database has it.
 CLAIM_LOCK = 0x6D62_0001
-BURIED_AT_ONCE = 20
+ENDED_AT_ONCE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,20 +150,20 @@ async def next_due(tx: Transaction) -> timedelta | None:
     return due
 
 
-async def bury(
+async def end_overdue(
     tx: Transaction,
     *,
     kinds: Collection[Kind] = tuple(Kind),
     max_lost: int = 5,
-    limit: int = BURIED_AT_ONCE,
+    limit: int = ENDED_AT_ONCE,
 ) -> list[Operation]:
     """End operations that no worker holds and none may claim: cancelled, lost too often, or overdue."""
     values = {"kinds": list(kinds), "max_lost": max_lost, "limit": limit}
     rows = (await tx.execute(_OVERDUE, values)).all()
-    return [await _bury(tx, row) for row in rows]
+    return [await _end_overdue(tx, row) for row in rows]
 
 
-async def _bury(tx: Transaction, row: Any) -> Operation:
+async def _end_overdue(tx: Transaction, row: Any) -> Operation:
     was = State(row.state)
     if row.cancel_requested:
         return await end(tx, row.id, row.attempt, was, State.CANCELLED)

@@ -37,8 +37,8 @@ async def insert_webhook(tx: Transaction, new: NewWebhook) -> Webhook:
 
 async def count_webhooks(tx: Transaction, project_id: UUID) -> int:
     """The number of webhooks; until the transaction ends no other adds or counts webhooks of the project."""
-    turn = select(projects.c.id).where(projects.c.id == project_id).with_for_update(key_share=True)
-    await tx.execute(turn)
+    lock = select(projects.c.id).where(projects.c.id == project_id).with_for_update(key_share=True)
+    await tx.execute(lock)
     statement = select(func.count()).select_from(webhooks).where(webhooks.c.project_id == project_id)
     found: int = (await tx.execute(statement)).scalar_one()
     return found

@@ -70,31 +70,31 @@ async def test_a_released_operation_gives_its_slots_back() -> None:
 
 async def test_a_full_pool_leaves_no_room_for_its_kinds() -> None:
     capacity = Capacity(4, bulkhead_limit=4, pools=[DELIVERIES])
-    assert capacity.has_room_everywhere()
+    assert capacity.has_free_slots_everywhere()
     await taken(capacity, 2, Kind.DELIVER)
-    assert not capacity.has_room_everywhere()
+    assert not capacity.has_free_slots_everywhere()
 
 
 async def test_a_full_bulkhead_leaves_no_room_for_its_registries() -> None:
     capacity = Capacity(8, bulkhead_limit=2)
     await taken(capacity, 1, Kind.PUSH_LIST, "a.example")
-    assert capacity.has_room_everywhere()
+    assert capacity.has_free_slots_everywhere()
     await taken(capacity, 1, Kind.PUSH_LIST, "a.example")
-    assert not capacity.has_room_everywhere()
+    assert not capacity.has_free_slots_everywhere()
 
 
 async def test_a_bulkhead_within_a_pool_leaves_free_the_slots_of_the_pool() -> None:
     capacity = Capacity(8, bulkhead_limit=8, pools=[DELIVERIES])
     await taken(capacity, 2, Kind.DELIVER, "hook.example")
     # Six slots of the worker are free, but only two of the pool.
-    assert not capacity.has_room_everywhere()
+    assert not capacity.has_free_slots_everywhere()
 
 
 async def test_the_worker_does_not_claim_again_after_a_claim_that_left_slots_free() -> None:
     capacity = Capacity(4, bulkhead_limit=4)
     asked = capacity.free_slots()
     claimed = await taken(capacity, 2, Kind.PUSH_LIST)
-    assert not capacity.has_more_room_than(asked, claimed)
+    assert not capacity.can_claim_more_than(asked, claimed)
 
 
 async def test_the_worker_claims_again_when_a_slot_became_free_during_a_claim_that_filled_it() -> None:
@@ -102,9 +102,9 @@ async def test_the_worker_claims_again_when_a_slot_became_free_during_a_claim_th
     (before,) = await taken(capacity, 1, Kind.PUSH_LIST)
     asked = capacity.free_slots()
     claimed = await taken(capacity, 1, Kind.PUSH_LIST)
-    assert not capacity.has_more_room_than(asked, claimed)
+    assert not capacity.can_claim_more_than(asked, claimed)
     capacity.release(before)
-    assert capacity.has_more_room_than(asked, claimed)
+    assert capacity.can_claim_more_than(asked, claimed)
 
 
 async def test_the_worker_claims_again_when_a_full_pool_has_a_slot_again() -> None:
@@ -112,9 +112,9 @@ async def test_the_worker_claims_again_when_a_full_pool_has_a_slot_again() -> No
     before = await taken(capacity, 3, Kind.DELIVER)
     asked = capacity.free_slots()
     claimed = await taken(capacity, 1, Kind.DELIVER)
-    assert not capacity.has_more_room_than(asked, claimed)
+    assert not capacity.can_claim_more_than(asked, claimed)
     capacity.release(before[0])
-    assert capacity.has_more_room_than(asked, claimed)
+    assert capacity.can_claim_more_than(asked, claimed)
 
 
 async def test_the_worker_claims_again_when_a_full_bulkhead_has_a_slot_again() -> None:
@@ -122,6 +122,6 @@ async def test_the_worker_claims_again_when_a_full_bulkhead_has_a_slot_again() -
     (before,) = await taken(capacity, 1, Kind.PUSH_LIST, "a.example")
     asked = capacity.free_slots()
     claimed = await taken(capacity, 1, Kind.PUSH_LIST, "a.example")
-    assert not capacity.has_more_room_than(asked, claimed)
+    assert not capacity.can_claim_more_than(asked, claimed)
     capacity.release(before)
-    assert capacity.has_more_room_than(asked, claimed)
+    assert capacity.can_claim_more_than(asked, claimed)

@@ -87,11 +87,11 @@ async def test_what_a_lost_attempt_may_have_moved_counts_as_moved(
         with pytest.raises(LostLease):
             await working
     async with parts.database.transaction() as tx:
-        (buried,) = await queue.bury(tx)
-        await conclude(tx, parts.handlers, buried)
+        (ended,) = await queue.end_overdue(tx)
+        await conclude(tx, parts.handlers, ended)
     push = await read_push(parts, attempt.operation)
     assert (push.state, push.reached) == (PushState.FAILED, ())
     async with parts.database.transaction() as tx:
-        heads = await load_heads(tx, buried.project_id, [reference])
+        heads = await load_heads(tx, ended.project_id, [reference])
     assert heads[reference].push_id == push.id
     await parts.database.dispose()

@@ -51,9 +51,9 @@ async def succeed(database: Database, operation: Operation) -> Operation:
         return await queue.succeed(tx, operation.id, operation.attempt, {"done": True})
 
 
-async def bury(database: Database) -> list[Operation]:
+async def end_overdue(database: Database) -> list[Operation]:
     async with database.transaction() as tx:
-        return await queue.bury(tx)
+        return await queue.end_overdue(tx)
 
 
 def ids(claimed: Sequence[Claimed]) -> list[UUID]:
@@ -372,11 +372,11 @@ async def test_an_operation_whose_workers_all_died_ends_as_failed(
         await claim_one(database)
         await lapse(database, operation)
     assert await claim(database) == []
-    (buried,) = await bury(database)
-    assert buried.state is State.FAILED
-    assert buried.problem is not None
-    assert buried.problem["code"] == "attempts-exhausted"
-    assert await bury(database) == []
+    (ended,) = await end_overdue(database)
+    assert ended.state is State.FAILED
+    assert ended.problem is not None
+    assert ended.problem["code"] == "attempts-exhausted"
+    assert await end_overdue(database) == []
 
 
 async def test_only_lost_attempts_count_against_the_limit_of_lost_attempts(
@@ -389,7 +389,7 @@ async def test_only_lost_attempts_count_against_the_limit_of_lost_attempts(
             await queue.give_back(tx, tried.id, tried.attempt, timedelta(0))
     await claim_one(database)
     await lapse(database, operation)
-    assert await bury(database) == []
+    assert await end_overdue(database) == []
     (again,) = await claim(database)
     assert again.counted == 11
 
@@ -410,10 +410,10 @@ async def test_an_operation_that_waited_past_its_deadline_fails_without_an_attem
 ) -> None:
     operation = await enqueued(database, project_id, deadline_in=timedelta(seconds=-1))
     assert await claim(database) == []
-    (buried,) = await bury(database)
-    assert (buried.id, buried.state) == (operation.id, State.FAILED)
-    assert buried.problem is not None
-    assert buried.problem["code"] == "deadline-exceeded"
+    (ended,) = await end_overdue(database)
+    assert (ended.id, ended.state) == (operation.id, State.FAILED)
+    assert ended.problem is not None
+    assert ended.problem["code"] == "deadline-exceeded"
 
 
 async def test_a_cancellation_takes_effect_after_the_worker_has_died(
@@ -425,8 +425,8 @@ async def test_a_cancellation_takes_effect_after_the_worker_has_died(
         await operation_changes.request_cancel(tx, project_id, operation.id)
     await lapse(database, operation)
     assert await claim(database) == []
-    (buried,) = await bury(database)
-    assert buried.state is State.CANCELLED
+    (ended,) = await end_overdue(database)
+    assert ended.state is State.CANCELLED
 
 
 async def test_an_operation_that_is_given_back_after_a_cancellation_is_cancelled(
@@ -471,7 +471,7 @@ async def test_the_search_for_due_operations_skips_later_ones(database: Database
     async with database.transaction() as tx:
         claimed = await queue.claim(tx, worker="one", free=FreeSlots(10), lease=LEASE)
         await queue.next_due(tx)
-        await queue.bury(tx)
+        await queue.end_overdue(tx)
         read = (
             "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'operations'"
         )

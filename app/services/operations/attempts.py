@@ -137,8 +137,8 @@ class Handler:
     """How operations of one kind are carried out.
 
     `perform` may be called again after any failure, and calls `Attempt.succeed` before it returns. `ended`
-    is called in the transaction that records a failure or a cancellation. `policy` decides about retries in
-    place of the runner's policy.
+    is called in the transaction that records a failure or a cancellation. `policy` decides about retries
+    instead of the runner's policy.
     """
 
     perform: Perform
