@@ -46,7 +46,7 @@ class Assessment:
         missing = ", ".join(str(platform) for platform in self.missing_platforms)
         if not missing:
             return self.findings
-        detail = f"The list lacks {missing}, and is pushed without"
+        detail = f"The list lacks {missing} and would be pushed without them."
         return (*self.findings, Finding("missing-platforms", Severity.WARNING, detail))
 
 

@@ -154,7 +154,7 @@ def amend(entries: Sequence[Entry], incoming: Sequence[Entry], *, allow_duplicat
     """Add entries: the same reference is renewed and keeps its annotations, the same platform is replaced.
 
     Images replaced leave with their attestations. Raises DuplicatePlatform when the incoming ones collide
-    among themselves: which of them was meant can't be told.
+    among themselves: either could be meant.
     """
     present = {entry.reference: entry for entry in entries}
     # The same source named twice is one entry, as for Docker.

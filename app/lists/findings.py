@@ -35,7 +35,7 @@ def find_findings(draft: Draft) -> tuple[Finding, ...]:
     """All findings about a list, errors first."""
     found = [finding for entry in draft.entries for finding in _of_entry(entry)]
     if not draft.entries:
-        found.append(Finding("no-entries", Severity.ERROR, "The list has no entries: add one"))
+        found.append(Finding("no-entries", Severity.ERROR, "The list has no entries. Add one."))
     found += _contradictions(draft)
     found += _shared_platforms(draft.entries)
     found += _unexpected(draft)

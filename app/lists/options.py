@@ -148,15 +148,14 @@ def apply_changes(options: Options, changes: Mapping[str, Any]) -> Options:
             values[name] = _changed(_OPTIONS[name], getattr(options, name), value)
     changed = replace(options, **values)
     _refuse_contradictions(changed)
-    said = [str(parse_platform(key)) for key in changes.get("failures") or ()]
-    return _without_unexpected(changed, said)
+    sent = [str(parse_platform(key)) for key in changes.get("failures") or ()]
+    return _without_unexpected(changed, sent)
 
 
 def amend_options(options: Options, changes: Mapping[str, Any], now: datetime) -> Options:
     """The options after one more leg of a build.
 
-    Each leg says anew how long the others have, counted from its own call; the first one's word stands, until
-    that time is over.
+    Each leg sends a deadline that is counted from its own call; the first leg's stands until it has passed.
     """
     # A worker of a newer version may have accepted an option that this one does not know.
     known = {name: value for name, value in changes.items() if name in _OPTIONS}
@@ -166,7 +165,7 @@ def amend_options(options: Options, changes: Mapping[str, Any], now: datetime) -
 
 
 def forget_failures(options: Options, built: Iterable[Platform]) -> Options:
-    """The options without the failures of builds that have handed in their image after all."""
+    """The options without the failures of builds whose image has come after all."""
     platforms = list(built)
     kept = {
         text: reason
@@ -186,15 +185,15 @@ def _changed(option: Field[Any], present: Any, value: Any) -> Any:
 
 def _refuse_contradictions(options: Options) -> None:
     if options.push_when_complete and not options.expected_platforms:
-        raise _invalid("/push_when_complete", "push_when_complete needs expected_platforms to tell when")
+        raise _invalid("/push_when_complete", "push_when_complete requires expected_platforms.")
     if options.format is Format.DOCKER and (options.annotations or options.artifact_type or options.subject):
         raise _invalid(
             "/format",
-            "A Docker list has no annotations, artifact_type or subject: leave them out, or choose oci",
+            "A Docker list can't have annotations, an artifact_type or a subject. Omit them, or choose oci.",
         )
 
 
-def _without_unexpected(options: Options, said: Collection[str]) -> Options:
+def _without_unexpected(options: Options, sent: Collection[str]) -> Options:
     """Drop failures of builds that the list does not expect; refuse those that this patch brings."""
     expected = options.expected_platforms
     failed = {text: parse_platform(text) for text in options.failures}
@@ -204,9 +203,11 @@ def _without_unexpected(options: Options, said: Collection[str]) -> Options:
         if not expected or any(is_same_build(each, platform) for each in expected)
     }
     for text in failed:
-        if text not in awaited and text in said:
+        if text not in awaited and text in sent:
             names = ", ".join(str(platform) for platform in expected)
-            raise _invalid(f"/failures{_member(text)}", f"Nobody expects {text} here, but {names}")
+            raise _invalid(
+                f"/failures{_member(text)}", f"The list does not expect {text}. It expects {names}."
+            )
     return replace(options, failures=awaited)
 
 

@@ -86,7 +86,7 @@ class PushPlan:
 
     @property
     def references(self) -> tuple[Reference, ...]:
-        """All that will lead to the index."""
+        """The references that will lead to the index."""
         return tuple(name for target in self.targets for name in target.references(self.index.digest))
 
     @property
@@ -96,7 +96,7 @@ class PushPlan:
 
     @property
     def registries(self) -> frozenset[str]:
-        """All that it asks: where the manifests are, and where they go."""
+        """The registries of all children and targets."""
         here = (child.repository.registry for child in self.children)
         return frozenset(here) | {target.repository.registry for target in self.targets}
 
@@ -113,8 +113,8 @@ def plan_push(
 ) -> PushPlan:
     """Decide a push of the list to its own reference, its tags and targets, and the further `targets`.
 
-    What the list itself says, `consent` and `referrers` need not repeat. Raises ListNotPushable naming each
-    entry without a platform, or that there are none.
+    The options of the list add to `consent` and `referrers`. Raises ListNotPushable, which names each entry
+    without a platform.
     """
     options = draft.options
     if isinstance(assessment.outcome, ListNotPushable):
@@ -138,7 +138,7 @@ def restored(
 ) -> PushPlan:
     """A plan that puts the same bytes on the tags that the push `moved`, with consent to all effects.
 
-    It is the newest run of all when it is asked for.
+    It counts as the newest run from the moment of the request.
     """
     order, consent = RunOrder(now), Consent(shrink=True, older=True)
     targets = tuple(kept for target in plan.targets if (kept := _only(target, plan.index, moved)) is not None)

@@ -50,7 +50,7 @@ def refresh(
     for source, found in zip(sources, resolved, strict=True):
         before = [entry for entry in renewed if _origin(entry) == Origin(source.reference, source.platforms)]
         if before:
-            fresh = _welcome(draft, _continued(found, before), before)
+            fresh = _to_keep(draft, _continued(found, before), before)
             allowed = draft.options.allow_duplicate_platforms
             after = amend(after, fresh, allow_duplicate_platforms=allowed).entries
     return replace(draft, entries=after), _compared(draft.entries, after, renewed)
@@ -83,11 +83,10 @@ def _same_platform(old: Entry, new: Entry) -> bool:
     return old.resolved_platform == new.resolved_platform and not new.platform.is_unknown
 
 
-def _welcome(draft: Draft, fresh: Sequence[Entry], before: Sequence[Entry]) -> list[Entry]:
+def _to_keep(draft: Draft, fresh: Sequence[Entry], before: Sequence[Entry]) -> list[Entry]:
     """The entries to keep: those that continue an entry, and new ones whose platform is free.
 
-    An index of which the caller has parted with something brings nothing new: it can't be told from what is
-    not wanted.
+    A narrowed index brings nothing new, since a new image may be one that the caller has taken out.
     """
     known = {entry.id for entry in before}
     images = [entry for entry in fresh if entry.attests is None]

@@ -41,11 +41,11 @@ class Events:
         who waits for a turn must hold nothing that the one before still needs.
         """
         # Read before the lock of the log is taken, for which others of the project wait.
-        told = await wanting(tx, project_id, kind)
+        webhooks = await wanting(tx, project_id, kind)
         list_id, push_id = _subjects(facts)
         data = encode_event(facts)
         event = await store.record(tx, project_id, kind, data, list_id=list_id, push_id=push_id)
-        for webhook in told:
+        for webhook in webhooks:
             await begin(tx, webhook, event.id)
 
     async def newest(self, project_id: UUID) -> int:

@@ -43,7 +43,7 @@ class Deadlines:
         except Unavailable:
             logger.warning("Deadlines of lists wait for the database")
         except Exception:
-            logger.exception("The deadlines of lists can't be looked after; it is tried again")
+            logger.exception("The search for late lists failed and will be repeated")
         return False
 
     async def _end(self, tx: Transaction, project_id: UUID, draft: Draft) -> bool:
@@ -56,6 +56,6 @@ class Deadlines:
             raise
         except Exception:
             # One that can't be ended must not keep the others from it, and is looked at once.
-            logger.exception("The list %s can't be ended at its deadline", draft.id)
+            logger.exception("List %s can't be ended at its deadline", draft.id)
             await self._lists.skip_late(tx, project_id, draft)
         return True

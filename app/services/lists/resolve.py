@@ -195,7 +195,9 @@ def _nothing_wanted(source: Source, has: Sequence[Platform]) -> SourceUnsupporte
         return SourceUnsupported(f"{reference} is an empty index.", reference=reference)
     chosen = ", ".join(str(platform) for platform in source.platforms)
     there = list(dict.fromkeys(str(platform) for platform in has if not platform.is_unknown))
-    detail = f"{reference} has no image for {chosen}" + (f", but for {', '.join(there)}" if there else "")
+    detail = f"{reference} has no image for {chosen}."
+    if there:
+        detail += f" It has images for {', '.join(there)}."
     return PlatformNotInSource(
         detail, errors=[FieldError("/platforms", detail)], reference=reference, platforms=there
     )
