@@ -1,4 +1,4 @@
-"""What happened in a project: a log that is read in the order in which it was committed."""
+"""The events of a project: a log that is read in the order of the commits."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ from app.store.tables import project_events
 
 Json = dict[str, Any]
 
-# The first of the two numbers of an advisory lock; the second stands for a project. Locks with one number,
-# as others take them in this database, are apart from these.
+# The first of the two numbers of an advisory lock; the second is a hash of the project. Locks with one
+# number, which this database has too, are independent of these.
 EVENT_LOCKS = 0x6D62
 KEPT_FOR = timedelta(days=30)
 FORGOTTEN_AT_ONCE = 5_000
 
 
-# As the index has it: a name that is a parameter would keep the planner from it.
+# Exactly as in the index: a parameter for the name would keep the planner from it.
 _session = literal_column("project_events.data ->> 'session'", Text)
 
-# Identity values are drawn before the commit: without the lock a reader could see 10, remember it, and never
-# come back for 9. It is taken before the value is drawn and kept until the commit, so that one project's
-# events are numbered in the order of their commits. MATERIALIZED keeps the planner from moving it.
+# Identity values are assigned before the commit: without the lock a reader could see event 10 before event 9,
+# and miss 9 for good. The lock is taken before the value is assigned and held until the commit, so that one
+# project's events are numbered in the order of their commits. MATERIALIZED keeps the planner from moving it.
 _RECORD = text("""
-    WITH turn AS MATERIALIZED (
+    WITH locked AS MATERIALIZED (
         SELECT pg_advisory_xact_lock(:locks, hashtext(CAST(:project_id AS text)))
     )
     INSERT INTO project_events (project_id, kind, data, list_id, push_id)
-    SELECT :project_id, :kind, :data, :list_id, :push_id FROM turn
+    SELECT :project_id, :kind, :data, :list_id, :push_id FROM locked
     RETURNING id, created_at, pg_notify(:channel, CAST(project_id AS text))
 """).bindparams(
     bindparam("project_id", type_=Uuid),
@@ -67,7 +67,7 @@ async def record(
     list_id: UUID | None = None,
     push_id: UUID | None = None,
 ) -> ProjectEvent:
-    """Other writers of the project wait until the transaction ends, so this comes last in it."""
+    """Record an event. Call this last: other writers of the project wait until the transaction ends."""
     values = {
         "locks": EVENT_LOCKS,
         "project_id": project_id,
@@ -83,7 +83,7 @@ async def record(
 
 
 async def get(tx: Transaction, project_id: UUID, event_id: int) -> ProjectEvent:
-    """One that is known to be there."""
+    """An event that is known to exist."""
     statement = select(project_events).where(
         project_events.c.id == event_id, project_events.c.project_id == project_id
     )
@@ -91,7 +91,7 @@ async def get(tx: Transaction, project_id: UUID, event_id: int) -> ProjectEvent:
 
 
 async def newest(tx: Transaction, project_id: UUID) -> int:
-    """The id of the last event that there is; 0 before the first."""
+    """The id of the last event; 0 before the first one."""
     last = select(func.coalesce(func.max(project_events.c.id), 0))
     found: int = (await tx.execute(last.where(project_events.c.project_id == project_id))).scalar_one()
     return found
@@ -100,9 +100,9 @@ async def newest(tx: Transaction, project_id: UUID) -> int:
 async def read_after(
     tx: Transaction, project_id: UUID, after: int, wanted: EventFilter, limit: int
 ) -> tuple[Sequence[ProjectEvent], int]:
-    """What came after an event, oldest first, and the id of the last one that was looked at.
+    """The events after one, oldest first, and the id to continue from.
 
-    The latter is what to go on from: where few events are wanted, the others are not looked at again.
+    That is the id of the last event that was scanned, so that filtered events are not scanned again.
     """
     end = await newest(tx, project_id)
     if end <= after:
@@ -125,7 +125,7 @@ async def page(
 
 
 async def forget_old_events(tx: Transaction) -> int:
-    """The oldest, as many as are soon removed; their deliveries go with them."""
+    """Remove the oldest events with their deliveries, up to a batch."""
     old = (
         select(project_events.c.id)
         .where(project_events.c.created_at < func.statement_timestamp() - KEPT_FOR)

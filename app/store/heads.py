@@ -1,4 +1,4 @@
-"""Which run has moved a tag last."""
+"""Tag heads: the run that has moved a tag last."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from app.store.tables import tag_heads
 class TagHead:
     """The push that has moved a tag last, and the newest run that has moved it so far.
 
-    `list_id` is that run's list, which may always push again; what was restored is no run's.
+    `list_id` is that run's list, which may always push again; a restore belongs to no run.
     """
 
     order: RunOrder
@@ -32,7 +32,7 @@ class TagHead:
 async def load_heads(
     tx: Transaction, project_id: UUID, references: Collection[Reference]
 ) -> Mapping[Reference, TagHead]:
-    """By reference, for those that a push of this project has moved."""
+    """The heads by reference; only references that a push of this project has moved have one."""
     canonical = {reference: canonical_name(str(reference)) for reference in references}
     found = await _load(tx, project_id, canonical.values())
     return {reference: found[name] for reference, name in canonical.items() if name in found}
@@ -53,12 +53,12 @@ async def _load(tx: Transaction, project_id: UUID, names: Iterable[str]) -> Mapp
 async def save_head(
     tx: Transaction, project_id: UUID, references: Iterable[Reference], head: TagHead
 ) -> None:
-    """These tags lead to what this push has put, and to nothing that is older than the newest run so far.
+    """Store that these tags lead to the push's index; their order is that of the newest run so far.
 
-    An older run may have put the same, or may have been let; what comes between the two is older still.
+    An older run may move a tag if it puts the same index, or was allowed to; the newest run still counts.
     """
-    # In one order everywhere, so that pushes with the same tags never wait for each other in a ring.
-    # A reference by digest leads to one thing for ever, and so has no head.
+    # In one order everywhere, so that pushes with the same tags never deadlock. A reference by digest never
+    # changes, and so has no head.
     wanted = sorted({canonical_name(str(each)) for each in references if each.digest is None})
     if not wanted:
         return

@@ -38,7 +38,7 @@ from app.store.tables import entries, lists
 def within(
     column: Column[Any], since: datetime | None, until: datetime | None
 ) -> Iterator[ColumnElement[bool]]:
-    """From one moment on, and before the other."""
+    """Conditions for a time from `since` on and before `until`."""
     if since is not None:
         yield column >= since
     if until is not None:
@@ -46,7 +46,7 @@ def within(
 
 
 async def insert_list(tx: Transaction, project_id: UUID, draft: Draft) -> bool:
-    """Store a new list with its entries; False when one of that reference and session is there already."""
+    """Store a new list with its entries; False if the reference and the session have a list already."""
     statement = (
         upsert(lists)
         .values(
@@ -67,28 +67,28 @@ async def insert_list(tx: Transaction, project_id: UUID, draft: Draft) -> bool:
 
 
 async def save_list(tx: Transaction, project_id: UUID, before: Draft, after: Draft) -> None:
-    """Store a list that was read with `lock=True` and changed, and those of its entries that differ."""
+    """Store a changed list that was read with `lock=True`, and its entries that differ."""
     await save_state(tx, project_id, after)
-    leaving = {entry.id for entry in before.entries} - {entry.id for entry in after.entries}
-    if leaving:
-        await tx.execute(delete(entries).where(entries.c.list_id == after.id, entries.c.id.in_(leaving)))
+    removed = {entry.id for entry in before.entries} - {entry.id for entry in after.entries}
+    if removed:
+        await tx.execute(delete(entries).where(entries.c.list_id == after.id, entries.c.id.in_(removed)))
     known = {entry.id: entry for entry in before.entries}
     changed = [entry for entry in after.entries if known.get(entry.id) != entry]
     await _save_entries(tx, project_id, after.id, changed)
 
 
 async def save_state(tx: Transaction, project_id: UUID, draft: Draft) -> None:
-    """Store what a list says of itself, where its entries are as they were read; who waits for it hears."""
+    """Store a list without its entries, and notify the callers that wait for it."""
     await tx.execute(
         update(lists)
         .where(lists.c.id == draft.id, lists.c.project_id == project_id)
         .values(**encode_state(draft))
-        .returning(_tell())
+        .returning(_notify())
     )
 
 
 async def get_list(tx: Transaction, project_id: UUID, list_id: UUID, *, lock: bool = False) -> Draft:
-    """The list, or ListNotFound; with `lock`, no one else changes it before this transaction ends."""
+    """The list, or ListNotFound; `lock` locks it until the transaction ends."""
     draft = await _find(tx, project_id, lists.c.id == list_id, lock=lock)
     if draft is None:
         raise _no_list(list_id)
@@ -109,7 +109,7 @@ async def get_state(tx: Transaction, project_id: UUID, list_id: UUID) -> ListSta
 
 @dataclass(frozen=True, slots=True)
 class DuePush:
-    """Why a list has failed, if it has, and which push followed from its completion."""
+    """The problem of a failed list, and the push that its completion started."""
 
     problem: Mapping[str, Any] | None
     push_operation_id: UUID | None
@@ -142,7 +142,7 @@ def _named(reference: Reference, session: str) -> ColumnElement[bool]:
 async def page_lists(
     tx: Transaction, project_id: UUID, wanted: ListFilter, *, before: Position | None, limit: int
 ) -> list[Draft]:
-    """Newest first; `before` is the place of the last one seen."""
+    """Newest first; `before` is the position of the last one seen."""
     query = select(lists).where(lists.c.project_id == project_id, *_conditions(wanted))
     rows = (await tx.execute(newest_first(query, lists, before, limit))).all()
     return await _with_entries(tx, rows)
@@ -150,15 +150,15 @@ async def page_lists(
 
 async def delete_list(tx: Transaction, project_id: UUID, list_id: UUID) -> bool:
     statement = delete(lists).where(lists.c.id == list_id, lists.c.project_id == project_id)
-    return (await tx.execute(statement.returning(_tell()))).first() is not None
+    return (await tx.execute(statement.returning(_notify()))).first() is not None
 
 
-def _tell() -> ColumnElement[Any]:
+def _notify() -> ColumnElement[Any]:
     return func.pg_notify(LIST_CHANGED, cast(lists.c.id, Text))
 
 
 async def lock_late_list(tx: Transaction) -> tuple[UUID, Draft] | None:
-    """An open list untouched since its deadline, with its project; those that others are at are left."""
+    """Lock an open list that has not changed since its deadline; return it with its project."""
     query = (
         select(lists)
         # The state is a literal, because a parameter would keep the planner from the partial index.
@@ -178,7 +178,7 @@ async def _lock_one(tx: Transaction, query: Select[Any]) -> tuple[UUID, Draft] |
 
 
 async def lock_expired_list(tx: Transaction) -> tuple[UUID, Draft] | None:
-    """A list that was to be kept no longer than this, with its project."""
+    """Lock an expired list; return it with its project."""
     query = select(lists).where(lists.c.expires_at < func.now()).order_by(lists.c.expires_at)
     return await _lock_one(tx, query)
 
@@ -220,5 +220,6 @@ async def _save_entries(tx: Transaction, project_id: UUID, list_id: UUID, change
     rows = [encode_entry(project_id, list_id, entry) for entry in changed]
     statement = upsert(entries)
     renewed = {name: statement.excluded[name] for name in rows[0] if name != "id"}
-    # Rows beside the statement: within it, they would be compiled into another one for each number of them.
+    # Rows as parameters: as values of the statement, each number of rows would compile a statement of its
+    # own.
     await tx.execute(statement.on_conflict_do_update(index_elements=["id"], set_=renewed), rows)

@@ -1,4 +1,4 @@
-"""Manifests as they were fetched, byte for byte, kept once per project."""
+"""Manifests byte for byte as fetched, stored once for each project."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from app.store.tables import manifests
 
 
 async def keep_manifests(tx: Transaction, project_id: UUID, found: Iterable[Manifest]) -> None:
-    """Store those that are not there yet."""
-    # In one order everywhere, so that transactions with the same ones never wait for each other in a ring.
+    """Store the manifests that are not stored yet."""
+    # In one order everywhere, so that transactions with the same manifests never deadlock.
     distinct = sorted({str(manifest.digest): manifest for manifest in found}.items())
     if not distinct:
         return
@@ -31,7 +31,7 @@ async def keep_manifests(tx: Transaction, project_id: UUID, found: Iterable[Mani
 async def load_manifests(
     tx: Transaction, project_id: UUID, digests: Iterable[Digest]
 ) -> Mapping[Digest, Manifest]:
-    """All of them by digest; NotFound names the first that is missing."""
+    """The manifests by digest; NotFound names one that is missing."""
     wanted = set(digests)
     query = select(manifests.c.digest, manifests.c.media_type, manifests.c.raw).where(
         manifests.c.project_id == project_id, manifests.c.digest.in_([str(digest) for digest in wanted])

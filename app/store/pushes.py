@@ -1,4 +1,4 @@
-"""Pushes: what was to go where, decided and stored before the first request, and what came of it."""
+"""Pushes: their plans, which are stored before the first request, and their outcomes."""
 
 from __future__ import annotations
 
@@ -93,9 +93,9 @@ async def keep_previous(
     *,
     own: Digest,
 ) -> None:
-    """What references lead to before they are moved.
+    """Store what references lead to before they are moved.
 
-    One that leads to the push's `own` index was moved by an earlier attempt, which knows what was there.
+    A reference that leads to the push's `own` index was moved by an earlier attempt, which has stored it.
     """
     moved = {reference: digest for reference, digest in found.items() if digest == own}
     others = {reference: digest for reference, digest in found.items() if digest != own}
@@ -129,7 +129,7 @@ async def get_push(tx: Transaction, project_id: UUID, push_id: UUID) -> Push:
 async def page_pushes(
     tx: Transaction, project_id: UUID, wanted: PushFilter, *, before: Position | None, limit: int
 ) -> list[Push]:
-    """Newest first; `before` is the place of the last one seen."""
+    """Newest first; `before` is the position of the last one seen."""
     exact = {
         pushes.c.session: wanted.session,
         pushes.c.list_id: wanted.list_id,
