@@ -1,4 +1,4 @@
-"""Accounts of one registry: what one has used up is nothing to the others, but what the registry bears is."""
+"""Budgets of the accounts of one registry."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ OVERLOADED = Refusal(30.0, is_rate_limit=False)
 ANN, BOB = Credential("ann", "ann's password"), Credential("bob", "bob's password")
 
 
-class Learning:
-    """Budgets on a clock of the test's own, and the names of those that taught others something."""
+class Recorder:
+    """Budgets on the test's clock, and the names of the budgets that published an update."""
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.told: set[str] = set()
+        self.published: set[str] = set()
         self.budgets = Budgets(LIMITS, self.clock)
-        self.budgets.on_update = lambda lesson: self.told.add(lesson.budget)
+        self.budgets.on_update = lambda update: self.published.add(update.budget)
 
-    def hear(self, account: str | None, *refusals: Refusal | None) -> None:
+    def respond(self, account: str | None, *refusals: Refusal | None) -> None:
         for refusal in refusals:
             self.clock.time += 0.125
             self.budgets.at(HOST, account).record_response(refusal, self.clock.time)
@@ -45,36 +45,36 @@ class Learning:
         return [self.budgets.at(HOST, account).pause for account in accounts]
 
 
-def test_what_one_account_has_used_up_is_nothing_to_the_others() -> None:
-    learning = Learning()
-    learning.hear("ann", *[USED_UP] * 20)
-    assert learning.pauses("ann", "bob", None) == [30.0, 0.0, 0.0]
-    assert learning.budgets.of(HOST).concurrency == LIMITS.concurrency
-    assert learning.told == {f"{HOST}#ann"}
+def test_the_rate_limit_of_one_account_pauses_no_other_account() -> None:
+    recorder = Recorder()
+    recorder.respond("ann", *[USED_UP] * 20)
+    assert recorder.pauses("ann", "bob", None) == [30.0, 0.0, 0.0]
+    assert recorder.budgets.of(HOST).concurrency == LIMITS.concurrency
+    assert recorder.published == {f"{HOST}#ann"}
 
 
-def test_that_a_registry_is_overloaded_holds_for_all_accounts() -> None:
-    learning = Learning()
-    learning.hear("ann", OVERLOADED)
-    assert learning.pauses("ann", "bob", None) == [30.0] * 3
-    assert learning.budgets.of(HOST).concurrency == 8
-    assert learning.told == {HOST}
+def test_an_overloaded_registry_pauses_every_account() -> None:
+    recorder = Recorder()
+    recorder.respond("ann", OVERLOADED)
+    assert recorder.pauses("ann", "bob", None) == [30.0] * 3
+    assert recorder.budgets.of(HOST).concurrency == 8
+    assert recorder.published == {HOST}
 
 
-def test_a_limit_that_is_met_in_nobodys_name_holds_for_all() -> None:
-    learning = Learning()
-    learning.hear(None, USED_UP)
-    assert learning.pauses("ann", "bob", None) == [30.0] * 3
+def test_a_rate_limit_of_an_anonymous_request_pauses_every_account() -> None:
+    recorder = Recorder()
+    recorder.respond(None, USED_UP)
+    assert recorder.pauses("ann", "bob", None) == [30.0] * 3
 
 
-def test_good_answers_to_one_account_bring_back_what_the_registry_bears_of_all() -> None:
-    learning = Learning()
-    learning.hear("ann", OVERLOADED)
-    learning.hear("bob", *[None] * 200)
-    assert learning.budgets.of(HOST).concurrency == LIMITS.concurrency
+def test_successes_of_one_account_restore_the_concurrency_of_the_registry() -> None:
+    recorder = Recorder()
+    recorder.respond("ann", OVERLOADED)
+    recorder.respond("bob", *[None] * 200)
+    assert recorder.budgets.of(HOST).concurrency == LIMITS.concurrency
 
 
-async def test_requests_keep_to_what_the_account_may_and_to_what_the_registry_bears() -> None:
+async def test_requests_keep_to_the_budgets_of_the_account_and_of_the_registry() -> None:
     budgets = Budgets(LIMITS)
     budgets.apply_update(BudgetUpdate(f"{HOST}#ann", 0.0, rate=10.0))
     budgets.apply_update(BudgetUpdate(HOST, 0.2))
@@ -88,7 +88,7 @@ async def test_requests_keep_to_what_the_account_may_and_to_what_the_registry_be
     await budgets.at(HOST, "bob").admit(CONTEXT)
 
 
-async def test_what_closes_while_another_wait_goes_on_is_waited_for_too() -> None:
+async def test_a_pause_that_begins_during_another_wait_is_waited_out_too() -> None:
     budgets = Budgets(LIMITS)
     budgets.apply_update(BudgetUpdate(HOST, 0.1))
     admitted = asyncio.create_task(budgets.at(HOST, "ann").admit(CONTEXT))
@@ -98,7 +98,7 @@ async def test_what_closes_while_another_wait_goes_on_is_waited_for_too() -> Non
     assert await admitted >= until
 
 
-async def test_a_place_among_the_requests_at_once_is_taken_of_both_and_given_back() -> None:
+async def test_a_slot_of_both_budgets_is_taken_and_given_back() -> None:
     budgets = Budgets(LIMITS)
     budgets.apply_update(BudgetUpdate(f"{HOST}#ann", 0.0, 1))
     async with budgets.at(HOST, "ann").slot(CONTEXT):
@@ -119,7 +119,7 @@ async def _enter(budgets: Budgets, account: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Quota(Fault):
-    """One user has used up what he may."""
+    """One user has reached the rate limit."""
 
     credential: Credential
 
@@ -143,7 +143,7 @@ async def client() -> AsyncIterator[RegistryClient]:
         yield client
 
 
-async def test_only_the_account_that_has_used_up_what_it_may_is_kept_from_asking(
+async def test_only_the_rate_limited_account_sends_no_requests(
     guarded: RegistryDouble, client: RegistryClient
 ) -> None:
     guarded.misbehave(Quota(ANN), path="/manifests/", times=None)
@@ -160,7 +160,7 @@ async def test_only_the_account_that_has_used_up_what_it_may_is_kept_from_asking
     assert len(guarded.received("GET", "/manifests/")) == 1 + len(others)
 
 
-async def test_who_knows_a_users_name_closes_nothing_to_the_user(
+async def test_a_wrong_password_for_a_user_name_pauses_nothing_for_the_user(
     guarded: RegistryDouble, client: RegistryClient
 ) -> None:
     guessed = Credential("ann", "guessed")
@@ -185,7 +185,7 @@ async def test_a_token_service_limits_the_account_that_it_is_asked_for() -> None
         assert len(double.received("GET", "/token")) == 2
 
 
-async def test_a_registry_that_will_not_even_say_what_it_is_gets_no_request_of_anybody(
+async def test_a_registry_that_rate_limits_its_ping_gets_no_request_of_any_account(
     guarded: RegistryDouble, client: RegistryClient
 ) -> None:
     guarded.misbehave(Status(429, headers={"Retry-After": "120"}), path="/v2/", times=None)

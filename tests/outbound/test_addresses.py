@@ -127,7 +127,7 @@ def test_wrapping_never_makes_an_address_public(inner: IPv4Address) -> None:
 
 
 @given(st.ip_addresses(v=4))
-def test_what_the_standard_library_calls_private_is_never_public(address: IPv4Address) -> None:
+def test_an_address_that_is_private_to_the_standard_library_is_never_public(address: IPv4Address) -> None:
     if not address.is_global:
         assert why_not_public(address)
 

@@ -1,4 +1,4 @@
-"""What a registry's refusals teach: fewer requests at once, slower, or none for a while."""
+"""How budgets adapt to refusals: fewer concurrent requests, a lower rate, or a pause."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ TOO_MANY = Refusal(None, is_rate_limit=True)
 OVERLOADED = Refusal(None, is_rate_limit=False)
 
 
-class Learning:
-    """A budget on a clock of the test's own, and the lessons that it taught others."""
+class Recorder:
+    """A budget on the test's clock, and the updates that it published."""
 
     def __init__(self, limits: Limits = LIMITS) -> None:
         self.clock = Clock()
-        self.lessons: list[BudgetUpdate] = []
+        self.updates: list[BudgetUpdate] = []
         self.budgets = Budgets(limits, self.clock)
-        self.budgets.on_update = self.lessons.append
+        self.budgets.on_update = self.updates.append
 
     @property
     def budget(self) -> Budget:
         return self.budgets.of(HOST)
 
-    def hear(self, *refusals: Refusal | None) -> None:
-        """Answers that came one after the other, an eighth of a second apart."""
+    def respond(self, *refusals: Refusal | None) -> None:
+        """Responses an eighth of a second apart."""
         for refusal in refusals:
             self.clock.time += 0.125
             self.budget.record_response(refusal, self.clock.time)
@@ -54,68 +54,68 @@ class Learning:
 
 
 @pytest.mark.parametrize("refusal", [TOO_MANY, OVERLOADED])
-def test_a_refusal_halves_the_requests_at_once_and_never_to_none(refusal: Refusal) -> None:
-    learning = Learning()
+def test_a_refusal_halves_the_concurrency_but_never_to_zero(refusal: Refusal) -> None:
+    recorder = Recorder()
     seen = []
     for _ in range(6):
-        learning.hear(refusal)
-        seen.append(learning.budget.concurrency)
+        recorder.respond(refusal)
+        seen.append(recorder.budget.concurrency)
     assert seen == [8, 4, 2, 1, 1, 1]
 
 
-def test_refusals_of_requests_that_were_under_way_together_count_once() -> None:
-    learning = Learning()
-    sent = learning.clock.time
-    learning.clock.time += 1
+def test_refusals_of_concurrent_requests_count_once() -> None:
+    recorder = Recorder()
+    sent = recorder.clock.time
+    recorder.clock.time += 1
     for _ in range(10):
-        learning.budget.record_response(OVERLOADED, sent)
-    assert learning.budget.concurrency == 8
+        recorder.budget.record_response(OVERLOADED, sent)
+    assert recorder.budget.concurrency == 8
 
 
-def test_clean_windows_bring_all_of_it_back_one_by_one() -> None:
-    learning = Learning()
-    learning.hear(OVERLOADED)
-    learning.hear(*[None] * 7)
-    assert learning.budget.concurrency == 8
-    learning.hear(None)
-    assert learning.budget.concurrency == 9
-    learning.hear(*[None] * 200)
-    assert learning.budget.concurrency == LIMITS.concurrency
+def test_each_clean_window_restores_one_slot() -> None:
+    recorder = Recorder()
+    recorder.respond(OVERLOADED)
+    recorder.respond(*[None] * 7)
+    assert recorder.budget.concurrency == 8
+    recorder.respond(None)
+    assert recorder.budget.concurrency == 9
+    recorder.respond(*[None] * 200)
+    assert recorder.budget.concurrency == LIMITS.concurrency
 
 
-def test_a_refusal_now_and_then_makes_no_pause_and_is_nothing_to_tell_others() -> None:
-    learning = Learning()
+def test_rare_refusals_cause_no_pause_and_no_update() -> None:
+    recorder = Recorder()
     for _ in range(50):
-        learning.hear(TOO_MANY, *[None] * 5)
-    assert learning.budget.concurrency >= 1
-    assert (learning.budget.pause, learning.budget.rate, learning.lessons) == (0.0, None, [])
+        recorder.respond(TOO_MANY, *[None] * 5)
+    assert recorder.budget.concurrency >= 1
+    assert (recorder.budget.pause, recorder.budget.rate, recorder.updates) == (0.0, None, [])
 
 
 # --- pauses ---
 
 
-def test_a_registry_that_says_how_long_is_left_alone_that_long() -> None:
-    learning = Learning()
-    learning.hear(Refusal(30.0, is_rate_limit=True))
-    assert learning.budget.pause == 30.0
-    assert learning.lessons == [BudgetUpdate(HOST, 30.0, 8)]
-    learning.clock.time += 20
-    assert learning.budget.pause == 10.0
-    learning.clock.time += 20
-    assert learning.budget.pause == 0.0
+def test_a_retry_after_pauses_the_budget_for_that_long() -> None:
+    recorder = Recorder()
+    recorder.respond(Refusal(30.0, is_rate_limit=True))
+    assert recorder.budget.pause == 30.0
+    assert recorder.updates == [BudgetUpdate(HOST, 30.0, 8)]
+    recorder.clock.time += 20
+    assert recorder.budget.pause == 10.0
+    recorder.clock.time += 20
+    assert recorder.budget.pause == 0.0
 
 
-async def test_a_long_pause_is_not_waited_for_and_the_registry_not_asked() -> None:
-    learning = Learning()
-    learning.hear(Refusal(30.0, is_rate_limit=False))
+async def test_a_request_fails_unsent_during_a_long_pause() -> None:
+    recorder = Recorder()
+    recorder.respond(Refusal(30.0, is_rate_limit=False))
     with pytest.raises(errors.RateLimited) as caught:
-        async with learning.budgets.at(HOST).slot(CONTEXT):
+        async with recorder.budgets.at(HOST).slot(CONTEXT):
             pytest.fail("the registry would have been asked")
     assert caught.value.retry_after == 30.0
     assert caught.value.members["registry"] == HOST
 
 
-async def test_a_short_pause_is_waited_for() -> None:
+async def test_a_short_pause_is_waited_out() -> None:
     budget = Budgets(LIMITS).at(HOST)
     budget.record_response(Refusal(0.2, is_rate_limit=True), time.monotonic())
     until = time.monotonic() + budget.pause
@@ -123,41 +123,41 @@ async def test_a_short_pause_is_waited_for() -> None:
         assert sent >= until
 
 
-def test_refusals_without_a_time_are_given_one_that_doubles_until_an_answer_comes() -> None:
-    learning = Learning()
-    learning.hear(*[TOO_MANY] * 3)
-    assert learning.budget.pause == 0
+def test_refusals_without_a_time_cause_pauses_that_double_until_a_success() -> None:
+    recorder = Recorder()
+    recorder.respond(*[TOO_MANY] * 3)
+    assert recorder.budget.pause == 0
     pauses = []
     for _ in range(8):
-        learning.hear(TOO_MANY)
-        pauses.append(round(learning.budget.pause))
-        learning.clock.time += learning.budget.pause
+        recorder.respond(TOO_MANY)
+        pauses.append(round(recorder.budget.pause))
+        recorder.clock.time += recorder.budget.pause
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
-    learning.hear(None)
-    learning.hear(TOO_MANY)
-    assert round(learning.budget.pause) == 1
+    recorder.respond(None)
+    recorder.respond(TOO_MANY)
+    assert round(recorder.budget.pause) == 1
 
 
-def test_a_registry_that_is_only_overloaded_gets_no_pause_that_it_did_not_ask_for() -> None:
-    learning = Learning()
-    learning.hear(*[OVERLOADED] * 20)
-    assert (learning.budget.pause, learning.budget.rate) == (0.0, None)
+def test_an_overloaded_registry_is_not_paused_unless_it_asks() -> None:
+    recorder = Recorder()
+    recorder.respond(*[OVERLOADED] * 20)
+    assert (recorder.budget.pause, recorder.budget.rate) == (0.0, None)
 
 
 # --- rate ---
 
 
-def test_where_refusals_prevail_half_the_rate_that_went_well_is_kept_to() -> None:
-    learning = Learning()
-    learning.hear(*[None] * 100)
-    learning.hear(*[TOO_MANY] * 4)
-    assert learning.budget.rate == pytest.approx(4.0, rel=0.1)
-    assert learning.lessons[-1].rate == learning.budget.rate
-    learning.hear(*[None] * 1000)
-    assert learning.budget.rate is None
+def test_prevailing_refusals_halve_the_measured_rate() -> None:
+    recorder = Recorder()
+    recorder.respond(*[None] * 100)
+    recorder.respond(*[TOO_MANY] * 4)
+    assert recorder.budget.rate == pytest.approx(4.0, rel=0.1)
+    assert recorder.updates[-1].rate == recorder.budget.rate
+    recorder.respond(*[None] * 1000)
+    assert recorder.budget.rate is None
 
 
-async def test_requests_are_spread_by_the_rate_and_those_beyond_patience_turned_away() -> None:
+async def test_a_rate_spreads_requests_and_fails_those_that_would_wait_too_long() -> None:
     budgets = Budgets(replace(LIMITS, patience_seconds=0.5))
     budgets.apply_update(BudgetUpdate(HOST, 0.0, rate=10.0))
     began = time.monotonic()
@@ -170,34 +170,34 @@ async def test_requests_are_spread_by_the_rate_and_those_beyond_patience_turned_
     assert all(isinstance(each, float | errors.RateLimited) for each in outcomes)
 
 
-# --- what others learnt ---
+# --- updates of other processes ---
 
 
-def test_what_others_learnt_holds_here_too_but_makes_nothing_wider() -> None:
-    learning = Learning()
-    learning.budgets.apply_update(BudgetUpdate(HOST, 20.0, 4, 3.0))
-    budget = learning.budget
+def test_an_update_tightens_a_budget_and_never_widens_it() -> None:
+    recorder = Recorder()
+    recorder.budgets.apply_update(BudgetUpdate(HOST, 20.0, 4, 3.0))
+    budget = recorder.budget
     assert (budget.pause, budget.concurrency, budget.rate) == (20.0, 4, 3.0)
-    learning.budgets.apply_update(BudgetUpdate(HOST, 1.0, 12, 9.0))
+    recorder.budgets.apply_update(BudgetUpdate(HOST, 1.0, 12, 9.0))
     assert (budget.pause, budget.concurrency, budget.rate) == (20.0, 4, 3.0)
-    assert learning.lessons == []
+    assert recorder.updates == []
 
 
-def test_what_is_known_of_registries_without_lessons_is_not_kept_for_ever() -> None:
-    learning = Learning()
-    learning.hear(Refusal(30.0, is_rate_limit=True))
-    learnt = learning.budget
-    plain = learning.budgets.of("plain.example")
+def test_unchanged_budgets_are_forgotten() -> None:
+    recorder = Recorder()
+    recorder.respond(Refusal(30.0, is_rate_limit=True))
+    learnt = recorder.budget
+    plain = recorder.budgets.of("plain.example")
     for number in range(3000):
-        learning.budgets.of(f"{number}.example")
-    assert learning.budgets.of(HOST) is learnt
-    assert learning.budgets.of("plain.example") is not plain
+        recorder.budgets.of(f"{number}.example")
+    assert recorder.budgets.of(HOST) is learnt
+    assert recorder.budgets.of("plain.example") is not plain
 
 
 # --- at the wire ---
 
 
-async def test_no_request_reaches_a_registry_that_asked_for_a_pause(registry: RegistryDouble) -> None:
+async def test_no_request_reaches_a_paused_registry(registry: RegistryDouble) -> None:
     plant(registry, "app", "1", make_image())
     limited = Status(429, headers={"Retry-After": "120"})
     registry.misbehave(limited, method="GET", path="/manifests/", times=None)
@@ -210,7 +210,7 @@ async def test_no_request_reaches_a_registry_that_asked_for_a_pause(registry: Re
     assert len(registry.received("GET", "/manifests/")) == 1
 
 
-async def test_a_pause_at_one_registry_is_none_at_another(registry: RegistryDouble) -> None:
+async def test_a_pause_of_one_registry_is_not_a_pause_of_another(registry: RegistryDouble) -> None:
     plant(registry, "app", "1", make_image())
     registry.misbehave(
         Status(503, headers={"Retry-After": "120"}), method="GET", path="/manifests/", times=None
@@ -223,7 +223,7 @@ async def test_a_pause_at_one_registry_is_none_at_another(registry: RegistryDoub
 
 
 @pytest.mark.parametrize("refusal", [Status(429), Status.oci(403, "DENIED", "secondary rate limit")])
-async def test_a_registry_that_limits_without_a_word_gets_a_pause_that_the_error_tells(
+async def test_the_error_names_the_pause_of_a_registry_that_names_none(
     registry: RegistryDouble, refusal: Status
 ) -> None:
     registry.misbehave(refusal, method="GET", path="/manifests/", times=None)

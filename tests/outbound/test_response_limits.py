@@ -1,4 +1,4 @@
-"""What connections take in: everything honest, however it is cut up, and no floods of heads or crumbs."""
+"""The limits of responses: every honest body arrives, and floods of heads or tiny chunks end the call."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def connected(port: int) -> AsyncIterator[tuple[httpx2.AsyncBaseTransport,
 
 
 async def receive(*pieces: bytes, pause: float = 0.0) -> bytes:
-    """Read as it comes, or only after a pause in which more comes than is taken in."""
+    """Read the body as it arrives, or after a pause in which more arrives than is buffered."""
     async with answering(*pieces) as chunks:
         await asyncio.sleep(pause)
         return b"".join([chunk async for chunk in chunks])
@@ -71,7 +71,7 @@ def chunked(body: bytes, size: int, extension: bytes = b"") -> bytes:
     return b"".join(b"%x%b\r\n%b\r\n" % (len(part), extension, part) for part in parts) + b"0\r\n\r\n"
 
 
-async def test_a_large_body_comes_whole_though_its_reader_is_late() -> None:
+async def test_a_large_body_arrives_whole_with_a_slow_reader() -> None:
     """aiohttp stops its parser in the middle of what came, and at the very end of it too."""
     bodies = [BODY, *(BODY[:size] for size in range(500 * 1024, 1024 * 1024, 40 * 1024))]
     answers = [HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body for body in bodies]
@@ -102,7 +102,7 @@ async def test_a_small_body_may_come_in_crumbs(extension: bytes) -> None:
     assert await receive(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(body, 1, extension)) == body
 
 
-async def test_a_text_with_many_lines_is_not_taken_for_crumbs() -> None:
+async def test_a_text_of_many_lines_is_not_taken_for_tiny_chunks() -> None:
     text = b'  "key": "value",\r\n' * 50_000
     assert await receive(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(text, 8192)) == text
     assert await receive(HEAD + b"Content-Length: %d\r\n\r\n" % len(text) + text) == text
@@ -110,18 +110,18 @@ async def test_a_text_with_many_lines_is_not_taken_for_crumbs() -> None:
     assert await receive(HEAD + b"Content-Length: %d\r\n\r\n" % len(numbers) + numbers) == numbers
 
 
-async def test_a_flood_of_interim_answers_ends_the_call() -> None:
+async def test_a_flood_of_interim_responses_ends_the_call() -> None:
     with pytest.raises(httpx2.RemoteProtocolError):
         await receive(b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000)
 
 
 @pytest.mark.parametrize("extension", [b"", b";a=b"])
-async def test_a_large_body_in_crumbs_ends_the_call(extension: bytes) -> None:
+async def test_a_large_body_in_tiny_chunks_ends_the_call(extension: bytes) -> None:
     with pytest.raises(httpx2.ReadError):
         await receive(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", chunked(BODY[:500_000], 1, extension))
 
 
-async def test_an_honest_answer_comes_after_another_on_one_connection() -> None:
+async def test_several_honest_responses_arrive_on_one_connection() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError):
             while True:
@@ -144,7 +144,7 @@ class _Transport(asyncio.Transport):
         self.closings += 1
 
 
-async def test_the_rest_of_a_refused_head_is_parsed_no_more() -> None:
+async def test_the_rest_of_a_refused_head_is_not_parsed() -> None:
     """What is read at once has 64 slices of a head; a parser that refused one would refuse each."""
     handler = LimitedResponseHandler(asyncio.get_running_loop())
     transport = _Transport()

@@ -24,7 +24,7 @@ def test_trouble_that_may_pass(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 202, 301, 400, 401, 403, 404, 409, 412, 413, 416, 501, 505, 511])
-def test_answers_that_stay_what_they_are(status: int) -> None:
+def test_final_statuses_are_not_retried(status: int) -> None:
     assert not is_passing(status)
 
 
@@ -56,7 +56,7 @@ def test_a_kept_connection_that_was_lost_is_replaced_at_once_but_only_once() -> 
 
 
 @given(st.integers(1, 3), st.floats(0, 1, exclude_max=True))
-def test_what_does_not_pass_is_never_tried_again(attempt: int, jitter: float) -> None:
+def test_a_final_failure_is_never_retried(attempt: int, jitter: float) -> None:
     assert plan_retry(Outcome(False), attempt=attempt, spent=0, jitter=jitter, limits=LIMITS) is None
 
 
@@ -67,7 +67,7 @@ def test_a_wait_of_milliseconds_is_a_quarter_of_a_second_at_least(asked: float) 
         assert wait == pytest.approx(0.25 + jitter * 0.25)
 
 
-def test_all_who_were_told_the_same_come_back_at_different_times() -> None:
+def test_the_same_retry_after_spreads_over_different_waits() -> None:
     waits = [
         plan_retry(Outcome(True, 10.0), attempt=3, spent=0, jitter=jitter / 10, limits=LIMITS)
         for jitter in range(10)

@@ -76,14 +76,16 @@ async def test_one_registrys_authority_says_nothing_of_another(
             await fetch(double, {double.host: believing(other)})
 
 
-async def test_a_registry_that_asks_for_a_certificate_gets_the_one_that_is_for_it(
+async def test_a_registry_that_requires_a_client_certificate_gets_its_own(
     authority: CertificateAuthority, identity: Issued
 ) -> None:
     async with double_with(authority, asks=True) as double:
         assert await fetch(double, {double.host: believing(authority, identity)}) == IMAGE.digest
 
 
-async def test_without_a_certificate_to_show_the_remedy_is_told(authority: CertificateAuthority) -> None:
+async def test_an_error_without_a_client_certificate_names_the_remedy(
+    authority: CertificateAuthority,
+) -> None:
     """asyncio's servers keep the alert of a failed handshake to themselves, so a plain one listens here."""
     context = authority.server(HERE, clients=authority)
     with socket.create_server((HERE, 0)) as listener:

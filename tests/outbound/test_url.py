@@ -41,7 +41,7 @@ START = Url("https", REGISTRY, 443, "/v2/team/app/blobs/uploads/")
         "https://registry.example.com/" + "a" * 9000,
     ],
 )
-def test_an_address_that_two_parsers_could_read_differently_is_none(text: str) -> None:
+def test_an_ambiguous_address_is_refused(text: str) -> None:
     assert parse_url(text) is None
 
 
@@ -59,7 +59,7 @@ def test_path_and_query_are_kept_byte_for_byte() -> None:
         fullmatch=True,
     )
 )
-def test_what_is_read_reads_the_same_again(text: str) -> None:
+def test_a_parsed_address_parses_to_itself(text: str) -> None:
     url = parse_url(text)
     assert url is not None
     assert parse_url(str(url)) == url
