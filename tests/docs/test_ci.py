@@ -141,7 +141,7 @@ class GithubLeg:
 def build(
     broker: str, real_registry: DockerRegistry, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Build:
-    tag = request.node.name.replace("test_", "").replace("_", "-")[:60]
+    tag = request.node.name.replace("test_", "").replace("_", "-")[:60].rstrip("-")
     return Build(broker, real_registry, tmp_path, tag)
 
 

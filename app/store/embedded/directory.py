@@ -121,7 +121,7 @@ def _initdb(
     )
     if done.returncode != 0:
         raise EmbeddedPostgresError(
-            f"initdb could not create {workshop.parent / 'data'}: {done.stderr.strip()[-1000:]}."
+            f"The data directory {workshop.parent / 'data'} can't be created: {done.stderr.strip()[-1000:]}."
         )
 
 
