@@ -19,7 +19,7 @@ pytest_plugins = [
 ]
 
 # Every test below these is slow; other modules and tests carry the mark themselves.
-SLOW_DIRECTORIES = frozenset({"cli", "docs", "e2e", "fanin", "hostile", "soak"})
+SLOW_DIRECTORIES = frozenset({"cli", "conformance", "docs", "e2e", "fanin", "hostile", "soak"})
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -18,8 +18,6 @@ from tests.support.docker_registry import (
 )
 from tests.support.images import make_buildx_index, make_image, make_index, seed, walk
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def binary() -> Path:
