@@ -1,9 +1,9 @@
-"""A list as its callers read it: the draft with its assessment."""
+"""A list as its callers read it: the draft with its assessment; and the filter that selects lists."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -110,3 +110,17 @@ def view_list(draft: Draft, assessment: Assessment) -> ListView:
         created_at=draft.created_at,
         updated_at=draft.updated_at,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ListFilter:
+    """A filter; None matches everything."""
+
+    reference: str | None = None
+    registry: str | None = None
+    repository: str | None = None
+    session: str | None = None
+    state: ListState | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    since: datetime | None = None
+    until: datetime | None = None

@@ -25,7 +25,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from app.errors import ListNotFound
 from app.lists.draft import Draft, Entry, ListState
-from app.lists.filters import ListFilter
+from app.lists.views import ListFilter
 from app.oci.reference import Reference
 from app.projects.paging import Position
 from app.store.codec.list_rows import encode_entry, encode_name, encode_state, read_entry, read_list

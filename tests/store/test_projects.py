@@ -18,10 +18,10 @@ from app.errors import (
 from app.lists.assessment import assess
 from app.lists.draft import Draft, ListState
 from app.lists.events import ALL, EventKind
-from app.lists.filters import ListFilter
 from app.lists.push_plan import plan_push
 from app.lists.pushes import Push, PushFilter, PushState
 from app.lists.run_order import RunOrder
+from app.lists.views import ListFilter
 from app.oci.digest import digest_of
 from app.oci.manifest import Manifest
 from app.oci.reference import parse_reference

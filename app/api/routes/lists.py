@@ -39,8 +39,7 @@ from app.api.schemas.lists import (
 )
 from app.api.schemas.problems import render_recorded
 from app.lists.draft import ListState
-from app.lists.filters import ListFilter
-from app.lists.views import ListView
+from app.lists.views import ListFilter, ListView
 from app.oci import media_types
 from app.operations.requests import RefreshListRequest
 from app.services.lists.requests import Goal

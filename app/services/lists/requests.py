@@ -23,12 +23,11 @@ from app.lists import draft as drafts
 from app.lists.additions import list_exists
 from app.lists.assessment import assess
 from app.lists.draft import Draft, Entry, EntryChanges, ListState
-from app.lists.filters import ListFilter
 from app.lists.options import Options, apply_changes
 from app.lists.refreshing import plan_refresh
 from app.lists.source import at, parse_sources
 from app.lists.verdict import is_ready, retract
-from app.lists.views import ListView, view_list
+from app.lists.views import ListFilter, ListView, view_list
 from app.oci.manifest import Manifest
 from app.oci.reference import Reference, parse_reference
 from app.operations.operation import Operation
