@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -120,9 +120,9 @@ class Platform(Body):
         return self.model_dump(exclude_unset=True)
 
     @classmethod
-    def from_platform(cls, platform: domain.Platform) -> Self:
+    def from_platform(cls, platform: domain.Platform) -> Platform:
         """With null for a member that the platform does not have."""
-        return cls(
+        return cls.model_construct(
             os=platform.os or None,
             architecture=platform.architecture or None,
             variant=platform.variant or None,
@@ -162,6 +162,16 @@ class OciPlatform(Sparse):
     os_features: list[str] | None = Field(None, alias="os.features")
     variant: str | None = None
 
+    @classmethod
+    def from_platform(cls, platform: domain.Platform) -> OciPlatform:
+        return cls.model_construct(
+            architecture=platform.architecture,
+            os=platform.os,
+            os_version=platform.os_version or None,
+            os_features=list(platform.os_features) or None,
+            variant=platform.variant or None,
+        )
+
 
 class Descriptor(Sparse):
     """An OCI content descriptor (image-spec 1.1, descriptor.md)."""
@@ -174,5 +184,13 @@ class Descriptor(Sparse):
     artifact_type: str | None = Field(None, alias="artifactType")
 
     @classmethod
-    def from_descriptor(cls, descriptor: content.Descriptor) -> Self:
-        return cls.model_validate(descriptor.document())
+    def from_descriptor(cls, descriptor: content.Descriptor) -> Descriptor:
+        platform = descriptor.platform
+        return cls.model_construct(
+            media_type=descriptor.media_type,
+            digest=str(descriptor.digest),
+            size=descriptor.size,
+            annotations=dict(sorted(descriptor.annotations.items())) or None,
+            platform=OciPlatform.from_platform(platform) if platform is not None else None,
+            artifact_type=descriptor.artifact_type or None,
+        )

@@ -309,8 +309,9 @@ class Entry(Document):
     added_at: str
 
     @classmethod
-    def from_view(cls, view: EntryView) -> Self:
-        return cls(
+    def from_view(cls, view: EntryView) -> Entry:
+        # A list may have a thousand of these, made of values that are valid already.
+        return cls.model_construct(
             id=str(view.id),
             reference=str(view.reference),
             descriptor=Descriptor.from_descriptor(view.descriptor),
