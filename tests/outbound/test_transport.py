@@ -11,10 +11,12 @@ from contextlib import asynccontextmanager
 import httpx2
 import pytest
 
+from app.outbound.messages import ExactRequest
 from app.outbound.policy import AccessPolicy
 from app.outbound.resolver import CheckedResolver
 from app.outbound.tls import unverified_tls
 from app.outbound.transport import AiohttpTransport, IncompleteBody
+from app.outbound.url import parse_url
 from tests.support.registry_clients import listening
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -65,6 +67,17 @@ async def test_the_target_goes_out_byte_for_byte(target: str) -> None:
         url = f"http://reg.test:{port}/v2/"
         assert await send(httpx2.Request("GET", url, extensions={"target": target.encode()})) == (200, b"ok")
     assert received[0].startswith(f"GET {target} HTTP/1.1\r\nHost: reg.test:{port}\r\n".encode())
+
+
+async def test_an_exact_request_goes_out_byte_for_byte() -> None:
+    target = "/a%2Fb/../c;d?x=%20+|{}&_state=%2b=="
+    async with answering(OK) as (port, received):
+        url = parse_url(f"http://reg.test:{port}{target}")
+        assert url is not None
+        assert await send(ExactRequest("PUT", url, {"X-Some": "thing"}, b"body")) == (200, b"ok")
+    assert received[0].startswith(f"PUT {target} HTTP/1.1\r\nHost: reg.test:{port}\r\n".encode())
+    assert b"\r\nX-Some: thing\r\n" in received[0]
+    assert received[0].endswith(b"\r\n\r\nbody")
 
 
 async def test_the_address_of_a_request_is_used_where_no_target_is_given() -> None:
