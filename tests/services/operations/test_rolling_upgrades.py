@@ -10,11 +10,12 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Row, select, update
 
+from app.operations.operation import Operation
 from app.operations.request_codec import decode_request
-from app.operations.requests import InspectImageRequest, RefreshListRequest
+from app.operations.requests import DeliverRequest, InspectImageRequest, RefreshListRequest
 from app.operations.states import Kind, State
 from app.services.operations.attempts import Attempt, Handler
-from app.store.database import Database
+from app.store.database import Database, Transaction
 from app.store.notifications import Notifications
 from app.store.tables import operations
 from tests.support.broker import Broker
@@ -188,6 +189,31 @@ async def test_a_newer_worker_takes_what_an_older_one_has_given_back(
     async with running(database, notifications, {older.kind: _decoding(database, newer)}):
         outcome = await ended(database, notifications, await read(database, operation))
     assert (outcome.state, outcome.result) == (State.SUCCEEDED, {"read_by": newer.__name__})
+
+
+async def test_an_unreadable_request_does_not_keep_its_operation_from_ending(
+    database: Database, notifications: Notifications, project_id: UUID
+) -> None:
+    """Or the worker would try to end it again and again, and claim nothing else."""
+
+    async def never(_attempt: Attempt) -> None:
+        raise AssertionError
+
+    async def decode(_tx: Transaction, operation: Operation, _state: State) -> None:
+        decode_request(DeliverRequest, operation.request)
+
+    document = {"delivery_id": str(project_id), "requires": 2}
+    overdue = await enqueued(
+        database, project_id, kind=Kind.DELIVER, request=document, deadline_in=timedelta(0)
+    )
+    other = await enqueued(database, project_id, kind=Kind.INSPECT_IMAGE, request={"reference": "alpine"})
+    handlers = {
+        Kind.DELIVER: Handler(never, decode),
+        Kind.INSPECT_IMAGE: _decoding(database, InspectImageRequest),
+    }
+    async with running(database, notifications, handlers):
+        assert (await ended(database, notifications, other)).state is State.SUCCEEDED
+        assert (await ended(database, notifications, overdue)).state is State.FAILED
 
 
 def _decoding(database: Database, wanted: type[InspectImageRequest | RefreshListRequest]) -> Handler:
