@@ -172,11 +172,11 @@ async def test_a_receiver_that_rejects_one_tenant_still_gets_the_requests_of_oth
 
 async def test_a_busy_receiver_is_awaited_no_longer_than_its_answer(tmp_path: Path) -> None:
     async with servers(tmp_path, seconds=0.1) as made:
-        lane = budget_name(made.registry.url, "a")
+        budget = budget_name(made.registry.url, "a")
         budgets = made.client.budgets
         async with AsyncExitStack() as stack:
-            for _ in range(budgets.of(lane).concurrency):
-                await stack.enter_async_context(budgets.at(lane).slot(RequestContext(lane)))
+            for _ in range(budgets.of(budget).concurrency):
+                await stack.enter_async_context(budgets.at(budget).slot(RequestContext(budget)))
             with pytest.raises(errors.RateLimited, match="no more at once"):
                 await deliver(made, f"{made.registry.url}/hook")
         assert made.journal == []
