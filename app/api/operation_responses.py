@@ -60,5 +60,4 @@ def _ended(operation: Operation, render: Callable[[Json], Response]) -> Response
     error = revive(operation.problem or {})
     if operation.state is State.CANCELLED:
         error = OperationCancelled("The operation was cancelled.")
-    error.members["operation_id"] = str(operation.id)
-    return response_of(error, operation_path(operation.id))
+    return response_of(error.with_members(operation_id=str(operation.id)), operation_path(operation.id))

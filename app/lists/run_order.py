@@ -1,4 +1,4 @@
-"""Which of two runs that push one tag is the newer one."""
+"""Decides which of two runs of one tag is newer; `services.pushes.guard` keeps the older one from the tag."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class RunOrder:
-    """Where a push stands among those of a tag: by the CI's own count if both have one, else by beginning.
+    """The position of a push among those of a tag: by run number if both have one, otherwise by start.
 
-    A list with a session begins when it is created, since its run has begun by then, however late it
-    finishes. One without is pushed by hand, and begins with each push.
+    A list with a session starts when it is created, however late its run finishes. A list without a session
+    is pushed by hand, so each of its pushes starts on its own.
     """
 
     began_at: datetime

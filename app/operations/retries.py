@@ -15,6 +15,8 @@ class RetryPolicy:
     """Delays grow from `base` to `cap` seconds; `shortest_wait` and `longest_wait` bound a Retry-After.
 
     A registry's pause beyond `longest_park` is not waited for; its failure becomes the operation's problem.
+    `max_attempts` also limits the workers that crash during an operation: `store.queue.end_overdue` then ends
+    it as attempts-exhausted.
     """
 
     max_attempts: int = 5

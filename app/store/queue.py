@@ -1,4 +1,4 @@
-"""The operations table as a queue: claims, leases, and outcomes, which only the owning attempt writes."""
+"""The operations table as a queue: claims, leases, outcomes, and the end of overdue operations."""
 
 from __future__ import annotations
 

@@ -152,12 +152,21 @@ async def test_who_follows_already_is_told_only_what_is_wanted(
 async def test_a_new_stream_can_begin_with_what_comes_next(
     database: Database, events: Events, caller: Caller
 ) -> None:
-    assert await events.newest(caller.project_id) == 0
+    assert await events.find_start(caller.project_id, None) == 0
     await happen(database, caller.project_id, "before")
-    start = await events.newest(caller.project_id)
+    start = await events.find_start(caller.project_id, None)
     reader = asyncio.create_task(follow(events, caller, 1, start))
     await happen(database, caller.project_id, "after")
     assert names(await reader) == ["after"]
+
+
+async def test_a_stream_resumes_after_a_known_id_and_begins_now_after_an_id_of_the_future(
+    database: Database, events: Events, caller: Caller
+) -> None:
+    await happen(database, caller.project_id, "first", "second")
+    newest = await events.find_start(caller.project_id, None)
+    assert await events.find_start(caller.project_id, newest - 1) == newest - 1
+    assert await events.find_start(caller.project_id, newest + 1) == newest
 
 
 async def test_what_happens_in_another_project_is_not_told(
@@ -215,7 +224,7 @@ async def test_many_follow_on_a_small_pool(
     async with asyncio.TaskGroup() as group:
         readers = [group.create_task(follow(events, caller, 1)) for _ in range(30)]
         # The one connection is free although thirty wait.
-        await events.newest(caller.project_id)
+        await events.find_start(caller.project_id, None)
         await happen(database, caller.project_id, "a")
     assert [names(reader.result()) for reader in readers] == [["a"]] * 30
     await small.dispose()
@@ -282,13 +291,13 @@ async def test_so_many_may_follow_a_project_and_no_more(
             await stack.enter_async_context(aclosing(events.stream(caller, 0))) for _ in range(MOST_FOLLOWERS)
         ]
         for stream in streams:
-            await events.newest(caller.project_id)
+            await events.find_start(caller.project_id, None)
             await anext(stream)
         with pytest.raises(TooManyStreams):
-            await events.newest(caller.project_id)
-        await events.newest(stranger.project_id)
+            await events.find_start(caller.project_id, None)
+        await events.find_start(stranger.project_id, None)
         await streams[0].aclose()
-        await events.newest(caller.project_id)
+        await events.find_start(caller.project_id, None)
 
 
 async def test_a_stream_outlasts_a_database_that_can_not_be_asked(

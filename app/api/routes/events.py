@@ -76,12 +76,8 @@ async def stream_events(
 ) -> Response:
     """Stream the events of the project from now on, or after `Last-Event-ID`. The stream does not end."""
     resumed = parse_last_event_id(last_event_id)
-    # Read the newest id before the response begins, so that the caller misses no event after its head.
-    newest = await services.events.newest(caller.project_id)
-    start = resumed if resumed is not None else after
-    # An id in the future comes from another broker or from before a restore of the database. A stream that
-    # waited for it would be silent until then.
-    start = newest if start is None else min(start, newest)
+    # Found before the response begins, so that the caller misses no event after its head.
+    start = await services.events.find_start(caller.project_id, resumed if resumed is not None else after)
     return Stream(_events(services, caller, start, wanted))
 
 

@@ -37,8 +37,8 @@ class Events:
     async def record(self, tx: Transaction, project_id: UUID, kind: EventKind, facts: EventFacts) -> None:
         """Record an event; streams and webhooks get it once the transaction commits.
 
-        It comes last in it, after every row that is locked: those who record in one project take turns, and
-        who waits for a turn must hold nothing that the one before still needs.
+        It comes last in the transaction, after every row lock: recorders of one project take turns, and a
+        recorder that waits must hold no lock that an earlier one still needs.
         """
         # Read before the lock of the log is taken, for which others of the project wait.
         webhooks = await wanting(tx, project_id, kind)
@@ -48,11 +48,17 @@ class Events:
         for webhook in webhooks:
             await begin(tx, webhook, event.id)
 
-    async def newest(self, project_id: UUID) -> int:
-        """The id after which a new stream begins. Raises TooManyStreams if the project has too many."""
+    async def find_start(self, project_id: UUID, last_event_id: int | None) -> int:
+        """The id after which a stream begins: the client's last one, or the newest.
+
+        An id in the future comes from another broker, or from before a restore of the database. A stream that
+        waited for it would be silent until then, so it begins at the newest. Raises TooManyStreams if the
+        project has too many.
+        """
         self._feeds.refuse_crowd(project_id)
         async with self._database.transaction() as tx:
-            return await store.newest(tx, project_id)
+            newest = await store.newest(tx, project_id)
+        return newest if last_event_id is None else min(last_event_id, newest)
 
     async def page(
         self, project_id: UUID, wanted: EventFilter, *, before: int | None, limit: int

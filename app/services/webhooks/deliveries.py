@@ -232,7 +232,7 @@ class Deliveries:
             raise DeliveryFailed("The broker failed. The reason is in its log.") from error
 
     async def _note(self, attempt: Attempt, job: _Job, failure: BrokerError) -> None:
-        status = failure.members.get("upstream_status")
+        status = failure.upstream_status if isinstance(failure, DeliveryFailed) else None
         async with self._database.transaction() as tx:
             await attempt.hold(tx)
             await stored.count_attempt(tx, job.delivery.id, status=status, problem=failure.document())
