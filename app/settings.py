@@ -33,6 +33,12 @@ SHORTEST_ADMIN_TOKEN = 16
 DRIVER = "postgresql+asyncpg"
 HIGHEST_PORT = 65_535
 PORT_RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
+# A scheme and an authority without a user, then the path of a prefix.
+PUBLIC_URL = re.compile(
+    r"https?://(?:[A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
+    r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*",
+    re.ASCII,
+)
 SCHEMES = re.compile(r"(?:postgres|postgresql|postgresql\+asyncpg)://", re.ASCII)
 
 
@@ -132,6 +138,10 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     """The address that the API listens on."""
     port: Annotated[int, Field(ge=0, le=HIGHEST_PORT)] = 8080
+    public_url: str | None = None
+    """The URL at which callers reach the API through a proxy, with the path of its prefix if it has one."""
+    trusted_proxies: Names = ()
+    """The proxies (address or CIDR) whose `Forwarded` and `X-Forwarded-*` headers name the public URL."""
     data: Path = Path(".broker")
     """The directory of the embedded Postgres and of the generated secret key."""
     database_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL"))
@@ -206,6 +216,17 @@ class Settings(BaseSettings):
     def loopback_allowed(self) -> bool:
         return self.embedded if self.allow_loopback is None else self.allow_loopback
 
+    @field_validator("public_url")
+    @classmethod
+    def _check_public_url(cls, value: str | None) -> str | None:
+        address = value.strip().rstrip("/") if value is not None else None
+        if address is not None and not PUBLIC_URL.fullmatch(address):
+            raise ValueError(
+                "The value must be an http or https URL such as https://portal.example.com/broker, without a "
+                "user, a query or a fragment."
+            )
+        return address
+
     @field_validator("database_url")
     @classmethod
     def _normalise_database_url(cls, value: SecretStr | None) -> SecretStr | None:
@@ -236,7 +257,7 @@ class Settings(BaseSettings):
             _decode_key(value.get_secret_value())
         return value
 
-    @field_validator("allowed_networks")
+    @field_validator("allowed_networks", "trusted_proxies")
     @classmethod
     def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for network in value:

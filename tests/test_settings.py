@@ -256,3 +256,49 @@ def test_operations_are_kept_at_least_as_long_as_idempotency_keys(
     monkeypatch.setenv("BROKER_KEEP_OPERATIONS_DAYS", "6")
     with pytest.raises(ValidationError, match="keep_operations_days"):
         Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://portal.example", "https://portal.example"),
+        ("https://portal.example/", "https://portal.example"),
+        ("http://localhost:8080/tools/broker/", "http://localhost:8080/tools/broker"),
+        ("https://[2001:db8::1]:8443/b", "https://[2001:db8::1]:8443/b"),
+        ("", None),
+    ],
+)
+def test_the_public_url_has_no_slash_at_its_end(
+    text: str, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROKER_PUBLIC_URL", text)
+    assert Settings().public_url == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "portal.example",
+        "/broker",
+        "ftp://portal.example",
+        "https://",
+        "https://me:secret@portal.example",
+        "https://portal.example/a?b",
+        "https://portal.example/#a",
+        "https://portal.example/a/../b",
+        "https://portal.example//a",
+        "https://portal.example/a b",
+    ],
+)
+def test_an_invalid_public_url_is_rejected(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_PUBLIC_URL", text)
+    with pytest.raises(ValidationError, match="must be an http or https URL"):
+        Settings()
+
+
+def test_trusted_proxies_are_addresses_and_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.1 ::1")
+    assert Settings().trusted_proxies == ("10.0.0.0/8", "192.0.2.1", "::1")
+    monkeypatch.setenv("BROKER_TRUSTED_PROXIES", "proxy.example")
+    with pytest.raises(ValidationError, match="trusted_proxies"):
+        Settings()

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import Response
 from fastapi.responses import JSONResponse
 
+from app.api.addresses import address
 from app.api.preferences import Wait
 from app.api.problem_mapping import response_of
 from app.api.schemas.operations import operation_document
@@ -50,7 +51,7 @@ def operation_path(operation_id: object) -> str:
 
 
 def _accepted(operation: Operation) -> Response:
-    headers = {"Location": operation_path(operation.id), "Retry-After": "1"}
+    headers = {"Location": address(operation_path(operation.id)), "Retry-After": "1"}
     return JSONResponse(operation_document(operation), 202, headers)
 
 

@@ -13,6 +13,7 @@ from uuid import UUID
 from fastapi import Query, Request
 from fastapi.responses import JSONResponse
 
+from app.api.addresses import address
 from app.errors import FieldError, InvalidCursor
 from app.projects.paging import Position
 
@@ -109,8 +110,7 @@ def _page(request: Request, items: list[dict[str, Any]], after: Position | int |
     cursor = encode_cursor(after) if after is not None else None
     headers = {}
     if cursor is not None:
-        # A relative URL stays valid behind any proxy (RFC 8288 §3.1).
         kept = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
         query = urlencode([*kept, ("cursor", cursor)])
-        headers["Link"] = f'<{request.scope["path"]}?{query}>; rel="next"'
+        headers["Link"] = f'<{address(request.scope["path"])}?{query}>; rel="next"'
     return JSONResponse({"items": items, "next_cursor": cursor}, headers=headers)

@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from app import errors
+from app.api.addresses import address
 from app.api.problem_mapping import MEDIA_TYPE, response_of
 from app.errors import BrokerError, FieldError, as_sentence
 from app.oci.text import shown
@@ -116,7 +117,9 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     kinds: dict[int, BrokerError] = {
         # Excessive nesting, or invalid UTF-8.
         400: errors.MalformedBody(f"The body is not valid JSON: {_unreadable(error.__cause__)}."),
-        404: errors.NotFound(f"The path {request.url.path} does not exist. /openapi.json lists all paths."),
+        404: errors.NotFound(
+            f"The path {request.url.path} does not exist. {address('/openapi.json')} lists all paths."
+        ),
         413: errors.BodyTooLarge("The body is larger than this broker accepts."),
     }
     if error.status_code in kinds:
@@ -127,7 +130,7 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
         "title": title,
         "status": error.status_code,
         "detail": f"{request.method} {request.url.path}: {title}.",
-        "instance": request.url.path,
+        "instance": address(request.url.path),
     }
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (allowed := _allowed(request)):

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi.responses import JSONResponse
 
 from app import errors
+from app.api.addresses import address
 from app.errors import TYPE_PREFIX, BrokerError
 
 MEDIA_TYPE = "application/problem+json"
@@ -60,7 +61,8 @@ def problem_of(stored: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return document_of(errors.revive(stored)) if stored is not None else None
 
 
-def response_of(error: BrokerError, instance: str | None = None) -> JSONResponse:
+def response_of(error: BrokerError, path: str) -> JSONResponse:
+    """The response to a request that failed; `path` is the request's own, or that of the failed operation."""
     headers = {}
     status = status_of(type(error))
     if error.retry_after is not None:
@@ -68,4 +70,4 @@ def response_of(error: BrokerError, instance: str | None = None) -> JSONResponse
         headers["Retry-After"] = str(max(0, -int(-error.retry_after // 1)))
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="manifest-broker"'
-    return JSONResponse(document_of(error, instance), status, headers, MEDIA_TYPE)
+    return JSONResponse(document_of(error, address(path)), status, headers, MEDIA_TYPE)

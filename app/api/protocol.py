@@ -1,4 +1,4 @@
-"""Uvicorn's HTTP protocol with limits on the size and the duration of a request's head."""
+"""Uvicorn's HTTP protocol with limits on a request's head, and with the framing of HTTP/1.0."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import json
 from http import HTTPStatus
 from typing import Any
 
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from app.api.problem_mapping import MEDIA_TYPE
 
 HEAD_BYTES = 64 * 1024
+_TOO_LARGE = f"The request line and headers together may have at most {HEAD_BYTES} bytes."
+_WITHOUT_CHUNKS = frozenset({"0.9", "1.0"})
+_HOP_BY_HOP = frozenset({b"connection", b"transfer-encoding"})
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -65,6 +69,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_body = False
         super().on_message_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        super()._start_asgi_task(cycle, _framed(cycle, app))
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002
+        detail = "The request is not valid HTTP."
+        self.transport.write(_refusal(HTTPStatus.BAD_REQUEST, detail, self.server_state.default_headers))
+        self.transport.close()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_deadline()
         super().connection_lost(exc)
@@ -92,7 +104,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_answering():
             self.transport.close()
             return
-        self.transport.write(_refusal(self.server_state.default_headers))
+        status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        self.transport.write(_refusal(status, _TOO_LARGE, self.server_state.default_headers))
         # Closing with unread data would reset the connection and lose the response.
         self.transport.write_eof()
         self._deadline = self.loop.call_later(self.linger_seconds, self.transport.close)
@@ -108,14 +121,39 @@ class BoundedProtocol(HttpToolsProtocol):
             self._deadline = None
 
 
-def _refusal(headers: list[tuple[bytes, bytes]]) -> bytes:
-    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-    document = {
-        "type": "about:blank",
-        "title": status.phrase,
-        "status": status.value,
-        "detail": f"The request line and headers together may have at most {HEAD_BYTES} bytes.",
-    }
+def _framed(cycle: RequestResponseCycle, app: ASGIApp) -> Any:
+    """The application with its responses framed for the version of the request.
+
+    Uvicorn would send chunks to clients of HTTP/1.0, which know none (RFC 9112 §7) and read until the end of
+    the connection. Whether it closes is for Uvicorn to say, so no response has its own Connection header.
+    """
+    is_old = cycle.scope["http_version"] in _WITHOUT_CHUNKS
+    if is_old:
+        # RFC 9110 §10.1.1.
+        cycle.waiting_for_100_continue = False
+        cycle.keep_alive = False
+    until_close = False
+
+    async def framed(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_framed(message: Message) -> None:
+            nonlocal until_close
+            if message["type"] == "http.response.start":
+                headers = [each for each in message.get("headers", ()) if each[0].lower() not in _HOP_BY_HOP]
+                until_close = is_old and not any(name.lower() == b"content-length" for name, _ in headers)
+                if until_close:
+                    cycle.chunked_encoding = False
+                message = {**message, "headers": headers}
+            elif until_close:
+                cycle.expected_content_length = len(message.get("body", b""))
+            await send(message)
+
+        await app(scope, receive, send_framed)
+
+    return framed
+
+
+def _refusal(status: HTTPStatus, detail: str, headers: list[tuple[bytes, bytes]]) -> bytes:
+    document = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
     body = json.dumps(document).encode()
     own = [
         (b"content-type", MEDIA_TYPE.encode()),

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 
 from app.api.app import create_app
 from app.api.dependencies import BrokerServices
+from app.api.middleware.public_url import PublicUrl
 from app.api.protocol import BoundedProtocol
 from app.errors import InvalidInput
 from app.settings import Settings
@@ -37,7 +38,9 @@ async def serve(settings: Settings, parts: BrokerParts, announce: Announce, *, w
             made = await parts.services.tokens.bootstrap(admin_token)
             if made is not None:
                 announce(f"Admin token (shown only once): {made}")
-            server = _AnnouncingServer(server_config(settings, app), announce, parts.notifications.close)
+            server = _AnnouncingServer(
+                server_config(settings, app), announce, parts.notifications.close, settings.public_url
+            )
             lifespan.on_end = server.stop
             freeze_garbage_collector()
             await server.serve([listening_at])
@@ -90,7 +93,7 @@ def listener(host: str, port: int) -> socket.socket:
 def server_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
     """The uvicorn configuration of the API."""
     return uvicorn.Config(
-        app,
+        PublicUrl(app, settings.public_url, settings.trusted_proxies),
         host=settings.host,
         port=settings.port,
         http=BoundedProtocol,
@@ -99,6 +102,8 @@ def server_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        # Uvicorn would believe X-Forwarded-For of every process on this machine.
+        proxy_headers=False,
         # Longer than proxies keep idle connections, so that the broker never closes one during a request.
         timeout_keep_alive=75,
         timeout_graceful_shutdown=int(settings.stop_seconds),
@@ -114,8 +119,15 @@ def freeze_garbage_collector() -> None:
 class _AnnouncingServer(uvicorn.Server):
     """Announces its address, which is unknown before with port 0, and calls `on_stopping` when it stops."""
 
-    def __init__(self, config: uvicorn.Config, announce: Announce, on_stopping: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        announce: Announce,
+        on_stopping: Callable[[], object],
+        public_url: str | None,
+    ) -> None:
         super().__init__(config)
+        self._public_url = public_url
         self._announce = announce
         self._on_stopping = on_stopping
 
@@ -144,4 +156,5 @@ class _AnnouncingServer(uvicorn.Server):
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-            self._announce(f"Manifest Broker listens on {address} and documents its API at {address}/docs.")
+            docs = f"{self._public_url or address}/docs"
+            self._announce(f"Manifest Broker listens on {address} and documents its API at {docs}.")

@@ -229,3 +229,86 @@ async def test_a_rejected_caller_that_keeps_sending_is_disconnected() -> None:
         await assert_refused(reader)
         with pytest.raises(ConnectionError):
             await send_for_ever(writer)
+
+
+# --- HTTP/1.0 ---
+
+
+async def raw_answer(broker: Broker, request: str) -> tuple[int, list[tuple[str, str]], bytes]:
+    """The response to a request whose connection the broker closes."""
+    async with connected(broker) as (reader, writer):
+        writer.write(request.replace("\n", "\r\n").encode())
+        head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+    start, *lines = head.decode().split("\r\n")
+    headers = [(name.lower(), value) for name, value in (line.split(": ", 1) for line in lines)]
+    return int(start.split()[1]), headers, body
+
+
+def named(headers: list[tuple[str, str]], name: str) -> list[str]:
+    return [value for each, value in headers if each == name]
+
+
+@pytest.mark.parametrize("connection", ["", "Connection: close\n", "Connection: keep-alive\n"])
+@pytest.mark.parametrize("path", ["/healthz", "/openapi.json", "/docs", "/metrics", "/v1/operations", "/no"])
+async def test_a_response_to_http_1_0_has_a_length_and_closes(
+    broker: Broker, path: str, connection: str
+) -> None:
+    request = f"GET {path} HTTP/1.0\nAuthorization: Bearer {broker.token}\n{connection}\n"
+    _, headers, body = await raw_answer(broker, request)
+    assert named(headers, "connection") == ["close"]
+    assert named(headers, "content-length") == [str(len(body))]
+    assert not named(headers, "transfer-encoding")
+
+
+async def ended_operation(broker: Broker) -> str:
+    body = {"reference": "registry.invalid/list:1", "sources": ["registry.invalid/a:1"]}
+    problem = await broker.call("POST", "/v1/lists", body, status=502)
+    return str(problem["operation_id"])
+
+
+@pytest.mark.parametrize("connection", ["", "Connection: close\n", "Connection: keep-alive\n"])
+async def test_a_stream_over_http_1_0_has_no_chunks_and_one_connection_header(
+    broker: Broker, connection: str
+) -> None:
+    path = f"/v1/operations/{await ended_operation(broker)}/events"
+    request = f"GET {path} HTTP/1.0\nAuthorization: Bearer {broker.token}\n{connection}\n"
+    status, headers, body = await raw_answer(broker, request)
+    assert (status, named(headers, "connection")) == (200, ["close"])
+    assert not named(headers, "transfer-encoding")
+    assert body.startswith(b"id: ")
+    assert body.endswith(b"\r\n\r\n")
+
+
+async def test_a_stream_over_http_1_1_has_chunks_and_closes_if_it_was_asked_to(broker: Broker) -> None:
+    path = f"/v1/operations/{await ended_operation(broker)}/events"
+    start = f"GET {path} HTTP/1.1\nHost: broker\nAuthorization: Bearer {broker.token}\n"
+    _, headers, body = await raw_answer(broker, f"{start}Connection: close\n\n")
+    assert named(headers, "connection") == ["close"]
+    assert named(headers, "transfer-encoding") == ["chunked"]
+    assert body.endswith(b"\r\n0\r\n\r\n")
+
+
+async def test_head_and_empty_responses_over_http_1_0_have_no_content(broker: Broker) -> None:
+    for request in ("HEAD /healthz HTTP/1.0\n\n", "HEAD /docs HTTP/1.0\n\n"):
+        status, headers, body = await raw_answer(broker, request)
+        assert (status, body, named(headers, "connection")) == (200, b"", ["close"])
+        assert not named(headers, "transfer-encoding")
+
+
+async def test_a_body_over_http_1_0_is_read_without_an_interim_response(broker: Broker) -> None:
+    content = json.dumps({"references": []})
+    status, headers, body = await raw_answer(
+        broker,
+        "POST /v1/lists/delete HTTP/1.0\nContent-Type: application/json\nExpect: 100-continue\n"
+        f"Authorization: Bearer {broker.token}\nContent-Length: {len(content)}\n\n{content}",
+    )
+    assert (status, json.loads(body)) == (200, {"results": []})
+    assert named(headers, "connection") == ["close"]
+
+
+@pytest.mark.parametrize("request_line", ["nonsense", "GET /healthz HTTP/3.7", "G@T / HTTP/1.1"])
+async def test_what_is_not_http_gets_a_problem(broker: Broker, request_line: str) -> None:
+    status, headers, body = await raw_answer(broker, f"{request_line}\nHost: broker\n\n")
+    assert (status, json.loads(body)["status"]) == (400, 400)
+    assert named(headers, "content-type") == ["application/problem+json"]
+    assert named(headers, "connection") == ["close"]

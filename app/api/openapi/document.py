@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, JSONResponse
 
+from app.api.addresses import address, base_address
 from app.api.openapi.response_headers import announce_headers
 
 # RFC 7396 §4.
 MERGE_PATCH = "application/merge-patch+json"
+DOCUMENT_PATH = "/openapi.json"
+DOCS_PATH = "/docs"
 _SCHEMAS = "#/components/schemas/"
 # These class names are clear within app.operations but too general for a generated client.
 _NAMES = {"Kind": "OperationKind", "State": "OperationState"}
@@ -32,6 +37,24 @@ class Application(FastAPI):
             }
             self.openapi_schema = document
         return self.openapi_schema
+
+    def setup(self) -> None:
+        # Before FastAPI's own routes, whose addresses know no public base URL.
+        self.add_route(DOCUMENT_PATH, self._serve_document, include_in_schema=False)
+        self.add_route(DOCS_PATH, self._serve_docs, include_in_schema=False)
+        super().setup()
+
+    async def _serve_document(self, _request: Request) -> JSONResponse:
+        base = base_address()
+        return JSONResponse({**self.openapi(), "servers": [{"url": base}]} if base else self.openapi())
+
+    async def _serve_docs(self, _request: Request) -> HTMLResponse:
+        redirect = address(self.swagger_ui_oauth2_redirect_url or "")
+        return get_swagger_ui_html(
+            openapi_url=address(DOCUMENT_PATH),
+            title=f"{self.title} - Swagger UI",
+            oauth2_redirect_url=redirect,
+        )
 
 
 def _describe_body(method: str, operation: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from fastapi import Body, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from app import errors
+from app.api.addresses import address
 from app.api.admission import Router
 from app.api.dependencies import CallDep, CallerDep, ChangeDep, ServicesDep
 from app.api.filters import LabelQuery, SinceQuery, UntilQuery, parse_labels
@@ -298,7 +299,7 @@ def list_response(view: ListView, status: int = 200, more: Mapping[str, str] | N
 
 
 def _location(result: dict[str, Any]) -> dict[str, str]:
-    return {"Location": f"/v1/lists/{result['id']}", "ETag": etag(result["revision"])}
+    return {"Location": address(f"/v1/lists/{result['id']}"), "ETag": etag(result["revision"])}
 
 
 def _changes(body: ListOptions) -> dict[str, Any]:

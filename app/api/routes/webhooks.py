@@ -9,6 +9,7 @@ from fastapi import APIRouter, Body, Header, Request, Response
 from fastapi.responses import JSONResponse
 
 from app import errors
+from app.api.addresses import address
 from app.api.admission import Router
 from app.api.dependencies import CallerDep, ServicesDep
 from app.api.openapi import examples
@@ -191,5 +192,5 @@ def receive_event(
 def _with_secret(webhook: StoredWebhook, secret: str, status: int = 200) -> Response:
     headers = {"Cache-Control": "no-store"}
     if status == 201:  # noqa: PLR2004
-        headers["Location"] = f"/v1/webhooks/{webhook.id}"
+        headers["Location"] = address(f"/v1/webhooks/{webhook.id}")
     return JSONResponse({**webhook_document(webhook), "secret": secret}, status, headers)
