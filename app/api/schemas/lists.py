@@ -71,7 +71,7 @@ CompleteIn = Annotated[
         le=MAX_EXPIRY,
         description=(
             "Seconds from now until the list must be complete; otherwise it fails. If several calls send it, "
-            "the first call sets the deadline, and after a failure the next one does."
+            "the first call sets the deadline. A later call sets a new one only once that has passed."
         ),
     ),
 ]
