@@ -11,7 +11,7 @@ from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.errors import FieldError, InvalidHeader, Unauthenticated
-from app.registry.auth.credentials import parse_registry_auth
+from app.registry.auth.registry_auth import parse_registry_auths
 from app.services.callers import Call, Caller, Idempotency
 from app.services.events.log import Events
 from app.services.health import Readiness
@@ -72,12 +72,16 @@ _KEY = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?")
 
 
 RegistryAuthHeader = Annotated[
-    str | None,
+    list[str] | None,
     Header(
         alias="X-Registry-Auth",
         description=(
             "A registry credential for this call only, as in the Docker Engine API: base64url of a JSON "
-            "object with serveraddress, and with username and password, identitytoken or registrytoken."
+            "object with serveraddress, and with username and password, identitytoken or registrytoken. "
+            "Repeat the header, or separate its values with commas, to send up to 16 credentials. "
+            "serveraddress is a registry (registry.example.com) or a path of its repositories "
+            "(registry.example.com/team); the longest that covers a repository is used for it. "
+            "Credentials of the call come before those of the operator."
         ),
     ),
 ]
@@ -85,7 +89,7 @@ RegistryAuthHeader = Annotated[
 
 async def _change(caller: CallerDep, x_registry_auth: RegistryAuthHeader = None) -> Call:
     """A request that changes a resource immediately and may thereby start a push."""
-    registry_auth = parse_registry_auth(x_registry_auth) if x_registry_auth is not None else None
+    registry_auth = parse_registry_auths(x_registry_auth) if x_registry_auth is not None else ()
     return Call(caller.project_id, caller.name, registry_auth=registry_auth)
 
 

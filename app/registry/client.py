@@ -22,7 +22,9 @@ from app.outbound.connections import TransportFactory
 from app.outbound.resolver import Lookup
 from app.outbound.tls import TlsTrust
 from app.registry.auth.access import Access
-from app.registry.auth.credentials import ANONYMOUS, Credential, Keychain, parse_registry_auth
+from app.registry.auth.credentials import ANONYMOUS, Credential
+from app.registry.auth.keychain import Keychain
+from app.registry.auth.registry_auth import parse_registry_auth
 from app.registry.auth.tokens import Authorizer
 from app.registry.capabilities import Capabilities
 from app.registry.content import configs, manifests

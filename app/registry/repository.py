@@ -97,13 +97,13 @@ class RemoteRepository:
         """An authorized request to a path, or to an address on the registry's own origin."""
         endpoint = await self.endpoint()
         authorization = await self.state.authorizer.authorize(
-            endpoint, self.access, scopes, challenge=endpoint.challenge
+            endpoint, self.access, self.repository, scopes, challenge=endpoint.challenge
         )
         return Request(
             method=method,
             url=endpoint.base.at(target, query) if isinstance(target, str) else target,
             context=context or self.context(),
-            account=await self.access.account_at(self.registry),
+            account=await self.access.account_at(self.repository),
             verify=endpoint.verify,
             headers=headers or {},
             authorization=authorization,
@@ -139,7 +139,7 @@ class RemoteRepository:
         if challenge is not None:
             self.state.endpoints.record_challenge(endpoint, challenge, insecure=self.access.insecure)
         authorization = await self.state.authorizer.authorize(
-            endpoint, self.access, scopes, challenge=challenge, refused=request.authorization
+            endpoint, self.access, self.repository, scopes, challenge=challenge, refused=request.authorization
         )
         if authorization is None or authorization == request.authorization:
             return None

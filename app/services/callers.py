@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from app.errors import FieldError, InvalidHeader
+from app.oci.reference import canonical_registry
 from app.registry.auth.credentials import Credential
+from app.registry.auth.registry_auth import GivenCredential
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,26 +35,32 @@ class Idempotency:
 class Call:
     """One request that changes something: its project, its caller and the caller's own registry credentials.
 
-    `credentials` are by registry host; `registry_auth` is a credential that the caller sent, with its host if
-    the caller named one. Neither is ever stored in clear.
+    `credentials` are by place (`host` or `host/path`); `registry_auth` are those that the caller sent, each
+    with its place if the caller named one. Neither is ever stored in clear.
     """
 
     project_id: UUID
     by: str
     idempotency: Idempotency | None = None
-    registry_auth: tuple[str | None, Credential] | None = None
+    registry_auth: Sequence[GivenCredential] = ()
     credentials: Mapping[str, Credential] = field(default_factory=dict)
 
     def credentials_for(self, registries: Collection[str]) -> Mapping[str, Credential]:
-        """The credentials for these registries; a credential without a host is for the only registry."""
-        if self.registry_auth is None:
-            return self.credentials
-        host, credential = self.registry_auth
-        return {**self.credentials, host or _only(set(registries)): credential}
+        """The credentials by place; a credential without a place is for the only one of the registries."""
+        found = dict(self.credentials)
+        for place, credential in self.registry_auth:
+            named = place or canonical_registry(_only(set(registries)))
+            if place is None and any(named == other for other, _ in self.registry_auth):
+                raise _invalid(f"Several credentials of X-Registry-Auth are for {named}.")
+            found[named] = credential
+        return found
 
 
 def _only(registries: set[str]) -> str:
     if len(registries) != 1:
-        detail = "The credential does not name its registry. Add serveraddress."
-        raise InvalidHeader(detail, errors=[FieldError("header:X-Registry-Auth", detail)])
+        raise _invalid("The credential does not name its registry. Add serveraddress.")
     return registries.pop()
+
+
+def _invalid(detail: str) -> InvalidHeader:
+    return InvalidHeader(detail, errors=[FieldError("header:X-Registry-Auth", detail)])

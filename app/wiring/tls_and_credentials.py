@@ -7,8 +7,9 @@ import json
 from app.errors import InvalidInput
 from app.oci.reference import canonical_registry
 from app.outbound.tls import read_certs_dir
+from app.registry.auth.places import parse_place
 from app.registry.client import Credential, Keychain, TlsTrust
-from app.settings import Settings
+from app.settings import RegistryCredential, Settings
 
 
 def read_trusts(settings: Settings) -> dict[str, TlsTrust]:
@@ -31,12 +32,24 @@ def read_keychain(settings: Settings) -> Keychain:
         except (OSError, ValueError) as error:
             raise InvalidInput(f"BROKER_DOCKER_CONFIG can't be read: {error}.") from None
     keychain = Keychain.from_docker_config(document if isinstance(document, dict) else {})
-    for host, given in settings.registry_credentials.items():
-        credential = Credential(
+    for name, given in settings.registry_credentials.items():
+        place = parse_place(name)
+        if place is None:
+            raise InvalidInput(
+                f"BROKER_REGISTRY_CREDENTIALS has the key {name}, which is neither a registry's host nor a "
+                "host with a path of repositories."
+            )
+        keychain = keychain.with_credential(place, _credential(name, given))
+    return keychain
+
+
+def _credential(name: str, given: RegistryCredential) -> Credential:
+    try:
+        return Credential(
             username=given.username,
             password=given.password.get_secret_value(),
             identity_token=given.identity_token.get_secret_value(),
             registry_token=given.registry_token.get_secret_value(),
         )
-        keychain = keychain.with_credential(host, credential)
-    return keychain
+    except ValueError as error:
+        raise InvalidInput(f"BROKER_REGISTRY_CREDENTIALS is not valid for {name}: {error}.") from None

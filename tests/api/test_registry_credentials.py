@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -174,6 +176,134 @@ async def test_without_a_secret_key_a_callers_credential_is_rejected(start_broke
             headers={"X-Registry-Auth": by_password(double)},
         )
         assert "BROKER_SECRET_KEY" in check_problem(reply, 422, "invalid-header")["detail"]
+
+
+def by_name(name: str, place: str) -> str:
+    return registry_auth({"username": name, "password": CANARY, "serveraddress": place})
+
+
+@pytest.mark.parametrize("mode", ["basic", "bearer"])
+@pytest.mark.parametrize("is_joined", [False, True], ids=["repeated", "joined with commas"])
+async def test_source_and_target_use_an_account_each_on_two_registries(
+    broker: Broker, mode: Literal["basic", "bearer"], is_joined: bool
+) -> None:
+    async with (
+        RegistryDouble(auth=mode, users={"reader": CANARY}) as source,
+        RegistryDouble(auth=mode, users={"writer": CANARY}) as target,
+    ):
+        plant(source, "a", "1", make_image())
+        sent = [by_name("reader", source.host), by_name("writer", target.host)]
+        headers = [("X-Registry-Auth", value) for value in ([", ".join(sent)] if is_joined else sent)]
+        await _push(broker, f"{source.host}/a:1", f"{target.host}/app:1", headers)
+        assert target.tags("app").keys() == {"1"}
+
+
+@pytest.mark.parametrize("mode", ["basic", "bearer"])
+@pytest.mark.parametrize("paths", [("dev", "prod"), ("", "prod"), ("dev", ""), ("dev/a", "prod/app")])
+async def test_source_and_target_use_an_account_each_on_one_registry(
+    broker: Broker, mode: Literal["basic", "bearer"], paths: tuple[str, str]
+) -> None:
+    async with RegistryDouble(auth=mode, users={"reader": CANARY, "writer": CANARY}) as double:
+        assert double.authority is not None
+        double.authority.grants.update(
+            {"reader": {"dev/.*": {"pull"}}, "writer": {"prod/.*": {"pull", "push"}}}
+        )
+        plant(double, "dev/a", "1", make_image())
+        places = [f"{double.host}/{path}".removesuffix("/") for path in paths]
+        headers = [
+            ("X-Registry-Auth", by_name(name, place))
+            for name, place in zip(("reader", "writer"), places, strict=True)
+        ]
+        await _push(broker, f"{double.host}/dev/a:1", f"{double.host}/prod/app:1", headers)
+        assert double.tags("prod/app").keys() == {"1"}
+
+
+async def test_a_second_credential_that_cannot_be_read_is_named(broker: Broker) -> None:
+    sent = [by_name("a", "a.test"), by_name("b", "b.test/Team")]
+    reply = await broker.client.get(
+        "/v1/inspect",
+        params={"reference": "a.test/a:1"},
+        headers=[("X-Registry-Auth", value) for value in sent],
+    )
+    document = check_problem(reply, 422, "invalid-header")
+    assert document["errors"][0]["pointer"] == "header:X-Registry-Auth"
+    assert "Credential 2 of 2" in document["detail"]
+    assert "serveraddress" in document["detail"]
+
+
+async def test_the_operators_credentials_may_be_for_paths(start_broker: StartBroker, tmp_path: Path) -> None:
+    async with RegistryDouble(auth="bearer", users={"reader": CANARY, "writer": CANARY}) as double:
+        assert double.authority is not None
+        double.authority.grants.update(
+            {"reader": {"dev/.*": {"pull"}}, "writer": {"prod/.*": {"pull", "push"}}}
+        )
+        plant(double, "dev/a", "1", make_image())
+        pair = base64.b64encode(f"reader:{CANARY}".encode()).decode()
+        config = tmp_path / "config.json"
+        config.write_text(json.dumps({"auths": {f"{double.host}/dev": {"auth": pair}}}))
+        broker = await start_broker(
+            docker_config=config,
+            registry_credentials={f"{double.host}/prod": {"username": "writer", "password": CANARY}},
+        )
+        await _push(broker, f"{double.host}/dev/a:1", f"{double.host}/prod/app:1", [])
+        assert double.tags("prod/app").keys() == {"1"}
+
+
+@pytest.mark.parametrize("mode", ["basic", "bearer"])
+@pytest.mark.parametrize("way", ["file", "setting", "header"])
+async def test_a_key_file_is_a_password_by_every_way_in(
+    start_broker: StartBroker, tmp_path: Path, mode: Literal["basic", "bearer"], way: str
+) -> None:
+    password = json.dumps({"type": "service_account", "private_key": "-----BEGIN\nx\n"}, indent=2) + "\n"
+    async with RegistryDouble(auth=mode, users={"_json_key": password}) as double:
+        plant(double, "a", "1", make_image())
+        login = {"username": "_json_key", "password": password}
+        config = tmp_path / "config.json"
+        pair = base64.b64encode(f"_json_key:{password}".encode()).decode()
+        config.write_text(json.dumps({"auths": {double.host: {"auth": pair}}} if way == "file" else {}))
+        broker = await start_broker(
+            docker_config=config, registry_credentials={double.host: login} if way == "setting" else {}
+        )
+        sent = registry_auth({**login, "serveraddress": double.host})
+        headers = [("X-Registry-Auth", sent)] if way == "header" else []
+        await _push(broker, f"{double.host}/a:1", f"{double.host}/app:1", headers)
+        assert double.tags("app").keys() == {"1"}
+
+
+async def test_an_entry_that_cannot_be_used_does_not_stop_the_broker(
+    start_broker: StartBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        RegistryDouble(auth="basic", users=USERS) as good,
+        RegistryDouble(auth="basic", users=USERS) as bad,
+    ):
+        config = tmp_path / "config.json"
+        entries = {good.host: {"username": "user", "password": CANARY}, bad.host: {"auth": "no base64"}}
+        config.write_text(json.dumps({"auths": entries}))
+        broker = await start_broker(docker_config=config)
+        assert any(bad.host in each.getMessage() for each in caplog.records if each.levelname == "WARNING")
+        for double, status in ((good, 200), (bad, 403)):
+            plant(double, "a", "1", make_image())
+            reply = await broker.client.get(
+                "/v1/inspect", params={"reference": f"{double.host}/a:1", "insecure": "true"}
+            )
+            assert reply.status_code == status, reply.text
+        assert bad.host in check_problem(reply, 403, "registry-denied")["detail"]
+        reply = await broker.client.get(
+            "/v1/inspect",
+            params={"reference": f"{bad.host}/a:1", "insecure": "true"},
+            headers={"X-Registry-Auth": by_name("user", bad.host)},
+        )
+        assert reply.status_code == 200, reply.text
+
+
+async def _push(broker: Broker, source: str, target: str, headers: list[tuple[str, str]]) -> None:
+    body = {"reference": target, "sources": [source], "insecure": True}
+    reply = await broker.client.post("/v1/lists", json=body, headers=headers)
+    assert reply.status_code == 201, reply.text
+    path = f"/v1/lists/{reply.json()['id']}/push"
+    reply = await broker.client.post(path, json={"insecure": True}, headers=headers)
+    assert reply.status_code == 200, reply.text
 
 
 async def _everything_in(database_url: str) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from app import errors
 from app.concurrency.singleflight import SingleFlight
 from app.oci import strict_json
+from app.oci.reference import Repository
 from app.outbound.client import Answer, OutboundClient, Request
 from app.outbound.failures import RequestContext
 from app.outbound.url import with_query
@@ -82,26 +83,28 @@ class Authorizer:
         self,
         endpoint: Endpoint,
         access: Access,
+        repository: Repository,
         scopes: Scopes,
         *,
         challenge: Challenge | None,
         refused: str | None = None,
     ) -> str | None:
         """The value of Authorization; `refused` is one that the registry no longer accepts."""
-        credential = await access.keychain.find(endpoint.registry)
+        where = repository.registry, repository.path
+        credential = await access.keychain.find(*where)
         if credential.registry_token:
             return f"Bearer {credential.registry_token}"
         if challenge is None:
             return None
         if challenge.scheme == "basic":
             if refused is not None and refused == credential.basic:
-                credential = await access.keychain.find(endpoint.registry, refused=credential)
+                credential = await access.keychain.find(*where, refused=credential)
             return credential.basic
         wanted = _Wanted(endpoint, access.tenant, scopes, challenge)
         try:
             return await self._bearer(wanted, credential, refused)
         except errors.RegistryDenied:
-            other = await access.keychain.find(endpoint.registry, refused=credential)
+            other = await access.keychain.find(*where, refused=credential)
             if other == credential:
                 raise
             return await self._bearer(wanted, other, refused)
@@ -183,7 +186,7 @@ class Authorizer:
     def _get_request(
         self, key: _Key, realm: Realm, context: RequestContext, credential: Credential
     ) -> Request:
-        account = [("account", key.credential.username)] if key.credential.username else []
+        account = [("account", key.credential.shown_name)] if key.credential.username else []
         query = [*_service(key), *(("scope", scope) for scope in in_order(key.scopes)), *account]
         return Request(
             method="GET",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import fields
 from uuid import UUID
 
 from app.errors import CredentialUnreadable, FieldError, InvalidHeader
-from app.registry.auth.credentials import Credential, Keychain
+from app.registry.auth.credentials import Credential
+from app.registry.auth.keychain import Keychain
 from app.registry.client import Access
 from app.services.encryption import DecryptionFailed, MissingKey, SecretBox
 
@@ -27,7 +29,7 @@ class Credentials:
         """Encrypt credentials for one operation, to be stored with it."""
         if not credentials:
             return None
-        document = {host: _document(credential) for host, credential in credentials.items()}
+        document = dict(_encoded(place, credential) for place, credential in credentials.items())
         try:
             return self._box.encrypt(json.dumps(document).encode(), operation_id.bytes)
         except MissingKey:
@@ -39,10 +41,7 @@ class Credentials:
 
     def access(self, project_id: UUID, own: Mapping[str, Credential], *, insecure: bool) -> Access:
         """The credentials for one operation: the caller's own come before the operator's."""
-        keychain = self._keychain
-        for host, credential in own.items():
-            keychain = keychain.with_credential(host, credential)
-        return Access(keychain, insecure=insecure, tenant=str(project_id))
+        return Access(self._keychain.with_own(own), insecure=insecure, tenant=str(project_id))
 
     def decrypt(self, operation_id: UUID, encrypted: bytes | None) -> Mapping[str, Credential]:
         """The credentials that `encrypt` took."""
@@ -59,8 +58,33 @@ class Credentials:
                 "The broker's secret key has changed. Send the request again."
             ) from None
         documents: dict[str, dict[str, str]] = json.loads(decrypted)
-        return {host: Credential(**document) for host, document in documents.items()}
+        return dict(_decoded(name, document) for name, document in documents.items())
 
 
-def _document(credential: Credential) -> dict[str, str]:
-    return {field.name: getattr(credential, field.name) for field in fields(credential)}
+# A worker of the version before refuses a name or password with line ends or with bytes that are not UTF-8, and
+# would fail to read all credentials of the operation. Under this prefix it reads a name that is no registry's.
+_AS_BASE64 = "base64:"
+_BYTES = "surrogateescape"
+_PASSWORD = ("username", "password")
+
+
+def _encoded(place: str, credential: Credential) -> tuple[str, dict[str, str]]:
+    document: dict[str, str] = {field.name: getattr(credential, field.name) for field in fields(credential)}
+    if all(
+        character >= " " and not _is_byte(character) for name in _PASSWORD for character in document[name]
+    ):
+        return place, document
+    for name in _PASSWORD:
+        document[name] = base64.b64encode(document[name].encode(errors=_BYTES)).decode()
+    return _AS_BASE64 + place, document
+
+
+def _is_byte(character: str) -> bool:
+    return "\ud800" <= character <= "\udfff"
+
+
+def _decoded(name: str, document: dict[str, str]) -> tuple[str, Credential]:
+    if name.startswith(_AS_BASE64):
+        given = {key: base64.b64decode(document[key]).decode(errors=_BYTES) for key in _PASSWORD}
+        return name.removeprefix(_AS_BASE64), Credential(**{**document, **given})
+    return name, Credential(**document)

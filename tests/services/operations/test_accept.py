@@ -13,7 +13,8 @@ from app.errors import IdempotencyMismatch, InvalidHeader, ListNotFound
 from app.operations.operation import OperationFilter
 from app.operations.requests import InspectImageRequest
 from app.operations.states import Kind, State
-from app.registry.auth.credentials import Credential, Keychain
+from app.registry.auth.credentials import Credential
+from app.registry.auth.keychain import Keychain
 from app.services.callers import Call, Idempotency
 from app.services.encryption import SecretBox
 from app.services.operations.accept import OperationAcceptor, OperationSpec
