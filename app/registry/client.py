@@ -26,6 +26,7 @@ from app.registry.auth.credentials import ANONYMOUS, Credential
 from app.registry.auth.keychain import Keychain
 from app.registry.auth.registry_auth import parse_registry_auth
 from app.registry.auth.tokens import Authorizer
+from app.registry.auth.ways import LearnedWays
 from app.registry.capabilities import Capabilities
 from app.registry.content import configs, manifests
 from app.registry.content.manifests import FetchedManifest
@@ -101,6 +102,7 @@ class RegistryClient:
             outbound=outbound,
             endpoints=Endpoints(outbound, self.policy, self.limits, self._now),
             authorizer=Authorizer(outbound, self.policy, self.limits, self._now),
+            learned_ways=LearnedWays(self.limits.remembered_seconds, self._now),
             limits=self.limits,
             policy=self.policy,
             parsers=Parsers(),

@@ -60,12 +60,6 @@ class Endpoints:
             return endpoint
         return await self._flights.run(key, lambda: self._find(registry, insecure))
 
-    def record_challenge(self, endpoint: Endpoint, challenge: Challenge, *, insecure: bool) -> None:
-        """Store a challenge that came later: some registries answer `GET /v2/` without one."""
-        key = (endpoint.registry, insecure)
-        if endpoint.challenge is None and key in self._known:
-            self._known[key] = (self._known[key][0], replace(endpoint, challenge=challenge))
-
     async def _find(self, registry: str, insecure: bool) -> Endpoint:
         endpoint = await (self._discover_insecure(registry) if insecure else self._discover(registry))
         self._forget_old()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from app.concurrency.document_memory import DocumentMemory, MemoryReservation
 from app.concurrency.locks import KeyedLocks
@@ -13,11 +13,12 @@ from app.outbound.client import Answer, OutboundClient, Request
 from app.outbound.failures import RequestContext
 from app.outbound.url import Url
 from app.registry.auth.access import Access
-from app.registry.auth.challenge import Challenge
+from app.registry.auth.renewals import AuthorizedRequest, Renewals, Signer
 from app.registry.auth.scope import Scopes
 from app.registry.auth.tokens import Authorizer
+from app.registry.auth.ways import LearnedWays
 from app.registry.capabilities import Capabilities
-from app.registry.endpoints import Endpoint, Endpoints, challenge_of
+from app.registry.endpoints import Endpoint, Endpoints
 from app.registry.limits import Limits
 from app.registry.parsing import Parsers
 from app.registry.policy import RegistryPolicy
@@ -25,7 +26,6 @@ from app.registry.policy import RegistryPolicy
 __all__ = ["ClientState", "RemoteRepository"]
 
 _UNAUTHORIZED = 401
-_MOST_RENEWALS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class ClientState:
     outbound: OutboundClient
     endpoints: Endpoints
     authorizer: Authorizer
+    learned_ways: LearnedWays
     limits: Limits
     policy: RegistryPolicy
     capabilities: Capabilities
@@ -93,58 +94,50 @@ class RemoteRepository:
         content: bytes | None = None,
         limit: int | None = None,
         memory: MemoryReservation | None = None,
-    ) -> Request:
+    ) -> AuthorizedRequest:
         """An authorized request to a path, or to an address on the registry's own origin."""
-        endpoint = await self.endpoint()
-        authorization = await self.state.authorizer.authorize(
-            endpoint, self.access, self.repository, scopes, challenge=endpoint.challenge
-        )
-        return Request(
+        signer = await self._signer(scopes)
+        endpoint = signer.endpoint
+        authorization, refusal = await signer.authorize()
+        return AuthorizedRequest(
             method=method,
             url=endpoint.base.at(target, query) if isinstance(target, str) else target,
             context=context or self.context(),
-            account=await self.access.account_at(self.repository),
+            account=signer.account,
             verify=endpoint.verify,
             headers=headers or {},
             authorization=authorization,
+            refusal=refusal,
             content=content,
             limit=limit if limit is not None else self.state.limits.error_bytes,
             memory=memory,
         )
 
-    async def call(self, request: Request, scopes: Scopes) -> Answer:
-        """Send a request; after a 401, renew its token and repeat it."""
-        answer, renewals = await self.state.outbound.call(request), 0
+    async def renewals(self, request: Request, scopes: Scopes, *, may_be_bare: bool = True) -> Renewals:
+        """What follows the 401s to a request; `may_be_bare` permits one request without a token."""
+        return Renewals(await self._signer(scopes), request, may_be_bare=may_be_bare)
+
+    async def call(self, request: AuthorizedRequest, scopes: Scopes) -> Answer:
+        """Send a request; after a 401, repeat it with other tokens, and once with none."""
+        answer = await self.state.outbound.call(request)
+        if answer.status != _UNAUTHORIZED and request.refusal is None:
+            return answer
+        renewals = await self.renewals(request, scopes)
         while answer.status == _UNAUTHORIZED:
-            renewed = await self.renew(request, scopes, answer, renewals=renewals)
+            renewed = await renewals.next(request, answer)
             if renewed is None:
                 break
-            request, renewals = renewed, renewals + 1
+            request = renewed
             answer = await self.state.outbound.call(request)
-        return answer
+        return await renewals.settle(answer)
 
-    async def renew(
-        self, request: Request, scopes: Scopes, answer: Answer, *, renewals: int = 0
-    ) -> Request | None:
-        """The request with a new Authorization; None if no other is available.
-
-        A second renewal happens only if the challenge says that the token is invalid, and not that
-        its scope is too small (RFC 6750, section 3.1): a token may be revoked on its way.
-        """
-        said = challenge_of(answer)
-        if renewals and not (renewals < _MOST_RENEWALS and _is_token_at_fault(said)):
-            return None
-        endpoint = await self.endpoint()
-        challenge = said or endpoint.challenge
-        if challenge is not None:
-            self.state.endpoints.record_challenge(endpoint, challenge, insecure=self.access.insecure)
-        authorization = await self.state.authorizer.authorize(
-            endpoint, self.access, self.repository, scopes, challenge=challenge, refused=request.authorization
+    async def _signer(self, scopes: Scopes) -> Signer:
+        return Signer(
+            self.state.authorizer,
+            self.state.learned_ways,
+            await self.endpoint(),
+            self.access,
+            self.repository,
+            scopes,
+            await self.access.account_at(self.repository),
         )
-        if authorization is None or authorization == request.authorization:
-            return None
-        return replace(request, authorization=authorization)
-
-
-def _is_token_at_fault(challenge: Challenge | None) -> bool:
-    return challenge is not None and challenge.parameters.get("error") == "invalid_token"

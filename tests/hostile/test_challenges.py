@@ -7,7 +7,7 @@ from pathlib import Path
 
 from app import errors
 from tests.support.hostile_cases import Act, Case, check_case, copy, fetch, parametrized
-from tests.support.hostile_servers import ELSEWHERE, FORBIDDEN, HOME, HostileServers, Reply, reply
+from tests.support.hostile_servers import ELSEWHERE, FORBIDDEN, HOME, HostileServers, Reply, Seen, reply
 
 Challenge = Callable[[HostileServers], str]
 
@@ -129,6 +129,71 @@ def _injections() -> Iterator[Case]:
         yield Case(f"the service is {name}", ask, outcome=None)
 
 
+def _scopes() -> Iterator[Case]:
+    """A registry that refuses our scope may name one other repository for the same actions, no more.
+
+    A token for more would let it use the credential for what the request does not need.
+    """
+    ours, victims = "repository:app:pull", "repository:victim:pull"
+    for name, scope, allowed in (
+        ("another repository", victims, {victims}),
+        ("another repository for more", "repository:victim:pull,push", {victims}),
+        ("another repository for all", "repository:victim:*", set()),
+        ("another repository for deletion", "repository:victim:delete", set()),
+        ("two repositories", f"{victims} repository:second:pull", set()),
+        ("ours and another", f"{ours} {victims}", set()),
+        ("the catalog", "registry:catalog:*", set()),
+        ("another repository and the catalog", f"{victims} registry:catalog:*", {victims}),
+        ("a plugin", "repository(plugin):victim:pull", set()),
+        ("a parent", "repository:../victim:pull", set()),
+        ("a parameter", f"repository:x:pull&scope={victims}", set()),
+        ("a line", f"{victims}%0d%0aX-Evil: y", set()),
+        ("8 KiB", "repository:" + "x" * 7_000 + ":pull", set()),
+    ):
+
+        async def ask(servers: HostileServers, scope: str = scope, allowed: set[str] = allowed) -> object:
+            said = f'Bearer realm="{servers.registry.url}/token",service="x",scope="{scope}"'
+            servers.registry.asks = said
+            servers.registry.on("/manifests/", reply(401, WWW_Authenticate=said))
+            try:
+                return await fetch(servers)
+            finally:
+                asked = [seen.query for seen in servers.registry.received if seen.path == "/token"]
+                scopes = [[value for key, value in query if key == "scope"] for query in asked]
+                assert scopes[0] == [ours]
+                assert {each for (each,) in scopes} <= {ours, *allowed}
+                # A realm that is named with a scope is checked as any other.
+                assert len(asked) < 6
+
+        yield Case(f"the scope is {name}", ask, outcome=errors.RegistryDenied)
+
+        async def elsewhere(servers: HostileServers, scope: str = scope) -> object:
+            said = f'Bearer realm="{servers.storage.url}/token",service="x",scope="{scope}"'
+            servers.registry.asks = f'Bearer realm="{servers.registry.url}/token",service="x"'
+            servers.registry.on("/manifests/", reply(401, WWW_Authenticate=said))
+            return await fetch(servers)
+
+        yield Case(f"the scope is {name}, and the realm elsewhere", elsewhere)
+
+
+def _new_realms() -> Iterator[Case]:
+    """Each 401 names another realm: the requests end."""
+
+    async def ask(servers: HostileServers) -> object:
+        def refuse(seen: Seen) -> Reply:
+            number = len(servers.journal)
+            realm = f'Bearer realm="{servers.registry.url}/token?{number}",error="invalid_token"'
+            return reply(401, WWW_Authenticate=f'{realm},scope="repository:victim{number}:pull"')
+
+        servers.registry.on("/manifests/", refuse)
+        try:
+            return await fetch(servers)
+        finally:
+            assert len(servers.registry.received) < 20
+
+    yield Case("each 401 names another realm and another scope", ask, outcome=errors.RegistryDenied)
+
+
 TOKENS: dict[str, Reply] = {
     "no JSON": reply(body=b"token"),
     "a list": reply(body=b"[]"),
@@ -180,6 +245,6 @@ def _tokens() -> Iterator[Case]:
             yield Case(f"the token service answers {status} to {place}", sent_on)
 
 
-@parametrized([*_realms(), *_injections(), *_tokens()])
+@parametrized([*_realms(), *_injections(), *_scopes(), *_new_realms(), *_tokens()])
 async def test_credentials_go_only_to_the_registrys_own_token_service(case: Case, tmp_path: Path) -> None:
     await check_case(case, tmp_path)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from app.oci.reference import canonical_registry
 
-__all__ = ["parse_config_key", "parse_place", "places_of"]
+__all__ = ["is_repository_path", "parse_config_key", "parse_place", "places_of"]
 
 _SCHEME = re.compile(r"https?://", re.IGNORECASE)
 _API_PATHS = frozenset({"", "v1", "v2"})
@@ -49,3 +49,7 @@ def places_of(registry: str, path: str) -> Iterator[str]:
         yield f"{host}/{path}"
         path = path.rpartition("/")[0]
     yield host
+
+
+def is_repository_path(text: str) -> bool:
+    return _PATH.fullmatch(text) is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -17,7 +17,7 @@ from app.outbound.failures import RequestContext
 from app.outbound.url import with_query
 from app.registry.auth.access import Access, account_of
 from app.registry.auth.challenge import Challenge
-from app.registry.auth.credentials import TOKEN_USER, Credential
+from app.registry.auth.credentials import ANONYMOUS, TOKEN_USER, Credential
 from app.registry.auth.realm import Realm, plan_realm
 from app.registry.auth.scope import Scopes, in_order
 from app.registry.endpoints import Endpoint
@@ -45,6 +45,7 @@ class _Wanted:
 
     endpoint: Endpoint
     tenant: str
+    path: str
     scopes: Scopes
     challenge: Challenge
 
@@ -57,6 +58,7 @@ class _Key:
     credential: Credential
     realm: str
     service: str
+    path: str
     scopes: Scopes
 
 
@@ -87,29 +89,40 @@ class Authorizer:
         scopes: Scopes,
         *,
         challenge: Challenge | None,
-        refused: str | None = None,
+        refused: Collection[str] = (),
     ) -> str | None:
-        """The value of Authorization; `refused` is one that the registry no longer accepts."""
+        """The value of Authorization; `refused` are those that the registry no longer accepts.
+
+        A refused registry token leaves the rights of everybody: it can't be exchanged for another.
+        """
         where = repository.registry, repository.path
         credential = await access.keychain.find(*where)
         if credential.registry_token:
-            return f"Bearer {credential.registry_token}"
+            if (given := f"Bearer {credential.registry_token}") not in refused:
+                return given
+            credential = ANONYMOUS
         if challenge is None:
             return None
         if challenge.scheme == "basic":
-            if refused is not None and refused == credential.basic:
+            if credential.basic in refused:
                 credential = await access.keychain.find(*where, refused=credential)
             return credential.basic
-        wanted = _Wanted(endpoint, access.tenant, scopes, challenge)
+        wanted = _Wanted(endpoint, access.tenant, repository.path, scopes, challenge)
         try:
             return await self._bearer(wanted, credential, refused)
         except errors.RegistryDenied:
             other = await access.keychain.find(*where, refused=credential)
-            if other == credential:
+            if other == credential or other.registry_token:
                 raise
             return await self._bearer(wanted, other, refused)
 
-    async def _bearer(self, wanted: _Wanted, credential: Credential, refused: str | None) -> str:
+    def drop(self, header: str, tenant: str) -> None:
+        """Forget a token that a registry refused."""
+        for key in [key for key, token in self._tokens.items() if token.header == header]:
+            if key.tenant == tenant:
+                del self._tokens[key]
+
+    async def _bearer(self, wanted: _Wanted, credential: Credential, refused: Collection[str]) -> str:
         endpoint, parameters = wanted.endpoint, wanted.challenge.parameters
         realm = plan_realm(
             parameters["realm"],
@@ -120,9 +133,9 @@ class Authorizer:
             has_secret=not credential.is_anonymous,
         )
         service = parameters.get("service", "")
-        key = _Key(wanted.tenant, credential, str(realm.url), service, wanted.scopes)
+        key = _Key(wanted.tenant, credential, str(realm.url), service, wanted.path, wanted.scopes)
         token = self._tokens.get(key)
-        if token is None or token.header == refused or self._now() >= token.until:
+        if token is None or token.header in refused or self._now() >= token.until:
             context = RequestContext(endpoint.registry)
             token = await self._flights.run(key, lambda: self._renew(key, realm, context))
         return token.header

@@ -10,6 +10,7 @@ from app.concurrency.document_memory import MemoryReservation
 from app.oci.descriptor import Descriptor
 from app.outbound.client import Answer, Request
 from app.outbound.failures import RequestContext
+from app.registry.auth.renewals import Renewals
 from app.registry.auth.scope import pulling
 from app.registry.content.locations import redirect_target
 from app.registry.errors import refusal
@@ -68,7 +69,7 @@ class RedirectFollower:
         self._remote = remote
         self._redirects = remote.state.limits.redirects
         self._may_renew = True
-        self._renewals = 0
+        self._renewals: Renewals | None = None
 
     async def follow(self, request: Request, answer: Answer) -> Request:
         """The next request; raise an error if the answer is final."""
@@ -81,12 +82,13 @@ class RedirectFollower:
             self._redirects -= 1
             self._may_renew = False
             return _redirected(self._remote, request, answer)
+        if self._renewals is None:
+            self._renewals = await self._remote.renewals(request, pulling(self._remote.path))
         renewed = None
         if answer.status == _UNAUTHORIZED and self._may_renew:
-            scopes = pulling(self._remote.path)
-            renewed = await self._remote.renew(request, scopes, answer, renewals=self._renewals)
-            self._renewals += 1
+            renewed = await self._renewals.next(request, answer)
         if renewed is None:
+            answer = await self._renewals.settle(answer)
             raise refusal(
                 answer.status,
                 answer.headers,

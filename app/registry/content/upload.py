@@ -15,6 +15,7 @@ from app import errors
 from app.oci.descriptor import Descriptor
 from app.outbound.client import Answer, Queueing, Request
 from app.outbound.url import Url, with_query
+from app.registry.auth.renewals import AuthorizedRequest
 from app.registry.auth.scope import pushing
 from app.registry.content.locations import upload_location
 from app.registry.content.redirects import REDIRECTS
@@ -41,7 +42,7 @@ class Upload:
     location: Url
     least_chunk: int = 0
     offset: int = 0
-    last: Request | None = field(default=None, repr=False)
+    last: AuthorizedRequest | None = field(default=None, repr=False)
     """The last request, whose token may have been replaced since."""
 
     async def put(self, blob: Descriptor, body: Body, queueing: Queueing) -> Answer:
@@ -95,9 +96,11 @@ class Upload:
     def _ending(self, blob: Descriptor) -> Url:
         return with_query(self.location, [("digest", str(blob.digest))])
 
-    async def _prepare(self, method: str, url: Url, headers: dict[str, str]) -> Request:
+    async def _prepare(self, method: str, url: Url, headers: dict[str, str]) -> AuthorizedRequest:
         scopes = pushing(self.target.path)
         self.last = await self.target.build_request(method, url, scopes, headers=headers)
+        if self.last.refusal is not None:
+            raise self.last.refusal
         return self.last
 
     def _update(self, request: Request, answer: Answer, *, default: int) -> None:

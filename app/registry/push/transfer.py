@@ -11,6 +11,7 @@ from app import errors
 from app.oci.descriptor import Descriptor
 from app.outbound.client import Answer
 from app.outbound.retry import Outcome, is_passing, plan_retry
+from app.registry.auth.renewals import Renewals
 from app.registry.auth.scope import pushing
 from app.registry.content.download import Download
 from app.registry.content.upload import Upload, has_blob, open_upload, upload_refusal
@@ -58,7 +59,7 @@ class Transfer:
         self._download = Download(source, blob)
         self._upload: Upload | None = None
         self._attempt = 1
-        self._renewals = 0
+        self._renewals: Renewals | None = None
         self._furthest = 0
         self._may_be_mixed = False
         self._sizes = BodySizes(target.registry, target.state.capabilities, self._limits)
@@ -197,10 +198,14 @@ class Transfer:
         refused = self._upload.last if self._upload is not None else None
         if refused is None:
             return False
-        scopes = pushing(self._target.path)
-        renewed = await self._target.renew(refused, scopes, failure, renewals=self._renewals)
-        self._renewals += 1
-        return renewed is not None
+        if self._renewals is None:
+            scopes = pushing(self._target.path)
+            # The body of an upload is too large to be sent without a token.
+            self._renewals = await self._target.renewals(refused, scopes, may_be_bare=False)
+        if await self._renewals.next(refused, failure) is not None:
+            return True
+        await self._renewals.settle(failure)
+        return False
 
     def _shrink(self, failure: Failure) -> bool:
         """Send smaller bodies to a registry that calls them too large."""
@@ -284,7 +289,7 @@ class Transfer:
     def _advance(self, offset: int) -> None:
         """Restore the retries after enough progress, so that a transfer that breaks often still ends."""
         if offset >= self._furthest + self._limits.resume_bytes:
-            self._furthest, self._attempt, self._renewals = offset, 1, 0
+            self._furthest, self._attempt, self._renewals = offset, 1, None
 
 
 def _is_lost(answer: Answer) -> bool:

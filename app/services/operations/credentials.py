@@ -61,8 +61,8 @@ class Credentials:
         return dict(_decoded(name, document) for name, document in documents.items())
 
 
-# A worker of the version before refuses a name or password with line ends or with bytes that are not UTF-8, and
-# would fail to read all credentials of the operation. Under this prefix it reads a name that is no registry's.
+# A worker of the version before refuses a name or password with line ends or with bytes that are not UTF-8,
+# and would fail to read all credentials of the operation. Under this prefix it finds no registry's name.
 _AS_BASE64 = "base64:"
 _BYTES = "surrogateescape"
 _PASSWORD = ("username", "password")

@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import parse_qs
@@ -60,6 +60,8 @@ class Authority:
     scope_reading: Reading = "all"
     tokens: dict[str, frozenset[Need]] = field(default_factory=dict)
     issued: int = 0
+    rename: Callable[[str], str] = str
+    """The name behind a front that rewrites paths."""
 
     def expire_tokens(self) -> None:
         """From now on no token handed out so far is good for anything."""
@@ -67,7 +69,8 @@ class Authority:
 
     # --- the registry's side ---
 
-    def refuse(self, exchange: Exchange, wanted: Sequence[Need]) -> Answer | None:
+    def refuse(self, exchange: Exchange, needed: Sequence[Need]) -> Answer | None:
+        wanted = [(self.rename(repository), action) for repository, action in needed]
         scheme, _, value = exchange.request.headers.get("Authorization", "").partition(" ")
         if self.mode == "basic":
             return self._refuse_basic(scheme, value, wanted)

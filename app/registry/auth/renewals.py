@@ -1,0 +1,187 @@
+"""Authorizes one request, and answers its 401s with other tokens, other scopes and at last with none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from app import errors
+from app.oci.reference import Repository
+from app.outbound.client import Answer, Request
+from app.outbound.retry import is_passing
+from app.registry.auth.access import Access
+from app.registry.auth.challenge import Challenge
+from app.registry.auth.scope import Scopes, rewritten
+from app.registry.auth.tokens import Authorizer
+from app.registry.auth.ways import LearnedWays, Way, WayKey
+from app.registry.endpoints import Endpoint, challenge_of
+
+__all__ = ["AuthorizedRequest", "Renewals", "Signer"]
+
+R = TypeVar("R", bound=Request)
+
+_UNAUTHORIZED = 401
+_REFUSALS = range(400, 500)
+_MOST_STEPS = 6
+_MOST_TOKENS_OF_ONE_WAY = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorizedRequest(Request):
+    """A request to a registry; `refusal` says why it has no token although its registry wants one."""
+
+    refusal: errors.BrokerError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Gets the tokens for one caller's requests to a repository that need certain scopes."""
+
+    authorizer: Authorizer
+    learned: LearnedWays
+    endpoint: Endpoint
+    access: Access
+    repository: Repository
+    scopes: Scopes
+    account: str
+
+    @property
+    def key(self) -> WayKey:
+        insecure, path = self.access.insecure, self.repository.path
+        return WayKey(self.endpoint.registry, insecure, self.account, path)
+
+    def known_way(self) -> Way | None:
+        return self.learned.find(self.key, self.endpoint.challenge, self.scopes)
+
+    async def authorize(self) -> tuple[str | None, errors.BrokerError | None]:
+        """The first Authorization of a request, and why it is missing.
+
+        What is remembered of the registry may be out of date. So if no token is issued, the request goes
+        out without one, and the registry says what it wants now.
+        """
+        try:
+            return await self.sign(self.known_way(), frozenset()), None
+        except errors.RateLimited:
+            raise
+        except errors.RegistryError as error:
+            return None, error
+
+    async def sign(self, way: Way | None, refused: frozenset[str]) -> str | None:
+        return await self.authorizer.authorize(
+            self.endpoint,
+            self.access,
+            self.repository,
+            self.scopes if way is None else way.scopes,
+            challenge=None if way is None else way.challenge,
+            refused=refused,
+        )
+
+
+class Renewals:
+    """The ways that are tried for one request after its 401s.
+
+    A refused token is dropped. Then come a new token as before, one with the scope that the challenge names
+    (see `rewritten`), and one request without any token, whose challenge is tried in the same manner: a 401
+    to a token may name a realm that is of no use. Each way is tried once, and again only if the challenge
+    says that the token is invalid, and not that its scope is too small (RFC 6750, section 3.1): a token may
+    be revoked on its way.
+    """
+
+    def __init__(self, signer: Signer, request: Request, *, may_be_bare: bool = True) -> None:
+        self._signer = signer
+        self._steps = 0
+        self._tried: list[Way] = []
+        self._refused: frozenset[str] = frozenset()
+        self._was_bare = not may_be_bare
+        self._is_bare = False
+        self._last: Answer | None = None
+        self._failure: errors.BrokerError | None = None
+        if isinstance(request, AuthorizedRequest) and request.refusal is not None:
+            self._failure, self._is_bare, self._was_bare = request.refusal, True, True
+            known = signer.known_way()
+            self._tried = [known] if known is not None else []
+
+    async def next(self, request: R, answer: Answer) -> R | None:
+        """The request to send after a 401; None if no way is left."""
+        self._steps += 1
+        self._last = answer
+        if request.authorization is None:
+            self._was_bare = True
+        else:
+            self._refused |= {request.authorization}
+            self._signer.authorizer.drop(request.authorization, self._signer.access.tenant)
+        said = challenge_of(answer)
+        if self._steps < _MOST_STEPS:
+            for way in self._untried(said):
+                if (renewed := await self._renew(request, way)) is not None:
+                    return renewed
+            if not self._was_bare and (
+                self._failure is not None or not _has_error(said, "insufficient_scope")
+            ):
+                self._is_bare = True
+                return replace(request, authorization=None)
+        self._signer.learned.forget(self._signer.key, self._signer.scopes)
+        return None
+
+    async def settle(self, answer: Answer) -> Answer:
+        """The answer that counts; raise the refusal of the token service if there was one.
+
+        Registries tell strangers that private content does not exist. So a caller with a credential is not
+        given the refusal of a request without a token, but the one before.
+        """
+        if answer.status != _UNAUTHORIZED and not (self._is_bare and await self._is_for_strangers(answer)):
+            return answer
+        if self._failure is not None:
+            raise self._failure
+        return self._last or answer
+
+    async def _is_for_strangers(self, answer: Answer) -> bool:
+        if answer.status not in _REFUSALS or is_passing(answer.status):
+            return False
+        repository = self._signer.repository
+        credential = await self._signer.access.keychain.find(repository.registry, repository.path)
+        return not credential.is_anonymous
+
+    async def _renew(self, request: R, way: Way) -> R | None:
+        self._tried.append(way)
+        try:
+            authorization = await self._signer.sign(way, self._refused)
+        except errors.RateLimited:
+            raise
+        except errors.BrokerError as error:
+            self._failure = self._failure or error
+            return None
+        if authorization is None or authorization in self._refused:
+            return None
+        self._is_bare = False
+        known = self._signer.known_way()
+        if known is None or not way.is_same(known):
+            self._signer.learned.record(self._signer.key, self._signer.scopes, way)
+        return replace(request, authorization=authorization)
+
+    def _untried(self, said: Challenge | None) -> Iterator[Way]:
+        signer, known = self._signer, self._signer.known_way()
+        challenge = said or (known.challenge if known is not None else None)
+        if challenge is None:
+            return
+        ways = [] if known is None else [Way(challenge, known.scopes)]
+        ways.append(Way(challenge, signer.scopes))
+        scope = "" if said is None else said.parameters.get("scope", "")
+        scopes = rewritten(signer.scopes, signer.repository.path, scope)
+        if scopes is not None:
+            ways.append(Way(challenge, scopes))
+        for way in ways:
+            if not self._times_tried(way):
+                yield way
+        if _has_error(said, "invalid_token"):
+            for way in ways:
+                if self._times_tried(way) < _MOST_TOKENS_OF_ONE_WAY:
+                    yield way
+
+    def _times_tried(self, way: Way) -> int:
+        return sum(way.is_same(each) for each in self._tried)
+
+
+def _has_error(said: Challenge | None, error: str) -> bool:
+    return said is not None and said.parameters.get("error") == error
