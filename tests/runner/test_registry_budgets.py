@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import text
 
 from app.errors import RegistryUnavailable
-from app.oci.reference import parse_reference
+from app.oci.reference import Repository, parse_reference
 from app.operations.operation import Operation
 from app.operations.retries import RetryPolicy
 from app.operations.states import Kind, State
@@ -98,7 +98,7 @@ async def inspecting(database: Database, project_id: UUID, registry: RegistryDou
 
 async def paused(registry: RegistryDouble, *workers: Worker) -> bool:
     """Whether all of them know that they may not ask."""
-    account = await INSECURE.account_at(registry.host)
+    account = await INSECURE.account_at(Repository(registry.host, "app"))
     return all(worker.client.budgets.at(registry.host, account).pause > 0 for worker in workers)
 
 

@@ -16,6 +16,7 @@ from app.oci.manifest import Index, parse_manifest
 from app.oci.referrers import referrers_tag
 from app.outbound.client import Answer, Request
 from app.outbound.url import Url
+from app.registry.auth.renewals import AuthorizedRequest
 from app.registry.auth.scope import Scopes, pulling
 from app.registry.content.locations import next_page
 from app.registry.content.manifests import fetch_manifest
@@ -137,7 +138,7 @@ async def _page(
 
 async def _request(
     remote: RemoteRepository, target: str | Url, subject: Digest, scopes: Scopes, memory: MemoryReservation
-) -> Request:
+) -> AuthorizedRequest:
     return await remote.build_request(
         "GET",
         target,

@@ -52,7 +52,7 @@ def dead_end(double: RegistryDouble, realm: str) -> Status:
     return Status(401, headers={"WWW-Authenticate": f'Bearer realm="{address}",service="double"'})
 
 
-def asked(double: RegistryDouble) -> list[tuple[bool, int]]:
+def asked(double: RegistryDouble) -> list[tuple[bool, int | None]]:
     """Of each request for a manifest, whether it had a token, and its status."""
     return [("Authorization" in r.headers, r.status) for r in double.received(path="/manifests/")]
 
