@@ -1,4 +1,4 @@
-"""Following what happens in a project: everything once, in order, whoever is cut off or not told."""
+"""Streams of a project's events: each event once and in order, even after lost notifications."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ def events(database: Database, notifications: Notifications) -> Events:
 
 @pytest.fixture
 async def caller(database: Database) -> Caller:
-    return await someone(database, "team")
+    return await create_caller(database, "team")
 
 
-async def someone(database: Database, project: str) -> Caller:
+async def create_caller(database: Database, project: str) -> Caller:
     tokens = Tokens(database)
     await tokens.ensure_project(project)
     _, text = await tokens.create(project, "ci", admin=False)
     return await tokens.identify(text)
 
 
-async def happen(
+async def record(
     database: Database, project_id: UUID, *names: str, kind: EventKind = CHANGED, session: str = ""
 ) -> None:
-    """All in one transaction."""
+    """Record one event for each name, all in one transaction."""
     async with database.transaction() as tx:
         for name in names:
             facts = named_event(name, session=session)
@@ -56,7 +56,7 @@ async def happen(
 async def follow(
     events: Events, caller: Caller, number: int, after: int = 0, wanted: EventFilter = ALL
 ) -> list[ProjectEvent]:
-    """So many events, and then the reader is gone."""
+    """Read this many events, then close the stream."""
     found: list[ProjectEvent] = []
     async with asyncio.timeout(PATIENCE_SECONDS), aclosing(events.stream(caller, after, wanted)) as stream:
         async for event in stream:
@@ -70,7 +70,7 @@ def names(found: list[ProjectEvent]) -> list[str]:
     return [event.data["labels"]["name"] for event in found]
 
 
-async def test_who_is_cut_off_at_random_and_comes_back_sees_each_event_once_and_in_order(
+async def test_a_reader_that_reconnects_at_random_sees_each_event_once_and_in_order(
     database_url: str, database: Database, events: Events, caller: Caller
 ) -> None:
     dice = random.Random(4)
@@ -78,10 +78,10 @@ async def test_who_is_cut_off_at_random_and_comes_back_sees_each_event_once_and_
     async def write(writer: int) -> None:
         for number in range(EACH):
             await asyncio.sleep(dice.random() * 0.02)
-            await happen(database, caller.project_id, f"{writer}.{number}")
+            await record(database, caller.project_id, f"{writer}.{number}")
 
     async def read(processes: list[Events]) -> list[ProjectEvent]:
-        """Now from one process, now from the other."""
+        """Read in pieces, each from a random process."""
         seen: list[ProjectEvent] = []
         while len(seen) < WRITERS * EACH:
             number = min(dice.randrange(1, 20), WRITERS * EACH - len(seen))
@@ -90,8 +90,8 @@ async def test_who_is_cut_off_at_random_and_comes_back_sees_each_event_once_and_
         return seen
 
     other = Database(database_url)
-    async with listening(database_url) as heard_elsewhere, asyncio.TaskGroup() as group:
-        processes = [events, Events(other, heard_elsewhere)]
+    async with listening(database_url) as notifications, asyncio.TaskGroup() as group:
+        processes = [events, Events(other, notifications)]
         readers = [group.create_task(read(processes)) for _ in range(3)]
         for writer in range(WRITERS):
             group.create_task(write(writer))
@@ -109,32 +109,34 @@ async def test_an_event_whose_notification_was_lost_is_seen_at_the_next_poll(
 ) -> None:
     deaf = Events(database, Notifications(database_url), poll=0.05)
     reader = asyncio.create_task(follow(deaf, caller, 2))
-    await happen(database, caller.project_id, "a")
+    await record(database, caller.project_id, "a")
     await asyncio.sleep(0)
-    await happen(database, caller.project_id, "b")
+    await record(database, caller.project_id, "b")
     assert names(await reader) == ["a", "b"]
 
 
-async def test_a_stream_of_many_events_leaves_none_out(
+async def test_a_stream_of_many_events_has_every_event(
     database: Database, events: Events, caller: Caller
 ) -> None:
     expected = [str(number) for number in range(250)]
-    await happen(database, caller.project_id, *expected)
+    await record(database, caller.project_id, *expected)
     assert names(await follow(events, caller, 250)) == expected
 
 
-async def test_a_stream_tells_only_what_is_wanted(database: Database, events: Events, caller: Caller) -> None:
+async def test_a_stream_has_only_the_events_of_its_filter(
+    database: Database, events: Events, caller: Caller
+) -> None:
     for name, kind, session in (("a", CHANGED, "1"), ("b", PUSHED, "1"), ("c", PUSHED, "2")):
-        await happen(database, caller.project_id, name, kind=kind, session=session)
+        await record(database, caller.project_id, name, kind=kind, session=session)
     pushed = EventFilter(frozenset({PUSHED}))
     assert names(await follow(events, caller, 2, wanted=pushed)) == ["b", "c"]
     assert names(await follow(events, caller, 1, wanted=replace(pushed, session="2"))) == ["c"]
 
 
-async def test_who_follows_already_is_told_only_what_is_wanted(
+async def test_a_stream_from_the_shared_feed_has_only_the_events_of_its_filter(
     database: Database, notifications: Notifications, caller: Caller
 ) -> None:
-    """What is read for all who follow is chosen from as the database would."""
+    """The feed filters as the database does."""
     events, wanted_list, other_list = Events(database, notifications, poll=0.05), uuid4(), uuid4()
     wanted = EventFilter(frozenset({CHANGED}), wanted_list, "1")
     not_wanted = [(PUSHED, wanted_list, "1"), (CHANGED, other_list, "1"), (CHANGED, uuid4(), "1")]
@@ -149,89 +151,89 @@ async def test_who_follows_already_is_told_only_what_is_wanted(
             assert (names([found]), found.kind, found.list_id) == ([name], CHANGED, wanted_list)
 
 
-async def test_a_new_stream_can_begin_with_what_comes_next(
+async def test_a_new_stream_begins_after_the_newest_event(
     database: Database, events: Events, caller: Caller
 ) -> None:
     assert await events.find_start(caller.project_id, None) == 0
-    await happen(database, caller.project_id, "before")
+    await record(database, caller.project_id, "before")
     start = await events.find_start(caller.project_id, None)
     reader = asyncio.create_task(follow(events, caller, 1, start))
-    await happen(database, caller.project_id, "after")
+    await record(database, caller.project_id, "after")
     assert names(await reader) == ["after"]
 
 
-async def test_a_stream_resumes_after_a_known_id_and_begins_now_after_an_id_of_the_future(
+async def test_a_stream_resumes_after_a_known_id_and_begins_at_the_newest_event_after_a_future_id(
     database: Database, events: Events, caller: Caller
 ) -> None:
-    await happen(database, caller.project_id, "first", "second")
+    await record(database, caller.project_id, "first", "second")
     newest = await events.find_start(caller.project_id, None)
     assert await events.find_start(caller.project_id, newest - 1) == newest - 1
     assert await events.find_start(caller.project_id, newest + 1) == newest
 
 
-async def test_what_happens_in_another_project_is_not_told(
+async def test_callers_see_only_the_events_of_their_own_project(
     database: Database, events: Events, caller: Caller
 ) -> None:
-    stranger = await someone(database, "other")
-    await happen(database, caller.project_id, "mine")
-    await happen(database, stranger.project_id, "theirs")
-    await happen(database, caller.project_id, "mine, too")
+    stranger = await create_caller(database, "other")
+    await record(database, caller.project_id, "mine")
+    await record(database, stranger.project_id, "theirs")
+    await record(database, caller.project_id, "mine, too")
     assert names(await follow(events, caller, 2)) == ["mine", "mine, too"]
     assert names(await follow(events, stranger, 1)) == ["theirs"]
     assert names(await events.page(stranger.project_id, ALL, before=None, limit=10)) == ["theirs"]
 
 
-async def test_a_stream_ends_with_the_token_that_it_was_opened_with(
+async def test_a_stream_ends_when_its_token_is_revoked(
     database: Database, notifications: Notifications, caller: Caller
 ) -> None:
     events = Events(database, notifications, poll=0.05)
     reader = asyncio.create_task(follow(events, caller, 2))
-    await happen(database, caller.project_id, "seen")
+    await record(database, caller.project_id, "seen")
     await Tokens(database).revoke(caller.token_id)
     found = names(await reader)
-    await happen(database, caller.project_id, "not seen")
+    await record(database, caller.project_id, "not seen")
     assert found in ([], ["seen"])
 
 
-async def test_who_comes_with_a_token_that_was_revoked_meanwhile_is_told_nothing(
+async def test_a_new_stream_with_a_revoked_token_has_no_events(
     database: Database, events: Events, caller: Caller
 ) -> None:
-    """Also of what had happened before: that is read for this reader alone."""
-    await happen(database, caller.project_id, "not seen")
+    """Earlier events are read from the database for this stream alone, which also checks the token."""
+    await record(database, caller.project_id, "not seen")
     await Tokens(database).revoke(caller.token_id)
     assert await follow(events, caller, 1) == []
 
 
-async def test_who_follows_already_is_told_nothing_after_the_token_was_revoked(
+async def test_a_running_stream_gets_no_events_after_its_token_is_revoked(
     database: Database, notifications: Notifications, caller: Caller
 ) -> None:
-    """What is read for all who follow is not for those whose token is no longer good."""
+    """The feed that all streams share checks the token of each."""
     events = Events(database, notifications, poll=0.05)
     async with asyncio.timeout(PATIENCE_SECONDS), aclosing(events.stream(caller, 0)) as stream:
         for name in ("a", "b", "c"):
-            await happen(database, caller.project_id, name)
+            await record(database, caller.project_id, name)
             assert names([await anext(stream)]) == [name]
         await Tokens(database).revoke(caller.token_id)
-        await happen(database, caller.project_id, "not seen")
+        await record(database, caller.project_id, "not seen")
         assert [event async for event in stream] == []
 
 
-async def test_many_follow_on_a_small_pool(
+async def test_many_streams_share_a_small_pool(
     database_url: str, database: Database, notifications: Notifications, caller: Caller
 ) -> None:
     small = Database(database_url, pool_size=1, pool_wait=PATIENCE_SECONDS)
     events = Events(small, notifications)
     async with asyncio.TaskGroup() as group:
         readers = [group.create_task(follow(events, caller, 1)) for _ in range(30)]
-        # The one connection is free although thirty wait.
+        # The only connection is free although thirty streams wait.
         await events.find_start(caller.project_id, None)
-        await happen(database, caller.project_id, "a")
+        await record(database, caller.project_id, "a")
     assert [names(reader.result()) for reader in readers] == [["a"]] * 30
     await small.dispose()
 
 
 class Counting(Database):
-    """Knows how often it was asked."""
+    """Counts its transactions."""
 
     transactions = 0
 
@@ -242,13 +244,13 @@ class Counting(Database):
             yield tx
 
 
-async def test_what_happens_is_read_once_for_all_who_follow(
+async def test_all_streams_of_a_project_share_each_read(
     database_url: str, database: Database, notifications: Notifications, caller: Caller
 ) -> None:
     counting = Counting(database_url)
-    # Nobody looks but who is told to.
+    # No stream polls: each reads only after a notification.
     events = Events(counting, notifications, poll=3600.0)
-    await happen(database, caller.project_id, "first")
+    await record(database, caller.project_id, "first")
     async with AsyncExitStack() as stack:
         streams = [await stack.enter_async_context(aclosing(events.stream(caller, 0))) for _ in range(60)]
         for stream in streams:
@@ -256,36 +258,36 @@ async def test_what_happens_is_read_once_for_all_who_follow(
         before = counting.transactions
         for name in "abc":
             following = [asyncio.create_task(anext(stream)) for stream in streams]
-            await happen(database, caller.project_id, name)
+            await record(database, caller.project_id, name)
             async with asyncio.timeout(PATIENCE_SECONDS):
                 assert names(await asyncio.gather(*following)) == [name] * 60
         assert counting.transactions - before < 60
     await counting.dispose()
 
 
-async def test_who_reads_slowly_misses_nothing_of_what_the_others_have_read(
+async def test_a_slow_reader_misses_no_event_that_other_streams_have_read(
     database: Database, events: Events, caller: Caller
 ) -> None:
-    await happen(database, caller.project_id, "first")
+    await record(database, caller.project_id, "first")
     pushed = EventFilter(frozenset({PUSHED}), session="1")
     async with aclosing(events.stream(caller, 0)) as slow, aclosing(events.stream(caller, 0, pushed)) as few:
         assert names([await anext(slow)]) == ["first"]
         following = asyncio.create_task(anext(few))
         expected = [str(number) for number in range(EACH * 30)]
         for start in range(0, len(expected), EACH):
-            await happen(database, caller.project_id, *expected[start : start + EACH])
+            await record(database, caller.project_id, *expected[start : start + EACH])
         assert names(await follow(events, caller, len(expected), 1)) == expected
         assert names([await anext(slow) for _ in expected]) == expected
         for session in "21":
-            await happen(database, caller.project_id, session, kind=PUSHED, session=session)
+            await record(database, caller.project_id, session, kind=PUSHED, session=session)
         assert names([await following]) == ["1"]
 
 
-async def test_so_many_may_follow_a_project_and_no_more(
+async def test_each_project_has_a_limit_of_streams(
     database: Database, events: Events, caller: Caller
 ) -> None:
-    await happen(database, caller.project_id, "a")
-    stranger = await someone(database, "other")
+    await record(database, caller.project_id, "a")
+    stranger = await create_caller(database, "other")
     async with AsyncExitStack() as stack:
         streams = [
             await stack.enter_async_context(aclosing(events.stream(caller, 0))) for _ in range(MOST_FOLLOWERS)
@@ -300,24 +302,24 @@ async def test_so_many_may_follow_a_project_and_no_more(
         await events.find_start(caller.project_id, None)
 
 
-async def test_a_stream_outlasts_a_database_that_can_not_be_asked(
+async def test_a_stream_outlasts_an_outage_of_the_database(
     database_url: str, database: Database, notifications: Notifications, caller: Caller
 ) -> None:
     small = Database(database_url, pool_size=1, pool_wait=0.01)
-    await happen(database, caller.project_id, "before")
+    await record(database, caller.project_id, "before")
     stream = Events(small, notifications, poll=0.01).stream(caller, 0)
     async with asyncio.timeout(PATIENCE_SECONDS), aclosing(stream):
         assert (await anext(stream)).data["labels"]["name"] == "before"
         async with small.transaction():
             following = asyncio.create_task(anext(stream))
-            await happen(database, caller.project_id, "meanwhile")
+            await record(database, caller.project_id, "meanwhile")
             await asyncio.sleep(0.1)
             assert not following.done()
         assert (await following).data["labels"]["name"] == "meanwhile"
     await small.dispose()
 
 
-async def test_whoever_stops_following_leaves_nothing_behind(
+async def test_a_closed_stream_leaves_no_subscription(
     notifications: Notifications, events: Events, caller: Caller
 ) -> None:
     follower = asyncio.create_task(exhaust(events.stream(caller, 0)))

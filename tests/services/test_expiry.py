@@ -1,4 +1,4 @@
-"""An abandoned draft goes away by itself, and is told to have gone."""
+"""Expired lists are removed, each with an event."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from tests.support.registry import RegistryDouble
 pytestmark = pytest.mark.slow
 
 
-async def test_a_list_that_has_expired_is_removed_and_told(
+async def test_an_expired_list_is_removed_with_an_event(
     broker: Broker, database: Database, database_url: str, registry: RegistryDouble
 ) -> None:
     kept = await broker.create(f"{registry.host}/kept:1", expires_in=3600)
-    gone = await broker.create(f"{registry.host}/gone:1", expires_in=1)
+    expired = await broker.create(f"{registry.host}/expired:1", expires_in=1)
     saving = build_parts(broker.settings, database_url).list_writer
 
-    async def is_gone() -> bool:
+    async def is_removed() -> bool:
         async with database.transaction() as tx:
             await saving.remove_expired(tx)
-        return (await broker.client.get(f"/v1/lists/{gone['id']}")).status_code == 404
+        return (await broker.client.get(f"/v1/lists/{expired['id']}")).status_code == 404
 
-    await until(is_gone)
-    check_problem(await broker.client.get(f"/v1/lists/{gone['id']}"), 404, "list-not-found")
+    await until(is_removed)
+    check_problem(await broker.client.get(f"/v1/lists/{expired['id']}"), 404, "list-not-found")
     await broker.call("GET", f"/v1/lists/{kept['id']}")
     removed = await broker.call("GET", "/v1/events/history?type=list.removed")
-    assert [event["data"]["list_id"] for event in removed["items"]] == [gone["id"]]
+    assert [event["data"]["list_id"] for event in removed["items"]] == [expired["id"]]

@@ -1,4 +1,4 @@
-"""An attempt that has lost its operation while it was at work touches nothing any more."""
+"""An attempt that has lost its lease changes nothing in the registry or the database."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 
 async def claim_push(database_url: str, registry: RegistryDouble) -> tuple[BrokerParts, Attempt, str]:
-    """The parts of a worker that has a push to carry out, and the child that it will put."""
+    """The parts of a worker that holds a push, its attempt, and the digest of the child that it will put."""
     async with Broker(database_url) as broker:
         draft = await broker.create(f"{registry.host}/app:1", *plant_images(registry, "linux/amd64"))
     async with Broker(database_url, worker=False) as idle:
@@ -48,10 +48,10 @@ async def read_push(parts: BrokerParts, operation: Operation) -> Push:
         return await get_push(tx, operation.project_id, operation.push_id)
 
 
-async def test_a_push_that_another_worker_has_by_now_moves_no_tag_and_writes_nothing(
+async def test_a_push_that_another_worker_has_claimed_moves_no_tag_and_writes_nothing(
     database_url: str, registry: RegistryDouble
 ) -> None:
-    """As one does that stood still for longer than its lease, and wakes up before it hears of that."""
+    """A worker that was suspended for longer than its lease resumes before it learns of the loss."""
     parts, attempt, child = await claim_push(database_url, registry)
     hold = Hold()
     registry.misbehave(hold, method="PUT", path=f"/manifests/{child}")
@@ -69,10 +69,10 @@ async def test_a_push_that_another_worker_has_by_now_moves_no_tag_and_writes_not
     await parts.database.dispose()
 
 
-async def test_what_a_lost_attempt_may_have_moved_counts_as_moved(
+async def test_a_tag_that_a_lost_attempt_may_have_moved_counts_as_moved(
     database_url: str, registry: RegistryDouble
 ) -> None:
-    """It has not said how far it came, but that it was about to: older runs must find that out."""
+    """The attempt reported that it was about to move the tag, but not the outcome. Older runs must see it."""
     parts, attempt, _ = await claim_push(database_url, registry)
     reference = parse_reference(f"{registry.host}/app:1")
     hold = Hold()

@@ -1,4 +1,4 @@
-"""Secrets of webhooks, and what is signed with them."""
+"""The secrets of webhooks, and the signatures made with them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KEY = b"k" * 32
 
 @pytest.fixture
 def now() -> datetime:
-    """The library compares with the clock, so this is the moment of the test and no other."""
+    """The current time, because the library compares timestamps with the clock."""
     return datetime.now(UTC)
 
 
@@ -36,7 +36,7 @@ def webhook(secrets: Secrets, secret: str) -> Webhook:
         kinds=(),
         description="",
         enabled=True,
-        secret=secrets.close(identity, secret),
+        secret=secrets.encrypt(identity, secret),
         previous_secret=None,
         rotated_at=None,
         created_by="tests",
@@ -46,7 +46,7 @@ def webhook(secrets: Secrets, secret: str) -> Webhook:
 
 def rotated(secrets: Secrets, at: datetime) -> Webhook:
     hook = webhook(secrets, OLD)
-    return replace(hook, secret=secrets.close(hook.id, NEW), previous_secret=hook.secret, rotated_at=at)
+    return replace(hook, secret=secrets.encrypt(hook.id, NEW), previous_secret=hook.secret, rotated_at=at)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def secrets() -> Secrets:
     return Secrets(SecretBox(KEY))
 
 
-def test_what_is_signed_is_verified_by_the_standards_library(secrets: Secrets, now: datetime) -> None:
+def test_the_standards_library_verifies_a_signature(secrets: Secrets, now: datetime) -> None:
     headers = secrets.headers(webhook(secrets, NEW), "message-1", BODY, now)
     assert Verifier(NEW).verify(BODY, headers)["type"] == "list.pushed"
     for changed in (
@@ -66,13 +66,13 @@ def test_what_is_signed_is_verified_by_the_standards_library(secrets: Secrets, n
             Verifier(NEW).verify(*changed)
 
 
-def test_what_was_signed_long_ago_is_refused_by_its_receiver(secrets: Secrets, now: datetime) -> None:
+def test_a_receiver_refuses_an_old_signature(secrets: Secrets, now: datetime) -> None:
     headers = secrets.headers(webhook(secrets, NEW), "message-1", BODY, now - timedelta(minutes=6))
     with pytest.raises(WebhookVerificationError, match="too old"):
         Verifier(NEW).verify(BODY, headers)
 
 
-def test_the_old_secret_signs_too_until_its_time_is_over(secrets: Secrets, now: datetime) -> None:
+def test_the_old_secret_signs_too_until_it_expires(secrets: Secrets, now: datetime) -> None:
     hook = rotated(secrets, now - ROTATION + timedelta(seconds=1))
     headers = secrets.headers(hook, "message-1", BODY, now)
     assert Verifier(NEW).verify(BODY, headers) == Verifier(OLD).verify(BODY, headers)
@@ -82,21 +82,21 @@ def test_the_old_secret_signs_too_until_its_time_is_over(secrets: Secrets, now: 
         Verifier(OLD).verify(BODY, headers)
 
 
-def again(secrets: Secrets, hook: Webhook, secret: str, at: datetime) -> Webhook:
-    """As it is after one more rotation."""
+def rotate_again(secrets: Secrets, hook: Webhook, secret: str, at: datetime) -> Webhook:
+    """The webhook after one more rotation."""
     return replace(
         hook,
-        secret=secrets.close(hook.id, secret),
+        secret=secrets.encrypt(hook.id, secret),
         previous_secret=secrets.retire(hook, at),
         rotated_at=at,
     )
 
 
-def test_who_rotates_twice_takes_no_secret_before_its_time(secrets: Secrets, now: datetime) -> None:
+def test_a_second_rotation_expires_no_secret_early(secrets: Secrets, now: datetime) -> None:
     middle = make_secret()
     first = now - ROTATION + timedelta(seconds=1)
-    hook = again(secrets, webhook(secrets, OLD), middle, first)
-    hook = again(secrets, hook, NEW, now - timedelta(hours=1))
+    hook = rotate_again(secrets, webhook(secrets, OLD), middle, first)
+    hook = rotate_again(secrets, hook, NEW, now - timedelta(hours=1))
     headers = secrets.headers(hook, "message-1", BODY, now)
     for secret in (OLD, middle, NEW):
         assert Verifier(secret).verify(BODY, headers)
@@ -106,31 +106,31 @@ def test_who_rotates_twice_takes_no_secret_before_its_time(secrets: Secrets, now
         Verifier(OLD).verify(BODY, headers)
     made = [make_secret() for _ in range(6)]
     for secret in made:
-        hook = again(secrets, hook, secret, now)
+        hook = rotate_again(secrets, hook, secret, now)
     headers = secrets.headers(hook, "message-1", BODY, now)
-    # The newest comes first, for receivers that look at one alone.
+    # The newest comes first, for receivers that check only one signature.
     signatures = headers["webhook-signature"].split(" ")
     assert signatures == [Verifier(secret).sign("message-1", now, BODY.decode()) for secret in made[:0:-1]]
 
 
 @pytest.mark.parametrize("box", [SecretBox(b"j" * 32), SecretBox(KEY)], ids=["another key", "the same key"])
-def test_a_new_secret_signs_whatever_became_of_the_old_one(
+def test_a_new_secret_signs_even_if_the_old_one_is_unreadable(
     box: SecretBox, secrets: Secrets, now: datetime
 ) -> None:
     others = Secrets(box)
-    hook = again(others, webhook(secrets, OLD), NEW, now)
+    hook = rotate_again(others, webhook(secrets, OLD), NEW, now)
     assert Verifier(NEW).verify(BODY, others.headers(hook, "message-1", BODY, now))
     unreadable = replace(hook, previous_secret=b"unreadable, and so it is left out")
     assert Verifier(NEW).verify(BODY, others.headers(unreadable, "message-1", BODY, now))
 
 
-def test_a_secret_opens_for_its_own_webhook_only(secrets: Secrets, now: datetime) -> None:
+def test_a_secret_is_decrypted_for_its_own_webhook_only(secrets: Secrets, now: datetime) -> None:
     one, other = webhook(secrets, OLD), webhook(secrets, NEW)
     with pytest.raises(DeliveryFailed):
         secrets.headers(replace(one, secret=other.secret), "message-1", BODY, now)
 
 
-def test_a_key_that_has_changed_fails_a_delivery_that_may_succeed_when_it_is_given_back(
+def test_a_changed_key_fails_a_delivery_which_can_be_retried_once_the_key_is_restored(
     secrets: Secrets, now: datetime
 ) -> None:
     hook = webhook(secrets, NEW)
@@ -139,4 +139,4 @@ def test_a_key_that_has_changed_fails_a_delivery_that_may_succeed_when_it_is_giv
             Secrets(box).headers(hook, "message-1", BODY, now)
         assert caught.value.retryable
     with pytest.raises(NoSecretKey):
-        Secrets(SecretBox(None)).close(hook.id, NEW)
+        Secrets(SecretBox(None)).encrypt(hook.id, NEW)

@@ -1,4 +1,4 @@
-"""The operator's own token, and the one that is made when there is none: at every start, by every process."""
+"""The operator's admin token, and the one that the broker creates at its first start without one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def tokens(database: Database) -> Tokens:
 
 @pytest.fixture
 async def processes(database_url: str) -> AsyncIterator[list[Tokens]]:
-    """Each with connections of its own, and connected."""
+    """Several processes, each with its own connection, which is open already."""
     databases = [Database(database_url, pool_size=1) for _ in range(PROCESSES)]
     tokens = [Tokens(database) for database in databases]
     await asyncio.gather(*(each.live() for each in tokens))
@@ -41,7 +41,7 @@ async def assert_refused(tokens: Tokens, text: str) -> None:
         await tokens.identify(text)
 
 
-async def test_the_operators_token_is_an_admin_token_and_stays_the_same_over_restarts(
+async def test_the_operators_token_is_an_admin_token_and_survives_restarts(
     tokens: Tokens,
 ) -> None:
     for _ in range(3):

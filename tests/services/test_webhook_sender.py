@@ -24,9 +24,7 @@ def only(*ports: int) -> AccessPolicy:
         ("http://localhost/", only(443)),
     ],
 )
-def test_a_receiver_at_a_forbidden_port_is_refused_for_no_stated_reason(
-    url: str, policy: AccessPolicy
-) -> None:
+def test_the_refusal_of_a_forbidden_port_does_not_state_the_reason(url: str, policy: AccessPolicy) -> None:
     with pytest.raises(errors.ReceiverForbidden) as caught:
         WebhookSender(OutboundClient(policy, OutboundLimits())).parse_receiver(url)
     assert "port" not in caught.value.detail.replace(url, "")

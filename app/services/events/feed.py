@@ -16,17 +16,21 @@ from app.store import tokens
 from app.store.database import Database, Transaction
 
 EVENTS_AT_ONCE = 100
-# All who follow are woken by each event. What one of them has read is there for the others; and while much
-# happens it is read so many seconds apart, for else the database would be asked for little else.
+# The shortest time between two reads of the log. Each event wakes every stream; without a pause, a burst of
+# events would flood the database with reads.
 PAUSE = 0.2
-# Who reads slowly finds so many here before the database is asked for it alone.
+# How many events stay in memory. A stream that is further behind reads from the database on its own.
 KEPT = 500
 MOST_FOLLOWERS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`end` is where to go on, a full one has more behind it, and one that is alone is one reader's."""
+    """Some events of a project.
+
+    The next read starts after `end`. A full batch may have more behind it. A batch is alone if the stream
+    read it from the database, and not from the feed.
+    """
 
     events: Sequence[ProjectEvent]
     end: int
@@ -35,7 +39,7 @@ class Batch:
 
 
 class Feed:
-    """The latest of one project: all events after `_start` and up to `_end`."""
+    """The newest events of one project: all after `_start` and up to `_end`."""
 
     def __init__(self, database: Database, project_id: UUID) -> None:
         self.followers: Counter[UUID] = Counter()
@@ -45,15 +49,15 @@ class Feed:
         self._kept: deque[ProjectEvent] = deque()
         self._start = self._end = -1
         self._is_full = False
-        self._looked_at = float("-inf")
+        self._read_at = float("-inf")
         self._revoked: frozenset[UUID] = frozenset()
 
     async def read(self, token_id: UUID, after: int, wanted: EventFilter) -> Batch | None:
         """The events after an id, or None if the feed no longer has all of them."""
         asked_at = _now()
         async with self._turn:
-            if self._has_to_look(after, asked_at):
-                await self._look(after)
+            if self._must_refill(after, asked_at):
+                await self._refill(after)
         if token_id in self._revoked:
             raise Unauthenticated("The token was revoked.")
         if after < self._start:
@@ -61,15 +65,15 @@ class Feed:
         found = [event for event in self._kept if event.id > after and wanted.takes(event)]
         return Batch(found, self._end, self._is_full)
 
-    def _has_to_look(self, after: int, asked_at: float) -> bool:
+    def _must_refill(self, after: int, asked_at: float) -> bool:
         if after != self._end:
             return after > self._end
-        return self._is_full or self._looked_at < asked_at
+        return self._is_full or self._read_at < asked_at
 
-    async def _look(self, after: int) -> None:
+    async def _refill(self, after: int) -> None:
         if not self._is_full:
-            await asyncio.sleep(self._looked_at + PAUSE - _now())
-        looked_at, following = _now(), frozenset(self.followers)
+            await asyncio.sleep(self._read_at + PAUSE - _now())
+        read_at, following = _now(), frozenset(self.followers)
         async with self._database.transaction() as tx:
             live = await tokens.live_among(tx, following)
             begin = self._end if self._end >= 0 else after
@@ -84,21 +88,21 @@ class Feed:
         while len(self._kept) > KEPT:
             self._start = self._kept.popleft().id
         self._end, self._is_full = end, len(found) == EVENTS_AT_ONCE
-        self._looked_at, self._revoked = looked_at, following - live
+        self._read_at, self._revoked = read_at, following - live
 
     async def _read(self, tx: Transaction, after: int) -> tuple[Sequence[ProjectEvent], int]:
         return await store.read_after(tx, self._project_id, after, ALL, EVENTS_AT_ONCE)
 
 
 class Feeds:
-    """One for each project that is followed, as long as it is."""
+    """One feed for each project that has streams; it lives as long as they do."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._feeds: dict[UUID, Feed] = {}
 
-    def refuse_crowd(self, project_id: UUID) -> None:
-        """Each of them costs memory, and none of them ends by itself."""
+    def check_stream_limit(self, project_id: UUID) -> None:
+        """Raise TooManyStreams at the limit: streams cost memory and end only when their clients leave."""
         feed = self._feeds.get(project_id)
         if feed is not None and feed.followers.total() >= MOST_FOLLOWERS:
             raise TooManyStreams(

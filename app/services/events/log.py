@@ -40,7 +40,7 @@ class Events:
         It comes last in the transaction, after every row lock: recorders of one project take turns, and a
         recorder that waits must hold no lock that an earlier one still needs.
         """
-        # Read before the lock of the log is taken, for which others of the project wait.
+        # Read before the log is locked, because other recorders of the project wait for that lock.
         webhooks = await wanting(tx, project_id, kind)
         list_id, push_id = _subjects(facts)
         data = encode_event(facts)
@@ -55,7 +55,7 @@ class Events:
         waited for it would be silent until then, so it begins at the newest. Raises TooManyStreams if the
         project has too many.
         """
-        self._feeds.refuse_crowd(project_id)
+        self._feeds.check_stream_limit(project_id)
         async with self._database.transaction() as tx:
             newest = await store.newest(tx, project_id)
         return newest if last_event_id is None else min(last_event_id, newest)
@@ -79,7 +79,7 @@ class Events:
                 batch = Batch((), after, is_full=True, is_alone=True)
                 while not self._notifications.closing:
                     try:
-                        batch = await self._go_on(feed, caller, batch, wanted)
+                        batch = await self._read_next(feed, caller, batch, wanted)
                     except Unauthenticated:
                         return
                     for event in batch.events:
@@ -87,20 +87,20 @@ class Events:
                     if not batch.is_full:
                         await news.wait(self._poll)
 
-    async def _go_on(self, feed: Feed, caller: Caller, last: Batch, wanted: EventFilter) -> Batch:
+    async def _read_next(self, feed: Feed, caller: Caller, last: Batch, wanted: EventFilter) -> Batch:
         """The next events: from the feed, or from the database for a reader that is far behind."""
         try:
             if not (last.is_full and last.is_alone):
                 batch = await feed.read(caller.token_id, last.end, wanted)
                 if batch is not None:
                     return batch
-            return await self._read(caller, last.end, wanted)
+            return await self._read_from_database(caller, last.end, wanted)
         except Unavailable:
             # A restart of the database does not end streams.
             logger.warning("The events of project %s can't be read at the moment", caller.project_id)
             return Batch((), last.end)
 
-    async def _read(self, caller: Caller, after: int, wanted: EventFilter) -> Batch:
+    async def _read_from_database(self, caller: Caller, after: int, wanted: EventFilter) -> Batch:
         async with self._database.transaction() as tx:
             await tokens.require_live(tx, caller.token_id)
             events, end = await store.read_after(tx, caller.project_id, after, wanted, EVENTS_AT_ONCE)
@@ -108,7 +108,7 @@ class Events:
 
 
 def _subjects(facts: EventFacts) -> tuple[UUID | None, UUID | None]:
-    """The list and the push that an event is found by."""
+    """The ids of the list and of the push under which an event is found."""
     match facts:
         case ListEvent():
             return facts.list_id, None

@@ -43,17 +43,17 @@ from app.store.deliveries import DueDelivery
 
 logger = logging.getLogger(__name__)
 
-# A receiver has so long to come back; what it misses can be replayed for as long as its event is kept.
+# The longest outage of a receiver. Deliveries that fail can be replayed as long as their events are kept.
 DEADLINE = timedelta(days=3)
 # Operations that callers wait for come first.
 PRIORITY = 1
-# Whoever is replayed on the last day that its event is kept is tried for a while all the same.
+# The shortest time for attempts, even for a replay shortly before its event is removed.
 SHORTEST = timedelta(hours=1)
-# So many of one webhook are to be made now. What was refused and waits to be tried again keeps no other from
-# its turn, or a hundred events that a receiver does not want would keep it from all that follow.
+# The deliveries of one webhook that may be due at the same time. Those that wait for a retry don't count:
+# otherwise a hundred events that a receiver refuses would block all later ones.
 WINDOW = 100
-# So many are operations, those that wait included. The others stand in line, where they cost the queue
-# nothing, however long their receiver is away and however much happens meanwhile.
+# The deliveries of one webhook that are in the operation queue, including those that wait for a retry. The
+# others stay out of the queue, so that a long outage of one receiver doesn't fill it.
 MOST = 1_000
 
 
@@ -87,19 +87,19 @@ def _operation(webhook: Webhook, turn: DueDelivery) -> NewOperation:
         request=encode_request(DeliverRequest(turn.delivery_id)),
         created_by=webhook.created_by,
         deadline_in=max(SHORTEST, min(DEADLINE, turn.time_left)),
-        registries=(_lane(webhook),),
+        registries=(_budget_name(webhook),),
         priority=PRIORITY,
         trace=current_trace(),
     )
 
 
-def _lane(webhook: Webhook) -> str:
-    """Shared by all webhooks of a project at one origin, and by no others."""
+def _budget_name(webhook: Webhook) -> str:
+    """The name of the budget that all webhooks of a project at one origin share."""
     return budget_name(origin_of(webhook.url), str(webhook.project_id))
 
 
 class Deliveries:
-    """Looks them up, carries them out, and begins them again."""
+    """Looks up, performs and replays deliveries."""
 
     def __init__(self, database: Database, sender: WebhookSender, secrets: Secrets) -> None:
         self._database = database
@@ -156,12 +156,12 @@ class Deliveries:
         return len(found[:limit]), found[limit].event_id if len(found) > limit else None
 
     async def perform(self, attempt: Attempt) -> None:
-        """One request; the body is the same in each, and so is the id by which its receiver knows it."""
+        """Send one request; every attempt has the same body and the same message id."""
         job = await self._load(attempt.operation)
         try:
             receipt = await self._send(job)
         except (DeliveryFailed, ReceiverForbidden) as failure:
-            await self._note(attempt, job, failure)
+            await self._record_failure(attempt, job, failure)
             raise
         async with self._database.transaction() as tx:
             await attempt.succeed(tx, {"delivery_id": str(job.delivery.id), "status": receipt.status})
@@ -170,7 +170,7 @@ class Deliveries:
             await _advance(tx, job.webhook)
 
     async def ended(self, tx: Transaction, operation: Operation, state: State) -> None:
-        """Mark a delivery that was given up as failed; it can be replayed."""
+        """Mark a delivery whose operation failed or was cancelled as failed; it can be replayed."""
         problem = operation.problem
         if state is State.CANCELLED or problem is None:
             problem = OperationCancelled("The delivery was cancelled.").document()
@@ -181,8 +181,8 @@ class Deliveries:
             await self._go_on(tx, operation.project_id, delivery.webhook_id)
 
     async def go_on(self, tx: Transaction) -> None:
-        """Move deliveries whose predecessors ended or slept when they were inserted."""
-        late = DeadlineExceeded("It stood in line behind others until its event was about to be forgotten.")
+        """Enqueue waiting deliveries whose turn has come; fail those whose events are removed soon."""
+        late = DeadlineExceeded("The delivery waited behind others until its event was about to be removed.")
         await stored.fail_overdue(tx, late.document())
         for project_id, webhook_id in await stored.webhooks_with_waiting(tx):
             await self._go_on(tx, project_id, webhook_id)
@@ -210,7 +210,7 @@ class Deliveries:
             return receipt
         failure = ReceiverGone if receipt.status == HTTPStatus.GONE else DeliveryFailed
         raise failure(
-            f"{url.origin} answered {receipt.status}",
+            f"{url.origin} answered {receipt.status}.",
             upstream_status=receipt.status,
             retry_after=receipt.retry_after,
         )
@@ -223,23 +223,24 @@ class Deliveries:
             return {**headers, "Content-Type": "application/json"}
 
         try:
-            return await self._sender.post(Post(url, _lane(job.webhook), body, sign))
+            return await self._sender.post(Post(url, _budget_name(job.webhook), body, sign))
         except BrokerError:
             raise
         except Exception as error:
-            # Retryable: an unexpected failure may pass, and only the operator could start it again.
+            # Retryable: an unexpected failure may be temporary, and nothing else would repeat the delivery.
             logger.exception("Delivery %s failed unexpectedly", job.delivery.id)
-            raise DeliveryFailed("The broker failed. The reason is in its log.") from error
+            raise DeliveryFailed("The broker failed. Its log has the reason.") from error
 
-    async def _note(self, attempt: Attempt, job: _Job, failure: BrokerError) -> None:
+    async def _record_failure(self, attempt: Attempt, job: _Job, failure: BrokerError) -> None:
         status = failure.upstream_status if isinstance(failure, DeliveryFailed) else None
         async with self._database.transaction() as tx:
             await attempt.hold(tx)
             await stored.count_attempt(tx, job.delivery.id, status=status, problem=failure.document())
-            # Others that failed before wait for another attempt by now, and their places are free.
+            # This delivery waits for its retry now, and leaves its place in the window to the next one.
             await _advance(tx, job.webhook)
         if isinstance(failure, ReceiverGone):
-            # By itself: who removes the webhook locks it before its deliveries, and not after.
+            # In its own transaction: a removal locks the webhook before its deliveries, so locking it
+            # after them could deadlock.
             async with self._database.transaction() as tx:
                 await webhooks.disable(tx, job.webhook)
 

@@ -21,12 +21,12 @@ from app.store.codec.events import encode_event
 from app.store.database import Database
 from app.store.deliveries import get_delivery
 
-# Each event is a delivery for each of them.
+# Each event becomes one delivery for each webhook.
 MOST_WEBHOOKS = 32
 
 
 class Webhooks:
-    """A secret is shown once, when it is made; after that it only signs."""
+    """Registers webhooks. A secret is shown once, when it is created."""
 
     def __init__(self, database: Database, sender: WebhookSender, secrets: Secrets) -> None:
         self._database = database
@@ -43,7 +43,7 @@ class Webhooks:
         enabled: bool,
         secret: str | None,
     ) -> tuple[Webhook, str]:
-        """The webhook and its secret, the caller's own or a new one."""
+        """Create a webhook; return it with its secret, which is the caller's own or a new one."""
         self._check(url)
         secret = parse_secret(secret) if secret is not None else make_secret()
         webhook_id = uuid4()
@@ -54,7 +54,7 @@ class Webhooks:
             kinds=_each_once(kinds),
             description=description,
             enabled=enabled,
-            secret=self._secrets.close(webhook_id, secret),
+            secret=self._secrets.encrypt(webhook_id, secret),
             created_by=caller.name,
         )
         async with self._database.transaction() as tx:
@@ -71,7 +71,7 @@ class Webhooks:
             return await stored.page_webhooks(tx, project_id, before=before, limit=limit)
 
     async def update(self, project_id: UUID, webhook_id: UUID, changes: Mapping[str, Any]) -> Webhook:
-        """`changes` may have url, types, description, enabled."""
+        """Change a webhook; `changes` may have url, types, description and enabled."""
         if "url" in changes:
             self._check(changes["url"])
         values = dict(changes)
@@ -83,14 +83,14 @@ class Webhooks:
             return await stored.update_webhook(tx, project_id, webhook_id, values)
 
     async def delete(self, project_id: UUID, webhook_id: UUID) -> None:
-        """Nothing more is sent to it, but for a request that is under way."""
+        """Delete a webhook; no request to it starts after that, but one under way may finish."""
         async with self._database.transaction() as tx:
             await stored.delete_webhook(tx, project_id, webhook_id)
 
     async def rotate(self, project_id: UUID, webhook_id: UUID, secret: str | None) -> tuple[Webhook, str]:
-        """Set a new secret; for a while, requests are signed with the previous ones too."""
+        """Set a new secret; for ROTATION, requests are signed with the previous ones too."""
         secret, now = parse_secret(secret) if secret is not None else make_secret(), utc_now()
-        values: dict[str, Any] = {"secret": self._secrets.close(webhook_id, secret), "rotated_at": now}
+        values: dict[str, Any] = {"secret": self._secrets.encrypt(webhook_id, secret), "rotated_at": now}
         async with self._database.transaction() as tx:
             webhook = await stored.get_webhook(tx, project_id, webhook_id, lock=True)
             values["previous_secret"] = self._secrets.retire(webhook, now)

@@ -66,7 +66,7 @@ class WebhookSender:
         self._seconds = seconds
 
     def parse_receiver(self, text: str) -> Url:
-        """Parse an address that may be posted to; each connection checks where its name leads."""
+        """Parse the address of a receiver; each connection checks the addresses that its name resolves to."""
         policy = self._outbound.policy
         url = parse_url(text)
         if url is None or not _is_host(url.host):
@@ -100,11 +100,11 @@ class WebhookSender:
             answer = await self._outbound.post(request, post.sign, self._seconds)
         except errors.RateLimited as error:
             raise errors.RateLimited(
-                f"{url.origin} accepts no requests now, or no more at once. The request was not sent.",
+                f"{url.origin} accepts no more requests for now. The request was not sent.",
                 retry_after=error.retry_after,
             ) from error
         except errors.RegistryForbidden as error:
-            # The name leads to a forbidden address at this moment; the next attempt may find another one.
+            # The name resolves to a forbidden address now; at the next attempt it may resolve to another.
             raise errors.DeliveryFailed(_forbidden(url).detail) from error
         except errors.RegistryError as error:
             raise errors.DeliveryFailed(f"{url.origin} {_reason(error)}.") from error
@@ -123,7 +123,7 @@ def _is_host(text: str) -> bool:
 
 
 def _forbidden(url: Url) -> errors.ReceiverForbidden:
-    # The same text for every reason, so that nobody learns from it which hosts exist inside.
+    # One text for every reason, so that it does not reveal which internal hosts exist.
     return errors.ReceiverForbidden(f"The operator's settings do not allow webhooks to {url.origin}.")
 
 

@@ -19,9 +19,10 @@ from app.services.encryption import DecryptionFailed, MissingKey, SecretBox
 PREFIX = "whsec_"
 # The standard's bounds, in bytes.
 SHORTEST, LONGEST = 24, 64
-# For so long both secrets are good, so that receivers have time to learn the new one.
+# How long requests are signed with the previous secret too, so that receivers have time to switch.
 ROTATION = timedelta(hours=24)
-# Who rotates again meanwhile, because an answer was lost, takes none from a receiver that has learnt it.
+# How many previous secrets still sign. A caller that rotates again because it lost an answer invalidates
+# none of the secrets that its receiver may use.
 MOST_RETIRED = 4
 
 
@@ -30,7 +31,7 @@ def make_secret() -> str:
 
 
 def parse_secret(text: str) -> str:
-    """Parse a caller's secret; the library would accept anything and drop characters outside base64."""
+    """Check a caller's secret; the library accepts any text and drops characters outside base64."""
     try:
         key = base64.b64decode(text.removeprefix(PREFIX), validate=True)
     except (binascii.Error, ValueError):
@@ -43,19 +44,19 @@ def parse_secret(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Retired:
-    """A secret that another has taken the place of, and how long it signs all the same."""
+    """A secret that was replaced, and the time until which it still signs."""
 
     secret: str = field(repr=False)
     until: datetime
 
 
 class Secrets:
-    """Seals the secrets of webhooks, and signs with them."""
+    """Encrypts the secrets of webhooks, and signs with them."""
 
     def __init__(self, box: SecretBox) -> None:
         self._box = box
 
-    def close(self, webhook_id: UUID, secret: str) -> bytes:
+    def encrypt(self, webhook_id: UUID, secret: str) -> bytes:
         try:
             return self._box.encrypt(secret.encode(), _owner(webhook_id))
         except MissingKey:
@@ -64,9 +65,10 @@ class Secrets:
             ) from None
 
     def headers(self, webhook: Webhook, message_id: str, body: bytes, now: datetime) -> dict[str, str]:
-        """What tells a receiver who speaks, and that it was not said long ago."""
+        """The headers that let a receiver verify the sender and the time of a message."""
         signatures = [
-            Signer(secret).sign(message_id, now, body.decode()) for secret in self._valid(webhook, now)
+            Signer(secret).sign(message_id, now, body.decode())
+            for secret in self._signing_secrets(webhook, now)
         ]
         return {
             "webhook-id": message_id,
@@ -75,41 +77,41 @@ class Secrets:
         }
 
     def retire(self, webhook: Webhook, now: datetime) -> bytes | None:
-        """What signs beside a new secret: the one whose place it takes, and those before that do so still."""
+        """The encrypted secrets that sign beside a new one: the current one and those retired recently."""
         kept = list(self._retired(webhook, now))
-        if (current := self._open(webhook, webhook.secret)) is not None:
+        if (current := self._decrypt(webhook, webhook.secret)) is not None:
             kept.append(_Retired(current, now + ROTATION))
         text = "\n".join(f"{each.secret} {each.until.isoformat()}" for each in kept[-MOST_RETIRED:])
-        return self.close(webhook.id, text) if text else None
+        return self.encrypt(webhook.id, text) if text else None
 
-    def _valid(self, webhook: Webhook, now: datetime) -> Sequence[str]:
-        current = self._open(webhook, webhook.secret)
+    def _signing_secrets(self, webhook: Webhook, now: datetime) -> Sequence[str]:
+        current = self._decrypt(webhook, webhook.secret)
         if current is None:
-            # It may be put right: by the operator who gives the key back, or by a new secret.
+            # Retryable: the operator may restore the key, or the caller may rotate the secret.
             raise DeliveryFailed(
                 "The broker's secret key has changed, so the webhook's secret can't be read. Rotate it."
             )
         return [current, *(each.secret for each in reversed(self._retired(webhook, now)))]
 
     def _retired(self, webhook: Webhook, now: datetime) -> Sequence[_Retired]:
-        """Without what can't be read any more, since nothing of it is needed."""
+        """The retired secrets that still sign; those that can't be decrypted are left out."""
         if webhook.previous_secret is None or webhook.rotated_at is None:
             return []
-        lines = (self._open(webhook, webhook.previous_secret) or "").splitlines()
+        lines = (self._decrypt(webhook, webhook.previous_secret) or "").splitlines()
         found = [_parse_retired(line, webhook.rotated_at + ROTATION) for line in lines]
         return [each for each in found if now < each.until]
 
-    def _open(self, webhook: Webhook, sealed: bytes) -> str | None:
+    def _decrypt(self, webhook: Webhook, sealed: bytes) -> str | None:
         try:
             return self._box.decrypt(sealed, _owner(webhook.id)).decode()
         except (MissingKey, DecryptionFailed):
             return None
 
 
-def _parse_retired(line: str, usual: datetime) -> _Retired:
-    """Those that were kept before there could be several say no time of their own."""
+def _parse_retired(line: str, default_until: datetime) -> _Retired:
+    """Parse one retired secret; those that versions with only one stored have no time of their own."""
     secret, _, until = line.partition(" ")
-    return _Retired(secret, datetime.fromisoformat(until) if until else usual)
+    return _Retired(secret, datetime.fromisoformat(until) if until else default_until)
 
 
 def utc_now() -> datetime:

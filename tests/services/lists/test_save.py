@@ -26,7 +26,7 @@ class Calls:
 
 @contextmanager
 def builds() -> Iterator[Calls]:
-    """Counts each index that this process builds within the block."""
+    """Count the indexes that this process builds during the block."""
     calls = Calls()
 
     def on_call(frame: FrameType, event: str, _: object) -> None:
@@ -41,10 +41,8 @@ def builds() -> Iterator[Calls]:
         sys.setprofile(before)
 
 
-async def test_each_leg_builds_the_index_once_the_last_one_included(
-    broker: Broker, registry: RegistryDouble
-) -> None:
-    # The push that follows from the last leg assesses the list again when it ends, and so has to wait.
+async def test_each_leg_builds_the_index_once(broker: Broker, registry: RegistryDouble) -> None:
+    # The push that the last leg starts assesses the list again when it ends, so it waits for the count.
     hold = Hold()
     registry.misbehave(hold, path="/app/")
     expected = ["linux/amd64", "linux/arm64", "linux/s390x"]

@@ -1,4 +1,4 @@
-"""The one way from a caller's request to an operation."""
+"""Requests are accepted as operations, each once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows from an operation's end: it never keeps the end from being recorded, and is never lost."""
+"""The handler that follows an operation's end: its failure never blocks the end or loses its work."""
 
 from __future__ import annotations
 

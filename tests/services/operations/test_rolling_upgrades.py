@@ -169,7 +169,7 @@ class NewerRefresh(RefreshListRequest):
         (RefreshListRequest, NewerRefresh, {"list_id": "0b9c1f0e-8a8d-4b5c-9d0e-1f2a3b4c5d6e"}),
     ],
 )
-async def test_a_newer_worker_takes_what_an_older_one_has_given_back(
+async def test_a_newer_worker_claims_an_operation_that_an_older_one_has_given_back(
     *,
     database: Database,
     notifications: Notifications,
@@ -194,7 +194,7 @@ async def test_a_newer_worker_takes_what_an_older_one_has_given_back(
 async def test_an_unreadable_request_does_not_keep_its_operation_from_ending(
     database: Database, notifications: Notifications, project_id: UUID
 ) -> None:
-    """Or the worker would try to end it again and again, and claim nothing else."""
+    """Otherwise the worker tries to end it again and again, and claims nothing else."""
 
     async def never(_attempt: Attempt) -> None:
         raise AssertionError

@@ -51,12 +51,12 @@ async def test_waiting_for_an_ended_operation_returns_at_once(
     operation = await enqueued(database, project_id)
     async with running(database, notifications, {PUSH: succeeding(database)}):
         first = await service.wait(operation, PATIENCE_SECONDS)
-    # Sooner than the poll that is behind all notifications.
+    # Sooner than the poll that makes up for lost notifications.
     async with asyncio.timeout(POLL_SECONDS / 2):
         assert await service.wait(operation, PATIENCE_SECONDS) == first
 
 
-async def test_many_callers_wait_at_once_on_a_small_pool(
+async def test_many_waiting_callers_share_a_small_pool(
     database_url: str, database: Database, notifications: Notifications, project_id: UUID
 ) -> None:
     small = Database(database_url, pool_size=1, pool_wait=PATIENCE_SECONDS)
@@ -64,7 +64,7 @@ async def test_many_callers_wait_at_once_on_a_small_pool(
     operation = await enqueued(database, project_id)
     async with asyncio.TaskGroup() as group:
         waiters = [group.create_task(service.wait(operation, PATIENCE_SECONDS)) for _ in range(30)]
-        # The one connection is free although thirty wait.
+        # The only connection is free although thirty callers wait.
         await service.get(project_id, operation.id)
         await service.cancel(project_id, operation.id)
     assert {waiter.result().state for waiter in waiters} == {State.CANCELLED}
