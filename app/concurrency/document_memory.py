@@ -1,4 +1,4 @@
-"""Bounds how many large documents are in memory at once, in all and for each registry."""
+"""Limits the number of large documents in memory, in total and for each registry."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class MemoryReservation:
 
 
 class DocumentMemory:
-    """The slots of one client; a registry's semaphore lives as long as a document of it is read."""
+    """The slots of one client; a registry's semaphore lives while its documents are read."""
 
     def __init__(self) -> None:
         self._all = asyncio.Semaphore(_LARGE_AT_ONCE)
@@ -63,5 +63,5 @@ class DocumentMemory:
 
 
 def _drop_frames(error: errors.BrokerError) -> None:
-    """Errors live until their operation ends, and the frames of their traceback would keep the document."""
+    """Drop the traceback's frames: an error lives until its operation ends, and frames hold the document."""
     error.__cause__ = error.__context__ = error.__traceback__ = None

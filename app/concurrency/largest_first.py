@@ -11,7 +11,7 @@ __all__ = ["LargestFirstSemaphore"]
 
 
 class LargestFirstSemaphore:
-    """Starts the longest jobs first, so that no long job runs alone at the end."""
+    """Starts the largest jobs first, so that no long job starts last and delays the end."""
 
     def __init__(self, slots: int) -> None:
         self._free = slots

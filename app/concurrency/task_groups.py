@@ -12,7 +12,7 @@ __all__ = ["run_all_to_completion", "unwrap"]
 
 
 async def run_all_to_completion(works: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run all concurrently to the end; then raise a failure that no retry helps, or else the first one."""
+    """Run all concurrently to the end; then raise a final failure if there is one, or else the first one."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_failure_of(work)) for work in works]
@@ -39,7 +39,7 @@ async def _failure_of(work: Coroutine[Any, Any, None]) -> errors.BrokerError | N
 
 
 def unwrap(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Choose the failure to report from a group: one that no retry helps, if the group has one."""
+    """Choose the failure to report from a group: a final one if the group has one."""
     leaves = list(_leaves(group))
     ours = [leaf for leaf in leaves if isinstance(leaf, errors.BrokerError)]
     others = [leaf for leaf in leaves if not isinstance(leaf, errors.BrokerError | asyncio.CancelledError)]

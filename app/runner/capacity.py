@@ -34,7 +34,7 @@ class Capacity:
         self._held.remove(lease)
 
     def free_slots(self) -> FreeSlots:
-        """What can be claimed now."""
+        """The slots that a claim may fill now."""
         return FreeSlots(
             self.free,
             self._bulkhead_limit,
@@ -49,7 +49,7 @@ class Capacity:
         )
 
     def can_claim_more_than(self, asked: FreeSlots, claimed: Sequence[Lease]) -> bool:
-        """Whether a claim found all that was `asked` for, and slots have become free meanwhile."""
+        """Whether a claim filled all slots that it `asked` for, and slots have become free meanwhile."""
         if len(claimed) == asked.slots and self.free > 0:
             return True
         for pool, free in asked.pools.items():

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 RECORD_RETRY_SECONDS = 0.5
 NO_DELAY = timedelta(0)
-# Workers of other versions may claim the operation all the time; this one comes back to it after so long.
+# How long an operation that needs another version waits before this worker may claim it again.
 OTHER_VERSION_SECONDS = 5.0
 
 Write = Callable[[Transaction], Awaitable[Operation]]
@@ -160,7 +160,7 @@ async def _report(attempt: Attempt, lease: Lease) -> None:
 
 
 def _outcome(lease: Lease, failure: Exception | None) -> str:
-    """For the log; the problem has the registry's answer."""
+    """The outcome for the log; the stored problem has the registry's answer."""
     if lease.stopped is not None:
         return f"was stopped: {lease.stopped.name.lower()}"
     if failure is None:

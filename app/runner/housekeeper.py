@@ -14,7 +14,7 @@ from app.store.database import Database, Transaction
 
 logger = logging.getLogger(__name__)
 
-# Returns True if there is more to remove at once, in another transaction.
+# Returns whether there is more to remove right away, in another transaction.
 Chore = Callable[[Transaction], Awaitable[object]]
 
 IDEMPOTENCY_KEYS_FOR = timedelta(days=7)
@@ -40,7 +40,7 @@ _FORGET_EVENTS = in_batches(
 
 
 class Housekeeper:
-    """Runs each chore in its own transaction; several processes may run the same chores at once."""
+    """Runs each chore in its own transaction; several processes may run the same chores concurrently."""
 
     def __init__(
         self,

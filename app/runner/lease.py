@@ -13,7 +13,7 @@ from app.store.queue import Claimed
 
 
 class Stop(Enum):
-    """Why work stops before it is done."""
+    """The reason why work stops before it is done."""
 
     CANCELLED = auto()
     LOST = auto()
@@ -22,10 +22,10 @@ class Stop(Enum):
 
 
 class Lease:
-    """The work stops by itself when its lease or its deadline ends, even while the database is unreachable.
+    """A lease with timers: they stop the work when the lease or the deadline ends, even without the database.
 
-    Times are those of the loop, whose clock runs on while the process is suspended. The lease is counted from
-    before its claim, so it ends here no later than in the database.
+    Times are those of the event loop, whose clock runs on while the process is suspended. The lease starts
+    before its claim is sent, so it ends here no later than in the database.
     """
 
     def __init__(self, claimed: Claimed, until: float) -> None:
@@ -74,7 +74,7 @@ class Lease:
         self._set_alarms()
 
     def release(self) -> None:
-        """Stop nothing any more: the work is done."""
+        """Cancel the timers, because the work is done."""
         self._work = None
         self._set_alarms()
 

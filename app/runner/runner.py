@@ -35,8 +35,9 @@ RETRY_BEAT_AFTER = 0.2
 class Runner:
     """Runs operations in one process; any number of processes share the queue.
 
-    `concurrency` operations run at once, and `bulkhead_limit` of those that ask the same registries; `pools`
-    bound the kinds that they name. After a stop operations may finish for `grace`; then they are given back.
+    `concurrency` operations run concurrently, at most `bulkhead_limit` of them for the same registries;
+    `pools` limit the kinds that they name. After a stop, operations have `grace` to finish; then the runner
+    gives them back.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Runner:
         self._wake_ups.wake()
 
     async def run(self) -> None:
-        """Run until `stop`; a cancellation gives back what is held."""
+        """Run until `stop`; a cancellation gives back the held operations."""
         async with (
             self._notifications.subscribe(OPERATION_QUEUED) as self._wake_ups,
             self._notifications.subscribe(CANCEL_REQUESTED) as cancels,
@@ -91,7 +92,7 @@ class Runner:
                 beats.cancel()
 
     async def _take(self, group: asyncio.TaskGroup) -> float:
-        """Start what may run; return the seconds to wait until more may be ready."""
+        """Claim and start operations; return the seconds to wait until more may be ready."""
         poll = self._poll.total_seconds()
         try:
             return await self._fill(group)
@@ -99,7 +100,7 @@ class Runner:
             logger.warning("Operations can't be claimed: %s", failure)
             return min(failure.retry_after or 1.0, poll)
         except Exception:
-            # A worker that silently stopped claiming would go unnoticed.
+            # If the worker stopped claiming here, nothing would report it.
             logger.exception("Operations can't be claimed; the worker tries again")
             return poll
 
@@ -117,7 +118,7 @@ class Runner:
         return await self._next_due() if len(leases) < asked.slots else self._poll.total_seconds()
 
     async def _next_due(self) -> float:
-        # Asked only after the claimed operations have begun, which must not wait for the answer.
+        # Read only after the claimed operations have begun, so that they don't wait for it.
         poll = self._poll.total_seconds()
         async with self._database.reading() as tx:
             due = await queue.next_due(tx)
@@ -136,7 +137,7 @@ class Runner:
             )
 
     async def _end_overdue(self) -> None:
-        # Once in a beat is enough: no caller waits for these as for new operations.
+        # Once in a beat is enough: these are less urgent than new operations.
         now = asyncio.get_running_loop().time()
         if now < self._overdue_ended_at + self._beat.total_seconds():
             return
@@ -151,7 +152,7 @@ class Runner:
             logger.exception("Overdue operations can't be ended; the worker tries again")
 
     async def _end_one_overdue(self) -> bool:
-        """One in each transaction: what follows from its end may lock rows that others wait for."""
+        """End one operation in its own transaction, because its handler may lock rows that others need."""
         async with self._database.transaction() as tx:
             ended = await queue.end_overdue(
                 tx, kinds=list(self._handlers), max_lost=self._policy.max_attempts, limit=1
@@ -164,7 +165,7 @@ class Runner:
         try:
             await self._execution.carry_out(lease)
         finally:
-            # With free slots everywhere no operation waits for this one; a claim under way looks by itself.
+            # With free slots everywhere, no operation waits for this one; a claim under way checks again.
             if self._stopping or not self._capacity.has_free_slots_everywhere():
                 self._wake_ups.wake()
             self._capacity.release(lease)
@@ -179,13 +180,13 @@ class Runner:
                     if not await self._renew(held):
                         pause *= RETRY_BEAT_AFTER
                 except (Unavailable, TimeoutError):
-                    # A lease that can't be renewed ends the work by itself.
+                    # If a lease can't be renewed, its timer stops the work.
                     logger.warning("The leases of %d operations could not be renewed", len(held))
                 except Exception:
                     logger.exception("The leases of %d operations can't be renewed", len(held))
 
     async def _renew(self, held: Sequence[Lease]) -> bool:
-        """False if another transaction has locked the row of one of them; that lease runs on unrenewed."""
+        """Renew the leases; return False if the row of one is locked, so that its lease was not renewed."""
         until = asyncio.get_running_loop().time() + self._lease.total_seconds()
         async with asyncio.timeout(self._beat.total_seconds()), self._database.transaction() as tx:
             beats = {
@@ -197,7 +198,7 @@ class Runner:
         return all(beat.renewed for beat in beats.values())
 
     async def _drain(self) -> None:
-        """Let what is held finish for the grace period, then give it back."""
+        """Let held operations finish for the grace period, then give the rest back."""
         try:
             async with asyncio.timeout(self._grace.total_seconds()):
                 await self._until_free()

@@ -10,7 +10,7 @@ _MANIFEST_BYTES = 8 * 1024 * 1024
 
 
 class ManifestLimit:
-    """Each manifest is small enough by itself, but an index can name a thousand of them."""
+    """The total size of an operation's manifests: each is limited, but an index can name a thousand."""
 
     def __init__(self) -> None:
         self._left = _MANIFEST_BYTES

@@ -1,4 +1,4 @@
-"""Shares the budgets of registries between workers: one learns a limit, and all keep to it."""
+"""Shares the budgets of registries between workers, so that all keep to a limit that one has found."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 5.0
 # Refusals come in bursts: one write covers a burst.
 BATCH_SECONDS = 0.05
-# Older updates came from other circumstances; the budgets here have grown again since.
+# Older updates no longer apply; the budgets of this process have grown again since.
 FRESH = timedelta(minutes=1)
 
 
@@ -70,7 +70,7 @@ class SharedBudgets:
         except Unavailable:
             logger.warning("The budget of %s can't be shared: the database is unavailable", update.budget)
         except Exception:
-            # This process keeps to the budget all the same.
+            # This process keeps to the budget nevertheless.
             logger.exception("The budget of %s can't be shared", update.budget)
 
     async def _read(self, changes: Subscription) -> None:

@@ -15,10 +15,10 @@ from app.services.manifest_limit import ManifestLimit
 
 
 class Reader:
-    """Sources overlap: an image by its name and within an index, images with the same config.
+    """Fetches each document once, although sources overlap: they share images, and images share configs.
 
-    Where one of the registries `among` which it reads may be reached insecurely, the others are not refused
-    for it. `limit` bounds what it fetches, and what is `known` in bytes is not fetched.
+    Insecure access applies only to those of the registries `among` that allow it; the others stay secure.
+    `limit` bounds the size of the fetched manifests, and manifests in `known` are not fetched.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Reader:
         fetched = await self._client.fetch_manifest(reference, self._access_at(reference.repository))
         if self._limit is not None:
             self._limit.add(fetched.raw, reference)
-        # An image that was named by its tag may be listed in an index, too.
+        # An index may list the same image by its digest.
         self._manifests.add(reference.repository.at(fetched.digest), fetched.manifest)
         return fetched.manifest
 

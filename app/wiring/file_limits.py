@@ -9,7 +9,7 @@ _log = logging.getLogger(__name__)
 
 
 def raise_file_limit() -> None:
-    """Raise the soft limit of open files to the hard limit. Each connection is a file; 1,024 are too few."""
+    """Raise the soft limit of open files to the hard limit: each connection is a file; 1,024 are too few."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -21,7 +21,7 @@ from app.store.embedded import EmbeddedPostgres, postgres_on
 from app.store.migrate import upgrade
 from app.wiring.parts import BrokerParts
 
-# Receivers may be slow, and no caller waits for a delivery as for an operation that it started.
+# Receivers may be slow, and deliveries are less urgent than operations that callers wait for.
 CAPACITY_POOLS = (CapacityPool(frozenset({Kind.DELIVER}), share=0.5),)
 
 

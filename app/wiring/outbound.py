@@ -11,7 +11,7 @@ from app.services.webhooks.sender import WebhookSender
 from app.settings import Settings
 from app.wiring.tls_and_credentials import read_trusts
 
-# A request waits this long for a registry that asked for a pause; for longer pauses the operation is parked.
+# The longest pause of a registry that a request waits for; for a longer one, the operation is parked.
 PATIENCE_SECONDS = 5.0
 
 

@@ -1,4 +1,4 @@
-"""How patiently each kind of operation is retried."""
+"""The retry policy of each kind of operation."""
 
 from __future__ import annotations
 

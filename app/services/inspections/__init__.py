@@ -1,1 +1,1 @@
-"""Inspections: of lists at once, of registries as operations."""
+"""Inspections of lists, and of registries as operations."""

@@ -1,4 +1,4 @@
-"""Inspections: lists are read at once; inspections of registries are accepted as operations."""
+"""Inspections: lists are read directly; inspections of registries are accepted as operations."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RenderEntry = Callable[[bytes, Entry, str], bytes]
 
 @dataclass(frozen=True, slots=True)
 class FoundList:
-    """The inspection of a list, and each of its images rendered if they were asked for."""
+    """The inspection of a list, with its images rendered if the caller requested them."""
 
     inspection: Inspection
     images: Sequence[bytes] | None
@@ -52,9 +52,9 @@ class Inspections:
     async def find_list(
         self, project_id: UUID, reference: Reference, session: str, *, render: RenderEntry | None
     ) -> FoundList | None:
-        """The list of that name as its push would put it, whether or not it was pushed.
+        """The list of that name as its push would put it, even before it is pushed.
 
-        With `render`, each of its images as well.
+        With `render`, the result has each of its images as well.
         """
         async with self._database.snapshot() as tx:
             draft = await find_list(tx, project_id, reference, session)
@@ -78,7 +78,7 @@ class Inspections:
         return draft.revision, await self._read(project_id, entry, render)
 
     async def _read(self, project_id: UUID, entry: Entry, render: RenderEntry) -> bytes:
-        """Large manifests are read elsewhere than on the loop, and few are here at the same time."""
+        """Render large manifests off the event loop, and only a few of them at the same time."""
         slot = self._large_ones if entry.descriptor.size > _SMALL else nullcontext()
         async with slot:
             async with self._database.snapshot() as tx:

@@ -67,7 +67,7 @@ class InspectionWorker:
         return Reader(self._client, self._credentials.access(operation.project_id, own, insecure=insecure))
 
     async def _inspect(self, reader: Reader, wanted: InspectImageRequest, limit: ManifestLimit) -> Inspection:
-        """A manifest that is shown twice counts twice: the limit is for the answer."""
+        """Inspect one reference; a repeated manifest counts each time, as the limit is for the answer."""
         reference = parse_reference(wanted.reference)
         found = await reader.manifest(reference)
         limit.add(found.manifest, reference)

@@ -27,13 +27,13 @@ class Deadlines:
         self._poll = poll
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         while True:
             if not await self._end_one():
                 await asyncio.sleep(self._poll)
 
     async def _end_one(self) -> bool:
-        """Whether one was ended, and there may be more: each in a transaction of its own."""
+        """End one late list in its own transaction; return whether there may be more."""
         try:
             async with self._database.transaction() as tx:
                 late = await lock_late_list(tx)
@@ -47,7 +47,7 @@ class Deadlines:
         return False
 
     async def _end(self, tx: Transaction, project_id: UUID, draft: Draft) -> bool:
-        # Without a caller, a push that follows has the operator's credentials alone.
+        # Without a caller, a push that follows has only the operator's credentials.
         call = Call(project_id, draft.created_by)
         try:
             async with savepoint(tx):
@@ -55,7 +55,7 @@ class Deadlines:
         except Unavailable:
             raise
         except Exception:
-            # One that can't be ended must not keep the others from it, and is looked at once.
+            # A list that can't be ended must not block the others, so it is skipped from now on.
             logger.exception("List %s can't be ended at its deadline", draft.id)
             await self._lists.skip_late(tx, project_id, draft)
         return True

@@ -1,4 +1,4 @@
-"""Puts what create and add have resolved into their list; legs that come at once share a transaction."""
+"""Adds the resolved entries of creates and adds to their list; concurrent legs share a transaction."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ class Leg:
 
 
 class ListMerger:
-    """Twenty legs of a build want one row at the same moment.
+    """Merges the additions to one list in batches, because all legs of a build write the same row.
 
-    Here they take turns without a connection to the database, and those who wait go together: the row is
-    locked, read and written once for all of them. Between processes its lock decides.
+    Legs wait here without a database connection, and waiting legs form one batch: the row is locked, read
+    and written once for all of them. Between processes, the lock of the row serialises the batches.
     """
 
     def __init__(self, database: Database, lists: ListWriter) -> None:
@@ -66,12 +66,12 @@ class ListMerger:
         self._batcher = Batcher(self._add_all)
 
     async def add(self, key: ListKey, leg: Leg) -> None:
-        """End the operation of the leg: its whole addition is in the list then, or nothing of it."""
+        """Add all entries of the leg, or none of them, and end its operation."""
         await self._batcher.run(key, leg)
 
     async def _add_all(self, key: ListKey, legs: Sequence[Leg]) -> Outcomes:
         try:
-            return await self._round(key, legs)
+            return await self._add_batch(key, legs)
         except Unavailable:
             raise
         except Exception:
@@ -79,16 +79,16 @@ class ListMerger:
                 raise
             logger.warning("%d additions to one list are merged one by one", len(legs), exc_info=True)
         # One faulty addition must not fail the others.
-        return [await self._alone(key, each) for each in legs]
+        return [await self._add_one(key, each) for each in legs]
 
-    async def _alone(self, key: ListKey, leg: Leg) -> Exception | None:
+    async def _add_one(self, key: ListKey, leg: Leg) -> Exception | None:
         try:
-            (outcome,) = await self._round(key, [leg])
-        except Exception as failure:  # noqa: BLE001 - it is the addition's own
+            (outcome,) = await self._add_batch(key, [leg])
+        except Exception as failure:  # noqa: BLE001 - the addition caused it
             return failure
         return outcome
 
-    async def _round(self, key: ListKey, legs: Sequence[Leg]) -> Outcomes:
+    async def _add_batch(self, key: ListKey, legs: Sequence[Leg]) -> Outcomes:
         async with self._database.transaction() as tx:
             ours = await hold_all(tx, [each.attempt for each in legs])
             held = [each for each in legs if each.attempt.operation.id in ours]
@@ -101,7 +101,7 @@ class ListMerger:
         if not merged.replaced:
             return merged.refused
         if not merged.before.revision and not await stored.insert_list(tx, key.project_id, merged.before):
-            # Another process was first.
+            # Another process has created the list meanwhile.
             merged = await _merge_into(tx, key, legs)
             if not merged.before.revision:
                 raise Unavailable(
@@ -136,12 +136,12 @@ def _outcome(attempt: Attempt, ours: set[UUID], refused: Mapping[UUID, BrokerErr
 
 
 async def _merge_into(tx: Transaction, key: ListKey, legs: Sequence[Leg]) -> Merged:
-    draft = await _open(tx, key, legs[0].call)
+    draft = await _find_or_create(tx, key, legs[0].call)
     return merge_additions(draft, [leg.addition for leg in legs], datetime.now(UTC))
 
 
-async def _open(tx: Transaction, key: ListKey, call: Call) -> Draft:
-    """The list, locked until the transaction ends, or a new one, not stored yet."""
+async def _find_or_create(tx: Transaction, key: ListKey, call: Call) -> Draft:
+    """The list, locked until the transaction ends, or a new one that is not stored yet."""
     match key.wanted:
         case UUID() as list_id:
             return await stored.get_list(tx, key.project_id, list_id, lock=True)

@@ -104,11 +104,11 @@ class Lists:
                 raise list_exists(reference, present)
             return OperationSpec(request, registries, list_id=present)
 
-        # The worker decides again when it has locked the list.
+        # The worker repeats these checks under the lock of the list.
         return await self._acceptor.accept(call, decide, reads_alone=True)
 
     async def add(self, call: Call, request: AddEntriesRequest, *, revisions: Revisions = None) -> Operation:
-        """Accept sources for a list that is there."""
+        """Accept sources for an existing list."""
         registries = [source.reference.registry for source in parse_sources(request.sources)]
 
         async def decide(tx: Transaction, _operation_id: UUID) -> OperationSpec:
@@ -120,7 +120,7 @@ class Lists:
     async def refresh(
         self, call: Call, request: RefreshListRequest, *, revisions: Revisions = None
     ) -> Operation:
-        """Accept that every source named by a tag is resolved again."""
+        """Accept a refresh, which resolves every source with a tag again."""
 
         async def decide(tx: Transaction, _operation_id: UUID) -> OperationSpec:
             draft = await find_seen(tx, call.project_id, request.list_id, revisions)
@@ -149,7 +149,7 @@ class Lists:
     async def wait(
         self, project_id: UUID, list_id: UUID, goal: Goal, seconds: float
     ) -> tuple[ListView, bool]:
-        """The list when it has reached the goal, or as it is after `seconds`, and which of the two it is.
+        """The list once it reaches the goal, or as it is after `seconds`, and whether it reached the goal.
 
         Raises the problem of a list that has failed.
         """
@@ -194,7 +194,7 @@ class Lists:
         return saved.view
 
     def _check_targets(self, options: Options) -> None:
-        """Refuse forbidden registries before any leg has built for them."""
+        """Refuse forbidden registries now, before any leg builds images for them."""
         for position, target in enumerate(options.targets):
             with at(f"/targets/{position}"):
                 self._policy.check_registry(target.registry)
@@ -236,7 +236,7 @@ class Lists:
     async def delete_many(
         self, project_id: UUID, references: Sequence[str], ids: Sequence[str], session: str
     ) -> list[DeletionOutcome]:
-        """Each target by itself, as `docker manifest rm` does: those that can't go don't hold up the rest."""
+        """Delete each list in its own transaction: as in `docker manifest rm`, a failure stops no other."""
         outcomes = [await self._delete_one(project_id, text, session) for text in references]
         return outcomes + [await self._delete_id(project_id, text) for text in ids]
 

@@ -44,14 +44,14 @@ class Resolved:
 
 
 class Resolver:
-    """Resolves the sources of one operation, side by side."""
+    """Resolves the sources of one operation concurrently."""
 
     def __init__(self, reader: Reader, added_by: str) -> None:
         self._reader = reader
         self._added_by = added_by
 
     async def resolve(self, sources: Sequence[Source], on_done: Callable[[], None]) -> list[list[Resolved]]:
-        """All entries of each source, or one error that names each source that failed and why.
+        """All entries of each source, or one error with the reason for each source that failed.
 
         `on_done` is called as each source has been resolved.
         """
@@ -62,7 +62,7 @@ class Resolver:
             return found
 
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_caught(resolve(source))) for source in sources]
+            tasks = [group.create_task(_catch_error(resolve(source))) for source in sources]
         outcomes = [task.result() for task in tasks]
         failures = {
             position: outcome for position, outcome in enumerate(outcomes) if isinstance(outcome, BrokerError)
@@ -82,7 +82,7 @@ class Resolver:
             resolved = await self._flatten(source, found, depth=1)
         if not resolved:
             raise _nothing_wanted(source, has)
-        return [_said(source, each) for each in resolved]
+        return [_apply_overrides(source, each) for each in resolved]
 
     async def _image(
         self, reference: Reference, image: ImageManifest, described: Descriptor | None = None
@@ -98,10 +98,10 @@ class Resolver:
         return self._entry(reference, image, config.platform, _facts(config), described)
 
     async def _flatten(self, source: Source, index: Index, *, depth: int) -> list[Resolved]:
-        """Every image of the index that is wanted, with the attestations that speak of them."""
+        """The selected images of the index, with the attestations that describe them."""
         wanted = [each for each in index.manifests if _is_wanted(source, each, index)]
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_caught(self._member(source, each, depth))) for each in wanted]
+            tasks = [group.create_task(_catch_error(self._member(source, each, depth))) for each in wanted]
         found: list[Resolved] = []
         for task in tasks:
             outcome = task.result()
@@ -142,7 +142,7 @@ class Resolver:
             media_type=manifest.media_type,
             digest=manifest.digest,
             size=manifest.size,
-            # Readers of the index have chosen its member by this platform until now.
+            # Readers of the source index select its members by this platform.
             resolved_platform=described.platform if described and described.platform else platform,
             override=PlatformOverride(),
             annotations=dict(described.annotations) if described else {},
@@ -154,7 +154,7 @@ class Resolver:
         return Resolved(entry, manifest)
 
 
-def _said(source: Source, resolved: Resolved) -> Resolved:
+def _apply_overrides(source: Source, resolved: Resolved) -> Resolved:
     """The entry with the caller's overrides; an attestation stays as it is."""
     entry = resolved.entry
     if entry.attests is not None:
@@ -210,7 +210,7 @@ def _facts(config: ImageConfig) -> ImageFacts:
     )
 
 
-async def _caught(work: Awaitable[list[Resolved]]) -> list[Resolved] | BrokerError:
+async def _catch_error(work: Awaitable[list[Resolved]]) -> list[Resolved] | BrokerError:
     # A task group would wrap the error and cancel the other tasks.
     try:
         return await work
@@ -219,7 +219,7 @@ async def _caught(work: Awaitable[list[Resolved]]) -> list[Resolved] | BrokerErr
 
 
 def _combined(sources: Sequence[Source], failures: dict[int, BrokerError]) -> BrokerError:
-    """One error for all that failed: of their common class if they have one, with each under its pointer."""
+    """One error for all failed sources, of their common class if they have one; each has its own pointer."""
     errors = [
         FieldError(
             f"/sources/{position}{error.errors[0].pointer if error.errors else ''}",

@@ -19,7 +19,7 @@ async def open_list(tx: Transaction, project_id: UUID, list_id: UUID, revisions:
 
 
 async def find_seen(tx: Transaction, project_id: UUID, list_id: UUID, revisions: Revisions) -> Draft:
-    """Without a lock, for operations that are only accepted now and change the list later."""
+    """The list without a lock, for operations that are accepted now and change the list later."""
     return _as_seen(await get_list(tx, project_id, list_id), revisions)
 
 

@@ -44,8 +44,8 @@ class ListWriter:
     async def save_changed(self, tx: Transaction, call: Call, before: Draft, after: Draft) -> SavedList:
         """Store a change; a repeat that changes nothing leaves revision and push alone.
 
-        A list that says `push_when_complete` and has become complete, or another index, is pushed: the
-        operation is enqueued in this transaction. Nothing else is locked after it.
+        If the list has `push_when_complete`, and has become complete or has a new index, its push is enqueued
+        in this transaction. Nothing else is locked after that.
         """
         is_changed = not before.revision or _content(before) != _content(after)
         if not is_changed and before.state is not ListState.FAILED:
@@ -69,7 +69,7 @@ class ListWriter:
         await self._record_news(tx, call.project_id, draft, saved)
 
     async def skip_late(self, tx: Transaction, project_id: UUID, draft: Draft) -> None:
-        """Leave a list as it is although its deadline has passed; it is not looked at again for that."""
+        """Leave a list as it is although its deadline has passed; the search for late lists then skips it."""
         await save_state(tx, project_id, replace(draft, updated_at=datetime.now(UTC)))
 
     async def settle_pushed(
@@ -91,9 +91,9 @@ class ListWriter:
     async def settle_failed(
         self, tx: Transaction, project_id: UUID, push: Push, problem: Mapping[str, Any]
     ) -> SavedList | None:
-        """A list whose completion started the push fails with it, unless it has changed since.
+        """Mark a list whose completion started the push as failed, unless the list has changed since.
 
-        The caller of a push that was asked for learns of its failure from its operation.
+        The caller of a requested push sees the failure in its operation.
         """
         draft = await _find_pushed(tx, project_id, push)
         if draft is None or draft.push_operation_id != push.operation_id or draft.state is not ListState.OPEN:
@@ -106,14 +106,14 @@ class ListWriter:
         return SavedList(failed, assessment)
 
     async def remove(self, tx: Transaction, project_id: UUID, draft: Draft) -> bool:
-        """Whether it was there to be removed."""
+        """Remove the list; return whether it existed."""
         if not await delete_list(tx, project_id, draft.id):
             return False
         await self.record(tx, project_id, EventKind.LIST_REMOVED, SavedList(draft, assess(draft)))
         return True
 
     async def remove_expired(self, tx: Transaction) -> bool:
-        """One that was to be kept no longer; whether there may be more."""
+        """Remove one expired list; return whether there may be more."""
         expired = await lock_expired_list(tx)
         return expired is not None and await self.remove(tx, *expired)
 
@@ -125,7 +125,7 @@ class ListWriter:
     async def _judge(
         self, tx: Transaction, call: Call, before: Draft, after: Draft, now: datetime
     ) -> SavedList:
-        """The list with the state that follows, and with its push if one is due."""
+        """The list with its new state, and with its push if one is due."""
         assessment = assess(after)
         verdict = judge(before, after, assessment, now)
         problem = verdict.failure.document() if verdict.failure is not None else None

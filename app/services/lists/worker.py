@@ -41,7 +41,7 @@ class ListWorker:
         self._merger = ListMerger(database, lists)
 
     async def perform_create(self, attempt: Attempt) -> None:
-        """All or nothing: one source that fails leaves everything as it was."""
+        """Add all entries or none: if one source fails, the list stays as it was."""
         request = decode_request(CreateListRequest, attempt.operation.request)
         call = self._call(attempt)
         sources = parse_sources(request.sources)
@@ -58,7 +58,7 @@ class ListWorker:
         await self._merger.add(ListKey(call.project_id, request.list_id), _leg(attempt, call, resolved))
 
     async def perform_refresh(self, attempt: Attempt) -> None:
-        """A list that has changed meanwhile keeps its changes."""
+        """Refresh the list; changes that were made to it meanwhile stay."""
         request = decode_request(RefreshListRequest, attempt.operation.request)
         call, list_id = self._call(attempt), request.list_id
         async with self._database.transaction() as tx:

@@ -21,7 +21,7 @@ from app.store.idempotency import remember
 
 logger = logging.getLogger(__name__)
 
-# Long enough for a registry's outage, short enough that no caller waits for an operation that was given up.
+# Long enough for a registry's outage, short enough that callers learn of a failure while they still wait.
 DEADLINES = {
     Kind.CREATE_LIST: timedelta(minutes=10),
     Kind.ADD_ENTRIES: timedelta(minutes=10),
@@ -49,14 +49,14 @@ Decide = Callable[[Transaction, UUID], Awaitable[OperationSpec]]
 
 
 class OperationAcceptor:
-    """The one way from a caller's request to an operation."""
+    """Accepts the requests of callers as operations."""
 
     def __init__(self, database: Database, credentials: Credentials) -> None:
         self._database = database
         self._credentials = credentials
 
     async def accept(self, call: Call, decide: Decide, *, reads_alone: bool = False) -> Operation:
-        """Enqueue what `decide` decides, or return the operation that this very request started before.
+        """Enqueue the operation that `decide` returns, or return the one that the same request has started.
 
         A concurrent request with the same Idempotency-Key waits until the first has committed. Raises
         IdempotencyMismatch when another request used the key. With `reads_alone`, `decide` writes nothing and
@@ -74,8 +74,8 @@ class OperationAcceptor:
     ) -> Operation:
         """Store the operation; a worker takes it once the transaction has committed.
 
-        Called directly for an operation that follows from a change: an Idempotency-Key stands for what the
-        caller asked for, and not for what follows from it.
+        Called directly for an operation that follows from a change: an Idempotency-Key stands for the
+        caller's request, and not for its consequences.
         """
         kind, registries = spec.request.kind, tuple(dict.fromkeys(spec.registries))
         logger.info("Operation %s (%s) is accepted", operation_id, kind.value)

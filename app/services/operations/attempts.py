@@ -21,7 +21,7 @@ from app.store.operation_changes import Ending, LostLease
 
 logger = logging.getLogger(__name__)
 
-# Most operations that callers wait for have ended by then, even with twenty legs of one list at once.
+# Most operations that callers wait for end sooner, even with twenty concurrent legs of one list.
 PROGRESS_SECONDS = 0.5
 
 
@@ -62,7 +62,7 @@ class Attempt:
         )
 
     def ending(self) -> Ending:
-        """The part of `succeed_all` that is this attempt's own."""
+        """This attempt's part of `succeed_all`."""
         self.succeeded = True
         progress = self._latest.document() if self._latest is not None else None
         return Ending(self.operation.id, self.operation.attempt, progress)
@@ -105,7 +105,7 @@ class Attempt:
             if self._latest is written:
                 self._latest = None
         except Unavailable:
-            # Progress is not worth failing an attempt: the next write says more.
+            # Missing progress must not fail an attempt, and the next write supersedes this one.
             logger.warning("The progress of operation %s could not be written", self.operation.id)
         except LostLease:
             if not self.succeeded:
@@ -149,8 +149,8 @@ class Handler:
 async def conclude(tx: Transaction, handlers: Mapping[Kind, Handler], operation: Operation) -> None:
     """Let the handler follow the end of an operation that did not succeed.
 
-    A handler that fails here does not keep the end from being recorded. Only while the database is
-    unavailable the end has to be recorded again, with everything that follows from it.
+    The end is recorded even if the handler fails here. Only if the database is unavailable, the end is
+    recorded again later, with everything that follows from it.
     """
     handler = handlers.get(operation.kind)
     if handler is None or handler.ended is None:

@@ -42,7 +42,10 @@ class _Batch:
 
 
 class Operations:
-    """`handlers` follow the end of operations that are cancelled before a worker claims them."""
+    """Looks up, cancels and follows operations.
+
+    `handlers` follow the end of operations that are cancelled before a worker claims them.
+    """
 
     def __init__(
         self,

@@ -54,8 +54,8 @@ class PushGuard:
         self._plan = push.plan
 
     async def decide(self, held: TagSnapshot) -> Decision:
-        """Refused with TagMoved, Superseded or PlatformsLost, none may move."""
-        # An attempt that was cut off may have moved some already.
+        """Decide which tags may move; a refusal is TagMoved, Superseded or PlatformsLost."""
+        # An interrupted attempt may have moved some tags already.
         own = self._plan.index.digest
         others = {at: digest for at, digest in held.digests.items() if digest != own}
         replaced = {at: digest for at, digest in others.items() if digest is not None}
@@ -71,10 +71,9 @@ class PushGuard:
         return Decision(left, differences, loss)
 
     async def _superseded(self, others: Collection[Reference]) -> Collection[Reference]:
-        """The list's own tag decides; a further one, such as `latest`, stays with the newer run.
+        """The tags to leave to newer runs; raises Superseded if the list's own tag is among them.
 
-        A tag that seems to hold nothing is asked about, too: it may have been deleted since, or may not be
-        looked at.
+        The check includes tags without a digest: they may have been deleted since, or may be unreadable.
         """
         if self._plan.consent.older or not others:
             return ()
@@ -107,7 +106,7 @@ class PushGuard:
         index = self._plan.index
         new = await self._client.parse(parse_manifest, index.raw, index.media_type)
         after = choices(new.manifests) if isinstance(new, Index) else {}
-        # Several tags of a repository mostly hold one thing.
+        # Several tags of a repository often have the same digest.
         distinct = {at.repository.at(digest) for at, digest in replaced.items()}
         registries = {target.repository.registry for target in self._plan.targets}
         reader = Reader(self._client, self._access, among=registries, known=known)

@@ -30,7 +30,7 @@ class PushOutcomes:
     async def check(self, tx: Transaction, operation: Operation, push: Push) -> None:
         """Before tags move, check that a push that a list's completion started is still due.
 
-        Raises the problem of a list that has failed since, or Superseded if it wants another push by now.
+        Raises the problem of a list that has failed since, or Superseded if a newer push of it is due.
         """
         if push.list_id is None or not decode_request(PushListRequest, operation.request).follows:
             return
@@ -70,7 +70,7 @@ class PushOutcomes:
         await stored.end_push(
             tx, operation.project_id, push.id, outcome, ended_at=ended.ended_at, problem=problem
         )
-        # Some tags may have moved, and older runs must find that out.
+        # Some tags may have moved, and older runs must see that.
         await save_head(tx, operation.project_id, push.perhaps_moved, _head(push))
         failed = await self._lists.settle_failed(tx, operation.project_id, push, problem)
         await self._record(tx, operation, EventKind.PUSH_FAILED, ended)

@@ -24,7 +24,7 @@ from app.store.database import Database
 
 
 class PushPlanner:
-    """Performs the plans that `Pushes` accepts: registries are only asked."""
+    """Performs the plans that `Pushes` accepts; it only reads from registries."""
 
     def __init__(self, database: Database, client: RegistryClient, credentials: Credentials) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""How far a push is, over all its targets: for its watchers, and for the problem of one that fails."""
+"""The progress of a push over all its targets, for callers that follow it and for its problem if it fails."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ProgressSink(Protocol):
 class PushProgress:
     """Gathers the steps of each target and reports their sum.
 
-    `earlier` is how far the attempt before came: what that one finished stays finished.
+    `earlier` is the progress of the previous attempt; its finished steps stay finished.
     """
 
     def __init__(self, attempt: ProgressSink, plan: PushPlan, earlier: Sequence[TargetReached] = ()) -> None:
@@ -38,7 +38,7 @@ class PushProgress:
 
     @property
     def reached(self) -> tuple[TargetReached, ...]:
-        """How far the push is at each target."""
+        """The progress at each target."""
         return tuple(
             TargetReached(target.repository, self._blobs(target), self._manifests(target), self._tags(target))
             for target in self._plan.targets

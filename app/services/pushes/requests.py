@@ -50,7 +50,7 @@ class PushRequest:
 
 
 class Pushes:
-    """Accepts pushes, and has their history."""
+    """Accepts pushes, and looks up their history."""
 
     def __init__(self, database: Database, acceptor: OperationAcceptor) -> None:
         self._database = database
@@ -72,7 +72,7 @@ class Pushes:
     async def plan(
         self, call: Call, list_id: UUID, wanted: PushRequest, *, revisions: Revisions = None
     ) -> Operation:
-        """Accept a plan: the push of the list as it stands now is decided here, as a push decides it."""
+        """Accept a plan of a push of the list as it stands now, decided here as for a push."""
 
         async def decide(tx: Transaction, _operation_id: UUID) -> OperationSpec:
             draft = await find_seen(tx, call.project_id, list_id, revisions)

@@ -1,4 +1,4 @@
-"""The result of a push, from what the registry client did at each target."""
+"""Builds the result of a push from the registry client's results at each target."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.registry.push.model import CopyResult, TagAction
 def build_result(plan: PushPlan, results: Sequence[CopyResult], kept: Push) -> PushResult:
     """One target for each reference, and the lines that Docker would print.
 
-    `kept` has what each of them led to before any attempt: the last may have found its own index there.
+    `kept` has the digest of each before the first attempt: later attempts may find this push's own index.
     """
     pairs = list(zip(plan.targets, results, strict=True))
     return PushResult(
@@ -39,7 +39,7 @@ def _results(plan: PushPlan, target: PushTarget, result: CopyResult, kept: Push)
 
 
 def _lines(plan: PushPlan, target: PushTarget) -> list[str]:
-    """Docker puts manifests of other repositories each time, and prints each; then the index's digest."""
+    """Docker's output: a line for each manifest from another repository, then the index's digest."""
     put = [
         f"Pushed ref {target.repository}@{child.digest} with digest: {child.digest}"
         for child in plan.children

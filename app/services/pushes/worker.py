@@ -52,7 +52,7 @@ class PushWorker:
         """Put the stored bytes everywhere; every attempt puts the same ones."""
         operation = attempt.operation
         request = decode_request(PushListRequest, operation.request)
-        # Neither changes once the push is accepted, so they need not be read at one moment.
+        # Neither changes once the push is accepted, so they need no common snapshot.
         async with self._database.single() as tx:
             planned = await stored.get_push(tx, operation.project_id, _push_id(operation))
             manifests = await load_children(tx, operation.project_id, planned.plan)
@@ -79,7 +79,7 @@ class PushWorker:
         access: Access,
         progress: PushProgress,
     ) -> list[CopyResult]:
-        """A failure has a member with how far each target came."""
+        """Copy to all targets; an error has the progress at each target as a member."""
         plan = planned.plan
         children = await parse_children(self._client, plan, manifests)
         own = GuardedPush(attempt.operation.project_id, planned.list_id, planned.reference, plan)
@@ -103,7 +103,7 @@ class PushWorker:
     ) -> Collection[Reference]:
         """Before the first tag moves, decide, and store the previous digests and differences.
 
-        A later attempt would take what this one put for what was there.
+        A later attempt can't find them, because this one overwrites the tags.
         """
         decision = await judge.decide(held)
         if decision.refusal is not None:
@@ -117,13 +117,13 @@ class PushWorker:
         return decision.left
 
     async def _keep_reached(self, attempt: Attempt, planned: Push, progress: PushProgress) -> None:
-        """Best effort: the error that ended the attempt matters more."""
+        """Store the progress at each target if possible; a failure here must not hide the attempt's error."""
         try:
             async with self._database.transaction() as tx:
                 await attempt.hold(tx)
                 await stored.keep_reached(tx, planned.id, progress.reached)
         except (LostLease, Unavailable):
-            logger.warning("How far push %s had come could not be written", planned.id)
+            logger.warning("The progress of push %s could not be written", planned.id)
 
     async def _record(self, attempt: Attempt, planned: Push, results: Sequence[CopyResult]) -> None:
         operation = attempt.operation
@@ -131,7 +131,7 @@ class PushWorker:
             kept = await stored.get_push(tx, operation.project_id, planned.id)
             result = build_result(planned.plan, results, kept)
             done = replace(planned, state=PushState.SUCCEEDED, result=result, ended_at=datetime.now(UTC))
-            # The row of the operation comes first, in every transaction that ends one, to avoid deadlocks.
+            # Every transaction that ends an operation locks its row first, to avoid deadlocks.
             await attempt.succeed(tx, encode_push_view(view_push(done)))
             await self._outcomes.succeeded(tx, operation, done)
 
