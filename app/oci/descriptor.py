@@ -14,6 +14,8 @@ from app.oci.strict_json import Json
 
 KEYS = ("mediaType", "digest", "size", "urls", "annotations", "data", "platform", "artifactType")
 PLATFORM_KEYS = ("architecture", "os", "os.version", "os.features", "variant", "features")
+_KEPT = frozenset(KEYS) - {"data"}
+_KEPT_OF_PLATFORM = frozenset(PLATFORM_KEYS) - {"features"}
 # Beyond this, readers of JSON numbers disagree (RFC 8259 §6).
 MAX_SIZE = 2**53 - 1
 
@@ -30,6 +32,8 @@ class Descriptor:
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
     artifact_type: str | None = None
     urls: tuple[str, ...] = ()
+    # The names of further members that were read: they say nothing that this type keeps.
+    rest: tuple[str, ...] = field(default=(), compare=False)
 
     def document(self) -> dict[str, Json]:
         """In OCI's names and in the order of image-spec's Go structure, which `inspect -v` prints."""
@@ -63,6 +67,10 @@ def parse_descriptor(document: Json, *, what: str = "the descriptor") -> Descrip
         annotations=members.texts_by_key(owner, "annotations", what=what),
         artifact_type=members.text(owner, "artifactType", what=what) or None,
         urls=members.texts(owner, "urls", what=what),
+        rest=(
+            *members.others(owner, _KEPT),
+            *(f"platform.{name}" for name in members.others(platform, _KEPT_OF_PLATFORM)),
+        ),
     )
 
 

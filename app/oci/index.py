@@ -88,8 +88,10 @@ def _is_extended(descriptor: Descriptor) -> bool:
 
 
 def _entry(descriptor: Descriptor) -> dict[str, Json]:
-    platform = descriptor.platform if descriptor.platform is not None else Platform()
-    document = _reference_to(descriptor) | {"platform": platform.document()}
+    document = _reference_to(descriptor)
+    if descriptor.platform is not None or not descriptor.artifact_type:
+        platform = descriptor.platform if descriptor.platform is not None else Platform()
+        document["platform"] = platform.document()
     if descriptor.annotations:
         document["annotations"] = dict(sorted(descriptor.annotations.items()))
     if descriptor.artifact_type:

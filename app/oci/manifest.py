@@ -29,6 +29,7 @@ KEYS = (
 # A document with members of two kinds is a different image to different readers (CVE-2021-41190).
 _FOREIGN_TO_IMAGE = ("manifests", "fsLayers")
 _FOREIGN_TO_INDEX = ("config", "layers", "fsLayers")
+_KEPT_OF_INDEX = frozenset(KEYS)
 _WHAT = "the manifest"
 
 
@@ -79,6 +80,16 @@ class ImageManifest:
         return self.artifact_type is not None or not self._has_image_config
 
     @property
+    def kind(self) -> str | None:
+        """The artifact type, or None for an image (image-spec descriptor.md, `artifactType`)."""
+        return (self.artifact_type or self.config.media_type) if self.is_artifact else None
+
+    @property
+    def has_platform(self) -> bool:
+        """Whether the config is of a type that says the platform."""
+        return self._has_image_config or self.config.media_type == media_types.WASM_CONFIG
+
+    @property
     def is_attestation(self) -> bool:
         """What BuildKit says about an image: in-toto statements as the layers of an image or an artifact."""
         return self.artifact_type == media_types.BUILDKIT_ATTESTATION or (
@@ -100,17 +111,25 @@ class Index:
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
     subject: Descriptor | None = None
     artifact_type: str | None = None
+    # The names of further members that were read: they say nothing that this type keeps.
+    rest: tuple[str, ...] = field(default=(), compare=False)
 
 
-def parse_manifest(raw: bytes, content_type: str | None) -> ImageManifest | Index:
-    """Raises SourceUnsupported for what we don't take, SourceInvalid for what is not what it says."""
+def parse_manifest(raw: bytes, content_type: str | None, described: str = "") -> ImageManifest | Index:
+    """The manifest; `described` is the media type in the descriptor that led to it, if one did.
+
+    A Content-Type that names no kind of manifest says nothing: the descriptor is believed then, else the
+    manifest's own member, else its shape. Raises SourceUnsupported for what we don't take, SourceInvalid for
+    what is not what it says.
+    """
     claimed = media_types.bare(content_type)
-    told = claimed not in {"", media_types.OCTET_STREAM}
-    if told:
+    if claimed in media_types.GENERIC_TYPES:
+        claimed = described if described in media_types.MANIFEST_TYPES else ""
+    if claimed:
         _check_supported(claimed)
     owner = members.owner(strict_json.loads(raw, what=_WHAT), KEYS, what=_WHAT)
     stated = members.text(owner, "mediaType", what=_WHAT)
-    media_type = claimed if told else _stated_type(owner, stated)
+    media_type = claimed or _stated_type(owner, stated)
     _check_header(owner, stated, media_type)
     manifest = Manifest.of(media_type, raw)
     if media_types.is_index(media_type):
@@ -142,21 +161,34 @@ def _parse_index(manifest: Manifest, owner: Mapping[str, Json]) -> Index:
         annotations=members.texts_by_key(owner, "annotations", what=_WHAT),
         subject=_subject(owner),
         artifact_type=members.text(owner, "artifactType", what=_WHAT) or None,
+        rest=members.others(owner, _KEPT_OF_INDEX),
     )
 
 
 def _stated_type(owner: Mapping[str, Json], stated: str) -> str:
-    if not stated and _version(owner) == 1:
-        stated = media_types.DOCKER_SCHEMA1
+    if not stated:
+        stated = _shape(owner)
     _check_supported(stated)
     return stated
+
+
+def _shape(owner: Mapping[str, Json]) -> str:
+    """Only OCI lets a manifest leave out its type, so one that does is OCI's."""
+    if _version(owner) == 1:
+        return media_types.DOCKER_SCHEMA1
+    if "manifests" in owner:
+        return media_types.OCI_INDEX
+    return media_types.OCI_MANIFEST if "config" in owner else ""
 
 
 def _check_supported(media_type: str) -> None:
     if media_type in media_types.MANIFEST_TYPES:
         return
     if not media_type:
-        raise SourceUnsupported("Neither the registry nor the manifest states the media type.")
+        raise SourceUnsupported(
+            "Neither the registry nor the manifest states the media type, and the manifest has neither a "
+            "config nor manifests."
+        )
     name = shown(media_type)
     if media_type in media_types.SCHEMA1_TYPES:
         detail = (

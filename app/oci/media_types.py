@@ -11,6 +11,8 @@ DOCKER_SCHEMA1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyj
 
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+# A WebAssembly artifact (CNCF TAG Runtime, "Wasm OCI Artifact layout").
+WASM_CONFIG = "application/vnd.wasm.config.v0+json"
 OCI_EMPTY = "application/vnd.oci.empty.v1+json"
 # BuildKit's attestations are images whose layers are of this type.
 IN_TOTO = "application/vnd.in-toto+json"
@@ -21,7 +23,10 @@ MANIFEST_TYPES = (DOCKER_MANIFEST, DOCKER_LIST, OCI_MANIFEST, OCI_INDEX)
 INDEX_TYPES = (DOCKER_LIST, OCI_INDEX)
 IMAGE_TYPES = (DOCKER_MANIFEST, OCI_MANIFEST)
 DOCKER_TYPES = (DOCKER_MANIFEST, DOCKER_LIST)
+OCI_TYPES = (OCI_MANIFEST, OCI_INDEX)
 SCHEMA1_TYPES = (DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED)
+# What servers call a file whose kind they don't know; storage such as S3 has the second.
+GENERIC_TYPES = frozenset({"", OCTET_STREAM, "binary/octet-stream", "application/json"})
 
 DOCKER_FOREIGN_LAYER = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 FOREIGN_LAYER_TYPES = frozenset(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cache
 
 from app.errors import SourceInvalid, as_sentence
@@ -79,6 +80,13 @@ def texts_by_key(owner: Mapping[str, Json], key: str, *, what: str) -> dict[str,
     if len(strings) != len(value):
         raise SourceInvalid(f"`{key}` of {what} has values that are not strings.")
     return strings
+
+
+def others(owner: Json | Mapping[str, Json], keys: AbstractSet[str]) -> tuple[str, ...]:
+    """The names of the members that are not among `keys`, without those that are null; sorted."""
+    if not isinstance(owner, Mapping):
+        return ()
+    return tuple(sorted(name for name, value in owner.items() if name not in keys and value is not None))
 
 
 def type_name(value: Json) -> str:

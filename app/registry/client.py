@@ -142,9 +142,15 @@ class RegistryClient:
             return access
         return replace(access, insecure=self.policy.may_be_insecure(api_host(registry)))
 
-    async def fetch_manifest(self, reference: Reference, access: Access) -> FetchedManifest:
-        """The manifest of a reference, its bytes verified; a digest takes precedence over a tag."""
-        return await manifests.fetch_manifest(self.remote(reference.repository, access), reference)
+    async def fetch_manifest(
+        self, reference: Reference, access: Access, *, described: str = ""
+    ) -> FetchedManifest:
+        """The manifest of a reference, its bytes verified; a digest takes precedence over a tag.
+
+        `described` is the media type in the descriptor that led to it.
+        """
+        remote = self.remote(reference.repository, access)
+        return await manifests.fetch_manifest(remote, reference, described=described)
 
     async def head_manifest(self, reference: Reference, access: Access) -> Descriptor | None:
         """The descriptor of a reference; None only when the registry says that it does not exist."""

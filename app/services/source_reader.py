@@ -38,14 +38,17 @@ class Reader:
         self._manifests: AsyncCache[Reference, ImageManifest | Index] = AsyncCache()
         self._configs: AsyncCache[tuple[Repository, Digest], ImageConfig] = AsyncCache()
 
-    async def manifest(self, reference: Reference) -> ImageManifest | Index:
-        """The manifest that the reference leads to now; a digest takes precedence over a tag."""
+    async def manifest(self, reference: Reference, described: str = "") -> ImageManifest | Index:
+        """The manifest that the reference leads to now; a digest takes precedence over a tag.
+
+        `described` is the media type in the descriptor that led to it, if one did.
+        """
         digest = reference.digest
         key = reference if digest is None else reference.repository.at(digest)
         known = None if digest is None else self._known.get(digest)
         if known is not None:
-            return await self._manifests.get(key, lambda: self._parse(known))
-        return await self._manifests.get(key, lambda: self._fetch(reference))
+            return await self._manifests.get(key, lambda: self._parse(known, described))
+        return await self._manifests.get(key, lambda: self._fetch(reference, described))
 
     async def image_config(self, repository: Repository, config: Descriptor) -> ImageConfig:
         access = self._access_at(repository)
@@ -54,11 +57,12 @@ class Reader:
             lambda: self._client.fetch_image_config(repository, config, access),
         )
 
-    async def _parse(self, known: Manifest) -> ImageManifest | Index:
-        return await self._client.parse(parse_manifest, known.raw, known.media_type)
+    async def _parse(self, known: Manifest, described: str) -> ImageManifest | Index:
+        return await self._client.parse(parse_manifest, known.raw, known.media_type, described)
 
-    async def _fetch(self, reference: Reference) -> ImageManifest | Index:
-        fetched = await self._client.fetch_manifest(reference, self._access_at(reference.repository))
+    async def _fetch(self, reference: Reference, described: str) -> ImageManifest | Index:
+        access = self._access_at(reference.repository)
+        fetched = await self._client.fetch_manifest(reference, access, described=described)
         if self._limit is not None:
             self._limit.add(fetched.raw, reference)
         # An index may list the same image by its digest.

@@ -80,7 +80,6 @@ async def test_each_failed_source_is_reported_with_its_own_reason(
 
 
 SCHEMA_1 = json.dumps({"schemaVersion": 1, "name": "a", "tag": "1", "fsLayers": [], "history": []}).encode()
-ARTIFACT: Json = {"artifactType": "application/vnd.example+json"}
 UNUSABLE: dict[str, tuple[bytes, str, str, str]] = {
     "schema 1": (
         SCHEMA_1,
@@ -88,14 +87,15 @@ UNUSABLE: dict[str, tuple[bytes, str, str, str]] = {
         "source-unsupported",
         "schema 1",
     ),
-    "an artifact": (
-        make_image(media="oci", extra=ARTIFACT).raw,
-        OCI_MANIFEST,
+    "an old artifact": (
+        b'{"mediaType": "application/vnd.oci.artifact.manifest.v1+json"}',
+        "application/vnd.oci.artifact.manifest.v1+json",
         "source-unsupported",
         "artifact",
     ),
     "not JSON": (b"{nope", OCI_MANIFEST, "source-invalid", "JSON"),
-    "no known type": (b"{}", "application/json", "source-unsupported", "application/json"),
+    "no known type": (b"{}", "application/vnd.example+json", "source-unsupported", "vnd.example+json"),
+    "no known shape": (b'{"schemaVersion": 2}', "application/json", "source-unsupported", "media type"),
     "too large": (make_image(media="oci").raw.ljust(4 * 2**20 + 1), OCI_MANIFEST, "source-too-large", ""),
 }
 

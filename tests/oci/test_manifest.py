@@ -72,7 +72,14 @@ def test_oci_documents_may_leave_out_their_media_type(media_type: str, stated: s
 
 
 @pytest.mark.parametrize(
-    "content_type", [None, "", "application/octet-stream", "Application/Octet-Stream; x=y"]
+    "content_type",
+    [
+        None,
+        "",
+        "application/octet-stream",
+        "Application/Octet-Stream; x=y",
+        "application/json; charset=utf-8",
+    ],
 )
 @pytest.mark.parametrize("media_type", mt.MANIFEST_TYPES)
 def test_without_a_content_type_the_documents_own_word_counts(
@@ -108,7 +115,6 @@ def test_schema_1_is_refused_by_name(content_type: str | None, document: dict[st
 @pytest.mark.parametrize(
     "content_type",
     [
-        "application/json",
         "text/html",
         "text/plain; charset=utf-8",
         "application/vnd.oci.artifact.manifest.v1+json",
@@ -125,9 +131,86 @@ def test_other_media_types_are_refused_by_name_whatever_the_body_says(content_ty
     assert refusal.value.members["media_type"] in refusal.value.detail
 
 
-def test_a_document_that_nobody_names_is_refused() -> None:
+GENERIC = sorted(mt.GENERIC_TYPES)
+
+
+@pytest.mark.parametrize("content_type", [None, *GENERIC])
+def test_a_document_that_nobody_names_is_known_by_its_shape(content_type: str | None) -> None:
+    """image-spec manifest.md, `mediaType`: only OCI lets a manifest leave it out."""
+    untyped = raw(without(image(), "mediaType"))
+    assert parse_manifest(untyped, content_type).manifest.media_type == mt.OCI_MANIFEST
+    untyped = raw(without(index(), "mediaType"))
+    assert parse_manifest(untyped, content_type).manifest.media_type == mt.OCI_INDEX
+
+
+@pytest.mark.parametrize("document", [{"schemaVersion": 2}, {"schemaVersion": 2, "layers": []}])
+def test_a_document_without_a_type_and_without_a_known_shape_is_refused(document: dict[str, Any]) -> None:
     with pytest.raises(SourceUnsupported, match="media type"):
-        parse_manifest(raw(without(image(), "mediaType")), None)
+        parse_manifest(raw(document), None)
+
+
+def test_a_document_of_two_shapes_is_refused() -> None:
+    both = {**without(index(), "mediaType"), "config": image()["config"]}
+    with pytest.raises(SourceInvalid, match="member config"):
+        parse_manifest(raw(both), None)
+
+
+@pytest.mark.parametrize("content_type", [None, *GENERIC])
+def test_the_descriptor_is_believed_before_the_shape(content_type: str | None) -> None:
+    untyped = raw(without(image(), "mediaType"))
+    found = parse_manifest(untyped, content_type, mt.OCI_MANIFEST)
+    assert found.manifest.media_type == mt.OCI_MANIFEST
+    with pytest.raises(SourceInvalid, match=r"member config|no manifests"):
+        parse_manifest(untyped, content_type, mt.OCI_INDEX)
+    with pytest.raises(SourceInvalid, match="mediaType"):
+        parse_manifest(untyped, content_type, mt.DOCKER_MANIFEST)
+    with pytest.raises(SourceInvalid, match="mediaType"):
+        parse_manifest(raw(image(mt.DOCKER_MANIFEST)), content_type, mt.OCI_MANIFEST)
+
+
+@pytest.mark.parametrize("described", ["", "application/json", "application/vnd.example", mt.OCI_INDEX])
+def test_a_type_that_the_registry_names_decides_over_the_descriptor(described: str) -> None:
+    found = parse_manifest(raw(without(image(), "mediaType")), mt.OCI_MANIFEST, described)
+    assert found.manifest.media_type == mt.OCI_MANIFEST
+
+
+def test_members_that_are_not_kept_are_named() -> None:
+    listed = {
+        **_blob("a", mt.OCI_MANIFEST),
+        "platform": {"os": "linux", "architecture": "amd64", "features": ["sse4"], "x": 1},
+        "data": "e30=",
+        "urls": [],
+        "x-own": None,
+        "y-own": {},
+    }
+    found = parse_manifest(raw({**index(), "manifests": [listed], "x-own": 1, "y-own": None}), mt.OCI_INDEX)
+    assert isinstance(found, Index)
+    assert found.rest == ("x-own",)
+    assert found.manifests[0].rest == ("data", "y-own", "platform.features", "platform.x")
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "has_platform"),
+    [
+        ({}, None, True),
+        ({"artifactType": "application/vnd.example"}, "application/vnd.example", True),
+        (
+            {
+                "config": {"mediaType": mt.OCI_EMPTY, "digest": EMPTY, "size": 2},
+                "artifactType": "application/x",
+            },
+            "application/x",
+            False,
+        ),
+        ({"config": {"mediaType": mt.OCI_EMPTY, "digest": EMPTY, "size": 2}}, mt.OCI_EMPTY, False),
+        ({"config": {"mediaType": mt.WASM_CONFIG, "digest": EMPTY, "size": 2}}, mt.WASM_CONFIG, True),
+    ],
+)
+def test_an_artifact_has_a_kind_and_perhaps_a_platform(
+    changes: dict[str, Any], kind: str | None, has_platform: bool
+) -> None:
+    found = _image(image(**changes))
+    assert (found.kind, found.has_platform) == (kind, has_platform)
 
 
 def test_a_contradicted_media_type_is_said_with_both_names() -> None:

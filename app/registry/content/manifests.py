@@ -61,14 +61,18 @@ class FetchedManifest:
 
 
 async def fetch_manifest(
-    remote: RemoteRepository, reference: Reference, *, scopes: Scopes | None = None
+    remote: RemoteRepository, reference: Reference, *, scopes: Scopes | None = None, described: str = ""
 ) -> FetchedManifest:
-    """The manifest of a reference; a digest takes precedence over a tag."""
+    """The manifest of a reference; a digest takes precedence over a tag.
+
+    `described` is the media type that an index gives it, which counts where the registry names none.
+    """
     attempt = 1
     while True:
         async with remote.state.document_memory.reserve(remote.registry) as memory:
             is_last = attempt >= remote.state.limits.attempts
-            fetched = await _try(remote, reference, scopes or pulling(remote.path), memory, is_last=is_last)
+            wanted = _Wanted(reference, scopes or pulling(remote.path), described)
+            fetched = await _try(remote, wanted, memory, is_last=is_last)
         if fetched is not None:
             return fetched
         attempt += 1
@@ -250,20 +254,22 @@ async def _get(
     return answer
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    reference: Reference
+    scopes: Scopes
+    described: str
+
+
 async def _try(
-    remote: RemoteRepository,
-    reference: Reference,
-    scopes: Scopes,
-    memory: MemoryReservation,
-    *,
-    is_last: bool,
+    remote: RemoteRepository, wanted: _Wanted, memory: MemoryReservation, *, is_last: bool
 ) -> FetchedManifest | None:
-    answer = await _get(remote, reference, scopes, memory)
-    context = remote.context(reference)
+    answer = await _get(remote, wanted.reference, wanted.scopes, memory)
+    context = remote.context(wanted.reference)
     try:
         _check_kind(answer, context)
-        _check_digest(answer, reference, context)
-        return FetchedManifest(await _parse(answer, context, remote.state.parsers))
+        _check_digest(answer, wanted.reference, context)
+        return FetchedManifest(await _parse(answer, wanted.described, context, remote.state.parsers))
     except errors.SourceUnusable:
         # The connection may have been lost.
         if answer.is_framed or is_last:
@@ -288,7 +294,8 @@ def _check_digest(answer: Answer, reference: Reference, context: RequestContext)
 def _check_kind(answer: Answer, context: RequestContext) -> None:
     """Check the media type: a manifest is an application type, while web servers send pages and texts."""
     bare = media_types.bare(answer.headers.get("Content-Type"))
-    if is_html(bare, answer.body) or not (bare.startswith("application/") or not bare):
+    may_be_one = bare.startswith("application/") or bare in media_types.GENERIC_TYPES
+    if is_html(bare, answer.body) or not may_be_one:
         raise errors.NotARegistry(
             f"{context.registry} sent {scrub(bare) or 'a page'} for {context}, which is not a manifest. "
             "Check the host.",
@@ -296,9 +303,11 @@ def _check_kind(answer: Answer, context: RequestContext) -> None:
         )
 
 
-async def _parse(answer: Answer, context: RequestContext, parsers: Parsers) -> ImageManifest | Index:
+async def _parse(
+    answer: Answer, described: str, context: RequestContext, parsers: Parsers
+) -> ImageManifest | Index:
     try:
-        return await parsers.run(parse_manifest, answer.body, answer.headers.get("Content-Type"))
+        return await parsers.run(parse_manifest, answer.body, answer.headers.get("Content-Type"), described)
     except errors.SourceUnusable as error:
         raise error.with_context(**context.members) from error
 

@@ -105,7 +105,7 @@ class ReferrerSearch:
                 "which the broker does not copy.",
                 **remote.context(reference).members,
             )
-        parsed = (await fetch_manifest(remote, reference)).manifest
+        parsed = (await fetch_manifest(remote, reference, described=listed.media_type)).manifest
         blobs = parsed.copyable_blobs if isinstance(parsed, ImageManifest) else ()
         self._weigh(remote, parsed.manifest.size, blobs)
         return replace(parsed.manifest, digest=listed.digest), parsed

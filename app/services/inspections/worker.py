@@ -104,7 +104,7 @@ class InspectionWorker:
         async def member(described: Descriptor) -> VerboseImage | BrokerError:
             at = reference.at(described.digest)
             try:
-                manifest = (await reader.manifest(at)).manifest
+                manifest = (await reader.manifest(at, described.media_type)).manifest
                 limit.add(manifest, at)
                 return await self._client.parse(
                     _verbose, manifest.raw, manifest.media_type, str(at), described
