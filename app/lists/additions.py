@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from app.errors import BrokerError, ListExists
 from app.lists.draft import Draft, Entry, ListState, amend
-from app.lists.findings import refuse_mixed_revisions
+from app.lists.findings.list_findings import refuse_mixed_revisions
 from app.lists.options import Options, amend_options, forget_failures
 from app.lists.verdict import retract
 from app.oci.digest import Digest

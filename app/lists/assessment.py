@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from app.errors import FieldError, InvalidInput, ListNotPushable
 from app.lists.draft import Draft
-from app.lists.findings import Finding, Severity, find_findings
+from app.lists.findings.finding import Finding, Severity
+from app.lists.findings.list_findings import find_findings
+from app.lists.origins.copying import find_copied
 from app.lists.targets import group_by_repository, own_references
 from app.lists.variants import satisfies
 from app.oci.index import IndexEntry, build_index
@@ -53,10 +55,14 @@ class Assessment:
 def build_draft_index(draft: Draft) -> Manifest:
     """The index that the list stands for: its bytes depend on the entries, never on their order of arrival.
 
+    A list that copies its source stands for the very bytes of it, which may be those of an image.
     A list that lacks a platform has an index too, for `inspect`; one that contradicts its own format has
     none, and raises ListNotPushable.
     """
     options = draft.options
+    copied = find_copied(draft)
+    if draft.copied is not None and copied is not None and draft.copied.digest == copied.digest:
+        return draft.copied
     try:
         return build_index(
             [IndexEntry(str(entry.reference), entry.descriptor) for entry in draft.entries],

@@ -12,12 +12,14 @@ from uuid import UUID
 
 from app.errors import DuplicatePlatform, FieldError, InvalidInput
 from app.lists.options import Options, merged
+from app.lists.origins.listing import Listing
 from app.lists.overrides import NOTHING_SAID, PlatformOverride, check_known
 from app.lists.variants import choice
 from app.oci.annotations import REFERENCE_DIGEST
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
 from app.oci.index import sort_key
+from app.oci.manifest import Manifest
 from app.oci.platform import Platform
 from app.oci.reference import Reference
 
@@ -93,10 +95,27 @@ class Entry:
     artifact_type: str | None = None
     # None for an image that was named itself.
     origin: Origin | None = None
+    listing: Listing | None = None
 
     @property
     def platform(self) -> Platform:
         return self.override.over(self.resolved_platform)
+
+    @property
+    def choice(self) -> Hashable:
+        """The same for entries of one kind between which no reader can tell."""
+        return choice(self.platform), self.artifact_type
+
+    @property
+    def config_platform(self) -> Platform | None:
+        """The platform in the config of the image, if that is known."""
+        return self.resolved_platform if self.listing is None else self.listing.config_platform
+
+    @property
+    def said(self) -> dict[str, str]:
+        """The annotations that callers have set, without those that the source has."""
+        listed = self.listing.annotations if self.listing is not None else {}
+        return {key: text for key, text in self.annotations.items() if listed.get(key) != text}
 
     @property
     def attests(self) -> str | None:
@@ -111,7 +130,7 @@ class Entry:
             self.media_type,
             self.digest,
             self.size,
-            platform=self.platform,
+            platform=None if self.artifact_type and self.platform == Platform() else self.platform,
             annotations=self.annotations,
             artifact_type=self.artifact_type,
         )
@@ -134,6 +153,8 @@ class Draft:
     push_operation_id: UUID | None = None
     last_push_id: UUID | None = None
     problem: Mapping[str, Any] | None = None
+    # The source whose bytes the list keeps, as it was read with the list.
+    copied: Manifest | None = field(default=None, repr=False)
 
     @property
     def in_order(self) -> tuple[Entry, ...]:
@@ -222,7 +243,7 @@ def _renew(old: Entry | None, entry: Entry) -> Entry:
         entry,
         id=old.id,
         override=old.override.updated(entry.override),
-        annotations={**old.annotations, **entry.annotations},
+        annotations={**old.said, **entry.annotations},
     )
 
 
@@ -234,10 +255,10 @@ def _places(
     rest: dict[Hashable, list[Entry]] = {}
     for old in entries:
         if by_platform and _is_unique(old) and old.reference not in renewed:
-            rest.setdefault(choice(old.platform), []).append(old)
+            rest.setdefault(old.choice, []).append(old)
     same = {entry.reference: entry for entry in entries}
     for entry in fresh:
-        others = rest.get(choice(entry.platform), []) if _is_unique(entry) else []
+        others = rest.get(entry.choice, []) if _is_unique(entry) else []
         others = sorted(others, key=lambda old: old.platform != entry.platform)
         yield entry, [*([same[entry.reference]] if entry.reference in same else []), *others]
 
@@ -251,7 +272,7 @@ def _is_unique(entry: Entry) -> bool:
 def _refuse_collisions(fresh: Sequence[Entry]) -> None:
     first: dict[Hashable, Entry] = {}
     for entry in filter(_is_unique, fresh):
-        earlier = first.setdefault(choice(entry.platform), entry)
+        earlier = first.setdefault(entry.choice, entry)
         if earlier is not entry and not _are_listed_together(earlier, entry):
             raise DuplicatePlatform(
                 f"{earlier.reference} and {entry.reference} are both {entry.platform}. Omit one, override "
@@ -262,19 +283,15 @@ def _refuse_collisions(fresh: Sequence[Entry]) -> None:
 
 
 def _are_listed_together(one: Entry, other: Entry) -> bool:
-    """An index that itself lists arm64 and arm64/v8 is taken as it is."""
-    return (
-        one.platform.key != other.platform.key
-        and one.origin is not None
-        and one.origin.whole in _origins([other])
-    )
+    """An index that itself lists arm64 and arm64/v8, or one platform twice, is taken as it is."""
+    return one.origin is not None and one.origin.whole in _origins([other])
 
 
 def _refuse_taken(entries: Sequence[Entry], changed: Entry, *, allow_duplicate_platforms: bool) -> None:
     for other in entries:
         if allow_duplicate_platforms or other.id == changed.id or not _is_unique(changed):
             continue
-        if choice(other.platform) != choice(changed.platform):
+        if other.choice != changed.choice:
             continue
         raise DuplicatePlatform(
             f"{other.reference} already has the platform {other.platform}. Annotate or remove that entry, "

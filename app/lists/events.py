@@ -56,13 +56,22 @@ def describe_list(draft: Draft, assessment: Assessment) -> ListEvent:
         revision=draft.revision,
         state=draft.state,
         is_complete=assessment.is_complete,
-        platforms=tuple(entry.platform for entry in draft.in_order if not entry.platform.is_unknown),
+        platforms=_platforms(draft),
         missing_platforms=assessment.missing_platforms,
         digest=index.digest if index is not None else None,
         media_type=index.media_type if index is not None else None,
         labels=draft.options.labels,
         problem=draft.problem,
         push_operation_id=draft.push_operation_id,
+    )
+
+
+def _platforms(draft: Draft) -> tuple[Platform, ...]:
+    """Those of images; attestations have none, and artifacts need none."""
+    return tuple(
+        entry.platform
+        for entry in draft.in_order
+        if entry.descriptor.platform is not None and not entry.platform.is_unknown
     )
 
 

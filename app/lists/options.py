@@ -129,6 +129,8 @@ class Options:
     allow_older: bool = False
     referrers: bool = False
     expires_at: datetime | None = field(default=None, metadata={_PARSE: datetime.fromisoformat})
+    # None copies an index that is the only source and unchanged.
+    exact: bool | None = None
 
 
 OPTION_NAMES = tuple(option.name for option in fields(Options))
@@ -148,6 +150,7 @@ def apply_changes(options: Options, changes: Mapping[str, Any]) -> Options:
             values[name] = _changed(_OPTIONS[name], getattr(options, name), value)
     changed = replace(options, **values)
     _refuse_contradictions(changed)
+    _refuse_changes_of_copies(changed)
     sent = [str(parse_platform(key)) for key in changes.get("failures") or ()]
     return _without_unexpected(changed, sent)
 
@@ -190,6 +193,15 @@ def _refuse_contradictions(options: Options) -> None:
         raise _invalid(
             "/format",
             "A Docker list can't have annotations, an artifact_type or a subject. Omit them, or choose oci.",
+        )
+
+
+def _refuse_changes_of_copies(options: Options) -> None:
+    if options.exact and (options.annotations or options.artifact_type or options.subject):
+        raise _invalid(
+            "/exact",
+            "An exact copy can't have annotations, an artifact_type or a subject of its own. Omit them, or "
+            "omit exact.",
         )
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from app.lists.assessment import Assessment
 from app.lists.difference import Difference
 from app.lists.draft import Draft
-from app.lists.findings import Finding
+from app.lists.findings.finding import Finding
 from app.lists.push_plan import Conditions
 from app.oci.copy_outcomes import BlobCounts, BlobOutcome, ManifestOutcome, ReferrerOutcome, TagAction
 from app.oci.digest import Digest

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from app.errors import ListNotPushable, TagMoved
 from app.lists.assessment import Assessment
 from app.lists.draft import Draft
+from app.lists.origins.copying import find_copied
 from app.lists.run_order import RunOrder
 from app.lists.targets import PushTarget, group_by_repository, own_references
 from app.oci.digest import Digest
 from app.oci.manifest import Manifest
+from app.oci.platform import Platform
 from app.oci.reference import Reference, Repository, canonical_name
 
 
@@ -73,6 +75,8 @@ class PushPlan:
     """The index's bytes, the manifests it lists in their order, and where all of it goes.
 
     `missing_platforms` are expected and not there; `referrers` go along to other repositories if asked.
+    `choices` are the images that readers may choose from, where the index itself does not say them: it is an
+    image, or has indexes within.
     """
 
     index: Manifest
@@ -83,6 +87,7 @@ class PushPlan:
     consent: Consent = NONE
     referrers: bool = False
     missing_platforms: tuple[str, ...] = ()
+    choices: tuple[tuple[Platform, Digest], ...] = ()
 
     @property
     def references(self) -> tuple[Reference, ...]:
@@ -121,16 +126,39 @@ def plan_push(
         raise assessment.outcome
     return PushPlan(
         index=assessment.outcome,
-        children=tuple(
-            PushChild(entry.reference, entry.digest, entry.media_type, entry.size) for entry in draft.in_order
-        ),
+        children=(*_entries(draft), *_nested(draft)),
         targets=group_by_repository([*own_references(draft), *targets]),
         order=RunOrder(draft.created_at if draft.session else now, options.run_number),
         conditions=conditions,
         consent=Consent(consent.shrink or options.allow_shrink, consent.older or options.allow_older),
         referrers=referrers or options.referrers,
         missing_platforms=tuple(str(platform) for platform in assessment.missing_platforms),
+        choices=_choices(draft),
     )
+
+
+def _entries(draft: Draft) -> Iterator[PushChild]:
+    for entry in draft.in_order:
+        yield PushChild(entry.reference, entry.digest, entry.media_type, entry.size)
+
+
+def _choices(draft: Draft) -> tuple[tuple[Platform, Digest], ...]:
+    if find_copied(draft) is None:
+        return ()
+    images = [entry for entry in draft.in_order if entry.platform.os and not entry.platform.is_unknown]
+    is_flat = all(entry.listing is not None and not entry.listing.nested for entry in draft.entries)
+    return () if is_flat else tuple((entry.platform, entry.digest) for entry in images)
+
+
+def _nested(draft: Draft) -> Iterator[PushChild]:
+    """The indexes within an index that is copied; a list that is made anew names their images itself."""
+    copied = find_copied(draft)
+    if copied is None:
+        return
+    listings = [entry.listing for entry in draft.entries if entry.listing is not None]
+    nested = dict.fromkeys(index for listing in listings for index in listing.nested)
+    for index in nested:
+        yield PushChild(copied.repository.at(index.digest), index.digest, index.media_type, index.size)
 
 
 def restored(

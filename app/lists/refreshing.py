@@ -8,7 +8,6 @@ from uuid import UUID
 
 from app.lists.draft import Draft, Entry, Origin, amend
 from app.lists.source import Source
-from app.lists.variants import choice
 from app.oci.digest import Digest
 from app.oci.platform import Platform
 from app.oci.reference import Reference
@@ -70,7 +69,7 @@ def _continued(found: Sequence[Entry], before: Sequence[Entry]) -> list[Entry]:
             old = next((each for each in left.values() if is_same(each, entry)), None)
             if old is not None and entry.id == found[place].id:
                 del left[old.id]
-                annotations = {**old.annotations, **entry.annotations}
+                annotations = {**old.said, **entry.annotations}
                 fresh[place] = replace(entry, id=old.id, override=old.override, annotations=annotations)
     return fresh
 
@@ -80,7 +79,8 @@ def _same_reference(old: Entry, new: Entry) -> bool:
 
 
 def _same_platform(old: Entry, new: Entry) -> bool:
-    return old.resolved_platform == new.resolved_platform and not new.platform.is_unknown
+    is_same = (old.resolved_platform, old.artifact_type) == (new.resolved_platform, new.artifact_type)
+    return is_same and not new.platform.is_unknown
 
 
 def _to_keep(draft: Draft, fresh: Sequence[Entry], before: Sequence[Entry]) -> list[Entry]:
@@ -96,8 +96,8 @@ def _to_keep(draft: Draft, fresh: Sequence[Entry], before: Sequence[Entry]) -> l
     elif draft.options.allow_duplicate_platforms:
         wanted = images
     else:
-        taken = {choice(entry.platform) for entry in draft.entries if entry.id not in known}
-        wanted = [entry for entry in images if entry.id in known or choice(entry.platform) not in taken]
+        taken = {entry.choice for entry in draft.entries if entry.id not in known}
+        wanted = [entry for entry in images if entry.id in known or entry.choice not in taken]
     staying = {entry.id for entry in wanted}
     attested = {str(entry.digest) for entry in wanted} - (_bare(before, wanted) if narrowed else set())
     return [

@@ -10,8 +10,9 @@ from uuid import UUID
 
 from app.lists.assessment import Assessment
 from app.lists.draft import Draft, Entry, ImageFacts, ListState
-from app.lists.findings import Finding
+from app.lists.findings.finding import Finding
 from app.lists.options import Options
+from app.lists.origins.copying import find_copied
 from app.lists.refreshing import Refreshed
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
@@ -29,6 +30,7 @@ class EntryView:
     descriptor: Descriptor
     platform: Platform
     resolved_platform: Platform
+    index_platform: Platform | None
     annotations: Mapping[str, str]
     image: ImageFacts
     replaced: Digest | None
@@ -51,6 +53,7 @@ class ListView:
     entries: tuple[EntryView, ...]
     digest: Digest | None
     media_type: str | None
+    copies: Reference | None
     findings: tuple[Finding, ...]
     problem: Mapping[str, Any] | None
     push_operation_id: UUID | None
@@ -79,7 +82,8 @@ def view_entry(entry: Entry) -> EntryView:
         reference=entry.reference,
         descriptor=entry.descriptor,
         platform=entry.platform,
-        resolved_platform=entry.resolved_platform,
+        resolved_platform=entry.config_platform or entry.resolved_platform,
+        index_platform=entry.listing.platform if entry.listing is not None else None,
         annotations=entry.annotations,
         image=entry.image,
         replaced=None,
@@ -102,6 +106,7 @@ def view_list(draft: Draft, assessment: Assessment) -> ListView:
         entries=tuple(view_entry(entry) for entry in draft.in_order),
         digest=index.digest if index is not None else None,
         media_type=index.media_type if index is not None else None,
+        copies=find_copied(draft) if index is not None else None,
         findings=assessment.findings,
         problem=draft.problem,
         push_operation_id=draft.push_operation_id,

@@ -20,6 +20,7 @@ class CreateListRequest(OperationRequest):
     """A list and its first sources; `options` has the list's options that were given, by their API names."""
 
     kind: ClassVar[Kind] = Kind.CREATE_LIST
+    version: ClassVar[int] = 2
 
     reference: str
     sources: Sequence[Any]
@@ -27,6 +28,11 @@ class CreateListRequest(OperationRequest):
     amend: bool = False
     insecure: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def required_version(self) -> int:
+        """The first workers pass over `exact` and would publish other bytes."""
+        return 2 if self.options.get("exact") is not None else 1
 
     def document(self) -> dict[str, Any]:
         return {
@@ -90,17 +96,30 @@ class PushListRequest(OperationRequest):
     """The push itself is stored as a `Push`. One that `follows` was started by the completion of its list."""
 
     kind: ClassVar[Kind] = Kind.PUSH_LIST
+    version: ClassVar[int] = 2
 
     purge: bool = False
     insecure: bool = False
     follows: bool = False
+    # Its plan has choices, which the first workers pass over.
+    has_choices: bool = False
+
+    @property
+    def required_version(self) -> int:
+        return 2 if self.has_choices else 1
 
     def document(self) -> dict[str, Any]:
-        return {"purge": self.purge, "insecure": self.insecure, "follows": self.follows}
+        document = {"purge": self.purge, "insecure": self.insecure, "follows": self.follows}
+        return {**document, "has_choices": True} if self.has_choices else document
 
     @classmethod
     def parse(cls, members: Members) -> Self:
-        return cls(members.flag("purge"), members.flag("insecure"), members.flag("follows"))
+        return cls(
+            members.flag("purge"),
+            members.flag("insecure"),
+            members.flag("follows"),
+            members.flag("has_choices"),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +127,7 @@ class PlanPushRequest(OperationRequest):
     """A push plan with its index, and what the result says of the list: both as they were on acceptance."""
 
     kind: ClassVar[Kind] = Kind.PLAN_PUSH
+    version: ClassVar[int] = 2
 
     plan: Mapping[str, Any]
     media_type: str
@@ -115,6 +135,11 @@ class PlanPushRequest(OperationRequest):
     digest: str
     list_document: Mapping[str, Any]
     insecure: bool = False
+
+    @property
+    def required_version(self) -> int:
+        """The first workers pass over the choices of a plan."""
+        return 2 if self.plan.get("choices") else 1
 
     def document(self) -> dict[str, Any]:
         return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -25,11 +25,13 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from app.errors import ListNotFound
 from app.lists.draft import Draft, Entry, ListState
+from app.lists.origins.copying import find_copied
 from app.lists.views import ListFilter
 from app.oci.reference import Reference
 from app.projects.paging import Position
 from app.store.codec.list_rows import encode_entry, encode_name, encode_state, read_entry, read_list
 from app.store.database import Transaction
+from app.store.manifests import load_manifests
 from app.store.notifications import LIST_CHANGED
 from app.store.paging import newest_first
 from app.store.tables import entries, lists
@@ -197,7 +199,24 @@ async def _with_entries(tx: Transaction, rows: Sequence[Row[Any]]) -> list[Draft
         query = select(entries).where(entries.c.list_id.in_(found)).order_by(entries.c.added_at, entries.c.id)
         for row in await tx.execute(query):
             found[row.list_id].append(read_entry(row))
-    return [read_list(row, found[row.id]) for row in rows]
+    drafts = [read_list(row, found[row.id]) for row in rows]
+    return await _with_copied(tx, rows[0].project_id, drafts) if rows else []
+
+
+async def with_copied(tx: Transaction, project_id: UUID, draft: Draft) -> Draft:
+    """The list with the source that it copies, if it is an exact copy."""
+    return (await _with_copied(tx, project_id, [draft]))[0]
+
+
+async def _with_copied(tx: Transaction, project_id: UUID, drafts: Sequence[Draft]) -> list[Draft]:
+    references = [find_copied(draft) for draft in drafts]
+    digests = [None if copied is None else copied.digest for copied in references]
+    wanted = [digest for digest in digests if digest is not None]
+    found = await load_manifests(tx, project_id, wanted) if wanted else {}
+    return [
+        replace(draft, copied=None if digest is None else found[digest])
+        for draft, digest in zip(drafts, digests, strict=True)
+    ]
 
 
 def _conditions(wanted: ListFilter) -> list[ColumnElement[bool]]:

@@ -130,6 +130,8 @@ lists = Table(
     # One for each option that is off by default.
     *(Column(name, Boolean, nullable=False, server_default=text("false")) for name in FLAG_NAMES),
     Column("problem", JSON(none_as_null=True)),
+    # Null copies an index that is the only source and unchanged.
+    Column("exact", Boolean),
     UniqueConstraint("project_id", "reference", "session", name="uq_lists_project_reference_session"),
     Index("ix_lists_page", "project_id", "created_at", "id"),
     Index("ix_lists_labels", "labels", postgresql_using="gin", postgresql_ops={"labels": "jsonb_path_ops"}),

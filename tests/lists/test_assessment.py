@@ -5,7 +5,8 @@ from __future__ import annotations
 from app.errors import ListNotPushable
 from app.lists.assessment import assess, build_draft_index
 from app.lists.draft import Draft
-from app.lists.findings import Severity, find_findings
+from app.lists.findings.finding import Severity
+from app.lists.findings.list_findings import find_findings
 from app.oci.manifest import Manifest
 from app.oci.platform import Platform
 from app.oci.reference import parse_reference

@@ -10,7 +10,7 @@ from app.lists.source import Source
 from app.oci.digest import digest_of
 from app.oci.platform import Platform
 from app.oci.reference import parse_reference
-from tests.lists.builders import draft, entry
+from tests.lists.builders import draft, entry, from_index
 
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
 INDEX = Origin(parse_reference("r.test/index:1"))
@@ -58,3 +58,12 @@ def test_two_images_of_one_platform_stay_two() -> None:
         (old[0].digest, old[0].digest),
         (old[1].digest, new[1].digest),
     ]
+
+
+def test_an_annotation_that_the_index_has_dropped_goes_and_one_of_the_caller_stays() -> None:
+    before = from_index(entry("r.test/a:1", annotations={"old": "1", "same": "1"}))
+    (said,) = [replace(each, annotations={**each.annotations, "own": "1", "same": "2"}) for each in before]
+    found = from_index(entry("r.test/a:1", annotations={"new": "1"}, content="moved"), index="moved")
+    source = Source(parse_reference("registry.test/source:1"))
+    after, _ = refresh(draft(entries=[said]), [source], [found])
+    assert after.entries[0].annotations == {"new": "1", "own": "1", "same": "2"}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from app.errors import BuildFailed, InvalidInput, ListIncomplete, ListNotPushable, MixedRevisions
 from app.lists.assessment import assess
 from app.lists.draft import Draft, ImageFacts, ListState
-from app.lists.findings import find_findings, refuse_mixed_revisions
+from app.lists.findings.list_findings import find_findings, refuse_mixed_revisions
 from app.lists.options import amend_options, apply_changes, forget_failures
 from app.lists.verdict import Verdict, awaited_platforms, judge, retract
 from app.oci.platform import Platform, parse_platform

@@ -130,7 +130,7 @@ def test_a_request_without_a_necessary_member_is_left_for_another_worker(kind: K
 
 
 @EACH_KIND
-@pytest.mark.parametrize("required", [2, "2", None, [2]])
+@pytest.mark.parametrize("required", [3, "2", None, [2]])
 def test_a_request_that_requires_a_newer_version_is_left_for_another_worker(
     kind: Kind, required: object
 ) -> None:
@@ -155,3 +155,16 @@ def test_a_newer_version_says_which_version_its_request_requires() -> None:
 def test_a_newer_version_reads_the_requests_of_the_first() -> None:
     request = decode_request(NewerInspection, SAMPLES["inspect"])
     assert (request.reference, request.verbose) == ("registry.example/app:1", True)
+
+
+@pytest.mark.parametrize(("exact", "required"), [(None, 1), (True, 2), (False, 2)])
+def test_a_list_that_asks_for_a_copy_is_left_for_later_versions(exact: bool | None, required: int) -> None:
+    options = {} if exact is None else {"exact": exact}
+    assert CreateListRequest("r.test/app:1", ["r.test/a:1"], options=options).required_version == required
+
+
+def test_a_push_with_choices_is_left_for_later_versions() -> None:
+    assert PushListRequest().required_version == 1
+    request = PushListRequest(has_choices=True)
+    assert request.required_version == 2
+    assert decode_request(PushListRequest, encode_request(request)) == request

@@ -32,8 +32,8 @@ from app.api.schemas.common import (
 from app.api.schemas.problems import Problem, WithProblem, stored_problem
 from app.lists import draft as domain
 from app.lists.draft import ListState
-from app.lists.findings import Finding as DomainFinding
-from app.lists.findings import Severity
+from app.lists.findings.finding import Finding as DomainFinding
+from app.lists.findings.finding import Severity
 from app.lists.options import OPTION_NAMES
 from app.lists.views import EntryView, ListView
 from app.oci.timestamps import rfc3339
@@ -197,6 +197,15 @@ class ListOptions(Body):
         None, description="Copy the referrers of the images (signatures, SBOMs) to the other repositories."
     )
 
+    exact: bool | None = Field(
+        None,
+        description=(
+            "`true` publishes the single source byte for byte, so its digest and signatures stay valid; a "
+            "list that can't be an exact copy is not pushed. `false` makes a new index. By default, a single "
+            "index is copied if nothing else is asked for, and a single image becomes a list, as in Docker."
+        ),
+    )
+
     def changes(self) -> dict[str, Any]:
         """The members that the caller sent, in the form that `apply_changes` takes."""
         own = set(ListOptions.model_fields) - {"expires_in", "complete_in", "expected_platforms"}
@@ -299,7 +308,12 @@ class Entry(Document):
     reference: str
     descriptor: Descriptor
     platform: Platform = Field(description="The platform in the index.")
-    resolved_platform: Platform = Field(description="The platform in the image's config.")
+    resolved_platform: Platform = Field(
+        description="The platform in the image's config. For an artifact, the platform in the index."
+    )
+    index_platform: Platform | None = Field(
+        None, description="The platform in the index that the image was taken from, if it was taken from one."
+    )
     annotations: Annotations
     image: ImageFacts
     replaced: str | None = Field(
@@ -317,6 +331,7 @@ class Entry(Document):
             descriptor=Descriptor.from_descriptor(view.descriptor),
             platform=Platform.from_platform(view.platform),
             resolved_platform=Platform.from_platform(view.resolved_platform),
+            index_platform=Platform.from_platform(view.index_platform) if view.index_platform else None,
             annotations=dict(view.annotations),
             image=ImageFacts.from_facts(view.image),
             replaced=optional_text(view.replaced),
@@ -387,6 +402,13 @@ class DraftList(WithProblem):
         None, description="Digest of the index that a push would put. Null while the list can't be pushed."
     )
     media_type: str | None = None
+    copies: str | None = Field(
+        None,
+        description=(
+            "The source whose bytes a push would put, when the list is an exact copy. Null when the list has "
+            "bytes of its own."
+        ),
+    )
     findings: list[Finding]
     complete_by: str | None = Field(None, description="When the list fails unless it is complete.")
     failures: FailedBuilds
@@ -405,6 +427,7 @@ class DraftList(WithProblem):
     created_at: str
     updated_at: str
     expires_at: str | None = None
+    exact: bool | None = None
 
     @classmethod
     def from_view(cls, view: ListView) -> Self:
@@ -422,6 +445,7 @@ class DraftList(WithProblem):
                 "entries": [Entry.from_view(entry) for entry in view.entries],
                 "digest": optional_text(view.digest),
                 "media_type": view.media_type,
+                "copies": optional_text(view.copies),
                 "findings": [Finding.from_finding(finding) for finding in view.findings],
                 "problem": stored_problem(view.problem),
                 "push_operation_id": optional_text(view.push_operation_id),

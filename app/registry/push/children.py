@@ -113,6 +113,8 @@ class Children:
             if (first := await self._first_with(child)) is not None:
                 self._blobs.add_holder(first, child.blobs)
             await self._blobs.copy(group, child.source, child.blobs)
+            for listed in child.listed:
+                await self.will_have(listed)
             repair = self._blobs.repair_for(group, child.source, child.blobs)
             await self._writer.put_listed(child.manifest, repair)
         self._seen[digest] = asyncio.get_running_loop().time()

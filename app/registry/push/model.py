@@ -57,11 +57,12 @@ class CopyTarget:
 
 @dataclass(frozen=True, slots=True)
 class CopyChild:
-    """A manifest of the index, its current repository, and its blobs."""
+    """A manifest of the index, its current repository, its blobs, and the manifests that it lists itself."""
 
     source: Repository
     manifest: Manifest
     blobs: tuple[Descriptor, ...]
+    listed: tuple[Digest, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,10 @@ from app.errors import (
     RegistryUnavailable,
     SourcesFailed,
     SourceUnsupported,
+    SourceUnusable,
 )
 from app.lists.draft import Entry, ImageFacts, Origin
+from app.lists.origins.listing import Listing, lost_of_descriptor, lost_of_indexes
 from app.lists.overrides import PlatformOverride
 from app.lists.source import Source
 from app.lists.variants import satisfies
@@ -37,10 +39,49 @@ UNKNOWN = Platform(os="unknown", architecture="unknown")
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """An entry, and the manifest that must be kept for it."""
+    """An entry, and the manifests that must be kept for it: its own, and the indexes that list it."""
 
     entry: Entry
-    manifest: Manifest
+    manifests: tuple[Manifest, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """What an image or an artifact says of itself; its platform is None if it says none."""
+
+    platform: Platform | None = None
+    facts: ImageFacts = ImageFacts()  # noqa: RUF009 - frozen
+    kind: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """An index to take members from, and the indexes around it, outermost first."""
+
+    path: tuple[Index, ...]
+    lost: tuple[str, ...]
+
+    @classmethod
+    def of(cls, *path: Index) -> _Place:
+        return cls(path, lost_of_indexes(path))
+
+    @property
+    def index(self) -> Index:
+        return self.path[-1]
+
+    def listing(self, described: Descriptor, contents: _Contents) -> Listing:
+        first = self.path[0].manifest
+        return Listing(
+            index=first.digest,
+            index_type=first.media_type,
+            count=0,
+            platform=described.platform,
+            config_platform=contents.platform,
+            annotations=dict(described.annotations),
+            nested=tuple(each.manifest.descriptor for each in self.path[1:]),
+            lost=lost_of_descriptor(described),
+            index_lost=self.lost,
+        )
 
 
 class Resolver:
@@ -74,34 +115,29 @@ class Resolver:
     async def _resolve(self, source: Source) -> list[Resolved]:
         found = await self._reader.manifest(source.reference)
         if isinstance(found, ImageManifest):
-            resolved = [await self._image(source.reference, found)]
+            resolved = [self._entry(source.reference, found, await self._contents(source.reference, found))]
             has = [each.entry.resolved_platform for each in resolved]
             resolved = [each for each in resolved if _is_chosen(source, each.entry.resolved_platform)]
         else:
             has = [each.platform for each in found.manifests if each.platform]
-            resolved = await self._flatten(source, found, depth=1)
+            resolved = _counted(source, found, await self._flatten(source, _Place.of(found)))
         if not resolved:
             raise _nothing_wanted(source, has)
         return [_apply_overrides(source, each) for each in resolved]
 
-    async def _image(
-        self, reference: Reference, image: ImageManifest, described: Descriptor | None = None
-    ) -> Resolved:
-        if image.is_artifact:
-            kind = image.artifact_type or image.config.media_type
-            raise SourceUnsupported(
-                f"{reference} is an OCI artifact ({kind}), not an image.",
-                reference=str(reference),
-                media_type=kind,
-            )
+    async def _contents(self, reference: Reference, image: ImageManifest) -> _Contents:
+        """What the config of an image says; an artifact may have one that says nothing of a platform."""
+        if not image.has_platform:
+            return _Contents(kind=image.kind)
         config = await self._reader.image_config(reference.repository, image.config)
-        return self._entry(reference, image, config.platform, _facts(config), described)
+        return _Contents(config.platform, _facts(config), image.kind)
 
-    async def _flatten(self, source: Source, index: Index, *, depth: int) -> list[Resolved]:
+    async def _flatten(self, source: Source, place: _Place) -> list[Resolved]:
         """The selected images of the index, with the attestations that describe them."""
+        index = place.index
         wanted = [each for each in index.manifests if _is_wanted(source, each, index)]
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_catch_error(self._member(source, each, depth))) for each in wanted]
+            tasks = [group.create_task(_catch_error(self._named(source, each, place))) for each in wanted]
         found: list[Resolved] = []
         for task in tasks:
             outcome = task.result()
@@ -110,32 +146,50 @@ class Resolver:
             found.extend(outcome)
         return found
 
-    async def _member(self, source: Source, described: Descriptor, depth: int) -> list[Resolved]:
+    async def _named(self, source: Source, described: Descriptor, place: _Place) -> list[Resolved]:
+        """The entries of a member; an error names it."""
+        try:
+            return await self._member(source, described, place)
+        except SourceUnusable as error:
+            if str(described.digest) in error.detail:
+                raise
+            detail = (
+                f"{source.reference.at(described.digest)} in {source.reference} can't be used. {error.detail}"
+            )
+            raise error.recast(type(error), detail) from error
+
+    async def _member(self, source: Source, described: Descriptor, place: _Place) -> list[Resolved]:
         reference = source.reference.at(described.digest)
-        member = await self._reader.manifest(reference)
+        member = await self._reader.manifest(reference, described.media_type)
         if isinstance(member, Index):
-            if depth >= MAX_DEPTH:
+            if len(place.path) >= MAX_DEPTH:
                 raise SourceUnsupported(
                     f"{source.reference} has indexes nested more than {MAX_DEPTH} deep.",
                     reference=str(source.reference),
                 )
-            return await self._flatten(source, member, depth=depth + 1)
+            return await self._flatten(source, _Place.of(*place.path, member))
         if member.is_attestation or _is_attestation(described):
-            resolved = self._entry(reference, member, UNKNOWN, ImageFacts(), described)
+            contents, default = _Contents(), UNKNOWN
         else:
-            resolved = await self._image(reference, member, described)
-        origin = Origin(source.reference, source.platforms)
-        return [replace(resolved, entry=replace(resolved.entry, origin=origin))]
+            contents, default = await self._contents(reference, member), Platform()
+        resolved = self._entry(reference, member, contents, described, default)
+        entry = replace(
+            resolved.entry,
+            origin=Origin(source.reference, source.platforms),
+            listing=place.listing(described, contents),
+        )
+        return [Resolved(entry, (*resolved.manifests, *(index.manifest for index in place.path)))]
 
     def _entry(
         self,
         reference: Reference,
         image: ImageManifest,
-        platform: Platform,
-        facts: ImageFacts,
-        described: Descriptor | None,
+        contents: _Contents,
+        described: Descriptor | None = None,
+        default: Platform = Platform(),  # noqa: B008 - frozen
     ) -> Resolved:
         manifest = image.manifest
+        listed = described.platform if described is not None else None
         entry = Entry(
             id=uuid4(),
             reference=reference,
@@ -143,15 +197,32 @@ class Resolver:
             digest=manifest.digest,
             size=manifest.size,
             # Readers of the source index select its members by this platform.
-            resolved_platform=described.platform if described and described.platform else platform,
+            resolved_platform=listed or contents.platform or default,
             override=PlatformOverride(),
             annotations=dict(described.annotations) if described else {},
-            image=facts,
+            image=contents.facts,
             added_by=self._added_by,
             added_at=datetime.now(UTC),
-            artifact_type=described.artifact_type if described else None,
+            artifact_type=(described.artifact_type if described else None) or contents.kind,
         )
-        return Resolved(entry, manifest)
+        return Resolved(entry, (manifest,))
+
+
+def _counted(source: Source, index: Index, resolved: Sequence[Resolved]) -> list[Resolved]:
+    """The entries of one index, each with the number that the whole index makes.
+
+    Manifests that are listed twice count once. A selection from an index of indexes is never the whole.
+    """
+    count = len({(each.entry.reference, each.entry.resolved_platform) for each in resolved})
+    if source.platforms and any(is_index(each.media_type) for each in index.manifests):
+        count += 1
+    elif source.platforms:
+        count = len({(each.digest, each.platform) for each in index.manifests})
+    return [replace(each, entry=_with_count(each.entry, count)) for each in resolved]
+
+
+def _with_count(entry: Entry, count: int) -> Entry:
+    return entry if entry.listing is None else replace(entry, listing=replace(entry.listing, count=count))
 
 
 def _apply_overrides(source: Source, resolved: Resolved) -> Resolved:

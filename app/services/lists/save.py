@@ -19,7 +19,7 @@ from app.services.callers import Call
 from app.services.events.log import Events
 from app.services.pushes.requests import Pushes
 from app.store.database import Transaction
-from app.store.lists import delete_list, get_list, lock_expired_list, save_list, save_state
+from app.store.lists import delete_list, get_list, lock_expired_list, save_list, save_state, with_copied
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,7 @@ class ListWriter:
             return SavedList(renewed, assess(renewed))
         now = datetime.now(UTC)
         after = replace(after, revision=before.revision + is_changed, updated_at=now)
+        after = await with_copied(tx, call.project_id, after)
         saved = await self._judge(tx, call, before, after, now)
         await save_list(tx, call.project_id, before, saved.draft)
         await self._record_news(tx, call.project_id, before, saved)
@@ -177,4 +178,5 @@ def _facts(entry: Entry) -> tuple[object, ...]:
     """The content of an entry, without the caller and the time of its addition."""
     annotations = sorted(entry.annotations.items())
     override = sorted(entry.override.members.items())
-    return str(entry.reference), str(entry.digest), entry.resolved_platform, override, annotations
+    index = str(entry.listing.index) if entry.listing is not None else ""
+    return str(entry.reference), str(entry.digest), entry.resolved_platform, override, annotations, index

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.lists.additions import Addition, CreateOptions
-from app.lists.findings import refuse_mixed_revisions
+from app.lists.findings.list_findings import refuse_mixed_revisions
 from app.lists.refreshing import plan_refresh, refresh
 from app.lists.source import Source, parse_sources
 from app.lists.views import RefreshedListView
+from app.oci.manifest import Manifest
 from app.oci.reference import parse_reference
 from app.operations.progress import Progress, ProgressStep
 from app.operations.request_codec import decode_request
@@ -67,7 +68,7 @@ class ListWorker:
         async with self._database.transaction() as tx:
             await attempt.hold(tx)
             draft = await stored.get_list(tx, call.project_id, list_id, lock=True)
-            await keep_manifests(tx, call.project_id, [each.manifest for each in _flat(resolved)])
+            await keep_manifests(tx, call.project_id, _manifests(_flat(resolved)))
             entries = [[each.entry for each in found] for found in resolved]
             after, refreshed = refresh(draft, sources, entries)
             refuse_mixed_revisions(after)
@@ -102,7 +103,11 @@ def _leg(
 ) -> Leg:
     entries = tuple(each.entry for each in resolved)
     addition = Addition(attempt.operation.id, call.by, entries, create)
-    return Leg(attempt, call, addition, [each.manifest for each in resolved])
+    return Leg(attempt, call, addition, _manifests(resolved))
+
+
+def _manifests(resolved: Sequence[Resolved]) -> list[Manifest]:
+    return list({each.digest: each for found in resolved for each in found.manifests}.values())
 
 
 def _flat(resolved: Sequence[Sequence[Resolved]]) -> list[Resolved]:

@@ -31,7 +31,8 @@ def targets_of(plan: PushPlan) -> Sequence[CopyTarget]:
 
 async def _child(client: RegistryClient, child: PushChild, manifest: Manifest) -> CopyChild:
     parsed = await client.parse(parse_manifest, manifest.raw, manifest.media_type)
-    blobs = parsed.copyable_blobs if isinstance(parsed, ImageManifest) else ()
     # Many small documents together would block the event loop as long as a large one.
     await asyncio.sleep(0)
-    return CopyChild(child.repository, manifest, blobs)
+    if isinstance(parsed, ImageManifest):
+        return CopyChild(child.repository, manifest, parsed.copyable_blobs)
+    return CopyChild(child.repository, manifest, (), tuple(each.digest for each in parsed.manifests))

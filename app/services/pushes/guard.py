@@ -103,21 +103,26 @@ class PushGuard:
     ) -> Mapping[Reference, Difference]:
         if not replaced:
             return {}
-        index = self._plan.index
-        new = await self._client.parse(parse_manifest, index.raw, index.media_type)
-        after = choices(new.manifests) if isinstance(new, Index) else {}
         # Several tags of a repository often have the same digest.
         distinct = {at.repository.at(digest) for at, digest in replaced.items()}
         registries = {target.repository.registry for target in self._plan.targets}
         reader = Reader(self._client, self._access, among=registries, known=known)
+        after = await self._choices_after()
         found = {at: compare(await _choices(reader, at), after) for at in sorted(distinct)}
         return {at: found[at.repository.at(digest)] for at, digest in replaced.items()}
 
+    async def _choices_after(self) -> Choices:
+        if self._plan.choices:
+            return dict(reversed(self._plan.choices))
+        index = self._plan.index
+        new = await self._client.parse(parse_manifest, index.raw, index.media_type)
+        return choices(new.manifests) if isinstance(new, Index) else {}
 
-async def _choices(reader: Reader, reference: Reference, depth: int = 1) -> Choices:
+
+async def _choices(reader: Reader, reference: Reference, described: str = "", depth: int = 1) -> Choices:
     """The images that readers may choose from now; artifacts and deleted images do not count."""
     try:
-        found = await reader.manifest(reference)
+        found = await reader.manifest(reference, described)
         if isinstance(found, Index):
             return await _choices_of(reader, reference, found, depth)
         if found.is_artifact:
@@ -134,7 +139,7 @@ async def _choices_of(reader: Reader, reference: Reference, index: Index, depth:
     found = dict(choices(index.manifests))
     nested = [each for each in index.manifests if is_index(each.media_type)]
     for each in nested[:_MOST_NESTED] if depth < MAX_DEPTH else ():
-        inner = await _choices(reader, reference.repository.at(each.digest), depth + 1)
+        inner = await _choices(reader, reference.repository.at(each.digest), each.media_type, depth + 1)
         found = {**inner, **found}
     return found
 

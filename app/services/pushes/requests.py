@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -140,6 +140,7 @@ async def _store_push(
     tx: Transaction, project_id: UUID, planned: Push, request: PushListRequest
 ) -> OperationSpec:
     await stored.insert_push(tx, project_id, planned)
+    request = replace(request, has_choices=bool(planned.plan.choices))
     return OperationSpec(
         request, planned.plan.registries, planned.plan.keys, list_id=planned.list_id, push_id=planned.id
     )

@@ -10,11 +10,15 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from app.lists.draft import Draft, Entry, ImageFacts, ListState, Origin
+from app.lists.origins.listing import Listing
+from app.oci.descriptor import parse_descriptor
 from app.oci.digest import parse_digest
+from app.oci.platform import Platform
 from app.oci.reference import parse_reference
 from app.store.codec.options import encode_options, read_options
 from app.store.codec.platforms import encode_override, encode_platform, read_override, read_platform
 
+_LISTING = "listing"
 _IMAGE_FACTS = frozenset(member.name for member in fields(ImageFacts))
 
 
@@ -73,7 +77,7 @@ def encode_entry(project_id: UUID, list_id: UUID, entry: Entry) -> dict[str, Any
         "platform_override": encode_override(entry.override),
         "annotations": dict(entry.annotations),
         "image": entry.image.known,
-        "origin": _encode_origin(entry.origin),
+        "origin": _encode_origin(entry.origin, entry.listing),
         "added_by": entry.added_by,
         "added_at": entry.added_at,
     }
@@ -95,14 +99,56 @@ def read_entry(row: Row[Any]) -> Entry:
         added_at=row.added_at,
         artifact_type=row.artifact_type,
         origin=_read_origin(row.origin),
+        listing=_read_listing(row.origin),
     )
 
 
-def _encode_origin(origin: Origin | None) -> dict[str, Any] | None:
+def _encode_origin(origin: Origin | None, listing: Listing | None) -> dict[str, Any] | None:
+    """An older version that writes the origin drops the listing, which it could not keep up to date."""
     if origin is None:
         return None
     platforms = [encode_platform(platform) for platform in origin.platforms]
-    return {"reference": str(origin.reference), "platforms": platforms, "narrowed": origin.narrowed}
+    document = {"reference": str(origin.reference), "platforms": platforms, "narrowed": origin.narrowed}
+    return document if listing is None else {**document, _LISTING: _encode_listing(listing)}
+
+
+def _encode_listing(listing: Listing) -> dict[str, Any]:
+    return {
+        "index": str(listing.index),
+        "index_type": listing.index_type,
+        "count": listing.count,
+        "platform": _encode_optional(listing.platform),
+        "config_platform": _encode_optional(listing.config_platform),
+        "annotations": dict(listing.annotations),
+        "nested": [index.document() for index in listing.nested],
+        "lost": list(listing.lost),
+        "index_lost": list(listing.index_lost),
+    }
+
+
+def _encode_optional(platform: Platform | None) -> dict[str, Any] | None:
+    return encode_platform(platform) if platform is not None else None
+
+
+def _read_listing(origin: dict[str, Any] | None) -> Listing | None:
+    document = (origin or {}).get(_LISTING)
+    if document is None:
+        return None
+    return Listing(
+        index=parse_digest(document["index"]),
+        index_type=document["index_type"],
+        count=document["count"],
+        platform=_read_optional(document["platform"]),
+        config_platform=_read_optional(document["config_platform"]),
+        annotations=document["annotations"],
+        nested=tuple(parse_descriptor(index) for index in document["nested"]),
+        lost=tuple(document["lost"]),
+        index_lost=tuple(document["index_lost"]),
+    )
+
+
+def _read_optional(document: dict[str, Any] | None) -> Platform | None:
+    return read_platform(document) if document is not None else None
 
 
 def _read_origin(document: dict[str, Any] | None) -> Origin | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from app.lists.findings import Finding
+from app.lists.findings.finding import Finding
 from app.lists.options import OPTION_NAMES, Options
 from app.lists.refreshing import Refreshed
 from app.lists.views import EntryView, ListView, RefreshedListView
@@ -26,6 +26,7 @@ def encode_list_view(view: ListView) -> Document:
             "entries": [encode_entry_view(entry) for entry in view.entries],
             "digest": optional_text(view.digest),
             "media_type": view.media_type,
+            "copies": optional_text(view.copies),
             "findings": [encode_finding(finding) for finding in view.findings],
         },
         "referrers": {
@@ -77,6 +78,7 @@ def encode_entry_view(entry: EntryView) -> Document:
         "descriptor": entry.descriptor.document(),
         "platform": _encode_platform(entry.platform),
         "resolved_platform": _encode_platform(entry.resolved_platform),
+        "index_platform": _encode_platform(entry.index_platform) if entry.index_platform else None,
         "annotations": dict(entry.annotations),
         "image": entry.image.known,
         "replaced": optional_text(entry.replaced),

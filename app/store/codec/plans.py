@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from app.lists.findings import Finding, Severity
+from app.lists.findings.finding import Finding, Severity
 from app.lists.planned_push import PlannedList, PlannedPush, PlannedTag, PlannedTarget
 from app.lists.push_plan import FIRST, Conditions, Consent, PushChild, PushPlan
 from app.lists.run_order import RunOrder
@@ -17,6 +17,7 @@ from app.oci.digest import parse_digest
 from app.oci.manifest import Manifest
 from app.oci.reference import parse_reference
 from app.store.codec.lists import encode_finding
+from app.store.codec.platforms import encode_platform, read_platform
 from app.store.codec.pushes import (
     Document,
     encode_difference,
@@ -33,7 +34,7 @@ Json = Mapping[str, Any]
 
 def encode_plan(plan: PushPlan) -> Document:
     """The plan without the bytes of its index, which are stored beside it."""
-    return {
+    document: Document = {
         "children": [
             {
                 "reference": str(child.reference),
@@ -52,6 +53,12 @@ def encode_plan(plan: PushPlan) -> Document:
         "referrers": plan.referrers,
         "missing_platforms": list(plan.missing_platforms),
     }
+    if plan.choices:
+        document["choices"] = [
+            {"platform": encode_platform(platform), "digest": str(digest)}
+            for platform, digest in plan.choices
+        ]
+    return document
 
 
 def read_plan(index: Manifest, document: Json) -> PushPlan:
@@ -78,6 +85,10 @@ def read_plan(index: Manifest, document: Json) -> PushPlan:
         consent=Consent(consent.get("shrink", False), consent.get("older", False)),
         referrers=document.get("referrers", False),
         missing_platforms=tuple(document.get("missing_platforms", ())),
+        choices=tuple(
+            (read_platform(choice["platform"]), parse_digest(choice["digest"]))
+            for choice in document.get("choices", ())
+        ),
     )
 
 

@@ -26,9 +26,9 @@ def document(**options: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("text", stored("operations.result", "create", "add"))
 def test_the_members_of_a_list_and_of_its_entries_are_in_the_order_of_before(text: str) -> None:
     before, now = json.loads(text), document()
-    assert list(now) == list(before)
+    assert [name for name in now if name in before] == list(before)
     for each in before["entries"]:
-        assert list(now["entries"][0]) == list(each)
+        assert [name for name in now["entries"][0] if name in each] == list(each)
 
 
 def test_the_api_renders_a_list_as_operations_keep_it() -> None:

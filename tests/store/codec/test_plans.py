@@ -13,6 +13,7 @@ from app.lists.run_order import RunOrder
 from app.oci.digest import digest_of
 from app.oci.manifest import Manifest
 from app.oci.media_types import OCI_INDEX
+from app.oci.platform import Platform
 from app.store.codec.plans import encode_plan, encode_planned_list, read_plan, read_planned_list
 from app.store.database import dump_json
 from tests.lists.builders import NOW, draft, entry
@@ -31,6 +32,14 @@ def test_a_new_plan_is_read_as_it_was_written() -> None:
     planned = plan_push(listed, assess(listed), NOW, conditions=Conditions(if_digest=digest_of(b"old")))
     assert read_plan(planned.index, json.loads(json.dumps(encode_plan(planned)))) == planned
     assert planned.order == RunOrder(NOW, 7)
+
+
+def test_a_plan_of_a_copied_image_is_read_as_it_was_written() -> None:
+    image = entry("r.test/a:1", Platform("windows", "amd64", "", "10.0.1", ("win32k",)))
+    listed = draft("r.test/app:1", [image], exact=True)
+    planned = plan_push(listed, assess(listed), NOW)
+    assert planned.choices == ((image.platform, image.digest),)
+    assert read_plan(planned.index, json.loads(json.dumps(encode_plan(planned)))) == planned
 
 
 def test_members_that_a_version_did_not_write_have_their_defaults() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from app.lists.findings import Severity, find_findings
+from app.lists.findings.finding import Severity
+from app.lists.findings.list_findings import find_findings
 from app.oci.media_types import DOCKER_MANIFEST
 from app.oci.platform import Platform
 from tests.lists.builders import draft, entry

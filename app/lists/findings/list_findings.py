@@ -3,39 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-from uuid import UUID
 
 from app.errors import MixedRevisions
 from app.lists.draft import Draft, Entry
-from app.lists.variants import choice, satisfies
+from app.lists.findings.finding import Finding, Severity
+from app.lists.findings.losses import find_contradiction, find_losses
+from app.lists.origins.copying import find_copied
+from app.lists.variants import satisfies
 from app.oci import platform as platforms
 from app.oci.index import Format
-
-
-class Severity(StrEnum):
-    """An `error` prevents a push of the list; a `warning` does not."""
-
-    ERROR = "error"
-    WARNING = "warning"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something about a list that its owner should know."""
-
-    code: str
-    severity: Severity
-    detail: str
-    entry_id: UUID | None = None
 
 
 def find_findings(draft: Draft) -> tuple[Finding, ...]:
     """All findings about a list, errors first."""
     found = [finding for entry in draft.entries for finding in _of_entry(entry)]
+    if find_copied(draft) is not None:
+        # Its bytes are there already, whatever its images say.
+        found = [each for each in found if each.severity is not Severity.ERROR]
     if not draft.entries:
         found.append(Finding("no-entries", Severity.ERROR, "The list has no entries. Add one."))
+    found += find_losses(draft)
     found += _contradictions(draft)
     found += _shared_platforms(draft.entries)
     found += _unexpected(draft)
@@ -63,6 +50,9 @@ def _contradictions(draft: Draft) -> list[Finding]:
 
 def _of_entry(entry: Entry) -> list[Finding]:
     platform = entry.platform
+    if entry.descriptor.platform is None:
+        # An artifact needs none.
+        return []
     if not platform.os or not platform.architecture:
         return [
             Finding(
@@ -73,7 +63,7 @@ def _of_entry(entry: Entry) -> list[Finding]:
                 entry.id,
             )
         ]
-    found = []
+    found = find_contradiction(entry)
     if not platforms.is_known(platform.os, platform.architecture):
         detail = f"{entry.reference} is for {platform}, which is not a known platform."
         found.append(Finding("unknown-platform", Severity.WARNING, detail, entry.id))
@@ -88,7 +78,7 @@ def _shared_platforms(entries: Sequence[Entry]) -> list[Finding]:
     for entry in entries:
         if not entry.platform.os or entry.platform.os == "unknown":
             continue
-        earlier = first.setdefault(choice(entry.platform), entry)
+        earlier = first.setdefault(entry.choice, entry)
         if earlier is not entry:
             detail = (
                 f"{earlier.reference} and {entry.reference} are both {entry.platform}. "
@@ -110,6 +100,7 @@ def _unexpected(draft: Draft) -> list[Finding]:
         for entry in draft.entries
         if expected
         and entry.attests is None
+        and entry.descriptor.platform is not None
         and not any(satisfies(entry.platform, each) for each in expected)
     ]
 
@@ -123,8 +114,12 @@ def _mixed_revisions(draft: Draft) -> list[Finding]:
 
 
 def find_revisions(entries: Sequence[Entry]) -> dict[str, str | None]:
-    """The source revision of each image, from its label. Attestations have none."""
-    return {str(entry.reference): entry.image.revision for entry in entries if not entry.platform.is_unknown}
+    """The source revision of each image, from its label. Attestations and artifacts have none."""
+    return {
+        str(entry.reference): entry.image.revision
+        for entry in entries
+        if not entry.platform.is_unknown and not (entry.artifact_type and entry.image.revision is None)
+    }
 
 
 def describe_revisions(revisions: Mapping[str, str | None]) -> str:

@@ -1,0 +1,76 @@
+"""What findings say of sources that a list does not copy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.lists.findings.list_findings import find_findings
+from app.lists.findings.losses import find_losses
+from app.oci.platform import Platform
+from tests.lists.builders import draft, entry, from_index
+
+AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
+LOST = ("annotations (a, b)", "artifactType (application/vnd.example)", "subject (sha256:1)", "x-own")
+
+
+def codes(**options: Any) -> list[tuple[str, str]]:
+    entries = options.pop("entries")
+    return [(each.code, each.severity.value) for each in find_losses(draft(entries=entries, **options))]
+
+
+def test_a_copy_loses_nothing() -> None:
+    entries = from_index(entry("r.test/a:1"), lost=("data",), index_lost=LOST)
+    assert codes(entries=entries) == []
+
+
+def test_a_list_of_its_own_names_what_it_leaves_out() -> None:
+    first = from_index(entry("r.test/a:1"), lost=("urls", "data"), index_lost=LOST)
+    both = [*first, entry("r.test/b:1", ARM64)]
+    of_entry, of_index = find_losses(draft(entries=both))
+    assert of_entry.entry_id == first[0].id
+    assert "urls, data" in of_entry.detail
+    for name in LOST:
+        assert name in of_index.detail
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ({"annotations": {"a": "b"}}, LOST[1:]),
+        ({"artifact_type": "application/vnd.example"}, (LOST[0], *LOST[2:])),
+        ({"annotations": {"a": "b"}, "artifact_type": "application/vnd.example"}, LOST[2:]),
+    ],
+)
+def test_what_the_list_has_itself_is_not_lost(options: dict[str, Any], left: tuple[str, ...]) -> None:
+    both = [*from_index(entry("r.test/a:1"), index_lost=LOST), entry("r.test/b:1", ARM64)]
+    (finding,) = find_losses(draft(entries=both, **options))
+    assert finding.detail.endswith(f" has: {', '.join(left)}.")
+
+
+def test_a_changed_index_is_no_copy_and_a_selection_was_meant() -> None:
+    whole = from_index(entry("r.test/a:1"), entry("r.test/b:1", ARM64))
+    assert codes(entries=whole, annotations={"a": "b"}) == [("not-exact", "warning")]
+    assert codes(entries=whole, annotations={"a": "b"}, exact=False) == []
+    assert codes(entries=whole[:1]) == [("not-exact", "warning")]
+    assert codes(entries=from_index(entry("r.test/a:1"), selected=[AMD64], count=2)) == []
+
+
+def test_a_list_that_must_be_a_copy_and_is_none_is_not_pushed() -> None:
+    several = [entry("r.test/a:1"), entry("r.test/b:1", ARM64)]
+    assert codes(entries=several, exact=True) == [("not-exact", "error")]
+    assert codes(entries=from_index(*several, count=3), exact=True) == [("not-exact", "error")]
+    assert codes(entries=several) == []
+
+
+def test_an_index_and_a_config_that_disagree_are_told_with_both() -> None:
+    (told,) = find_findings(draft(entries=from_index(entry("r.test/a:1", ARM64), config=AMD64)))
+    assert told.code == "platform-mismatch"
+    assert "linux/arm64" in told.detail
+    assert "linux/amd64" in told.detail
+
+
+@pytest.mark.parametrize("config", [ARM64, Platform("linux", "arm64", "v8")])
+def test_an_index_and_a_config_that_agree_are_not_told(config: Platform) -> None:
+    assert not find_findings(draft(entries=from_index(entry("r.test/a:1", ARM64), config=config)))
