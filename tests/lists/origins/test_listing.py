@@ -14,7 +14,7 @@ from app.oci.manifest import Index, parse_manifest
 from app.oci.media_types import OCI_INDEX, OCI_MANIFEST
 
 DIGEST = str(digest_of(b"x"))
-LISTED = {"mediaType": OCI_MANIFEST, "digest": DIGEST, "size": 1}
+LISTED: dict[str, Any] = {"mediaType": OCI_MANIFEST, "digest": DIGEST, "size": 1}
 
 
 def index(**members: Any) -> Index:
