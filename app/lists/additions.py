@@ -96,7 +96,11 @@ def _add(
         addition.entries,
         allow_duplicate_platforms=after.options.allow_duplicate_platforms,
     )
-    options = forget_failures(after.options, [entry.platform for entry in amended.added])
+    options = forget_failures(
+        after.options,
+        built=[entry.platform for entry in amended.added],
+        present=[entry.platform for entry in amended.entries],
+    )
     after = replace(after, entries=amended.entries, options=options)
     refuse_mixed_revisions(after)
     return after, amended.replaced

@@ -11,7 +11,7 @@ from app.lists.findings.finding import Finding, Severity
 from app.lists.findings.list_findings import find_findings
 from app.lists.origins.copying import find_copied
 from app.lists.targets import group_by_repository, own_references
-from app.lists.variants import satisfies
+from app.lists.variants import unmet
 from app.oci.index import IndexEntry, build_index
 from app.oci.manifest import Manifest
 from app.oci.platform import Platform
@@ -45,7 +45,7 @@ class Assessment:
     @property
     def plan_findings(self) -> tuple[Finding, ...]:
         """With the findings that matter only when the list is pushed as it stands."""
-        missing = ", ".join(str(platform) for platform in self.missing_platforms)
+        missing = ", ".join(platform.full_name for platform in self.missing_platforms)
         if not missing:
             return self.findings
         detail = f"The list lacks {missing} and would be pushed without them."
@@ -90,12 +90,8 @@ def assess(draft: Draft, *, build: BuildIndex = build_draft_index) -> Assessment
 
 
 def missing_platforms(draft: Draft) -> tuple[Platform, ...]:
-    """The expected platforms that no entry has yet, in the order they were given."""
-    return tuple(
-        expected
-        for expected in draft.options.expected_platforms
-        if not any(satisfies(entry.platform, expected) for entry in draft.entries)
-    )
+    """The expected platforms that no entry meets yet, in the order they were given."""
+    return unmet(draft.options.expected_platforms, [entry.platform for entry in draft.entries])
 
 
 def is_complete(draft: Draft) -> bool:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 
-from app.lists.variants import usual_variant
+from app.lists.variants import choice
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
 from app.oci.platform import Platform
 
 # The digest of the image for each platform.
 Choices = Mapping[Platform, Digest]
-
-# The first three parts of a Windows build decide where it runs; the last one counts revisions.
-_BUILD_PARTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,30 +43,37 @@ def choices(manifests: Sequence[Descriptor]) -> dict[Platform, Digest]:
 
 
 def compare(before: Choices, after: Choices) -> Difference:
-    """Platforms are one if they run the same: arm64 is arm64/v8, a Windows build is any revision of it."""
-    old, new = _by_key(before), _by_key(after)
+    """Platforms are one if they run the same: arm64 is arm64/v8, a Windows build is any revision of it.
+
+    A platform is named with the version of its system where another one has the same name without it.
+    """
+    old, new = _by_choice(before), _by_choice(after)
+    shared = _shared_names([*before, *after])
+
+    def named(platform: Platform) -> Platform:
+        return platform if str(platform) in shared else replace(platform, os_version="", os_features=())
+
     return Difference(
-        added=_sorted(new[key][0] for key in new.keys() - old.keys()),
-        removed=_sorted(old[key][0] for key in old.keys() - new.keys()),
+        added=tuple(named(each) for each in _sorted(new[key][0] for key in new.keys() - old.keys())),
+        removed=tuple(named(each) for each in _sorted(old[key][0] for key in old.keys() - new.keys())),
         changed=tuple(
-            Change(platform, old[_key(platform)][1], new[_key(platform)][1])
+            Change(named(platform), old[choice(platform)][1], new[choice(platform)][1])
             for platform in _sorted(new[key][0] for key in new.keys() & old.keys())
-            if old[_key(platform)][1] != new[_key(platform)][1]
+            if old[choice(platform)][1] != new[choice(platform)][1]
         ),
     )
 
 
-def _by_key(found: Choices) -> dict[tuple[str, ...], tuple[Platform, Digest]]:
-    by_key: dict[tuple[str, ...], tuple[Platform, Digest]] = {}
+def _by_choice(found: Choices) -> dict[Hashable, tuple[Platform, Digest]]:
+    by_choice: dict[Hashable, tuple[Platform, Digest]] = {}
     for platform, digest in found.items():
-        by_key.setdefault(_key(platform), (platform, digest))
-    return by_key
+        by_choice.setdefault(choice(platform), (platform, digest))
+    return by_choice
 
 
-def _key(platform: Platform) -> tuple[str, ...]:
-    build = ".".join(platform.os_version.split(".")[:_BUILD_PARTS])
-    features = " ".join(sorted(set(platform.os_features)))
-    return platform.os, platform.architecture, usual_variant(platform), build, features
+def _shared_names(platforms: Iterable[Platform]) -> AbstractSet[str]:
+    named = {(choice(platform), str(platform)) for platform in platforms}
+    return {name for name, count in Counter(name for _, name in named).items() if count > 1}
 
 
 def _sorted(platforms: Iterable[Platform]) -> tuple[Platform, ...]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 from app.errors import FieldError, InvalidInput, SourceInvalid, UnsupportedPlatform
 from app.lists.source import at, parse_any_platform
-from app.lists.variants import is_same_build, satisfies
+from app.lists.variants import find_failed, satisfies, unmet
 from app.oci.annotations import parse_annotations
 from app.oci.descriptor import Descriptor, parse_descriptor
 from app.oci.index import Format
@@ -89,7 +89,7 @@ def _parse_annotation_changes(value: Mapping[str, str | None]) -> Mapping[str, s
 
 
 def _parse_failures(value: Mapping[str, str | None]) -> Mapping[str, str | None]:
-    return {str(_parse_failed(key)): reason for key, reason in value.items()}
+    return {_parse_failed(key).full_name: reason for key, reason in value.items()}
 
 
 def _unchanged(value: Any) -> Any:
@@ -151,7 +151,7 @@ def apply_changes(options: Options, changes: Mapping[str, Any]) -> Options:
     changed = replace(options, **values)
     _refuse_contradictions(changed)
     _refuse_changes_of_copies(changed)
-    sent = [str(parse_platform(key)) for key in changes.get("failures") or ()]
+    sent = [parse_platform(key).full_name for key in changes.get("failures") or ()]
     return _without_unexpected(changed, sent)
 
 
@@ -167,14 +167,21 @@ def amend_options(options: Options, changes: Mapping[str, Any], now: datetime) -
     return apply_changes(options, known)
 
 
-def forget_failures(options: Options, built: Iterable[Platform]) -> Options:
-    """The options without the failures of builds whose image has come after all."""
-    platforms = list(built)
-    kept = {
-        text: reason
-        for text, reason in options.failures.items()
-        if not any(satisfies(platform, parse_platform(text)) for platform in platforms)
-    }
+def forget_failures(options: Options, built: Sequence[Platform], present: Sequence[Platform]) -> Options:
+    """The options without the failures of builds whose image has come after all.
+
+    `built` are the platforms of the images that have come, `present` those of all images of the list.
+    """
+    if not options.failures:
+        return options
+    expected = options.expected_platforms
+    met = set(expected).difference(unmet(expected, present))
+
+    def has_come(failed: Platform) -> bool:
+        meant = find_failed(expected, failed)
+        return any(satisfies(platform, failed) for platform in built) and (not meant or bool(meant & met))
+
+    kept = {text: reason for text, reason in options.failures.items() if not has_come(parse_platform(text))}
     return replace(options, failures=kept)
 
 
@@ -212,11 +219,11 @@ def _without_unexpected(options: Options, sent: Collection[str]) -> Options:
     awaited = {
         text: options.failures[text]
         for text, platform in failed.items()
-        if not expected or any(is_same_build(each, platform) for each in expected)
+        if not expected or find_failed(expected, platform)
     }
     for text in failed:
         if text not in awaited and text in sent:
-            names = ", ".join(str(platform) for platform in expected)
+            names = ", ".join(platform.full_name for platform in expected)
             raise _invalid(
                 f"/failures{_member(text)}", f"The list does not expect {text}. It expects {names}."
             )

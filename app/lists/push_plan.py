@@ -132,7 +132,7 @@ def plan_push(
         conditions=conditions,
         consent=Consent(consent.shrink or options.allow_shrink, consent.older or options.allow_older),
         referrers=referrers or options.referrers,
-        missing_platforms=tuple(str(platform) for platform in assessment.missing_platforms),
+        missing_platforms=tuple(platform.full_name for platform in assessment.missing_platforms),
         choices=_choices(draft),
     )
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from app.lists.draft import Draft, Entry, Origin, amend
 from app.lists.source import Source
+from app.lists.variants import choice
 from app.oci.digest import Digest
 from app.oci.platform import Platform
 from app.oci.reference import Reference
@@ -64,7 +65,7 @@ def _continued(found: Sequence[Entry], before: Sequence[Entry]) -> list[Entry]:
     """An image of the same reference is the same entry, of the rest one for the same platform; each once."""
     left = {entry.id: entry for entry in before}
     fresh = list(found)
-    for is_same in (_same_reference, _same_platform):
+    for is_same in (_same_reference, _same_platform, _same_choice):
         for place, entry in enumerate(fresh):
             old = next((each for each in left.values() if is_same(each, entry)), None)
             if old is not None and entry.id == found[place].id:
@@ -81,6 +82,12 @@ def _same_reference(old: Entry, new: Entry) -> bool:
 def _same_platform(old: Entry, new: Entry) -> bool:
     is_same = (old.resolved_platform, old.artifact_type) == (new.resolved_platform, new.artifact_type)
     return is_same and not new.platform.is_unknown
+
+
+def _same_choice(old: Entry, new: Entry) -> bool:
+    """Another revision of a Windows build, or another way of writing the platform."""
+    before, after = ((choice(each.resolved_platform), each.artifact_type) for each in (old, new))
+    return before == after and not new.platform.is_unknown
 
 
 def _to_keep(draft: Draft, fresh: Sequence[Entry], before: Sequence[Entry]) -> list[Entry]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from app.errors import BrokerError
@@ -47,7 +47,7 @@ def parse_override(document: str | Mapping[str, Any]) -> PlatformOverride:
     """Parse a caller's platform; members that an object leaves out stay those of the image."""
     if isinstance(document, str):
         platform = parse_platform(document)
-        members = {"os": platform.os, "architecture": platform.architecture, "variant": platform.variant}
+        members = {field.name: getattr(platform, field.name) for field in fields(platform)}
         document = {name: value for name, value in members.items() if value}
     rest: dict[str, Override] = {
         "os_version": document.get("os_version") or None,

@@ -1,13 +1,20 @@
-"""Which platforms are one choice for a reader of an index, and which image is the one that was expected."""
+"""Decides which platforms are one choice for a reader, and which image meets which expectation."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from app.oci.platform import Platform
 
 _USUAL_VARIANT = {"amd64": "v1", "arm": "v7", "arm64": "v8"}
+# The first three parts of a Windows version are the build, which decides where it runs; the last one counts
+# revisions.
+_BUILD_PARTS = 3
+
+# Several ways of writing one platform, such as arm64 and arm64/v8: they are met together.
+_Spellings = tuple[Platform, ...]
 
 
 def usual_variant(platform: Platform) -> str:
@@ -15,9 +22,16 @@ def usual_variant(platform: Platform) -> str:
     return platform.variant or _USUAL_VARIANT.get(platform.architecture, "")
 
 
+def system_version(platform: Platform) -> str:
+    """The version of the system as far as it decides where an image runs: of Windows, the build."""
+    if platform.os != "windows":
+        return platform.os_version
+    return ".".join(platform.os_version.split(".")[:_BUILD_PARTS])
+
+
 def choice(platform: Platform) -> Hashable:
-    """The same for arm64 and arm64/v8, between which no reader can tell."""
-    return replace(platform, variant=usual_variant(platform)).key
+    """The same for arm64 and arm64/v8, between which no reader can tell, and for revisions of one build."""
+    return replace(platform, variant=usual_variant(platform), os_version=system_version(platform)).key
 
 
 def satisfies(actual: Platform, expected: Platform) -> bool:
@@ -29,11 +43,113 @@ def satisfies(actual: Platform, expected: Platform) -> bool:
         return False
     if expected.variant and usual_variant(actual) != expected.variant:
         return False
-    if expected.os_version and actual.os_version != expected.os_version:
+    if expected.os_version and not _has_version(actual, expected):
         return False
     return set(expected.os_features) <= set(actual.os_features)
+
+
+def _has_version(actual: Platform, expected: Platform) -> bool:
+    has, wanted = system_version(actual), system_version(expected)
+    # Less than a build, such as 10.0, stands for all builds that begin so.
+    return has == wanted or (expected.os == "windows" and has.startswith(f"{wanted}."))
+
+
+def select(present: Iterable[Platform], wanted: Iterable[Platform]) -> AbstractSet[Platform]:
+    """Those of the present platforms that a selection takes.
+
+    It takes all revisions of a Windows build, or just the one that it names, if that is there.
+    """
+    platforms, selected = list(present), set[Platform]()
+    for each in wanted:
+        found = {platform for platform in platforms if satisfies(platform, each)}
+        exact = {platform for platform in found if each.os_version and platform.os_version == each.os_version}
+        selected |= exact or found
+    return selected
 
 
 def is_same_build(expected: Platform, reported: Platform) -> bool:
     """Whether two ways of naming a platform, one perhaps without the variant, mean one build."""
     return satisfies(reported, expected) or satisfies(expected, reported)
+
+
+def assign(expected: Sequence[Platform], present: Sequence[Platform]) -> list[_Spellings]:
+    """For each image, given by its platform, the expected platform that it meets, in all its spellings.
+
+    Each is met by another image, and as many as possible are. Where an image could meet several, it meets
+    the narrowest, whatever the order of the images: amd64/v3 before amd64.
+    """
+    wanted = _in_order_of_narrowness(expected)
+    suitable = [
+        [image for image, platform in enumerate(present) if all(satisfies(platform, each) for each in one)]
+        for one in wanted
+    ]
+    holders: dict[int, int] = {}
+    # What a search has tried in vain leads nowhere in later ones either.
+    hopeless: set[int] = set()
+    for position in range(len(wanted)):
+        tried = set(hopeless)
+        if not _find_image(position, suitable, holders, tried):
+            hopeless = tried
+    return [wanted[holders[image]] if image in holders else () for image in range(len(present))]
+
+
+def unmet(expected: Sequence[Platform], present: Sequence[Platform]) -> tuple[Platform, ...]:
+    """The expected platforms that no image meets, in the order given."""
+    met = {platform for spellings in assign(expected, present) for platform in spellings}
+    return tuple(platform for platform in expected if platform not in met)
+
+
+def find_failed(expected: Sequence[Platform], failed: Platform) -> set[Platform]:
+    """The expected platforms that a report of a failed build is about.
+
+    A report that leaves out the variant or the version is about all that differ in it only, unless one is
+    expected in just these words.
+    """
+    meant = {platform for platform in expected if platform.key == failed.key}
+    meant = meant or {platform for platform in expected if satisfies(platform, failed)}
+    if not meant:
+        wider = [platform for platform in expected if satisfies(failed, platform)]
+        narrowest = max(map(_narrowness, wider), default=0)
+        meant = {platform for platform in wider if _narrowness(platform) == narrowest}
+    choices = {choice(platform) for platform in meant}
+    return {platform for platform in expected if choice(platform) in choices}
+
+
+def find_retracted(expected: Sequence[Platform], present: Sequence[Platform], failed: Platform) -> list[bool]:
+    """For each image, whether it is of the build that is reported to have failed."""
+    meant = find_failed(expected, failed)
+    return [
+        is_same_build(failed, platform) and meant.issuperset(spellings)
+        for platform, spellings in zip(present, assign(expected, present), strict=True)
+    ]
+
+
+def _find_image(
+    position: int, suitable: Sequence[Sequence[int]], holders: dict[int, int], tried: set[int]
+) -> bool:
+    """Find an image for one expected platform, for which others may have to take another (Kuhn's method)."""
+    # Images that are free come first.
+    for image in sorted(suitable[position], key=holders.__contains__):
+        if image in tried:
+            continue
+        tried.add(image)
+        if image not in holders or _find_image(holders[image], suitable, holders, tried):
+            holders[image] = position
+            return True
+    return False
+
+
+def _in_order_of_narrowness(expected: Sequence[Platform]) -> list[_Spellings]:
+    grouped: dict[Hashable, list[Platform]] = {}
+    for platform in expected:
+        grouped.setdefault(choice(platform), []).append(platform)
+    spellings = [tuple(group) for group in grouped.values()]
+    return sorted(spellings, key=lambda group: -max(map(_narrowness, group)))
+
+
+def _narrowness(platform: Platform) -> int:
+    """How much it demands: more than whatever it is a special case of."""
+    version = system_version(platform)
+    return (
+        bool(platform.variant) + len(version.split(".") if version else ()) + len(set(platform.os_features))
+    )

@@ -9,7 +9,7 @@ from datetime import datetime
 from app.errors import BrokerError, BuildFailed, ListIncomplete
 from app.lists.assessment import Assessment, assess, is_complete, missing_platforms
 from app.lists.draft import Draft, ListState, remove
-from app.lists.variants import is_same_build
+from app.lists.variants import find_failed, find_retracted
 from app.oci.platform import Platform, parse_platform
 
 
@@ -67,21 +67,24 @@ def awaited_platforms(draft: Draft, now: datetime) -> tuple[Platform, ...]:
     """The expected platforms that may still come."""
     if _is_late(draft, now):
         return ()
-    failed = [parse_platform(text) for text in draft.options.failures]
-    return tuple(
-        expected
-        for expected in missing_platforms(draft)
-        if not any(is_same_build(expected, platform) for platform in failed)
-    )
+    expected = draft.options.expected_platforms
+    failed = {
+        platform
+        for text in draft.options.failures
+        for platform in find_failed(expected, parse_platform(text))
+    }
+    return tuple(platform for platform in missing_platforms(draft) if platform not in failed)
 
 
 def retract(draft: Draft, failures: Mapping[str, object] | None) -> Draft:
     """The list without the images of builds that are reported to have failed after they handed one in."""
     failed = [parse_platform(text) for text, reason in (failures or {}).items() if reason is not None]
+    expected, present = draft.options.expected_platforms, [entry.platform for entry in draft.entries]
     leaving = [
         entry
-        for entry in draft.entries
-        if any(is_same_build(platform, entry.platform) for platform in failed)
+        for platform in failed
+        for entry, leaves in zip(draft.entries, find_retracted(expected, present, platform), strict=True)
+        if leaves
     ]
     return replace(draft, entries=remove(draft.entries, *leaving)) if leaving else draft
 
@@ -122,4 +125,4 @@ def _incomplete(draft: Draft) -> ListIncomplete:
 
 
 def _missing(draft: Draft) -> list[str]:
-    return [str(platform) for platform in missing_platforms(draft)]
+    return [platform.full_name for platform in missing_platforms(draft)]

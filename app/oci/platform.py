@@ -94,6 +94,11 @@ _ARCHITECTURE_ALIASES = {
 }
 
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+# containerd's form: the version of the system, and features after a plus, behind its name.
+_SYSTEM = re.compile(
+    rf"(?P<os>{_PART.pattern})"
+    rf"(?:\((?P<version>{_PART.pattern})?(?P<features>(?:\+{_PART.pattern}){{0,16}})(?<!\()\))?"
+)
 _FORMS = (2, 3)
 
 
@@ -107,6 +112,13 @@ class Platform:
 
     def __str__(self) -> str:
         return f"{self.os}/{self.architecture}" + (f"/{self.variant}" if self.variant else "")
+
+    @property
+    def full_name(self) -> str:
+        """With the version and the features of the system, if it has any: windows(10.0.20348)/amd64."""
+        details = "+".join((self.os_version, *dict.fromkeys(self.os_features)))
+        _, separator, rest = str(self).partition("/")
+        return f"{self.os}({details}){separator}{rest}" if details else str(self)
 
     @property
     def key(self) -> Hashable:
@@ -132,13 +144,15 @@ class Platform:
 
 
 def parse_platform(text: str) -> Platform:
-    """`os/arch` or `os/arch/variant`, aliases welcome."""
+    """`os/arch` or `os/arch/variant`, aliases welcome, or the full name of a platform."""
     parts = text.split("/")
-    if len(parts) not in _FORMS or not all(_PART.fullmatch(part) for part in parts):
+    system = _SYSTEM.fullmatch(parts[0])
+    if system is None or len(parts) not in _FORMS or not all(map(_PART.fullmatch, parts[1:])):
         detail = f'"{shown(text)}" is not a platform. Use os/arch or os/arch/variant, such as linux/arm64/v8.'
         raise InvalidPlatform(detail, platform=shown(text))
-    os, architecture, variant = normalize(parts[0], parts[1], parts[2] if parts[2:] else "")
-    return Platform(os, architecture, variant)
+    os, architecture, variant = normalize(system["os"], parts[1], parts[2] if parts[2:] else "")
+    features = tuple(filter(None, (system["features"] or "").split("+")))
+    return Platform(os, architecture, variant, system["version"] or "", tuple(dict.fromkeys(features)))
 
 
 def normalize(os: str, architecture: str, variant: str) -> tuple[str, str, str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from app.errors import ListNotPushable
 from app.lists.assessment import assess, build_draft_index
 from app.lists.draft import Draft
 from app.lists.findings.finding import Severity
 from app.lists.findings.list_findings import find_findings
 from app.oci.manifest import Manifest
-from app.oci.platform import Platform
+from app.oci.platform import Platform, parse_platform
 from app.oci.reference import parse_reference
 from tests.lists.builders import draft, entry
 
@@ -70,3 +72,54 @@ def test_a_plan_of_a_list_that_lacks_a_platform_warns_of_it() -> None:
     assert (finding.code, finding.severity) == ("missing-platforms", Severity.WARNING)
     assert "linux/arm64/v8" in finding.detail
     assert assess(draft(entries=[entry("r.test/a:1")])).plan_findings == ()
+
+
+@pytest.mark.parametrize(
+    ("expected", "present", "lacking"),
+    [
+        (["linux/amd64", "linux/amd64/v3"], ["linux/amd64/v3"], ["linux/amd64"]),
+        (["linux/arm64/v9", "linux/arm64"], ["linux/arm64/v9"], ["linux/arm64"]),
+        (["linux/arm", "linux/arm/v6"], ["linux/arm/v6"], ["linux/arm"]),
+        (
+            ["linux/amd64", "linux/amd64/v2", "linux/amd64/v3"],
+            ["linux/amd64/v3", "linux/amd64/v2"],
+            ["linux/amd64"],
+        ),
+        (
+            ["windows/amd64", "windows(+win32k)/amd64"],
+            ["windows(10.0.20348.1+win32k)/amd64"],
+            ["windows/amd64"],
+        ),
+    ],
+)
+def test_an_image_meets_one_expectation_and_not_a_wider_one_as_well(
+    expected: list[str], present: list[str], lacking: list[str]
+) -> None:
+    entries = [entry(f"r.test/a:{place}", parse_platform(each)) for place, each in enumerate(present)]
+    partial = assess(draft(entries=entries, expected_platforms=expected))
+    assert [each.full_name for each in partial.missing_platforms] == lacking
+    assert not partial.is_complete
+    (last,) = lacking
+    whole = assess(
+        draft(entries=[*entries, entry("r.test/a:last", parse_platform(last))], expected_platforms=expected)
+    )
+    assert whole.is_complete
+    assert not [finding for finding in whole.findings if finding.code == "unexpected-platform"]
+
+
+@pytest.mark.parametrize("version", ["10.0.20348", "10.0.20348.1", "10.0.20348.2700", "10.0"])
+def test_a_windows_image_of_any_revision_is_of_the_expected_build(version: str) -> None:
+    expected = [{"os": "windows", "architecture": "amd64", "os_version": version}]
+    for revision, is_met in {"10.0.20348.1": True, "10.0.20348.2113": True, "10.1.1.1": False}.items():
+        image = entry("r.test/a:1", Platform("windows", "amd64", os_version=revision))
+        found = assess(draft(entries=[image], expected_platforms=expected))
+        assert found.is_complete is is_met
+        assert any(each.code == "unexpected-platform" for each in found.findings) is not is_met
+
+
+def test_a_missing_windows_build_is_named_with_its_version() -> None:
+    builds = ["10.0.17763", "10.0.20348"]
+    expected = [{"os": "windows", "architecture": "amd64", "os_version": build} for build in builds]
+    image = entry("r.test/a:1", Platform("windows", "amd64", os_version="10.0.26100.1"))
+    plan = assess(draft(entries=[image], expected_platforms=expected))
+    assert "windows(10.0.17763)/amd64, windows(10.0.20348)/amd64" in plan.plan_findings[-1].detail

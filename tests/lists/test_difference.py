@@ -9,7 +9,7 @@ from app.lists.difference import Change, Difference, choices, compare
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest, digest_of
 from app.oci.media_types import OCI_MANIFEST
-from app.oci.platform import Platform
+from app.oci.platform import Platform, parse_platform
 
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
 ONE, OTHER = digest_of(b"one"), digest_of(b"other")
@@ -37,6 +37,20 @@ def test_another_revision_of_a_windows_build_is_no_other_platform() -> None:
     )
     assert compare({old: ONE}, {new: ONE}) == Difference()
     assert compare({old: ONE}, {server: ONE}).removed == (old,)
+
+
+def test_builds_are_named_with_their_version_where_there_are_several() -> None:
+    old, other = (parse_platform(f"windows({version})/amd64") for version in ("10.0.17763.1", "10.0.20348.1"))
+    assert [each.full_name for each in compare({old: ONE, other: ONE}, {other: ONE}).removed] == [
+        old.full_name
+    ]
+    assert [each.full_name for each in compare({old: ONE}, {old: ONE, other: ONE}).added] == [other.full_name]
+    assert [each.full_name for each in compare({AMD64: ONE, old: ONE}, {AMD64: ONE}).removed] == [
+        "windows/amd64"
+    ]
+    newer = parse_platform("windows(10.0.17763.2)/amd64")
+    (changed,) = compare({old: ONE}, {newer: OTHER}).changed
+    assert changed.platform.full_name == "windows/amd64"
 
 
 def test_attestations_and_nameless_manifests_are_for_no_reader() -> None:

@@ -13,7 +13,7 @@ from app.lists.draft import MAX_ENTRIES, Entry, EntryChanges, Origin, amend, ann
 from app.lists.overrides import PlatformOverride
 from app.oci.annotations import REFERENCE_DIGEST
 from app.oci.digest import digest_of
-from app.oci.platform import Platform
+from app.oci.platform import Platform, parse_platform
 from app.oci.reference import parse_reference
 from tests.lists.builders import entry
 
@@ -72,6 +72,19 @@ def test_a_platform_without_its_usual_variant_is_the_same_platform(architecture:
         other = entry("r.test/c:1", Platform("linux", "s390x"))
         with pytest.raises(DuplicatePlatform, match=str(old)):
             annotate([present, other], other, EntryChanges(override), allow_duplicate_platforms=False)
+
+
+@pytest.mark.parametrize("version", ["10.0.20348", "10.0.20348.1", "10.0.20348.9999"])
+def test_another_revision_of_a_windows_build_replaces_its_image(version: str) -> None:
+    old = entry("r.test/a:1", parse_platform("windows(10.0.20348.2113)/amd64"))
+    other = entry("r.test/b:1", parse_platform("windows(10.0.17763.1)/amd64"))
+    fresh = entry("r.test/a:2", parse_platform(f"windows({version})/amd64"))
+    amended = amend([old, other], [fresh], allow_duplicate_platforms=False)
+    assert references(amended.entries) == ["r.test/b:1", "r.test/a:2"]
+    assert amended.replaced == {fresh.id: old.digest}
+    assert len(amend([old, other], [fresh], allow_duplicate_platforms=True).entries) == 3
+    with pytest.raises(DuplicatePlatform):
+        amend([], [old, fresh], allow_duplicate_platforms=False)
 
 
 def test_another_variant_is_another_platform() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from app.lists.draft import Origin
 from app.lists.refreshing import plan_refresh, refresh
 from app.lists.source import Source
 from app.oci.digest import digest_of
-from app.oci.platform import Platform
+from app.oci.platform import Platform, parse_platform
 from app.oci.reference import parse_reference
 from tests.lists.builders import draft, entry, from_index
 
@@ -67,3 +69,31 @@ def test_an_annotation_that_the_index_has_dropped_goes_and_one_of_the_caller_sta
     source = Source(parse_reference("registry.test/source:1"))
     after, _ = refresh(draft(entries=[said]), [source], [found])
     assert after.entries[0].annotations == {"new": "1", "own": "1", "same": "2"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("windows(10.0.20348.1)/amd64", "windows(10.0.20348.2)/amd64"),
+        ("windows(10.0.20348)/amd64", "windows(10.0.20348.2)/amd64"),
+        ("windows(10.0.20348.2)/amd64", "windows(10.0.20348.1)/amd64"),
+        ("linux/arm64", "linux/arm64/v8"),
+    ],
+)
+def test_a_newer_revision_continues_the_entry_of_its_build(before: str, after: str) -> None:
+    other = parse_platform("windows(10.0.17763.1)/amd64")
+    old = [
+        replace(entry(f"r.test/index:1@{digest_of(text)}", platform, annotations={"a": "b"}), origin=INDEX)
+        for text, platform in ((b"other", other), (b"old", parse_platform(before)))
+    ]
+    new = [
+        replace(entry(f"r.test/index:1@{digest_of(text)}", platform), origin=INDEX)
+        for text, platform in ((b"new", parse_platform(after)), (b"newer", other))
+    ]
+    refreshed, told = refresh(draft(entries=old), [Source(INDEX.reference)], [new])
+    assert {(each.id, each.digest) for each in refreshed.entries} == {
+        (old[1].id, new[0].digest),
+        (old[0].id, new[1].digest),
+    }
+    assert all(each.annotations == {"a": "b"} for each in refreshed.entries)
+    assert all(each.before and each.after for each in told)

@@ -110,7 +110,8 @@ def test_failures_name_a_platform_in_any_of_its_spellings() -> None:
 
 def test_an_image_that_comes_after_all_takes_the_failure_back() -> None:
     options = apply_changes(listed().options, {"failures": {"linux/arm64": "no", "linux/amd64": "no"}})
-    kept = forget_failures(options, [parse_platform("linux/arm64/v8")])
+    come = [parse_platform("linux/arm64/v8")]
+    kept = forget_failures(options, built=come, present=come)
     assert list(kept.failures) == ["linux/amd64"]
     assert apply_changes(options, {"failures": {"linux/arm64": None}}).failures == {"linux/amd64": "no"}
 
@@ -195,3 +196,44 @@ def test_a_failure_of_a_build_that_nobody_expects_is_refused() -> None:
     assert apply_changes(listed().options, {"failures": {"linux/s390x": None}}).failures == {}
     failed = listed("linux/amd64", failures={"linux/arm64": "no"}).options
     assert apply_changes(failed, {"expected_platforms": ["linux/amd64"]}).failures == {}
+
+
+def of_levels(*platforms: str, **options: Any) -> Draft:
+    entries = [entry(f"r.test/{each.replace('/', '-')}:1", parse_platform(each)) for each in platforms]
+    return draft(entries=entries, expected_platforms=["linux/amd64", "linux/amd64/v3"], **options)
+
+
+def test_a_list_that_lacks_one_of_two_levels_is_not_pushed_by_itself() -> None:
+    assert judged(of_levels("linux/amd64/v3", push_when_complete=True)) == Verdict(ListState.OPEN)
+    assert judged(of_levels("linux/amd64/v3", "linux/amd64", push_when_complete=True)).is_push_due
+    late = judged(of_levels("linux/amd64/v3", complete_by=EARLIER))
+    assert isinstance(late.failure, ListIncomplete)
+    assert late.failure.members["missing_platforms"] == ["linux/amd64"]
+
+
+def test_a_failed_build_of_one_level_leaves_the_other_awaited_and_in_the_list() -> None:
+    partial: dict[str, Any] = {"allow_partial": True, "push_when_complete": True}
+    for failed, other in (("linux/amd64", "linux/amd64/v3"), ("linux/amd64/v3", "linux/amd64")):
+        waiting = of_levels(failures={failed: "no"}, **partial)
+        assert [str(each) for each in awaited_platforms(waiting, NOW)] == [other]
+        rest = retract(of_levels("linux/amd64/v3", "linux/amd64"), {failed: "no"})
+        assert [str(each.platform) for each in rest.entries] == [other]
+        assert judged(of_levels(other, failures={failed: "no"}, **partial)).is_push_due
+
+
+def test_only_the_image_of_the_failed_level_takes_its_failure_back() -> None:
+    narrow, wide = parse_platform("linux/amd64/v3"), parse_platform("linux/amd64")
+    options = of_levels(failures={"linux/amd64": "no"}).options
+    assert forget_failures(options, built=[narrow], present=[narrow]).failures == {"linux/amd64": "no"}
+    assert forget_failures(options, built=[wide], present=[narrow, wide]).failures == {}
+    other = parse_platform("linux/amd64/v2")
+    assert forget_failures(options, built=[other], present=[other, narrow]).failures == {}
+
+
+def test_a_failure_can_name_a_windows_build() -> None:
+    expected = ["windows(10.0.17763)/amd64", "windows(10.0.20348)/amd64"]
+    failed = draft(expected_platforms=expected, failures={"windows(10.0.20348.7)/x86_64": "no"})
+    assert list(failed.options.failures) == ["windows(10.0.20348.7)/amd64"]
+    assert [each.full_name for each in awaited_platforms(failed, NOW)] == expected[:1]
+    either = draft(expected_platforms=expected, failures={"windows/amd64": "no"})
+    assert awaited_platforms(either, NOW) == ()

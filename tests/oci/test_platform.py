@@ -125,6 +125,28 @@ def test_common_names_of_platforms_become_the_names_registries_use(written: str,
     assert parse_platform(meant) == platform
 
 
+@pytest.mark.parametrize(
+    ("written", "platform"),
+    [
+        ("windows(10.0.20348)/amd64", Platform("windows", "amd64", os_version="10.0.20348")),
+        ("windows(10.0.20348.1)/arm64/v8", Platform("windows", "arm64", "v8", "10.0.20348.1")),
+        ("windows(10.0.1+win32k+b)/amd64", Platform("windows", "amd64", "", "10.0.1", ("win32k", "b"))),
+        ("windows(+win32k)/amd64", Platform("windows", "amd64", os_features=("win32k",))),
+        ("linux/arm/v7", Platform("linux", "arm", "v7")),
+    ],
+)
+def test_the_full_name_has_the_version_and_the_features_of_the_system(
+    written: str, platform: Platform
+) -> None:
+    assert parse_platform(written) == platform
+    assert platform.full_name == written
+    assert "(" not in str(platform)
+
+
+def test_aliases_are_welcome_beside_a_version() -> None:
+    assert parse_platform("Windows_NT(10.0.1)/x86_64").full_name == "windows(10.0.1)/amd64"
+
+
 def test_an_explicit_variant_wins_over_the_one_an_alias_implies() -> None:
     assert normalize("linux", "armhf", "") == ("linux", "arm", "v7")
     assert normalize("linux", "armhf", "v8") == ("linux", "arm", "v8")
@@ -134,6 +156,8 @@ def test_an_explicit_variant_wins_over_the_one_an_alias_implies() -> None:
     "text",
     [
         *("", "linux", "amd64", "/", "linux/", "/amd64", "linux/amd64/", "a/b/c/d", "linux /amd64", "-/-"),
+        *("windows()/amd64", "windows(10.0/amd64", "windows10.0)/amd64", "windows(10.0)", "windows/amd64(1)"),
+        *("windows(+)/amd64", "windows(1+)/amd64", "windows(1 0)/amd64", "(10.0)/amd64", "windows(1)x/amd64"),
         *("linux/amd64\n", "linux/\x00", "linux/ämd64", "linux/" + "a" * 65, "linux/amd64/v 1"),
     ],
 )

@@ -83,7 +83,7 @@ def render_value(value: object) -> Any:
     """A value of the domain in JSON."""
     match value:
         case domain.Platform() | Reference():
-            return str(value)
+            return value.full_name if isinstance(value, domain.Platform) else str(value)
         case content.Descriptor():
             return Descriptor.from_descriptor(value)
         case datetime():
@@ -136,7 +136,11 @@ PlatformInput = TypeAliasType(
     Annotated[
         ShortText | Platform,
         Field(
-            description="`os/architecture[/variant]`, or an object with members.", examples=["linux/arm64/v8"]
+            description=(
+                "`os/architecture[/variant]`, or an object with members. A version of the operating system "
+                "can follow its name: `windows(10.0.20348)/amd64`."
+            ),
+            examples=["linux/arm64/v8"],
         ),
     ],
 )

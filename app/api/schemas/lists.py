@@ -59,7 +59,10 @@ Targets = Annotated[
 ]
 ExpectedPlatforms = Annotated[
     list[PlatformInput],
-    Field(max_length=MAX_SOURCES, description="The list is complete when it has all these platforms."),
+    Field(
+        max_length=MAX_SOURCES,
+        description="The list is complete when each of these platforms has an image of its own.",
+    ),
 ]
 ExpiresIn = Annotated[
     int, Field(gt=0, le=MAX_EXPIRY, description="Seconds from now until the list is deleted.")

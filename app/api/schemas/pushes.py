@@ -120,10 +120,12 @@ class Difference(Document):
         if difference is None:
             return None
         return cls(
-            added=[str(platform) for platform in difference.added],
-            removed=[str(platform) for platform in difference.removed],
+            added=[platform.full_name for platform in difference.added],
+            removed=[platform.full_name for platform in difference.removed],
             changed=[
-                ChangedPlatform(platform=str(each.platform), before=str(each.before), after=str(each.after))
+                ChangedPlatform(
+                    platform=each.platform.full_name, before=str(each.before), after=str(each.after)
+                )
                 for each in difference.changed
             ],
         )

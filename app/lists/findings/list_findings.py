@@ -94,7 +94,7 @@ def _unexpected(draft: Draft) -> list[Finding]:
         Finding(
             "unexpected-platform",
             Severity.WARNING,
-            f"{entry.reference} is for {entry.platform}, which is not an expected platform.",
+            f"{entry.reference} is for {entry.platform.full_name}, which is not an expected platform.",
             entry.id,
         )
         for entry in draft.entries

@@ -21,7 +21,7 @@ from app.lists.draft import Entry, ImageFacts, Origin
 from app.lists.origins.listing import Listing, lost_of_descriptor, lost_of_indexes
 from app.lists.overrides import PlatformOverride
 from app.lists.source import Source
-from app.lists.variants import satisfies
+from app.lists.variants import select
 from app.oci import annotations as keys
 from app.oci.config import ImageConfig
 from app.oci.descriptor import Descriptor
@@ -117,7 +117,8 @@ class Resolver:
         if isinstance(found, ImageManifest):
             resolved = [self._entry(source.reference, found, await self._contents(source.reference, found))]
             has = [each.entry.resolved_platform for each in resolved]
-            resolved = [each for each in resolved if _is_chosen(source, each.entry.resolved_platform)]
+            if source.platforms and not select(has, source.platforms):
+                resolved = []
         else:
             has = [each.platform for each in found.manifests if each.platform]
             resolved = _counted(source, found, await self._flatten(source, _Place.of(found)))
@@ -135,7 +136,7 @@ class Resolver:
     async def _flatten(self, source: Source, place: _Place) -> list[Resolved]:
         """The selected images of the index, with the attestations that describe them."""
         index = place.index
-        wanted = [each for each in index.manifests if _is_wanted(source, each, index)]
+        wanted = _wanted(source, index)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_catch_error(self._named(source, each, place))) for each in wanted]
         found: list[Resolved] = []
@@ -242,30 +243,35 @@ def _is_attestation(described: Descriptor) -> bool:
     return described.annotations.get(keys.REFERENCE_TYPE) == keys.ATTESTATION_MANIFEST
 
 
-def _is_wanted(source: Source, described: Descriptor, index: Index) -> bool:
+def _wanted(source: Source, index: Index) -> list[Descriptor]:
+    """The members that the source selects, with the attestations that describe them."""
     if not source.platforms:
-        return True
-    attested = described.annotations.get(keys.REFERENCE_DIGEST)
-    if attested is not None:
-        return any(
-            str(other.digest) == attested and _is_wanted(source, other, index)
-            for other in index.manifests
-            if keys.REFERENCE_DIGEST not in other.annotations
-        )
-    # A nested index is filtered when it is flattened.
-    return is_index(described.media_type) or _is_chosen(source, described.platform or Platform())
+        return list(index.manifests)
+    images = [each for each in index.manifests if keys.REFERENCE_DIGEST not in each.annotations]
+    chosen = select([each.platform or Platform() for each in images], source.platforms)
 
+    def is_wanted(member: Descriptor) -> bool:
+        # A nested index is filtered when it is flattened.
+        return is_index(member.media_type) or (member.platform or Platform()) in chosen
 
-def _is_chosen(source: Source, platform: Platform) -> bool:
-    return not source.platforms or any(satisfies(platform, each) for each in source.platforms)
+    digests = {str(each.digest) for each in images if is_wanted(each)}
+
+    def is_taken(member: Descriptor) -> bool:
+        about = member.annotations.get(keys.REFERENCE_DIGEST)
+        return is_wanted(member) if about is None else about in digests
+
+    return [each for each in index.manifests if is_taken(each)]
 
 
 def _nothing_wanted(source: Source, has: Sequence[Platform]) -> SourceUnsupported:
     reference = str(source.reference)
     if not source.platforms:
         return SourceUnsupported(f"{reference} is an empty index.", reference=reference)
-    chosen = ", ".join(str(platform) for platform in source.platforms)
-    there = list(dict.fromkeys(str(platform) for platform in has if not platform.is_unknown))
+    chosen = ", ".join(platform.full_name for platform in source.platforms)
+    # Where the version of a system was asked for, its name alone would be no answer.
+    in_full = any(platform.full_name != str(platform) for platform in source.platforms)
+    names = [each.full_name if in_full else str(each) for each in has if not each.is_unknown]
+    there = list(dict.fromkeys(names))
     detail = f"{reference} has no image for {chosen}."
     if there:
         detail += f" It has images for {', '.join(there)}."

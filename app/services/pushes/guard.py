@@ -147,7 +147,7 @@ async def _choices_of(reader: Reader, reference: Reference, index: Index, depth:
 def _loss(differences: Mapping[Reference, Difference]) -> PlatformsLost | None:
     for reference, difference in differences.items():
         if difference.removed:
-            lost = [str(platform) for platform in difference.removed]
+            lost = [platform.full_name for platform in difference.removed]
             return PlatformsLost(
                 f"{reference} has {', '.join(lost)}, which this push would remove. Add these platforms, or "
                 "set allow_shrink.",

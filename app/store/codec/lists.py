@@ -21,7 +21,7 @@ def encode_list_view(view: ListView) -> Document:
     options = _encode_options(view.options)
     # The members between the options have kept their places.
     following: Mapping[str, Document] = {
-        "expected_platforms": {"missing_platforms": [str(platform) for platform in view.missing_platforms]},
+        "expected_platforms": {"missing_platforms": [each.full_name for each in view.missing_platforms]},
         "labels": {
             "entries": [encode_entry_view(entry) for entry in view.entries],
             "digest": optional_text(view.digest),
@@ -58,7 +58,7 @@ def _encode_options(options: Options) -> Document:
 def _encode_option(value: Any) -> Any:
     match value:
         case Platform() | Reference():
-            return str(value)
+            return value.full_name if isinstance(value, Platform) else str(value)
         case Descriptor():
             return value.document()
         case datetime():

@@ -46,6 +46,6 @@ def read_descriptor(document: dict[str, Any] | None) -> Descriptor | None:
 
 
 def read_platform_name(text: str) -> Platform:
-    """The platform that `str(platform)` was taken from, as far as that tells it; nothing is normalised."""
+    """A platform with this full name; nothing is normalised, so a version stays in the system's name."""
     os, architecture, variant = [*text.split("/", 2), "", ""][:3]
     return Platform(os, architecture, variant)

@@ -58,10 +58,10 @@ def read_previous(document: Json) -> Mapping[Reference, Digest | None]:
 
 def encode_difference(difference: Difference) -> Document:
     return {
-        "added": [str(platform) for platform in difference.added],
-        "removed": [str(platform) for platform in difference.removed],
+        "added": [platform.full_name for platform in difference.added],
+        "removed": [platform.full_name for platform in difference.removed],
         "changed": [
-            {"platform": str(each.platform), "from": str(each.before), "to": str(each.after)}
+            {"platform": each.platform.full_name, "from": str(each.before), "to": str(each.after)}
             for each in difference.changed
         ],
     }
@@ -70,12 +70,12 @@ def encode_difference(difference: Difference) -> Document:
 def _encode_kept_difference(difference: Difference) -> Document:
     """In the order that Postgres gives the members of a jsonb column, through which results have come."""
     return {
-        "added": [str(platform) for platform in difference.added],
+        "added": [platform.full_name for platform in difference.added],
         "changed": [
-            {"to": str(each.after), "from": str(each.before), "platform": str(each.platform)}
+            {"to": str(each.after), "from": str(each.before), "platform": each.platform.full_name}
             for each in difference.changed
         ],
-        "removed": [str(platform) for platform in difference.removed],
+        "removed": [platform.full_name for platform in difference.removed],
     }
 
 
