@@ -38,10 +38,10 @@ class Addition:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """The list before and after.
+    """The list before and after the additions.
 
-    `replaced` has for each operation whose entries were added, by an entry's id, the digest whose place it
-    took; `refused` has the errors of the others.
+    `replaced` has, for each operation whose entries were added, the digests that they replaced, by entry id.
+    `refused` has the errors of the other operations.
     """
 
     before: Draft
@@ -51,7 +51,7 @@ class Merged:
 
 
 def new_list(reference: Reference, session: str, by: str, now: datetime) -> Draft:
-    """A list that is not stored yet; its first revision is the one that is saved next."""
+    """A list that is not stored yet; saving it makes its first revision."""
     return Draft(
         id=uuid4(),
         reference=reference,
@@ -67,14 +67,14 @@ def new_list(reference: Reference, session: str, by: str, now: datetime) -> Draf
 
 
 def merge_additions(before: Draft, additions: Sequence[Addition], now: datetime) -> Merged:
-    """Merge one addition after the other; one that is refused keeps none of the others from the list."""
+    """Merge one addition after the other; a refused addition does not affect the others."""
     draft = before
     replaced: dict[UUID, Mapping[UUID, Digest]] = {}
     refused: dict[UUID, BrokerError] = {}
     for addition in additions:
         exists = bool(before.revision or replaced)
         if not exists:
-            # A caller that is refused has created no list.
+            # A refused caller creates no list.
             before = draft = replace(before, created_by=addition.by)
         try:
             draft, replaced[addition.operation_id] = _add(draft, addition, now, exists=exists)

@@ -22,10 +22,10 @@ BuildIndex = Callable[[Draft], Manifest]
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """All that follows from a list alone.
+    """Everything that can be computed from the list.
 
-    `outcome` is the index that a push would put, or why a push would be refused before anything is sent.
-    `references` are all that a push of the list as it stands would lead to the index.
+    `outcome` is the index that a push would put, or the error that refuses the push before its first request.
+    `references` are the references that would lead to the index after a push.
     """
 
     outcome: Manifest | ListNotPushable
@@ -44,7 +44,7 @@ class Assessment:
 
     @property
     def plan_findings(self) -> tuple[Finding, ...]:
-        """With the findings that matter only when the list is pushed as it stands."""
+        """The findings, and those that matter only when the list is pushed as it stands."""
         missing = ", ".join(platform.full_name for platform in self.missing_platforms)
         if not missing:
             return self.findings
@@ -56,8 +56,8 @@ def build_draft_index(draft: Draft) -> Manifest:
     """The index that the list stands for: its bytes depend on the entries, never on their order of arrival.
 
     A list that copies its source stands for the very bytes of it, which may be those of an image.
-    A list that lacks a platform has an index too, for `inspect`; one that contradicts its own format has
-    none, and raises ListNotPushable.
+    A list that lacks a platform has an index too, for `inspect`. Raises ListNotPushable if the entries
+    contradict the format of the list.
     """
     options = draft.options
     copied = find_copied(draft)
@@ -76,7 +76,7 @@ def build_draft_index(draft: Draft) -> Manifest:
 
 
 def assess(draft: Draft, *, build: BuildIndex = build_draft_index) -> Assessment:
-    """Assess a list; the index is built once, and only where the list can be pushed."""
+    """Assess a list; the index is built once, and only if the list can be pushed."""
     findings = find_findings(draft)
     outcome = _find_refusal(draft, findings) or build(draft)
     missing = missing_platforms(draft)
@@ -95,7 +95,7 @@ def missing_platforms(draft: Draft) -> tuple[Platform, ...]:
 
 
 def is_complete(draft: Draft) -> bool:
-    """Whether the list has an entry at all and every expected platform."""
+    """Whether the list has at least one entry and every expected platform."""
     return bool(draft.entries) and not missing_platforms(draft)
 
 
@@ -105,7 +105,7 @@ def _references(draft: Draft, index: Manifest) -> frozenset[Reference]:
 
 
 def _find_refusal(draft: Draft, findings: Sequence[Finding]) -> ListNotPushable | None:
-    """Why a push of the list would be refused before anything is sent."""
+    """The error that would refuse a push of the list before its first request."""
     lacking = [finding for finding in findings if finding.severity is Severity.ERROR]
     if not lacking:
         return None

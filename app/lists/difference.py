@@ -33,7 +33,7 @@ class Difference:
 
 
 def choices(manifests: Sequence[Descriptor]) -> dict[Platform, Digest]:
-    """Which image a reader of the index takes for each platform: the first. Attestations are for none."""
+    """The image that readers of the index choose for each platform: the first one, without attestations."""
     found: dict[Platform, Digest] = {}
     for descriptor in manifests:
         platform = descriptor.platform

@@ -64,7 +64,7 @@ class ImageFacts:
 class Origin:
     """The index that an entry was taken from: its reference as the caller gave it, and the selection.
 
-    `narrowed` when a caller has taken an image of it out, or put another in its place.
+    `narrowed` once a caller has removed an image of it, or replaced one.
     """
 
     reference: Reference
@@ -73,7 +73,7 @@ class Origin:
 
     @property
     def whole(self) -> Origin:
-        """As it was named."""
+        """The origin as the caller named it."""
         return replace(self, narrowed=False)
 
 
@@ -93,7 +93,7 @@ class Entry:
     added_by: str
     added_at: datetime
     artifact_type: str | None = None
-    # None for an image that was named itself.
+    # None for an image that the caller named directly.
     origin: Origin | None = None
     listing: Listing | None = None
 
@@ -138,7 +138,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A list at one revision; `problem` is why it has failed, if it has."""
+    """A list at one revision; a failed list has a `problem`."""
 
     id: UUID
     reference: Reference

@@ -30,7 +30,7 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ListEvent:
-    """A list as it was when something happened to it; `problem` is as errors are stored."""
+    """A list at the time of an event; `problem` is an error in its stored form."""
 
     list_id: UUID
     reference: Reference
@@ -95,10 +95,10 @@ EventFacts = ListEvent | PushEvent | WebhookTest
 
 @dataclass(frozen=True, slots=True)
 class ProjectEvent:
-    """One event in the log of a project; ids grow in the order in which readers get to see them.
+    """One event in the log of a project; ids grow in the order in which readers see the events.
 
-    `data` is the document as it was recorded, and not a value that is written again: receivers of webhooks
-    verify its bytes, whichever version of the broker delivers them.
+    `data` is the document as recorded, and is never encoded again: receivers of webhooks verify its bytes,
+    which must not depend on the version of the broker that delivers them.
     """
 
     id: int

@@ -24,7 +24,7 @@ class InspectionSource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """A manifest with its `content` parsed; `images` are there if they were asked for."""
+    """A manifest with its parsed `content`, and with `images` if the caller requested them."""
 
     reference: Reference
     source: InspectionSource

@@ -96,7 +96,7 @@ def _unchanged(value: Any) -> Any:
     return value
 
 
-# How a value in a patch is parsed, where it is not the value itself.
+# The parsers of the options whose value differs from that in a patch.
 _PARSE = "parse"
 
 
@@ -158,7 +158,7 @@ def apply_changes(options: Options, changes: Mapping[str, Any]) -> Options:
 def amend_options(options: Options, changes: Mapping[str, Any], now: datetime) -> Options:
     """The options after one more leg of a build.
 
-    Each leg sends a deadline that is counted from its own call; the first leg's stands until it has passed.
+    Each leg sends a deadline relative to its own call; the first leg's deadline applies until it has passed.
     """
     # A worker of a newer version may have accepted an option that this one does not know.
     known = {name: value for name, value in changes.items() if name in _OPTIONS}
@@ -213,7 +213,7 @@ def _refuse_changes_of_copies(options: Options) -> None:
 
 
 def _without_unexpected(options: Options, sent: Collection[str]) -> Options:
-    """Drop failures of builds that the list does not expect; refuse those that this patch brings."""
+    """Drop failures of builds that the list does not expect; refuse them if this patch has added them."""
     expected = options.expected_platforms
     failed = {text: parse_platform(text) for text in options.failures}
     awaited = {

@@ -24,20 +24,20 @@ class PlatformOverride:
     def over(self, resolved: Platform) -> Platform:
         """The effective platform."""
         if not self.members:
-            # By far the most, and asked for again and again.
+            # The most common case, and a hot path.
             return resolved
         texts = {name: self._text(name, getattr(resolved, name)) for name in _TEXTS}
         features = self.members.get("os_features", resolved.os_features)
         return replace(resolved, **texts, os_features=features if isinstance(features, tuple) else ())
 
     def updated(self, newer: PlatformOverride) -> PlatformOverride:
-        """This override with the newer one's members on top, as `docker manifest annotate` repeated."""
+        """This override with the newer one's members on top, as after a second `docker manifest annotate`."""
         return PlatformOverride({**self.members, **newer.members})
 
     def distinct(self, present: tuple[str, ...] = ()) -> PlatformOverride:
-        """Features as a set in the order given; Docker too keeps the first of equals among those it adds.
+        """The override without repeated features; like Docker, keep the first of each.
 
-        What an image has twice already (`present`) Docker leaves alone, and so must a caller be able to.
+        Docker keeps features that the image itself repeats (`present`), so callers may repeat those too.
         """
         features = self.members.get("os_features")
         if not isinstance(features, tuple):
@@ -81,7 +81,7 @@ def build_override(
 
 
 def check_known(platform: Platform) -> None:
-    """Refuse a combination that no build of anything has, as `docker manifest annotate` does.
+    """Refuse a combination for which no software is built, as `docker manifest annotate` does.
 
     Docker's own table lacks platforms that exist (windows/arm64, linux/loong64); ours is complete.
     """

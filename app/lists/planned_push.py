@@ -19,7 +19,7 @@ from app.oci.reference import Reference, Repository
 
 @dataclass(frozen=True, slots=True)
 class PlannedList:
-    """The list that was planned, as it was when the plan was accepted."""
+    """The list at the time when the plan was accepted."""
 
     id: UUID
     revision: int

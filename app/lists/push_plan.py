@@ -20,7 +20,7 @@ from app.oci.reference import Reference, Repository, canonical_name
 
 @dataclass(frozen=True, slots=True)
 class PushChild:
-    """One manifest that must be there before the index: where it is now, and its exact identity."""
+    """One manifest that a target must have before the index: its source and its exact identity."""
 
     reference: Reference
     digest: Digest
@@ -36,7 +36,7 @@ class PushChild:
 class Conditions:
     """Conditions on the digest that every tag has when it moves; the default is no condition.
 
-    Not more than one of the two is set.
+    At most one of the two is set.
     """
 
     if_absent: bool = False
@@ -53,7 +53,7 @@ class Conditions:
 
 
 ALWAYS = Conditions()
-# A plan from before runs had an order is older than every later one.
+# The order of plans that were stored before runs had one: older than every other.
 FIRST = RunOrder(datetime.min.replace(tzinfo=UTC))
 
 
@@ -96,7 +96,7 @@ class PushPlan:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """One for each tag that no other push may move at the same time, under its registry's one name."""
+        """Lock keys, one for each tag under its registry's canonical name; no two pushes share one."""
         return tuple(dict.fromkeys(f"push:{canonical_name(str(name))}" for name in self.references))
 
     @property
@@ -116,7 +116,7 @@ def plan_push(
     consent: Consent = NONE,
     referrers: bool = False,
 ) -> PushPlan:
-    """Decide a push of the list to its own reference, its tags and targets, and the further `targets`.
+    """Plan a push of the list to its own reference, its tags and targets, and the further `targets`.
 
     The options of the list add to `consent` and `referrers`. Raises ListNotPushable, which names each entry
     without a platform.

@@ -1,4 +1,4 @@
-"""The result of a push at each of its targets, and how far a failed attempt came."""
+"""The result of a push at each of its targets, and the progress of a failed attempt."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from app.oci.reference import Reference, Repository
 
 @dataclass(frozen=True, slots=True)
 class TargetResult:
-    """One reference that leads to the index now, or was left as it is.
+    """One reference that leads to the index now, or that the push left unchanged.
 
-    `previous` is what it led to before any attempt, and `difference` how that differs from the index; both
-    are None where it led to nothing.
+    `previous` is its digest before the first attempt, and `difference` compares that with the index. Both are
+    None for a reference that did not exist.
     """
 
     reference: Reference
@@ -50,10 +50,10 @@ class BlobProgress:
 
 @dataclass(frozen=True, slots=True)
 class TargetReached:
-    """How far a failed attempt came at one target.
+    """The progress of a failed attempt at one target.
 
-    A manifest without an action is not there; a tag that is left has not moved. A target without tags has the
-    index's own digest in their place.
+    A manifest without an action was not put; a tag that is left has not moved. A target without tags has the
+    index's own digest instead.
     """
 
     repository: Repository

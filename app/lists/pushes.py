@@ -28,9 +28,9 @@ class PushState(StrEnum):
 class Push:
     """One push of one list, under way or ended; it outlives the list.
 
-    `previous` is what each reference led to before its tag was moved, `differences` how that differs from the
-    index, `reached` how far a failed attempt had come at each target, `problem` why it ended without success
-    (as errors are stored), and `restores` the push whose bytes it puts back.
+    `previous` has the digest of each reference before its tag moved, `differences` compares those with the
+    index, `reached` has the progress of a failed attempt at each target, `problem` is the error in its stored
+    form, and `restores` is the push whose bytes this one puts back.
     """
 
     id: UUID
@@ -53,9 +53,9 @@ class Push:
 
     @property
     def perhaps_moved(self) -> frozenset[Reference]:
-        """The references that it may have moved before it failed.
+        """The references that a failed push may have moved.
 
-        An attempt that was lost with its worker has not reported how far it came, only what it found.
+        An attempt that was lost with its worker has stored the previous digests, but not its progress.
         """
         if not self.reached:
             return frozenset(self.previous)

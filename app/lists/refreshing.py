@@ -16,7 +16,7 @@ from app.oci.reference import Reference
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """One entry whose source was resolved again; without `before` it is new, without `after` it is gone."""
+    """One entry whose source was resolved again; a new one has no `before`, a removed one no `after`."""
 
     entry_id: UUID
     reference: Reference
@@ -26,7 +26,7 @@ class Refreshed:
 
 
 def plan_refresh(draft: Draft) -> tuple[Source, ...]:
-    """The sources that may have changed: images and indexes that were named by a tag alone."""
+    """The sources that may have changed: images and indexes that have a tag and no digest."""
     sources = {}
     for entry in draft.in_order:
         origin = _origin(entry)
@@ -40,8 +40,8 @@ def refresh(
 ) -> tuple[Draft, tuple[Refreshed, ...]]:
     """The list with the new entries of each source in place of its old ones, and the outcome for each entry.
 
-    What callers said of an entry stays, if there is still an image for that platform. A source that has left
-    the list meanwhile stays away, and so does what the caller has parted with or has from elsewhere.
+    Overrides and annotations of callers stay with an entry if its platform still has an image. A source that
+    was removed meanwhile is not added again, nor is an image that a caller has removed or replaced.
     """
     again = {Origin(source.reference, source.platforms) for source in sources}
     renewed = [entry for entry in draft.entries if _origin(entry) in again]
@@ -57,7 +57,7 @@ def refresh(
 
 
 def _origin(entry: Entry) -> Origin:
-    """The source as it was named."""
+    """The source as the caller named it."""
     return entry.origin.whole if entry.origin else Origin(entry.reference)
 
 
@@ -93,7 +93,7 @@ def _same_choice(old: Entry, new: Entry) -> bool:
 def _to_keep(draft: Draft, fresh: Sequence[Entry], before: Sequence[Entry]) -> list[Entry]:
     """The entries to keep: those that continue an entry, and new ones whose platform is free.
 
-    A narrowed index brings nothing new, since a new image may be one that the caller has taken out.
+    A narrowed index adds no new entries, because the caller may have removed that image.
     """
     known = {entry.id for entry in before}
     images = [entry for entry in fresh if entry.attests is None]
@@ -115,7 +115,7 @@ def _to_keep(draft: Draft, fresh: Sequence[Entry], before: Sequence[Entry]) -> l
 
 
 def _bare(before: Iterable[Entry], after: Iterable[Entry]) -> set[str]:
-    """The images whose attestations have been taken out."""
+    """The digests of the images whose attestations were removed."""
     attested = {entry.attests for entry in before}
     bare = {entry.id for entry in before if str(entry.digest) not in attested}
     return {str(entry.digest) for entry in after if entry.id in bare}
@@ -128,7 +128,7 @@ def _as_narrow(entry: Entry, *, narrowed: bool) -> Entry:
 def _compared(
     before: Sequence[Entry], after: Sequence[Entry], renewed: Sequence[Entry]
 ) -> tuple[Refreshed, ...]:
-    """The outcome for each entry that was resolved again, and for each other entry that came or went."""
+    """The outcome for each entry that was resolved again, and for each other that was added or removed."""
     old, new = ({entry.id: entry for entry in entries} for entries in (before, after))
     again = {entry.id for entry in renewed}
     return tuple(

@@ -1,4 +1,4 @@
-"""A source as callers name it: an image, or an index of which to take some."""
+"""A source as callers name it: an image, or an index with an optional selection of its images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.oci.reference import Reference, parse_reference
 class Source:
     """A reference to resolve, with overrides for its entries.
 
-    `platforms` selects from a source that is an index; none takes all.
+    `platforms` selects images if the source is an index; an empty selection takes all.
     """
 
     reference: Reference
@@ -37,7 +37,7 @@ def parse_sources(documents: Sequence[Any], pointer: str = "/sources") -> tuple[
 
 
 def parse_any_platform(document: str | Mapping[str, Any]) -> Platform:
-    """A platform as callers write it: os/arch/variant, or an object with those members and the os's own."""
+    """A platform as callers write it: os/arch/variant, or an object, which may have more members."""
     if isinstance(document, str):
         return parse_platform(document)
     return parse_override(document).distinct().over(Platform())

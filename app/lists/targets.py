@@ -1,4 +1,4 @@
-"""Where a push puts an index: repositories, and the tags in each of them."""
+"""The targets of a push: repositories, and the tags in each of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.oci.reference import Reference, Repository
 
 @dataclass(frozen=True, slots=True)
 class PushTarget:
-    """One repository and the tags there that lead to the index; without tags it is put by digest alone."""
+    """One repository and its tags that will lead to the index; without tags, the index is put by digest."""
 
     repository: Repository
     tags: tuple[str, ...]

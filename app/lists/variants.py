@@ -18,7 +18,7 @@ _Spellings = tuple[Platform, ...]
 
 
 def usual_variant(platform: Platform) -> str:
-    """The variant, or the one that an image of this architecture has if it names none."""
+    """The variant of the platform, or the default variant of its architecture."""
     return platform.variant or _USUAL_VARIANT.get(platform.architecture, "")
 
 
@@ -37,7 +37,7 @@ def choice(platform: Platform) -> Hashable:
 def satisfies(actual: Platform, expected: Platform) -> bool:
     """Whether `actual` meets the expectation; members that `expected` leaves out match any value.
 
-    An image that names no variant has its architecture's usual one: arm64 is arm64/v8.
+    An image without a variant has the default one of its architecture: arm64 is arm64/v8.
     """
     if (actual.os, actual.architecture) != (expected.os, expected.architecture):
         return False
@@ -68,7 +68,7 @@ def select(present: Iterable[Platform], wanted: Iterable[Platform]) -> AbstractS
 
 
 def is_same_build(expected: Platform, reported: Platform) -> bool:
-    """Whether two ways of naming a platform, one perhaps without the variant, mean one build."""
+    """Whether two names mean the same build, even if one omits the variant."""
     return satisfies(reported, expected) or satisfies(expected, reported)
 
 

@@ -15,7 +15,7 @@ from app.oci.platform import Platform, parse_platform
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The state that follows, why it is `failed` if it is, and whether a push is due."""
+    """The new state of a list, the reason if it is `failed`, and whether a push is due."""
 
     state: ListState
     failure: BrokerError | None = None
@@ -25,8 +25,8 @@ class Verdict:
 def judge(before: Draft, after: Draft, assessment: Assessment, now: datetime) -> Verdict:
     """Judge a change of a list, or a deadline that has passed; `before` has revision 0 if the list is new.
 
-    `assessment` is that of `after`. A push is due once for each index and for each tag that it is to have. A
-    list that has failed is judged again with each change, so that what is sent again tries again.
+    `assessment` is that of `after`. A push is due once for each new index and for each new tag of it. Each
+    change of a failed list is judged again, so that a repeated request is a new try.
     """
     failure = _find_failure(after, assessment, now)
     if failure is not None:
@@ -37,7 +37,7 @@ def judge(before: Draft, after: Draft, assessment: Assessment, now: datetime) ->
 
 
 def _is_pushed(draft: Draft) -> bool:
-    """Whether the list has been pushed, or is being pushed since it is complete."""
+    """Whether the list has been pushed, or its completion has started a push."""
     if not draft.revision or draft.state is ListState.FAILED:
         return False
     return draft.push_operation_id is not None or draft.state is ListState.PUSHED
@@ -48,9 +48,9 @@ def _is_same(before: Assessment, after: Assessment) -> bool:
 
 
 def _find_failure(draft: Draft, assessment: Assessment, now: datetime) -> BrokerError | None:
-    """Why waiting for the list is pointless: a build failed, it is late, or it can't be pushed.
+    """The reason to stop waiting: a build failed, the list is late, or it can't be pushed.
 
-    `allow_partial` makes do with less, but not with nothing.
+    With `allow_partial`, the list may lack platforms, but it needs at least one entry.
     """
     options = draft.options
     makes_do = options.allow_partial and bool(draft.entries)
@@ -64,7 +64,7 @@ def _find_failure(draft: Draft, assessment: Assessment, now: datetime) -> Broker
 
 
 def awaited_platforms(draft: Draft, now: datetime) -> tuple[Platform, ...]:
-    """The expected platforms that may still come."""
+    """The expected platforms whose images may still be added."""
     if _is_late(draft, now):
         return ()
     expected = draft.options.expected_platforms
@@ -77,7 +77,7 @@ def awaited_platforms(draft: Draft, now: datetime) -> tuple[Platform, ...]:
 
 
 def retract(draft: Draft, failures: Mapping[str, object] | None) -> Draft:
-    """The list without the images of builds that are reported to have failed after they handed one in."""
+    """The list without the images of builds that `failures` reports as failed."""
     failed = [parse_platform(text) for text, reason in (failures or {}).items() if reason is not None]
     expected, present = draft.options.expected_platforms, [entry.platform for entry in draft.entries]
     leaving = [
@@ -90,7 +90,7 @@ def retract(draft: Draft, failures: Mapping[str, object] | None) -> Draft:
 
 
 def is_ready(draft: Draft, now: datetime) -> bool:
-    """Whether the list has every expected platform, or with `allow_partial` every one that may still come."""
+    """Whether the list has every expected platform; with `allow_partial`, whether it awaits none."""
     if not draft.options.allow_partial:
         return is_complete(draft) and not draft.options.failures
     return bool(draft.entries) and not awaited_platforms(draft, now)

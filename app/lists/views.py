@@ -19,7 +19,7 @@ from app.oci.digest import Digest
 from app.oci.platform import Platform
 from app.oci.reference import Reference
 
-# By an entry's id, the digest of the image that it has just taken the place of.
+# By entry id, the digest of the image that the entry has replaced.
 Replaced = Mapping[UUID, Digest]
 
 

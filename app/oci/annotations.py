@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from app.errors import InvalidAnnotation
 from app.oci.text import shown
 
-# How BuildKit ties an attestation to the image it speaks of.
+# The annotations that link an attestation of BuildKit to its image.
 REFERENCE_TYPE = "vnd.docker.reference.type"
 REFERENCE_DIGEST = "vnd.docker.reference.digest"
 ATTESTATION_MANIFEST = "attestation-manifest"

@@ -24,7 +24,7 @@ class ImageConfig:
 def parse_config(raw: bytes) -> ImageConfig:
     """The platform that Docker would take from these bytes: copied, never inferred or normalised.
 
-    A wrong type in the platform is refused; elsewhere, where Docker does not look, it is passed over.
+    A wrong type in the platform is refused; Docker does not read other members, so their types are ignored.
     """
     document = strict_json.loads(raw, what=_WHAT)
     if document is None:
@@ -50,9 +50,9 @@ def _platform(owner: Mapping[str, Json]) -> Platform:
 
 
 def _spelled(document: Mapping[str, Json]) -> dict[str, Json]:
-    """The platform's members under their proper names: Go reads `OS` as `os`, so an image may say it so.
+    """The platform's members under their proper names: Go reads `OS` as `os`, so images may use either.
 
-    Two spellings of one member have no single meaning and are refused.
+    A document with two spellings of one member is ambiguous and is refused.
     """
     found: dict[str, Json] = {}
     for key, value in document.items():

@@ -10,7 +10,7 @@ from app.oci.reference import Repository
 
 
 class BlobAction(StrEnum):
-    """How a blob came to be in the target repository."""
+    """How a blob got into the target repository."""
 
     MOUNTED = "mounted"
     COPIED = "copied"
@@ -31,12 +31,12 @@ class ReferrerAction(StrEnum):
     PUT = "put"
     PRESENT = "present"
     MISSING = "missing"
-    """Its source lists it and does not have it."""
+    """The source lists the referrer, but does not have it."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlobOutcome:
-    """`source` is where it was mounted or copied from, None where it was there already."""
+    """`source` is the repository of the mount or copy; None if the target already had the blob."""
 
     digest: Digest
     size: int

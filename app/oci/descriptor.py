@@ -1,4 +1,4 @@
-"""Descriptors: what content is called, typed and sized where it is referred to."""
+"""Descriptors: references to content with its digest, media type and size."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Descriptor:
     rest: tuple[str, ...] = field(default=(), compare=False)
 
     def document(self) -> dict[str, Json]:
-        """In OCI's names and in the order of image-spec's Go structure, which `inspect -v` prints."""
+        """The descriptor in OCI's names and in the order of image-spec's Go struct, as in `inspect -v`."""
         document: dict[str, Json] = {
             "mediaType": self.media_type,
             "digest": str(self.digest),

@@ -1,4 +1,4 @@
-"""Digests: the names that content has because of its bytes."""
+"""Digests: names of content that are computed from its bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from app.errors import InvalidDigest
 from app.oci.text import shown
 
-# Length of the hex part; the algorithms that docker/cli links in (go-digest algorithm.go).
+# The lengths of the hex part, for the algorithms that docker/cli supports (go-digest algorithm.go).
 HEX_LENGTH = {"sha256": 64, "sha384": 96, "sha512": 128}
 
 INVALID_FORMAT = "invalid checksum digest format"
@@ -17,7 +17,7 @@ INVALID_LENGTH = "invalid checksum digest length"
 UNSUPPORTED = "unsupported digest algorithm"
 
 _LOWER_HEX = re.compile(r"[a-f0-9]*")
-# go-digest's DigestRegexp: tells a digest of an unknown algorithm from text that is no digest at all.
+# go-digest's DigestRegexp: distinguishes a digest of an unknown algorithm from any other text.
 _ANY_DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
 
 
@@ -30,12 +30,12 @@ class Digest:
         return f"{self.algorithm}:{self.hex}"
 
     def matches(self, data: bytes) -> bool:
-        """Whether these bytes are the ones that the digest names."""
+        """Whether the bytes have this digest."""
         return hashlib.new(self.algorithm, data).hexdigest() == self.hex
 
 
 def digest_of(data: bytes) -> Digest:
-    """The sha256 digest, the one that all we create is named by."""
+    """The sha256 digest, which names all content that the broker creates."""
     return Digest("sha256", hashlib.sha256(data).hexdigest())
 
 
@@ -49,7 +49,7 @@ def parse_digest(text: str) -> Digest:
 
 
 def find_problem(text: str) -> str | None:
-    """What go-digest's Validate says of this text, in its order of checks."""
+    """The error of go-digest's Validate for this text; the checks have the same order."""
     algorithm, _, encoded = text.partition(":")
     if not algorithm or not encoded:
         return INVALID_FORMAT

@@ -1,4 +1,4 @@
-"""JSON exactly as Go's encoding/json writes it, because digests are made of it."""
+"""JSON exactly as Go's encoding/json writes it, because digests depend on every byte."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ _SHORT = {
     "\r": "\\r",
     "\t": "\\t",
 }
-# HTML's own characters and JavaScript's line ends are escaped too; a lone surrogate becomes U+FFFD.
+# Go also escapes HTML's special characters and JavaScript's line ends; a lone surrogate becomes U+FFFD.
 _ESCAPED = re.compile('[\x00-\x1f"\\\\<>&\u2028\u2029\ud800-\udfff]')
 
 
 def marshal(value: Json | Mapping[str, Json] | Sequence[Json], indent: str = "") -> bytes:
-    """Members keep the mapping's order; no white space without an indent; no newline at the end.
+    """Encode a value: members keep their order, and the text has no trailing newline.
 
-    Floats are refused: nothing that we write has any, and Go's spelling of them is its own.
+    Without an indent, the text has no white space. Floats are refused: no document of the broker has any, and
+    Go formats them differently.
     """
     return _render(value, indent, "\n" if indent else "").encode("utf-8")
 

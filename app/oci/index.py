@@ -1,4 +1,4 @@
-"""Indexes as `docker manifest push` would serialise them, to the byte."""
+"""Indexes, byte for byte as `docker manifest push` serialises them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class IndexEntry:
 
 
 def sort_key(reference: str) -> tuple[bytes, bytes]:
-    """Docker orders entries by the name of each one's file; two with one file name order by reference."""
+    """Docker orders entries by their file names; entries with the same file name are ordered by reference."""
     file_name = reference.replace(":", "-").replace("/", "_")
     return file_name.encode(), reference.encode()
 
@@ -100,7 +100,7 @@ def _entry(descriptor: Descriptor) -> dict[str, Json]:
 
 
 def _reference_to(descriptor: Descriptor) -> dict[str, Json]:
-    """Size before digest, as Docker's structure has it, in an OCI index too."""
+    """A descriptor with the size before the digest, as in Docker's struct; OCI indexes have it too."""
     document: dict[str, Json] = {"mediaType": descriptor.media_type}
     if descriptor.size:
         document["size"] = descriptor.size

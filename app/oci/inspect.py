@@ -1,4 +1,4 @@
-"""What `docker manifest inspect` prints of a manifest, plain and verbose."""
+"""The output of `docker manifest inspect` for a manifest, plain and verbose."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from app.oci.strict_json import Json
 _TAB = b"\t"
 _SPACE = b" \t\r\n"
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\],:]|[^ \t\r\n{}\[\],:"]+', re.DOTALL)
-# In UTF-8 as it stands in the bytes: Go's compaction touches nothing else of a string.
+# The characters that Go's compaction escapes in strings, as UTF-8 bytes.
 _HTML = re.compile(rb"[<>&]|\xe2\x80[\xa8\xa9]")
 
 
 def plain_image(raw: bytes) -> bytes:
-    """A manifest that lies in a registry: indented anew, all else as it is, white space at its end too."""
+    """A manifest from a registry: indented, but otherwise unchanged, including white space at its end."""
     return _indent(raw) + b"\n"
 
 
 def plain_entry(raw: bytes) -> bytes:
-    """A manifest that is an entry of a list: Docker keeps it compacted, with HTML's characters escaped."""
+    """A manifest of a list's entry: Docker stores it compacted, with HTML's special characters escaped."""
     return _indent(_compact(raw)) + b"\n"
 
 
 def verbose_document(ref: str, descriptor: Descriptor, manifest: Manifest) -> dict[str, Json]:
-    """One image of `inspect -v`: Ref, Descriptor, Raw and the manifest under its kind's name."""
+    """One image of `inspect -v`: Ref, Descriptor, Raw, and the manifest under the name of its kind."""
     document: dict[str, Json] = json.loads(_verbose(ref, descriptor, manifest))
     return document
 
@@ -51,7 +51,7 @@ def _verbose(ref: str, descriptor: Descriptor, manifest: Manifest) -> bytes:
     head: dict[str, Json] = {"Ref": ref, "Descriptor": descriptor.document()}
     if manifest.raw:
         head["Raw"] = base64.b64encode(manifest.raw).decode("ascii")
-    # The manifest goes in as text, so that its numbers and escapes stay spelled as they are.
+    # The manifest is inserted as text, so that its numbers and escapes keep their spelling.
     return gojson.marshal(head)[:-1] + b',"' + kind.encode() + b'":' + _compact(manifest.raw) + b"}"
 
 
@@ -65,7 +65,7 @@ def _escape(match: re.Match[bytes]) -> bytes:
 
 
 def _indent(raw: bytes) -> bytes:
-    """Go's json.Indent: one member per line, `{}` and `[]` for the empty, white space at the end kept."""
+    """Go's json.Indent: one member per line, empty values as `{}` and `[]`, trailing white space kept."""
     return b"".join(_indented(raw)) + raw[len(raw.rstrip(_SPACE)) :]
 
 

@@ -1,4 +1,4 @@
-"""Manifests as registries hold them: exact bytes first, what they say second."""
+"""Manifests as registries hold them: their exact bytes and their parsed content."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEYS = (
     "subject",
     "annotations",
 )
-# A document with members of two kinds is a different image to different readers (CVE-2021-41190).
+# Readers disagree about a document with members of both kinds (CVE-2021-41190).
 _FOREIGN_TO_IMAGE = ("manifests", "fsLayers")
 _FOREIGN_TO_INDEX = ("config", "layers", "fsLayers")
 _KEPT_OF_INDEX = frozenset(KEYS)
@@ -63,12 +63,12 @@ class ImageManifest:
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
-        """Config, then layers, each digest once."""
+        """The config and the layers in order, each digest once."""
         return _distinct((self.config, *self.layers))
 
     @property
     def copyable_blobs(self) -> tuple[Descriptor, ...]:
-        """Without foreign layers that their owner serves elsewhere; without `urls` they are where all are."""
+        """The blobs without foreign layers that have `urls`, from which their owner serves them."""
         blobs = (self.config, *self.layers)
         return _distinct(
             blob for blob in blobs if not (media_types.is_foreign_layer(blob.media_type) and blob.urls)
@@ -76,7 +76,7 @@ class ImageManifest:
 
     @property
     def is_artifact(self) -> bool:
-        """Something else in an image's manifest (image-spec manifest.md, Guidelines for Artifact Usage)."""
+        """Whether the content is not an image (image-spec manifest.md, Guidelines for Artifact Usage)."""
         return self.artifact_type is not None or not self._has_image_config
 
     @property
@@ -91,7 +91,7 @@ class ImageManifest:
 
     @property
     def is_attestation(self) -> bool:
-        """What BuildKit says about an image: in-toto statements as the layers of an image or an artifact."""
+        """Whether this is an attestation of BuildKit: an image or artifact of in-toto statements."""
         return self.artifact_type == media_types.BUILDKIT_ATTESTATION or (
             bool(self.layers) and all(layer.media_type == media_types.IN_TOTO for layer in self.layers)
         )
@@ -199,7 +199,7 @@ def _check_supported(media_type: str) -> None:
 
 
 def _check_header(owner: Mapping[str, Json], stated: str, media_type: str) -> None:
-    """image-spec lets a manifest leave out its media type, Docker's does not; contradicting is for none."""
+    """image-spec allows a manifest without a media type, Docker requires it; neither allows another one."""
     if stated != media_type and (stated or media_type in media_types.DOCKER_TYPES):
         detail = f'The manifest was served as {media_type}, but its mediaType is "{shown(stated)}".'
         raise SourceInvalid(detail, media_type=media_type)

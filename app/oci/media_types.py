@@ -54,7 +54,7 @@ def is_image(media_type: str) -> bool:
 
 
 def is_foreign_layer(media_type: str) -> bool:
-    """A layer that its owner does not let others distribute: it stays where its `urls` say, if it has any."""
+    """Whether only the owner may distribute the layer; such a layer stays at its `urls`, if it has any."""
     return media_type in FOREIGN_LAYER_TYPES
 
 

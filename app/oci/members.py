@@ -1,4 +1,4 @@
-"""Reading members of a stranger's JSON object: the right type, absent or null, and never a look-alike key."""
+"""Reads members of untrusted JSON objects: checks their types, and refuses keys that resemble known ones."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _TYPES = {
 
 
 def owner(document: Json, keys: tuple[str, ...], *, what: str) -> Mapping[str, Json]:
-    """The document as an object none of whose keys only looks like one of `keys`.
+    """The document as an object; refuses a key that differs from one of `keys` only by letter case.
 
-    Go takes `Manifests`, or `size` with a long s, for the proper names (golang/go#14750); others don't.
-    A document that two readers understand differently is refused.
+    Go accepts `Manifests`, or `size` with a long s, as the proper names (golang/go#14750); other readers
+    don't. Documents with different meanings for different readers are refused.
     """
     if not isinstance(document, dict):
         raise SourceInvalid(as_sentence(f"{what} is {type_name(document)}, not an object"))
@@ -42,7 +42,7 @@ def _folded(keys: tuple[str, ...]) -> Mapping[str, str]:
 
 
 def text(owner: Mapping[str, Json], key: str, *, what: str) -> str:
-    """The string; empty when absent or null, as for Go."""
+    """The string; empty if absent or null, as in Go."""
     value = owner.get(key)
     if value is None:
         return ""
@@ -61,7 +61,7 @@ def items(owner: Mapping[str, Json], key: str, *, what: str) -> Sequence[Json]:
 
 
 def texts(owner: Mapping[str, Json], key: str, *, what: str) -> tuple[str, ...]:
-    """Strings; null among them is an empty one, as for Go."""
+    """The strings; null becomes an empty string, as in Go."""
     values = []
     for value in items(owner, key, what=what):
         if value is not None and not isinstance(value, str):

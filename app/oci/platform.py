@@ -1,4 +1,4 @@
-"""Platforms: what an image runs on, as callers write it and as registries keep it."""
+"""The platforms of images, as callers write them and as registries store them."""
 
 from __future__ import annotations
 
@@ -122,17 +122,17 @@ class Platform:
 
     @property
     def key(self) -> Hashable:
-        """Two entries with one key would be the same choice for whoever pulls the list."""
+        """The identity of the platform for clients that pull; they can't choose between equal keys."""
         features = tuple(sorted(set(self.os_features)))
         return (self.os, self.architecture, self.variant, self.os_version, features)
 
     @property
     def is_unknown(self) -> bool:
-        """What attestations carry in place of a platform."""
+        """Whether this is unknown/unknown, which attestations have instead of a platform."""
         return self.os == "unknown" and self.architecture == "unknown"
 
     def document(self) -> dict[str, Json]:
-        """In OCI's names and Docker's order; os and architecture are there even when empty."""
+        """The platform in OCI's names and Docker's order; os and architecture are included even if empty."""
         document: dict[str, Json] = {"architecture": self.architecture, "os": self.os}
         if self.os_version:
             document["os.version"] = self.os_version
@@ -156,9 +156,9 @@ def parse_platform(text: str) -> Platform:
 
 
 def normalize(os: str, architecture: str, variant: str) -> tuple[str, str, str]:
-    """The names that registries use for what a caller wrote; a variant that the caller gave is kept as it is.
+    """Replace a caller's aliases with the names that registries use; a variant of the caller stays unchanged.
 
-    Never meant for what an image's config says: Docker copies that unchanged, so we do.
+    Not for the config of an image: Docker copies its platform unchanged, and so does the broker.
     """
     os, architecture = os.lower(), architecture.lower()
     architecture, implied = _ARCHITECTURE_ALIASES.get(architecture, (architecture, ""))

@@ -1,4 +1,4 @@
-"""Image references, normalised and refused exactly as Docker does."""
+"""Image references, normalised and validated exactly as in Docker."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.oci.text import shown
 
 DEFAULT_REGISTRY = "docker.io"
 DEFAULT_TAG = "latest"
-# No tag (128) and digest (135) leave room for a valid name in a reference longer than this.
+# Longer references can't be valid: a tag has at most 128 characters, and a digest at most 135.
 MAX_LENGTH = 4096
 MAX_PATH = 255
 
@@ -78,7 +78,7 @@ class Reference:
 
     @property
     def target(self) -> str:
-        """What a registry is asked for: the digest if there is one, since a tag may move."""
+        """The digest or tag to request from a registry; the digest takes precedence, as tags may move."""
         return str(self.digest) if self.digest is not None else self.tag or DEFAULT_TAG
 
     def at(self, digest: Digest) -> Reference:
@@ -102,7 +102,7 @@ def parse_reference(text: str) -> Reference:
 
 
 def canonical_registry(host: str) -> str:
-    """One spelling for a registry's host: lower case, Docker Hub under one name, no default port."""
+    """The canonical name of a registry's host: lower case, one name for Docker Hub, no default port."""
     lowered = host.strip().lower().removesuffix(":443")
     return DEFAULT_REGISTRY if lowered in _NAMES_OF_DEFAULT else lowered
 
@@ -113,7 +113,7 @@ def api_host(registry: str) -> str:
 
 
 def canonical_name(reference: str) -> str:
-    """A full reference under its registry's one spelling: what is one tag has one name."""
+    """A full reference under its registry's canonical name, so that each tag has one name."""
     registry, slash, rest = reference.partition("/")
     return canonical_registry(registry) + slash + rest
 
@@ -127,7 +127,7 @@ def parse_tag(text: str) -> str:
 def _find_problem_of_text(text: str) -> str | None:
     if len(text) > MAX_LENGTH:
         return TOO_LONG
-    if not text.isprintable():  # our detail repeats the name, and must be safe to log and to store
+    if not text.isprintable():  # the detail repeats the name, and must be safe to log and to store
         return INVALID_FORMAT
     if _IDENTIFIER.fullmatch(text):
         return f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings"
@@ -149,9 +149,9 @@ def _find_problem(registry: str, remainder: str, match: re.Match[str] | None) ->
 
 
 def _find_problem_of_domain(registry: str) -> str:
-    """Go's Parse lower-cases what does not match and looks again; a name with `_` is a path, never a host.
+    """Go's Parse lower-cases a name that does not match and tries again; `_` occurs in paths, never in hosts.
 
-    Docker takes `my_host.example/app` for a name without any registry, and can't fetch it; we say so at once.
+    Docker takes `my_host.example/app` for a name without a registry and can't fetch it, so it is refused.
     """
     lowered = registry.lower()
     return MUST_BE_LOWER if lowered != registry and _PATH_ONLY.fullmatch(lowered) else INVALID_FORMAT

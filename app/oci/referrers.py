@@ -23,13 +23,13 @@ _NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9_.-]", re.ASCII)
 
 
 def referrers_tag(subject: Digest) -> str:
-    """distribution-spec, "Referrers Tag Schema": cut to what fits into a tag."""
+    """The tag of the referrers index, truncated as in distribution-spec, "Referrers Tag Schema"."""
     tag = f"{subject.algorithm[:_LONGEST_ALGORITHM]}-{subject.hex[:_LONGEST_ENCODED]}"
     return _NOT_IN_TAGS.sub("-", tag)
 
 
 def describe_referrer(referrer: ImageManifest | Index, digest: Digest) -> Descriptor:
-    """As lists of referrers have it (distribution-spec, "Pushing Manifests with Subject")."""
+    """The descriptor for lists of referrers (distribution-spec, "Pushing Manifests with Subject")."""
     config_type = referrer.config.media_type if isinstance(referrer, ImageManifest) else None
     return Descriptor(
         referrer.manifest.media_type,
@@ -41,10 +41,10 @@ def describe_referrer(referrer: ImageManifest | Index, digest: Digest) -> Descri
 
 
 def merge_referrers(raw: bytes, added: Sequence[Descriptor]) -> bytes | None:
-    """An index with these descriptors in it, or None where it has them already.
+    """The index with these descriptors added, or None if it already has them.
 
-    What others wrote stays as it is, whatever it says; a descriptor of the same digest that says something
-    else is replaced.
+    Everything that other clients wrote stays unchanged, except for a different descriptor of the same digest,
+    which is replaced.
     """
     document = strict_json.loads(raw, what=_WHAT)
     if not isinstance(document, dict):

@@ -1,4 +1,4 @@
-"""JSON from strangers: one meaning for every reader, or none."""
+"""Parses untrusted JSON; refuses documents that readers may understand differently."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from app.oci.text import shown
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
 MAX_DEPTH = 32
-# Brackets and commas: twice what 1,024 manifests with ten annotations each need. Bounds the work of a body.
+# The limit of brackets and commas: twice as many as 1,024 manifests with ten annotations each have.
 MAX_STRUCTURE = 50_000
-# As long as a finite float can be when it is written out.
+# The length of the largest finite float in decimal digits.
 MAX_DIGITS = 309
 
-# An unclosed string matches to the end and so does the whole, so that no text makes the search start over.
+# An unclosed string matches to the end of the text, so that no text makes the search backtrack.
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'
 _PLAIN = rb'[^"\[\]{},]*+'
 _NEXT = re.compile(_PLAIN + rb"(?:" + _STRING + _PLAIN + rb")*+(?:([\[{])|([\]}])|,|\Z)", re.DOTALL)
@@ -35,8 +35,8 @@ class _Refused(ValueError):
 def loads(raw: bytes, *, what: str) -> Json:
     """The document, or SourceInvalid; `what` names it at the start of the detail.
 
-    Refused beside what is no JSON: a key twice (readers differ on which counts), NaN and infinities, text
-    that is not Unicode, NUL (Postgres can't keep it), and nesting, breadth or numbers that only cost time.
+    Besides invalid JSON, it refuses repeated keys (readers differ on which one counts), NaN and infinities,
+    invalid Unicode, NUL (Postgres can't store it), and excessive nesting, breadth or numbers.
     """
     try:
         return _load(raw)
@@ -65,7 +65,7 @@ def _load(raw: bytes) -> Json:
 
 
 def _check_shape(raw: bytes) -> None:
-    """Depth and breadth before anything is built; a small document is done after three counts in C."""
+    """Check depth and breadth before parsing; for a small document, three counts in C are enough."""
     brackets = raw.count(b"[") + raw.count(b"{")
     if brackets <= MAX_DEPTH and raw.count(b",") <= MAX_STRUCTURE:
         return
@@ -82,7 +82,7 @@ def _check_shape(raw: bytes) -> None:
 
 
 def _check_strings(raw: bytes, document: Json) -> None:
-    """What only an escape can bring in: NUL, and half of a surrogate pair."""
+    """Refuse NUL and lone surrogates, which only escapes can produce."""
     if b"\\u0000" in raw and _ESCAPED_NUL.search(raw):
         raise _Refused("contains the character U+0000")
     if _ESCAPED_SURROGATE.search(raw):

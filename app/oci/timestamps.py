@@ -1,4 +1,4 @@
-"""Moments as JSON has them."""
+"""Timestamps for JSON documents."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something about a list that its owner should know."""
+    """A property of a list that its owner should know."""
 
     code: str
     severity: Severity

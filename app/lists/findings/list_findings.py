@@ -32,7 +32,7 @@ def find_findings(draft: Draft) -> tuple[Finding, ...]:
 
 
 def _contradictions(draft: Draft) -> list[Finding]:
-    """Entries whose annotations or artifact type a Docker list can't hold."""
+    """Entries with annotations or an artifact type in a Docker list, which can't have them."""
     if draft.options.format is not Format.DOCKER:
         return []
     return [
