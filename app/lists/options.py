@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 from app.errors import FieldError, InvalidInput, SourceInvalid, UnsupportedPlatform
-from app.lists.source import at, parse_any_platform
+from app.errors.collecting import Mistakes, parse_each, pointer_to
+from app.lists.source import parse_any_platform
 from app.lists.variants import find_failed, satisfies, unmet
 from app.oci.annotations import parse_annotations
 from app.oci.descriptor import Descriptor, parse_descriptor
@@ -30,66 +31,57 @@ def merged(present: Mapping[str, str], patch: Mapping[str, str | None]) -> dict[
     return {name: value for name, value in result.items() if value is not None}
 
 
-def _parse_failed(key: str) -> Platform:
-    with at(_member(key)):
-        return parse_platform(key)
-
-
-def _member(key: str) -> str:
-    """RFC 6901 §3."""
-    return "/" + key.replace("~", "~0").replace("/", "~1")
-
-
-def _parse_each(values: Sequence[T], parse: Callable[[T], R]) -> tuple[R, ...]:
-    """Each once; the error names the position of the one that can't be read."""
-    found: dict[R, None] = {}
-    for position, value in enumerate(values):
-        with at(f"/{position}"):
-            found[parse(value)] = None
-    return tuple(found)
+def _each_once(values: Sequence[T], parse: Callable[[T], R]) -> tuple[R, ...]:
+    return tuple(dict.fromkeys(parse_each(values, parse)))
 
 
 def _parse_tags(values: Sequence[str]) -> tuple[str, ...]:
-    return _parse_each(values, parse_tag)
+    return _each_once(values, parse_tag)
 
 
 def _parse_targets(values: Sequence[str]) -> tuple[Reference, ...]:
-    return _parse_each(values, parse_reference)
+    return _each_once(values, parse_reference)
 
 
 def _parse_platforms(values: Sequence[str | Mapping[str, Any]]) -> tuple[Platform, ...]:
-    return _parse_each(values, _parse_expected)
+    return _each_once(values, parse_expected_platform)
 
 
-def _parse_expected(value: str | Mapping[str, Any]) -> Platform:
+def parse_expected_platform(value: str | Mapping[str, Any]) -> Platform:
+    """A platform that an image could have."""
     platform = parse_any_platform(value)
     if not is_known(platform.os, platform.architecture):
-        # No image could ever have this platform.
         raise UnsupportedPlatform(f"{platform} is not a known operating system and architecture.")
     return platform
 
 
-def _parse_subject(value: Any) -> Descriptor:
+def parse_subject(value: Any) -> Descriptor:
     try:
         return parse_descriptor(value, what="the subject")
     except SourceInvalid as error:
         raise InvalidInput(error.detail) from None
 
 
-def _parse_artifact_type(value: str) -> str:
+def parse_artifact_type(value: str) -> str:
     if not _MEDIA_TYPE.fullmatch(value):
         raise InvalidInput("An artifact_type must be a media type such as application/vnd.example.v1+json.")
     return value
 
 
-def _parse_annotation_changes(value: Mapping[str, str | None]) -> Mapping[str, str | None]:
+def parse_annotation_changes(value: Mapping[str, str | None]) -> Mapping[str, str | None]:
     # Null entries clear, so only the rest is checked.
     parse_annotations({key: text for key, text in value.items() if text is not None})
     return value
 
 
 def _parse_failures(value: Mapping[str, str | None]) -> Mapping[str, str | None]:
-    return {_parse_failed(key).full_name: reason for key, reason in value.items()}
+    mistakes = Mistakes()
+    parsed = {}
+    for key, reason in value.items():
+        with mistakes.at(pointer_to(key)):
+            parsed[parse_platform(key).full_name] = reason
+    mistakes.raise_all()
+    return parsed
 
 
 def _unchanged(value: Any) -> Any:
@@ -114,9 +106,9 @@ class Options:
     allow_duplicate_platforms: bool = False
     insecure: bool = False
     format: Format = field(default=Format.AUTO, metadata={_PARSE: Format})
-    annotations: Mapping[str, str] = field(default_factory=dict, metadata={_PARSE: _parse_annotation_changes})
-    artifact_type: str | None = field(default=None, metadata={_PARSE: _parse_artifact_type})
-    subject: Descriptor | None = field(default=None, metadata={_PARSE: _parse_subject})
+    annotations: Mapping[str, str] = field(default_factory=dict, metadata={_PARSE: parse_annotation_changes})
+    artifact_type: str | None = field(default=None, metadata={_PARSE: parse_artifact_type})
+    subject: Descriptor | None = field(default=None, metadata={_PARSE: parse_subject})
     tags: tuple[str, ...] = field(default=(), metadata={_PARSE: _parse_tags})
     targets: tuple[Reference, ...] = field(default=(), metadata={_PARSE: _parse_targets})
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -136,23 +128,33 @@ class Options:
 OPTION_NAMES = tuple(option.name for option in fields(Options))
 FLAG_NAMES = tuple(option.name for option in fields(Options) if option.default is False)
 _DEFAULTS = Options()
+_FOR_OCI = frozenset({"annotations", "artifact_type", "subject"})
 _OPTIONS = {option.name: option for option in fields(Options)}
 
 
-def apply_changes(options: Options, changes: Mapping[str, Any]) -> Options:
+def apply_changes(options: Options, changes: Mapping[str, Any], *, unread: Collection[str] = ()) -> Options:
     """The options with `changes` made: null puts a member back to its default, objects are merged by key.
 
-    Raises the error of the first member that can't be read, with its pointer.
+    Raises one error for all members that can't be read and for all contradictions, each with its pointer.
+    `unread` names members that were sent but are left out of `changes`, because they are known to be wrong.
     """
+    mistakes = Mistakes()
     values: dict[str, Any] = {}
     for name, value in changes.items():
-        with at(f"/{name}"):
+        with mistakes.at(f"/{name}"):
             values[name] = _changed(_OPTIONS[name], getattr(options, name), value)
+    unread = {*unread, *changes} - values.keys()
     changed = replace(options, **values)
-    _refuse_contradictions(changed)
-    _refuse_changes_of_copies(changed)
-    sent = [parse_platform(key).full_name for key in changes.get("failures") or ()]
-    return _without_unexpected(changed, sent)
+    for contradiction in _find_contradictions(changed, unread):
+        mistakes.add(contradiction)
+    sent = () if "failures" in unread else tuple(changes.get("failures") or ())
+    if "expected_platforms" not in unread:
+        expected = _without_unexpected(changed)
+        for failed in _find_unexpected(changed, expected, sent):
+            mistakes.add(failed)
+        changed = expected
+    mistakes.raise_all()
+    return changed
 
 
 def amend_options(options: Options, changes: Mapping[str, Any], now: datetime) -> Options:
@@ -193,41 +195,46 @@ def _changed(option: Field[Any], present: Any, value: Any) -> Any:
     return getattr(_DEFAULTS, option.name) if value is None else parse(value)
 
 
-def _refuse_contradictions(options: Options) -> None:
-    if options.push_when_complete and not options.expected_platforms:
-        raise _invalid("/push_when_complete", "push_when_complete requires expected_platforms.")
-    if options.format is Format.DOCKER and (options.annotations or options.artifact_type or options.subject):
-        raise _invalid(
+def _find_contradictions(options: Options, unread: Collection[str]) -> Iterator[InvalidInput]:
+    """The contradictions between options; those that can't be read were sent all the same."""
+    if options.push_when_complete and not options.expected_platforms and "expected_platforms" not in unread:
+        yield _invalid("/push_when_complete", "push_when_complete requires expected_platforms.")
+    for_oci = (
+        options.annotations or options.artifact_type or options.subject or not _FOR_OCI.isdisjoint(unread)
+    )
+    if options.format is Format.DOCKER and for_oci and "format" not in unread:
+        yield _invalid(
             "/format",
             "A Docker list can't have annotations, an artifact_type or a subject. Omit them, or choose oci.",
         )
-
-
-def _refuse_changes_of_copies(options: Options) -> None:
-    if options.exact and (options.annotations or options.artifact_type or options.subject):
-        raise _invalid(
+    if options.exact and for_oci:
+        yield _invalid(
             "/exact",
             "An exact copy can't have annotations, an artifact_type or a subject of its own. Omit them, or "
             "omit exact.",
         )
 
 
-def _without_unexpected(options: Options, sent: Collection[str]) -> Options:
-    """Drop failures of builds that the list does not expect; refuse them if this patch has added them."""
+def _without_unexpected(options: Options) -> Options:
+    """Drop failures of builds that the list does not expect."""
     expected = options.expected_platforms
-    failed = {text: parse_platform(text) for text in options.failures}
     awaited = {
-        text: options.failures[text]
-        for text, platform in failed.items()
-        if not expected or find_failed(expected, platform)
+        text: reason
+        for text, reason in options.failures.items()
+        if not expected or find_failed(expected, parse_platform(text))
     }
-    for text in failed:
-        if text not in awaited and text in sent:
-            names = ", ".join(platform.full_name for platform in expected)
-            raise _invalid(
-                f"/failures{_member(text)}", f"The list does not expect {text}. It expects {names}."
-            )
     return replace(options, failures=awaited)
+
+
+def _find_unexpected(options: Options, kept: Options, sent: Iterable[str]) -> Iterator[InvalidInput]:
+    """The failures that a caller has just `sent` of builds that the list does not expect."""
+    names = ", ".join(platform.full_name for platform in options.expected_platforms)
+    for key in sent:
+        text = parse_platform(key).full_name
+        if text in options.failures and text not in kept.failures:
+            yield _invalid(
+                f"/failures{pointer_to(text)}", f"The list does not expect {text}. It expects {names}."
+            )
 
 
 def _invalid(pointer: str, detail: str) -> InvalidInput:

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from app.errors import BrokerError
+from app.errors import BrokerError, UnsupportedPlatform
+from app.errors.collecting import Mistakes, parse_each
 from app.lists.overrides import Override, PlatformOverride, build_override, check_known
 from app.oci.annotations import parse_annotations
 from app.oci.platform import Platform, parse_platform
@@ -28,11 +29,12 @@ class Source:
 
 
 def parse_sources(documents: Sequence[Any], pointer: str = "/sources") -> tuple[Source, ...]:
-    """All sources; the error names the position of the one that can't be read."""
-    found = []
-    for position, document in enumerate(documents):
-        with at(f"{pointer}/{position}"):
-            found.append(_parse_source(document))
+    """All sources; the error names the position of each that can't be read."""
+    mistakes = Mistakes()
+    found: list[Source] = []
+    with mistakes.at(pointer):
+        found = parse_each(documents, _parse_source)
+    mistakes.raise_all()
     return tuple(found)
 
 
@@ -62,6 +64,18 @@ def parse_override(document: str | Mapping[str, Any]) -> PlatformOverride:
     )
 
 
+def parse_image_override(document: str | Mapping[str, Any]) -> PlatformOverride:
+    """The platform of a source: where it names an os and an architecture, they are a known pair."""
+    override = parse_override(document).distinct()
+    if override.members.get("os") and override.members.get("architecture"):
+        try:
+            check_known(override.over(Platform()))
+        except UnsupportedPlatform as error:
+            # The caller knows where the platform is.
+            raise error.with_errors(()) from None
+    return override
+
+
 @contextmanager
 def at(pointer: str) -> Iterator[None]:
     """Locate errors of the block at a field; the pointers of nested blocks join."""
@@ -74,17 +88,16 @@ def at(pointer: str) -> Iterator[None]:
 def _parse_source(document: str | Mapping[str, Any]) -> Source:
     if isinstance(document, str):
         return Source(parse_reference(document))
-    with at("/reference"):
-        reference = parse_reference(document["reference"])
-    given = document.get("platform")
+    mistakes = Mistakes()
     override = PlatformOverride()
-    if given is not None:
-        with at("/platform"):
-            override = parse_override(given).distinct()
-        if override.members.get("os") and override.members.get("architecture"):
-            check_known(override.over(Platform()))
-    with at("/platforms"):
-        platforms = tuple(parse_any_platform(platform) for platform in document.get("platforms") or ())
-    with at("/annotations"):
+    with mistakes.at("/reference"):
+        reference = parse_reference(document["reference"])
+    with mistakes.at("/platform"):
+        given = document.get("platform")
+        override = parse_image_override(given) if given is not None else override
+    with mistakes.at("/platforms"):
+        platforms = parse_each(document.get("platforms") or (), parse_any_platform)
+    with mistakes.at("/annotations"):
         annotations = parse_annotations(document.get("annotations") or {})
-    return Source(reference, override, platforms, annotations)
+    mistakes.raise_all()
+    return Source(reference, override, tuple(platforms), annotations)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from app.errors import InvalidAnnotation
+from app.errors.collecting import Mistakes, pointer_to
 from app.oci.text import shown
 
 # The annotations that link an attestation of BuildKit to its image.
@@ -37,10 +38,16 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def parse_annotations(mapping: Mapping[str, object]) -> dict[str, str]:
-    """The same annotations, sorted by key; raises InvalidAnnotation for the first that breaks a rule."""
+    """The same annotations, sorted by key; raises InvalidAnnotation, which names each that breaks a rule."""
     if len(mapping) > MAX_COUNT:
         raise InvalidAnnotation(f"The {len(mapping)} annotations exceed the limit of {MAX_COUNT}.")
-    parsed = {key: _parse_value(_parse_key(key), value) for key, value in sorted(mapping.items())}
+    mistakes = Mistakes()
+    parsed = {}
+    for key in sorted(mapping):
+        # No pointer shows a key that can't be printed.
+        with mistakes.at(pointer_to(key) if key and key.isprintable() else ""):
+            parsed[key] = _parse_value(_parse_key(key), mapping[key])
+    mistakes.raise_all()
     if sum(len(key) + len(value) for key, value in parsed.items()) > MAX_TOTAL:
         raise InvalidAnnotation(f"The annotations together exceed the limit of {MAX_TOTAL} characters.")
     return parsed

@@ -59,6 +59,85 @@ def test_what_can_not_be_read_names_its_member(changes: dict[str, Any], pointer:
     assert [error.pointer for error in caught.value.errors] == [pointer]
 
 
+@pytest.mark.parametrize(
+    ("changes", "pointers"),
+    [
+        ({"tags": ["a b", "ok", "c d"]}, ["/tags/0", "/tags/2"]),
+        (
+            {"targets": ["ok", "Foo"], "expected_platforms": ["linux/amd46", "linux", "linux/arm64"]},
+            ["/targets/1", "/expected_platforms/0", "/expected_platforms/1"],
+        ),
+        (
+            {"annotations": {"k" * 256: "", "a/b": "c\0", "ok": ""}},
+            ["/annotations/a~1b", "/annotations/" + "k" * 256],
+        ),
+        (
+            {"failures": {"linux": "no", "linux/arm64": "no", "x/y/z/w": "no"}},
+            ["/failures/linux", "/failures/x~1y~1z~1w"],
+        ),
+        (
+            {"artifact_type": "x", "tags": [""], "push_when_complete": True},
+            ["/artifact_type", "/tags/0", "/push_when_complete"],
+        ),
+        (
+            {"format": "docker", "artifact_type": "x", "push_when_complete": True},
+            ["/artifact_type", "/push_when_complete", "/format"],
+        ),
+        (
+            {"expected_platforms": ["linux/amd64"], "failures": {"linux/s390x": "no", "linux/arm": "no"}},
+            ["/failures/linux~1s390x", "/failures/linux~1arm"],
+        ),
+    ],
+)
+def test_all_that_can_not_be_read_is_named(changes: dict[str, Any], pointers: list[str]) -> None:
+    with pytest.raises(BrokerError) as caught:
+        apply_changes(Options(), changes)
+    assert [error.pointer for error in caught.value.errors] == pointers
+    assert all(error.members["code"] for error in caught.value.errors)
+
+
+@pytest.mark.parametrize(
+    ("changes", "unread"),
+    [
+        ({"push_when_complete": True}, {"expected_platforms"}),
+        ({"push_when_complete": True, "expected_platforms": ["linux"]}, set()),
+        ({"annotations": {"a": "b"}}, {"format"}),
+        ({"failures": {"linux/arm64": "no"}}, {"expected_platforms"}),
+    ],
+)
+def test_what_depends_on_a_member_that_can_not_be_read_is_no_contradiction(
+    changes: dict[str, Any], unread: set[str]
+) -> None:
+    with pytest.raises(BrokerError) as caught:
+        apply_changes(Options(), {**changes, "tags": ["a b"]}, unread=unread)
+    assert {each.pointer for each in caught.value.errors} <= {"/expected_platforms/0", "/tags/0"}
+
+
+def test_a_member_that_can_not_be_read_was_sent_all_the_same() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        apply_changes(Options(), {"format": "docker"}, unread={"subject"})
+    assert [error.pointer for error in caught.value.errors] == ["/format"]
+
+
+def test_all_sources_that_can_not_be_read_are_named() -> None:
+    bad = {
+        "reference": "Not/Fine",
+        "platform": "linux",
+        "platforms": ["x", "linux/amd64", "y"],
+        "annotations": {"": "v"},
+    }
+    with pytest.raises(InvalidInput) as caught:
+        parse_sources(["fine", "Not/Fine", bad])
+    assert {error.pointer: error.members["code"] for error in caught.value.errors} == {
+        "/sources/1": "invalid-reference",
+        "/sources/2/reference": "invalid-reference",
+        "/sources/2/platform": "invalid-platform",
+        "/sources/2/platforms/0": "invalid-platform",
+        "/sources/2/platforms/2": "invalid-platform",
+        "/sources/2/annotations": "invalid-annotation",
+    }
+
+
 def test_a_source_that_can_not_be_read_names_its_position() -> None:
     with pytest.raises(InvalidReference) as caught:
         parse_sources(["fine", "Not/Fine"])
@@ -114,7 +193,7 @@ def test_push_when_complete_is_accepted_with_something_to_wait_for() -> None:
         ({"reference": "Not/Fine"}, "/sources/0/reference"),
         ({"reference": "a", "platform": "linux"}, "/sources/0/platform"),
         ({"reference": "a", "platform": "linux/amd46"}, "/sources/0/platform"),
-        ({"reference": "a", "platforms": ["linux/amd64", "x"]}, "/sources/0/platforms"),
+        ({"reference": "a", "platforms": ["linux/amd64", "x"]}, "/sources/0/platforms/1"),
         ({"reference": "a", "annotations": {"": "v"}}, "/sources/0/annotations"),
     ],
 )

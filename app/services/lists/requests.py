@@ -19,13 +19,14 @@ from app.errors import (
     ListNotPushable,
     revive,
 )
+from app.errors.collecting import Mistakes
 from app.lists import draft as drafts
 from app.lists.additions import list_exists
 from app.lists.assessment import assess
 from app.lists.draft import Draft, Entry, EntryChanges, ListState
 from app.lists.options import Options, apply_changes
 from app.lists.refreshing import plan_refresh
-from app.lists.source import at, parse_sources
+from app.lists.source import Source, parse_sources
 from app.lists.verdict import is_ready, retract
 from app.lists.views import ListFilter, ListView, view_list
 from app.oci.manifest import Manifest
@@ -91,12 +92,14 @@ class Lists:
 
     async def create(self, call: Call, request: CreateListRequest) -> Operation:
         """Accept a creation; everything that can be refused without a registry is refused here."""
-        with at("/reference"):
-            reference = parse_reference(request.reference)
-        registries = [source.reference.registry for source in parse_sources(request.sources)]
-        with at("/reference"):
+        reference, sources, options = _read(request)
+        registries = [source.reference.registry for source in sources]
+        mistakes = Mistakes()
+        with mistakes.at("/reference"):
             self._policy.check_registry(reference.registry)
-        self._check_targets(apply_changes(Options(), request.options))
+        with mistakes.at(""):
+            self._check_targets(options)
+        mistakes.raise_all()
 
         async def decide(tx: Transaction, _operation_id: UUID) -> OperationSpec:
             present = await stored.find_list_id(tx, call.project_id, reference, request.session)
@@ -195,9 +198,11 @@ class Lists:
 
     def _check_targets(self, options: Options) -> None:
         """Refuse forbidden registries now, before any leg builds images for them."""
+        mistakes = Mistakes()
         for position, target in enumerate(options.targets):
-            with at(f"/targets/{position}"):
+            with mistakes.at(f"/targets/{position}"):
                 self._policy.check_registry(target.registry)
+        mistakes.raise_all()
 
     async def annotate(
         self,
@@ -259,6 +264,19 @@ class Lists:
             if draft is None or not await self._writer.remove(tx, project_id, draft):
                 return DeletionOutcome(text, no_such_list(reference))
         return DeletionOutcome(text)
+
+
+def _read(request: CreateListRequest) -> tuple[Reference, Sequence[Source], Options]:
+    """The parts of a creation; the error names each that can't be read."""
+    mistakes = Mistakes()
+    with mistakes.at("/reference"):
+        reference = parse_reference(request.reference)
+    with mistakes.at(""):
+        sources = parse_sources(request.sources)
+    with mistakes.at(""):
+        options = apply_changes(Options(), request.options)
+    mistakes.raise_all()
+    return reference, sources, options
 
 
 def _view(draft: Draft) -> ListView:
