@@ -2,38 +2,58 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, NoReturn
 
 from fastapi import APIRouter, Request, Response
 from fastapi.dependencies.utils import get_flat_params
+from fastapi.exceptions import RequestValidationError
 from fastapi.params import ParamTypes
 from fastapi.routing import APIRoute
 
 from app.api.dependencies import identify
-from app.errors import BodyTooLarge, FieldError, InvalidInput, UnsupportedBody
+from app.errors import BodyTooLarge, UnsupportedBody
+from app.oci.text import shown
 
-__all__ = ["Router"]
+__all__ = ["UNKNOWN_PARAMETER", "Router"]
 
 _WITH_BODY = frozenset({"POST", "PATCH", "PUT"})
 _JSON = frozenset({"application/json", "application/merge-patch+json"})
 _LONGEST_NAME = 64
+UNKNOWN_PARAMETER = "unknown_parameter"
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class _Route(APIRoute):
     """Authenticates first. FastAPI would parse the body first and report its errors to anyone."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
+        validate = self._validation()
         known = self._query_names()
 
         async def admit(request: Request) -> Response:
             request.state.caller = await identify(request)
-            _check_query(request, known)
             _check_body(request)
-            return await handle(request)
+            unknown = _find_unknown(request, known)
+            if not unknown:
+                return await handle(request)
+            # The other mistakes of the request are reported as well.
+            try:
+                return await validate(request)
+            except RequestValidationError as error:
+                raise RequestValidationError([*unknown, *error.errors()], body=error.body) from None
 
         return admit
+
+    def _validation(self) -> Handler:
+        """A handler that only validates a request, and then fails without a mistake of its own."""
+        route = copy.copy(self)
+        route.dependant = copy.copy(self.dependant)
+        route.dependant.call = _refuse
+        return super(_Route, route).get_route_handler()
 
     def _query_names(self) -> frozenset[str]:
         fields = get_flat_params(self.dependant)
@@ -49,15 +69,22 @@ class Router(APIRouter):
         super().__init__(prefix=prefix, tags=[*tags], route_class=_Route)
 
 
-def _check_query(request: Request, known: frozenset[str]) -> None:
-    """Reject unknown parameters by name, because a misspelt filter would match everything."""
+async def _refuse(**_values: Any) -> NoReturn:
+    raise RequestValidationError([])
+
+
+def _find_unknown(request: Request, known: frozenset[str]) -> list[dict[str, Any]]:
+    """Unknown parameters are rejected by name, because a misspelt filter would match everything."""
     unknown = [name[:_LONGEST_NAME] for name in request.query_params if name not in known]
-    if unknown:
-        accepted = f"It accepts {', '.join(sorted(known))}." if known else "It accepts none."
-        raise InvalidInput(
-            f"This call has no query parameter {unknown[0]}. {accepted}",
-            errors=[FieldError(f"query:{name}", "This call has no such parameter.") for name in unknown],
-        )
+    accepted = f"It accepts {', '.join(sorted(known))}." if known else "It accepts none."
+    return [
+        {
+            "type": UNKNOWN_PARAMETER,
+            "loc": ("query", name),
+            "msg": f"This call has no query parameter {shown(name)}. {accepted}",
+        }
+        for name in unknown
+    ]
 
 
 def _check_body(request: Request) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from app.api.schemas.checks import checked
 from app.errors import FieldError, InvalidHeader, Unauthenticated
 from app.registry.auth.registry_auth import parse_registry_auths
 from app.services.callers import Call, Caller, Idempotency
@@ -71,6 +72,13 @@ CallerDep = Annotated[Caller, Depends(_caller)]
 _KEY = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?")
 
 
+def _parse_key(text: str) -> str:
+    if not _KEY.fullmatch(text):
+        detail = "An Idempotency-Key must have 1 to 255 printable ASCII characters."
+        raise InvalidHeader(detail, errors=[FieldError("header:Idempotency-Key", detail)])
+    return text
+
+
 RegistryAuthHeader = Annotated[
     list[str] | None,
     Header(
@@ -84,6 +92,7 @@ RegistryAuthHeader = Annotated[
             "Credentials of the call come before those of the operator."
         ),
     ),
+    checked(parse_registry_auths),
 ]
 
 
@@ -106,6 +115,7 @@ async def _call(
             description="For 7 days, the same key with the same request returns the same operation.",
             examples=["run-4711-amd64"],
         ),
+        checked(_parse_key),
     ] = None,
 ) -> Call:
     """A request that starts an operation."""
@@ -115,13 +125,6 @@ async def _call(
 
 
 CallDep = Annotated[Call, Depends(_call)]
-
-
-def _parse_key(text: str) -> str:
-    if not _KEY.fullmatch(text):
-        detail = "An Idempotency-Key must have 1 to 255 printable ASCII characters."
-        raise InvalidHeader(detail, errors=[FieldError("header:Idempotency-Key", detail)])
-    return text
 
 
 async def _fingerprint(request: Request) -> bytes:

@@ -8,11 +8,10 @@ from typing import Annotated
 from fastapi import Query
 from pydantic import AfterValidator, AwareDatetime
 
-from app.errors import FieldError, InvalidInput
-
-LabelQuery = Annotated[
-    list[str] | None, Query(description="`name=value`. Repeat it to require several labels.")
-]
+from app.api.schemas.checks import checked
+from app.errors import InvalidInput
+from app.errors.collecting import Mistakes
+from app.oci.text import shown
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -33,12 +32,25 @@ UntilQuery = Annotated[
 
 
 def parse_labels(texts: list[str] | None) -> dict[str, str]:
-    return dict(_parse_label(text) for text in texts or ())
+    mistakes = Mistakes()
+    labels = {}
+    for text in texts or ():
+        with mistakes.at("query:label"):
+            name, value = _parse_label(text)
+            labels[name] = value
+    mistakes.raise_all()
+    return labels
 
 
 def _parse_label(text: str) -> tuple[str, str]:
     name, separator, value = text.partition("=")
     if not separator or not name or "\0" in text:
-        detail = "A label filter must have the form name=value."
-        raise InvalidInput(detail, errors=[FieldError("query:label", detail)])
+        raise InvalidInput(f'The label filter "{shown(text, 64)}" must have the form name=value.')
     return name, value
+
+
+LabelQuery = Annotated[
+    list[str] | None,
+    Query(description="`name=value`. Repeat it to require several labels."),
+    checked(parse_labels),
+]

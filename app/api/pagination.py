@@ -14,11 +14,13 @@ from fastapi import Query, Request
 from fastapi.responses import JSONResponse
 
 from app.api.addresses import address
+from app.api.schemas.checks import checked
 from app.errors import FieldError, InvalidCursor
 from app.projects.paging import Position
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
+_CURSOR = "The `next_cursor` of the previous page."
 LARGEST_NUMBER = 2**63 - 1
 
 T = TypeVar("T")
@@ -44,9 +46,6 @@ N = TypeVar("N", bound=Numbered)
 
 
 LimitQuery = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="The maximum number of items per page.")]
-CursorQuery = Annotated[
-    str | None, Query(description="The `next_cursor` of the previous page.", max_length=512)
-]
 
 
 def encode_cursor(position: Position | int) -> str:
@@ -86,6 +85,12 @@ def _parse(text: str, read: Callable[[Any], T | None]) -> T:
         detail = "Send the next_cursor of the previous page unchanged."
         raise InvalidCursor(detail, errors=[FieldError("query:cursor", detail)])
     return position
+
+
+CursorQuery = Annotated[str | None, Query(description=_CURSOR, max_length=512), checked(parse_cursor)]
+NumberCursorQuery = Annotated[
+    str | None, Query(description=_CURSOR, max_length=512), checked(parse_number_cursor)
+]
 
 
 def page_response(

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Header, Request, Response
 
 from app.api.openapi.response_headers import header as announced
+from app.api.schemas.checks import checked
 from app.errors import FieldError, InvalidHeader
 
 _TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"', re.ASCII)
@@ -55,6 +56,7 @@ def _if_match(
         Header(
             alias="If-Match", description="Change the list only if it still has this ETag.", examples=['"3"']
         ),
+        checked(parse_if_match),
     ] = None,
 ) -> frozenset[int] | None:
     return parse_if_match(if_match)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -15,8 +16,11 @@ from starlette.exceptions import HTTPException
 
 from app import errors
 from app.api.addresses import address
+from app.api.admission import UNKNOWN_PARAMETER
 from app.api.problem_mapping import MEDIA_TYPE, response_of
+from app.api.schemas.checks import Refusal
 from app.errors import BrokerError, FieldError, as_sentence
+from app.errors.collecting import combined
 from app.oci.text import shown
 
 _PARAMETER = re.compile(r"\{[^}]+\}")
@@ -24,6 +28,22 @@ _PARAMETER = re.compile(r"\{[^}]+\}")
 logger = logging.getLogger(__name__)
 
 _SEND_OBJECT = "Send a JSON object."
+# Errors of one alternative of a union; what another one says of the same value tells more.
+_TYPE = "type"
+_SEVERAL_TYPES = "several_types"
+_TYPE_ERRORS = frozenset({"string_type", "model_attributes_type", "model_type", "dict_type", _SEVERAL_TYPES})
+_REASONS = {
+    _SEVERAL_TYPES: "Send a string or a JSON object.",
+    "string_type": "Send a string.",
+    **dict.fromkeys(("model_attributes_type", "model_type", "dict_type"), _SEND_OBJECT),
+}
+_SUBJECTS = {
+    "Input should": "The value must",
+    "String should": "The text must",
+    "List should": "The array must",
+    "Dictionary should": "The object must",
+    " after validation": "",
+}
 _PARAMETERS = frozenset({"query", "header", "path", "cookie"})
 
 
@@ -46,13 +66,43 @@ async def _on_validation_error(request: Request, error: Exception) -> JSONRespon
         raise error
     if any(each["type"] == "json_invalid" for each in error.errors()):
         return response_of(_malformed(error), request.url.path)
-    found = _most_specific([FieldError(_pointer(each, error.body), _reason(each)) for each in error.errors()])
-    first = found[0]
-    detail = f"{first.pointer}: {first.detail}" if first.pointer else first.detail
-    if len(found) > 1:
-        detail += f" The member errors has {len(found) - 1} more."
-    kind = errors.InvalidHeader if first.pointer.startswith("header:") else errors.InvalidInput
-    return response_of(kind(detail, errors=found), request.url.path)
+    found = _most_specific([_Mistake(each, _pointer(each, error.body)) for each in error.errors()])
+    return response_of(combined([each.error() for each in found]), request.url.path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mistake:
+    """One error of pydantic's, and its place in the request."""
+
+    found: Mapping[str, Any]
+    pointer: str
+
+    @property
+    def cause(self) -> BrokerError | None:
+        """The error of the domain behind it, if it is one."""
+        cause = self.found.get("ctx", {}).get("error")
+        return cause.error if isinstance(cause, Refusal) else None
+
+    @property
+    def is_of_type(self) -> bool:
+        return self.found["type"] in _TYPE_ERRORS
+
+    def beside(self, same: _Mistake | None) -> _Mistake:
+        """One mistake for a value that no alternative of a union takes."""
+        if same is None or same.found["type"] == self.found["type"]:
+            return self
+        return replace(self, found={**self.found, "type": _SEVERAL_TYPES})
+
+    def error(self) -> BrokerError:
+        cause = self.cause
+        if cause is not None:
+            is_located = any(":" in each.pointer.partition("/")[0] for each in cause.errors)
+            return cause if is_located else cause.located_at(self.pointer)
+        reason = _reason(self.found)
+        kind = errors.InvalidHeader if self.pointer.startswith("header:") else errors.InvalidInput
+        is_plain = not self.pointer or self.found["type"] == UNKNOWN_PARAMETER
+        detail = reason if is_plain else f"{self.pointer}: {reason}"
+        return kind(detail, errors=[FieldError(self.pointer, reason)])
 
 
 def _reason(error: Mapping[str, Any]) -> str:
@@ -63,13 +113,20 @@ def _reason(error: Mapping[str, Any]) -> str:
         case "missing" if len(error["loc"]) == 1:
             return _SEND_OBJECT
         case "missing":
-            return f'The member "{error["loc"][-1]}" is missing.'
-        case "model_attributes_type" | "model_type" | "dict_type":
-            return _SEND_OBJECT
+            what = "parameter" if error["loc"][0] in _PARAMETERS else "member"
+            return f'The {what} "{error["loc"][-1]}" is missing.'
         case "uuid_parsing" | "uuid_type":
             return f'The id "{shown(str(error["input"]), 64)}" is not a UUID.'
-        case _:
-            return as_sentence(str(error["msg"]).removeprefix("Value error, "))
+        case kind:
+            return _REASONS.get(kind) or _reworded(str(error["msg"]))
+
+
+def _reworded(message: str) -> str:
+    """Pydantic's message without the names of what it has validated, which callers do not know."""
+    message = message.removeprefix("Value error, ")
+    for theirs, ours in _SUBJECTS.items():
+        message = message.replace(theirs, ours)
+    return as_sentence(message)
 
 
 def _malformed(error: RequestValidationError) -> errors.MalformedBody:
@@ -103,11 +160,25 @@ def _holds(body: Any, part: int | str) -> bool:
     return isinstance(body, dict) and part in body
 
 
-def _most_specific(found: Sequence[FieldError]) -> list[FieldError]:
-    """The errors without those that only reject the other alternatives of a union."""
-    return [
-        each for each in found if not any(other.pointer.startswith(f"{each.pointer}/") for other in found)
-    ]
+def _most_specific(found: Sequence[_Mistake]) -> list[_Mistake]:
+    """The mistakes without those that only reject the other alternatives of a union."""
+    deeper = {parent for each in found for parent in _parents(each.pointer)}
+    exact = {each.pointer for each in found if not each.is_of_type}
+    kept: dict[tuple[str, str], _Mistake] = {}
+    for each in found:
+        if each.cause is None and each.pointer in deeper:
+            continue
+        if each.is_of_type and each.pointer in exact:
+            continue
+        key = (each.pointer, _TYPE if each.is_of_type else str(each.found["msg"]))
+        kept[key] = each.beside(kept.get(key))
+    return list(kept.values())
+
+
+def _parents(pointer: str) -> Iterator[str]:
+    while "/" in pointer:
+        pointer = pointer.rpartition("/")[0]
+        yield pointer
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:

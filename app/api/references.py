@@ -1,17 +1,20 @@
-"""Parses references in queries and bodies."""
+"""References in queries."""
 
 from __future__ import annotations
 
-from app.lists.source import at
-from app.oci.reference import Reference, parse_reference
+from typing import Annotated
+
+from fastapi import Query
+
+from app.api.schemas.checks import checked
+from app.api.schemas.common import Text
+from app.oci.reference import parse_reference
+
+ReferenceQuery = Annotated[
+    Text | None, Query(description="A reference in any form that Docker accepts."), checked(parse_reference)
+]
 
 
-def parse_at(text: str, pointer: str) -> Reference:
-    """The parsed reference; an error names its location."""
-    with at(pointer):
-        return parse_reference(text)
-
-
-def canonical_query(reference: str | None) -> str | None:
+def canonical(reference: str | None) -> str | None:
     """The normalized form of the filter `reference`."""
-    return str(parse_at(reference, "query:reference")) if reference is not None else None
+    return str(parse_reference(reference)) if reference is not None else None

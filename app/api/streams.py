@@ -12,6 +12,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
+from app.api.schemas.checks import checked
 from app.errors import FieldError, InvalidHeader
 
 logger = logging.getLogger(__name__)
@@ -27,11 +28,22 @@ _EVENT_ID = re.compile(r"[0-9]{1,18}", re.ASCII)
 # A comment is sent every 15 s.
 SEND_SECONDS = 30.0
 
+
+def parse_last_event_id(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not _EVENT_ID.fullmatch(text):
+        detail = "Last-Event-ID must be the id of an event of this stream."
+        raise InvalidHeader(detail, errors=[FieldError("header:Last-Event-ID", detail)])
+    return int(text)
+
+
 LastEventIdHeader = Annotated[
     str | None,
     Header(
         alias="Last-Event-ID", description="The id of the last event received; the stream resumes after it."
     ),
+    checked(parse_last_event_id),
 ]
 
 
@@ -46,12 +58,3 @@ class Stream(EventSourceResponse):
             await super().__call__(scope, receive, send)
         except SendTimeoutError:
             logger.info("The reader of a stream does not read; the stream is closed: %s", scope["path"])
-
-
-def parse_last_event_id(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not _EVENT_ID.fullmatch(text):
-        detail = "Last-Event-ID must be the id of an event of this stream."
-        raise InvalidHeader(detail, errors=[FieldError("header:Last-Event-ID", detail)])
-    return int(text)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -29,13 +27,11 @@ from app.api.schemas.webhooks import (
     WebhookDelivery,
     WebhookDeliveryPage,
     delivery_document,
+    parse_since,
 )
-from app.errors import FieldError, InvalidInput
 from app.projects.deliveries import DeliveryState
 
 router = Router(prefix="/v1/webhooks/{webhook_id}", tags=["webhooks"])
-
-_EVENT_ID = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 @router.get(
@@ -110,28 +106,9 @@ async def replay_webhook_deliveries(
     `since`.
     """
     body = body or ReplayDeliveries()
-    states = set(body.states)
-    if DeliveryState.PENDING in states:
-        detail = "Pending deliveries can't be replayed. Send the states delivered or failed."
-        raise InvalidInput(detail, errors=[FieldError("/states", detail)])
-    since = _parse_since(body.since) if body.since is not None else None
+    since = parse_since(body.since) if body.since is not None else None
     replayed, rest = await services.deliveries.replay_many(
-        caller.project_id, webhook_id, states, since=since, limit=MAX_LIMIT
+        caller.project_id, webhook_id, set(body.states), since=since, limit=MAX_LIMIT
     )
     next_since = str(rest) if rest is not None else None
     return JSONResponse({"replayed": replayed, "more": rest is not None, "next_since": next_since}, 202)
-
-
-def _parse_since(text: str) -> int | datetime:
-    if _EVENT_ID.fullmatch(text):
-        return int(text)
-    try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None:
-            return moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
-    detail = (
-        "The member since must be the id of an event, or a time with an offset such as 2026-07-01T12:00:00Z."
-    )
-    raise InvalidInput(detail, errors=[FieldError("/since", detail)])

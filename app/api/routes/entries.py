@@ -29,8 +29,7 @@ from app.api.schemas.lists import (
 from app.api.schemas.problems import render_recorded
 from app.lists.draft import EntryChanges
 from app.lists.overrides import PlatformOverride
-from app.lists.source import at, parse_override
-from app.oci.annotations import parse_annotations
+from app.lists.source import parse_override
 from app.operations.requests import AddEntriesRequest
 
 router = Router(prefix="/v1/lists/{list_id}/entries", tags=["entries"])
@@ -126,10 +125,7 @@ async def remove_entry(
 
 def _changes(body: AnnotateEntry) -> EntryChanges:
     annotations = body.annotations or {}
-    with at("/platform"):
-        override = parse_override(platform_input(body.platform)) if body.platform is not None else None
-    with at("/annotations"):
-        parse_annotations({name: text for name, text in annotations.items() if text is not None})
+    override = parse_override(platform_input(body.platform)) if body.platform is not None else None
     return EntryChanges(
         override or PlatformOverride(),
         annotations,

@@ -17,8 +17,8 @@ from app.api.dependencies import BrokerServices, CallerDep, ServicesDep
 from app.api.openapi.problem_responses import problem_responses
 from app.api.pagination import (
     DEFAULT_LIMIT,
-    CursorQuery,
     LimitQuery,
+    NumberCursorQuery,
     numbered_page_response,
     parse_number_cursor,
 )
@@ -93,7 +93,7 @@ async def list_events(
     services: ServicesDep,
     wanted: WantedDep,
     limit: LimitQuery = DEFAULT_LIMIT,
-    cursor: CursorQuery = None,
+    cursor: NumberCursorQuery = None,
 ) -> Response:
     """List the events of the last 30 days, newest first."""
     found = await services.events.page(

@@ -16,7 +16,7 @@ from app.api.openapi.documented_responses import documented_responses
 from app.api.openapi.problem_responses import BODY_ERRORS, REGISTRY_ERRORS
 from app.api.operation_responses import json_result, respond_when_done
 from app.api.preferences import WaitDep
-from app.api.references import parse_at
+from app.api.schemas.checks import checked
 from app.api.schemas.common import Text
 from app.api.schemas.inspections import (
     Inspected,
@@ -31,6 +31,7 @@ from app.api.schemas.operations import inspections_document
 from app.oci.digest import parse_digest
 from app.oci.manifest import Manifest
 from app.oci.media_types import MANIFEST_TYPES
+from app.oci.reference import parse_reference
 from app.operations.requests import InspectImageRequest
 from app.services.lists.requests import no_such_list
 
@@ -64,7 +65,9 @@ async def inspect_image(
     call: ChangeDep,
     wait: WaitDep,
     services: ServicesDep,
-    reference: Annotated[Text, Query(description="A reference in any form that Docker accepts.")],
+    reference: Annotated[
+        Text, Query(description="A reference in any form that Docker accepts."), checked(parse_reference)
+    ],
     verbose: Annotated[
         bool, Query(description="Include each image of the index, as `inspect -v` does.")
     ] = False,
@@ -79,7 +82,7 @@ async def inspect_image(
     session: Annotated[Text, Query(description="The session of the list.")] = "",
 ) -> Response:
     """Inspect a reference: first a list with this name, as Docker does, then its registry."""
-    parsed = parse_at(reference, "query:reference")
+    parsed = parse_reference(reference)
     if source != "registry":
         render = render_verbose_image if verbose and not raw else None
         found = await services.inspections.find_list(call.project_id, parsed, session, render=render)
@@ -114,7 +117,7 @@ async def inspect_images(
     services: ServicesDep,
 ) -> Response:
     """Inspect several references at their registries. Each has its own result or problem."""
-    wanted = [_request(body, each, position) for position, each in enumerate(body.references)]
+    wanted = [_request(body, each) for each in body.references]
     operation = await services.inspections.request_many(call, wanted)
     render = json_result(200)
     return await respond_when_done(
@@ -122,14 +125,15 @@ async def inspect_images(
     )
 
 
-def _request(body: InspectImages, each: str | InspectImage, position: int) -> InspectImageRequest:
+def _request(body: InspectImages, each: str | InspectImage) -> InspectImageRequest:
     one = (
         InspectImage(reference=each, verbose=body.verbose, insecure=body.insecure)
         if isinstance(each, str)
         else each
     )
-    reference = parse_at(one.reference, f"/references/{position}")
-    return InspectImageRequest(str(reference), verbose=one.verbose, insecure=one.insecure)
+    return InspectImageRequest(
+        str(parse_reference(one.reference)), verbose=one.verbose, insecure=one.insecure
+    )
 
 
 def _render(result: dict[str, Any], *, raw: bool) -> Response:

@@ -24,7 +24,7 @@ from app.api.operation_responses import json_result, respond_when_done
 from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
 from app.api.preconditions import NOT_MODIFIED, IfMatchDep, IfNoneMatchDep, etag, unless_known
 from app.api.preferences import PushWaitDep, WaitDep
-from app.api.references import canonical_query
+from app.api.references import ReferenceQuery, canonical
 from app.api.schemas.common import Text
 from app.api.schemas.lists import (
     CreateList,
@@ -112,9 +112,7 @@ async def list_lists(
     request: Request,
     caller: CallerDep,
     services: ServicesDep,
-    reference: Annotated[
-        Text | None, Query(description="A reference in any form that Docker accepts.")
-    ] = None,
+    reference: ReferenceQuery = None,
     registry: Text | None = None,
     repository: Annotated[Text | None, Query(description="The repository path without the registry.")] = None,
     session: Text | None = None,
@@ -127,7 +125,7 @@ async def list_lists(
 ) -> Response:
     """List lists, newest first."""
     wanted = ListFilter(
-        reference=canonical_query(reference),
+        reference=canonical(reference),
         registry=registry,
         repository=repository,
         session=session,

@@ -19,16 +19,15 @@ from app.api.operation_responses import json_result, respond_when_done
 from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_response, parse_cursor
 from app.api.preconditions import IfMatchDep
 from app.api.preferences import PushWaitDep, WaitDep
-from app.api.references import canonical_query, parse_at
+from app.api.references import ReferenceQuery, canonical
 from app.api.schemas.common import Text
 from app.api.schemas.problems import render_recorded
 from app.api.schemas.pushes import Push, PushList, PushPage, PushPlan, RestorePush, render_push
-from app.errors import FieldError, InvalidInput
 from app.lists.push_plan import Conditions, Consent
 from app.lists.pushes import PushFilter, PushState
-from app.lists.source import at
 from app.oci import media_types
-from app.oci.digest import parse_digest
+from app.oci.digest import Digest, parse_digest
+from app.oci.reference import parse_reference
 from app.services.pushes.requests import PushRequest
 
 list_router = Router(prefix="/v1/lists", tags=["lists"])
@@ -112,9 +111,7 @@ async def list_pushes(
     request: Request,
     caller: CallerDep,
     services: ServicesDep,
-    reference: Annotated[
-        Text | None, Query(description="A reference in any form that Docker accepts.")
-    ] = None,
+    reference: ReferenceQuery = None,
     registry: Text | None = None,
     repository: Annotated[Text | None, Query(description="The repository path without the registry.")] = None,
     session: Text | None = None,
@@ -128,7 +125,7 @@ async def list_pushes(
 ) -> Response:
     """List pushes, newest first."""
     wanted = PushFilter(
-        reference=canonical_query(reference),
+        reference=canonical(reference),
         registry=registry,
         repository=repository,
         session=session,
@@ -201,8 +198,7 @@ async def restore_push(
 ) -> Response:
     """Roll back: push the exact bytes of an earlier push to all its tags, even if they have moved."""
     body = body or RestorePush()
-    with at("/if_digest"):
-        conditions = Conditions(if_digest=parse_digest(body.if_digest) if body.if_digest else None)
+    conditions = Conditions(if_digest=_digest(body.if_digest or None))
     operation = await services.pushes.restore(call, push_id, conditions, insecure=body.insecure)
     return await respond_when_done(services.operations, operation, wait, json_result(200))
 
@@ -211,17 +207,12 @@ def _wanted(body: PushList) -> PushRequest:
     return PushRequest(
         purge=body.purge,
         insecure=body.insecure,
-        targets=tuple(parse_at(text, f"/targets/{position}") for position, text in enumerate(body.targets)),
-        conditions=_conditions(body),
+        targets=tuple(map(parse_reference, body.targets)),
+        conditions=Conditions(if_absent=body.if_absent, if_digest=_digest(body.if_digest)),
         consent=Consent(shrink=body.allow_shrink, older=body.allow_older),
         referrers=body.referrers,
     )
 
 
-def _conditions(body: PushList) -> Conditions:
-    if body.if_absent and body.if_digest is not None:
-        detail = "A tag can't be absent and hold a digest. Send either if_absent or if_digest."
-        raise InvalidInput(detail, errors=[FieldError("/if_absent", detail)])
-    with at("/if_digest"):
-        wanted = parse_digest(body.if_digest) if body.if_digest is not None else None
-    return Conditions(if_absent=body.if_absent, if_digest=wanted)
+def _digest(text: str | None) -> Digest | None:
+    return parse_digest(text) if text is not None else None

@@ -27,7 +27,6 @@ from app.api.schemas.webhooks import (
     delivery_document,
     webhook_document,
 )
-from app.errors import FieldError, InvalidInput
 from app.projects.webhooks import Webhook as StoredWebhook
 
 router = Router(prefix="/v1/webhooks", tags=["webhooks"])
@@ -107,9 +106,6 @@ async def update_webhook(
         name: DEFAULTS.get(name) if value is None else value
         for name, value in body.model_dump(exclude_unset=True).items()
     }
-    if "url" in changes and changes["url"] is None:
-        detail = "A webhook needs a URL. Send another URL instead of null."
-        raise InvalidInput(detail, errors=[FieldError("/url", detail)])
     return JSONResponse(
         webhook_document(await services.webhooks.update(caller.project_id, webhook_id, changes))
     )

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from typing_extensions import TypeAliasType
 
+from app.api.schemas.checks import checked
 from app.api.schemas.common import Body, Document, JsonObject, RawManifest, Text, dump_json, optional_text
 from app.api.schemas.lists import Entry, VerboseImage
 from app.api.schemas.problems import Problem
@@ -15,6 +16,7 @@ from app.lists.draft import Entry as DomainEntry
 from app.lists.views import view_entry
 from app.oci.inspect import verbose_document
 from app.oci.manifest import Manifest
+from app.oci.reference import parse_reference
 from app.oci.strict_json import loads
 from app.services.inspections.requests import FoundList
 
@@ -48,12 +50,18 @@ Inspected = TypeAliasType(
 class InspectImage(Body):
     """One reference to inspect, with its own options."""
 
-    reference: Text
+    reference: Annotated[Text, checked(parse_reference)]
     verbose: bool = False
     insecure: bool = False
 
 
-ReferenceInput = TypeAliasType("ReferenceInput", Text | InspectImage)
+ReferenceInput = TypeAliasType(
+    "ReferenceInput",
+    Annotated[
+        Text | InspectImage,
+        checked(lambda value: parse_reference(value) if isinstance(value, str) else None),
+    ],
+)
 
 
 class InspectImages(Body):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import Field
 from typing_extensions import TypeAliasType
 
 from app.api.problem_mapping import document_of
+from app.api.schemas.checks import Consistent, checked, checked_members
 from app.api.schemas.common import (
     AnnotationChanges,
     Annotations,
@@ -34,8 +36,20 @@ from app.lists import draft as domain
 from app.lists.draft import ListState
 from app.lists.findings.finding import Finding as DomainFinding
 from app.lists.findings.finding import Severity
-from app.lists.options import OPTION_NAMES
+from app.lists.options import (
+    OPTION_NAMES,
+    Options,
+    apply_changes,
+    parse_annotation_changes,
+    parse_artifact_type,
+    parse_expected_platform,
+    parse_subject,
+)
+from app.lists.source import parse_any_platform, parse_image_override, parse_override
 from app.lists.views import EntryView, ListView
+from app.oci.annotations import parse_annotations
+from app.oci.platform import parse_platform
+from app.oci.reference import parse_reference, parse_tag
 from app.oci.timestamps import rfc3339
 from app.operations.requests import CreateListRequest
 from app.services.lists.requests import DeletionOutcome
@@ -52,13 +66,25 @@ Session = Annotated[
         description="Separates runs that build the same reference. Use the id of the CI run.",
     ),
 ]
-Tags = Annotated[list[ShortText], Field(max_length=64, description="More tags in the same repository.")]
+# What the domain says of a value is reported beside what the schema says of others.
+_reference = checked(parse_reference)
+_platform = checked(lambda value: parse_any_platform(platform_input(value)))
+_image_platform = checked(lambda value: parse_image_override(platform_input(value)))
+_entry_platform = checked(lambda value: parse_override(platform_input(value)))
+_expected_platform = checked(lambda value: parse_expected_platform(platform_input(value)))
+_annotations = checked_members(parse_annotations)
+_annotation_changes = checked_members(parse_annotation_changes)
+
+Tags = Annotated[
+    list[Annotated[ShortText, checked(parse_tag)]],
+    Field(max_length=64, description="More tags in the same repository."),
+]
 Targets = Annotated[
-    list[Text],
+    list[Annotated[Text, _reference]],
     Field(max_length=64, description="More references to push to, on this or on other registries."),
 ]
 ExpectedPlatforms = Annotated[
-    list[PlatformInput],
+    list[Annotated[PlatformInput, _expected_platform]],
     Field(
         max_length=MAX_SOURCES,
         description="The list is complete when each of these platforms has an image of its own.",
@@ -90,20 +116,27 @@ RunNumber = Annotated[
     ),
 ]
 FailedBuilds = TypeAliasType("FailedBuilds", dict[str, str])
-Failures = TypeAliasType("Failures", Annotated[dict[ShortText, Reason | None], Field(max_length=MAX_SOURCES)])
+Failures = TypeAliasType(
+    "Failures",
+    Annotated[
+        dict[Annotated[ShortText, checked(parse_platform)], Reason | None], Field(max_length=MAX_SOURCES)
+    ],
+)
 
 
 class Source(Body):
     """An image, or an index whose images become entries, with overrides for the entries."""
 
-    reference: Text = Field(
+    reference: Annotated[Text, _reference] = Field(
         description="A reference with a tag, a digest, or both, in any form that Docker accepts."
     )
-    platform: PlatformInput | None = Field(None, description="Overrides the platform in the image's config.")
-    platforms: list[PlatformInput] | None = Field(
+    platform: Annotated[PlatformInput, _image_platform] | None = Field(
+        None, description="Overrides the platform in the image's config."
+    )
+    platforms: list[Annotated[PlatformInput, _platform]] | None = Field(
         None, max_length=MAX_SOURCES, description="The platforms to select from an index. The default is all."
     )
-    annotations: NewAnnotations | None = Field(
+    annotations: Annotated[NewAnnotations, _annotations] | None = Field(
         None, description="Annotations of the entry's descriptor. OCI indexes only."
     )
 
@@ -120,7 +153,11 @@ class Source(Body):
 
 SourceInput = TypeAliasType(
     "SourceInput",
-    Annotated[Text | Source, Field(description="A reference, or an object with more options.")],
+    Annotated[
+        Text | Source,
+        Field(description="A reference, or an object with more options."),
+        checked(lambda value: parse_reference(value) if isinstance(value, str) else None),
+    ],
 )
 
 
@@ -142,13 +179,15 @@ class ListOptions(Body):
     format: Format | None = Field(
         None, description="`auto` follows Docker: the media type of the first entry decides."
     )
-    annotations: AnnotationChanges | None = Field(
+    annotations: Annotated[AnnotationChanges, _annotation_changes] | None = Field(
         None, description="Annotations of the index. They make it an OCI index."
     )
-    artifact_type: ShortText | None = Field(
+    artifact_type: Annotated[ShortText, checked(parse_artifact_type)] | None = Field(
         None, description="Artifact type of the index. It makes it an OCI index."
     )
-    subject: Subject | None = Field(None, description="Subject of the index. It makes it an OCI index.")
+    subject: (
+        Annotated[Subject, checked(lambda value: parse_subject(value.model_dump(by_alias=True)))] | None
+    ) = Field(None, description="Subject of the index. It makes it an OCI index.")
     tags: Tags | None = None
     targets: Targets | None = None
     labels: LabelChanges | None = Field(
@@ -221,10 +260,12 @@ class ListOptions(Body):
         return given
 
 
-class CreateList(ListOptions):
+class CreateList(ListOptions, Consistent):
     """A list and its first sources. With `amend`, the list may already exist."""
 
-    reference: Text = Field(description="The reference to push to, in any form that Docker accepts.")
+    reference: Annotated[Text, _reference] = Field(
+        description="The reference to push to, in any form that Docker accepts."
+    )
     sources: list[SourceInput] = Field(default_factory=list, max_length=MAX_SOURCES)
     amend: bool = Field(
         False, description="Add to the list if it already exists. By default, this is a conflict."
@@ -233,6 +274,12 @@ class CreateList(ListOptions):
         False, description="Try unverified TLS and plain HTTP if the operator allows them for the registry."
     )
     session: Session = ""
+
+    @classmethod
+    def check_together(cls, sent: Mapping[str, Any], unread: frozenset[str]) -> None:
+        options = unread.intersection(OPTION_NAMES)
+        read = {name: sent[name] for name in OPTION_NAMES if name in sent and name not in options}
+        apply_changes(Options(), read, unread=options)
 
     def request(self, changes: dict[str, Any]) -> CreateListRequest:
         return CreateListRequest(
@@ -255,8 +302,8 @@ class AddEntries(Body):
 class AnnotateEntry(Body):
     """Changes to an entry (RFC 7396): null clears a member; members that are not sent stay as they are."""
 
-    platform: PlatformInput | None = None
-    annotations: AnnotationChanges | None = None
+    platform: Annotated[PlatformInput, _entry_platform] | None = None
+    annotations: Annotated[AnnotationChanges, _annotation_changes] | None = None
 
 
 class DeleteLists(Body):

@@ -18,7 +18,9 @@ class ProblemField(Document):
         description="A JSON pointer into the body (RFC 6901), or `query:name`, `header:Name` or `path:name`."
     )
     detail: str
-    code: str | None = Field(None, description="For a source that failed: the code of its problem.")
+    code: str | None = Field(
+        None, description="Of several errors, or of a source that failed: the code of its own."
+    )
     reference: str | None = None
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_serializer
 from typing_extensions import TypeAliasType
 
+from app.api.schemas.checks import Consistent, checked
 from app.api.schemas.common import Body, Document, Labels, ShortText, Text, optional_text
 from app.api.schemas.lists import Finding
 from app.api.schemas.problems import Problem, WithProblem, stored_problem
+from app.errors import FieldError, InvalidInput
 from app.lists.difference import Difference as TagDifference
 from app.lists.push_result import TargetResult
 from app.lists.pushes import Push as DomainPush
 from app.lists.pushes import PushState, PushView, view_push
 from app.oci.copy_outcomes import BlobCounts, ManifestOutcome, ReferrerOutcome
-from app.oci.reference import Repository
+from app.oci.digest import parse_digest
+from app.oci.reference import Repository, parse_reference
 from app.oci.timestamps import rfc3339
 
 ManifestAction = TypeAliasType("ManifestAction", Literal["put", "present"])
@@ -24,7 +28,7 @@ ReferrerAction = TypeAliasType("ReferrerAction", Literal["put", "present", "miss
 TagAction = TypeAliasType("TagAction", Literal["moved", "left"])
 
 
-class PushList(Body):
+class PushList(Consistent):
     """Options of a push or of a plan."""
 
     purge: bool = Field(
@@ -33,11 +37,13 @@ class PushList(Body):
     insecure: bool = Field(
         False, description="Try unverified TLS and plain HTTP if the operator allows them for the registry."
     )
-    targets: Annotated[list[Text], Field(max_length=64)] = Field(
+    targets: Annotated[list[Annotated[Text, checked(parse_reference)]], Field(max_length=64)] = Field(
         default_factory=list, description="More references to push to, on any registry."
     )
     if_absent: bool = Field(False, description="Push only if none of the tags exists yet.")
-    if_digest: ShortText | None = Field(None, description="Proceed only if every tag holds this digest now.")
+    if_digest: Annotated[ShortText, checked(parse_digest)] | None = Field(
+        None, description="Proceed only if every tag holds this digest now."
+    )
     allow_shrink: bool = Field(
         False, description="Remove platforms that the tag has now, like the option of the list."
     )
@@ -47,6 +53,12 @@ class PushList(Body):
     allow_older: bool = Field(
         False, description="Overwrite the tag of a newer run, like the option of the list."
     )
+
+    @classmethod
+    def check_together(cls, sent: Mapping[str, Any], unread: frozenset[str]) -> None:  # noqa: ARG003
+        if sent.get("if_absent") is True and sent.get("if_digest") is not None:
+            detail = "A tag can't be absent and hold a digest. Send either if_absent or if_digest."
+            raise InvalidInput(detail, errors=[FieldError("/if_absent", detail)])
 
 
 class PushedManifest(Document):
@@ -226,7 +238,9 @@ class RestorePush(Body):
     insecure: bool = Field(
         False, description="Try unverified TLS and plain HTTP if the operator allows them for the registry."
     )
-    if_digest: ShortText | None = Field(None, description="Proceed only if every tag holds this digest now.")
+    if_digest: Annotated[ShortText, checked(lambda text: parse_digest(text) if text else None)] | None = (
+        Field(None, description="Proceed only if every tag holds this digest now.")
+    )
 
 
 class PlannedTag(Document):

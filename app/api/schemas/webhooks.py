@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 from typing_extensions import TypeAliasType
 
 from app.api.problem_mapping import problem_of
+from app.api.schemas.checks import checked
 from app.api.schemas.common import Body, Document, JsonObject, ShortText, Text
 from app.api.schemas.problems import Problem
+from app.errors import InvalidInput
 from app.lists.events import EventKind
 from app.oci.timestamps import rfc3339
 from app.projects.deliveries import Delivery as StoredDelivery
 from app.projects.deliveries import DeliveryState
 from app.projects.webhooks import Webhook as StoredWebhook
+from app.services.webhooks.sender import parse_address
+from app.services.webhooks.signing import parse_secret
 
 ReceiverUrl = TypeAliasType(
     "ReceiverUrl",
     Annotated[
         str,
         StringConstraints(max_length=2048),
+        checked(parse_address),
         Field(description="The URL to post events to: https, unless the operator allows http for the host."),
     ],
 )
@@ -37,11 +45,41 @@ SigningSecret = TypeAliasType(
     Annotated[
         str,
         StringConstraints(max_length=128),
+        checked(parse_secret),
         Field(
             description="`whsec_` and base64 of 24 to 64 random bytes. By default, the broker generates one."
         ),
     ],
 )
+
+
+_EVENT_ID = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+
+def _needed(url: str | None) -> str:
+    if url is None:
+        raise ValueError("A webhook needs a URL. Send another URL instead of null.")
+    return url
+
+
+def parse_since(text: str) -> int | datetime:
+    """The id of an event, or a time."""
+    if _EVENT_ID.fullmatch(text):
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise InvalidInput(
+        "The member since must be the id of an event, or a time with an offset such as 2026-07-01T12:00:00Z."
+    )
+
+
+def _check_states(states: Sequence[DeliveryState]) -> None:
+    if DeliveryState.PENDING in states:
+        raise InvalidInput("Pending deliveries can't be replayed. Send the states delivered or failed.")
 
 
 class CreateWebhook(Body):
@@ -57,7 +95,7 @@ class CreateWebhook(Body):
 class UpdateWebhook(Body):
     """Changes to a webhook. In a PATCH, null resets a member to its default (RFC 7396), except `url`."""
 
-    url: ReceiverUrl | None = None
+    url: Annotated[ReceiverUrl | None, AfterValidator(_needed)] = None
     types: EventKinds | None = None
     description: ShortText | None = None
     enabled: bool | None = None
@@ -72,12 +110,12 @@ class RotateSecret(Body):
 class ReplayDeliveries(Body):
     """The deliveries to replay. The default is all failed deliveries."""
 
-    since: Text | None = Field(
+    since: Annotated[Text, checked(parse_since)] | None = Field(
         None,
         description="The id of an event, or a time (RFC 3339). Older deliveries are not replayed.",
         examples=["4711"],
     )
-    states: list[Annotated[DeliveryState, Field(strict=False)]] = Field(
+    states: Annotated[list[Annotated[DeliveryState, Field(strict=False)]], checked(_check_states)] = Field(
         default_factory=lambda: [DeliveryState.FAILED], max_length=8
     )
 

@@ -14,7 +14,7 @@ from app.outbound.policy import matches_host
 from app.outbound.retry import parse_retry_after
 from app.outbound.url import Url, parse_url
 
-__all__ = ["Post", "Receipt", "WebhookSender", "budget_name"]
+__all__ = ["Post", "Receipt", "WebhookSender", "budget_name", "parse_address"]
 
 # The labels of a host name (RFC 1123, section 2.1), with the underscore that container networks have.
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -43,6 +43,16 @@ class Post:
     sign: Callable[[], Mapping[str, str]]
 
 
+def parse_address(text: str) -> Url:
+    """Parse the address of a receiver, which the operator may forbid all the same."""
+    url = parse_url(text)
+    if url is None or not _is_host(url.host):
+        raise errors.InvalidReceiver(
+            "An address must be https://host[:port]/path?query, without a user, a password or a fragment."
+        )
+    return url
+
+
 def budget_name(origin: str, tenant: str) -> str:
     """The budget of a receiver for one tenant: it may refuse one tenant and accept another.
 
@@ -68,11 +78,7 @@ class WebhookSender:
     def parse_receiver(self, text: str) -> Url:
         """Parse the address of a receiver; each connection checks the addresses that its name resolves to."""
         policy = self._outbound.policy
-        url = parse_url(text)
-        if url is None or not _is_host(url.host):
-            raise errors.InvalidReceiver(
-                "An address must be https://host[:port]/path?query, without a user, a password or a fragment."
-            )
+        url = parse_address(text)
         try:
             policy.check_host(url.authority)
             policy.check_port(url.port, peer=url.origin)

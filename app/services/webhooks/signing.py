@@ -12,7 +12,7 @@ from uuid import UUID
 
 from standardwebhooks import Webhook as Signer
 
-from app.errors import DeliveryFailed, FieldError, InvalidSecret, NoSecretKey
+from app.errors import DeliveryFailed, InvalidSecret, NoSecretKey
 from app.projects.webhooks import Webhook
 from app.services.encryption import DecryptionFailed, MissingKey, SecretBox
 
@@ -38,7 +38,7 @@ def parse_secret(text: str) -> str:
         key = b""
     if not text.startswith(PREFIX) or not SHORTEST <= len(key) <= LONGEST:
         detail = f"A secret must be {PREFIX} and base64 of {SHORTEST} to {LONGEST} random bytes."
-        raise InvalidSecret(detail, errors=[FieldError("/secret", detail)])
+        raise InvalidSecret(detail)
     return text
 
 
