@@ -138,7 +138,7 @@ async def test_a_worker_gives_back_a_request_that_requires_a_newer_version(
     database_url: str, database: Database, registry: RegistryDouble, kind: Kind, start: Start
 ) -> None:
     await accept(database_url, registry, start)
-    await rewrite(database, lambda request: {**request, "requires": 2})
+    await rewrite(database, lambda request: {**request, "requires": 3})
     async with Broker(database_url):
         await until(lambda: _was_given_back(database, kind))
     operation = await waiting(database, kind)
