@@ -8,7 +8,7 @@ from dataclasses import replace
 from app.lists.draft import Draft, Entry
 from app.lists.findings.finding import Finding, Severity
 from app.lists.origins.copying import find_copied, find_obstacle, only_index
-from app.lists.variants import usual_variant
+from app.lists.variants import system_version, usual_variant
 from app.oci.platform import Platform
 
 
@@ -88,11 +88,8 @@ def _agree(listed: Platform, own: Platform) -> bool:
         return False
     if own.variant and usual_variant(own) != usual_variant(listed):
         return False
-    return not (own.os_version and listed.os_version) or _build(own) == _build(listed)
-
-
-def _build(platform: Platform) -> list[str]:
-    return platform.os_version.split(".")[:3]
+    has_versions = bool(own.os_version and listed.os_version)
+    return not has_versions or system_version(own) == system_version(listed)
 
 
 def _named(platform: Platform) -> str:
@@ -100,4 +97,4 @@ def _named(platform: Platform) -> str:
     if not (platform.os or platform.architecture):
         return "no platform"
     whole = replace(platform, os=platform.os or "(none)", architecture=platform.architecture or "(none)")
-    return f"{whole} {platform.os_version}".rstrip()
+    return whole.full_name
