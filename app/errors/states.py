@@ -112,6 +112,13 @@ class PlatformsLost(Conflict):
     title = "The push would remove platforms from the tag."
 
 
+class TagUnreadable(Conflict):
+    """The registry did not show what the tag holds, so the tag may hold anything."""
+
+    code = "tag-unreadable"
+    title = "The tag could not be read before the push."
+
+
 class PushNotRestorable(Conflict):
     code = "push-not-restorable"
     title = "Only a successful push can be restored."

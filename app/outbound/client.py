@@ -41,17 +41,17 @@ from app.outbound.url import Url
 
 __all__ = [
     "Answer",
+    "AnswerTest",
     "OutboundClient",
     "Queueing",
-    "RateLimitTest",
     "Request",
     "body_of",
     "read_head",
     "read_start",
 ]
 
-# Decides from status, body and context whether a response limits the rate of requests.
-RateLimitTest = Callable[[int, bytes, RequestContext], bool]
+# Decides from status, body and context what a response means.
+AnswerTest = Callable[[int, bytes, RequestContext], bool]
 # Gives the context manager that is entered while a request waits for others.
 Queueing = Callable[[], AbstractContextManager[None]]
 
@@ -102,7 +102,8 @@ class Answer:
 class OutboundClient:
     """One client for a process; it is used inside `async with`.
 
-    `trusts` has the TLS settings of single hosts. `is_rate_limit` recognises a rate limit in a response.
+    `trusts` has the TLS settings of single hosts. `is_rate_limit` recognises a rate limit in a response,
+    `may_pass` a refusal that another attempt may not meet.
     `tls` replaces the system's certificate authorities, `lookup` its resolver, `open_transport` the engine,
     `now` the clock.
     """
@@ -113,7 +114,8 @@ class OutboundClient:
         limits: OutboundLimits,
         *,
         trusts: Mapping[str, TlsTrust] | None = None,
-        is_rate_limit: RateLimitTest | None = None,
+        is_rate_limit: AnswerTest | None = None,
+        may_pass: AnswerTest | None = None,
         tls: ssl.SSLContext | None = None,
         lookup: Lookup | None = None,
         open_transport: TransportFactory | None = None,
@@ -123,6 +125,7 @@ class OutboundClient:
         self.budgets = Budgets(limits, now)
         self._limits = limits
         self._is_rate_limit = is_rate_limit or _is_too_many
+        self._may_pass = may_pass or _is_passing
         self._now = now
         self._is_open = False
         self._connections = Connections(
@@ -296,7 +299,8 @@ class OutboundClient:
     def _outcome(self, result: Answer | errors.RegistryError, request: Request) -> Outcome:
         if isinstance(result, errors.RegistryError):
             return Outcome(may_pass=True, was_lost=was_lost(result))
-        if is_passing(result.status) or self._is_rate_limit(result.status, result.body, request.context):
+        what = result.status, result.body, request.context
+        if self._may_pass(*what) or self._is_rate_limit(*what):
             return Outcome(may_pass=True, retry_after=_asked_wait(result))
         return Outcome(may_pass=False)
 
@@ -351,6 +355,10 @@ def _translated(request: Request) -> Iterator[None]:
 
 def _is_too_many(status: int, _body: bytes, _context: RequestContext) -> bool:
     return status == _TOO_MANY
+
+
+def _is_passing(status: int, _body: bytes, _context: RequestContext) -> bool:
+    return is_passing(status)
 
 
 def _asked_wait(answer: Answer) -> float | None:

@@ -29,10 +29,11 @@ from app.registry.auth.tokens import Authorizer
 from app.registry.auth.ways import LearnedWays
 from app.registry.capabilities import Capabilities
 from app.registry.content import configs, manifests
+from app.registry.content.lagging import ask_until_there
 from app.registry.content.manifests import FetchedManifest
 from app.registry.content.referrers import list_referrers
 from app.registry.endpoints import Endpoints
-from app.registry.error_bodies import is_rate_limit
+from app.registry.error_bodies import is_rate_limit, may_pass
 from app.registry.limits import Limits
 from app.registry.parsing import Parsers
 from app.registry.policy import RegistryPolicy
@@ -84,6 +85,7 @@ class RegistryClient:
             self.limits,
             trusts=trusts,
             is_rate_limit=is_rate_limit,
+            may_pass=may_pass,
             tls=tls,
             lookup=lookup,
             open_transport=open_transport,
@@ -143,14 +145,21 @@ class RegistryClient:
         return replace(access, insecure=self.policy.may_be_insecure(api_host(registry)))
 
     async def fetch_manifest(
-        self, reference: Reference, access: Access, *, described: str = ""
+        self, reference: Reference, access: Access, *, described: str = "", patiently: bool = False
     ) -> FetchedManifest:
         """The manifest of a reference, its bytes verified; a digest takes precedence over a tag.
 
-        `described` is the media type in the descriptor that led to it.
+        `described` is the media type in the descriptor that led to it. `patiently` asks again for a digest
+        that the registry does not have yet.
         """
         remote = self.remote(reference.repository, access)
-        return await manifests.fetch_manifest(remote, reference, described=described)
+
+        async def fetch() -> FetchedManifest:
+            return await manifests.fetch_manifest(remote, reference, described=described)
+
+        if patiently and reference.digest is not None:
+            return await ask_until_there(fetch, self.limits)
+        return await fetch()
 
     async def head_manifest(self, reference: Reference, access: Access) -> Descriptor | None:
         """The descriptor of a reference; None only when the registry says that it does not exist."""
@@ -162,11 +171,15 @@ class RegistryClient:
         return await configs.fetch_blob(remote, descriptor, limit=self.limits.config_bytes)
 
     async def fetch_image_config(
-        self, repository: Repository, descriptor: Descriptor, access: Access
+        self, repository: Repository, descriptor: Descriptor, access: Access, *, patiently: bool = False
     ) -> ImageConfig:
-        """The config of an image, verified and parsed."""
-        remote = self.remote(repository, access)
-        return await configs.fetch_config(remote, descriptor, limit=self.limits.config_bytes)
+        """The config of an image, verified and parsed; `patiently` asks again if it is not there yet."""
+        remote, limit = self.remote(repository, access), self.limits.config_bytes
+        if patiently:
+            return await ask_until_there(
+                lambda: configs.fetch_config(remote, descriptor, limit=limit), self.limits
+            )
+        return await configs.fetch_config(remote, descriptor, limit=limit)
 
     async def parse(
         self, read: Callable[Concatenate[bytes, P], T], raw: bytes, *args: P.args, **named: P.kwargs

@@ -7,13 +7,18 @@ import re
 from dataclasses import dataclass
 
 from app.outbound.failures import RequestContext, scrub
+from app.outbound.retry import is_passing
 
 __all__ = [
     "Upstream",
     "first_error_text",
+    "is_final",
     "is_html",
     "is_rate_limit",
+    "may_pass",
+    "means_full",
     "means_immutable",
+    "means_not_yet",
     "means_rate_limit",
     "parse_upstream",
 ]
@@ -28,6 +33,24 @@ _IMMUTABLE = re.compile(
     r"(?i)immutab|already exists|overwrit|existing tag"
     r"|does not allow updating|operation is disallowed"  # Nexus, and Azure of a locked tag
 )
+# Storage that is used up; what is counted by time is a rate limit.
+_FULL = re.compile(
+    r"(?i)\bno space left|\binsufficient[ _-]?storage|\b(disk|storage|quota) ?(is )?full|\bover[ _-]quota"
+    r"|\bquota\b.{0,60}\b(exceed|reached)|\bexceed\w*.{0,80}\b(quota|(storage|upper) limit)"
+    r"|\bstorage (quota|limit)\b.{0,40}\b(exceed|reached)|\bLimitExceeded|\bLIMIT_EXCEEDED"
+)
+_NOT_YET = re.compile(
+    r"(?i)\b(try|retry|please retry) (again|later)|\bin progress\b|\bis being\b|\bnot yet (ready|available)"
+    r"|\btemporar|\bconcurrent|\block(ed)? by another"
+)
+# The registry has understood the request and won't have it, whatever its status says.
+_FINAL_CODES = frozenset(
+    {"DENIED", "UNSUPPORTED", "MANIFEST_INVALID", "NAME_INVALID", "TAG_INVALID", "SIZE_INVALID"}
+)
+_INSUFFICIENT_STORAGE = 507
+_REFUSED, _SERVER_ERROR = 400, 500
+# Other refusals with these statuses are final.
+_PERHAPS_NOT_YET = frozenset({400, 409, 412, 423})
 _WITH_SLASH = re.compile(r"\S*/\S*")
 _OF_A_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -64,7 +87,7 @@ def parse_upstream(body: bytes) -> Upstream:
 def is_rate_limit(status: int, body: bytes, context: RequestContext) -> bool:
     """Whether a response limits the rate: GitHub and some proxies send 403 where they mean 429."""
     if status == _TOO_MANY:
-        return True
+        return not means_full(first_error_text(body), context.reference)
     return status == _FORBIDDEN and means_rate_limit(first_error_text(body), context.reference)
 
 
@@ -84,6 +107,35 @@ def is_html(content_type: str | None, body: bytes = b"") -> bool:
 def means_rate_limit(text: str, reference: str | None) -> bool:
     """Whether a text speaks of too many requests; it may repeat the requested `reference`."""
     return bool(_RATE_LIMIT.search(_without_names(text, reference)))
+
+
+def is_final(status: int, body: bytes, context: RequestContext) -> bool:
+    """Whether a refusal won't change, although its status is one that often does."""
+    if status == _INSUFFICIENT_STORAGE or means_full(first_error_text(body), context.reference):
+        return True
+    return status >= _SERVER_ERROR and parse_upstream(body).code in _FINAL_CODES
+
+
+def may_pass(status: int, body: bytes, context: RequestContext) -> bool:
+    """Whether the same request may have another result later: by what a refusal says, then by its status."""
+    if status < _REFUSED or is_final(status, body, context):
+        return False
+    if is_passing(status):
+        return True
+    may_be_soon = status in _PERHAPS_NOT_YET and not is_html(None, body)
+    return may_be_soon and means_not_yet(first_error_text(body), context.reference)
+
+
+def means_full(text: str, reference: str | None) -> bool:
+    """Whether a text speaks of storage that is used up."""
+    spoken = _without_names(text, reference)
+    return bool(_FULL.search(spoken)) and not _RATE_LIMIT.search(spoken)
+
+
+def means_not_yet(text: str, reference: str | None) -> bool:
+    """Whether a text asks for another attempt."""
+    spoken = _without_names(text, reference)
+    return bool(_NOT_YET.search(spoken)) and not _IMMUTABLE.search(spoken)
 
 
 def means_immutable(text: str, reference: str | None) -> bool:

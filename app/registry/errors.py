@@ -6,11 +6,14 @@ from collections.abc import Mapping
 
 from app import errors
 from app.outbound.failures import RequestContext
-from app.outbound.retry import is_passing, parse_retry_after
+from app.outbound.retry import parse_retry_after
 from app.registry.error_bodies import (
     first_error_text,
+    is_final,
     is_html,
     is_rate_limit,
+    may_pass,
+    means_full,
     means_immutable,
     parse_upstream,
 )
@@ -40,6 +43,16 @@ def refusal(
             **members,
             retry_after=wait,
         )
+    if is_final(status, body, context):
+        return errors.RegistryRejected(
+            f"{said} to {doing}. It will not take this until that changes.", **members
+        )
+    if may_pass(status, body, context):
+        return errors.RegistryUnavailable(
+            f"{said} to {doing}. The registry has a problem; try later.",
+            **members,
+            retry_after=_wait(headers),
+        )
     return _refusal_by_status(status, headers, body, f"{said} to {doing}", members)
 
 
@@ -59,10 +72,6 @@ def _refusal_by_status(
     if status in {_UNAUTHORIZED, _FORBIDDEN}:
         return errors.RegistryDenied(
             f"{said}. Check the credentials and their rights, and that the repository exists.", **members
-        )
-    if is_passing(status):
-        return errors.RegistryUnavailable(
-            f"{said}. The registry has a problem; try later.", **members, retry_after=_wait(headers)
         )
     if status == _TOO_LARGE:
         return errors.RegistryRejected(
@@ -87,7 +96,8 @@ def tag_refusal(
     """The error for a refused PUT under a tag, which may be immutable."""
     error = write_refusal(status, headers, body, context, doing=doing)
     is_rule = status in _CONFLICTS and means_immutable(first_error_text(body), context.reference)
+    is_full = means_full(first_error_text(body), context.reference)
     # No condition was sent that a 412 could speak of.
-    if status == _UNMET or is_rule:
+    if is_rule or (status == _UNMET and not is_full and not error.retryable):
         return error.recast(errors.TagImmutable, f"{context} can't be moved: {error.detail}")
     return error

@@ -37,6 +37,10 @@ class Limits(OutboundLimits):
     settle_seconds: float = 1.0
     longest_settle_seconds: float = 16.0
     """The retries of a manifest whose content the registry has taken and does not know yet."""
+    lag_attempts: int = 6
+    lag_seconds: float = 0.5
+    longest_lag_seconds: float = 2.5
+    """How often content is asked for that a caller names by its digest: a replica may not have it yet."""
     fresh_seconds: float = 30.0
     """For this long after a check, a manifest counts as present in the target."""
     snapshot_seconds: float = 5.0

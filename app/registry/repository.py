@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from app.registry.endpoints import Endpoint, Endpoints
 from app.registry.limits import Limits
 from app.registry.parsing import Parsers
 from app.registry.policy import RegistryPolicy
+from app.registry.warnings import WarningLog
 
 __all__ = ["ClientState", "RemoteRepository"]
 
@@ -51,6 +53,8 @@ class RemoteRepository:
     state: ClientState
     repository: Repository
     access: Access
+    warnings: WarningLog | None = None
+    """Records what the registry warns of, if that is wanted."""
 
     @property
     def path(self) -> str:
@@ -75,9 +79,20 @@ class RemoteRepository:
     def uploads_path(self) -> str:
         return f"/v2/{self.path}/blobs/uploads/"
 
+    @property
+    def tags_path(self) -> str:
+        return f"/v2/{self.path}/tags/list"
+
     def referrers_path(self, subject: Digest | None = None) -> str:
         """The path of the referrers of a manifest; without a subject, the path above all of them."""
         return f"/v2/{self.path}/referrers/{subject or ''}"
+
+    def turn(self, what: str) -> asyncio.Lock:
+        """A lock for one thing in this repository: its writers in this process take turns.
+
+        Callers of other tenants have turns of their own, so none keeps another waiting.
+        """
+        return self.state.locks.of(f"{self.access.tenant} {self.repository} {what}")
 
     async def endpoint(self) -> Endpoint:
         return await self.state.endpoints.find(self.registry, insecure=self.access.insecure)
@@ -119,6 +134,12 @@ class RemoteRepository:
 
     async def call(self, request: AuthorizedRequest, scopes: Scopes) -> Answer:
         """Send a request; after a 401, repeat it with other tokens, and once with none."""
+        answer = await self._call(request, scopes)
+        if self.warnings is not None:
+            self.warnings.record(answer.headers.getall("Warning", []))
+        return answer
+
+    async def _call(self, request: AuthorizedRequest, scopes: Scopes) -> Answer:
         answer = await self.state.outbound.call(request)
         if answer.status != _UNAUTHORIZED and request.refusal is None:
             return answer

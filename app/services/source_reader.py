@@ -18,7 +18,8 @@ class Reader:
     """Fetches each document once, although sources overlap: they share images, and images share configs.
 
     Insecure access applies only to those of the registries `among` that allow it; the others stay secure.
-    `limit` bounds the size of the fetched manifests, and manifests in `known` are not fetched.
+    `limit` bounds the size of the fetched manifests, and manifests in `known` are not fetched. A reader that
+    `is_patient` asks again for digests that a registry does not have yet.
     """
 
     def __init__(
@@ -29,12 +30,14 @@ class Reader:
         among: Collection[str] = (),
         limit: ManifestLimit | None = None,
         known: Mapping[Digest, Manifest] | None = None,
+        is_patient: bool = False,
     ) -> None:
         self._client = client
         self._access = access
         self._among = among
         self._limit = limit
         self._known = known or {}
+        self._is_patient = is_patient
         self._manifests: AsyncCache[Reference, ImageManifest | Index] = AsyncCache()
         self._configs: AsyncCache[tuple[Repository, Digest], ImageConfig] = AsyncCache()
 
@@ -54,7 +57,7 @@ class Reader:
         access = self._access_at(repository)
         return await self._configs.get(
             (repository, config.digest),
-            lambda: self._client.fetch_image_config(repository, config, access),
+            lambda: self._client.fetch_image_config(repository, config, access, patiently=self._is_patient),
         )
 
     async def _parse(self, known: Manifest, described: str) -> ImageManifest | Index:
@@ -62,7 +65,9 @@ class Reader:
 
     async def _fetch(self, reference: Reference, described: str) -> ImageManifest | Index:
         access = self._access_at(reference.repository)
-        fetched = await self._client.fetch_manifest(reference, access, described=described)
+        fetched = await self._client.fetch_manifest(
+            reference, access, described=described, patiently=self._is_patient
+        )
         if self._limit is not None:
             self._limit.add(fetched.raw, reference)
         # An index may list the same image by its digest.

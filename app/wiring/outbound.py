@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from app.outbound.client import OutboundClient
 from app.registry.client import Limits, RegistryClient, RegistryPolicy
-from app.registry.error_bodies import is_rate_limit
+from app.registry.error_bodies import is_rate_limit, may_pass
 from app.services.webhooks.sender import WebhookSender
 from app.settings import Settings
 from app.wiring.tls_and_credentials import read_trusts
@@ -47,7 +47,9 @@ def build_clients(settings: Settings, limits: Limits) -> Clients:
         call_seconds=settings.registry_call_seconds,
         patience_seconds=PATIENCE_SECONDS,
     )
-    outbound = OutboundClient(policy, limits, trusts=read_trusts(settings), is_rate_limit=is_rate_limit)
+    outbound = OutboundClient(
+        policy, limits, trusts=read_trusts(settings), is_rate_limit=is_rate_limit, may_pass=may_pass
+    )
     return Clients(
         outbound,
         RegistryClient(policy, limits=limits, outbound=outbound),

@@ -10,7 +10,7 @@ from uuid import uuid4
 from tests.support.broker import Broker, check_problem
 from tests.support.images import make_buildx_index, make_image, make_image_for, make_index, plant
 from tests.support.planted_images import plant_image, plant_images, wait_until_held
-from tests.support.registry import Hold, RegistryDouble
+from tests.support.registry import Hold, RegistryDouble, Status
 
 Json = dict[str, Any]
 
@@ -52,6 +52,17 @@ async def test_two_concurrent_creates_make_one_list(broker: Broker, registry: Re
     body = {"reference": f"{registry.host}/app:1", "sources": [source], "insecure": True}
     replies = await asyncio.gather(*(broker.client.post("/v1/lists", json=body) for _ in range(4)))
     assert sorted(reply.status_code for reply in replies) == [201, 409, 409, 409]
+
+
+async def test_a_digest_that_a_replica_does_not_have_yet_is_waited_for(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    image = make_image_for("linux/amd64")
+    plant(registry, "leg", None, image)
+    registry.misbehave(Status.oci(404, "MANIFEST_UNKNOWN"), method="GET", path="/leg/manifests/", times=2)
+    registry.misbehave(Status.oci(404, "BLOB_UNKNOWN"), method="GET", path="/leg/blobs/")
+    draft = await broker.create(f"{registry.host}/app:1", f"{registry.host}/leg@{image.digest}")
+    assert [each["descriptor"]["digest"] for each in draft["entries"]] == [image.digest]
 
 
 async def test_a_list_without_sources_can_be_filled_later(broker: Broker, registry: RegistryDouble) -> None:

@@ -9,7 +9,7 @@ import pytest
 from app import errors
 from app.outbound.failures import RequestContext
 from app.registry.client import RegistryClient
-from app.registry.error_bodies import means_immutable, means_rate_limit
+from app.registry.error_bodies import is_rate_limit, may_pass, means_full, means_immutable, means_rate_limit
 from app.registry.errors import refusal, tag_refusal
 from tests.support.registry import RegistryDouble, Status
 from tests.support.registry_clients import INSECURE, LOOPBACK, QUICK, reference_at
@@ -82,3 +82,75 @@ async def test_a_denied_repository_named_like_a_rate_limit_changes_no_budget(
             await client.fetch_manifest(reference_at(registry, "team/ratelimit:1"), INSECURE)
         assert len(registry.received("GET", "/manifests/")) == 1
         assert client.budgets.of(registry.host).is_default
+
+
+FULL = [
+    "Storage quota exceeded",
+    "adding 1.0 MiB of storage resource, which when updated to current usage of 9.9 MiB will exceed the "
+    "configured upper limit of 10.0 MiB.",
+    "write /var/lib/registry/docker: no space left on device",
+    "The repository has exceeded its storage limit",
+    "LimitExceededException: the limit of images per repository has been reached",
+    "insufficient storage",
+]
+
+
+@pytest.mark.parametrize("text", FULL)
+@pytest.mark.parametrize("status", [403, 412, 413, 429, 500, 503, 507])
+def test_used_up_storage_is_final_whatever_the_status(text: str, status: int) -> None:
+    body = json.dumps({"errors": [{"code": "UNKNOWN", "message": text}]}).encode()
+    context = RequestContext("reg.test", "reg.test/app:1")
+    assert not may_pass(status, body, context)
+    assert not is_rate_limit(status, body, context)
+    for read in (refusal, tag_refusal):
+        error = read(status, {}, body, context, doing="the PUT")
+        assert type(error) is errors.RegistryRejected
+        assert text in error.detail
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Quota exceeded for quota metric 'Requests per project' and limit 'per minute'",
+        "toomanyrequests: You have reached your pull rate limit",
+        "s3aws: storage driver: context deadline exceeded",
+        "requested access to team/quota-exceeded is denied",
+        "team/storage-full is not available",
+    ],
+)
+def test_other_texts_do_not_speak_of_used_up_storage(text: str) -> None:
+    assert not means_full(text, "reg.test/team/quota-exceeded:1")
+
+
+@pytest.mark.parametrize("code", ["DENIED", "UNSUPPORTED", "MANIFEST_INVALID", "TAG_INVALID"])
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_a_refusal_of_the_request_itself_is_final_in_a_server_error(code: str, status: int) -> None:
+    body = json.dumps({"errors": [{"code": code, "message": "no"}]}).encode()
+    context = RequestContext("reg.test", "reg.test/app:1")
+    assert not may_pass(status, body, context)
+    assert not refusal(status, {}, body, context, doing="the PUT").retryable
+
+
+@pytest.mark.parametrize("status", [400, 409, 412, 423])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "another push is in progress",
+        "please try again later",
+        "The manifest is being processed",
+        "a concurrent update was detected",
+        "temporarily locked",
+    ],
+)
+def test_a_refusal_that_asks_for_another_attempt_may_pass(status: int, text: str) -> None:
+    body = json.dumps({"errors": [{"code": "CONFLICT", "message": text}]}).encode()
+    context = RequestContext("reg.test", "reg.test/app:1")
+    assert may_pass(status, body, context)
+    assert tag_refusal(status, {}, body, context, doing="the PUT").retryable
+
+
+@pytest.mark.parametrize("status", [400, 409, 412])
+@pytest.mark.parametrize("text", ["tag 1 already exists", "the tag is immutable", "no", ""])
+def test_other_refusals_with_the_same_statuses_are_final(status: int, text: str) -> None:
+    body = json.dumps({"errors": [{"code": "CONFLICT", "message": text}]}).encode()
+    assert not may_pass(status, body, RequestContext("reg.test", "reg.test/app:1"))

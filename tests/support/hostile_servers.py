@@ -23,7 +23,7 @@ from app.oci.reference import Reference, Repository
 from app.outbound.client import OutboundClient
 from app.outbound.resolver import Lookup
 from app.registry.client import Access, Credential, Keychain, Limits, RegistryClient, RegistryPolicy
-from app.registry.error_bodies import is_rate_limit
+from app.registry.error_bodies import is_rate_limit, may_pass
 from app.services.webhooks.sender import WebhookSender
 from tests.support.certificates import CertificateAuthority
 from tests.support.images import Image, make_image
@@ -291,6 +291,7 @@ async def servers(
                 policy,
                 limits,
                 is_rate_limit=is_rate_limit,
+                may_pass=may_pass,
                 tls=authority.believed() if authority else None,
                 lookup=_lookup(answers),
             )

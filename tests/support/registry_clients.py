@@ -37,6 +37,8 @@ QUICK = Limits(
     shortest_asked_seconds=0.01,
     settle_seconds=0.01,
     longest_settle_seconds=0.02,
+    lag_seconds=0.01,
+    longest_lag_seconds=0.02,
     connect_seconds=5.0,
     call_seconds=20.0,
     stall_seconds=20.0,
@@ -105,6 +107,7 @@ async def push_one(
     *,
     guard: Guard | None = None,
     with_referrers: bool = False,
+    allow_unverified: bool = False,
 ) -> CopyResult:
     """A push to a single target."""
 
@@ -112,7 +115,14 @@ async def push_one(
         on_step(step)
 
     (result,) = await push(
-        client, [target], children, access, on_progress, guard=guard, with_referrers=with_referrers
+        client,
+        [target],
+        children,
+        access,
+        on_progress,
+        guard=guard,
+        with_referrers=with_referrers,
+        allow_unverified=allow_unverified,
     )
     return result
 

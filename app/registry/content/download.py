@@ -211,8 +211,10 @@ class Download:
         if self._digest.position - self._failed_at >= self._source.state.limits.resume_bytes:
             self._attempt = 1
         self._failed_at = self._digest.position
+        # A replica may not have the blob yet, although it has the manifest.
+        may_pass = error.retryable or isinstance(error, errors.SourceNotFound)
         wait = plan_retry(
-            Outcome(error.retryable, error.retry_after, was_lost(error)),
+            Outcome(may_pass, error.retry_after, was_lost(error)),
             attempt=self._attempt,
             spent=0.0,
             jitter=random.random(),  # noqa: S311 - spreads retries, protects nothing

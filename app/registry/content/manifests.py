@@ -147,6 +147,12 @@ async def read_manifest(remote: RemoteRepository, target: str, *, scopes: Scopes
         async with remote.state.document_memory.reserve(remote.registry) as memory:
             answer = await _ask(remote, target, remote.context(named(remote, target)), scopes, memory)
             if answer.status == _NOT_FOUND:
+                context = remote.context(named(remote, target))
+                if is_html(answer.headers.get("Content-Type"), answer.body):
+                    # A proxy's page says nothing about the registry.
+                    raise refusal(
+                        answer.status, answer.headers, answer.body, context, doing=f"the GET of {context}"
+                    )
                 return None
             if not _looks_cut_off(answer):
                 return _manifest(answer)
@@ -206,7 +212,7 @@ async def put_manifest(remote: RemoteRepository, target: str, manifest: Manifest
         raise _put_refusal(answer, context, is_tag=":" not in target)
     stated = _stated_digest(answer)
     if stated is not None and stated.algorithm == manifest.digest.algorithm and stated != manifest.digest:
-        raise errors.PushNotVerified(
+        raise errors.StoredOtherwise(
             f"{remote.registry} stored {stated} where {manifest.digest} was put.", **context.members
         )
     return "OCI-Subject" in answer.headers

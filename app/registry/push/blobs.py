@@ -12,12 +12,11 @@ from app.concurrency.largest_first import LargestFirstSemaphore
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
 from app.oci.reference import Repository
-from app.outbound.retry import is_passing
 from app.outbound.url import with_query
 from app.registry.auth.scope import mounting
 from app.registry.capabilities import MountSupport
 from app.registry.content.upload import Upload, accepted_upload, has_blob, upload_refusal
-from app.registry.error_bodies import is_rate_limit
+from app.registry.error_bodies import is_rate_limit, may_pass
 from app.registry.push.model import BlobAction, BlobCounts, BlobOutcome, StepName, TargetProgress
 from app.registry.push.settle import Repair
 from app.registry.push.transfer import Transfer
@@ -199,6 +198,17 @@ async def copy_blob(copy: BlobCopy, target: RemoteRepository) -> BlobOutcome:
     A lookup always precedes streaming, unless the registry's answers are doubted.
     """
     blob = copy.blob
+    turn = target.turn(str(blob.digest))
+    is_first = not turn.locked()
+    async with turn:
+        # Another push of this process has just brought the blob, or has tried to.
+        if not is_first and not copy.is_doubted and await has_blob(target, blob):
+            return BlobOutcome(blob.digest, blob.size, BlobAction.SKIPPED)
+        return await _bring(copy, target)
+
+
+async def _bring(copy: BlobCopy, target: RemoteRepository) -> BlobOutcome:
+    blob = copy.blob
 
     async def stream(upload: Upload | None) -> BlobOutcome:
         async with copy.slots.slot(blob.size):
@@ -286,7 +296,8 @@ async def _mount_from(
         request = replace(request, url=with_query(request.url, query))
         answer = await target.call(request, scopes)
         status = answer.status
-        if is_passing(status) or is_rate_limit(status, answer.body, target.context()):
+        what = status, answer.body, target.context()
+        if may_pass(*what) or is_rate_limit(*what):
             raise upload_refusal(target, answer, f"the mount of {blob.digest} from {source.path}")
         upload = accepted_upload(target, request, answer) if status == _ACCEPTED else None
     support = _SUPPORT_BY_STATUS.get(status, MountSupport.REFUSED)

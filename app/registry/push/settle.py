@@ -14,7 +14,10 @@ from app.registry.content.manifests import is_not_yet_known, put_manifest
 from app.registry.limits import Limits
 from app.registry.repository import RemoteRepository
 
-__all__ = ["Repair", "patience", "put_settled", "wait"]
+__all__ = ["DISPUTED", "Repair", "patience", "put_settled", "wait"]
+
+# The code for bytes that do not have their digest.
+DISPUTED = "DIGEST_INVALID"
 
 Repair = Callable[[errors.RegistryRejected], Awaitable[None]]
 
@@ -27,18 +30,28 @@ async def put_settled(
     `repair` runs before each repeat, to put missing content again. Return whether the registry lists the
     manifest as a referrer of its subject.
     """
-    limits = patience(remote.state.limits)
-    attempt = 1
-    while True:
-        try:
-            return await put_manifest(remote, target, manifest)
-        except errors.RegistryRejected as error:
-            may_pass = is_not_yet_known(error)
-            if not await wait(attempt, may_pass=may_pass, limits=limits):
-                raise
-            if repair is not None:
-                await repair(error)
-        attempt += 1
+    # Some registries read what another request is writing: identical PUTs take turns.
+    async with remote.turn(f"{target} {manifest.digest}"):
+        attempt = 1
+        while True:
+            try:
+                return await put_manifest(remote, target, manifest)
+            except errors.RegistryRejected as error:
+                if not await _wait_for(error, attempt, remote.state.limits):
+                    raise
+                if repair is not None and is_not_yet_known(error):
+                    await repair(error)
+            attempt += 1
+
+
+async def _wait_for(error: errors.RegistryRejected, attempt: int, limits: Limits) -> bool:
+    """Wait for content that the registry does not know yet; false if no attempt is left.
+
+    The bytes have been hashed here, so a registry that disputes their digest is asked again, too.
+    """
+    if error.upstream_code == DISPUTED:
+        return await wait(attempt, may_pass=True, limits=limits)
+    return await wait(attempt, may_pass=is_not_yet_known(error), limits=patience(limits))
 
 
 async def wait(attempt: int, *, may_pass: bool, limits: Limits) -> bool:

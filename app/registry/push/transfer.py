@@ -235,8 +235,14 @@ class Transfer:
         return error, wait
 
     def _is_spoilt(self, failure: Failure) -> bool:
-        """Whether the registry may have joined the parts of a resumed upload wrongly."""
-        return isinstance(failure, Answer) and failure.status == _BAD_REQUEST and self._may_be_mixed
+        """Whether the registry may have joined the parts of a resumed upload wrongly.
+
+        The bytes were hashed as they passed, so a digest that is disputed is the registry's mistake, too.
+        """
+        if not isinstance(failure, Answer):
+            return False
+        is_mixed = failure.status == _BAD_REQUEST and self._may_be_mixed
+        return is_mixed or parse_upstream(failure.body).code == settle.DISPUTED
 
     async def _has_arrived(self, failure: Failure, *, is_last: bool) -> bool:
         """Whether the blob has arrived although its answer was lost, or the upload is no longer known."""

@@ -89,7 +89,7 @@ class ListWorker:
 
         attempt.progress(Progress((ProgressStep("sources", 0, len(sources)),)))
         registries = {source.reference.registry for source in sources}
-        reader = Reader(self._client, access, among=registries, limit=ManifestLimit())
+        reader = Reader(self._client, access, among=registries, limit=ManifestLimit(), is_patient=True)
         return await Resolver(reader, call.by).resolve(sources, on_done)
 
     def _call(self, attempt: Attempt) -> Call:

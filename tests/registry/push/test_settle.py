@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -15,11 +16,13 @@ from app.registry.push.settle import patience, wait
 from tests.support.images import plant
 from tests.support.pushes import AMD64, SETTLING, check_whole, puts_of
 from tests.support.registry import (
+    Hold,
     RegistryDouble,
     Status,
 )
 from tests.support.registry_clients import (
     INSECURE,
+    QUICK,
     child_at,
     connect,
     push_one,
@@ -80,6 +83,69 @@ async def test_blobs_that_a_registry_does_not_know_yet_are_waited_for(registry: 
         await push_one(client, target, [child_at(registry, "src", AMD64)], INSECURE)
     assert rule.hits == 2
     await check_whole(registry, target, [AMD64])
+
+
+DISPUTED = Status.oci(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
+
+
+@pytest.mark.parametrize("status", [400, 404, 422])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("PUT", f"/manifests/{AMD64.digest}"), ("PUT", "/manifests/1$"), ("PUT", "/blobs/uploads/")],
+    ids=["a manifest", "the tag", "a blob"],
+)
+async def test_a_registry_that_disputes_a_digest_is_asked_again(
+    registry: RegistryDouble, status: int, method: str, path: str
+) -> None:
+    rule = registry.misbehave(replace(DISPUTED, code=status), method=method, path=path, times=2)
+    async with RegistryDouble() as source, connect() as client:
+        plant(source, "src", "1", AMD64)
+        target = target_at(registry, "app", [AMD64])
+        await push_one(client, target, [child_at(source, "src", AMD64)], INSECURE)
+    assert rule.hits == 2
+    await check_whole(registry, target, [AMD64])
+
+
+@pytest.mark.parametrize("path", [f"/manifests/{AMD64.digest}", "/blobs/uploads/"])
+async def test_a_registry_that_disputes_a_digest_each_time_fails_the_push(
+    registry: RegistryDouble, path: str
+) -> None:
+    rule = registry.misbehave(DISPUTED, method="PUT", path=path, times=None)
+    async with RegistryDouble() as source, connect() as client:
+        plant(source, "src", "1", AMD64)
+        target = target_at(registry, "app", [AMD64])
+        with pytest.raises(errors.RegistryRejected, match="DIGEST_INVALID"):
+            await push_one(client, target, [child_at(source, "src", AMD64)], INSECURE)
+    assert rule.hits <= QUICK.attempts * len(AMD64.blobs)
+
+
+@pytest.mark.parametrize(("tenants", "at_once"), [(("", ""), 1), (("a", "b"), 2)])
+async def test_identical_puts_of_one_tenant_take_turns(
+    registry: RegistryDouble, tenants: tuple[str, str], at_once: int
+) -> None:
+    plant(registry, "src", "1", AMD64)
+    hold = Hold()
+    path = f"/app/manifests/{AMD64.digest}"
+    registry.misbehave(hold, method="PUT", path=path, times=None)
+    target, children = target_at(registry, "app", [AMD64]), [child_at(registry, "src", AMD64)]
+    async with connect() as client, asyncio.TaskGroup() as group:
+        for tenant in tenants:
+            group.create_task(push_one(client, target, children, replace(INSECURE, tenant=tenant)))
+        await registry.until(lambda: len(registry.received("PUT", path)) == at_once)
+        await registry.until(lambda: len(registry.received("HEAD", path)) == len(tenants))
+        await asyncio.sleep(0.05)
+        assert len(registry.received("PUT", path)) == at_once
+        hold.gate.set()
+    assert len(registry.received("PUT", path)) == len(tenants)
+
+
+async def test_a_blob_that_another_push_has_just_brought_is_not_sent_again(registry: RegistryDouble) -> None:
+    async with RegistryDouble() as source, connect() as client, asyncio.TaskGroup() as group:
+        plant(source, "src", "1", AMD64)
+        for tag in ("1", "2", "3"):
+            target = target_at(registry, "app", [AMD64], tags=(tag,))
+            group.create_task(push_one(client, target, [child_at(source, "src", AMD64)], INSECURE))
+    assert [len(source.received("GET", digest)) for digest in AMD64.blobs] == [1, 1, 1]
 
 
 async def test_waiting_ends_with_the_last_attempt() -> None:
