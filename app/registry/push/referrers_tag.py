@@ -5,6 +5,7 @@ distribution-spec, "Pushing Manifests with Subject".
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from app import errors
@@ -36,12 +37,13 @@ async def find_subject(remote: RemoteRepository, manifest: Manifest) -> tuple[Di
 async def list_in_tag(remote: RemoteRepository, subject: Digest, added: Sequence[Descriptor]) -> None:
     """Add to the index under the referrers tag, and read it back: other writers may overwrite it.
 
-    Writes take turns within this process, since registries have no conditional PUT.
+    Writes take turns within this process, since registries have no conditional PUT. A writer elsewhere may
+    have read the tag before this one's PUT and put its own index after that, so it is read back twice.
     """
     tag = referrers_tag(subject)
     async with remote.state.locks.of(f"{remote.repository}:{tag}"):
         attempt = 1
-        while (merged := await _merge(remote, subject, added)) is not None:
+        while (merged := await _merge_lasting(remote, subject, added, was_put=attempt > 1)) is not None:
             if attempt > 1 and not await wait(attempt - 1, may_pass=True, limits=remote.state.limits):
                 reference = remote.repository.tagged(tag)
                 raise errors.PushNotVerified(
@@ -51,6 +53,17 @@ async def list_in_tag(remote: RemoteRepository, subject: Digest, added: Sequence
                 )
             await put_settled(remote, tag, Manifest.of(media_types.OCI_INDEX, merged))
             attempt += 1
+
+
+async def _merge_lasting(
+    remote: RemoteRepository, subject: Digest, added: Sequence[Descriptor], *, was_put: bool
+) -> bytes | None:
+    """The index to put; None if nothing is missing, nor a moment after it was put."""
+    merged = await _merge(remote, subject, added)
+    if merged is None and was_put:
+        await asyncio.sleep(remote.state.limits.backoff_seconds)
+        merged = await _merge(remote, subject, added)
+    return merged
 
 
 async def list_unless_listed(remote: RemoteRepository, subject: Digest, added: Descriptor) -> None:

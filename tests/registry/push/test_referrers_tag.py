@@ -6,6 +6,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -90,7 +91,7 @@ async def test_a_registry_that_lists_the_referrer_itself_gets_no_tag(registry: R
 
 
 @pytest.mark.parametrize("tags", [("1",), ("1", "2", "3")])
-async def test_the_tag_is_read_written_and_read_back_once(
+async def test_the_tag_is_read_written_and_read_back_twice(
     registry: RegistryDouble, tags: tuple[str, ...]
 ) -> None:
     registry.rules.referrers_api = False
@@ -98,7 +99,7 @@ async def test_the_tag_is_read_written_and_read_back_once(
     async with connect() as client:
         await push_one(client, goal(registry, "app", *tags), [child_at(registry, "app", IMAGE)], INSECURE)
     asked = [(r.method, r.status) for r in registry.received(path=f"/manifests/{TAG}")]
-    assert asked == [("GET", 404), ("PUT", 201), ("GET", 200)]
+    assert asked == [("GET", 404), ("PUT", 201), ("GET", 200), ("GET", 200)]
     assert tag_of(registry) == [INDEX.digest]
     assert not registry.received(path="/referrers/")
 
@@ -148,12 +149,13 @@ async def test_pushes_that_list_at_the_same_time_all_end_up_listed(registry: Reg
     assert len(registry.received("PUT", f"/manifests/{TAG}")) == len(indexes)
 
 
-async def test_a_write_of_another_that_came_between_is_kept(registry: RegistryDouble) -> None:
+@pytest.mark.parametrize("reads", [1, 2], ids=["before it was read back", "after that"])
+async def test_a_write_of_another_that_came_between_is_kept(registry: RegistryDouble, reads: int) -> None:
     registry.rules.referrers_api = False
     plant(registry, "app", "x", IMAGE)
     other = make_referrer(ABOUT, seed="from elsewhere")
     hold = Hold()
-    registry.misbehave(hold, method="GET", path=f"/manifests/{TAG}", after=1)
+    registry.misbehave(hold, method="GET", path=f"/manifests/{TAG}", after=reads)
     async with connect() as client, asyncio.TaskGroup() as group:
         target, children = goal(registry, "app", "1"), [child_at(registry, "app", IMAGE)]
         group.create_task(push_one(client, target, children, INSECURE))
@@ -162,6 +164,25 @@ async def test_a_write_of_another_that_came_between_is_kept(registry: RegistryDo
         plant(registry, "app", TAG, make_index([other]))
         hold.gate.set()
     assert tag_of(registry) == [other.digest, INDEX.digest]
+
+
+async def test_processes_that_list_at_the_same_time_all_end_up_listed(registry: RegistryDouble) -> None:
+    registry.rules.referrers_api = False
+    plant(registry, "app", "x", IMAGE)
+    indexes = [make_index([IMAGE], extra={"subject": ABOUT.descriptor(), "n": n}) for n in range(2)]
+    hold = Hold()
+    registry.misbehave(hold, method="PUT", path=f"/manifests/{TAG}")
+    limits = replace(QUICK, backoff_seconds=0.2, longest_backoff_seconds=0.2)
+    async with connect(limits) as one, connect(limits) as other, asyncio.TaskGroup() as group:
+        for number, (client, index) in enumerate(zip((one, other), indexes, strict=True)):
+            target = goal(registry, "app", str(number), index=index)
+            group.create_task(push_one(client, target, [child_at(registry, "app", IMAGE)], INSECURE))
+            if client is one:
+                # The first has read the tag, and writes it after the second.
+                await hold.reached.wait()
+        await registry.until(lambda: len(registry.received("GET", f"/manifests/{TAG}")) >= 3)
+        hold.gate.set()
+    assert sorted(tag_of(registry)) == sorted(each.digest for each in indexes)
 
 
 async def test_a_referrers_tag_that_loses_its_entries_fails_the_push(registry: RegistryDouble) -> None:
