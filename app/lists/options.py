@@ -119,6 +119,7 @@ class Options:
     allow_partial: bool = False
     allow_shrink: bool = False
     allow_older: bool = False
+    allow_unverified: bool = False
     referrers: bool = False
     expires_at: datetime | None = field(default=None, metadata={_PARSE: datetime.fromisoformat})
     # None copies an index that is the only source and unchanged.

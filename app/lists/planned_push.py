@@ -34,12 +34,16 @@ def describe_planned(draft: Draft, assessment: Assessment) -> PlannedList:
 
 @dataclass(frozen=True, slots=True)
 class PlannedTag:
-    """`previous` is the digest that the tag has now; `difference` compares it with the index."""
+    """`previous` is the digest that the tag has now; `difference` compares it with the index.
+
+    A tag that `is_unreadable` may hold anything.
+    """
 
     reference: Reference
     action: TagAction
     previous: Digest | None
     difference: Difference | None
+    is_unreadable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,8 @@ class Consent:
     """Remove platforms from a tag."""
     older: bool = False
     """Overwrite the tag of a newer run."""
+    unverified: bool = False
+    """Move a tag that can't be read."""
 
 
 NONE = Consent()
@@ -130,7 +132,11 @@ def plan_push(
         targets=group_by_repository([*own_references(draft), *targets]),
         order=RunOrder(draft.created_at if draft.session else now, options.run_number),
         conditions=conditions,
-        consent=Consent(consent.shrink or options.allow_shrink, consent.older or options.allow_older),
+        consent=Consent(
+            consent.shrink or options.allow_shrink,
+            consent.older or options.allow_older,
+            consent.unverified or options.allow_unverified,
+        ),
         referrers=referrers or options.referrers,
         missing_platforms=tuple(platform.full_name for platform in assessment.missing_platforms),
         choices=_choices(draft),
@@ -162,13 +168,18 @@ def _nested(draft: Draft) -> Iterator[PushChild]:
 
 
 def restored(
-    plan: PushPlan, now: datetime, moved: Collection[Reference], conditions: Conditions = ALWAYS
+    plan: PushPlan,
+    now: datetime,
+    moved: Collection[Reference],
+    conditions: Conditions = ALWAYS,
+    *,
+    allow_unverified: bool = False,
 ) -> PushPlan:
-    """A plan that puts the same bytes on the tags that the push `moved`, with consent to all effects.
+    """A plan that puts the same bytes on the tags that the push `moved`, whatever they hold now.
 
     It counts as the newest run from the moment of the request.
     """
-    order, consent = RunOrder(now), Consent(shrink=True, older=True)
+    order, consent = RunOrder(now), Consent(shrink=True, older=True, unverified=allow_unverified)
     targets = tuple(kept for target in plan.targets if (kept := _only(target, plan.index, moved)) is not None)
     return replace(plan, targets=targets, order=order, conditions=conditions, consent=consent)
 

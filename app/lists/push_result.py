@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from app.lists.difference import Difference
-from app.oci.copy_outcomes import BlobCounts, ManifestAction, ManifestOutcome, ReferrerOutcome, TagAction
+from app.lists.findings.finding import Finding, Severity
+from app.oci.copy_outcomes import (
+    BlobCounts,
+    LeftBehind,
+    ManifestAction,
+    ManifestOutcome,
+    ReferrerOutcome,
+    TagAction,
+)
 from app.oci.digest import Digest
 from app.oci.reference import Reference, Repository
 
@@ -35,11 +43,46 @@ class PushResult:
 
     targets: tuple[TargetResult, ...]
     lines: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
 
     @property
     def moved(self) -> frozenset[Reference]:
         """The references that lead to the index, without the tags that were left to newer runs."""
-        return frozenset(each.reference for each in self.targets if each.action is TagAction.MOVED)
+        return frozenset(each.reference for each in self.targets if each.action.has_moved)
+
+
+def find_unverified(references: Iterable[Reference]) -> tuple[Finding, ...]:
+    """A finding for each tag that has moved and could not be read back."""
+    return tuple(
+        Finding(
+            "tag-not-verified",
+            Severity.WARNING,
+            f"The registry took the index as {reference} and did not let it be read back.",
+        )
+        for reference in references
+    )
+
+
+def find_unreadable(references: Iterable[Reference]) -> tuple[Finding, ...]:
+    """A finding for each tag that may hold anything."""
+    return tuple(
+        Finding("tag-unreadable", Severity.WARNING, f"{reference} could not be read.")
+        for reference in references
+    )
+
+
+def find_warnings(registry: str, texts: Iterable[str]) -> tuple[Finding, ...]:
+    """A finding for each warning of a registry."""
+    return tuple(Finding("registry-warning", Severity.WARNING, f"{registry} warns: {text}") for text in texts)
+
+
+def find_left_behind(left: Iterable[LeftBehind]) -> tuple[Finding, ...]:
+    """A finding for each signature, attestation or SBOM that a push does not take along."""
+    distinct = {each.reference: each for each in left}
+    return tuple(
+        Finding("referrer-left", Severity.WARNING, f"{each.reference} is not copied: {each.reason}")
+        for each in distinct.values()
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from uuid import UUID
 
 from app.lists.difference import Difference
 from app.lists.push_plan import PushPlan
-from app.lists.push_result import PushResult, TargetReached
-from app.oci.copy_outcomes import TagAction
+from app.lists.push_result import PushResult, TargetReached, TargetResult
+from app.oci.copy_outcomes import BlobCounts, ManifestOutcome
 from app.oci.digest import Digest
 from app.oci.reference import Reference
 
@@ -63,13 +63,13 @@ class Push:
             reference
             for target in self.reached
             for reference, action in target.tags.items()
-            if action is TagAction.MOVED
+            if action.has_moved
         )
 
 
 @dataclass(frozen=True, slots=True)
 class PushView:
-    """A push as its callers read it: with its result once it has succeeded, else with its problem."""
+    """A push as its callers read it; the result of one that failed has the tags that it has moved."""
 
     id: UUID
     operation_id: UUID
@@ -90,7 +90,30 @@ class PushView:
     ended_at: datetime | None
 
 
-_NO_RESULT = PushResult((), ())
+def _result(push: Push) -> PushResult:
+    """The result of a push that succeeded; of another one, the tags that it has moved."""
+    if push.result is not None:
+        return push.result
+    moved = (
+        TargetResult(
+            reference=reference,
+            digest=push.plan.index.digest,
+            action=action,
+            previous=push.previous.get(reference),
+            difference=push.differences.get(reference),
+            manifests=tuple(
+                ManifestOutcome(digest, taken)
+                for digest, taken in target.manifests.items()
+                if taken is not None
+            ),
+            referrers=(),
+            blobs=BlobCounts(),
+        )
+        for target in (push.reached if push.problem is not None else ())
+        for reference, action in target.tags.items()
+        if action.has_moved
+    )
+    return PushResult(tuple(moved), ())
 
 
 def view_push(push: Push) -> PushView:
@@ -106,7 +129,7 @@ def view_push(push: Push) -> PushView:
         media_type=plan.index.media_type,
         is_partial=bool(plan.missing_platforms),
         missing_platforms=plan.missing_platforms,
-        result=push.result or _NO_RESULT,
+        result=_result(push),
         problem=push.problem,
         restores=push.restores,
         labels=push.labels,

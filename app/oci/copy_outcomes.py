@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from app.oci.digest import Digest
-from app.oci.reference import Repository
+from app.oci.reference import Reference, Repository
 
 
 class BlobAction(StrEnum):
@@ -24,7 +24,13 @@ class ManifestAction(StrEnum):
 
 class TagAction(StrEnum):
     MOVED = "moved"
+    MOVED_UNVERIFIED = "moved-unverified"
+    """The registry took it and did not let it be read back."""
     LEFT = "left"
+
+    @property
+    def has_moved(self) -> bool:
+        return self is not TagAction.LEFT
 
 
 class ReferrerAction(StrEnum):
@@ -60,9 +66,21 @@ class ManifestOutcome:
 
 @dataclass(frozen=True, slots=True)
 class ReferrerOutcome:
-    """A manifest that refers to an image or to another referrer, such as a signature."""
+    """A manifest that refers to an image or to another referrer, such as a signature.
+
+    One that does so by its `tag`, as cosign's do, names no subject itself.
+    """
 
     subject: Digest
     digest: Digest
     artifact_type: str | None
     action: ReferrerAction
+    tag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeftBehind:
+    """Something that refers to an image and was not copied, and why."""
+
+    reference: Reference
+    reason: str

@@ -21,9 +21,9 @@ from app.projects.paging import Position
 from app.store.codec.plans import encode_plan, read_plan
 from app.store.codec.pushes import (
     encode_differences,
+    encode_kept_reached,
+    encode_kept_result,
     encode_previous,
-    encode_reached,
-    encode_result,
     read_differences,
     read_previous,
     read_reached,
@@ -78,7 +78,7 @@ async def end_push(
         .where(pushes.c.id == push_id, pushes.c.project_id == project_id)
         .values(
             state=state,
-            result=encode_result(result) if result is not None else None,
+            result=encode_kept_result(result) if result is not None else None,
             problem=problem,
             ended_at=ended_at,
         )
@@ -114,7 +114,7 @@ async def keep_previous(
 
 
 async def keep_reached(tx: Transaction, push_id: UUID, reached: Sequence[TargetReached]) -> None:
-    documents = encode_reached(reached)
+    documents = encode_kept_reached(reached)
     await tx.execute(update(pushes).where(pushes.c.id == push_id).values(reached=documents))
 
 

@@ -127,7 +127,10 @@ async def test_a_failed_push_reports_the_state_of_each_target(
     (listed,) = (await broker.call("GET", "/v1/pushes"))["items"]
     found = await broker.call("GET", f"/v1/pushes/{listed['id']}")
     assert found == listed
-    assert (found["state"], found["targets"], found["lines"]) == ("failed", [], [])
+    assert (found["state"], found["lines"]) == ("failed", [])
+    assert [(each["reference"], each["action"]) for each in found["targets"]] == [
+        (f"{registry.host}/app:1", "moved")
+    ]
     about_the_call = {"instance", "operation_id"}
     kept = {name: value for name, value in document.items() if name not in about_the_call}
     assert found["problem"] == kept
@@ -183,7 +186,10 @@ async def test_a_cancelled_push_reports_the_state_of_each_target(
     await broker.call("POST", f"/v1/operations/{operation['id']}/cancel")
     assert (await broker.ended(operation["id"]))["state"] == "cancelled"
     found = await broker.call("GET", f"/v1/pushes/{operation['push_id']}")
-    assert (found["state"], found["targets"]) == ("cancelled", [])
+    assert found["state"] == "cancelled"
+    assert [(each["reference"], each["action"]) for each in found["targets"]] == [
+        (f"{registry.host}/app:1", "moved")
+    ]
     assert found["problem"]["type"] == "urn:manifest-broker:problem:operation-cancelled"
     (target,) = found["problem"]["targets"]
     assert target["tags"] == {"moved": ["1"], "left": ["latest"]}

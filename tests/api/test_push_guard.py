@@ -316,3 +316,104 @@ async def test_spellings_of_one_registry_name_the_same_tag(
         reported = await broker.push(older["id"], status=409)
         assert reported["type"].endswith(":superseded")
         assert registry.tags("app") == {"1": newer["digest"]}
+
+
+# --- tags that can't be read ---
+
+
+def deny(registry: RegistryDouble, path: str, *methods: str) -> None:
+    for method in methods or ("HEAD", "GET"):
+        registry.misbehave(Status.oci(403, "DENIED"), times=None, method=method, path=path)
+
+
+@pytest.mark.parametrize("where", ["list", "push"])
+async def test_a_tag_that_the_pusher_may_not_read_is_left_alone_by_default(
+    broker: Broker, registry: RegistryDouble, where: str
+) -> None:
+    plant_image(registry, "app", make_image_for("linux/arm64"), tag="1")
+    held = registry.tags("app")
+    allowed = {"allow_unverified": True}
+    draft = await run(broker, registry, "one", **(allowed if where == "list" else {}))
+    careful = draft if where == "push" else await run(broker, registry, "two")
+    deny(registry, "/app/manifests/")
+    planned = await broker.call("POST", f"/v1/lists/{careful['id']}/plan", {"insecure": True})
+    assert planned["problem"]["type"].endswith(":tag-unreadable")
+    assert "could not be read" in planned["problem"]["detail"]
+    (tag,) = planned["targets"][0]["tags"]
+    assert (tag["action"], tag["unreadable"]) == ("left", True)
+    assert [each["code"] for each in planned["findings"]] == ["tag-unreadable"]
+    reported = await broker.push(careful["id"], status=409)
+    assert (reported["type"], reported["detail"]) == (
+        planned["problem"]["type"],
+        planned["problem"]["detail"],
+    )
+    assert registry.tags("app") == held
+
+    pushed = await broker.push(draft["id"], **(allowed if where == "push" else {}))
+    (target,) = pushed["targets"]
+    assert (target["action"], target["previous_digest"]) == ("moved-unverified", None)
+    assert [each["code"] for each in pushed["findings"]] == ["tag-not-verified"]
+    assert registry.tags("app") == {"1": draft["digest"]}
+    assert await broker.call("GET", f"/v1/pushes/{pushed['id']}") == pushed
+    events = (await broker.call("GET", "/v1/events/history?limit=200"))["items"]
+    (event,) = [each for each in events if each["type"] == "list.pushed"]
+    assert event["data"]["targets"][0]["action"] == "moved-unverified"
+
+
+@pytest.mark.parametrize("conditions", [{"if_absent": True}, {"if_digest": "sha256:" + "0" * 64}])
+async def test_a_condition_on_a_tag_that_can_not_be_read_is_not_met(
+    broker: Broker, registry: RegistryDouble, conditions: Json
+) -> None:
+    plant_image(registry, "app", make_image_for("linux/arm64"), tag="1")
+    draft = await run(broker, registry, "one")
+    deny(registry, "/app/manifests/")
+    await broker.push(draft["id"], status=409, allow_unverified=True, **conditions)
+    assert draft["digest"] not in registry.tags("app").values()
+
+
+@pytest.mark.parametrize("denied", ["manifest", "config"])
+async def test_a_tag_whose_platforms_can_not_be_read_is_left_alone_by_default(
+    broker: Broker, registry: RegistryDouble, denied: str
+) -> None:
+    """The digest of the tag is known, and not what it would lose."""
+    image = make_image_for("linux/arm64")
+    plant_image(registry, "app", image, tag="1")
+    draft = await run(broker, registry, "one")
+    if denied == "manifest":
+        registry.misbehave(
+            Status.oci(403, "DENIED"), times=None, method="GET", path=f"/app/manifests/{image.digest}"
+        )
+    else:
+        deny(registry, f"/app/blobs/{image.config_digest}", "GET")
+    reported = await broker.push(draft["id"], status=409)
+    assert reported["type"].endswith(":tag-unreadable")
+    pushed = await broker.push(draft["id"], allow_unverified=True)
+    assert pushed["targets"][0]["action"] == "moved"
+
+
+async def test_a_push_that_fails_after_a_tag_has_moved_says_so(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    draft = await run(broker, registry, "one", tags=["latest"])
+    registry.misbehave(Status(403), times=None, method="PUT", path="/manifests/latest$")
+    await broker.push(draft["id"], status=403)
+    (failed,) = (await broker.call("GET", "/v1/pushes"))["items"]
+    assert failed["state"] == "failed"
+    assert [(each["reference"], each["action"]) for each in failed["targets"]] == [
+        (f"{registry.host}/app:1", "moved")
+    ]
+    events = (await broker.call("GET", "/v1/events/history?limit=200"))["items"]
+    (event,) = [each for each in events if each["type"] == "push.failed"]
+    assert event["data"]["targets"][0]["action"] == "moved"
+
+
+async def test_a_push_that_fails_to_read_a_tag_back_says_that_it_moved(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    draft = await run(broker, registry, "one")
+    registry.misbehave(Status.oci(403, "DENIED"), times=None, method="GET", path="/app/manifests/1$")
+    reported = await broker.push(draft["id"], status=403)
+    assert reported["targets"][0]["tags"]["moved-unverified"] == ["1"]
+    (failed,) = (await broker.call("GET", "/v1/pushes"))["items"]
+    assert failed["targets"][0]["action"] == "moved-unverified"
+    assert registry.tags("app") == {"1": draft["digest"]}

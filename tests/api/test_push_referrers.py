@@ -68,3 +68,21 @@ async def test_an_index_with_a_subject_is_listed_by_the_referrers_api(broker: Br
             raw = registry.get_manifest("app", tag)[1]
             assert draft["digest"].encode() in raw
             assert b"application/vnd.example.bundle" in raw
+
+
+async def test_what_is_left_behind_is_a_finding_of_the_plan_and_the_push(
+    broker: Broker, registry: RegistryDouble, source: str
+) -> None:
+    tag = IMAGE.digest.replace(":", "-")
+    for repository, kind, seed in (("signed", "sig", "1"), ("signed", "att", "2"), ("app", "att", "3")):
+        plant(registry, repository, f"{tag}.{kind}", make_image(media="oci", seed=seed))
+    draft = await broker.create(f"{registry.host}/app:1", source, referrers=True)
+    planned = await broker.call("POST", f"/v1/lists/{draft['id']}/plan", {"insecure": True})
+    pushed = await broker.push(draft["id"])
+    copied = {each["tag"]: each["action"] for each in pushed["targets"][0]["referrers"]}
+    assert copied == {None: "put", f"{tag}.sig": "put"}
+    (finding,) = pushed["findings"]
+    assert (finding["code"], finding["severity"]) == ("referrer-left", "warning")
+    assert f"{registry.host}/signed:{tag}.att" in finding["detail"]
+    assert planned["findings"] == [finding]
+    assert (await broker.call("GET", f"/v1/pushes/{pushed['id']}"))["findings"] == [finding]

@@ -80,10 +80,12 @@ async def plan_push(
         errors.RevisionChanged,
         errors.Superseded,
         errors.PlatformsLost,
+        errors.TagUnreadable,
         errors.TagMoved,
         errors.TagImmutable,
         errors.RegistryRejected,
         errors.PushNotVerified,
+        errors.StoredOtherwise,
         errors.DigestMismatch,
     ),
 )
@@ -184,8 +186,10 @@ async def get_pushed_index(push_id: UUID, caller: CallerDep, services: ServicesD
         errors.PushNotFound,
         errors.PushNotRestorable,
         errors.TagMoved,
+        errors.TagUnreadable,
         errors.TagImmutable,
         errors.PushNotVerified,
+        errors.StoredOtherwise,
         errors.DigestMismatch,
     ),
 )
@@ -199,7 +203,9 @@ async def restore_push(
     """Roll back: push the exact bytes of an earlier push to all its tags, even if they have moved."""
     body = body or RestorePush()
     conditions = Conditions(if_digest=_digest(body.if_digest or None))
-    operation = await services.pushes.restore(call, push_id, conditions, insecure=body.insecure)
+    operation = await services.pushes.restore(
+        call, push_id, conditions, insecure=body.insecure, allow_unverified=body.allow_unverified
+    )
     return await respond_when_done(services.operations, operation, wait, json_result(200))
 
 
@@ -209,7 +215,7 @@ def _wanted(body: PushList) -> PushRequest:
         insecure=body.insecure,
         targets=tuple(map(parse_reference, body.targets)),
         conditions=Conditions(if_absent=body.if_absent, if_digest=_digest(body.if_digest)),
-        consent=Consent(shrink=body.allow_shrink, older=body.allow_older),
+        consent=Consent(shrink=body.allow_shrink, older=body.allow_older, unverified=body.allow_unverified),
         referrers=body.referrers,
     )
 

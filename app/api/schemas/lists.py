@@ -235,6 +235,12 @@ class ListOptions(Body):
     allow_older: bool | None = Field(
         None, description="Let a push overwrite the tag of a newer run. By default, this is a conflict."
     )
+    allow_unverified: bool | None = Field(
+        None,
+        description=(
+            "Let a push move a tag that the registry does not let it read. By default, this is a conflict."
+        ),
+    )
     referrers: bool | None = Field(
         None, description="Copy the referrers of the images (signatures, SBOMs) to the other repositories."
     )
@@ -467,6 +473,7 @@ class DraftList(WithProblem):
     allow_partial: bool
     allow_shrink: bool
     allow_older: bool
+    allow_unverified: bool
     referrers: bool
     problem: Problem | None = Field(None, description="Why the list has failed, while its state is `failed`.")
     push_operation_id: str | None = Field(

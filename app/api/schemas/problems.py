@@ -43,6 +43,11 @@ class ReachedTags(Document):
     """The tags of the target. Without a tag, the digest of the index takes its place."""
 
     moved: list[str]
+    moved_unverified: list[str] | None = Field(
+        None,
+        alias="moved-unverified",
+        description="The registry took the index and did not let it be read back.",
+    )
     left: list[str] = Field(description="Not known to hold the index.")
 
 

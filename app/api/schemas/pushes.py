@@ -25,7 +25,7 @@ from app.oci.timestamps import rfc3339
 ManifestAction = TypeAliasType("ManifestAction", Literal["put", "present"])
 BlobAction = TypeAliasType("BlobAction", Literal["mounted", "copied", "skipped"])
 ReferrerAction = TypeAliasType("ReferrerAction", Literal["put", "present", "missing"])
-TagAction = TypeAliasType("TagAction", Literal["moved", "left"])
+TagAction = TypeAliasType("TagAction", Literal["moved", "moved-unverified", "left"])
 
 
 class PushList(Consistent):
@@ -52,6 +52,9 @@ class PushList(Consistent):
     )
     allow_older: bool = Field(
         False, description="Overwrite the tag of a newer run, like the option of the list."
+    )
+    allow_unverified: bool = Field(
+        False, description="Move a tag that can't be read, like the option of the list."
     )
 
     @classmethod
@@ -82,6 +85,9 @@ class PushedReferrer(Document):
     subject: str = Field(description="The digest that the manifest refers to.")
     artifact_type: str | None = None
     action: ReferrerAction = Field(description="`missing`: the registry lists it but does not have it.")
+    tag: str | None = Field(
+        None, description="The tag by which alone it refers to the image, as signatures of cosign do."
+    )
 
     @classmethod
     def from_outcome(cls, repository: Repository, outcome: ReferrerOutcome) -> Self:
@@ -91,6 +97,7 @@ class PushedReferrer(Document):
             subject=str(outcome.subject),
             artifact_type=outcome.artifact_type,
             action=outcome.action.value,
+            tag=outcome.tag,
         )
 
 
@@ -149,7 +156,10 @@ class PushedTarget(Document):
     reference: str
     digest: str
     action: TagAction = Field(
-        description="`left`: a newer run has moved this additional tag, so the push left it."
+        description=(
+            "`left`: a newer run has moved this additional tag, so the push left it. `moved-unverified`: the "
+            "registry took the index and did not let it be read back."
+        )
     )
     previous_digest: str | None = Field(None, description="The digest that the tag held before.")
     difference: Difference | None = Field(
@@ -197,8 +207,11 @@ class Push(WithProblem):
     media_type: str
     partial: bool = Field(description="Whether the index lacks expected platforms.")
     missing_platforms: list[str]
-    targets: list[PushedTarget]
+    targets: list[PushedTarget] = Field(description="Of a push that failed, the tags that it has moved.")
     lines: list[str] = Field(description="The lines that `docker manifest push` would print.")
+    findings: list[Finding] = Field(
+        default_factory=list, description="What the push could not verify, and what it left behind."
+    )
     problem: Problem | None = Field(
         None, description="Why the push failed or was cancelled. Its `targets` say how far each target came."
     )
@@ -223,6 +236,7 @@ class Push(WithProblem):
             missing_platforms=list(view.missing_platforms),
             targets=[PushedTarget.from_result(each) for each in view.result.targets],
             lines=list(view.result.lines),
+            findings=[Finding.from_finding(each) for each in view.result.findings],
             problem=stored_problem(view.problem),
             restores=optional_text(view.restores),
             labels=dict(view.labels),
@@ -241,6 +255,7 @@ class RestorePush(Body):
     if_digest: Annotated[ShortText, checked(lambda text: parse_digest(text) if text else None)] | None = (
         Field(None, description="Proceed only if every tag holds this digest now.")
     )
+    allow_unverified: bool = Field(False, description="Move a tag that can't be read.")
 
 
 class PlannedTag(Document):
@@ -253,6 +268,9 @@ class PlannedTag(Document):
     previous_digest: str | None = Field(None, description="The digest that the tag holds now.")
     difference: Difference | None = Field(
         None, description="Null if the tag does not exist or already holds this digest."
+    )
+    unreadable: bool = Field(
+        False, description="Whether the tag may hold anything, since the registry does not let it be read."
     )
 
 

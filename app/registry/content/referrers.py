@@ -13,13 +13,15 @@ from app.oci import media_types
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
 from app.oci.manifest import Index, parse_manifest
+from app.oci.reference import Reference
 from app.oci.referrers import referrers_tag
 from app.outbound.client import Answer, Request
 from app.outbound.url import Url
 from app.registry.auth.renewals import AuthorizedRequest
 from app.registry.auth.scope import Scopes, pulling
+from app.registry.content.absence import is_absent
 from app.registry.content.locations import next_page
-from app.registry.content.manifests import fetch_manifest
+from app.registry.content.manifests import fetch_manifest, read_digest
 from app.registry.content.redirects import REDIRECTS
 from app.registry.error_bodies import is_html, parse_upstream
 from app.registry.errors import refusal
@@ -30,7 +32,7 @@ __all__ = ["fetch_referrers_tag", "list_referrers"]
 _MOST_PAGES = 100
 _MOST_LISTED = 4096
 _MOST_BYTES = 8 * 1024 * 1024
-_OK, _BAD_REQUEST, _FORBIDDEN, _NOT_FOUND = 200, 400, 403, 404
+_OK, _BAD_REQUEST, _NOT_FOUND = 200, 400, 404
 # Answers of registries without the API. Quay's 400 is about a manifest.
 _WITHOUT_API = frozenset({_BAD_REQUEST, _NOT_FOUND, 405, 406, 501}) | REDIRECTS
 
@@ -71,17 +73,25 @@ async def fetch_referrers_tag(remote: RemoteRepository, subject: Digest, *, scop
         found = (await fetch_manifest(remote, reference, scopes=scopes)).manifest
     except errors.SourceNotFound:
         return None
-    except errors.RegistryDenied as error:
-        if error.upstream_status != _FORBIDDEN:
-            raise
-        # Some registries answer this for a tag that does not exist.
-        return None
+    except errors.RegistryDenied:
+        if await _is_absent(remote, reference, subject, scopes):
+            return None
+        raise
     is_index = isinstance(found, Index) and found.manifest.media_type == media_types.OCI_INDEX
     if not isinstance(found, Index) or not is_index or subject.matches(found.manifest.raw):
         raise errors.SourceUnsupported(
             f"{reference} is not an index of referrers.", **remote.context(reference).members
         )
     return found
+
+
+async def _is_absent(remote: RemoteRepository, reference: Reference, subject: Digest, scopes: Scopes) -> bool:
+    """Whether a denied tag does not exist: to take it for empty would lose what it lists."""
+    try:
+        can_read = await read_digest(remote, str(subject), scopes=scopes) is not None
+    except errors.RegistryError:
+        can_read = False
+    return await is_absent(remote, str(reference.tag), scopes=scopes, can_read=can_read)
 
 
 async def _list(remote: RemoteRepository, subject: Digest, scopes: Scopes) -> tuple[Descriptor, ...] | None:

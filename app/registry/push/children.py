@@ -95,7 +95,7 @@ class Children:
         if self._referrers is not None and child.source != self.repository:
             first = await self._first_with(child)
             holders = [child.source] if first is None else [child.source, first]
-            await self._referrers.copy(child.manifest.digest, holders)
+            await self._referrers.copy_all(child.manifest.digest, holders)
         return ManifestOutcome(child.manifest.digest, action)
 
     async def _ensure(

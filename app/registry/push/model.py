@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from app.errors import TagUnreadable
 from app.oci.copy_outcomes import (
     BlobAction,
     BlobCounts,
     BlobOutcome,
+    LeftBehind,
     ManifestAction,
     ManifestOutcome,
     ReferrerAction,
@@ -31,6 +33,7 @@ __all__ = [
     "DryRunResult",
     "Finished",
     "Guard",
+    "LeftBehind",
     "ManifestAction",
     "ManifestOutcome",
     "ReferrerAction",
@@ -69,11 +72,13 @@ class CopyChild:
 class TagSnapshot:
     """The digest under each tag before the push moves it, None for a tag that does not exist.
 
-    `manifests` has those that the push has read and cached.
+    `manifests` has those that the push has read and cached, `unread` the tags that may exist although the
+    registry does not show them.
     """
 
     digests: Mapping[Reference, Digest | None]
     manifests: Mapping[Digest, Manifest] = field(default_factory=dict, repr=False)
+    unread: Mapping[Reference, TagUnreadable] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,13 +167,18 @@ class TargetProgress:
 
 @dataclass(frozen=True, slots=True)
 class CopyResult:
-    """What a push did at one target; `previous` has each tag's digest before, None if it did not exist."""
+    """What a push did at one target; `previous` has each tag's digest before, None if it did not exist.
+
+    In `tags`, an index without a tag goes by its digest.
+    """
 
     manifests: tuple[ManifestOutcome, ...]
     blobs: BlobCounts
     previous: Mapping[str, Digest | None]
     tags: Mapping[str, TagAction]
     referrers: tuple[ReferrerOutcome, ...] = ()
+    left_behind: tuple[LeftBehind, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +186,7 @@ class DryRunResult:
     """What a push would do at one target, predicted by reads: a mount may still be declined.
 
     `previous` has the digest of each tag now, None if it does not exist; `previous_manifests` has those
-    that were read.
+    that were read, and `unread` the tags that may exist although the registry does not show them.
     """
 
     manifests: tuple[ManifestOutcome, ...]
@@ -184,4 +194,7 @@ class DryRunResult:
     counts: BlobCounts
     previous: Mapping[str, Digest | None]
     previous_manifests: Mapping[Digest, Manifest]
+    unread: Mapping[str, TagUnreadable] = field(default_factory=dict)
     referrers: tuple[ReferrerOutcome, ...] = ()
+    left_behind: tuple[LeftBehind, ...] = ()
+    warnings: tuple[str, ...] = ()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from app.concurrency.task_groups import run_all_to_completion
-from app.oci.reference import Repository
+from app.oci.reference import Reference, Repository
 from app.registry.auth.access import Access
 from app.registry.client import RegistryClient
+from app.registry.push.held_tags import ManifestCache
 from app.registry.push.model import CopyChild, CopyResult, CopyTarget, DryRunResult, Guard, Step, TagSnapshot
 from app.registry.push.referrers import ReferrerSearch
-from app.registry.push.target import ManifestCache, OnProgress, PushSource, build_stages, remotes_for
+from app.registry.push.target import OnProgress, PushSource, TargetStage, build_stages, remotes_for
 from app.registry.push.writer import DryRunWriter, TargetWriter
 
 __all__ = ["dry_run", "push"]
@@ -29,24 +30,34 @@ async def push(
     *,
     guard: Guard | None = None,
     with_referrers: bool = False,
+    allow_unverified: bool = False,
 ) -> list[CopyResult]:
     """Copy indexes and everything they list to their targets, each of which is a different repository.
 
     Everything is staged everywhere before any tag moves, so readers see the old index or the whole new
     one. If a target fails, no tag moves anywhere; if one tag fails, the others still move. Work that has
     started runs to completion, so that the next attempt has less to do. `with_referrers` also copies the
-    referrers of the children, such as signatures, from where the children are now.
+    referrers of the children, such as signatures, from where the children are now. `allow_unverified` moves
+    tags that the registry does not let be read, before or after; a guard decides about the first itself.
     """
     reads_tags = guard is None or not guard.is_strict
     search = _search(client, targets, access) if with_referrers else None
     cache = ManifestCache(client.limits.manifest_cache_bytes)
-    source = PushSource(client, children, access, TargetWriter, cache, reads_tags=reads_tags, search=search)
+    source = PushSource(
+        client,
+        children,
+        access,
+        TargetWriter,
+        cache,
+        reads_tags=reads_tags,
+        allow_unverified=allow_unverified,
+        search=search,
+    )
     stages = build_stages(source, targets, on_progress)
     await run_all_to_completion(stage.stage() for stage in stages)
     await run_all_to_completion(stage.recheck() for stage in stages)
     await run_all_to_completion(stage.read_tags(strictly=not reads_tags) for stage in stages)
-    previous = {reference: digest for stage in stages for reference, digest in stage.previous.items()}
-    left = await guard.ask(TagSnapshot(previous, cache.manifests)) if guard is not None else ()
+    left = await _ask(guard, _snapshot(stages, cache), allow_unverified=allow_unverified)
     await run_all_to_completion(move for stage in stages for move in stage.moves(left))
     return [stage.result for stage in stages]
 
@@ -65,7 +76,26 @@ async def dry_run(
     source = PushSource(client, children, access, DryRunWriter, cache, search=search)
     stages = build_stages(source, targets, _ignore)
     await run_all_to_completion(stage.copy_children() for stage in stages)
+    await run_all_to_completion(stage.judge_tags() for stage in stages)
     return [stage.dry_run_result for stage in stages]
+
+
+def _snapshot(stages: Sequence[TargetStage], cache: ManifestCache) -> TagSnapshot:
+    return TagSnapshot(
+        {reference: digest for stage in stages for reference, digest in stage.previous.items()},
+        cache.manifests,
+        {reference: error for stage in stages for reference, error in stage.unread.items()},
+    )
+
+
+async def _ask(guard: Guard | None, held: TagSnapshot, *, allow_unverified: bool) -> Collection[Reference]:
+    """The tags to leave."""
+    if guard is not None:
+        return await guard.ask(held)
+    if not allow_unverified:
+        for error in held.unread.values():
+            raise error
+    return ()
 
 
 def _search(client: RegistryClient, targets: Sequence[CopyTarget], access: Access) -> ReferrerSearch:

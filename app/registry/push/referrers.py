@@ -16,15 +16,16 @@ from app.oci import media_types
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
 from app.oci.manifest import ImageManifest, Index, Manifest
-from app.oci.reference import Repository
-from app.oci.referrers import describe_referrer
+from app.oci.reference import Reference, Repository
+from app.oci.referrers import cosign_tags, describe_referrer
 from app.oci.text import shown
-from app.registry.auth.scope import pushing
-from app.registry.content.manifests import fetch_manifest, is_present
+from app.registry.auth.scope import pulling, pushing
+from app.registry.content.absence import is_absent
+from app.registry.content.manifests import fetch_manifest, is_present, read_digest
 from app.registry.content.referrers import list_referrers
 from app.registry.limits import Limits
 from app.registry.push.blobs import BlobCopies
-from app.registry.push.model import ReferrerAction, ReferrerOutcome, StepName, TargetProgress
+from app.registry.push.model import LeftBehind, ReferrerAction, ReferrerOutcome, StepName, TargetProgress
 from app.registry.push.writer import Writer
 from app.registry.repository import RemoteRepository
 
@@ -47,7 +48,7 @@ class Referrer:
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
-        return self.parsed.copyable_blobs if isinstance(self.parsed, ImageManifest) else ()
+        return _blobs_of(self.parsed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +69,40 @@ class ReferrerSearch:
         self._remote_of = remote_of
         self._limits = limits
         self._found: AsyncCache[tuple[Repository, Digest], FoundReferrers] = AsyncCache()
+        self._existing: AsyncCache[tuple[Repository, Digest], bool] = AsyncCache()
+        self._tagged: AsyncCache[Reference, Referrer | None] = AsyncCache()
         self._count = 0
         self._kept_bytes = 0
         self._bytes = 0
 
     async def of(self, source: Repository, subject: Digest) -> FoundReferrers:
         return await self._found.get((source, subject), lambda: self._find(source, subject))
+
+    async def under(self, reference: Reference) -> Referrer | None:
+        """What a tag holds that refers to a manifest by its name alone; None if there is no such tag."""
+        return await self._tagged.get(reference, lambda: self._find_under(reference))
+
+    async def exists(self, source: Repository, digest: Digest) -> bool:
+        remote = self._remote_of(source)
+        return await self._existing.get(
+            (source, digest), lambda: is_present(remote, digest, scopes=pulling(remote.path))
+        )
+
+    async def _find_under(self, reference: Reference) -> Referrer | None:
+        remote = self._remote_of(reference.repository)
+        try:
+            parsed = (await fetch_manifest(remote, reference)).manifest
+        except errors.SourceNotFound:
+            return None
+        except errors.RegistryDenied:
+            # The images there have been read.
+            tag, scopes = str(reference.tag), pulling(remote.path)
+            if await is_absent(remote, tag, scopes=scopes, can_read=True):
+                return None
+            raise
+        self._count_in(remote, 1)
+        self._weigh(remote, parsed.manifest.size, _blobs_of(parsed))
+        return await self._with_children(remote, parsed.manifest, parsed, nesting=0)
 
     async def _find(self, source: Repository, subject: Digest) -> FoundReferrers:
         remote = self._remote_of(source)
@@ -106,8 +135,7 @@ class ReferrerSearch:
                 **remote.context(reference).members,
             )
         parsed = (await fetch_manifest(remote, reference, described=listed.media_type)).manifest
-        blobs = parsed.copyable_blobs if isinstance(parsed, ImageManifest) else ()
-        self._weigh(remote, parsed.manifest.size, blobs)
+        self._weigh(remote, parsed.manifest.size, _blobs_of(parsed))
         return replace(parsed.manifest, digest=listed.digest), parsed
 
     async def _with_children(
@@ -149,6 +177,10 @@ class ReferrerSearch:
         )
 
 
+def _blobs_of(parsed: ImageManifest | Index) -> tuple[Descriptor, ...]:
+    return parsed.copyable_blobs if isinstance(parsed, ImageManifest) else ()
+
+
 def _refers(referrer: Referrer, subject: Digest) -> bool:
     named = referrer.parsed.subject
     return named is not None and named.digest == subject
@@ -181,13 +213,34 @@ class ReferrerCopies:
         self._writer = writer
         self._already_listed: AsyncCache[Digest, frozenset[Digest]] = AsyncCache()
         self._outcomes: list[ReferrerOutcome] = []
+        self._left_behind: list[LeftBehind] = []
 
     @property
     def outcomes(self) -> tuple[ReferrerOutcome, ...]:
         return tuple(sorted(self._outcomes, key=lambda each: (each.subject, each.digest)))
 
+    @property
+    def left_behind(self) -> tuple[LeftBehind, ...]:
+        return tuple(sorted(self._left_behind, key=lambda each: str(each.reference)))
+
+    async def copy_all(self, subject: Digest, holders: Sequence[Repository]) -> None:
+        """Copy a manifest's referrers and what cosign has tagged for it, from the first of `holders`.
+
+        Blobs may be mounted from any of them.
+        """
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.copy(subject, holders))
+            for tag in cosign_tags(subject):
+                group.create_task(self._copy_tagged(subject, tag, holders))
+
+    async def copy_of_index(self, digest: Digest, sources: Iterable[Repository]) -> None:
+        """Copy the referrers of an index that is an exact copy of one in a source."""
+        for source in sources:
+            if await self._search.exists(source, digest):
+                await self.copy_all(digest, [source])
+
     async def copy(self, subject: Digest, holders: Sequence[Repository], depth: int = 1) -> None:
-        """Copy a manifest's referrers from the first of `holders`; blobs may be mounted from any of them."""
+        """Copy a manifest's referrers, and in turn theirs."""
         if depth > self._target.state.limits.referrer_depth:
             return
         found = await self._search.of(holders[0], subject)
@@ -202,6 +255,42 @@ class ReferrerCopies:
         async with asyncio.TaskGroup() as group:
             for each in found.referrers:
                 group.create_task(self.copy(each.digest, holders, depth + 1))
+
+    async def _copy_tagged(self, subject: Digest, tag: str, holders: Sequence[Repository]) -> None:
+        """Copy what cosign keeps under a tag; other signatures that the target has under it stay."""
+        reference, here = holders[0].tagged(tag), self._target.repository.tagged(tag)
+        try:
+            found = await self._search.under(reference)
+        except (errors.RegistryDenied, errors.SourceUnusable) as error:
+            self._left_behind.append(LeftBehind(reference, error.detail))
+            return
+        if found is None:
+            return
+        self._progress.add(StepName.REFERRERS, total=1)
+        action = await self._put_tagged(tag, found, holders)
+        if action is None:
+            self._left_behind.append(LeftBehind(reference, f"{here} holds something else, or can't be read."))
+            return
+        self._record(subject, describe_referrer(found.parsed, found.digest), action, tag)
+        self._progress.finish(StepName.REFERRERS, tag, action)
+
+    async def _put_tagged(
+        self, tag: str, found: Referrer, holders: Sequence[Repository]
+    ) -> ReferrerAction | None:
+        """None if the tag holds something else at the target."""
+        try:
+            held = await read_digest(self._target, tag, scopes=self._scopes)
+        except errors.RegistryDenied:
+            if not await is_absent(self._target, tag, scopes=self._scopes, can_read=False):
+                return None
+            held = None
+        if held is not None:
+            return ReferrerAction.PRESENT if held == found.digest else None
+        async with asyncio.TaskGroup() as group:
+            await self._copy_content(group, found, holders)
+            repair = self._blobs.repair_for(group, holders[0], found.blobs)
+            await self._writer.put_tagged(tag, found.manifest, repair)
+        return ReferrerAction.PUT
 
     async def _copy(
         self, group: asyncio.TaskGroup, subject: Digest, referrer: Referrer, holders: Sequence[Repository]
@@ -245,5 +334,8 @@ class ReferrerCopies:
         for described in missing:
             self._record(subject, described, ReferrerAction.MISSING)
 
-    def _record(self, subject: Digest, described: Descriptor, action: ReferrerAction) -> None:
-        self._outcomes.append(ReferrerOutcome(subject, described.digest, described.artifact_type, action))
+    def _record(
+        self, subject: Digest, described: Descriptor, action: ReferrerAction, tag: str | None = None
+    ) -> None:
+        outcome = ReferrerOutcome(subject, described.digest, described.artifact_type, action, tag)
+        self._outcomes.append(outcome)

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from types import MappingProxyType
 
 from app import errors
-from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
-from app.oci.manifest import Manifest
 from app.oci.reference import Reference, Repository
 from app.registry.auth.access import Access
-from app.registry.auth.scope import pushing
 from app.registry.client import RegistryClient
-from app.registry.content.manifests import find_manifest, read_manifest
 from app.registry.push.blobs import BlobCopies
 from app.registry.push.children import Children
+from app.registry.push.held_tags import HeldTags, ManifestCache
 from app.registry.push.model import (
     CopyChild,
     CopyResult,
     CopyTarget,
     DryRunResult,
+    Finished,
+    LeftBehind,
+    ManifestAction,
     ReferrerOutcome,
     Step,
     StepName,
@@ -34,30 +32,11 @@ from app.registry.push.model import (
 from app.registry.push.referrers import ReferrerCopies, ReferrerSearch
 from app.registry.push.writer import IndexWriter, Writer
 from app.registry.repository import RemoteRepository
+from app.registry.warnings import WarningLog
 
-__all__ = ["ManifestCache", "OnProgress", "PushSource", "TargetStage", "build_stages", "remotes_for"]
+__all__ = ["OnProgress", "PushSource", "TargetStage", "build_stages", "remotes_for"]
 
 OnProgress = Callable[[Repository, Step], None]
-
-
-class ManifestCache:
-    """Keeps manifests that the push reads and needs again later, up to a size in bytes.
-
-    The limit is fixed, so that no registry decides how much memory a push needs.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._left = size
-        self._manifests: dict[Digest, Manifest] = {}
-
-    @property
-    def manifests(self) -> Mapping[Digest, Manifest]:
-        return MappingProxyType(self._manifests)
-
-    def add(self, manifest: Manifest) -> None:
-        if manifest.digest not in self._manifests and manifest.size <= self._left:
-            self._left -= manifest.size
-            self._manifests[manifest.digest] = manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +44,8 @@ class PushSource:
     """What all targets of a push share.
 
     With `reads_tags`, tags are read while children are copied. `cache` keeps the manifests that are read.
-    With a `search`, the referrers of the children are copied too.
+    With a `search`, the referrers of the children are copied too. With `allow_unverified`, tags may move
+    although the registry does not let them be read back.
     """
 
     client: RegistryClient
@@ -74,6 +54,7 @@ class PushSource:
     writer_for: Callable[[RemoteRepository], Writer]
     cache: ManifestCache
     reads_tags: bool = True
+    allow_unverified: bool = False
     search: ReferrerSearch | None = None
 
 
@@ -127,10 +108,11 @@ class TargetStage:
     ) -> None:
         self.target = target
         self._reads_tags = source.reads_tags
+        self._allow_unverified = source.allow_unverified
         self._by_digest = by_digest
         here = target.repository
-        self._remote = remote_of(here)
-        self._scopes = pushing(here.path)
+        self._warnings = WarningLog()
+        self._remote = replace(remote_of(here), warnings=self._warnings)
         self._progress = TargetProgress(on_step)
         writer = source.writer_for(self._remote)
         self._blobs = BlobCopies(self._remote, self._progress, remote_of, writer.copy_blob)
@@ -150,9 +132,9 @@ class TargetStage:
         )
         self._index = IndexWriter(self._remote, target.index, self.children.repair)
         self._progress.add(StepName.TAGS, total=max(1, len(target.tags)))
-        self._previous: dict[str, Digest | None] = {}
         self._cache = source.cache
-        self._read_at = 0.0
+        self._sources = source.children
+        self._held = HeldTags(self._remote, target.tags, source.cache)
         self._actions: dict[str, TagAction] = {}
 
     @property
@@ -163,8 +145,13 @@ class TargetStage:
         """Copy everything that the index lists."""
         async with asyncio.TaskGroup() as group:
             if self._reads_tags:
-                group.create_task(self._find_tags())
+                group.create_task(self._held.find())
             self.children.start(group)
+            if self._referrers is not None:
+                copied_from = dict.fromkeys(
+                    each.source for each in self._sources if each.source != self.target.repository
+                )
+                group.create_task(self._referrers.copy_of_index(self.target.index.digest, copied_from))
 
     async def stage(self) -> None:
         """Put everything but the tags: the children, and the index under its digest if needed.
@@ -173,30 +160,35 @@ class TargetStage:
         tag.
         """
         await self.copy_children()
-        if self._by_digest or not self.target.tags:
-            await self._index.put(str(self.target.index.digest))
+        digest = str(self.target.index.digest)
         if not self.target.tags:
-            self._progress.finish(StepName.TAGS, str(self.target.index.digest), TagAction.MOVED)
+            self._finish(digest, await self._put(digest))
+        elif self._by_digest:
+            # Whether the registry lets it be read is asked of the tags.
+            await self._index.put(digest)
 
     async def recheck(self) -> None:
         """Check the children again: other targets may have taken so long that these were collected."""
         await self.children.recheck()
 
     async def read_tags(self, *, strictly: bool) -> None:
-        """Read the tags again if that is required, or if the snapshot is old.
+        """Read the tags again where that is needed, now that the children have arrived."""
+        witness = next((each.digest for each in self.children.outcomes), None)
+        await self._held.settle(is_strict=strictly, witness=witness)
 
-        The children have arrived by now, and others may have pushed meanwhile.
-        """
-        age = asyncio.get_running_loop().time() - self._read_at
-        if not (strictly or age > self._remote.state.limits.snapshot_seconds):
-            return
-        async with asyncio.TaskGroup() as group:
-            for tag in self.target.tags:
-                group.create_task(self._read_tag(tag, strictly=strictly))
+    async def judge_tags(self) -> None:
+        """Decide about the tags that the registry denies, in a dry run, which has brought nothing."""
+        present = (each for each in self.children.outcomes if each.action is ManifestAction.PRESENT)
+        await self._held.judge(is_strict=False, witness=next((each.digest for each in present), None))
 
     @property
     def previous(self) -> Mapping[Reference, Digest | None]:
-        return {self.target.repository.tagged(tag): digest for tag, digest in self._previous_in_order.items()}
+        return {self.target.repository.tagged(tag): digest for tag, digest in self._held.digests.items()}
+
+    @property
+    def unread(self) -> Mapping[Reference, errors.TagUnreadable]:
+        """The tags that may exist although the registry does not show them."""
+        return {self.target.repository.tagged(tag): error for tag, error in self._held.unread.items()}
 
     def moves(self, left: Collection[Reference]) -> list[Coroutine[None, None, None]]:
         """The moves of all tags but those to leave, which are reported as left."""
@@ -213,9 +205,11 @@ class TargetStage:
         return CopyResult(
             manifests=self.children.outcomes,
             blobs=self._blobs.counts,
-            previous=self._previous_in_order,
-            tags={tag: self._actions[tag] for tag in self.target.tags},
+            previous=self._held.digests,
+            tags={tag: self._actions[tag] for tag in self.target.tags} or self._actions,
             referrers=self._referrer_outcomes,
+            left_behind=self._left_behind,
+            warnings=self._warnings.texts,
         )
 
     @property
@@ -224,49 +218,41 @@ class TargetStage:
             manifests=self.children.outcomes,
             blobs=self._blobs.outcomes,
             counts=self._blobs.counts,
-            previous=self._previous_in_order,
+            previous=self._held.digests,
             previous_manifests=self._cache.manifests,
+            unread=self._held.unread,
             referrers=self._referrer_outcomes,
+            left_behind=self._left_behind,
+            warnings=self._warnings.texts,
         )
-
-    @property
-    def _previous_in_order(self) -> dict[str, Digest | None]:
-        return {tag: self._previous[tag] for tag in self.target.tags}
 
     @property
     def _referrer_outcomes(self) -> tuple[ReferrerOutcome, ...]:
         return self._referrers.outcomes if self._referrers is not None else ()
 
-    async def _find_tags(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            for tag in self.target.tags:
-                group.create_task(self._find_tag(tag))
-        self._read_at = asyncio.get_running_loop().time()
-
-    async def _find_tag(self, tag: str) -> None:
-        reference = self.target.repository.tagged(tag)
-        self._previous[tag] = None
-        # Some registries answer this for a tag that does not exist. The PUT will show whether
-        # access is denied.
-        with contextlib.suppress(errors.RegistryDenied):
-            self._record(tag, await find_manifest(self._remote, reference, scopes=self._scopes))
-
-    async def _read_tag(self, tag: str, *, strictly: bool) -> None:
-        try:
-            self._record(tag, await read_manifest(self._remote, tag, scopes=self._scopes))
-        except errors.RegistryDenied:
-            # The tag was denied when it was first read, too, and counts as unchanged.
-            if strictly:
-                raise
-
-    def _record(self, tag: str, found: Descriptor | Manifest | None) -> None:
-        self._previous[tag] = None if found is None else found.digest
-        if isinstance(found, Manifest):
-            self._cache.add(found)
+    @property
+    def _left_behind(self) -> tuple[LeftBehind, ...]:
+        return self._referrers.left_behind if self._referrers is not None else ()
 
     async def _move(self, tag: str) -> None:
-        await self._index.put(tag)
-        self._finish(tag, TagAction.MOVED)
+        try:
+            action = await self._put(tag)
+        except BaseException:
+            if tag in self._index.was_put:
+                # The tag has moved, whatever follows.
+                finished = Finished(tag, TagAction.MOVED_UNVERIFIED)
+                self._progress.add(StepName.TAGS, finished=(finished,))
+            raise
+        self._finish(tag, action)
+
+    async def _put(self, target: str) -> TagAction:
+        """Put the index; a denied reading back is an error without consent."""
+        denial = await self._index.put(target)
+        if denial is None:
+            return TagAction.MOVED
+        if not self._allow_unverified:
+            raise denial
+        return TagAction.MOVED_UNVERIFIED
 
     def _finish(self, tag: str, action: TagAction) -> None:
         self._actions[tag] = action

@@ -33,6 +33,10 @@ class Writer(Protocol):
         """Put a manifest, and list it under its subject if the registry does not."""
         ...
 
+    async def put_tagged(self, tag: str, manifest: Manifest, repair: Repair | None = None) -> None:
+        """Put a referrer under a tag, by which alone it refers."""
+        ...
+
     async def list_in_tag(self, subject: Digest, described: Sequence[Descriptor]) -> None:
         """List referrers in the tag that stands in for the referrers API."""
         ...
@@ -57,6 +61,9 @@ class TargetWriter:
             subject, described = found
             await self.list_in_tag(subject, [described])
 
+    async def put_tagged(self, tag: str, manifest: Manifest, repair: Repair | None = None) -> None:
+        await put_settled(self._target, tag, manifest, repair)
+
     async def list_in_tag(self, subject: Digest, described: Sequence[Descriptor]) -> None:
         await list_in_tag(self._target, subject, described)
 
@@ -76,6 +83,9 @@ class DryRunWriter:
     async def put_listed(self, _: Manifest, __: Repair | None = None) -> None:
         return None
 
+    async def put_tagged(self, _: str, __: Manifest, ___: Repair | None = None) -> None:
+        return None
+
     async def list_in_tag(self, _: Digest, __: Sequence[Descriptor]) -> None:
         return None
 
@@ -93,20 +103,30 @@ class IndexWriter:
         self._repair = repair
         self._scopes = pushing(remote.path)
         self._is_listed = False
+        self.was_put: set[str] = set()
+        """The tags and digests under which the registry has taken it."""
 
-    async def put(self, target: str) -> None:
-        """Put the index, and return when readers of the tag or digest get it."""
-        is_listed = None
+    async def put(self, target: str) -> errors.RegistryDenied | None:
+        """Put the index, and return when readers of the tag or digest get it.
+
+        Return the denial if the registry took it and does not let it be read back.
+        """
+        is_listed, denial = None, None
         try:
             is_listed = await put_settled(self._remote, target, self._index, self._repair)
         except errors.RegistryError:
             if not await self._is_there(target):
                 raise
         else:
-            await self._verify(target)
+            self.was_put.add(target)
+            try:
+                await self._verify(target)
+            except errors.RegistryDenied as error:
+                denial = error
         if not self._is_listed:
             await self._list_under_subject(is_listed=is_listed)
             self._is_listed = True
+        return denial
 
     async def _list_under_subject(self, *, is_listed: bool | None) -> None:
         """List the index under its subject, once for all tags; `is_listed` is None if the answer was lost."""

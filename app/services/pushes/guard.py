@@ -6,14 +6,26 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from app.errors import BrokerError, PlatformsLost, SourceNotFound, SourceUnusable, Superseded, TagMoved
+from app.errors import (
+    BrokerError,
+    DigestMismatch,
+    PlatformsLost,
+    RegistryDenied,
+    SourceNotFound,
+    SourceTooLarge,
+    SourceUnusable,
+    Superseded,
+    TagMoved,
+    TagUnreadable,
+)
 from app.lists.difference import Choices, Difference, choices, compare
-from app.lists.push_plan import PushPlan
+from app.lists.push_plan import ALWAYS, PushPlan
 from app.oci.digest import Digest
 from app.oci.manifest import Index, Manifest, parse_manifest
 from app.oci.media_types import is_index
 from app.oci.reference import Reference
 from app.registry.client import Access, RegistryClient
+from app.registry.push.held_tags import unreadable
 from app.registry.push.model import TagSnapshot
 from app.services.lists.resolve import MAX_DEPTH
 from app.services.source_reader import Reader
@@ -33,18 +45,22 @@ class GuardedPush:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The tags to leave, the difference for each tag that changes, and the error that refuses the push."""
+    """The tags to leave, the difference for each tag that changes, and the error that refuses the push.
+
+    Of the tags that are `unread`, nobody can say what they would lose.
+    """
 
     left: Collection[Reference] = ()
     differences: Mapping[Reference, Difference] = field(default_factory=dict)
     refusal: BrokerError | None = None
+    unread: Collection[Reference] = ()
 
 
 _MOST_NESTED = 16
 
 
 class PushGuard:
-    """Refuses effects without consent: overwriting a newer run, or removing platforms from a tag."""
+    """Refuses effects without consent: overwriting a newer run, removing platforms, overwriting blindly."""
 
     def __init__(self, database: Database, client: RegistryClient, access: Access, push: GuardedPush) -> None:
         self._database = database
@@ -54,21 +70,31 @@ class PushGuard:
         self._plan = push.plan
 
     async def decide(self, held: TagSnapshot) -> Decision:
-        """Decide which tags may move; a refusal is TagMoved, Superseded or PlatformsLost."""
+        """Decide which tags may move; a refusal is TagMoved, Superseded, TagUnreadable or PlatformsLost."""
         # An interrupted attempt may have moved some tags already.
         own = self._plan.index.digest
         others = {at: digest for at, digest in held.digests.items() if digest != own}
         replaced = {at: digest for at, digest in others.items() if digest is not None}
         try:
             for reference, digest in others.items():
-                self._plan.conditions.check(str(reference), digest)
+                self._check_conditions(reference, digest, held)
             left = await self._superseded(others)
-        except (TagMoved, Superseded) as refusal:
-            return Decision(refusal=refusal)
+        except (TagMoved, Superseded, TagUnreadable) as error:
+            return Decision(refusal=error, unread=tuple(held.unread))
         moving = {at: digest for at, digest in replaced.items() if at not in left}
-        differences = await self._differences(moving, held.manifests)
-        loss = None if self._plan.consent.shrink else _loss(differences)
-        return Decision(left, differences, loss)
+        differences, unread = await self._differences(moving, held.manifests)
+        unread = {at: error for at, error in held.unread.items() if at not in left} | unread
+        if unread and not self._plan.consent.unverified:
+            refusal: BrokerError | None = next(iter(unread.values()))
+        else:
+            refusal = None if self._plan.consent.shrink else _loss(differences)
+        return Decision(left, differences, refusal, tuple(unread))
+
+    def _check_conditions(self, reference: Reference, digest: Digest | None, held: TagSnapshot) -> None:
+        """A condition on a tag that could not be read is not met, whatever the caller allows."""
+        if reference in held.unread and self._plan.conditions != ALWAYS:
+            raise held.unread[reference]
+        self._plan.conditions.check(str(reference), digest)
 
     async def _superseded(self, others: Collection[Reference]) -> Collection[Reference]:
         """The tags to leave to newer runs; raises Superseded if the list's own tag is among them.
@@ -100,16 +126,31 @@ class PushGuard:
 
     async def _differences(
         self, replaced: Mapping[Reference, Digest], known: Mapping[Digest, Manifest]
-    ) -> Mapping[Reference, Difference]:
+    ) -> tuple[dict[Reference, Difference], dict[Reference, TagUnreadable]]:
+        """How the index differs from what tags hold, or why that could not be read."""
         if not replaced:
-            return {}
+            return {}, {}
         # Several tags of a repository often have the same digest.
         distinct = {at.repository.at(digest) for at, digest in replaced.items()}
         registries = {target.repository.registry for target in self._plan.targets}
         reader = Reader(self._client, self._access, among=registries, known=known)
         after = await self._choices_after()
-        found = {at: compare(await _choices(reader, at), after) for at in sorted(distinct)}
-        return {at: found[at.repository.at(digest)] for at, digest in replaced.items()}
+        found: dict[Reference, Difference] = {}
+        unread: dict[Reference, BrokerError] = {}
+        for at in sorted(distinct):
+            try:
+                found[at] = compare(await _choices(reader, at), after)
+            except (RegistryDenied, SourceTooLarge, DigestMismatch) as error:
+                unread[at] = error
+        held = {at: at.repository.at(digest) for at, digest in replaced.items()}
+        return (
+            {at: found[manifest] for at, manifest in held.items() if manifest in found},
+            {
+                at: unreadable(str(at), unread[manifest])
+                for at, manifest in held.items()
+                if manifest in unread
+            },
+        )
 
     async def _choices_after(self) -> Choices:
         if self._plan.choices:
@@ -128,6 +169,9 @@ async def _choices(reader: Reader, reference: Reference, described: str = "", de
         if found.is_artifact:
             return {}
         config = await reader.image_config(reference.repository, found.config)
+    except (SourceTooLarge, DigestMismatch):
+        # There may be an image, which other clients read.
+        raise
     except (SourceUnusable, SourceNotFound):
         return {}
     platform = config.platform

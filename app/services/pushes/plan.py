@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from app.lists.planned_push import PlannedList, PlannedPush, PlannedTag, PlannedTarget
 from app.lists.push_plan import ALWAYS, PushPlan
+from app.lists.push_result import find_left_behind, find_unreadable
 from app.lists.targets import PushTarget
 from app.oci.copy_outcomes import TagAction
 from app.oci.digest import parse_digest
@@ -57,17 +59,23 @@ def _snapshot(plan: PushPlan, found: Sequence[DryRunResult]) -> TagSnapshot:
         for target, each in zip(plan.targets, found, strict=True)
         for tag in target.tags
     }
-    return TagSnapshot(
-        digests, {digest: manifest for each in found for digest, manifest in each.previous_manifests.items()}
-    )
+    unread = {
+        target.repository.tagged(tag): error
+        for target, each in zip(plan.targets, found, strict=True)
+        for tag, error in each.unread.items()
+    }
+    manifests = {digest: manifest for each in found for digest, manifest in each.previous_manifests.items()}
+    return TagSnapshot(digests, manifests, unread)
 
 
 def _planned(
     planned_list: PlannedList, plan: PushPlan, found: Sequence[DryRunResult], decision: Decision
 ) -> PlannedPush:
     refusal = decision.refusal
+    left = [left for each in found for left in each.left_behind]
+    findings = find_unreadable(decision.unread) + find_left_behind(left)
     return PlannedPush(
-        planned_list=planned_list,
+        planned_list=replace(planned_list, findings=planned_list.findings + findings),
         digest=plan.index.digest,
         media_type=plan.index.media_type,
         size=plan.index.size,
@@ -93,6 +101,13 @@ def _target(target: PushTarget, found: DryRunResult, decision: Decision) -> Plan
 
 def _tag(target: PushTarget, tag: str, found: DryRunResult, decision: Decision) -> PlannedTag:
     reference = target.repository.tagged(tag)
-    stays = decision.refusal is not None or reference in decision.left
-    action = TagAction.LEFT if stays else TagAction.MOVED
-    return PlannedTag(reference, action, found.previous[tag], decision.differences.get(reference))
+    action = TagAction.MOVED_UNVERIFIED if tag in found.unread else TagAction.MOVED
+    if decision.refusal is not None or reference in decision.left:
+        action = TagAction.LEFT
+    return PlannedTag(
+        reference,
+        action,
+        found.previous[tag],
+        decision.differences.get(reference),
+        is_unreadable=tag in found.unread or reference in decision.unread,
+    )

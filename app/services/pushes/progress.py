@@ -62,16 +62,13 @@ class PushProgress:
 
     def _tags(self, target: PushTarget) -> dict[Reference, TagAction]:
         earlier = self._earlier.get(target.repository)
-        moved_earlier = {
-            reference
-            for reference, action in (earlier.tags.items() if earlier is not None else ())
-            if action is TagAction.MOVED
-        }
+        before = earlier.tags if earlier is not None else {}
         finished = self._finished(target, StepName.TAGS)
         return {
-            reference: TagAction.MOVED
-            if reference in moved_earlier
-            else TagAction(finished.get(reference.target, TagAction.LEFT))
+            reference: _furthest(
+                before.get(reference, TagAction.LEFT),
+                TagAction(finished.get(reference.target, TagAction.LEFT)),
+            )
             for reference in target.references(self._plan.index.digest)
         }
 
@@ -91,3 +88,8 @@ class PushProgress:
             bytes_done=sum(step.bytes_done for step in blobs),
             bytes_total=sum(step.bytes_total for step in blobs),
         )
+
+
+def _furthest(*actions: TagAction) -> TagAction:
+    order = (TagAction.LEFT, TagAction.MOVED_UNVERIFIED, TagAction.MOVED)
+    return max(actions, key=order.index)

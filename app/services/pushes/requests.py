@@ -101,7 +101,13 @@ class Pushes:
         return await self._acceptor.enqueue(tx, call, operation_id, spec)
 
     async def restore(
-        self, call: Call, push_id: UUID, conditions: Conditions, *, insecure: bool
+        self,
+        call: Call,
+        push_id: UUID,
+        conditions: Conditions,
+        *,
+        insecure: bool,
+        allow_unverified: bool = False,
     ) -> Operation:
         """Accept a push that puts the exact bytes of an earlier one back on its tags."""
 
@@ -117,7 +123,9 @@ class Pushes:
                 reference=push.reference,
                 session=push.session,
                 labels=push.labels,
-                plan=restored(push.plan, datetime.now(UTC), moved, conditions),
+                plan=restored(
+                    push.plan, datetime.now(UTC), moved, conditions, allow_unverified=allow_unverified
+                ),
                 created_by=call.by,
                 restores=push.id,
             )

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from app.lists.findings.finding import Finding
 from app.lists.push_plan import PushPlan
-from app.lists.push_result import PushResult, TargetResult
+from app.lists.push_result import (
+    PushResult,
+    TargetResult,
+    find_left_behind,
+    find_unverified,
+    find_warnings,
+)
 from app.lists.pushes import Push
 from app.lists.targets import PushTarget
 from app.registry.push.model import CopyResult, TagAction
@@ -17,19 +24,31 @@ def build_result(plan: PushPlan, results: Sequence[CopyResult], kept: Push) -> P
     `kept` has the digest of each before the first attempt: later attempts may find this push's own index.
     """
     pairs = list(zip(plan.targets, results, strict=True))
+    targets = tuple(each for target, result in pairs for each in _results(plan, target, result, kept))
+    unverified = [each.reference for each in targets if each.action is TagAction.MOVED_UNVERIFIED]
+    left = [left for result in results for left in result.left_behind]
     return PushResult(
-        tuple(each for target, result in pairs for each in _results(plan, target, result, kept)),
+        targets,
         tuple(line for target, _ in pairs for line in _lines(plan, target)),
+        find_unverified(unverified) + find_left_behind(left) + _warnings(pairs),
     )
 
 
+def _warnings(pairs: Iterable[tuple[PushTarget, CopyResult]]) -> tuple[Finding, ...]:
+    found = [
+        each
+        for target, result in pairs
+        for each in find_warnings(target.repository.registry, result.warnings)
+    ]
+    return tuple(dict.fromkeys(found))
+
+
 def _results(plan: PushPlan, target: PushTarget, result: CopyResult, kept: Push) -> Iterator[TargetResult]:
-    actions = [result.tags[tag] for tag in target.tags] or [TagAction.MOVED]
-    for reference, action in zip(target.references(plan.index.digest), actions, strict=True):
+    for reference in target.references(plan.index.digest):
         yield TargetResult(
             reference=reference,
             digest=plan.index.digest,
-            action=action,
+            action=result.tags[reference.target],
             previous=kept.previous.get(reference),
             difference=kept.differences.get(reference),
             manifests=result.manifests,

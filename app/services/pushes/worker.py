@@ -94,6 +94,7 @@ class PushWorker:
                 progress.report,
                 guard=guard,
                 with_referrers=plan.referrers,
+                allow_unverified=plan.consent.unverified,
             )
         except BrokerError as error:
             raise error.with_members(targets=encode_reached(progress.reached)) from error

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from app.lists.findings.finding import Finding
 from app.lists.options import OPTION_NAMES, Options
 from app.lists.refreshing import Refreshed
 from app.lists.views import EntryView, ListView, RefreshedListView
@@ -14,6 +13,7 @@ from app.oci.descriptor import Descriptor
 from app.oci.platform import Platform
 from app.oci.reference import Reference
 from app.oci.timestamps import rfc3339
+from app.store.codec.findings import encode_finding
 from app.store.codec.pushes import Document, optional_text
 
 
@@ -95,15 +95,6 @@ def _encode_platform(platform: Platform) -> Document:
         "variant": platform.variant or None,
         "os_version": platform.os_version or None,
         "os_features": list(platform.os_features),
-    }
-
-
-def encode_finding(finding: Finding) -> Document:
-    return {
-        "code": finding.code,
-        "severity": finding.severity.value,
-        "detail": finding.detail,
-        "entry_id": optional_text(finding.entry_id),
     }
 
 

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from app.lists.findings.finding import Finding, Severity
 from app.lists.planned_push import PlannedList, PlannedPush, PlannedTag, PlannedTarget
 from app.lists.push_plan import FIRST, Conditions, Consent, PushChild, PushPlan
 from app.lists.run_order import RunOrder
@@ -16,7 +15,7 @@ from app.lists.targets import PushTarget
 from app.oci.digest import parse_digest
 from app.oci.manifest import Manifest
 from app.oci.reference import parse_reference
-from app.store.codec.lists import encode_finding
+from app.store.codec.findings import encode_finding, read_finding
 from app.store.codec.platforms import encode_platform, read_platform
 from app.store.codec.pushes import (
     Document,
@@ -25,7 +24,6 @@ from app.store.codec.pushes import (
     encode_referrers,
     optional_text,
     read_optional_digest,
-    read_optional_id,
     read_repository,
 )
 
@@ -49,7 +47,11 @@ def encode_plan(plan: PushPlan) -> Document:
         ],
         "order": {"began_at": plan.order.began_at.isoformat(), "number": plan.order.number},
         "conditions": _encode_conditions(plan.conditions),
-        "consent": {"shrink": plan.consent.shrink, "older": plan.consent.older},
+        "consent": {
+            "shrink": plan.consent.shrink,
+            "older": plan.consent.older,
+            **({"unverified": True} if plan.consent.unverified else {}),
+        },
         "referrers": plan.referrers,
         "missing_platforms": list(plan.missing_platforms),
     }
@@ -82,7 +84,9 @@ def read_plan(index: Manifest, document: Json) -> PushPlan:
         conditions=Conditions(
             document["conditions"]["if_absent"], read_optional_digest(document["conditions"]["if_digest"])
         ),
-        consent=Consent(consent.get("shrink", False), consent.get("older", False)),
+        consent=Consent(
+            consent.get("shrink", False), consent.get("older", False), consent.get("unverified", False)
+        ),
         referrers=document.get("referrers", False),
         missing_platforms=tuple(document.get("missing_platforms", ())),
         choices=tuple(
@@ -116,16 +120,7 @@ def read_planned_list(document: Json) -> PlannedList:
         revision=document["revision"],
         reference=parse_reference(document["reference"]),
         session=document["session"],
-        findings=tuple(_read_finding(finding) for finding in document["findings"]),
-    )
-
-
-def _read_finding(document: Json) -> Finding:
-    return Finding(
-        document["code"],
-        Severity(document["severity"]),
-        document["detail"],
-        read_optional_id(document.get("entry_id")),
+        findings=tuple(read_finding(finding) for finding in document["findings"]),
     )
 
 
@@ -168,4 +163,5 @@ def _encode_tag(tag: PlannedTag) -> Document:
         "action": tag.action.value,
         "previous_digest": optional_text(tag.previous),
         "difference": encode_difference(tag.difference) if tag.difference is not None else None,
+        "unreadable": tag.is_unreadable,
     }

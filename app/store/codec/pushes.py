@@ -26,11 +26,13 @@ from app.oci.copy_outcomes import (
 from app.oci.digest import Digest, parse_digest
 from app.oci.reference import Reference, Repository, parse_reference
 from app.oci.timestamps import rfc3339
+from app.store.codec.findings import encode_finding, read_finding
 from app.store.codec.platforms import read_platform_name
 
 Json = Mapping[str, Any]
 Document = dict[str, Any]
 _LEFT = TagAction.LEFT.value
+_UNVERIFIED = TagAction.MOVED_UNVERIFIED.value
 
 
 def optional_text(value: object | None) -> str | None:
@@ -116,14 +118,30 @@ def encode_reached(reached: Iterable[TargetReached]) -> list[Document]:
                 _LEFT: [str(digest) for digest, taken in target.manifests.items() if taken is None],
             },
             "tags": {
-                action.value: [
-                    reference.target for reference, taken in target.tags.items() if taken is action
-                ]
+                action.value: names
                 for action in TagAction
+                if (names := _targets(target, action)) or action is not TagAction.MOVED_UNVERIFIED
             },
         }
         for target in reached
     ]
+
+
+def _targets(target: TargetReached, action: TagAction) -> list[str]:
+    return [reference.target for reference, taken in target.tags.items() if taken is action]
+
+
+def encode_kept_reached(reached: Iterable[TargetReached]) -> list[Document]:
+    """As versions before this one read it: they know of no tag that moved unverified."""
+    return [_keep_reached(document) for document in encode_reached(reached)]
+
+
+def _keep_reached(document: Document) -> Document:
+    unverified = document["tags"].pop(_UNVERIFIED, [])
+    if not unverified:
+        return document
+    document["tags"][TagAction.MOVED.value] += unverified
+    return {**document, "unverified": unverified}
 
 
 def read_reached(documents: Sequence[Json]) -> tuple[TargetReached, ...]:
@@ -141,6 +159,10 @@ def _read_reached(document: Json) -> TargetReached:
         for name, targets in document["tags"].items()
         for target in targets
     }
+    tags |= {
+        _read_target(repository, target): TagAction.MOVED_UNVERIFIED
+        for target in document.get("unverified", ())
+    }
     return TargetReached(repository, BlobProgress(**document["blobs"]), manifests, tags)
 
 
@@ -156,13 +178,42 @@ def _read_target(repository: Repository, text: str) -> Reference:
 
 
 def encode_result(result: PushResult) -> Document:
-    return {"targets": _encode_targets(result.targets), "lines": list(result.lines)}
+    return {
+        "targets": _encode_targets(result.targets),
+        "lines": list(result.lines),
+        "findings": [encode_finding(finding) for finding in result.findings],
+    }
+
+
+def encode_kept_result(result: PushResult) -> Document:
+    """As versions before this one read it, with members of this one only where they say something.
+
+    Those versions know of no tag that moved unverified.
+    """
+    document = encode_result(result)
+    document["targets"] = [_keep_target(each) for each in document["targets"]]
+    return {name: value for name, value in document.items() if value or name != "findings"}
+
+
+def _keep_target(document: Document) -> Document:
+    referrers = [_without_none(each, "tag") for each in document["referrers"]]
+    kept = {**document, "referrers": referrers}
+    return kept | {"action": TagAction.MOVED.value, "verified": False} if _is_unverified(kept) else kept
+
+
+def _is_unverified(document: Json) -> bool:
+    return bool(document["action"] == TagAction.MOVED_UNVERIFIED.value)
+
+
+def _without_none(document: Json, name: str) -> Document:
+    return {each: value for each, value in document.items() if each != name or value is not None}
 
 
 def read_result(document: Json) -> PushResult:
     return PushResult(
         tuple(_read_target_result(each) for each in document.get("targets", ())),
         tuple(document.get("lines", ())),
+        tuple(read_finding(each) for each in document.get("findings", ())),
     )
 
 
@@ -195,13 +246,18 @@ def _read_target_result(document: Json) -> TargetResult:
     return TargetResult(
         reference=parse_reference(document["reference"]),
         digest=parse_digest(document["digest"]),
-        action=TagAction(document.get("action", TagAction.MOVED)),
+        action=_read_action(document),
         previous=read_optional_digest(document.get("previous_digest")),
         difference=read_difference(difference) if difference is not None else None,
         manifests=read_manifests(document["manifests"]),
         referrers=read_referrers(document.get("referrers", ())),
         blobs=read_blob_counts(document["blobs"]),
     )
+
+
+def _read_action(document: Json) -> TagAction:
+    is_verified = document.get("verified", True)
+    return TagAction(document.get("action", TagAction.MOVED)) if is_verified else TagAction.MOVED_UNVERIFIED
 
 
 def encode_manifests(repository: Repository, manifests: Iterable[ManifestOutcome]) -> list[Document]:
@@ -229,6 +285,7 @@ def encode_referrers(repository: Repository, referrers: Iterable[ReferrerOutcome
             "subject": str(each.subject),
             "artifact_type": each.artifact_type,
             "action": each.action.value,
+            "tag": each.tag,
         }
         for each in referrers
     ]
@@ -241,6 +298,7 @@ def read_referrers(documents: Iterable[Json]) -> tuple[ReferrerOutcome, ...]:
             parse_digest(each["digest"]),
             each["artifact_type"],
             ReferrerAction(each["action"]),
+            each.get("tag"),
         )
         for each in documents
     )

@@ -178,15 +178,21 @@ async def test_a_referrers_tag_with_other_content_lists_nothing(registry: Regist
         assert await listed(client, registry) == set()
 
 
-async def test_a_denied_referrers_tag_counts_as_empty(registry: RegistryDouble) -> None:
-    """The credential itself may be refused, however."""
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("exists", [False, True])
+async def test_a_denied_referrers_tag_counts_as_empty_where_it_does_not_exist(
+    registry: RegistryDouble, status: int, exists: bool
+) -> None:
     registry.rules.referrers_api = False
-    registry.misbehave(OtherStatus(403), path=f"/manifests/{TAG}")
-    registry.misbehave(OtherStatus(401), path=f"/manifests/{TAG}")
+    if exists:
+        plant(registry, "app", TAG, make_index([SIGNATURES[0]], media="oci"))
+    registry.misbehave(OtherStatus(status), path=f"/manifests/{TAG}", times=None)
     async with connect() as client:
-        assert await listed(client, registry) == set()
-        with pytest.raises(errors.RegistryDenied):
-            await listed(client, registry)
+        if exists:
+            with pytest.raises(errors.RegistryDenied):
+                await listed(client, registry)
+        else:
+            assert await listed(client, registry) == set()
 
 
 async def test_a_link_that_leads_to_no_next_page_is_no_page(registry: RegistryDouble) -> None:

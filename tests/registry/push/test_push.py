@@ -332,7 +332,7 @@ async def test_the_guard_of_a_push_without_tags_gets_an_empty_snapshot(registry:
             client, target, [child_at(registry, "src", STAGED)], INSECURE, guard=asked.guard
         )
     assert [held.digests for held in asked.told] == [{}]
-    assert (result.tags, result.previous) == ({}, {})
+    assert (result.tags, result.previous) == ({str(target.index.digest): TagAction.MOVED}, {})
     assert [r.path for r in registry.received("PUT", str(target.index.digest))] == [
         f"/v2/app/manifests/{target.index.digest}"
     ]

@@ -15,7 +15,6 @@ from tests.support.images import plant, seed
 from tests.support.pushes import (
     AMD64,
     BOTH,
-    DENIED,
     OTHER,
     STAGED,
     RecordingGuard,
@@ -135,27 +134,6 @@ async def test_a_tag_that_was_read_long_ago_is_read_again(registry: RegistryDoub
         result = await push_one(client, target, children, INSECURE, guard=asked.guard)
     assert list(asked.told[0].digests.values()) == [parse_digest(OTHER.digest)]
     assert result.previous == {"1": parse_digest(OTHER.digest)}
-
-
-@pytest.mark.parametrize("is_strict", [False, True])
-async def test_a_denied_tag_counts_as_missing_unless_the_guard_is_strict(
-    registry: RegistryDouble, is_strict: bool
-) -> None:
-    """Some registries answer 403 for missing tags, but no condition can rest on that."""
-    plant(registry, "src", "1", STAGED)
-    if not is_strict:
-        registry.misbehave(DENIED, method="HEAD", path="/manifests/1$", times=None)
-    registry.misbehave(DENIED, method="GET", path="/manifests/1$", times=2 if not is_strict else None)
-    asked = RecordingGuard(is_strict=is_strict)
-    async with connect(replace(QUICK, snapshot_seconds=0)) as client:
-        target, children = target_at(registry, "app", [STAGED]), [child_at(registry, "src", STAGED)]
-        pushing = push_one(client, target, children, INSECURE, guard=asked.guard)
-        if is_strict:
-            with pytest.raises(errors.RegistryDenied):
-                await pushing
-            assert not registry.tag_puts
-        else:
-            assert (await pushing).previous == {"1": None}
 
 
 async def test_a_tag_that_holds_an_image_of_the_first_schema_can_be_moved(registry: RegistryDouble) -> None:

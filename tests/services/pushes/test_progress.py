@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from app.lists.assessment import assess
 from app.lists.push_plan import PushPlan, plan_push
 from app.lists.push_result import BlobProgress, TargetReached
@@ -52,6 +54,25 @@ def test_finished_steps_are_reached_and_reported() -> None:
     assert reached.tags == {OWN: TagAction.MOVED, LATEST: TagAction.LEFT}
     assert reported.last is not None
     assert (reported.last.bytes_done, reported.last.bytes_total) == (10, 30)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "reached"),
+    [
+        ("moved-unverified", None, "moved-unverified"),
+        ("moved-unverified", "moved", "moved"),
+        ("moved", "moved-unverified", "moved"),
+        ("left", "moved-unverified", "moved-unverified"),
+    ],
+)
+def test_a_tag_that_has_moved_counts_as_moved_in_later_attempts(
+    before: str, now: str | None, reached: str
+) -> None:
+    earlier = TargetReached(REPOSITORY, BlobProgress(), {}, {OWN: TagAction(before)})
+    progress = PushProgress(Reported(), plan(), (earlier,))
+    finished = (Finished("1", now),) if now else ()
+    progress.report(REPOSITORY, Step(StepName.TAGS, 1, 2, finished=finished))
+    assert progress.reached[0].tags[OWN] is TagAction(reached)
 
 
 def test_what_an_earlier_attempt_finished_stays_finished() -> None:

@@ -78,6 +78,8 @@ def test_the_lines_are_those_of_docker() -> None:
 def test_a_target_without_tags_leads_to_the_index_by_digest() -> None:
     listed = draft(f"r.test/app@{OLD}", [entry("r.test/app:amd64")])
     planned = plan_push(listed, assess(listed), NOW)
-    bare = CopyResult(manifests=(), blobs=BlobCounts(), previous={}, tags={})
+    bare = CopyResult(
+        manifests=(), blobs=BlobCounts(), previous={}, tags={str(planned.index.digest): TagAction.MOVED}
+    )
     result = build_result(planned, [bare], push(planned))
     assert result.moved == {OWN.repository.at(planned.index.digest)}

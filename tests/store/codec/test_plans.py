@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from app.lists.assessment import assess
-from app.lists.push_plan import FIRST, NONE, Conditions, plan_push
+from app.lists.push_plan import FIRST, NONE, Conditions, Consent, plan_push
 from app.lists.run_order import RunOrder
 from app.oci.digest import digest_of
 from app.oci.manifest import Manifest
@@ -29,7 +29,13 @@ def test_a_plan_is_written_as_it_was_read(text: str) -> None:
 
 def test_a_new_plan_is_read_as_it_was_written() -> None:
     listed = draft("r.test/app:1", [entry("r.test/a:1"), entry(f"r.test/b@{digest_of(b'b')}")], run_number=7)
-    planned = plan_push(listed, assess(listed), NOW, conditions=Conditions(if_digest=digest_of(b"old")))
+    planned = plan_push(
+        listed,
+        assess(listed),
+        NOW,
+        conditions=Conditions(if_digest=digest_of(b"old")),
+        consent=Consent(unverified=True),
+    )
     assert read_plan(planned.index, json.loads(json.dumps(encode_plan(planned)))) == planned
     assert planned.order == RunOrder(NOW, 7)
 

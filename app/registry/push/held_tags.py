@@ -1,0 +1,143 @@
+"""What the tags of a target hold before a push moves them.
+
+A denial is no answer: some registries deny what does not exist, others deny the reading of what does. The
+rules that tell the two apart are here, and a tag that stays in doubt is unread, never absent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from app import errors
+from app.oci.descriptor import Descriptor
+from app.oci.digest import Digest
+from app.oci.manifest import Manifest
+from app.registry.auth.scope import pushing
+from app.registry.content.absence import is_absent
+from app.registry.content.manifests import find_manifest, named, read_digest, read_manifest
+from app.registry.repository import RemoteRepository
+
+__all__ = ["HeldTags", "ManifestCache", "unreadable"]
+
+
+class ManifestCache:
+    """Keeps manifests that the push reads and needs again later, up to a size in bytes.
+
+    The limit is fixed, so that no registry decides how much memory a push needs.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._manifests: dict[Digest, Manifest] = {}
+
+    @property
+    def manifests(self) -> Mapping[Digest, Manifest]:
+        return MappingProxyType(self._manifests)
+
+    def add(self, manifest: Manifest) -> None:
+        if manifest.digest not in self._manifests and manifest.size <= self._left:
+            self._left -= manifest.size
+            self._manifests[manifest.digest] = manifest
+
+
+class HeldTags:
+    """Reads the tags of one target: a digest, None for a tag that does not exist, or a denial."""
+
+    def __init__(self, remote: RemoteRepository, tags: Sequence[str], cache: ManifestCache) -> None:
+        self._remote = remote
+        self._scopes = pushing(remote.path)
+        self._tags = tags
+        self._cache = cache
+        self._digests: dict[str, Digest | None] = {}
+        self._denials: dict[str, errors.RegistryDenied] = {}
+        self._read_at = 0.0
+
+    @property
+    def digests(self) -> Mapping[str, Digest | None]:
+        """By tag, in order; None for a tag that does not exist or that is unread."""
+        return {tag: self._digests[tag] for tag in self._tags}
+
+    @property
+    def unread(self) -> Mapping[str, errors.TagUnreadable]:
+        """The tags that may exist although the registry does not show them."""
+        return {
+            tag: unreadable(named(self._remote, tag), self._denials[tag])
+            for tag in self._tags
+            if tag in self._denials
+        }
+
+    async def find(self) -> None:
+        """Read all tags, while the children are copied."""
+        async with asyncio.TaskGroup() as group:
+            for tag in self._tags:
+                group.create_task(self._find(tag))
+        self._read_at = asyncio.get_running_loop().time()
+
+    async def settle(self, *, is_strict: bool, witness: Digest | None) -> None:
+        """Read tags again if that is required, or if they were read long ago or denied.
+
+        The children have arrived by now, so the repository exists, and others may have pushed meanwhile.
+        `witness` is a manifest that is in the repository.
+        """
+        age = asyncio.get_running_loop().time() - self._read_at
+        is_old = is_strict or age > self._remote.state.limits.snapshot_seconds
+        async with asyncio.TaskGroup() as group:
+            for tag in self._tags:
+                if is_old or tag in self._denials:
+                    group.create_task(self._read(tag))
+        await self.judge(is_strict=is_strict, witness=witness)
+
+    async def judge(self, *, is_strict: bool, witness: Digest | None) -> None:
+        """Decide which of the denied tags do not exist."""
+        if not self._denials:
+            return
+        can_read = witness is not None and await self._can_read(witness)
+        if witness is not None and not can_read:
+            # A credential that reads nothing in the repository proves nothing.
+            return
+        for tag in list(self._denials):
+            # A condition on the tag rests on the list of tags alone.
+            may_infer = can_read and not is_strict
+            if await is_absent(self._remote, tag, scopes=self._scopes, can_read=may_infer):
+                del self._denials[tag]
+
+    async def _find(self, tag: str) -> None:
+        reference = self._remote.repository.tagged(tag)
+        try:
+            self._record(tag, await find_manifest(self._remote, reference, scopes=self._scopes))
+        except errors.RegistryDenied as denial:
+            self._deny(tag, denial)
+
+    async def _read(self, tag: str) -> None:
+        try:
+            self._record(tag, await read_manifest(self._remote, tag, scopes=self._scopes))
+        except errors.RegistryDenied as denial:
+            self._deny(tag, denial)
+
+    def _record(self, tag: str, found: Descriptor | Manifest | None) -> None:
+        self._digests[tag] = None if found is None else found.digest
+        self._denials.pop(tag, None)
+        if isinstance(found, Manifest):
+            self._cache.add(found)
+
+    def _deny(self, tag: str, denial: errors.RegistryDenied) -> None:
+        self._digests[tag] = None
+        self._denials[tag] = denial
+
+    async def _can_read(self, witness: Digest) -> bool:
+        try:
+            return await read_digest(self._remote, str(witness), scopes=self._scopes) == witness
+        except errors.RegistryError:
+            return False
+
+
+def unreadable(reference: str, denial: errors.BrokerError) -> errors.TagUnreadable:
+    """The refusal to move a tag that could not be read."""
+    facts = ("registry", "upstream_status", "upstream_code")
+    return errors.TagUnreadable(
+        f"{reference} could not be read, so the broker can't tell what this push would overwrite. Set "
+        f"allow_unverified to overwrite it unseen. {denial.detail}",
+        reference=reference,
+    ).with_members(**{name: denial.members.get(name) for name in facts})
