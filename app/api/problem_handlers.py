@@ -35,6 +35,13 @@ _TYPE_ERRORS = frozenset({"string_type", "model_attributes_type", "model_type", 
 _REASONS = {
     _SEVERAL_TYPES: "Send a string or a JSON object.",
     "string_type": "Send a string.",
+    "list_type": "Send an array.",
+    "int_type": "Send a whole number.",
+    **dict.fromkeys(("bool_type", "bool_parsing"), "Send true or false."),
+    **dict.fromkeys(
+        ("datetime_parsing", "datetime_from_date_parsing", "timezone_aware"),
+        "Send a time with an offset, such as 2026-07-01T12:00:00Z.",
+    ),
     **dict.fromkeys(("model_attributes_type", "model_type", "dict_type"), _SEND_OBJECT),
 }
 _SUBJECTS = {

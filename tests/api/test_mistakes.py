@@ -288,7 +288,9 @@ async def test_a_single_mistake_is_answered_as_before(broker: Broker) -> None:
         ({"sources": [None]}, "/sources/0", "Send a string or a JSON object."),
         ({"expected_platforms": [[]]}, "/expected_platforms/0", "Send a string or a JSON object."),
         ({"sources": ["x" * 5000]}, "/sources/0", "The text must have at most 4096 characters."),
-        ({"tags": "a"}, "/tags", "The value must be a valid list."),
+        ({"insecure": 1}, "/insecure", "Send true or false."),
+        ({"expires_in": "60"}, "/expires_in", "Send a whole number."),
+        ({"tags": "a"}, "/tags", "Send an array."),
     ],
 )
 async def test_a_value_of_another_type_is_one_mistake(
@@ -296,6 +298,13 @@ async def test_a_value_of_another_type_is_one_mistake(
 ) -> None:
     document = check_problem(await broker.client.post("/v1/lists", json={"reference": GOOD, **body}), 422)
     assert document["errors"] == [{"pointer": pointer, "detail": detail}]
+
+
+@pytest.mark.parametrize("moment", ["yesterday", "2026-07-01", "2026-07-01T12:00:00", "2026-13-01T00:00:00Z"])
+async def test_a_time_that_can_not_be_read_is_answered_with_one_that_can(broker: Broker, moment: str) -> None:
+    reply = await broker.client.get("/v1/lists", params={"since": moment})
+    detail = "Send a time with an offset, such as 2026-07-01T12:00:00Z."
+    assert check_problem(reply, 422)["errors"] == [{"pointer": "query:since", "detail": detail}]
 
 
 async def test_all_forbidden_registries_are_named_at_once(start_broker: Any) -> None:
