@@ -1,4 +1,4 @@
-"""Entries and drafts with nothing but what a test says of them."""
+"""Builders of entries and drafts: tests set only the values that they need."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def entry(
     override: Mapping[str, Any] | None = None,
     annotations: Mapping[str, str] | None = None,
 ) -> Entry:
-    """An entry whose digest is that of `content`, or of its reference."""
+    """An entry whose digest is that of `content`, or of its reference by default."""
     return Entry(
         id=uuid4(),
         reference=parse_reference(reference),

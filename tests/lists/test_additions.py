@@ -1,4 +1,4 @@
-"""Merging what several callers add to one list."""
+"""Merging the additions of several callers into one list."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def test_a_create_without_amend_is_refused_once_the_list_exists() -> None:
     assert isinstance(merged(draft(), second).refused[second.operation_id], ListExists)
 
 
-def test_an_addition_to_a_list_that_is_there_needs_no_options() -> None:
+def test_an_addition_to_an_existing_list_needs_no_options() -> None:
     plain = addition(entry("r.test/a:1"), create=None)
     assert added(merged(draft(), plain)) == [plain.operation_id]
 
 
-def test_a_refused_addition_keeps_no_other_from_the_list_and_creates_none() -> None:
+def test_a_refused_addition_does_not_affect_the_others_and_creates_no_list() -> None:
     colliding = addition(entry("r.test/a:1"), entry("r.test/b:1"), by="first")
     good = addition(entry("r.test/c:1"), by="second")
     result = merged(unsaved(), colliding, good)
@@ -68,14 +68,14 @@ def test_a_refused_addition_keeps_no_other_from_the_list_and_creates_none() -> N
     assert result.before.created_by == result.after.created_by == "second"
 
 
-def test_nothing_is_added_where_all_are_refused() -> None:
+def test_a_list_stays_empty_if_all_additions_are_refused() -> None:
     before = unsaved()
     result = merged(before, addition(entry("r.test/a:1"), entry("r.test/b:1")))
     assert added(result) == []
     assert result.after.entries == ()
 
 
-def test_each_addition_knows_which_images_it_has_replaced() -> None:
+def test_each_addition_reports_the_images_that_it_replaced() -> None:
     old, new = entry("r.test/a:1", content="old"), entry("r.test/b:1", content="new")
     first, second = addition(old), addition(new)
     result = merged(unsaved(), first, second)
@@ -83,14 +83,14 @@ def test_each_addition_knows_which_images_it_has_replaced() -> None:
     assert result.replaced[second.operation_id] == {new.id: old.digest}
 
 
-def test_an_image_for_a_failed_build_takes_the_failure_back() -> None:
+def test_an_image_for_a_failed_build_clears_the_failure() -> None:
     failed = addition(create=patch(failures={"linux/arm64": "exit code 1"}))
     repaired = addition(entry("r.test/a:1", ARM64))
     assert merged(unsaved(), failed).after.options.failures == {"linux/arm64": "exit code 1"}
     assert merged(unsaved(), failed, repaired).after.options.failures == {}
 
 
-def test_a_failure_that_is_reported_later_takes_the_image_out() -> None:
+def test_a_failure_that_is_reported_later_removes_the_image() -> None:
     image = addition(entry("r.test/a:1", ARM64))
     failed = addition(create=patch(failures={"linux/arm64": "exit code 1"}))
     assert merged(unsaved(), image, failed).after.entries == ()
@@ -102,7 +102,7 @@ def test_one_insecure_leg_makes_the_list_insecure() -> None:
     assert result.after.options.insecure
 
 
-def test_an_image_of_another_revision_is_refused_where_the_list_says_so() -> None:
+def test_a_list_with_same_revision_refuses_an_image_of_another_revision() -> None:
     one = replace(entry("r.test/a:1"), image=ImageFacts(revision="a"))
     other = replace(entry("r.test/b:1", ARM64), image=ImageFacts(revision="b"))
     first, second = addition(one, create=patch(same_revision=True)), addition(other)

@@ -1,4 +1,4 @@
-"""What a list amounts to: its index, what it lacks, and where a push would put it."""
+"""The assessment of a list: its index, its missing platforms, and the references of its push."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.lists.builders import draft, entry
 
 
 class CountedBuilder:
-    """Builds indexes, and counts how many."""
+    """Builds indexes and counts them."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -34,7 +34,7 @@ def test_one_assessment_builds_the_index_once() -> None:
     assert build.count == 1
 
 
-def test_a_list_that_can_not_be_pushed_has_no_index_and_says_why() -> None:
+def test_a_list_that_can_not_be_pushed_has_a_refusal_and_no_index() -> None:
     build = CountedBuilder()
     lacking = entry("r.test/a:1", Platform())
     assessment = assess(draft(entries=[lacking]), build=build)
@@ -52,7 +52,7 @@ def test_the_references_are_those_of_the_list_its_tags_and_its_targets() -> None
     }
 
 
-def test_a_list_is_complete_when_every_expected_platform_is_there() -> None:
+def test_a_list_is_complete_once_it_has_every_expected_platform() -> None:
     amd64, arm64 = entry("r.test/a:1"), entry("r.test/b:1", Platform("linux", "arm64", "v8"))
     expected = ["linux/amd64", "linux/arm64"]
     partial = draft(entries=[amd64], expected_platforms=expected)
@@ -65,7 +65,7 @@ def test_a_list_without_entries_is_never_complete() -> None:
     assert not assess(draft()).is_complete
 
 
-def test_a_plan_of_a_list_that_lacks_a_platform_warns_of_it() -> None:
+def test_the_plan_of_an_incomplete_list_warns_of_the_missing_platforms() -> None:
     lacking = draft(entries=[entry("r.test/a:1")], expected_platforms=["linux/amd64", "linux/arm64/v8"])
     assert find_findings(lacking) == ()
     (finding,) = assess(lacking).plan_findings

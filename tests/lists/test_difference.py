@@ -1,4 +1,4 @@
-"""What readers of a tag get, before and after."""
+"""The difference between two indexes, as readers of the tag see it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def test_platforms_are_added_removed_and_changed() -> None:
     assert found == Difference((s390x,), (ARM64,), (Change(AMD64, ONE, OTHER),))
 
 
-def test_a_variant_that_is_the_usual_one_makes_no_difference() -> None:
+def test_an_explicit_default_variant_makes_no_difference() -> None:
     assert compare({ARM64: ONE}, {Platform("linux", "arm64", "v8"): ONE}) == Difference()
     assert compare({ARM64: ONE}, {Platform("linux", "arm64", "v9"): ONE}).removed == (ARM64,)
 
 
-def test_another_revision_of_a_windows_build_is_no_other_platform() -> None:
+def test_another_revision_of_a_windows_build_is_the_same_platform() -> None:
     old, new, server = (
         Platform("windows", "amd64", os_version=version)
         for version in ("10.0.17763.6893", "10.0.17763.7009", "10.0.20348.1")
@@ -53,7 +53,7 @@ def test_builds_are_named_with_their_version_where_there_are_several() -> None:
     assert changed.platform.full_name == "windows/amd64"
 
 
-def test_attestations_and_nameless_manifests_are_for_no_reader() -> None:
+def test_attestations_and_manifests_without_a_platform_are_ignored() -> None:
     unknown = Platform("unknown", "unknown")
     assert choices([listed(unknown), listed(None), listed(Platform())]) == {}
 
@@ -74,7 +74,7 @@ found = st.dictionaries(platforms, st.sampled_from([ONE, OTHER]))
 
 
 @given(found, found)
-def test_the_way_back_undoes_the_way_there(
+def test_the_reverse_comparison_swaps_added_and_removed(
     before: dict[Platform, Digest], after: dict[Platform, Digest]
 ) -> None:
     there, back = compare(before, after), compare(after, before)
@@ -85,5 +85,5 @@ def test_the_way_back_undoes_the_way_there(
 
 
 @given(found)
-def test_nothing_differs_from_itself(same: dict[Platform, Digest]) -> None:
+def test_an_index_does_not_differ_from_itself(same: dict[Platform, Digest]) -> None:
     assert compare(same, same) == Difference()

@@ -1,4 +1,4 @@
-"""What adding, removing and annotating do to a list."""
+"""Adding, removing and annotating entries of a list."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ def references(entries: tuple[Entry, ...]) -> list[str]:
     return [str(each.reference) for each in entries]
 
 
-def test_adding_keeps_what_is_there() -> None:
+def test_adding_keeps_the_present_entries() -> None:
     present, fresh = entry("r.test/a:1", AMD64), entry("r.test/b:1", ARM64)
     amended = amend([present], [fresh], allow_duplicate_platforms=False)
     assert references(amended.entries) == ["r.test/a:1", "r.test/b:1"]
     assert not amended.replaced
 
 
-def test_the_same_platform_is_replaced_and_the_answer_says_what_it_was() -> None:
+def test_an_image_of_the_same_platform_is_replaced_and_its_digest_reported() -> None:
     old, fresh = entry("r.test/a:1", AMD64), entry("r.test/a:2", AMD64)
     amended = amend([old], [fresh], allow_duplicate_platforms=False)
     assert references(amended.entries) == ["r.test/a:2"]
     assert amended.replaced == {fresh.id: old.digest}
 
 
-def test_the_same_platform_is_kept_beside_where_the_list_allows_it() -> None:
+def test_a_list_that_allows_duplicate_platforms_keeps_both_images() -> None:
     old, fresh = entry("r.test/a:1", AMD64), entry("r.test/a:2", AMD64)
     assert len(amend([old], [fresh], allow_duplicate_platforms=True).entries) == 2
 
 
-def test_two_incoming_images_of_one_platform_are_refused_because_either_may_be_meant() -> None:
+def test_two_incoming_images_of_one_platform_are_refused_as_ambiguous() -> None:
     with pytest.raises(DuplicatePlatform, match=r"r\.test/a:1 and r\.test/b:1 are both linux/amd64"):
         amend([], [entry("r.test/a:1"), entry("r.test/b:1")], allow_duplicate_platforms=False)
 
@@ -100,7 +100,7 @@ def of_index(content: str, platform: Platform) -> Entry:
     return replace(entry(f"r.test/index:1@{digest_of(content.encode())}", platform), origin=origin)
 
 
-def test_an_index_that_lists_both_spellings_is_taken_as_it_is() -> None:
+def test_an_index_that_lists_both_spellings_of_a_platform_is_accepted_unchanged() -> None:
     short = Platform("linux", "arm64")
     both = [of_index("a", short), of_index("b", ARM64)]
     listed = amend([], both, allow_duplicate_platforms=False).entries
@@ -131,20 +131,20 @@ def test_a_renewed_reference_keeps_its_place_and_its_annotations() -> None:
     assert amended.replaced == {old.id: old.digest}
 
 
-def test_references_that_share_a_file_name_at_docker_are_two_entries() -> None:
-    """docker-manifest.md §1.2: `repo:amd64-1` and `repo-amd64:1` overwrite each other there."""
+def test_references_with_one_file_name_in_docker_are_two_entries() -> None:
+    """docker-manifest.md §1.2: in Docker, `repo:amd64-1` and `repo-amd64:1` overwrite each other."""
     both = [entry("r.test/repo:amd64-1", AMD64), entry("r.test/repo-amd64:1", ARM64)]
     assert len(amend([], both, allow_duplicate_platforms=False).entries) == 2
 
 
-def test_attestations_leave_with_the_image_that_is_replaced() -> None:
+def test_replacing_an_image_removes_its_attestations() -> None:
     old, other = entry("r.test/a:1", AMD64), entry("r.test/b:1", ARM64)
     present = [old, other, attestation_of(old, "r.test/x:1"), attestation_of(other, "r.test/y:1")]
     amended = amend(present, [entry("r.test/a:2", AMD64)], allow_duplicate_platforms=False)
     assert sorted(references(amended.entries)) == ["r.test/a:2", "r.test/b:1", "r.test/y:1"]
 
 
-def test_attestations_leave_with_the_image_that_is_removed() -> None:
+def test_removing_an_image_removes_its_attestations() -> None:
     image, other = entry("r.test/a:1", AMD64), entry("r.test/b:1", ARM64)
     kept = remove([image, other, attestation_of(image, "r.test/x:1")], image)
     assert references(kept) == ["r.test/b:1"]
@@ -169,8 +169,8 @@ def test_annotating_changes_one_entry_only() -> None:
     assert changed[1] == other
 
 
-def test_null_clears_what_the_image_itself_says() -> None:
-    """docker/cli#4352: there a variant can never be cleared."""
+def test_null_clears_a_platform_member_of_the_image() -> None:
+    """docker/cli#4352: Docker can't clear a variant."""
     one = entry("r.test/a:1", ARM64)
     (changed,) = annotate(
         [one], one, EntryChanges(PlatformOverride({"variant": None}), {}), allow_duplicate_platforms=False
@@ -196,7 +196,7 @@ def test_annotations_alone_are_accepted_on_an_entry_of_unknown_platform() -> Non
     assert changed.annotations == {"k": "v"}
 
 
-def test_null_for_a_whole_member_takes_back_all_that_was_said_of_it() -> None:
+def test_null_for_a_whole_member_resets_it() -> None:
     one = entry("r.test/a:1", ARM64, override={"variant": "v9"}, annotations={"k": "v"})
     changes = EntryChanges(forget_override=True, forget_annotations=True)
     (changed,) = annotate([one], one, changes, allow_duplicate_platforms=False)
@@ -204,7 +204,7 @@ def test_null_for_a_whole_member_takes_back_all_that_was_said_of_it() -> None:
     assert changed.annotations == {}
 
 
-def test_a_list_has_a_bounded_number_of_entries() -> None:
+def test_a_list_has_a_limit_of_entries() -> None:
     many = [entry(f"r.test/app:{number}", UNKNOWN) for number in range(MAX_ENTRIES + 1)]
     with pytest.raises(InvalidInput, match="at most"):
         amend([], many, allow_duplicate_platforms=False)
@@ -214,7 +214,7 @@ def test_a_list_has_a_bounded_number_of_entries() -> None:
     assert len(amend(full, many[1:3], allow_duplicate_platforms=False).entries) == MAX_ENTRIES
 
 
-def test_annotating_does_not_make_two_entries_of_one_platform() -> None:
+def test_annotating_an_entry_with_the_platform_of_another_is_refused() -> None:
     one, other = entry("r.test/a:1", AMD64), entry("r.test/b:1", ARM64)
     override = PlatformOverride({"os": "linux", "architecture": "arm64", "variant": "v8"})
     with pytest.raises(DuplicatePlatform, match=r"r\.test/b:1 already has the platform linux/arm64/v8"):
@@ -251,7 +251,7 @@ def test_no_two_entries_ever_share_a_platform_or_a_reference(first: list[Entry],
 
 
 @given(entries)
-def test_adding_the_same_again_changes_nothing(first: list[Entry]) -> None:
+def test_adding_the_same_entries_again_changes_nothing(first: list[Entry]) -> None:
     once = amend([], first, allow_duplicate_platforms=True).entries
     again = amend(once, once, allow_duplicate_platforms=True)
     assert again.entries == once

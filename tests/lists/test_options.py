@@ -14,7 +14,7 @@ from app.oci.index import Format
 from app.oci.platform import Platform
 
 
-def test_members_left_out_stay_and_null_puts_back_the_default() -> None:
+def test_omitted_members_stay_and_null_restores_the_default() -> None:
     options = apply_changes(Options(), {"tags": ["a", "b", "a"], "labels": {"x": "1", "y": "2"}})
     assert options.tags == ("a", "b")
     options = apply_changes(options, {"labels": {"x": None, "z": "3"}})
@@ -23,7 +23,7 @@ def test_members_left_out_stay_and_null_puts_back_the_default() -> None:
     assert options == Options()
 
 
-def test_each_kind_of_option_is_read() -> None:
+def test_each_kind_of_option_is_parsed() -> None:
     options = apply_changes(
         Options(),
         {
@@ -53,7 +53,7 @@ def test_each_kind_of_option_is_read() -> None:
         ({"format": "docker", "annotations": {"k": "v"}}, "/format"),
     ],
 )
-def test_what_can_not_be_read_names_its_member(changes: dict[str, Any], pointer: str) -> None:
+def test_the_error_of_an_invalid_option_names_its_member(changes: dict[str, Any], pointer: str) -> None:
     with pytest.raises(BrokerError) as caught:
         apply_changes(Options(), changes)
     assert [error.pointer for error in caught.value.errors] == [pointer]
@@ -89,7 +89,7 @@ def test_what_can_not_be_read_names_its_member(changes: dict[str, Any], pointer:
         ),
     ],
 )
-def test_all_that_can_not_be_read_is_named(changes: dict[str, Any], pointers: list[str]) -> None:
+def test_the_error_names_all_invalid_options(changes: dict[str, Any], pointers: list[str]) -> None:
     with pytest.raises(BrokerError) as caught:
         apply_changes(Options(), changes)
     assert [error.pointer for error in caught.value.errors] == pointers
@@ -105,21 +105,19 @@ def test_all_that_can_not_be_read_is_named(changes: dict[str, Any], pointers: li
         ({"failures": {"linux/arm64": "no"}}, {"expected_platforms"}),
     ],
 )
-def test_what_depends_on_a_member_that_can_not_be_read_is_no_contradiction(
-    changes: dict[str, Any], unread: set[str]
-) -> None:
+def test_an_unreadable_member_causes_no_contradictions(changes: dict[str, Any], unread: set[str]) -> None:
     with pytest.raises(BrokerError) as caught:
         apply_changes(Options(), {**changes, "tags": ["a b"]}, unread=unread)
     assert {each.pointer for each in caught.value.errors} <= {"/expected_platforms/0", "/tags/0"}
 
 
-def test_a_member_that_can_not_be_read_was_sent_all_the_same() -> None:
+def test_an_unreadable_member_counts_as_sent() -> None:
     with pytest.raises(InvalidInput) as caught:
         apply_changes(Options(), {"format": "docker"}, unread={"subject"})
     assert [error.pointer for error in caught.value.errors] == ["/format"]
 
 
-def test_all_sources_that_can_not_be_read_are_named() -> None:
+def test_the_error_names_all_invalid_sources() -> None:
     bad = {
         "reference": "Not/Fine",
         "platform": "linux",
@@ -138,13 +136,13 @@ def test_all_sources_that_can_not_be_read_are_named() -> None:
     }
 
 
-def test_a_source_that_can_not_be_read_names_its_position() -> None:
+def test_the_error_of_an_invalid_source_names_its_position() -> None:
     with pytest.raises(InvalidReference) as caught:
         parse_sources(["fine", "Not/Fine"])
     assert caught.value.errors[0].pointer == "/sources/1"
 
 
-def test_a_text_states_what_it_names_and_leaves_the_rest_to_the_image() -> None:
+def test_a_platform_as_text_overrides_only_the_members_that_it_names() -> None:
     image = Platform("linux", "arm", "v6", "1.0", ("f",))
     assert parse_override("linux/arm").over(image) == image
     assert parse_override("linux/arm64/v8").over(image) == Platform("linux", "arm64", "v8", "1.0", ("f",))
@@ -168,18 +166,18 @@ def test_an_object_overrides_the_members_that_it_has(given: dict[str, Any], expe
     assert parse_override(given).distinct().over(Platform("linux", "386")) == expected
 
 
-def test_what_an_image_says_itself_is_never_normalised() -> None:
-    """Docker pushes what the config says, and so the digest depends on it."""
-    said = Platform("Linux", "x86_64", "V8")
-    assert PlatformOverride().over(said) == said
+def test_the_platform_of_an_image_is_never_normalised() -> None:
+    """Docker pushes the platform of the config unchanged, and the digest depends on it."""
+    original = Platform("Linux", "x86_64", "V8")
+    assert PlatformOverride().over(original) == original
 
 
-def test_a_platform_that_can_not_be_read_is_refused() -> None:
+def test_an_invalid_platform_is_refused() -> None:
     with pytest.raises(InvalidPlatform):
         parse_override("linux")
 
 
-def test_push_when_complete_is_accepted_with_something_to_wait_for() -> None:
+def test_push_when_complete_requires_expected_platforms() -> None:
     changes = {"push_when_complete": True, "expected_platforms": ["linux/amd64"]}
     options = apply_changes(Options(), changes)
     assert options.push_when_complete
@@ -197,7 +195,7 @@ def test_push_when_complete_is_accepted_with_something_to_wait_for() -> None:
         ({"reference": "a", "annotations": {"": "v"}}, "/sources/0/annotations"),
     ],
 )
-def test_a_member_of_a_source_that_can_not_be_read_is_named(source: dict[str, Any], pointer: str) -> None:
+def test_the_error_of_an_invalid_member_of_a_source_names_it(source: dict[str, Any], pointer: str) -> None:
     with pytest.raises(BrokerError) as caught:
         parse_sources([source])
     assert [error.pointer for error in caught.value.errors] == [pointer]

@@ -1,4 +1,4 @@
-"""What a push will do, decided beforehand."""
+"""Plans of pushes: targets, keys and conditions."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def test_a_list_goes_to_its_reference_its_tags_and_its_targets_by_repository() -
     ]
 
 
-def test_every_tag_is_a_key_of_its_own() -> None:
+def test_every_tag_has_its_own_key() -> None:
     planned = planned_push(draft("registry.test/app:1", [entry("r.test/a:1")], tags=["latest"]))
     assert planned.keys == ("push:registry.test/app:1", "push:registry.test/app:latest")
 
 
-def test_one_tag_has_one_key_however_its_registry_is_spelled() -> None:
-    """Or two pushes could move it at the same time."""
+def test_a_tag_has_one_key_for_all_spellings_of_its_registry() -> None:
+    """Otherwise two pushes could move the tag at the same time."""
     spellings = [
         ["registry.test/app:1", "Registry.Test/app:1", "registry.test:443/app:1"],
         [
@@ -63,14 +63,14 @@ def test_one_tag_has_one_key_however_its_registry_is_spelled() -> None:
     assert other_port.keys == ("push:registry.test:5000/app:1",)
 
 
-def test_a_list_named_by_digest_goes_under_its_own() -> None:
+def test_a_list_named_by_digest_is_put_under_the_digest_of_its_index() -> None:
     """docker-manifest.md §1.6: the digest in the name is ignored."""
     planned = planned_push(draft(f"registry.test/app@{digest_of(b'x')}", [entry("r.test/a:1")]))
     (target,) = planned.targets
     assert target.references(planned.index.digest) == (target.repository.at(planned.index.digest),)
 
 
-def test_a_list_named_by_tag_and_digest_goes_under_the_tag() -> None:
+def test_a_list_named_by_tag_and_digest_is_put_under_the_tag() -> None:
     planned = planned_push(draft(f"registry.test/app:1@{digest_of(b'x')}", [entry("r.test/a:1")]))
     assert planned.targets[0].tags == ("1",)
 
@@ -80,7 +80,7 @@ def test_a_list_without_entries_is_refused() -> None:
         planned_push(draft())
 
 
-def test_every_entry_without_a_platform_is_named() -> None:
+def test_the_refusal_names_every_entry_without_a_platform() -> None:
     entries = [
         entry("r.test/a:1"),
         entry("r.test/b:1", Platform("linux", "")),
@@ -92,9 +92,7 @@ def test_every_entry_without_a_platform_is_named() -> None:
 
 
 @given(st.randoms(use_true_random=False), st.integers(1, 6))
-def test_the_plan_depends_on_what_is_listed_and_never_on_who_came_first(
-    shuffler: random.Random, count: int
-) -> None:
+def test_the_plan_does_not_depend_on_the_order_of_entries(shuffler: random.Random, count: int) -> None:
     entries = [
         entry(f"r.test/app-{number}:1", Platform("linux", "amd64", f"v{number}")) for number in range(count)
     ]
@@ -104,7 +102,7 @@ def test_the_plan_depends_on_what_is_listed_and_never_on_who_came_first(
     assert one == other
 
 
-def test_conditions_compare_what_the_tag_holds() -> None:
+def test_conditions_check_the_digest_of_the_tag() -> None:
     held, other = digest_of(b"held"), digest_of(b"other")
     Conditions().check("r.test/app:1", held)
     Conditions(if_absent=True).check("r.test/app:1", None)

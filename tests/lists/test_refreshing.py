@@ -1,4 +1,4 @@
-"""What becomes of a list whose sources are resolved again."""
+"""Refreshing a list, whose sources are resolved again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INDEX = Origin(parse_reference("r.test/index:1"))
 PINNED = f"r.test/a@{digest_of(b'a')}"
 
 
-def test_only_what_a_tag_alone_names_is_resolved_again() -> None:
+def test_only_sources_with_a_tag_and_no_digest_are_resolved_again() -> None:
     of_index = replace(entry(f"r.test/index:1@{digest_of(b'x')}", ARM64), origin=INDEX)
     listed = draft(entries=[entry(PINNED), entry("r.test/b:1", ARM64), of_index])
     assert plan_refresh(listed) == (
@@ -28,14 +28,14 @@ def test_only_what_a_tag_alone_names_is_resolved_again() -> None:
     )
 
 
-def test_a_source_that_has_left_the_list_meanwhile_stays_away() -> None:
+def test_a_source_that_was_removed_meanwhile_is_not_added_again() -> None:
     kept = draft(entries=[entry("r.test/a:1")])
     gone = Source(parse_reference("r.test/gone:1"))
     after, told = refresh(kept, [gone], [[entry("r.test/gone:1", ARM64)]])
     assert (after, told) == (kept, ())
 
 
-def test_what_was_said_of_a_platform_stays_with_it() -> None:
+def test_the_override_of_an_entry_survives_a_refresh() -> None:
     old = replace(
         entry(f"r.test/index:1@{digest_of(b'old')}", AMD64, override={"variant": "v2"}), origin=INDEX
     )
@@ -47,7 +47,7 @@ def test_what_was_said_of_a_platform_stays_with_it() -> None:
     assert (told.before, told.after) == (old.digest, new.digest)
 
 
-def test_two_images_of_one_platform_stay_two() -> None:
+def test_two_images_of_one_platform_stay_two_entries() -> None:
     old = [replace(entry(f"r.test/index:1@{digest_of(text)}", AMD64), origin=INDEX) for text in (b"a", b"b")]
     new = [replace(entry(f"r.test/index:1@{digest_of(text)}", AMD64), origin=INDEX) for text in (b"a", b"c")]
     listed = draft(entries=old, allow_duplicate_platforms=True)

@@ -1,4 +1,4 @@
-"""Which of two runs is the newer one."""
+"""The order of two runs of one tag."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ orders = st.builds(
         (RunOrder(NOW), RunOrder(LATER), True),
         (RunOrder(LATER), RunOrder(NOW), False),
         (RunOrder(NOW), RunOrder(NOW), False),
-        # The CI's own count decides, however late its legs came.
+        # The run number decides, however late the legs arrive.
         (RunOrder(LATER, 7), RunOrder(NOW, 8), True),
         (RunOrder(NOW, 8), RunOrder(LATER, 7), False),
-        # The same run tried again.
+        # A retry of the same run.
         (RunOrder(NOW, 7), RunOrder(LATER, 7), True),
-        # One of them has no count.
+        # One of them has no number.
         (RunOrder(NOW, 8), RunOrder(LATER), True),
     ],
 )
-def test_the_count_decides_and_else_the_beginning(one: RunOrder, other: RunOrder, is_older: bool) -> None:
+def test_runs_are_ordered_by_number_or_else_by_start(one: RunOrder, other: RunOrder, is_older: bool) -> None:
     assert one.is_older_than(other) is is_older
 
 

@@ -1,4 +1,4 @@
-"""Whether an image is the one that was expected."""
+"""Matching images with expected platforms."""
 
 from __future__ import annotations
 

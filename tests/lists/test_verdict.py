@@ -1,4 +1,4 @@
-"""What becomes of a list: awaited, failed, or to be pushed."""
+"""The verdict on a list: it is awaited, has failed, or is due to be pushed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def judged(after: Draft, before: Draft | None = None) -> Verdict:
     return judge(before or replace(after, revision=0, entries=()), after, assess(after), NOW)
 
 
-def test_a_list_that_becomes_complete_is_due_once() -> None:
+def test_a_list_that_becomes_complete_is_pushed_once() -> None:
     before = listed("linux/amd64", push_when_complete=True)
     after = replace(listed(*PLATFORMS[:2], push_when_complete=True), id=before.id)
     assert judged(after, before) == Verdict(ListState.OPEN, is_push_due=True)
@@ -40,46 +40,46 @@ def test_a_list_that_becomes_complete_is_due_once() -> None:
     assert judged(pushed, pushed) == Verdict(ListState.PUSHED)
 
 
-def test_a_complete_list_that_does_not_say_so_is_not_pushed() -> None:
+def test_a_complete_list_without_push_when_complete_is_not_pushed() -> None:
     assert judged(listed(*PLATFORMS[:2])) == Verdict(ListState.OPEN)
 
 
-def test_a_list_that_is_late_fails_and_says_what_is_missing() -> None:
+def test_a_late_list_fails_and_names_the_missing_platforms() -> None:
     verdict = judged(listed("linux/amd64", complete_by=EARLIER))
     assert verdict.state is ListState.FAILED
     assert isinstance(verdict.failure, ListIncomplete)
     assert verdict.failure.members["missing_platforms"] == ["linux/arm64"]
 
 
-def test_a_deadline_that_is_over_says_nothing_against_a_complete_list() -> None:
+def test_a_complete_list_does_not_fail_after_its_deadline() -> None:
     late = listed(*PLATFORMS[:2], complete_by=EARLIER, push_when_complete=True)
     assert judged(late).is_push_due
 
 
-def test_a_list_in_time_is_awaited() -> None:
+def test_a_list_before_its_deadline_is_awaited() -> None:
     assert judged(listed("linux/amd64", complete_by=LATER)) == Verdict(ListState.OPEN)
 
 
-def test_a_failed_build_fails_the_list_at_once_and_gives_the_reason() -> None:
+def test_a_failed_build_fails_the_list_immediately_with_the_reason() -> None:
     verdict = judged(listed("linux/amd64", failures={"linux/arm64": "exit code 1"}))
     assert isinstance(verdict.failure, BuildFailed)
     assert "linux/arm64: exit code 1" in verdict.failure.detail
 
 
-def test_a_failed_build_fails_even_a_list_that_has_all_images() -> None:
+def test_a_failed_build_fails_even_a_complete_list() -> None:
     after = listed(*PLATFORMS[:2], failures={"linux/arm64": ""}, push_when_complete=True)
     assert not judged(after).is_push_due
     assert isinstance(judged(after).failure, BuildFailed)
 
 
-def test_a_partial_list_is_due_when_nothing_more_can_come() -> None:
+def test_a_partial_list_is_due_once_it_awaits_no_platform() -> None:
     options: dict[str, Any] = {"allow_partial": True, "push_when_complete": True}
     assert judged(listed("linux/amd64", **options)) == Verdict(ListState.OPEN)
     assert judged(listed("linux/amd64", failures={"linux/arm64": ""}, **options)).is_push_due
     assert judged(listed("linux/amd64", complete_by=EARLIER, **options)).is_push_due
 
 
-def test_even_a_partial_list_fails_with_nothing_in_it() -> None:
+def test_even_a_partial_list_fails_without_entries() -> None:
     failures = dict.fromkeys(PLATFORMS[:2], "no")
     assert isinstance(judged(listed(allow_partial=True, failures=failures)).failure, BuildFailed)
     assert isinstance(judged(listed(allow_partial=True, complete_by=EARLIER)).failure, ListIncomplete)
@@ -87,20 +87,20 @@ def test_even_a_partial_list_fails_with_nothing_in_it() -> None:
     assert judged(waiting) == Verdict(ListState.OPEN)
 
 
-def test_a_complete_list_that_can_not_be_pushed_fails_for_those_who_wait() -> None:
+def test_a_complete_list_that_can_not_be_pushed_fails() -> None:
     nameless = entry("r.test/x:1", Platform())
     after = listed(*PLATFORMS[:2], push_when_complete=True)
     after = replace(after, entries=(*after.entries, nameless))
     assert isinstance(judged(after).failure, ListNotPushable)
 
 
-def test_a_list_that_failed_is_tried_again_by_whatever_comes_in() -> None:
+def test_any_change_of_a_failed_list_is_judged_again() -> None:
     before = listed(*PLATFORMS[:2], push_when_complete=True)
     before = replace(before, state=ListState.FAILED, push_operation_id=before.id, problem={"code": "x"})
     assert judged(before, before) == Verdict(ListState.OPEN, is_push_due=True)
 
 
-def test_failures_name_a_platform_in_any_of_its_spellings() -> None:
+def test_failures_accept_any_spelling_of_a_platform() -> None:
     after = listed("linux/amd64", failures={"linux/aarch64": "no"})
     assert list(after.options.failures) == ["linux/arm64"]
     assert awaited_platforms(after, NOW) == ()
@@ -108,7 +108,7 @@ def test_failures_name_a_platform_in_any_of_its_spellings() -> None:
     assert awaited_platforms(with_variant, NOW) == ()
 
 
-def test_an_image_that_comes_after_all_takes_the_failure_back() -> None:
+def test_an_image_for_a_failed_build_clears_the_failure() -> None:
     options = apply_changes(listed().options, {"failures": {"linux/arm64": "no", "linux/amd64": "no"}})
     come = [parse_platform("linux/arm64/v8")]
     kept = forget_failures(options, built=come, present=come)
@@ -116,14 +116,14 @@ def test_an_image_that_comes_after_all_takes_the_failure_back() -> None:
     assert apply_changes(options, {"failures": {"linux/arm64": None}}).failures == {"linux/amd64": "no"}
 
 
-def test_a_build_that_fails_after_it_handed_in_its_image_takes_that_back() -> None:
+def test_a_build_that_fails_after_adding_its_image_removes_it() -> None:
     present = listed(*PLATFORMS[:2])
     rest = retract(present, {"linux/arm64": "tests failed", "linux/amd64": None})
     assert [str(each.platform) for each in rest.entries] == ["linux/amd64"]
     assert retract(present, None) is present
 
 
-def test_the_first_legs_deadline_stands_until_it_is_over() -> None:
+def test_the_first_legs_deadline_applies_until_it_has_passed() -> None:
     first = amend_options(listed().options, {"complete_by": LATER}, NOW)
     hour = NOW + timedelta(hours=1)
     assert amend_options(first, {"complete_by": hour.isoformat()}, NOW).complete_by == first.complete_by
@@ -141,7 +141,7 @@ def drafts(draw: st.DrawFn) -> Draft:
 
 
 @given(drafts())
-def test_what_is_pushed_by_itself_was_awaited_to_the_end(after: Draft) -> None:
+def test_a_push_is_due_only_if_the_list_awaits_no_platform(after: Draft) -> None:
     verdict = judged(after)
     assert (verdict.state is ListState.FAILED) == (verdict.failure is not None)
     if verdict.is_push_due:
@@ -154,7 +154,7 @@ def test_what_is_pushed_by_itself_was_awaited_to_the_end(after: Draft) -> None:
 
 
 @given(drafts())
-def test_nobody_waits_for_a_list_to_which_nothing_more_can_come(after: Draft) -> None:
+def test_a_list_that_awaits_no_platform_is_pushed_or_fails(after: Draft) -> None:
     verdict = judged(after)
     over = not awaited_platforms(after, NOW)
     if over and after.options.push_when_complete:
@@ -180,7 +180,7 @@ def test_images_of_several_revisions_are_a_finding() -> None:
 
 
 @pytest.mark.parametrize("second", ["bbb", None])
-def test_a_list_of_one_revision_refuses_images_of_another(second: str | None) -> None:
+def test_a_list_with_same_revision_refuses_images_of_another(second: str | None) -> None:
     mixed = built_from("aaa", second, same_revision=True)
     with pytest.raises(MixedRevisions) as refused:
         refuse_mixed_revisions(mixed)
@@ -189,7 +189,7 @@ def test_a_list_of_one_revision_refuses_images_of_another(second: str | None) ->
     refuse_mixed_revisions(built_from("aaa", "aaa", same_revision=True))
 
 
-def test_a_failure_of_a_build_that_nobody_expects_is_refused() -> None:
+def test_a_failure_of_an_unexpected_platform_is_refused() -> None:
     with pytest.raises(InvalidInput, match="does not expect linux/s390x") as refused:
         listed("linux/amd64", failures={"linux/s390x": "no"})
     assert refused.value.errors[0].pointer == "/failures/linux~1s390x"

@@ -1,4 +1,4 @@
-"""What keeps a list from being pushed, and what is odd about it."""
+"""Errors that prevent a push of a list, and warnings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.oci.platform import Platform
 from tests.lists.builders import draft, entry
 
 
-def test_an_entry_without_a_platform_keeps_the_list_from_being_pushed() -> None:
+def test_an_entry_without_a_platform_prevents_a_push() -> None:
     lacking = entry("r.test/a:1", Platform())
     (finding,) = find_findings(draft(entries=[lacking]))
     assert (finding.code, finding.severity, finding.entry_id) == (
@@ -19,7 +19,7 @@ def test_an_entry_without_a_platform_keeps_the_list_from_being_pushed() -> None:
     )
 
 
-def test_an_empty_list_says_that_it_has_no_entries() -> None:
+def test_an_empty_list_has_a_finding() -> None:
     assert [finding.code for finding in find_findings(draft())] == ["no-entries"]
 
 
@@ -29,7 +29,7 @@ def test_a_docker_list_with_annotated_entries_can_not_be_pushed() -> None:
     assert [finding.code for finding in find_findings(contradicting)] == ["format-conflict"]
 
 
-def test_oddities_are_warnings_and_errors_come_first() -> None:
+def test_warnings_follow_errors() -> None:
     entries = [
         entry("r.test/a:1", Platform("linux", "arm64", "nonsense")),
         entry("r.test/b:1", Platform("windows", "loong64"), media_type=DOCKER_MANIFEST),
@@ -48,11 +48,11 @@ def test_oddities_are_warnings_and_errors_come_first() -> None:
     assert all(finding.severity is Severity.WARNING for finding in found[1:])
 
 
-def test_a_plain_list_has_nothing_to_say() -> None:
+def test_a_plain_list_has_no_findings() -> None:
     assert find_findings(draft(entries=[entry("r.test/a:1")])) == ()
 
 
-def test_an_image_that_nobody_expects_is_told() -> None:
+def test_an_image_of_an_unexpected_platform_is_a_finding() -> None:
     entries = [entry("r.test/a:1"), entry("r.test/b:1", Platform("linux", "s390x"))]
     (finding,) = find_findings(draft(entries=entries, expected_platforms=["linux/amd64/v1"]))
     assert (finding.code, finding.severity) == ("unexpected-platform", Severity.WARNING)
