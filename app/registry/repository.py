@@ -128,9 +128,9 @@ class RemoteRepository:
             memory=memory,
         )
 
-    async def renewals(self, request: Request, scopes: Scopes, *, may_be_bare: bool = True) -> Renewals:
-        """What follows the 401s to a request; `may_be_bare` permits one request without a token."""
-        return Renewals(await self._signer(scopes), request, may_be_bare=may_be_bare)
+    async def renewals(self, request: Request, scopes: Scopes) -> Renewals:
+        """What follows the 401s to a request."""
+        return Renewals(await self._signer(scopes), request)
 
     async def call(self, request: AuthorizedRequest, scopes: Scopes) -> Answer:
         """Send a request; after a 401, repeat it with other tokens, and once with none."""

@@ -88,12 +88,12 @@ class Renewals:
     be revoked on its way.
     """
 
-    def __init__(self, signer: Signer, request: Request, *, may_be_bare: bool = True) -> None:
+    def __init__(self, signer: Signer, request: Request) -> None:
         self._signer = signer
         self._steps = 0
         self._tried: list[Way] = []
         self._refused: frozenset[str] = frozenset()
-        self._was_bare = not may_be_bare
+        self._was_bare = False
         self._is_bare = False
         self._last: Answer | None = None
         self._failure: errors.BrokerError | None = None
@@ -119,7 +119,7 @@ class Renewals:
             if not self._was_bare and (
                 self._failure is not None or not _has_error(said, "insufficient_scope")
             ):
-                self._is_bare = True
+                self._is_bare = self._was_bare = True
                 return replace(request, authorization=None)
         self._signer.learned.forget(self._signer.key, self._signer.scopes)
         return None

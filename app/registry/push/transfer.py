@@ -199,13 +199,16 @@ class Transfer:
         if refused is None:
             return False
         if self._renewals is None:
-            scopes = pushing(self._target.path)
-            # The body of an upload is too large to be sent without a token.
-            self._renewals = await self._target.renewals(refused, scopes, may_be_bare=False)
-        if await self._renewals.next(refused, failure) is not None:
-            return True
-        await self._renewals.settle(failure)
-        return False
+            self._renewals = await self._target.renewals(refused, pushing(self._target.path))
+        renewed = await self._renewals.next(refused, failure)
+        if renewed is None:
+            await self._renewals.settle(failure)
+            return False
+        if renewed.authorization is None:
+            # The body of an upload is too large to be sent without a token. A lookup finds the way instead.
+            with suppress(errors.BrokerError):
+                await has_blob(self._target, self._blob)
+        return True
 
     def _shrink(self, failure: Failure) -> bool:
         """Send smaller bodies to a registry that calls them too large."""
