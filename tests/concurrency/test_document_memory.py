@@ -1,4 +1,4 @@
-"""The bound on large documents in memory."""
+"""The limit of large documents in memory."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.support.registry_clients import until
 AT_ONCE = 100
 
 
-async def test_few_large_documents_are_in_memory_at_once() -> None:
-    """Small documents don't wait for large ones, and no registry takes all the slots."""
+async def test_the_number_of_large_documents_in_memory_is_limited() -> None:
+    """Small documents don't wait for large ones, and no registry takes all slots."""
     memory = DocumentMemory()
     held = {"large": 0, "small": 0}
     most = dict(held)

@@ -38,7 +38,7 @@ async def test_waiters_of_one_size_go_in_order_of_arrival() -> None:
     assert order == [0, 1, 2]
 
 
-async def test_no_more_jobs_run_at_once_than_there_are_slots() -> None:
+async def test_the_slots_limit_the_number_of_running_jobs() -> None:
     semaphore, inside, most = LargestFirstSemaphore(3), 0, 0
 
     async def one(size: int) -> None:

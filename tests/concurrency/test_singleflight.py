@@ -73,7 +73,7 @@ async def test_different_keys_share_nothing() -> None:
 
 
 async def test_a_caller_that_arrives_just_after_the_end_starts_again() -> None:
-    """The finished result may be a token that the registry has refused meanwhile."""
+    """The finished result may be a token that the registry has refused since."""
     flights: SingleFlight[str, str] = SingleFlight()
     ending = asyncio.Event()
 

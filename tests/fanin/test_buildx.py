@@ -18,7 +18,7 @@ UNKNOWN = {"architecture": "unknown", "os": "unknown"}
 
 
 class Pushed:
-    """An index as readers get it."""
+    """A pushed index as readers see it."""
 
     def __init__(self, document: Json) -> None:
         self.entries: list[Json] = document["manifests"]
@@ -34,7 +34,7 @@ class Pushed:
 
     @property
     def attested(self) -> dict[str, str]:
-        """The attestations by the digest of the image that each speaks of."""
+        """The attestations by the digest of the image that each describes."""
         found = {}
         for each in self.entries:
             if each["platform"] == UNKNOWN:
@@ -44,7 +44,7 @@ class Pushed:
 
 
 async def read(registry: AnyRegistry, repository: str) -> Pushed:
-    """The index under the tag, of which every entry must be there as well."""
+    """Read the index under the tag, and check that the registry has all of its entries."""
     manifests = f"{registry.base_url}/v2/{repository}/manifests"
     async with httpx2.AsyncClient() as client:
         reply = await client.get(f"{manifests}/1", headers={"Accept": OCI_INDEX})
@@ -89,7 +89,7 @@ async def test_an_index_of_several_platforms_keeps_its_attestations_linked(
 async def test_legs_that_each_add_an_index_of_one_platform_publish_all_images_and_attestations(
     broker: Broker, any_registry: AnyRegistry, repository: str
 ) -> None:
-    """The digest that build-push-action gives a leg is that of such an index, not of the image."""
+    """The digest in the output of build-push-action is that of such an index, not of the image."""
     indexes = [make_buildx_index([platform], seed=platform) for platform in BOTH]
     name = f"{any_registry.host}/{repository}"
     answers = []

@@ -13,13 +13,13 @@ storable = st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"])
 @given(
     st.dictionaries(st.text(storable, min_size=1, max_size=20), st.text(storable, max_size=20), max_size=5)
 )
-def test_proper_annotations_are_taken_sorted(mapping: dict[str, object]) -> None:
+def test_valid_annotations_are_returned_sorted(mapping: dict[str, object]) -> None:
     parsed = parse_annotations(mapping)
     assert parsed == mapping
     assert list(parsed) == sorted(mapping)
 
 
-def test_values_may_be_empty_and_have_lines() -> None:
+def test_values_may_be_empty_or_have_several_lines() -> None:
     assert parse_annotations({"a": "", "b": "one\ntwo\t"}) == {"a": "", "b": "one\ntwo\t"}
 
 
@@ -43,7 +43,7 @@ def test_values_may_be_empty_and_have_lines() -> None:
         ({f"k{number}": "x" * MAX_VALUE for number in range(9)}, "together"),
     ],
 )
-def test_improper_annotations_are_refused_by_name(mapping: dict[str, object], words: str) -> None:
+def test_the_refusal_of_an_invalid_annotation_names_it(mapping: dict[str, object], words: str) -> None:
     with pytest.raises(InvalidAnnotation, match=words) as refusal:
         parse_annotations(mapping)
     assert refusal.value.detail.isprintable()

@@ -16,7 +16,7 @@ def _parse(document: Any) -> ImageConfig:
     return parse_config(json.dumps(document).encode())
 
 
-def test_the_platform_is_copied_as_it_stands() -> None:
+def test_the_platform_is_copied_unchanged() -> None:
     config = _parse(
         {
             "architecture": "x86_64",
@@ -30,7 +30,7 @@ def test_the_platform_is_copied_as_it_stands() -> None:
 
 
 @pytest.mark.parametrize("raw", [b"{}", b"null", b' {"rootfs":{}} ', b'{"os":null,"os.features":null}'])
-def test_what_says_nothing_of_a_platform_gives_an_empty_one(raw: bytes) -> None:
+def test_a_config_without_a_platform_gives_an_empty_one(raw: bytes) -> None:
     assert parse_config(raw) == ImageConfig()
 
 
@@ -49,12 +49,12 @@ def test_created_and_labels_are_read() -> None:
         {"config": None},
     ],
 )
-def test_members_that_docker_does_not_read_may_be_anything(document: dict[str, Any]) -> None:
+def test_members_that_docker_does_not_read_may_have_any_value(document: dict[str, Any]) -> None:
     assert _parse({**document, "os": "linux"}) == ImageConfig(Platform("linux"))
 
 
 @pytest.mark.parametrize("key", ["OS", "Os", "o\u017f"])
-def test_another_spelling_of_a_member_counts_as_it_does_for_docker(key: str) -> None:
+def test_other_spellings_of_a_member_are_accepted_as_in_docker(key: str) -> None:
     assert _parse({key: "linux", "Architecture": "amd64"}).platform == Platform("linux", "amd64")
 
 
@@ -83,12 +83,12 @@ def test_two_spellings_of_one_member_are_refused(document: dict[str, Any]) -> No
         (b'{"os":"\\u0000"}', r"U\+0000"),
     ],
 )
-def test_what_docker_could_not_read_is_refused_with_the_reason(raw: bytes, words: str) -> None:
+def test_a_config_that_docker_can_not_read_is_refused_with_the_reason(raw: bytes, words: str) -> None:
     with pytest.raises(SourceInvalid, match=words):
         parse_config(raw)
 
 
-def test_null_among_the_features_is_an_empty_one() -> None:
+def test_null_among_the_features_becomes_an_empty_string() -> None:
     assert _parse({"os.features": ["a", None]}).platform.os_features == ("a", "")
 
 

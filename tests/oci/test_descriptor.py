@@ -30,14 +30,14 @@ FULL: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("document", [MINIMAL, FULL])
-def test_a_descriptor_says_again_what_was_read(document: dict[str, Any]) -> None:
+def test_a_parsed_descriptor_renders_as_the_same_document(document: dict[str, Any]) -> None:
     descriptor = parse_descriptor(document)
     assert descriptor.document() == document
     assert list(descriptor.document()) == list(document)
     assert parse_descriptor(descriptor.document()) == descriptor
 
 
-def test_members_get_their_types() -> None:
+def test_members_are_parsed_into_their_types() -> None:
     assert parse_descriptor(FULL) == Descriptor(
         mt.OCI_MANIFEST,
         parse_digest(OTHER),
@@ -49,7 +49,7 @@ def test_members_get_their_types() -> None:
     )
 
 
-def test_annotations_come_out_sorted() -> None:
+def test_annotations_are_rendered_sorted() -> None:
     descriptor = Descriptor(mt.OCI_MANIFEST, parse_digest(OTHER), 7, annotations={"b": "", "a": "", "Z": ""})
     annotations = descriptor.document()["annotations"]
     assert isinstance(annotations, dict)
@@ -69,12 +69,12 @@ def test_an_empty_platform_is_still_a_platform() -> None:
 @pytest.mark.parametrize(
     "platform", [[], "linux/amd64", 5, {"os": 5}, {"os.features": "x"}, {"os.features": [1]}]
 )
-def test_a_platform_of_another_shape_is_refused(platform: Any) -> None:
+def test_a_malformed_platform_is_refused(platform: Any) -> None:
     with pytest.raises(SourceInvalid, match=r"[Tt]he platform of the child"):
         parse_descriptor({**MINIMAL, "platform": platform}, what="the child")
 
 
-def test_the_refusal_names_the_descriptor_and_what_is_wrong() -> None:
+def test_the_refusal_names_the_descriptor_and_the_problem() -> None:
     with pytest.raises(SourceInvalid) as refusal:
         parse_descriptor({**MINIMAL, "digest": "md5:abc"}, what="layers[3]")
     assert refusal.value.detail == "The digest of layers[3] is not valid: unsupported digest algorithm."

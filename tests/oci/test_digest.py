@@ -28,7 +28,7 @@ def test_every_algorithm_that_docker_knows_can_be_verified(algorithm: str) -> No
 
 
 @pytest.mark.parametrize("place", [0, 31, 32, 63])
-def test_every_digit_of_a_digest_counts(place: int) -> None:
+def test_a_changed_digit_of_a_digest_does_not_match(place: int) -> None:
     right = digest_of(b"layer").hex
     wrong = right[:place] + ("0" if right[place] != "0" else "1") + right[place + 1 :]
     assert not Digest("sha256", wrong).matches(b"layer")
@@ -79,14 +79,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("text", REFUSED)
-def test_what_is_no_digest_is_refused_in_dockers_words(text: str) -> None:
+def test_an_invalid_digest_is_refused_with_dockers_text(text: str) -> None:
     with pytest.raises(InvalidDigest) as refusal:
         parse_digest(text)
     assert refusal.value.detail == REFUSED[text]
     assert refusal.value.members["digest"].isprintable()
 
 
-def test_forty_ways_to_trick_a_digest_are_known() -> None:
+def test_at_least_forty_invalid_digests_are_tested() -> None:
     assert len(REFUSED) >= 40
 
 
@@ -99,7 +99,7 @@ def test_any_text_is_a_digest_or_is_refused(text: str) -> None:
     assert str(digest) == text
 
 
-def test_digests_order_by_their_text() -> None:
+def test_digests_are_ordered_by_their_text() -> None:
     digests = [digest_of(bytes([number])) for number in range(20)]
     assert sorted(digests) == sorted(digests, key=str)
     assert Digest("sha256", HEX) == parse_digest(f"sha256:{HEX}")

@@ -30,7 +30,7 @@ def _order(references: list[str]) -> list[str]:
 
 
 def test_entries_are_ordered_by_dockers_file_names() -> None:
-    """As bytes, where `:` has become `-` and `/` has become `_` (docker-manifest.md §2.1)."""
+    """Compared as bytes; `:` becomes `-` and `/` becomes `_` (docker-manifest.md §2.1)."""
     ordered = [
         "h.example/r:a",
         "h.example/r-a:1",
@@ -45,8 +45,8 @@ def test_entries_are_ordered_by_dockers_file_names() -> None:
         assert _order(shuffled) == ordered
 
 
-def test_references_that_share_a_file_name_have_an_order_too() -> None:
-    """For Docker one of them would replace the other."""
+def test_references_with_one_file_name_are_ordered_too() -> None:
+    """In Docker, one of them replaces the other."""
     twins = ["h.example/repo:amd64-1", "h.example/repo-amd64:1"]
     assert sort_key(twins[0])[0] == sort_key(twins[1])[0]
     assert _order(twins) == _order(twins[::-1])
@@ -82,12 +82,12 @@ def test_the_bytes_are_dockers() -> None:
     assert index.digest.matches(index.raw)
 
 
-def test_a_size_of_nothing_is_left_out_as_go_leaves_it_out() -> None:
+def test_a_size_of_zero_is_omitted_as_in_go() -> None:
     child = json.loads(build_index([_annotated(size=0)]).raw)["manifests"][0]
     assert list(child) == ["mediaType", "digest", "platform"]
 
 
-def test_an_empty_list_is_a_docker_list_of_nothing() -> None:
+def test_an_index_without_entries_is_an_empty_docker_list() -> None:
     index = build_index([])
     assert index.media_type == mt.DOCKER_LIST
     assert (
@@ -112,7 +112,7 @@ def test_the_first_entry_after_ordering_decides_the_type(first: str, second: str
 
 
 @pytest.mark.parametrize("media_type", [mt.DOCKER_MANIFEST, mt.OCI_MANIFEST])
-def test_a_chosen_format_counts_more_than_the_entries(media_type: str) -> None:
+def test_a_chosen_format_takes_precedence_over_the_entries(media_type: str) -> None:
     entries = [entry("h.example/a:1", media_type)]
     assert build_index(entries, format=Format.DOCKER).media_type == mt.DOCKER_LIST
     assert build_index(entries, format=Format.OCI).media_type == mt.OCI_INDEX
@@ -126,7 +126,7 @@ def _annotated(**changes: Any) -> IndexEntry:
 SUBJECT = Descriptor(mt.OCI_INDEX, digest_of(b"subject"), 7)
 
 
-def test_what_docker_cannot_express_makes_an_oci_index() -> None:
+def test_members_that_docker_does_not_support_make_an_oci_index() -> None:
     plain = [entry("h.example/a:1")]
     assert build_index(plain, annotations={"a": "b"}).media_type == mt.OCI_INDEX
     assert build_index(plain, artifact_type="a/b").media_type == mt.OCI_INDEX
@@ -136,7 +136,7 @@ def test_what_docker_cannot_express_makes_an_oci_index() -> None:
     assert build_index(plain, annotations={}, artifact_type=None, subject=None).media_type == mt.DOCKER_LIST
 
 
-def test_what_docker_cannot_express_is_refused_in_dockers_format() -> None:
+def test_members_that_docker_does_not_support_are_refused_in_dockers_format() -> None:
     plain = [entry("h.example/a:1")]
     with pytest.raises(InvalidInput, match="format oci"):
         build_index(plain, format=Format.DOCKER, annotations={"a": "b"})
@@ -148,7 +148,7 @@ def test_what_docker_cannot_express_is_refused_in_dockers_format() -> None:
         build_index([_annotated(annotations={"a": "b"})], format=Format.DOCKER)
 
 
-def test_extensions_keep_dockers_order_and_have_their_own_places() -> None:
+def test_extensions_keep_dockers_order_of_members() -> None:
     index = build_index(
         [_annotated(annotations={"z": "1", "a": "2"}, artifact_type="c/d", urls=("https://x.example",))],
         annotations={"y": "1", "b": "2"},
@@ -196,7 +196,7 @@ def test_the_index_does_not_depend_on_who_came_first(
 
 
 @given(entry_lists, st.dictionaries(texts, texts, max_size=3))
-def test_an_index_can_be_read_again(entries: list[IndexEntry], annotations: dict[str, str]) -> None:
+def test_a_built_index_can_be_parsed(entries: list[IndexEntry], annotations: dict[str, str]) -> None:
     index = build_index(entries, annotations=annotations)
     parsed = parse_manifest(index.raw, index.media_type)
     assert isinstance(parsed, Index)

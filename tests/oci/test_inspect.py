@@ -15,7 +15,7 @@ from app.oci.platform import Platform
 RAW = b' {"a" : 1.50e+2,\n"b":[ ],"c":{ },"d":["\\u00e9<\xc3\xa9>",{"e":"[,:]{\\"}"}], "f":null}\r\n\n'
 
 
-def test_a_remote_manifest_is_indented_and_otherwise_kept() -> None:
+def test_a_remote_manifest_is_indented_and_otherwise_unchanged() -> None:
     assert plain_image(RAW) == (
         b'{\n\t"a": 1.50e+2,\n\t"b": [],\n\t"c": {},\n\t"d": [\n\t\t"\\u00e9<\xc3\xa9>",'
         b'\n\t\t{\n\t\t\t"e": "[,:]{\\"}"\n\t\t}\n\t],\n\t"f": null\n}\r\n\n\n'
@@ -54,7 +54,7 @@ def _manifest(media_type: str) -> Manifest:
     return Manifest.of(media_type, b'{"schemaVersion": 2, "x": 1.0, "y": "\\ud83d\\ude00<"}\n')
 
 
-def test_verbose_shows_the_reference_the_descriptor_the_bytes_and_the_manifest() -> None:
+def test_verbose_output_has_the_reference_the_descriptor_the_bytes_and_the_manifest() -> None:
     manifest = _manifest(mt.DOCKER_MANIFEST)
     descriptor = Descriptor(
         manifest.media_type, manifest.digest, manifest.size, Platform("linux", "arm", "v7")
@@ -71,12 +71,12 @@ def test_verbose_shows_the_reference_the_descriptor_the_bytes_and_the_manifest()
     assert document["SchemaV2Manifest"] == json.loads(manifest.raw)
 
 
-def test_verbose_names_an_oci_manifest_as_such_and_keeps_its_spelling() -> None:
+def test_verbose_output_names_an_oci_manifest_as_such_and_keeps_its_spelling() -> None:
     manifest = _manifest(mt.OCI_MANIFEST)
     image = ("h.example/a:1", manifest.descriptor, manifest)
     assert list(verbose_document(*image))[-1] == "OCIManifest"
     assert b'\n\t\t"x": 1.0,\n\t\t"y": "\\ud83d\\ude00\\u003c"\n\t}\n}\n' in verbose_image(*image)
 
 
-def test_a_list_of_no_images_is_an_empty_array() -> None:
+def test_the_verbose_output_of_no_images_is_an_empty_array() -> None:
     assert verbose_list([]) == b"[]\n"

@@ -35,7 +35,7 @@ def test_the_corpus_of_hostile_documents_is_large_enough() -> None:
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=ascii)
-def test_hostile_documents_are_refused_with_a_sentence(name: str) -> None:
+def test_hostile_documents_are_refused_with_a_reason(name: str) -> None:
     content_type, body = HOSTILE[name]
     with pytest.raises(SourceUnusable) as refusal:
         parse_manifest(body, content_type)
@@ -44,7 +44,7 @@ def test_hostile_documents_are_refused_with_a_sentence(name: str) -> None:
 
 
 @pytest.mark.parametrize("media_type", [mt.DOCKER_MANIFEST, mt.OCI_MANIFEST])
-def test_an_image_is_read_with_its_exact_bytes(media_type: str) -> None:
+def test_a_parsed_image_has_its_exact_bytes(media_type: str) -> None:
     body = json.dumps(image(media_type), indent=3).encode() + b"\n"
     parsed = parse_manifest(body, media_type)
     assert isinstance(parsed, ImageManifest)
@@ -57,7 +57,7 @@ def test_an_image_is_read_with_its_exact_bytes(media_type: str) -> None:
 
 
 @pytest.mark.parametrize("media_type", [mt.DOCKER_LIST, mt.OCI_INDEX])
-def test_an_index_is_read_with_the_platforms_of_its_children(media_type: str) -> None:
+def test_a_parsed_index_has_the_platforms_of_its_children(media_type: str) -> None:
     parsed = _index(index(media_type), media_type)
     assert [child.platform for child in parsed.manifests] == [Platform("linux", "amd64")]
     assert parsed.manifest.media_type == media_type
@@ -65,7 +65,7 @@ def test_an_index_is_read_with_the_platforms_of_its_children(media_type: str) ->
 
 @pytest.mark.parametrize("media_type", [mt.OCI_MANIFEST, mt.OCI_INDEX])
 @pytest.mark.parametrize("stated", [None, ""])
-def test_oci_documents_may_leave_out_their_media_type(media_type: str, stated: str | None) -> None:
+def test_oci_documents_may_omit_their_media_type(media_type: str, stated: str | None) -> None:
     document = index() if media_type == mt.OCI_INDEX else image()
     for body in (without(document, "mediaType"), {**document, "mediaType": stated}):
         assert parse_manifest(raw(body), media_type).manifest.media_type == media_type
@@ -82,7 +82,7 @@ def test_oci_documents_may_leave_out_their_media_type(media_type: str, stated: s
     ],
 )
 @pytest.mark.parametrize("media_type", mt.MANIFEST_TYPES)
-def test_without_a_content_type_the_documents_own_word_counts(
+def test_without_a_specific_content_type_the_documents_media_type_counts(
     content_type: str | None, media_type: str
 ) -> None:
     document = index(media_type) if media_type in mt.INDEX_TYPES else image(media_type)
@@ -106,7 +106,7 @@ def test_parameters_and_letter_case_of_the_content_type_do_not_matter(content_ty
         (mt.OCTET_STREAM, {"schemaVersion": 1, "mediaType": mt.DOCKER_SCHEMA1_SIGNED}),
     ],
 )
-def test_schema_1_is_refused_by_name(content_type: str | None, document: dict[str, Any]) -> None:
+def test_the_refusal_of_schema_1_names_it(content_type: str | None, document: dict[str, Any]) -> None:
     with pytest.raises(SourceUnsupported, match="schema 1") as refusal:
         parse_manifest(raw(document), content_type)
     assert "vnd.docker.distribution.manifest.v1" in refusal.value.members["media_type"]
@@ -124,7 +124,7 @@ def test_schema_1_is_refused_by_name(content_type: str | None, document: dict[st
         "é",
     ],
 )
-def test_other_media_types_are_refused_by_name_whatever_the_body_says(content_type: str) -> None:
+def test_other_media_types_are_refused_by_name_regardless_of_the_body(content_type: str) -> None:
     with pytest.raises(SourceUnsupported) as refusal:
         parse_manifest(raw(image()), content_type)
     assert refusal.value.members["media_type"].isprintable()
@@ -156,7 +156,7 @@ def test_a_document_of_two_shapes_is_refused() -> None:
 
 
 @pytest.mark.parametrize("content_type", [None, *GENERIC])
-def test_the_descriptor_is_believed_before_the_shape(content_type: str | None) -> None:
+def test_the_type_in_the_descriptor_takes_precedence_over_the_shape(content_type: str | None) -> None:
     untyped = raw(without(image(), "mediaType"))
     found = parse_manifest(untyped, content_type, mt.OCI_MANIFEST)
     assert found.manifest.media_type == mt.OCI_MANIFEST
@@ -169,7 +169,7 @@ def test_the_descriptor_is_believed_before_the_shape(content_type: str | None) -
 
 
 @pytest.mark.parametrize("described", ["", "application/json", "application/vnd.example", mt.OCI_INDEX])
-def test_a_type_that_the_registry_names_decides_over_the_descriptor(described: str) -> None:
+def test_the_content_type_takes_precedence_over_the_descriptor(described: str) -> None:
     found = parse_manifest(raw(without(image(), "mediaType")), mt.OCI_MANIFEST, described)
     assert found.manifest.media_type == mt.OCI_MANIFEST
 
@@ -213,7 +213,7 @@ def test_an_artifact_has_a_kind_and_perhaps_a_platform(
     assert (found.kind, found.has_platform) == (kind, has_platform)
 
 
-def test_a_contradicted_media_type_is_said_with_both_names() -> None:
+def test_the_refusal_of_a_contradictory_media_type_names_both() -> None:
     with pytest.raises(SourceInvalid) as refusal:
         parse_manifest(raw(image(mt.DOCKER_MANIFEST)), mt.OCI_MANIFEST)
     assert mt.DOCKER_MANIFEST in refusal.value.detail
@@ -224,14 +224,14 @@ def _blob(letter: str, media_type: str = "application/vnd.oci.image.layer.v1.tar
     return {"mediaType": media_type, "digest": f"sha256:{letter * 64}", "size": 1}
 
 
-def test_blobs_are_the_config_and_then_each_layer_once() -> None:
+def test_blobs_are_the_config_followed_by_each_distinct_layer() -> None:
     parsed = _image(image(layers=[_blob("b"), _blob("a"), _blob("b")]))
     assert [str(blob.digest)[:8] for blob in parsed.blobs] == ["sha256:4", "sha256:b", "sha256:a"]
     assert parsed.copyable_blobs == parsed.blobs
     assert len(parsed.layers) == 3
 
 
-def test_of_two_descriptors_of_one_blob_the_first_counts() -> None:
+def test_the_first_of_two_descriptors_of_a_blob_counts() -> None:
     parsed = _image(image(layers=[_blob("a", "application/one"), _blob("a", "application/two")]))
     assert parsed.blobs[1:] == parsed.layers[:1]
 
@@ -247,7 +247,7 @@ def test_foreign_layers_are_blobs_that_are_not_copied(media_type: str) -> None:
 
 
 @pytest.mark.parametrize("media_type", sorted(mt.FOREIGN_LAYER_TYPES))
-def test_a_foreign_layer_that_is_served_nowhere_else_is_copied(media_type: str) -> None:
+def test_a_foreign_layer_without_urls_is_copied(media_type: str) -> None:
     parsed = _image(image(layers=[_blob("a", media_type)]))
     assert parsed.copyable_blobs == parsed.blobs
 
@@ -267,7 +267,7 @@ def test_a_blob_that_is_foreign_in_one_place_only_is_copied() -> None:
         {"config": {"mediaType": mt.OCTET_STREAM, "digest": EMPTY, "size": 2}},
     ],
 )
-def test_artifacts_are_read_and_known_for_what_they_are(changes: dict[str, Any]) -> None:
+def test_artifacts_are_recognised(changes: dict[str, Any]) -> None:
     assert _image(image(**changes)).is_artifact
 
 
@@ -277,8 +277,8 @@ def test_old_docker_images_with_a_vague_config_type_are_images(config_type: str)
     assert not _image(image(mt.DOCKER_MANIFEST, config=config), mt.DOCKER_MANIFEST).is_artifact
 
 
-def test_an_attestation_of_buildkit_is_an_image_of_statements() -> None:
-    """As docs.docker.com "Image attestation storage" lays it out."""
+def test_an_image_of_in_toto_statements_is_an_attestation() -> None:
+    """See "Image attestation storage" on docs.docker.com."""
     layer = _blob("a", mt.IN_TOTO) | {
         "annotations": {"in-toto.io/predicate-type": "https://slsa.dev/provenance/v0.2"}
     }
@@ -302,12 +302,12 @@ def test_an_attestation_may_be_an_artifact_with_a_subject() -> None:
     assert parsed.subject.digest == parse_digest(OTHER)
 
 
-def test_an_ordinary_image_is_no_attestation() -> None:
+def test_an_ordinary_image_is_not_an_attestation() -> None:
     assert not _image(image()).is_attestation
     assert not _image(image(layers=[])).is_attestation
 
 
-def test_what_an_index_says_beside_its_manifests_is_kept() -> None:
+def test_other_members_of_an_index_are_kept() -> None:
     annotated = index()["manifests"][0] | {"annotations": {"k": "v"}, "artifactType": "a/b"}
     parsed = _index(
         index(
@@ -322,7 +322,7 @@ def test_what_an_index_says_beside_its_manifests_is_kept() -> None:
     assert (parsed.manifests[0].annotations, parsed.manifests[0].artifact_type) == ({"k": "v"}, "a/b")
 
 
-def test_null_is_the_same_as_nothing_where_a_member_is_optional() -> None:
+def test_a_null_optional_member_counts_as_absent() -> None:
     parsed = _image(image() | dict.fromkeys(("annotations", "subject", "artifactType", "layers")))
     assert (parsed.annotations, parsed.subject, parsed.artifact_type, parsed.layers) == ({}, None, None, ())
     child = index()["manifests"][0] | dict.fromkeys(("annotations", "urls", "platform", "artifactType"))

@@ -81,7 +81,7 @@ def test_dockers_own_table_has_28_pairs() -> None:
 
 
 @pytest.mark.parametrize("text", UNKNOWN)
-def test_pairs_that_nothing_runs_on_are_not_known(text: str) -> None:
+def test_pairs_that_do_not_exist_are_unknown(text: str) -> None:
     os, architecture = text.split("/")
     assert not is_known(os, architecture)
 
@@ -111,14 +111,14 @@ def test_pairs_that_nothing_runs_on_are_not_known(text: str) -> None:
         ("linux/mipsel", "linux/mipsle"),
         ("macos/aarch64", "darwin/arm64"),
         ("wasi/wasm32", "wasi/wasm"),
-        # What is a name already stays as it is: Docker's `arm` has no variant unless one is given.
+        # Proper names stay unchanged: Docker's `arm` has no variant unless the caller gives one.
         ("linux/arm", "linux/arm"),
         ("linux/arm64/v8", "linux/arm64/v8"),
         ("linux/arm64", "linux/arm64"),
         ("linux/amd64/nonsense", "linux/amd64/nonsense"),
     ],
 )
-def test_common_names_of_platforms_become_the_names_registries_use(written: str, meant: str) -> None:
+def test_aliases_of_platforms_become_the_names_that_registries_use(written: str, meant: str) -> None:
     platform = parse_platform(written)
     assert str(platform) == meant
     assert is_known(platform.os, platform.architecture)
@@ -143,11 +143,11 @@ def test_the_full_name_has_the_version_and_the_features_of_the_system(
     assert "(" not in str(platform)
 
 
-def test_aliases_are_welcome_beside_a_version() -> None:
+def test_aliases_are_accepted_beside_a_version() -> None:
     assert parse_platform("Windows_NT(10.0.1)/x86_64").full_name == "windows(10.0.1)/amd64"
 
 
-def test_an_explicit_variant_wins_over_the_one_an_alias_implies() -> None:
+def test_an_explicit_variant_takes_precedence_over_that_of_an_alias() -> None:
     assert normalize("linux", "armhf", "") == ("linux", "arm", "v7")
     assert normalize("linux", "armhf", "v8") == ("linux", "arm", "v8")
 
@@ -161,7 +161,7 @@ def test_an_explicit_variant_wins_over_the_one_an_alias_implies() -> None:
         *("linux/amd64\n", "linux/\x00", "linux/ämd64", "linux/" + "a" * 65, "linux/amd64/v 1"),
     ],
 )
-def test_what_is_no_platform_is_refused_with_the_form_to_use(text: str) -> None:
+def test_the_refusal_of_an_invalid_platform_shows_the_valid_form(text: str) -> None:
     with pytest.raises(InvalidPlatform, match="Use os/arch") as refusal:
         parse_platform(text)
     assert refusal.value.detail.isprintable()
@@ -175,7 +175,7 @@ def test_what_is_no_platform_is_refused_with_the_form_to_use(text: str) -> None:
     + ["linux/ppc64le/power8", "linux/ppc64le/power10", "linux/riscv64/rva20u64", "linux/riscv64/rva22u64"]
     + ["linux/386", "linux/s390x", "linux/arm", "unknown/unknown"],
 )
-def test_known_variants_give_no_finding(text: str) -> None:
+def test_a_known_variant_has_no_finding(text: str) -> None:
     platform = parse_platform(text)
     assert check_variant(platform) is None
     assert not platform.variant or platform.variant in known_variants(platform.os, platform.architecture)
@@ -184,7 +184,7 @@ def test_known_variants_give_no_finding(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["linux/arm/v9", "linux/arm/7", "linux/amd64/v8", "linux/s390x/z15", "x/y/z"]
 )
-def test_unknown_variants_give_a_sentence(text: str) -> None:
+def test_an_unknown_variant_has_a_finding(text: str) -> None:
     platform = parse_platform(text)
     finding = check_variant(platform)
     assert finding is not None
@@ -202,7 +202,7 @@ def test_the_key_does_not_depend_on_the_order_of_features(written: list[str], ch
     assert hash(platform.key) == hash(other.key)
 
 
-def test_every_member_tells_platforms_apart() -> None:
+def test_every_member_of_a_platform_is_in_its_key() -> None:
     base = Platform("linux", "arm", "v7", "1", ("a",))
     others = [
         Platform("darwin", "arm", "v7", "1", ("a",)),
@@ -215,7 +215,7 @@ def test_every_member_tells_platforms_apart() -> None:
     assert len({base.key, *(other.key for other in others)}) == 7
 
 
-def test_os_and_architecture_are_in_the_document_even_when_empty() -> None:
+def test_the_document_has_os_and_architecture_even_if_empty() -> None:
     assert Platform().document() == {"architecture": "", "os": ""}
     full = Platform("windows", "amd64", "v1", "10.0", ("b", "a"))
     assert list(full.document().items()) == [
@@ -227,7 +227,7 @@ def test_os_and_architecture_are_in_the_document_even_when_empty() -> None:
     ]
 
 
-def test_attestations_have_no_platform_of_their_own() -> None:
+def test_the_platform_of_attestations_is_unknown() -> None:
     assert parse_platform("unknown/unknown").is_unknown
     assert not parse_platform("linux/amd64").is_unknown
     for half in (Platform("linux", "unknown"), Platform("unknown", "amd64"), Platform()):

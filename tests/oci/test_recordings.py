@@ -1,4 +1,4 @@
-"""What the real command printed and pushed, rebuilt byte for byte."""
+"""Recordings of the real docker command: its output and its pushes, rebuilt byte for byte."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_verbose_inspect_of_an_entry_is_rebuilt_to_the_byte(recording: Recording
 
 
 @every_recording
-def test_the_recorded_digests_are_those_of_the_recorded_bytes(recording: Recording) -> None:
+def test_the_recorded_digests_match_the_recorded_bytes(recording: Recording) -> None:
     assert parse_digest(recording.digest).matches(recording.pushed)
     for entry in recording.entries().values():
         assert entry.image.manifest.digest.matches(entry.image.manifest.raw)

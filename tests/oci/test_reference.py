@@ -19,7 +19,7 @@ LOWER = "invalid reference format: repository name ({}) must be lowercase"
 FORMAT = "invalid reference format"
 TOO_LONG = "repository name must not be more than 255 characters"
 
-# docker-manifest.md §1.1, whole.
+# The whole table of docker-manifest.md §1.1.
 CANONICAL = {
     "ubuntu": "docker.io/library/ubuntu:latest",
     "docker.io/ubuntu": "docker.io/library/ubuntu:latest",
@@ -109,12 +109,12 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("text", CANONICAL)
-def test_references_are_normalised_as_docker_does(text: str) -> None:
+def test_references_are_normalised_as_in_docker(text: str) -> None:
     assert str(parse_reference(text)) == CANONICAL[text]
 
 
 @pytest.mark.parametrize("text", REFUSED, ids=lambda text: ascii(text)[:60])
-def test_references_are_refused_in_dockers_words(text: str) -> None:
+def test_invalid_references_are_refused_with_dockers_text(text: str) -> None:
     with pytest.raises(InvalidReference) as refusal:
         parse_reference(text)
     assert refusal.value.detail == REFUSED[text]
@@ -122,8 +122,8 @@ def test_references_are_refused_in_dockers_words(text: str) -> None:
     assert len(refusal.value.members["reference"]) < 300
 
 
-def test_a_name_that_docker_gives_no_registry_is_refused() -> None:
-    """Docker takes it as a path without a registry, and then can't fetch it."""
+def test_a_name_without_a_registry_in_docker_is_refused() -> None:
+    """Docker parses it as a path without a registry, and then can't fetch it."""
     with pytest.raises(InvalidReference, match=f"^{FORMAT}$"):
         parse_reference("my_host.example/foo")
 
@@ -176,7 +176,7 @@ texts = st.one_of(
 
 
 @given(texts)
-def test_the_canonical_form_is_its_own_canonical_form(text: str) -> None:
+def test_normalising_a_canonical_reference_changes_nothing(text: str) -> None:
     try:
         reference = parse_reference(text)
     except InvalidReference:
@@ -185,7 +185,7 @@ def test_the_canonical_form_is_its_own_canonical_form(text: str) -> None:
     assert reference.tag or reference.digest
 
 
-def test_parts_can_be_told_and_replaced() -> None:
+def test_the_parts_of_a_reference_can_be_read_and_replaced() -> None:
     reference = parse_reference("h.example:5000/team/app:1")
     assert reference == Reference(Repository("h.example:5000", "team/app"), "1", None)
     assert (reference.registry, reference.target) == ("h.example:5000", "1")
@@ -197,19 +197,19 @@ def test_parts_can_be_told_and_replaced() -> None:
     assert str(reference.repository.at(digest)) == f"h.example:5000/team/app@{digest}"
 
 
-def test_references_order_by_their_text_with_and_without_tags() -> None:
+def test_references_are_ordered_by_their_text() -> None:
     references = [parse_reference(text) for text in CANONICAL]
     assert [str(reference) for reference in sorted(references)] == sorted(map(str, references))
 
 
 @pytest.mark.parametrize("tag", ["", "-x", ".x", "a b", "a/b", "a:b", "x" * 129, "ü", "latest\n", "\u0663"])
-def test_what_is_no_tag_is_refused(tag: str) -> None:
+def test_an_invalid_tag_is_refused(tag: str) -> None:
     with pytest.raises(InvalidReference, match=r"^invalid tag format$"):
         parse_tag(tag)
 
 
-@pytest.mark.skipif(shutil.which("docker") is None, reason="there is no docker CLI on this machine")
-def test_the_docker_command_says_the_same(tmp_path: Path) -> None:
+@pytest.mark.skipif(shutil.which("docker") is None, reason="this machine has no docker CLI")
+def test_the_docker_command_agrees(tmp_path: Path) -> None:
     """`docker manifest rm` parses every argument, prints one line for each and asks no registry."""
     chooser = random.Random(20)
     made = {"".join(chooser.choices(FRAGMENTS, k=chooser.randint(1, 4))) for _ in range(150)}

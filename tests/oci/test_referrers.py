@@ -1,4 +1,4 @@
-"""The pure part of referrers: their tag, how they are described, and the index that lists them."""
+"""The tag of referrers, their descriptors, and the index that lists them."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def listed(raw: bytes) -> tuple[Descriptor, ...]:
 
 
 @pytest.mark.parametrize(("algorithm", "length"), [("sha256", 64), ("sha512", 128)])
-def test_the_tag_is_the_digest_cut_to_what_fits(algorithm: str, length: int) -> None:
+def test_the_tag_is_the_truncated_digest(algorithm: str, length: int) -> None:
     tag = referrers_tag(Digest(algorithm, "0123456789abcdef" * (length // 16)))
     assert tag == f"{algorithm}-{'0123456789abcdef' * 4}"
     assert parse_tag(tag) == tag
 
 
-def test_a_referrer_is_described_with_its_type_and_annotations() -> None:
+def test_the_descriptor_of_a_referrer_has_its_type_and_annotations() -> None:
     made = make_referrer(IMAGE, annotations={"a": "b"})
     digest = parse_digest(made.digest)
     described = describe_referrer(parse_manifest(made.raw, made.media_type), digest)
@@ -53,20 +53,20 @@ def test_a_referrer_is_described_with_its_type_and_annotations() -> None:
     )
 
 
-def test_without_a_type_of_its_own_that_of_its_config_stands() -> None:
+def test_a_referrer_without_an_artifact_type_has_that_of_its_config() -> None:
     made = make_referrer(IMAGE, artifact_type=None)
     described = describe_referrer(parse_manifest(made.raw, made.media_type), parse_digest(made.digest))
     assert described.artifact_type == "application/vnd.oci.empty.v1+json"
 
 
-def test_an_index_that_refers_to_something_has_no_config_to_take_the_type_from() -> None:
+def test_an_index_with_a_subject_and_without_an_artifact_type_has_none() -> None:
     made = make_index([IMAGE], extra={"subject": IMAGE.descriptor()})
     described = describe_referrer(parse_manifest(made.raw, made.media_type), parse_digest(made.digest))
     assert described.artifact_type is None
 
 
 @given(st.lists(descriptors), st.lists(descriptors, unique_by=lambda each: each.digest))
-def test_what_is_added_is_listed_once_and_adding_it_again_changes_nothing(
+def test_a_descriptor_is_added_once_and_adding_it_again_changes_nothing(
     before: list[Descriptor], added: list[Descriptor]
 ) -> None:
     distinct = {each.digest: each for each in before}
@@ -80,7 +80,7 @@ def test_what_is_added_is_listed_once_and_adding_it_again_changes_nothing(
     assert [each for each in found if each in kept] == kept
 
 
-def test_what_others_wrote_stays_to_the_last_member() -> None:
+def test_everything_that_other_clients_wrote_stays_unchanged() -> None:
     other = {**IMAGE.descriptor(), "data": "e30=", "org.example": {"x": [1.5, None]}}
     raw = json.dumps(
         {
@@ -97,7 +97,7 @@ def test_what_others_wrote_stays_to_the_last_member() -> None:
     assert json.loads(merged) == {**json.loads(raw), "manifests": [other, added.document()]}
 
 
-def test_a_descriptor_that_says_something_else_of_the_same_manifest_is_replaced() -> None:
+def test_a_different_descriptor_of_the_same_manifest_is_replaced() -> None:
     digest = digest_of(b"x")
     old = Descriptor(OCI_MANIFEST, digest, 3)
     new = Descriptor(OCI_MANIFEST, digest, 3, artifact_type=TYPE)
@@ -111,6 +111,6 @@ def test_a_descriptor_that_says_something_else_of_the_same_manifest_is_replaced(
 @pytest.mark.parametrize(
     "raw", [b"[]", b'{"manifests": {}}', b'{"manifests": [1]}', b"{", b'{"manifests": [{}]}']
 )
-def test_what_is_no_index_is_not_added_to(raw: bytes) -> None:
+def test_an_invalid_index_is_refused(raw: bytes) -> None:
     with pytest.raises(errors.SourceInvalid):
         merge_referrers(raw, [Descriptor(OCI_MANIFEST, digest_of(b"x"), 1)])

@@ -22,7 +22,7 @@ documents = st.recursive(
 
 
 @given(documents, st.booleans())
-def test_honest_documents_are_read(document: Json, ascii_only: bool) -> None:
+def test_valid_documents_are_parsed(document: Json, ascii_only: bool) -> None:
     assert loads(json.dumps(document, ensure_ascii=ascii_only).encode(), what="it") == document
 
 
@@ -99,7 +99,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_has_no_single_meaning_is_refused(name: str) -> None:
+def test_ambiguous_documents_are_refused(name: str) -> None:
     with pytest.raises(SourceInvalid) as refusal:
         loads(REFUSED[name], what="the config")
     assert refusal.value.detail.startswith("The config ")
@@ -111,20 +111,20 @@ def test_documents_of_allowed_depth_are_read(depth: int) -> None:
     assert loads(b"[" * depth + b"]" * depth, what="it") is not None
 
 
-def test_breadth_is_no_depth() -> None:
-    """However many brackets there are: each that closes is one level less."""
+def test_breadth_does_not_count_as_depth() -> None:
+    """Each closing bracket ends one level, so siblings do not add up."""
     above, siblings = MAX_DEPTH - 1, [b"[]", b"{}"] * MAX_DEPTH
     assert loads(b"[" * above + b",".join(siblings) + b"]" * above, what="it") is not None
 
 
 @pytest.mark.parametrize("depth", [MAX_DEPTH + 1, 100, 999, 1000, 1001, 5000, 100_000])
-def test_deeper_ones_are_refused_however_deep(depth: int) -> None:
+def test_documents_beyond_the_allowed_depth_are_refused(depth: int) -> None:
     for raw in (b"[" * depth, b"[" * depth + b"]" * depth, b'{"a":' * depth + b"0" + b"}" * depth):
         with pytest.raises(SourceInvalid):
             loads(raw, what="it")
 
 
-def test_brackets_commas_and_escapes_inside_strings_are_no_structure() -> None:
+def test_brackets_commas_and_escapes_inside_strings_do_not_count() -> None:
     label = json.dumps([[[["\\"]]]] * 200_000)[: 2**20]
     document = {
         "labels": {"io.build": label, "quote": '"[' * 100, "nul": "\\u0000", "face": "😀"},
@@ -137,7 +137,7 @@ def test_brackets_commas_and_escapes_inside_strings_are_no_structure() -> None:
     "raw",
     [b"[" * 40 + b'"' * (1 << 20), b"[" * 40 + b'"' + b'\\"' * (1 << 19), b"[[" * 20 + b"\\" * (1 << 20)],
 )
-def test_broken_strings_cost_no_more_than_whole_ones(raw: bytes) -> None:
-    """With an expression that starts over at every quote this would take hours."""
+def test_unclosed_strings_are_refused_quickly(raw: bytes) -> None:
+    """An expression that backtracks at every quote would take hours."""
     with pytest.raises(SourceInvalid):
         loads(b"[]," * 20 + raw[40:], what="it")
