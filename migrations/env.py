@@ -13,14 +13,14 @@ from app.store.tables import metadata
 
 
 def run(connection: Connection) -> None:
-    context.configure(connection=connection, target_metadata=metadata)
+    context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=True)
     with context.begin_transaction():
         context.run_migrations()
 
 
 async def connect_and_run() -> None:
     engine = create_engine(os.environ["DATABASE_URL"], patient=True)
-    async with engine.begin() as connection:
+    async with engine.connect() as connection:
         await connection.run_sync(run)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from app.errors import BrokerError, ListExists
-from app.lists.draft import Draft, Entry, ListState, amend
+from app.lists.draft import Draft, Entry, ListState
+from app.lists.entry_changes import amend
 from app.lists.findings.list_findings import refuse_mixed_revisions
 from app.lists.options import Options, amend_options, forget_failures
 from app.lists.verdict import retract

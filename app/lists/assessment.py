@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from app.errors import FieldError, InvalidInput, ListNotPushable
 from app.lists.draft import Draft
+from app.lists.entry_order import in_order
 from app.lists.findings.finding import Finding, Severity
 from app.lists.findings.list_findings import find_findings
 from app.lists.origins.copying import find_copied
 from app.lists.targets import group_by_repository, own_references
 from app.lists.variants import unmet
-from app.oci.index import IndexEntry, build_index
+from app.oci.index import build_index
 from app.oci.manifest import Manifest
 from app.oci.platform import Platform
 from app.oci.reference import Reference
@@ -65,7 +66,7 @@ def build_draft_index(draft: Draft) -> Manifest:
         return draft.copied
     try:
         return build_index(
-            [IndexEntry(str(entry.reference), entry.descriptor) for entry in draft.entries],
+            [entry.descriptor for entry in in_order(draft)],
             format=options.format,
             annotations=options.annotations,
             artifact_type=options.artifact_type,
@@ -109,7 +110,7 @@ def _find_refusal(draft: Draft, findings: Sequence[Finding]) -> ListNotPushable 
     lacking = [finding for finding in findings if finding.severity is Severity.ERROR]
     if not lacking:
         return None
-    positions = {entry.id: position for position, entry in enumerate(draft.in_order)}
+    positions = {entry.id: position for position, entry in enumerate(in_order(draft))}
     return ListNotPushable(
         lacking[0].detail,
         list_id=str(draft.id),

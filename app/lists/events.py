@@ -11,6 +11,7 @@ from uuid import UUID
 
 from app.lists.assessment import Assessment
 from app.lists.draft import Draft, ListState
+from app.lists.entry_order import in_order
 from app.lists.pushes import PushView
 from app.oci.digest import Digest
 from app.oci.platform import Platform
@@ -70,7 +71,7 @@ def _platforms(draft: Draft) -> tuple[Platform, ...]:
     """Those of images; attestations have none, and artifacts need none."""
     return tuple(
         entry.platform
-        for entry in draft.in_order
+        for entry in in_order(draft)
         if entry.descriptor.platform is not None and not entry.platform.is_unknown
     )
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, TypeVar
 
 from app.errors import FieldError, InvalidInput, SourceInvalid, UnsupportedPlatform
@@ -23,6 +24,13 @@ R = TypeVar("R")
 
 # RFC 6838 §4.2.
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
+
+
+class Order(StrEnum):
+    """The order of the entries in the index: Docker's, or that of the sources and of their indexes."""
+
+    DOCKER = "docker"
+    AS_GIVEN = "as-given"
 
 
 def merged(present: Mapping[str, str], patch: Mapping[str, str | None]) -> dict[str, str]:
@@ -106,6 +114,7 @@ class Options:
     allow_duplicate_platforms: bool = False
     insecure: bool = False
     format: Format = field(default=Format.AUTO, metadata={_PARSE: Format})
+    order: Order = field(default=Order.DOCKER, metadata={_PARSE: Order})
     annotations: Mapping[str, str] = field(default_factory=dict, metadata={_PARSE: parse_annotation_changes})
     artifact_type: str | None = field(default=None, metadata={_PARSE: parse_artifact_type})
     subject: Descriptor | None = field(default=None, metadata={_PARSE: parse_subject})

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from app.errors import ListNotPushable, TagMoved
 from app.lists.assessment import Assessment
 from app.lists.draft import Draft
+from app.lists.entry_order import in_order
 from app.lists.origins.copying import find_copied
 from app.lists.run_order import RunOrder
 from app.lists.targets import PushTarget, group_by_repository, own_references
@@ -144,14 +145,14 @@ def plan_push(
 
 
 def _entries(draft: Draft) -> Iterator[PushChild]:
-    for entry in draft.in_order:
+    for entry in in_order(draft):
         yield PushChild(entry.reference, entry.digest, entry.media_type, entry.size)
 
 
 def _choices(draft: Draft) -> tuple[tuple[Platform, Digest], ...]:
     if find_copied(draft) is None:
         return ()
-    images = [entry for entry in draft.in_order if entry.platform.os and not entry.platform.is_unknown]
+    images = [entry for entry in in_order(draft) if entry.platform.os and not entry.platform.is_unknown]
     is_flat = all(entry.listing is not None and not entry.listing.nested for entry in draft.entries)
     return () if is_flat else tuple((entry.platform, entry.digest) for entry in images)
 

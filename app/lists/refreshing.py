@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from app.lists.draft import Draft, Entry, Origin, amend
+from app.lists.draft import Draft, Entry, Given, Origin
+from app.lists.entry_changes import amend
+from app.lists.entry_order import in_order
+from app.lists.overrides import NOTHING_SAID
 from app.lists.source import Source
 from app.lists.variants import choice
 from app.oci.digest import Digest
@@ -28,7 +32,7 @@ class Refreshed:
 def plan_refresh(draft: Draft) -> tuple[Source, ...]:
     """The sources that may have changed: images and indexes that have a tag and no digest."""
     sources = {}
-    for entry in draft.in_order:
+    for entry in in_order(draft):
         origin = _origin(entry)
         if origin.reference.digest is None:
             sources[origin] = Source(origin.reference, platforms=origin.platforms)
@@ -57,37 +61,79 @@ def refresh(
 
 
 def _origin(entry: Entry) -> Origin:
-    """The source as the caller named it."""
-    return entry.origin.whole if entry.origin else Origin(entry.reference)
+    """The source as it was named."""
+    if entry.origin is not None:
+        return entry.origin.whole
+    return Origin(entry.reference, entry.given.platforms if entry.given is not None else ())
 
 
 def _continued(found: Sequence[Entry], before: Sequence[Entry]) -> list[Entry]:
-    """An image of the same reference is the same entry, of the rest one for the same platform; each once."""
-    left = {entry.id: entry for entry in before}
-    fresh = list(found)
-    for is_same in (_same_reference, _same_platform, _same_choice):
-        for place, entry in enumerate(fresh):
-            old = next((each for each in left.values() if is_same(each, entry)), None)
-            if old is not None and entry.id == found[place].id:
-                del left[old.id]
-                annotations = {**old.said, **entry.annotations}
-                fresh[place] = replace(entry, id=old.id, override=old.override, annotations=annotations)
+    """The images found as the entries that they continue, each at most once.
+
+    One image that was named itself continues all entries that it stands for. An image of an index continues
+    the entry of its reference and platform, then the only one of its reference, then one of its platform.
+    """
+    named = [old for old in before if old.origin is None]
+    if named and len(found) == 1 and found[0].origin is None:
+        return [_continue(old, found[0]) for old in named]
+    left = list(before)
+    fresh = [_begin(before, entry) for entry in found]
+    unique = _unique_references(found) & _unique_references(before)
+    for is_same in (
+        lambda old, new: old.reference == new.reference and _is_listed_alike(old, new),
+        lambda old, new: old.reference == new.reference and new.reference in unique,
+        _is_listed_alike,
+        _is_listed_for_same_platform,
+        _is_for_same_platform,
+    ):
+        for place, entry in enumerate(found):
+            if fresh[place].id != entry.id:
+                continue
+            same = [old for old in left if is_same(old, entry)]
+            if same:
+                old = next((old for old in same if _is_for_same_platform(old, entry)), same[0])
+                left.remove(old)
+                fresh[place] = _continue(old, entry)
     return fresh
 
 
-def _same_reference(old: Entry, new: Entry) -> bool:
-    return old.reference == new.reference
-
-
-def _same_platform(old: Entry, new: Entry) -> bool:
+def _is_listed_alike(old: Entry, new: Entry) -> bool:
     is_same = (old.resolved_platform, old.artifact_type) == (new.resolved_platform, new.artifact_type)
     return is_same and not new.platform.is_unknown
 
 
-def _same_choice(old: Entry, new: Entry) -> bool:
+def _is_listed_for_same_platform(old: Entry, new: Entry) -> bool:
     """Another revision of a Windows build, or another way of writing the platform."""
     before, after = ((choice(each.resolved_platform), each.artifact_type) for each in (old, new))
     return before == after and not new.platform.is_unknown
+
+
+def _is_for_same_platform(old: Entry, new: Entry) -> bool:
+    return old.choice == new.choice and not new.platform.is_unknown
+
+
+def _unique_references(entries: Iterable[Entry]) -> set[Reference]:
+    counts = Counter(entry.reference for entry in entries)
+    return {reference for reference, count in counts.items() if count == 1}
+
+
+def _continue(old: Entry, new: Entry) -> Entry:
+    annotations = {**old.said, **new.annotations}
+    given = _place_in_source(old.given, new)
+    return replace(new, id=old.id, override=old.override, annotations=annotations, given=given)
+
+
+def _begin(before: Sequence[Entry], new: Entry) -> Entry:
+    """A new image of a source that the list has."""
+    given = _place_in_source(before[0].given, new)
+    given = replace(given, override=NOTHING_SAID, replaced=None) if given is not None else None
+    return replace(new, given=given)
+
+
+def _place_in_source(given: Given | None, new: Entry) -> Given | None:
+    if given is None or new.given is None or new.origin is None:
+        return given
+    return replace(given, member=new.given.member)
 
 
 def _to_keep(draft: Draft, fresh: Sequence[Entry], before: Sequence[Entry]) -> list[Entry]:

@@ -8,7 +8,8 @@ from datetime import datetime
 
 from app.errors import BrokerError, BuildFailed, ListIncomplete
 from app.lists.assessment import Assessment, assess, is_complete, missing_platforms
-from app.lists.draft import Draft, ListState, remove
+from app.lists.draft import Draft, ListState
+from app.lists.entry_changes import remove
 from app.lists.variants import find_failed, find_retracted
 from app.oci.platform import Platform, parse_platform
 

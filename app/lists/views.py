@@ -10,6 +10,7 @@ from uuid import UUID
 
 from app.lists.assessment import Assessment
 from app.lists.draft import Draft, Entry, ImageFacts, ListState
+from app.lists.entry_order import in_order
 from app.lists.findings.finding import Finding
 from app.lists.options import Options
 from app.lists.origins.copying import find_copied
@@ -103,7 +104,7 @@ def view_list(draft: Draft, assessment: Assessment) -> ListView:
         is_complete=assessment.is_complete,
         missing_platforms=assessment.missing_platforms,
         options=draft.options,
-        entries=tuple(view_entry(entry) for entry in draft.in_order),
+        entries=tuple(view_entry(entry) for entry in in_order(draft)),
         digest=index.digest if index is not None else None,
         media_type=index.media_type if index is not None else None,
         copies=find_copied(draft) if index is not None else None,

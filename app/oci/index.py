@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
@@ -23,14 +22,6 @@ class Format(StrEnum):
     OCI = "oci"
 
 
-@dataclass(frozen=True, slots=True)
-class IndexEntry:
-    """One image of the index; `reference` is the canonical text under which it was added."""
-
-    reference: str
-    descriptor: Descriptor
-
-
 def sort_key(reference: str) -> tuple[bytes, bytes]:
     """Docker orders entries by their file names; entries with the same file name are ordered by reference."""
     file_name = reference.replace(":", "-").replace("/", "_")
@@ -38,21 +29,19 @@ def sort_key(reference: str) -> tuple[bytes, bytes]:
 
 
 def build_index(
-    entries: Sequence[IndexEntry],
+    descriptors: Sequence[Descriptor],
     *,
     format: Format = Format.AUTO,  # noqa: A002
     annotations: Mapping[str, str] | None = None,
     artifact_type: str | None = None,
     subject: Descriptor | None = None,
 ) -> Manifest:
-    """The index of these entries: a pure function of what is listed, whatever the order it comes in.
+    """The index of these descriptors, in this order.
 
     Without annotations, artifact type and subject these are Docker's bytes. With them the document is an OCI
     index that extends the same serialisation in image-spec's order: artifactType after mediaType, subject and
     annotations after manifests, and in an entry annotations and artifactType after platform.
     """
-    ordered = sorted(entries, key=lambda entry: sort_key(entry.reference))
-    descriptors = [entry.descriptor for entry in ordered]
     extended = bool(annotations or artifact_type or subject) or any(map(_is_extended, descriptors))
     media_type = _media_type(format, descriptors, extended=extended)
     document: dict[str, Json] = {"schemaVersion": 2, "mediaType": media_type}

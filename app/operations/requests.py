@@ -17,7 +17,10 @@ from app.operations.states import Kind
 
 @dataclass(frozen=True, slots=True)
 class CreateListRequest(OperationRequest):
-    """A list and its first sources; `options` has the list's options that were given, by their API names."""
+    """A list and its first sources; `options` has the list's options that were given, by their API names.
+
+    Version 2 keeps an order, and one image for several platforms.
+    """
 
     kind: ClassVar[Kind] = Kind.CREATE_LIST
     version: ClassVar[int] = 2
@@ -31,8 +34,10 @@ class CreateListRequest(OperationRequest):
 
     @property
     def required_version(self) -> int:
-        """The first workers pass over `exact` and would publish other bytes."""
-        return 2 if self.options.get("exact") is not None else 1
+        """The first workers pass over `exact` and `order`, and keep only the last place of one image."""
+        has_order = self.options.get("order") not in {None, "docker"}
+        has_choice = has_order or self.options.get("exact") is not None
+        return 2 if has_choice or _names_one_twice(self.sources) else 1
 
     def document(self) -> dict[str, Any]:
         return {
@@ -58,13 +63,18 @@ class CreateListRequest(OperationRequest):
 
 @dataclass(frozen=True, slots=True)
 class AddEntriesRequest(OperationRequest):
-    """More sources for a list."""
+    """More sources for a list. Version 2 keeps one image for several platforms."""
 
     kind: ClassVar[Kind] = Kind.ADD_ENTRIES
+    version: ClassVar[int] = 2
 
     list_id: UUID
     sources: Sequence[Any]
     insecure: bool = False
+
+    @property
+    def required_version(self) -> int:
+        return 2 if _names_one_twice(self.sources) else 1
 
     def document(self) -> dict[str, Any]:
         return {"list_id": str(self.list_id), "sources": list(self.sources), "insecure": self.insecure}
@@ -211,3 +221,9 @@ class DeliverRequest(OperationRequest):
     @classmethod
     def parse(cls, members: Members) -> Self:
         return cls(members.uuid("delivery_id"))
+
+
+def _names_one_twice(sources: Sequence[Any]) -> bool:
+    """Whether one image is to stand for several platforms; workers of version 1 keep only the last."""
+    names = [source if isinstance(source, str) else source.get("reference") for source in sources]
+    return len(set(names)) < len(names)

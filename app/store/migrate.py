@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from alembic import command
@@ -9,12 +10,14 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import BigInteger, Connection, bindparam, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 import app
 from app.store.database import Transaction, create_engine
 
 # The number of an advisory lock; no other lock of this database has it.
 MIGRATION_LOCK = 0x6D62_0002
+LOCK_POLL_SECONDS = 0.2
 
 MIGRATIONS = Path(app.__file__).resolve().parents[1] / "migrations"
 
@@ -28,11 +31,21 @@ def configuration() -> Config:
 
 
 async def upgrade(url: str) -> None:
-    """Apply all missing migrations in one transaction; concurrent processes do so one after another."""
+    """Apply the missing migrations, each in a transaction; concurrent processes do so one after another."""
     engine = create_engine(url, patient=True)
-    async with engine.begin() as tx:
-        await tx.execute(select(func.pg_advisory_xact_lock(bindparam(None, MIGRATION_LOCK, BigInteger))))
-        await tx.run_sync(_upgrade)
+    async with engine.connect() as connection:
+        # Who waits for the lock within a statement would hold up the building of an index for ever, since
+        # that waits for the statements of all others. The lock ends with the connection.
+        while not await _lock(connection):  # noqa: ASYNC110 - no event of this process says when
+            await asyncio.sleep(LOCK_POLL_SECONDS)
+        await connection.run_sync(_upgrade)
+
+
+async def _lock(connection: AsyncConnection) -> bool:
+    key = bindparam(None, MIGRATION_LOCK, BigInteger)
+    is_locked: bool = (await connection.execute(select(func.pg_try_advisory_lock(key)))).scalar_one()
+    await connection.commit()
+    return is_locked
 
 
 def _upgrade(connection: Connection) -> None:

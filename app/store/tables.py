@@ -110,6 +110,7 @@ lists = Table(
     Column("revision", Integer, nullable=False, server_default=text("1")),
     Column("state", Text, nullable=False, server_default="open"),
     Column("format", Text, nullable=False, server_default="auto"),
+    Column("order", Text, nullable=False, server_default="docker"),
     Column("annotations", JSONB, nullable=False, server_default=EMPTY_OBJECT),
     Column("artifact_type", Text),
     Column("subject", JSONB(none_as_null=True)),
@@ -164,9 +165,12 @@ entries = Table(
     Column("image", JSONB, nullable=False, server_default=EMPTY_OBJECT),
     # The index that the entry comes from, and the selection; null for an image that was named directly.
     Column("origin", JSONB(none_as_null=True)),
+    # In which call, and as which of its sources, callers gave it; null for an entry of an earlier version.
+    Column("given", JSONB(none_as_null=True)),
     Column("added_by", Text, nullable=False),
     Column("added_at", DateTime(timezone=True), nullable=False, server_default=NOW),
-    UniqueConstraint("list_id", "reference", name="uq_entries_list_reference"),
+    # One image may stand for several platforms: the code that has locked the list keeps its entries distinct.
+    Index("ix_entries_list", "list_id"),
     Index("ix_entries_manifest", "project_id", "digest"),
 )
 

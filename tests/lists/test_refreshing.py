@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from app.lists.draft import Origin
+from app.lists.draft import Entry, Given, Origin
+from app.lists.overrides import PlatformOverride
 from app.lists.refreshing import plan_refresh, refresh
 from app.lists.source import Source
 from app.oci.digest import digest_of
@@ -97,3 +98,73 @@ def test_a_newer_revision_continues_the_entry_of_its_build(before: str, after: s
     }
     assert all(each.annotations == {"a": "b"} for each in refreshed.entries)
     assert all(each.before and each.after for each in told)
+
+
+def for_platform(platform: Platform, *, member: int = 0, content: str = "a") -> Entry:
+    """An image of linux/amd64 that callers gave for a platform."""
+    override = PlatformOverride({"os": platform.os, "architecture": platform.architecture})
+    plain = entry("r.test/a:1", AMD64, override=override.members, content=content)
+    return replace(plain, given=Given(member, 0, override, call=0))
+
+
+@pytest.mark.parametrize(
+    "platforms",
+    [
+        [AMD64, ARM64],
+        [ARM64, Platform("linux", "s390x")],
+        [Platform("windows", "amd64"), AMD64, Platform("freebsd", "arm64")],
+    ],
+)
+def test_an_image_for_several_platforms_is_renewed_for_each(platforms: list[Platform]) -> None:
+    listed = draft(entries=[for_platform(each, member=place) for place, each in enumerate(platforms)])
+    assert plan_refresh(listed) == (Source(parse_reference("r.test/a:1")),)
+    found = replace(entry("r.test/a:1", AMD64, content="new"), given=Given(0, 0))
+    after, told = refresh(listed, plan_refresh(listed), [[found]])
+    assert [each.platform for each in after.entries] == platforms
+    assert [each.id for each in after.entries] == [each.id for each in listed.entries]
+    assert [each.given for each in after.entries] == [each.given for each in listed.entries]
+    assert {each.digest for each in after.entries} == {found.digest}
+    assert [each.after for each in told] == [found.digest for _ in platforms]
+
+
+def test_an_index_that_lists_one_image_for_several_platforms_is_renewed_for_each() -> None:
+    platforms = [AMD64, ARM64, Platform("linux", "s390x")]
+
+    def listed_as(content: bytes, *which: Platform) -> list[Entry]:
+        return [
+            replace(
+                entry(f"r.test/index:1@{digest_of(content)}", each, content=content.decode()), origin=INDEX
+            )
+            for each in which
+        ]
+
+    before = draft(entries=listed_as(b"old", *platforms))
+    moved, _ = refresh(before, plan_refresh(before), [listed_as(b"new", *platforms[::-1])])
+    assert {each.id: each.platform for each in moved.entries} == {
+        each.id: each.platform for each in before.entries
+    }
+    other = Platform("linux", "riscv64")
+    same, told = refresh(before, plan_refresh(before), [listed_as(b"old", *platforms[:2], other)])
+    assert [each.platform for each in same.entries] == [*platforms[:2], other]
+    gone = before.entries[2]
+    assert [(each.before, each.after) for each in told if each.entry_id == gone.id] == [(gone.digest, None)]
+
+
+def test_the_selection_of_a_source_counts_again() -> None:
+    named = replace(entry("r.test/a:1", ARM64), given=Given(0, 0, platforms=(ARM64,), call=0))
+    assert plan_refresh(draft(entries=[named])) == (Source(named.reference, platforms=(ARM64,)),)
+
+
+def test_a_tag_that_has_become_an_index_continues_each_entry_with_its_platform() -> None:
+    before = draft(entries=[for_platform(ARM64), for_platform(AMD64)])
+    found = [
+        replace(
+            entry(f"r.test/a:1@{digest_of(text)}", platform), origin=Origin(parse_reference("r.test/a:1"))
+        )
+        for text, platform in ((b"x", AMD64), (b"y", ARM64))
+    ]
+    after, _ = refresh(before, plan_refresh(before), [found])
+    assert {each.id: (each.platform, each.digest) for each in after.entries} == {
+        before.entries[0].id: (ARM64, found[1].digest),
+        before.entries[1].id: (AMD64, found[0].digest),
+    }

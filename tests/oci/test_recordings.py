@@ -8,7 +8,7 @@ import pytest
 
 from app.oci import inspect
 from app.oci.digest import parse_digest
-from app.oci.index import IndexEntry, build_index, sort_key
+from app.oci.index import build_index, sort_key
 from app.oci.manifest import Manifest
 from app.oci.reference import parse_reference
 from tests.support.recordings import KEPT, Entry, Recording, golden_file, read
@@ -26,8 +26,7 @@ def _in_docker_order(entries: dict[str, Entry]) -> list[Entry]:
 
 
 def _build(recording: Recording) -> Manifest:
-    entries = recording.entries()
-    return build_index([IndexEntry(name, entry.descriptor) for name, entry in entries.items()])
+    return build_index([entry.descriptor for entry in _in_docker_order(recording.entries())])
 
 
 @pytest.mark.skipif(_GOLDEN is None, reason="the recordings are not on this machine (BROKER_GOLDEN)")

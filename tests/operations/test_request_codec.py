@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any, ClassVar
+from uuid import uuid4
 
 import pytest
 
@@ -168,3 +169,23 @@ def test_a_push_with_choices_is_left_for_later_versions() -> None:
     request = PushListRequest(has_choices=True)
     assert request.required_version == 2
     assert decode_request(PushListRequest, encode_request(request)) == request
+
+
+@pytest.mark.parametrize(
+    ("sources", "options", "required"),
+    [
+        (["r.test/a:1", "r.test/b:1"], {}, 1),
+        (["r.test/a:1"], {"order": "docker"}, 1),
+        (["r.test/a:1"], {"order": None}, 1),
+        (["r.test/a:1"], {"order": "as-given"}, 2),
+        (["r.test/a:1", {"reference": "r.test/a:1", "platform": "linux/arm64"}], {}, 2),
+        ([{"reference": "r.test/a:1", "platform": name} for name in ("linux/amd64", "linux/s390x")], {}, 2),
+    ],
+)
+def test_what_the_first_version_would_lose_is_left_for_later_versions(
+    sources: list[Any], options: dict[str, Any], required: int
+) -> None:
+    create = CreateListRequest("r.test/app:1", sources, options=options)
+    assert create.required_version == required
+    added = AddEntriesRequest(uuid4(), sources)
+    assert added.required_version == (1 if options else required)

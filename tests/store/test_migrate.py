@@ -52,3 +52,70 @@ async def test_a_database_is_current_once_it_is_migrated(empty_database_url: str
     async with database.transaction() as tx:
         assert await is_current(tx)
     await database.dispose()
+
+
+async def migrate_to(url: str, revision: str) -> None:
+    def run(connection: Connection) -> None:
+        config = configuration()
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+    async with create_engine(url).connect() as connection:
+        await connection.run_sync(run)
+
+
+ENTRY = """
+    INSERT INTO entries
+        (id, list_id, project_id, reference, digest, media_type, size, resolved_platform, added_by)
+    SELECT gen_random_uuid(), id, project_id, 'r.test/a:1', 'sha256:a', 'a/b', 1, '{}', 'ci' FROM lists
+"""
+LIST = """
+    WITH made AS (INSERT INTO projects (id, name) VALUES (gen_random_uuid(), 'kept') RETURNING id)
+    INSERT INTO lists (id, project_id, reference, registry, repository, created_by)
+    SELECT gen_random_uuid(), id, 'r.test/app:1', 'r.test', 'app', 'ci' FROM made
+"""
+
+
+async def test_the_version_before_writes_entries_beside_those_that_share_a_reference(
+    empty_database_url: str,
+) -> None:
+    await migrate_to(empty_database_url, "0010")
+    database = Database(empty_database_url)
+    async with database.transaction() as tx:
+        await tx.execute(text(LIST))
+        await tx.execute(text(ENTRY))
+    await upgrade(empty_database_url)
+    async with database.transaction() as tx:
+        await tx.execute(text(ENTRY))
+        found = await tx.execute(text('SELECT given, "order" FROM entries JOIN lists ON lists.id = list_id'))
+        assert found.all() == [(None, "docker"), (None, "docker")]
+    await database.dispose()
+
+
+async def test_a_migration_that_was_interrupted_builds_its_index_again(empty_database_url: str) -> None:
+    await migrate_to(empty_database_url, "0013")
+    async with create_engine(empty_database_url).begin() as connection:
+        await connection.execute(text("CREATE INDEX ix_entries_list ON entries (list_id)"))
+    await upgrade(empty_database_url)
+    async with create_engine(empty_database_url).begin() as connection:
+        assert await connection.run_sync(differences) is None
+
+
+async def test_a_migration_can_be_taken_back(empty_database_url: str) -> None:
+    await upgrade(empty_database_url)
+    database = Database(empty_database_url)
+    async with database.transaction() as tx:
+        await tx.execute(text(LIST))
+        for _ in range(3):
+            await tx.execute(text(ENTRY))
+
+    def back(connection: Connection) -> None:
+        config = configuration()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0010")
+
+    async with create_engine(empty_database_url).connect() as connection:
+        await connection.run_sync(back)
+    async with database.transaction() as tx:
+        assert (await tx.execute(text("SELECT count(*) FROM entries"))).scalar_one() == 1
+    await database.dispose()

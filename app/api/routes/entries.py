@@ -27,7 +27,7 @@ from app.api.schemas.lists import (
     source_documents,
 )
 from app.api.schemas.problems import render_recorded
-from app.lists.draft import EntryChanges
+from app.lists.entry_changes import EntryChanges
 from app.lists.overrides import PlatformOverride
 from app.lists.source import parse_override
 from app.operations.requests import AddEntriesRequest

@@ -61,6 +61,7 @@ AnnotationChanges = TypeAliasType(
     "AnnotationChanges", Annotated[dict[ShortText, AnnotationText | None], Field(max_length=256)]
 )
 Format = TypeAliasType("Format", Literal["auto", "docker", "oci"])
+Order = TypeAliasType("Order", Literal["docker", "as-given"])
 
 
 class Body(BaseModel):

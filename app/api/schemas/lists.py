@@ -21,6 +21,7 @@ from app.api.schemas.common import (
     LabelChanges,
     Labels,
     NewAnnotations,
+    Order,
     Platform,
     PlatformInput,
     Reason,
@@ -178,6 +179,13 @@ class ListOptions(Body):
 
     format: Format | None = Field(
         None, description="`auto` follows Docker: the media type of the first entry decides."
+    )
+    order: Order | None = Field(
+        None,
+        description=(
+            "`docker` orders the entries as Docker does. `as-given` keeps the order of the sources, and the "
+            "order within a source that is an index."
+        ),
     )
     annotations: Annotated[AnnotationChanges, _annotation_changes] | None = Field(
         None, description="Annotations of the index. They make it an OCI index."
@@ -447,6 +455,7 @@ class DraftList(WithProblem):
     allow_duplicate_platforms: bool
     insecure: bool
     format: Format
+    order: Order
     annotations: Annotations
     artifact_type: str | None = None
     subject: Descriptor | None = None

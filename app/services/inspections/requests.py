@@ -10,6 +10,7 @@ from uuid import UUID
 
 from app.lists.assessment import build_draft_index
 from app.lists.draft import Entry
+from app.lists.entry_order import in_order
 from app.lists.inspections import Inspection, InspectionSource
 from app.oci.reference import Reference, parse_reference
 from app.oci.strict_json import loads
@@ -65,7 +66,7 @@ class Inspections:
         inspection = Inspection(draft.reference, InspectionSource.LIST, index, content, list_id=draft.id)
         images = None
         if render is not None:
-            images = [await self._read(project_id, entry, render) for entry in draft.in_order]
+            images = [await self._read(project_id, entry, render) for entry in in_order(draft)]
         return FoundList(inspection, images)
 
     async def find_entry(

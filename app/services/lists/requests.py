@@ -20,10 +20,10 @@ from app.errors import (
     revive,
 )
 from app.errors.collecting import Mistakes
-from app.lists import draft as drafts
 from app.lists.additions import list_exists
 from app.lists.assessment import assess
-from app.lists.draft import Draft, Entry, EntryChanges, ListState
+from app.lists.draft import Draft, Entry, ListState
+from app.lists.entry_changes import EntryChanges, annotate, remove
 from app.lists.options import Options, apply_changes
 from app.lists.refreshing import plan_refresh
 from app.lists.source import Source, parse_sources
@@ -215,7 +215,7 @@ class Lists:
     ) -> ListView:
         async with self._database.transaction() as tx:
             draft = await open_list(tx, call.project_id, list_id, revisions)
-            entries = drafts.annotate(
+            entries = annotate(
                 draft.entries,
                 find_entry(draft, entry_id),
                 changes,
@@ -229,7 +229,7 @@ class Lists:
     ) -> ListView:
         async with self._database.transaction() as tx:
             draft = await open_list(tx, call.project_id, list_id, revisions)
-            entries = drafts.remove(draft.entries, find_entry(draft, entry_id))
+            entries = remove(draft.entries, find_entry(draft, entry_id))
             saved = await self._writer.save_changed(tx, call, draft, replace(draft, entries=entries))
         return saved.view
 

@@ -11,6 +11,7 @@ from uuid import UUID
 from app.errors import ListNotFound
 from app.lists.assessment import Assessment, assess, is_complete
 from app.lists.draft import Draft, Entry, ListState
+from app.lists.entry_order import in_order
 from app.lists.events import EventKind, describe_list
 from app.lists.pushes import Push
 from app.lists.verdict import judge
@@ -169,9 +170,7 @@ def _meets_expectations(draft: Draft) -> bool:
 
 def _content(draft: Draft) -> object:
     # Each leg of a build renews how long the draft may live; that does not change its content.
-    return replace(draft.options, expires_at=None), sorted(
-        (_facts(entry) for entry in draft.entries), key=str
-    )
+    return replace(draft.options, expires_at=None), [_facts(entry) for entry in in_order(draft)]
 
 
 def _facts(entry: Entry) -> tuple[object, ...]:

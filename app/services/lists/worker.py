@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from app.lists.additions import Addition, CreateOptions
+from app.lists.draft import Given
 from app.lists.findings.list_findings import refuse_mixed_revisions
 from app.lists.refreshing import plan_refresh, refresh
 from app.lists.source import Source, parse_sources
@@ -46,17 +48,19 @@ class ListWorker:
         request = decode_request(CreateListRequest, attempt.operation.request)
         call = self._call(attempt)
         sources = parse_sources(request.sources)
-        resolved = _flat(await self._resolve(attempt, call, sources, insecure=request.insecure))
+        resolved = await self._resolve(attempt, call, sources, insecure=request.insecure)
         name = ListName(parse_reference(request.reference), request.session)
         create = CreateOptions(request.amend, request.insecure, request.options)
-        await self._merger.add(ListKey(call.project_id, name), _leg(attempt, call, resolved, create))
+        await self._merger.add(ListKey(call.project_id, name), _leg(attempt, call, _flat(resolved), create))
 
     async def perform_add(self, attempt: Attempt) -> None:
         request = decode_request(AddEntriesRequest, attempt.operation.request)
         call = self._call(attempt)
         sources = parse_sources(request.sources)
-        resolved = _flat(await self._resolve(attempt, call, sources, insecure=request.insecure))
-        await self._merger.add(ListKey(call.project_id, request.list_id), _leg(attempt, call, resolved))
+        resolved = await self._resolve(attempt, call, sources, insecure=request.insecure)
+        await self._merger.add(
+            ListKey(call.project_id, request.list_id), _leg(attempt, call, _flat(resolved))
+        )
 
     async def perform_refresh(self, attempt: Attempt) -> None:
         """Refresh the list; changes that were made to it meanwhile stay."""
@@ -90,7 +94,7 @@ class ListWorker:
         attempt.progress(Progress((ProgressStep("sources", 0, len(sources)),)))
         registries = {source.reference.registry for source in sources}
         reader = Reader(self._client, access, among=registries, limit=ManifestLimit(), is_patient=True)
-        return await Resolver(reader, call.by).resolve(sources, on_done)
+        return _given(sources, await Resolver(reader, call.by).resolve(sources, on_done))
 
     def _call(self, attempt: Attempt) -> Call:
         operation = attempt.operation
@@ -108,6 +112,20 @@ def _leg(
 
 def _manifests(resolved: Sequence[Resolved]) -> list[Manifest]:
     return list({each.digest: each for found in resolved for each in found.manifests}.values())
+
+
+def _given(sources: Sequence[Source], resolved: Sequence[Sequence[Resolved]]) -> list[list[Resolved]]:
+    """The entries with the order in which the caller gave them, and what the caller said of each source."""
+    return [
+        [
+            replace(
+                each,
+                entry=replace(each.entry, given=Given(position, member, source.override, source.platforms)),
+            )
+            for member, each in enumerate(found)
+        ]
+        for position, (source, found) in enumerate(zip(sources, resolved, strict=True))
+    ]
 
 
 def _flat(resolved: Sequence[Sequence[Resolved]]) -> list[Resolved]:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
-from app.lists.draft import Draft, Entry, ImageFacts, ListState, Origin
+from app.lists.draft import Draft, Entry, Given, ImageFacts, ListState, Origin
 from app.lists.origins.listing import Listing
 from app.oci.descriptor import parse_descriptor
 from app.oci.digest import parse_digest
@@ -78,6 +78,7 @@ def encode_entry(project_id: UUID, list_id: UUID, entry: Entry) -> dict[str, Any
         "annotations": dict(entry.annotations),
         "image": entry.image.known,
         "origin": _encode_origin(entry.origin, entry.listing),
+        "given": _encode_given(entry.given),
         "added_by": entry.added_by,
         "added_at": entry.added_at,
     }
@@ -100,6 +101,7 @@ def read_entry(row: Row[Any]) -> Entry:
         artifact_type=row.artifact_type,
         origin=_read_origin(row.origin),
         listing=_read_listing(row.origin),
+        given=_read_given(row.given),
     )
 
 
@@ -156,3 +158,30 @@ def _read_origin(document: dict[str, Any] | None) -> Origin | None:
         return None
     platforms = tuple(read_platform(platform) for platform in document["platforms"])
     return Origin(parse_reference(document["reference"]), platforms, document.get("narrowed", False))
+
+
+def _encode_given(given: Given | None) -> dict[str, Any] | None:
+    if given is None:
+        return None
+    return {
+        "call": given.call,
+        "source": given.source,
+        "member": given.member,
+        "platform": encode_override(given.override),
+        "platforms": [encode_platform(platform) for platform in given.platforms],
+        "replaced": str(given.replaced) if given.replaced is not None else None,
+    }
+
+
+def _read_given(document: dict[str, Any] | None) -> Given | None:
+    if document is None:
+        return None
+    replaced = document["replaced"]
+    return Given(
+        document["source"],
+        document["member"],
+        read_override(document["platform"]),
+        tuple(read_platform(platform) for platform in document["platforms"]),
+        document["call"],
+        parse_reference(replaced) if replaced is not None else None,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from app.lists.options import OPTION_NAMES, Options
+from app.lists.options import OPTION_NAMES, Options, Order
 from app.oci.descriptor import Descriptor
 from app.oci.index import Format
 from app.oci.platform import Platform
@@ -43,6 +43,7 @@ def _as_it_is(value: Any) -> Any:
 
 _READ: Mapping[str, Callable[[Any], Any]] = {
     "format": Format,
+    "order": Order,
     "subject": read_descriptor,
     "tags": tuple,
     "targets": lambda names: tuple(parse_reference(name) for name in names),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.lists.draft import EntryChanges, annotate, remove
+from app.lists.entry_changes import EntryChanges, annotate, remove
 from app.lists.origins.copying import find_copied, find_obstacle
 from app.lists.overrides import PlatformOverride
 from app.oci.digest import digest_of

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import DuplicatePlatform, InvalidInput, UnsupportedPlatform
-from app.lists.draft import MAX_ENTRIES, Entry, EntryChanges, Origin, amend, annotate, remove
+from app.lists.draft import Entry, Given, Origin
+from app.lists.entry_changes import MAX_ENTRIES, EntryChanges, amend, annotate, remove
 from app.lists.overrides import PlatformOverride
 from app.oci.annotations import REFERENCE_DIGEST
 from app.oci.digest import digest_of
@@ -222,6 +223,130 @@ def test_annotating_an_entry_with_the_platform_of_another_is_refused() -> None:
     assert annotate([one, other], one, EntryChanges(override), allow_duplicate_platforms=True)
 
 
+S390X = Platform("linux", "s390x")
+ANY = Platform("linux", "amd64")
+# One image for several platforms: the platforms that its entries are for.
+SHARED = [
+    (AMD64, ARM64, S390X),
+    (Platform("linux", "arm", "v6"), Platform("linux", "arm", "v7")),
+    (AMD64, Platform("linux", "amd64", "v3")),
+    (
+        Platform("windows", "amd64", "", "10.0.17763.1"),
+        Platform("windows", "amd64", "", "10.0.20348.1"),
+    ),
+    (Platform("windows", "amd64"), Platform("linux", "amd64"), Platform("darwin", "arm64")),
+]
+SHARES = pytest.mark.parametrize("shared", SHARED)
+
+
+def given_as(platform: Platform, *, source: int = 0, said: bool = True) -> Entry:
+    """An image for linux/amd64 that a caller gave for a platform, or without a word."""
+    members = {
+        "os": platform.os,
+        "architecture": platform.architecture,
+        "variant": platform.variant,
+        "os_version": platform.os_version,
+    }
+    override = PlatformOverride({name: value for name, value in members.items() if value} if said else {})
+    plain = entry("r.test/app:1", ANY, override=override.members)
+    return replace(plain, given=Given(source, 0, override))
+
+
+def listed_for(content: str, platform: Platform, member: int = 0) -> Entry:
+    return replace(of_index(content, platform), given=Given(0, member))
+
+
+@SHARES
+def test_one_image_that_its_sources_give_for_several_platforms_is_kept_for_each(
+    shared: tuple[Platform, ...],
+) -> None:
+    incoming = [given_as(platform, source=place) for place, platform in enumerate(shared)]
+    at_once = amend([], incoming, allow_duplicate_platforms=False).entries
+    assert [each.platform for each in at_once] == list(shared)
+    assert amend(at_once, incoming, allow_duplicate_platforms=False).entries == at_once
+    one_by_one: tuple[Entry, ...] = ()
+    for platform in shared:
+        one_by_one = amend(one_by_one, [given_as(platform)], allow_duplicate_platforms=False).entries
+    assert [each.platform for each in one_by_one] == list(shared)
+
+
+@SHARES
+def test_one_image_that_an_index_lists_for_several_platforms_is_kept_for_each(
+    shared: tuple[Platform, ...],
+) -> None:
+    incoming = [listed_for("one", platform, place) for place, platform in enumerate(shared)]
+    listed = amend([], incoming, allow_duplicate_platforms=False).entries
+    assert [each.platform for each in listed] == list(shared)
+    again = amend(listed, incoming, allow_duplicate_platforms=False)
+    assert (again.entries, again.replaced) == (listed, {})
+
+
+@SHARES
+def test_another_image_takes_one_place_of_an_image_that_has_several(shared: tuple[Platform, ...]) -> None:
+    listed = amend([], [given_as(each) for each in shared], allow_duplicate_platforms=False).entries
+    other = entry("r.test/other:1", shared[0])
+    amended = amend(listed, [other], allow_duplicate_platforms=False)
+    assert amended.entries == (*listed[1:], other)
+    assert amended.replaced == {other.id: listed[0].digest}
+
+
+@SHARES
+def test_removing_and_annotating_concern_one_place_of_an_image_that_has_several(
+    shared: tuple[Platform, ...],
+) -> None:
+    listed = amend([], [given_as(each) for each in shared], allow_duplicate_platforms=False).entries
+    assert remove(listed, listed[0]) == listed[1:]
+    changes = EntryChanges(annotations={"k": "v"})
+    annotated = annotate(listed, listed[-1], changes, allow_duplicate_platforms=False)
+    assert [each.annotations for each in annotated] == [*[{} for _ in shared[1:]], {"k": "v"}]
+
+
+def test_two_spellings_of_one_platform_are_one_place_of_an_image() -> None:
+    twice = [given_as(Platform("linux", "arm64")), given_as(ARM64)]
+    assert len(amend([], twice, allow_duplicate_platforms=False).entries) == 1
+    first = amend([], twice[:1], allow_duplicate_platforms=False).entries
+    (renewed,) = amend(first, twice[1:], allow_duplicate_platforms=False).entries
+    assert (renewed.id, renewed.platform) == (first[0].id, ARM64)
+
+
+def test_a_source_that_is_added_again_keeps_what_was_annotated_meanwhile() -> None:
+    for said in (True, False):
+        added = amend([], [given_as(ANY, said=said)], allow_duplicate_platforms=False).entries
+        changes = EntryChanges(PlatformOverride({"variant": "v3"}))
+        annotated = annotate(added, added[0], changes, allow_duplicate_platforms=False)
+        (renewed,) = amend(annotated, [given_as(ANY, said=said)], allow_duplicate_platforms=False).entries
+        assert (renewed.id, renewed.platform.variant) == (added[0].id, "v3")
+
+
+def test_an_image_is_not_annotated_into_the_place_that_it_has_already() -> None:
+    listed = amend([], [given_as(AMD64), given_as(S390X)], allow_duplicate_platforms=True).entries
+    changes = EntryChanges(PlatformOverride({"architecture": "s390x"}))
+    with pytest.raises(DuplicatePlatform, match=r"already has r\.test/app:1 for linux/s390x"):
+        annotate(listed, listed[0], changes, allow_duplicate_platforms=True)
+
+
+def test_an_attestation_stays_while_its_image_has_a_place() -> None:
+    image, same = listed_for("one", AMD64), listed_for("one", ARM64)
+    listed = [image, same, attestation_of(image, "r.test/x:1")]
+    kept = remove(listed, image)
+    assert len(kept) == 2
+    assert remove(kept, kept[0]) == ()
+
+
+def test_an_image_knows_the_image_of_another_name_whose_place_it_took() -> None:
+    old, other = given_as(AMD64), replace(entry("r.test/b:1", AMD64), given=Given(0, 0))
+    listed = amend([], [old], allow_duplicate_platforms=False).entries
+    (taken,) = amend(listed, [other], allow_duplicate_platforms=False).entries
+    assert taken.given is not None
+    assert str(taken.given.replaced) == f"r.test/app:1@{old.digest}"
+    (repeated,) = amend([taken], [other], allow_duplicate_platforms=False).entries
+    assert repeated.given == taken.given
+    moved = replace(listed[0], digest=digest_of(b"moved"), given=Given(0, 0, old.given.override))  # type: ignore[union-attr]
+    (renewed,) = amend(listed, [moved], allow_duplicate_platforms=False).entries
+    assert renewed.given is not None
+    assert renewed.given.replaced is None
+
+
 platforms = st.builds(
     Platform,
     os=st.sampled_from(["linux", "windows", "unknown", ""]),
@@ -234,7 +359,7 @@ entries = st.lists(
 
 
 @given(entries, entries)
-def test_no_two_entries_ever_share_a_platform_or_a_reference(first: list[Entry], second: list[Entry]) -> None:
+def test_no_two_entries_ever_share_a_platform_or_a_place(first: list[Entry], second: list[Entry]) -> None:
     try:
         present = amend([], first, allow_duplicate_platforms=False).entries
         amended = amend(present, second, allow_duplicate_platforms=False)
@@ -246,7 +371,8 @@ def test_no_two_entries_ever_share_a_platform_or_a_reference(first: list[Entry],
         if each.platform.os not in {"", "unknown"} and each.platform.architecture
     ]
     assert len(shared) == len(set(shared))
-    assert len({each.reference for each in amended.entries}) == len(amended.entries)
+    places = {(each.reference, each.platform.key) for each in amended.entries}
+    assert len(places) == len(amended.entries)
     assert {each.reference for each in second} <= {each.reference for each in amended.entries}
 
 
