@@ -26,6 +26,7 @@ def find_findings(draft: Draft) -> tuple[Finding, ...]:
     found += _contradictions(draft)
     found += _shared_platforms(draft.entries)
     found += _unexpected(draft)
+    found += _replaced(draft)
     found += _mixed_types(draft.entries)
     found += _mixed_revisions(draft)
     return tuple(sorted(found, key=lambda finding: finding.severity is not Severity.ERROR))
@@ -105,6 +106,22 @@ def _unexpected(draft: Draft) -> list[Finding]:
     ]
 
 
+def _replaced(draft: Draft) -> list[Finding]:
+    """Images that took the place of another leg's image: perhaps a leg handed in the wrong one."""
+    if not draft.session:
+        return []
+    return [
+        Finding(
+            "image-replaced",
+            Severity.WARNING,
+            f"{entry.reference} replaced {entry.given.replaced}, which the session had for {entry.platform}.",
+            entry.id,
+        )
+        for entry in draft.entries
+        if entry.given is not None and entry.given.replaced is not None
+    ]
+
+
 def _mixed_revisions(draft: Draft) -> list[Finding]:
     revisions = find_revisions(draft.entries)
     if len(set(revisions.values())) <= 1:
@@ -114,12 +131,17 @@ def _mixed_revisions(draft: Draft) -> list[Finding]:
 
 
 def find_revisions(entries: Sequence[Entry]) -> dict[str, str | None]:
-    """The source revision of each image, from its label. Attestations and artifacts have none."""
-    return {
-        str(entry.reference): entry.image.revision
-        for entry in entries
-        if not entry.platform.is_unknown and not (entry.artifact_type and entry.image.revision is None)
-    }
+    """The source revision of each image, from its label. Attestations and artifacts have none.
+
+    A tag that has moved may name several images; the further ones are named with their platforms.
+    """
+    found: dict[str, str | None] = {}
+    for entry in entries:
+        if entry.platform.is_unknown or (entry.artifact_type and entry.image.revision is None):
+            continue
+        if found.setdefault(str(entry.reference), entry.image.revision) != entry.image.revision:
+            found[f"{entry.reference} ({entry.platform})"] = entry.image.revision
+    return found
 
 
 def describe_revisions(revisions: Mapping[str, str | None]) -> str:

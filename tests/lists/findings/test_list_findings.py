@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from app.lists.draft import Given, ImageFacts
 from app.lists.findings.finding import Severity
-from app.lists.findings.list_findings import find_findings
+from app.lists.findings.list_findings import find_findings, find_revisions
 from app.oci.media_types import DOCKER_MANIFEST
 from app.oci.platform import Platform
+from app.oci.reference import parse_reference
 from tests.lists.builders import draft, entry
 
 
@@ -57,3 +61,20 @@ def test_an_image_of_an_unexpected_platform_is_a_finding() -> None:
     (finding,) = find_findings(draft(entries=entries, expected_platforms=["linux/amd64/v1"]))
     assert (finding.code, finding.severity) == ("unexpected-platform", Severity.WARNING)
     assert finding.entry_id == entries[1].id
+
+
+def test_an_image_in_the_place_of_another_legs_is_told_within_a_session() -> None:
+    given = Given(0, 0, call=1, replaced=parse_reference("r.test/b:1"))
+    listed = draft(entries=[replace(entry("r.test/a:1"), given=given)])
+    assert find_findings(listed) == ()
+    (finding,) = find_findings(replace(listed, session="run"))
+    assert (finding.code, finding.severity) == ("image-replaced", Severity.WARNING)
+    assert finding.detail == "r.test/a:1 replaced r.test/b:1, which the session had for linux/amd64."
+
+
+def test_revisions_of_one_reference_are_all_told() -> None:
+    entries = [
+        replace(entry("r.test/a:1", Platform("linux", name)), image=ImageFacts(revision=revision))
+        for name, revision in (("amd64", "one"), ("arm64", "one"), ("s390x", "two"))
+    ]
+    assert find_revisions(entries) == {"r.test/a:1": "one", "r.test/a:1 (linux/s390x)": "two"}
