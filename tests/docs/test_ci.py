@@ -201,6 +201,17 @@ async def test_an_actions_leg_without_its_image_fails(build: Build) -> None:
     assert "source-not-found" in said
 
 
+async def test_an_actions_leg_with_the_image_of_another_leg_fails(build: Build) -> None:
+    amd64, arm64 = github_legs(build)[:2]
+    image = await amd64.build()
+    assert (await amd64.step("Hand in the image"))[0] == 0
+    arm64.note_digest(image.digest)
+    status, said = await arm64.step("Hand in the image")
+    assert status == 1
+    assert "platform-not-in-source" in said
+    assert "linux/arm64" in said
+
+
 # --- GitLab ---
 
 
@@ -263,8 +274,9 @@ async def test_the_same_calls_work_in_any_shell(build: Build) -> None:
     amd64, arm64 = [await build.push(platform) for platform in ("linux/amd64", "linux/arm64")]
     status, said = await build.run(SH, BLOCKS["failed"], "arm64", {**run, "PLATFORM": "linux/arm64"})
     assert status == 0, said
-    for image in (amd64, arm64):
-        status, said = await build.run(SH, BLOCKS["hand-in"], "any", {**run, "DIGEST": image.digest})
+    for image, platform in ((amd64, "linux/amd64"), (arm64, "linux/arm64")):
+        variables = {**run, "DIGEST": image.digest, "PLATFORM": platform}
+        status, said = await build.run(SH, BLOCKS["hand-in"], "any", variables)
         assert status == 0, said
     list_id = json.loads(said)["id"]
     status, said = await build.run(SH, BLOCKS["wait"], "any", {"LIST": list_id})
