@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from app.errors import FieldError, InvalidInput, ListNotPushable
 from app.lists.draft import Draft
-from app.lists.entry_order import in_order
 from app.lists.findings.finding import Finding, Severity
 from app.lists.findings.list_findings import find_findings
 from app.lists.origins.copying import find_copied
+from app.lists.origins.entry_order import in_order
 from app.lists.targets import group_by_repository, own_references
 from app.lists.variants import unmet
 from app.oci.index import build_index

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from app.lists.assessment import Assessment
 from app.lists.draft import Draft, ListState
-from app.lists.entry_order import in_order
+from app.lists.origins.entry_order import in_order
 from app.lists.pushes import PushView
 from app.oci.digest import Digest
 from app.oci.platform import Platform

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from app.errors import ListNotPushable, TagMoved
 from app.lists.assessment import Assessment
 from app.lists.draft import Draft
-from app.lists.entry_order import in_order
 from app.lists.origins.copying import find_copied
+from app.lists.origins.entry_order import in_order
 from app.lists.run_order import RunOrder
 from app.lists.targets import PushTarget, group_by_repository, own_references
 from app.oci.digest import Digest

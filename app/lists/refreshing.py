@@ -9,7 +9,7 @@ from uuid import UUID
 
 from app.lists.draft import Draft, Entry, Given, Origin
 from app.lists.entry_changes import amend
-from app.lists.entry_order import in_order
+from app.lists.origins.entry_order import in_order
 from app.lists.overrides import NOTHING_SAID
 from app.lists.source import Source
 from app.lists.variants import choice

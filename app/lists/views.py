@@ -10,10 +10,10 @@ from uuid import UUID
 
 from app.lists.assessment import Assessment
 from app.lists.draft import Draft, Entry, ImageFacts, ListState
-from app.lists.entry_order import in_order
 from app.lists.findings.finding import Finding
 from app.lists.options import Options
 from app.lists.origins.copying import find_copied
+from app.lists.origins.entry_order import in_order
 from app.lists.refreshing import Refreshed
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from app.lists.assessment import build_draft_index
 from app.lists.draft import Entry
-from app.lists.entry_order import in_order
 from app.lists.inspections import Inspection, InspectionSource
+from app.lists.origins.entry_order import in_order
 from app.oci.reference import Reference, parse_reference
 from app.oci.strict_json import loads
 from app.operations.operation import Operation

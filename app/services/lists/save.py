@@ -11,8 +11,8 @@ from uuid import UUID
 from app.errors import ListNotFound
 from app.lists.assessment import Assessment, assess, is_complete
 from app.lists.draft import Draft, Entry, ListState
-from app.lists.entry_order import in_order
 from app.lists.events import EventKind, describe_list
+from app.lists.origins.entry_order import in_order
 from app.lists.pushes import Push
 from app.lists.verdict import judge
 from app.lists.views import ListView, view_list

@@ -13,7 +13,7 @@ import pytest
 from app.lists.assessment import build_draft_index
 from app.lists.draft import Draft, Entry, Given, Origin
 from app.lists.entry_changes import amend
-from app.lists.entry_order import in_order
+from app.lists.origins.entry_order import in_order
 from app.oci.digest import digest_of
 from app.oci.index import sort_key
 from app.oci.platform import Platform
