@@ -91,7 +91,6 @@ from app.errors.upstream import (
     SourceTooLarge,
     SourceUnsupported,
     SourceUnusable,
-    StoredOtherwise,
     TagImmutable,
     UntrustedOrigin,
 )
@@ -163,7 +162,6 @@ __all__ = [
     "SourceUnsupported",
     "SourceUnusable",
     "SourcesFailed",
-    "StoredOtherwise",
     "Superseded",
     "TagImmutable",
     "TagMoved",

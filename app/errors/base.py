@@ -68,6 +68,10 @@ class BrokerError(Exception):
         """A copy with these in place of its own."""
         return self._with(errors=tuple(errors))
 
+    def as_final(self) -> Self:
+        """A copy that is not worth another attempt, although others of its class are."""
+        return self._with(retryable=False)
+
     def recast(self, kind: type[E], detail: str | None = None) -> E:
         """The same facts as an error of another class."""
         return kind(self.detail if detail is None else detail, errors=self.errors, **self.members)

@@ -101,14 +101,6 @@ class PushNotVerified(RegistryError):
     retryable = True
 
 
-class StoredOtherwise(PushNotVerified):
-    """The registry says itself that it stored something else; it would do so again."""
-
-    code = "stored-otherwise"
-    title = "The registry stored other content than was pushed."
-    retryable = False
-
-
 class RegistryForbidden(BrokerError):
     """The operator's settings forbid this registry, this address, or this way to reach it."""
 

@@ -47,7 +47,6 @@ _NOT_YET = re.compile(
 _FINAL_CODES = frozenset(
     {"DENIED", "UNSUPPORTED", "MANIFEST_INVALID", "NAME_INVALID", "TAG_INVALID", "SIZE_INVALID"}
 )
-_INSUFFICIENT_STORAGE = 507
 _REFUSED, _SERVER_ERROR = 400, 500
 # Other refusals with these statuses are final.
 _PERHAPS_NOT_YET = frozenset({400, 409, 412, 423})
@@ -111,7 +110,7 @@ def means_rate_limit(text: str, reference: str | None) -> bool:
 
 def is_final(status: int, body: bytes, context: RequestContext) -> bool:
     """Whether a refusal won't change, although its status is one that often does."""
-    if status == _INSUFFICIENT_STORAGE or means_full(first_error_text(body), context.reference):
+    if means_full(first_error_text(body), context.reference):
         return True
     return status >= _SERVER_ERROR and parse_upstream(body).code in _FINAL_CODES
 

@@ -61,7 +61,6 @@ GOALS = (
     errors.TagMoved,
     errors.TagImmutable,
     errors.PushNotVerified,
-    errors.StoredOtherwise,
     errors.SourceUnusable,
     errors.SourceInvalid,
     errors.SourceTooLarge,

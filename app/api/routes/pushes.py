@@ -85,7 +85,6 @@ async def plan_push(
         errors.TagImmutable,
         errors.RegistryRejected,
         errors.PushNotVerified,
-        errors.StoredOtherwise,
         errors.DigestMismatch,
     ),
 )
@@ -189,7 +188,6 @@ async def get_pushed_index(push_id: UUID, caller: CallerDep, services: ServicesD
         errors.TagUnreadable,
         errors.TagImmutable,
         errors.PushNotVerified,
-        errors.StoredOtherwise,
         errors.DigestMismatch,
     ),
 )

@@ -212,9 +212,10 @@ async def put_manifest(remote: RemoteRepository, target: str, manifest: Manifest
         raise _put_refusal(answer, context, is_tag=":" not in target)
     stated = _stated_digest(answer)
     if stated is not None and stated.algorithm == manifest.digest.algorithm and stated != manifest.digest:
-        raise errors.StoredOtherwise(
+        # It would do so again.
+        raise errors.PushNotVerified(
             f"{remote.registry} stored {stated} where {manifest.digest} was put.", **context.members
-        )
+        ).as_final()
     return "OCI-Subject" in answer.headers
 
 

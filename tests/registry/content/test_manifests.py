@@ -274,6 +274,7 @@ async def test_a_registry_that_stores_another_digest_fails_the_put(
     registry.misbehave(WrongDigestHeader(), method="PUT", path=f"/manifests/{AMD64.digest}")
     target, children = target_at(registry, "app", [AMD64]), [child_at(registry, "src", AMD64)]
     async with connect() as client:
-        with pytest.raises(errors.PushNotVerified, match=AMD64.digest):
+        with pytest.raises(errors.PushNotVerified, match=AMD64.digest) as caught:
             await push_one(client, target, children, INSECURE)
+    assert not caught.value.retryable
     assert not registry.tags("app")
