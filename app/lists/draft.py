@@ -119,7 +119,7 @@ class Entry:
 
     @property
     def choice(self) -> Hashable:
-        """The same for entries of one kind between which no reader can tell."""
+        """A key that is the same for entries of one kind that readers can't distinguish."""
         return choice(self.platform), self.artifact_type
 
     @property

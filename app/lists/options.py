@@ -180,9 +180,9 @@ def amend_options(options: Options, changes: Mapping[str, Any], now: datetime) -
 
 
 def forget_failures(options: Options, built: Sequence[Platform], present: Sequence[Platform]) -> Options:
-    """The options without the failures of builds whose image has come after all.
+    """The options without the failures of builds whose images have been added since.
 
-    `built` are the platforms of the images that have come, `present` those of all images of the list.
+    `built` are the platforms of the added images, `present` those of all images of the list.
     """
     if not options.failures:
         return options
@@ -206,7 +206,7 @@ def _changed(option: Field[Any], present: Any, value: Any) -> Any:
 
 
 def _find_contradictions(options: Options, unread: Collection[str]) -> Iterator[InvalidInput]:
-    """The contradictions between options; those that can't be read were sent all the same."""
+    """The contradictions between options; `unread` ones count as sent, although their values are unknown."""
     if options.push_when_complete and not options.expected_platforms and "expected_platforms" not in unread:
         yield _invalid("/push_when_complete", "push_when_complete requires expected_platforms.")
     for_oci = (

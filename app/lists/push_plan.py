@@ -75,11 +75,11 @@ NONE = Consent()
 
 @dataclass(frozen=True, slots=True)
 class PushPlan:
-    """The index's bytes, the manifests it lists in their order, and where all of it goes.
+    """The bytes of the index, the manifests that it lists in order, and the targets.
 
-    `missing_platforms` are expected and not there; `referrers` go along to other repositories if asked.
-    `choices` are the images that readers may choose from, where the index itself does not say them: it is an
-    image, or has indexes within.
+    `missing_platforms` are expected, but the list lacks them. With `referrers`, they are copied to other
+    repositories too. `choices` are the images that readers may choose, if the index does not list them
+    itself: it is an image, or has nested indexes.
     """
 
     index: Manifest
@@ -158,7 +158,7 @@ def _choices(draft: Draft) -> tuple[tuple[Platform, Digest], ...]:
 
 
 def _nested(draft: Draft) -> Iterator[PushChild]:
-    """The indexes within an index that is copied; a list that is made anew names their images itself."""
+    """The nested indexes of a copied index; a newly built list names their images itself."""
     copied = find_copied(draft)
     if copied is None:
         return
@@ -176,7 +176,7 @@ def restored(
     *,
     allow_unverified: bool = False,
 ) -> PushPlan:
-    """A plan that puts the same bytes on the tags that the push `moved`, whatever they hold now.
+    """A plan that puts the same bytes on the tags that the push `moved`, regardless of their current digests.
 
     It counts as the newest run from the moment of the request.
     """

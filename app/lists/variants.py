@@ -30,7 +30,7 @@ def system_version(platform: Platform) -> str:
 
 
 def choice(platform: Platform) -> Hashable:
-    """The same for arm64 and arm64/v8, between which no reader can tell, and for revisions of one build."""
+    """A key that is the same for platforms that readers can't distinguish: arm64 and arm64/v8, revisions."""
     return replace(platform, variant=usual_variant(platform), os_version=system_version(platform)).key
 
 
@@ -55,9 +55,9 @@ def _has_version(actual: Platform, expected: Platform) -> bool:
 
 
 def select(present: Iterable[Platform], wanted: Iterable[Platform]) -> AbstractSet[Platform]:
-    """Those of the present platforms that a selection takes.
+    """The present platforms that match a selection.
 
-    It takes all revisions of a Windows build, or just the one that it names, if that is there.
+    A selection matches all revisions of a Windows build, or only the revision that it names, if present.
     """
     platforms, selected = list(present), set[Platform]()
     for each in wanted:
@@ -75,8 +75,8 @@ def is_same_build(expected: Platform, reported: Platform) -> bool:
 def assign(expected: Sequence[Platform], present: Sequence[Platform]) -> list[_Spellings]:
     """For each image, given by its platform, the expected platform that it meets, in all its spellings.
 
-    Each is met by another image, and as many as possible are. Where an image could meet several, it meets
-    the narrowest, whatever the order of the images: amd64/v3 before amd64.
+    Each image meets at most one, and as many as possible are met. An image that could meet several meets
+    the narrowest, regardless of the order of the images: amd64/v3 before amd64.
     """
     wanted = _in_order_of_narrowness(expected)
     suitable = [
@@ -84,7 +84,7 @@ def assign(expected: Sequence[Platform], present: Sequence[Platform]) -> list[_S
         for one in wanted
     ]
     holders: dict[int, int] = {}
-    # What a search has tried in vain leads nowhere in later ones either.
+    # Images that a search has tried without success can't help later searches either.
     hopeless: set[int] = set()
     for position in range(len(wanted)):
         tried = set(hopeless)
@@ -100,10 +100,10 @@ def unmet(expected: Sequence[Platform], present: Sequence[Platform]) -> tuple[Pl
 
 
 def find_failed(expected: Sequence[Platform], failed: Platform) -> set[Platform]:
-    """The expected platforms that a report of a failed build is about.
+    """The expected platforms to which the report of a failed build applies.
 
-    A report that leaves out the variant or the version is about all that differ in it only, unless one is
-    expected in just these words.
+    A report without a variant or version applies to all platforms that differ only in it, unless one of them
+    is expected under exactly this name.
     """
     meant = {platform for platform in expected if platform.key == failed.key}
     meant = meant or {platform for platform in expected if satisfies(platform, failed)}
@@ -127,8 +127,8 @@ def find_retracted(expected: Sequence[Platform], present: Sequence[Platform], fa
 def _find_image(
     position: int, suitable: Sequence[Sequence[int]], holders: dict[int, int], tried: set[int]
 ) -> bool:
-    """Find an image for one expected platform, for which others may have to take another (Kuhn's method)."""
-    # Images that are free come first.
+    """Find an image for one expected platform; others may have to switch images (Kuhn's algorithm)."""
+    # Free images come first.
     for image in sorted(suitable[position], key=holders.__contains__):
         if image in tried:
             continue
@@ -148,7 +148,7 @@ def _in_order_of_narrowness(expected: Sequence[Platform]) -> list[_Spellings]:
 
 
 def _narrowness(platform: Platform) -> int:
-    """How much it demands: more than whatever it is a special case of."""
+    """The specificity of an expectation: a special case has more than its general case."""
     version = system_version(platform)
     return (
         bool(platform.variant) + len(version.split(".") if version else ()) + len(set(platform.os_features))

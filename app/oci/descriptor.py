@@ -32,7 +32,7 @@ class Descriptor:
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
     artifact_type: str | None = None
     urls: tuple[str, ...] = ()
-    # The names of further members that were read: they say nothing that this type keeps.
+    # The names of further members of the document, whose values are not kept.
     rest: tuple[str, ...] = field(default=(), compare=False)
 
     def document(self) -> dict[str, Json]:

@@ -86,7 +86,7 @@ class ImageManifest:
 
     @property
     def has_platform(self) -> bool:
-        """Whether the config is of a type that says the platform."""
+        """Whether the type of the config includes a platform."""
         return self._has_image_config or self.config.media_type == media_types.WASM_CONFIG
 
     @property
@@ -111,16 +111,16 @@ class Index:
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
     subject: Descriptor | None = None
     artifact_type: str | None = None
-    # The names of further members that were read: they say nothing that this type keeps.
+    # The names of further members of the document, whose values are not kept.
     rest: tuple[str, ...] = field(default=(), compare=False)
 
 
 def parse_manifest(raw: bytes, content_type: str | None, described: str = "") -> ImageManifest | Index:
     """The manifest; `described` is the media type in the descriptor that led to it, if one did.
 
-    A Content-Type that names no kind of manifest says nothing: the descriptor is believed then, else the
-    manifest's own member, else its shape. Raises SourceUnsupported for what we don't take, SourceInvalid for
-    what is not what it says.
+    A Content-Type that names no kind of manifest is ignored: the type then comes from the descriptor, else
+    from the manifest's own member, else from its shape. Raises SourceUnsupported for an unsupported type, and
+    SourceInvalid for a contradictory document.
     """
     claimed = media_types.bare(content_type)
     if claimed in media_types.GENERIC_TYPES:

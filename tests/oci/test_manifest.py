@@ -135,7 +135,7 @@ GENERIC = sorted(mt.GENERIC_TYPES)
 
 
 @pytest.mark.parametrize("content_type", [None, *GENERIC])
-def test_a_document_that_nobody_names_is_known_by_its_shape(content_type: str | None) -> None:
+def test_a_document_without_any_media_type_is_recognised_by_its_shape(content_type: str | None) -> None:
     """image-spec manifest.md, `mediaType`: only OCI lets a manifest leave it out."""
     untyped = raw(without(image(), "mediaType"))
     assert parse_manifest(untyped, content_type).manifest.media_type == mt.OCI_MANIFEST

@@ -18,7 +18,7 @@ def find_findings(draft: Draft) -> tuple[Finding, ...]:
     """All findings about a list, errors first."""
     found = [finding for entry in draft.entries for finding in _of_entry(entry)]
     if find_copied(draft) is not None:
-        # Its bytes are there already, whatever its images say.
+        # An exact copy keeps the bytes of its source, so errors about its images don't apply.
         found = [each for each in found if each.severity is not Severity.ERROR]
     if not draft.entries:
         found.append(Finding("no-entries", Severity.ERROR, "The list has no entries. Add one."))
@@ -52,7 +52,7 @@ def _contradictions(draft: Draft) -> list[Finding]:
 def _of_entry(entry: Entry) -> list[Finding]:
     platform = entry.platform
     if entry.descriptor.platform is None:
-        # An artifact needs none.
+        # An artifact needs no platform.
         return []
     if not platform.os or not platform.architecture:
         return [

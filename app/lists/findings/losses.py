@@ -1,4 +1,4 @@
-"""Findings about sources: what a new list loses of them, and where an index contradicts its images."""
+"""Findings about sources: members that a new list loses, and indexes that contradict their images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.oci.platform import Platform
 
 
 def find_losses(draft: Draft) -> list[Finding]:
-    """Why the list is not an exact copy, and what it does not have of its sources."""
+    """The reasons why the list is not an exact copy, and the members of its sources that it lacks."""
     if find_copied(draft) is not None:
         return []
     return [*_not_exact(draft), *_lost(draft)]
@@ -24,7 +24,7 @@ def find_contradiction(entry: Entry) -> list[Finding]:
     listed = entry.listing.platform if entry.listing is not None else None
     own = entry.config_platform
     if listed is None or own is None or entry.platform != listed:
-        # A caller who has said the platform knows better.
+        # An override of the caller takes precedence.
         return []
     if entry.artifact_type and own == Platform():
         return []
@@ -83,7 +83,7 @@ def _joined(names: Iterable[str]) -> str:
 
 
 def _agree(listed: Platform, own: Platform) -> bool:
-    """Whether the two name one platform; the config may leave out the variant and the version."""
+    """Whether both name the same platform; the config may omit the variant and the version."""
     if (listed.os, listed.architecture) != (own.os, own.architecture):
         return False
     if own.variant and usual_variant(own) != usual_variant(listed):
@@ -93,7 +93,7 @@ def _agree(listed: Platform, own: Platform) -> bool:
 
 
 def _named(platform: Platform) -> str:
-    """With the version of the operating system; "no platform" for an empty one."""
+    """The platform with the version of its operating system; "no platform" for an empty one."""
     if not (platform.os or platform.architecture):
         return "no platform"
     whole = replace(platform, os=platform.os or "(none)", architecture=platform.architecture or "(none)")

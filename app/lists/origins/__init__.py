@@ -1,1 +1,1 @@
-"""Where entries come from: how an index lists them, and when a list is an exact copy of it."""
+"""The origins of entries: their listing in an index, and exact copies of an index."""

@@ -29,7 +29,7 @@ def find_copied(draft: Draft) -> Reference | None:
 
 
 def find_obstacle(draft: Draft) -> str | None:
-    """Why the list can't keep the bytes of a source; None if it can."""
+    """The reason why the list can't keep the bytes of a source; None if it can."""
     options = draft.options
     if not draft.entries:
         return "the list has no entries"
@@ -42,7 +42,7 @@ def find_obstacle(draft: Draft) -> str | None:
 
 
 def only_index(draft: Draft) -> Listing | None:
-    """The index that all entries come from, if it is one."""
+    """The index from which all entries come; None if they do not share one."""
     listings = [entry.listing for entry in draft.entries]
     first = listings[0] if listings else None
     same = (

@@ -1,4 +1,4 @@
-"""How an index lists a manifest that became an entry, and what a list that is made from it leaves out."""
+"""The listing of an entry in its source index, and the members that a new list leaves out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_NAMES = 8
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """How an index lists one of its manifests.
+    """The listing of a manifest in an index.
 
     `index` and `index_type` are the digest and the media type of the index, and `count` is the number of
     entries that it makes. `platform` and `annotations` come from the descriptor. `config_platform` comes from

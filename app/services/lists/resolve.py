@@ -47,7 +47,7 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class _Contents:
-    """What an image or an artifact says of itself; its platform is None if it says none."""
+    """The platform, facts and kind of an image or artifact; the platform may be unknown."""
 
     platform: Platform | None = None
     facts: ImageFacts = ImageFacts()  # noqa: RUF009 - frozen
@@ -127,7 +127,7 @@ class Resolver:
         return [_apply_overrides(source, each) for each in resolved]
 
     async def _contents(self, reference: Reference, image: ImageManifest) -> _Contents:
-        """What the config of an image says; an artifact may have one that says nothing of a platform."""
+        """Read the contents from the config; the config of an artifact may have no platform."""
         if not image.has_platform:
             return _Contents(kind=image.kind)
         config = await self._reader.image_config(reference.repository, image.config)
@@ -268,7 +268,7 @@ def _nothing_wanted(source: Source, has: Sequence[Platform]) -> SourceUnsupporte
     if not source.platforms:
         return SourceUnsupported(f"{reference} is an empty index.", reference=reference)
     chosen = ", ".join(platform.full_name for platform in source.platforms)
-    # Where the version of a system was asked for, its name alone would be no answer.
+    # If the selection has versions of a system, the answer must show the versions too.
     in_full = any(platform.full_name != str(platform) for platform in source.platforms)
     names = [each.full_name if in_full else str(each) for each in has if not each.is_unknown]
     there = list(dict.fromkeys(names))

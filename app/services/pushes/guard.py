@@ -47,7 +47,7 @@ class GuardedPush:
 class Decision:
     """The tags to leave, the difference for each tag that changes, and the error that refuses the push.
 
-    Of the tags that are `unread`, nobody can say what they would lose.
+    `unread` tags could not be read, so the platforms that they would lose are unknown.
     """
 
     left: Collection[Reference] = ()
@@ -91,7 +91,7 @@ class PushGuard:
         return Decision(left, differences, refusal, tuple(unread))
 
     def _check_conditions(self, reference: Reference, digest: Digest | None, held: TagSnapshot) -> None:
-        """A condition on a tag that could not be read is not met, whatever the caller allows."""
+        """Check the conditions of the plan; a tag that could not be read never meets one."""
         if reference in held.unread and self._plan.conditions != ALWAYS:
             raise held.unread[reference]
         self._plan.conditions.check(str(reference), digest)
@@ -127,7 +127,7 @@ class PushGuard:
     async def _differences(
         self, replaced: Mapping[Reference, Digest], known: Mapping[Digest, Manifest]
     ) -> tuple[dict[Reference, Difference], dict[Reference, TagUnreadable]]:
-        """How the index differs from what tags hold, or why that could not be read."""
+        """The difference for each tag, or the error for each whose content could not be read."""
         if not replaced:
             return {}, {}
         # Several tags of a repository often have the same digest.

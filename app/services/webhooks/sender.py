@@ -44,7 +44,7 @@ class Post:
 
 
 def parse_address(text: str) -> Url:
-    """Parse the address of a receiver, which the operator may forbid all the same."""
+    """Parse the address of a receiver; the operator may still forbid it."""
     url = parse_url(text)
     if url is None or not _is_host(url.host):
         raise errors.InvalidReceiver(

@@ -1,4 +1,4 @@
-"""What findings say of sources that a list does not copy."""
+"""Findings about sources that a list does not copy exactly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a push is: an attempt continues what the attempt before it has finished."""
+"""The progress of a push: an attempt continues after the finished steps of the previous one."""
 
 from __future__ import annotations
 
