@@ -177,7 +177,7 @@ async def test_a_busy_receiver_is_awaited_no_longer_than_its_answer(tmp_path: Pa
         async with AsyncExitStack() as stack:
             for _ in range(budgets.of(budget).concurrency):
                 await stack.enter_async_context(budgets.at(budget).slot(RequestContext(budget)))
-            with pytest.raises(errors.RateLimited, match="no more at once"):
+            with pytest.raises(errors.RateLimited, match="accepts no more requests"):
                 await deliver(made, f"{made.registry.url}/hook")
         assert made.journal == []
 

@@ -229,7 +229,7 @@ class Deliveries:
         except Exception as error:
             # Retryable: an unexpected failure may be temporary, and nothing else would repeat the delivery.
             logger.exception("Delivery %s failed unexpectedly", job.delivery.id)
-            raise DeliveryFailed("The broker failed. Its log has the reason.") from error
+            raise DeliveryFailed("The broker failed. The reason is in its log.") from error
 
     async def _record_failure(self, attempt: Attempt, job: _Job, failure: BrokerError) -> None:
         status = failure.upstream_status if isinstance(failure, DeliveryFailed) else None
