@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -60,6 +61,12 @@ SOURCES: dict[str, Content] = {
     "an index with one platform twice": make_index(
         [make_image_for("linux/amd64", seed=1), make_image_for("linux/amd64", seed=2)]
     ),
+    "an index with one image for several platforms": make_index(
+        [
+            replace(make_image_for("linux/amd64"), platform={"os": "linux", "architecture": name})
+            for name in ("s390x", "amd64", "arm64")
+        ]
+    ),
     "an index of indexes": make_index(
         [make_buildx_index(("linux/amd64",), seed=3), make_buildx_index(("linux/arm64",), seed=4)]
     ),
@@ -80,6 +87,8 @@ async def test_a_single_index_keeps_its_bytes(
     assert draft["digest"] == index.digest
     assert draft["copies"] == f"{registry.host}/staging@{index.digest}"
     assert not [each for each in draft["findings"] if each["code"] in {"metadata-lost", "not-exact"}]
+    members = [each for child in index.children for each in (child.children or [child])]
+    assert [each["descriptor"]["digest"] for each in draft["entries"]] == [each.digest for each in members]
     plan = await broker.call("POST", f"/v1/lists/{draft['id']}/plan", {"insecure": True})
     assert (plan["digest"], plan["problem"]) == (index.digest, None)
     pushed = await broker.push(draft["id"])

@@ -7,6 +7,7 @@ from typing import assert_never
 
 from app.lists.draft import Draft, Entry
 from app.lists.options import Order
+from app.lists.origins.copying import find_copied
 from app.lists.variants import choice, satisfies
 from app.oci.index import sort_key
 from app.oci.platform import Platform
@@ -17,6 +18,8 @@ Key = tuple[tuple[bytes, bytes], str, str, tuple[str, ...]]
 
 def in_order(draft: Draft) -> tuple[Entry, ...]:
     """The entries in the order of the index, which does not depend on the order of their arrival."""
+    if find_copied(draft) is not None:
+        return tuple(sorted(draft.entries, key=_member))
     match draft.options.order:
         case Order.DOCKER:
             return _in_docker_order(draft.entries)

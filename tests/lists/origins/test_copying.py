@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 import pytest
 
+from app.lists.draft import Given
 from app.lists.entry_changes import EntryChanges, annotate, remove
 from app.lists.origins.copying import find_copied, find_obstacle
+from app.lists.origins.entry_order import in_order
 from app.lists.overrides import PlatformOverride
 from app.oci.digest import digest_of
 from app.oci.media_types import DOCKER_LIST, DOCKER_MANIFEST
@@ -111,3 +114,13 @@ def test_an_entry_of_an_earlier_version_says_that_a_refresh_is_needed() -> None:
     entries = [replace(each, listing=None) for each in from_index(IMAGES[0])]
     assert find_copied(draft(entries=entries)) is None
     assert "Refresh" in (find_obstacle(draft(entries=entries, exact=True)) or "")
+
+
+@pytest.mark.parametrize("order", ["docker", "as-given"])
+def test_the_entries_of_a_copy_have_the_order_of_the_source(order: str) -> None:
+    images = [entry(f"r.test/{name}:1", Platform("linux", name)) for name in ("s390x", "amd64", "arm64")]
+    listed = [
+        replace(each, given=Given(source=0, member=member)) for member, each in enumerate(from_index(*images))
+    ]
+    for entries in permutations(listed):
+        assert list(in_order(draft(entries=entries, order=order))) == listed
