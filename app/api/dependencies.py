@@ -9,6 +9,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import WithJsonSchema
 
 from app.api.schemas.checks import checked
 from app.errors import FieldError, InvalidHeader, Unauthenticated
@@ -79,8 +80,10 @@ def _parse_key(text: str) -> str:
     return text
 
 
+# Described as a string, since generators of clients accept no list in a header.
 RegistryAuthHeader = Annotated[
     list[str] | None,
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "null"}]}),
     Header(
         alias="X-Registry-Auth",
         description=(
