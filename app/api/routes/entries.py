@@ -19,13 +19,8 @@ from app.api.preferences import WaitDep
 from app.api.routes.lists import list_response
 from app.api.schemas.common import platform_input
 from app.api.schemas.inspections import render_entry_inspection
-from app.api.schemas.lists import (
-    AddEntries,
-    AnnotateEntry,
-    DraftList,
-    EntryInspection,
-    source_documents,
-)
+from app.api.schemas.list_requests import AddEntries, AnnotateEntry, source_documents
+from app.api.schemas.lists import DraftList, EntryInspection
 from app.api.schemas.problems import render_recorded
 from app.lists.entry_changes import EntryChanges
 from app.lists.overrides import PlatformOverride

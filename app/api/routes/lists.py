@@ -26,18 +26,8 @@ from app.api.preconditions import NOT_MODIFIED, IfMatchDep, IfNoneMatchDep, etag
 from app.api.preferences import PushWaitDep, WaitDep
 from app.api.references import ReferenceQuery, canonical
 from app.api.schemas.common import Text
-from app.api.schemas.lists import (
-    CreateList,
-    DeleteLists,
-    Deletion,
-    Deletions,
-    DraftList,
-    DraftListPage,
-    ListOptions,
-    RefreshedList,
-    RefreshList,
-    render_list,
-)
+from app.api.schemas.list_requests import CreateList, DeleteLists, ListOptions, RefreshList
+from app.api.schemas.lists import Deletion, Deletions, DraftList, DraftListPage, RefreshedList, render_list
 from app.api.schemas.problems import render_recorded
 from app.lists.draft import ListState
 from app.lists.views import ListFilter, ListView
