@@ -25,8 +25,8 @@ from app.registry.auth.access import Access
 from app.registry.auth.credentials import ANONYMOUS, Credential
 from app.registry.auth.keychain import Keychain
 from app.registry.auth.registry_auth import parse_registry_auth
+from app.registry.auth.token_requests import LearnedTokenRequests
 from app.registry.auth.tokens import Authorizer
-from app.registry.auth.ways import LearnedWays
 from app.registry.capabilities import Capabilities
 from app.registry.content import configs, manifests
 from app.registry.content.lagging import ask_until_there
@@ -104,7 +104,7 @@ class RegistryClient:
             outbound=outbound,
             endpoints=Endpoints(outbound, self.policy, self.limits, self._now),
             authorizer=Authorizer(outbound, self.policy, self.limits, self._now),
-            learned_ways=LearnedWays(self.limits.remembered_seconds, self._now),
+            learned_ways=LearnedTokenRequests(self.limits.remembered_seconds, self._now),
             limits=self.limits,
             policy=self.policy,
             parsers=Parsers(),

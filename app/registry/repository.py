@@ -16,8 +16,8 @@ from app.outbound.url import Url
 from app.registry.auth.access import Access
 from app.registry.auth.renewals import AuthorizedRequest, Renewals, Signer
 from app.registry.auth.scope import Scopes
+from app.registry.auth.token_requests import LearnedTokenRequests
 from app.registry.auth.tokens import Authorizer
-from app.registry.auth.ways import LearnedWays
 from app.registry.capabilities import Capabilities
 from app.registry.endpoints import Endpoint, Endpoints
 from app.registry.limits import Limits
@@ -37,7 +37,7 @@ class ClientState:
     outbound: OutboundClient
     endpoints: Endpoints
     authorizer: Authorizer
-    learned_ways: LearnedWays
+    learned_ways: LearnedTokenRequests
     limits: Limits
     policy: RegistryPolicy
     capabilities: Capabilities

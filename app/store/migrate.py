@@ -34,9 +34,9 @@ async def upgrade(url: str) -> None:
     """Apply the missing migrations, each in a transaction; concurrent processes do so one after another."""
     engine = create_engine(url, patient=True)
     async with engine.connect() as connection:
-        # Who waits for the lock within a statement would hold up the building of an index for ever, since
-        # that waits for the statements of all others. The lock ends with the connection.
-        while not await _lock(connection):  # noqa: ASYNC110 - no event of this process says when
+        # A statement that waited for the lock would block CREATE INDEX CONCURRENTLY for ever: that waits
+        # for all running statements. The lock ends with the connection.
+        while not await _lock(connection):  # noqa: ASYNC110 - no event of this process tells when
             await asyncio.sleep(LOCK_POLL_SECONDS)
         await connection.run_sync(_upgrade)
 

@@ -1,4 +1,4 @@
-"""Authorizes one request, and answers its 401s with other tokens, other scopes and at last with none."""
+"""Authorizes one request, and meets its 401s with other tokens, other scopes, and at last with no token."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from app.outbound.retry import is_passing
 from app.registry.auth.access import Access
 from app.registry.auth.challenge import Challenge
 from app.registry.auth.scope import Scopes, rewritten
+from app.registry.auth.token_requests import LearnedKey, LearnedTokenRequests, TokenRequest
 from app.registry.auth.tokens import Authorizer
-from app.registry.auth.ways import LearnedWays, Way, WayKey
 from app.registry.endpoints import Endpoint, challenge_of
 
 __all__ = ["AuthorizedRequest", "Renewals", "Signer"]
@@ -24,7 +24,7 @@ R = TypeVar("R", bound=Request)
 _UNAUTHORIZED = 401
 _REFUSALS = range(400, 500)
 _MOST_STEPS = 6
-_MOST_TOKENS_OF_ONE_WAY = 3
+_MOST_TOKENS_OF_ONE_REQUEST = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class Signer:
     """Gets the tokens for one caller's requests to a repository that need certain scopes."""
 
     authorizer: Authorizer
-    learned: LearnedWays
+    learned: LearnedTokenRequests
     endpoint: Endpoint
     access: Access
     repository: Repository
@@ -47,11 +47,11 @@ class Signer:
     account: str
 
     @property
-    def key(self) -> WayKey:
+    def key(self) -> LearnedKey:
         insecure, path = self.access.insecure, self.repository.path
-        return WayKey(self.endpoint.registry, insecure, self.account, path)
+        return LearnedKey(self.endpoint.registry, insecure, self.account, path)
 
-    def known_way(self) -> Way | None:
+    def known_request(self) -> TokenRequest | None:
         return self.learned.find(self.key, self.endpoint.challenge, self.scopes)
 
     async def authorize(self) -> tuple[str | None, errors.BrokerError | None]:
@@ -61,37 +61,37 @@ class Signer:
         out without one, and the registry says what it wants now.
         """
         try:
-            return await self.sign(self.known_way(), frozenset()), None
+            return await self.sign(self.known_request(), frozenset()), None
         except errors.RateLimited:
             raise
         except errors.RegistryError as error:
             return None, error
 
-    async def sign(self, way: Way | None, refused: frozenset[str]) -> str | None:
+    async def sign(self, wanted: TokenRequest | None, refused: frozenset[str]) -> str | None:
         return await self.authorizer.authorize(
             self.endpoint,
             self.access,
             self.repository,
-            self.scopes if way is None else way.scopes,
-            challenge=None if way is None else way.challenge,
+            self.scopes if wanted is None else wanted.scopes,
+            challenge=None if wanted is None else wanted.challenge,
             refused=refused,
         )
 
 
 class Renewals:
-    """The ways that are tried for one request after its 401s.
+    """The token requests that are tried for one request after its 401s.
 
     A refused token is dropped. Then come a new token as before, one with the scope that the challenge names
     (see `rewritten`), and one request without any token, whose challenge is tried in the same manner: a 401
-    to a token may name a realm that is of no use. Each way is tried once, and again only if the challenge
+    to a token may name a useless realm. Each token request is tried once, and again only if the challenge
     says that the token is invalid, and not that its scope is too small (RFC 6750, section 3.1): a token may
-    be revoked on its way.
+    be revoked while it is in use.
     """
 
     def __init__(self, signer: Signer, request: Request) -> None:
         self._signer = signer
         self._steps = 0
-        self._tried: list[Way] = []
+        self._tried: list[TokenRequest] = []
         self._refused: frozenset[str] = frozenset()
         self._was_bare = False
         self._is_bare = False
@@ -99,11 +99,11 @@ class Renewals:
         self._failure: errors.BrokerError | None = None
         if isinstance(request, AuthorizedRequest) and request.refusal is not None:
             self._failure, self._is_bare, self._was_bare = request.refusal, True, True
-            known = signer.known_way()
+            known = signer.known_request()
             self._tried = [known] if known is not None else []
 
     async def next(self, request: R, answer: Answer) -> R | None:
-        """The request to send after a 401; None if no way is left."""
+        """The request to send after a 401; None if no token request is left to try."""
         self._steps += 1
         self._last = answer
         if request.authorization is None:
@@ -113,8 +113,8 @@ class Renewals:
             self._signer.authorizer.drop(request.authorization, self._signer.access.tenant)
         said = challenge_of(answer)
         if self._steps < _MOST_STEPS:
-            for way in self._untried(said):
-                if (renewed := await self._renew(request, way)) is not None:
+            for wanted in self._untried(said):
+                if (renewed := await self._renew(request, wanted)) is not None:
                     return renewed
             if not self._was_bare and (
                 self._failure is not None or not _has_error(said, "insufficient_scope")
@@ -143,10 +143,10 @@ class Renewals:
         credential = await self._signer.access.keychain.find(repository.registry, repository.path)
         return not credential.is_anonymous
 
-    async def _renew(self, request: R, way: Way) -> R | None:
-        self._tried.append(way)
+    async def _renew(self, request: R, wanted: TokenRequest) -> R | None:
+        self._tried.append(wanted)
         try:
-            authorization = await self._signer.sign(way, self._refused)
+            authorization = await self._signer.sign(wanted, self._refused)
         except errors.RateLimited:
             raise
         except errors.BrokerError as error:
@@ -155,32 +155,32 @@ class Renewals:
         if authorization is None or authorization in self._refused:
             return None
         self._is_bare = False
-        known = self._signer.known_way()
-        if known is None or not way.is_same(known):
-            self._signer.learned.record(self._signer.key, self._signer.scopes, way)
+        known = self._signer.known_request()
+        if known is None or not wanted.is_same(known):
+            self._signer.learned.record(self._signer.key, self._signer.scopes, wanted)
         return replace(request, authorization=authorization)
 
-    def _untried(self, said: Challenge | None) -> Iterator[Way]:
-        signer, known = self._signer, self._signer.known_way()
+    def _untried(self, said: Challenge | None) -> Iterator[TokenRequest]:
+        signer, known = self._signer, self._signer.known_request()
         challenge = said or (known.challenge if known is not None else None)
         if challenge is None:
             return
-        ways = [] if known is None else [Way(challenge, known.scopes)]
-        ways.append(Way(challenge, signer.scopes))
+        candidates = [] if known is None else [TokenRequest(challenge, known.scopes)]
+        candidates.append(TokenRequest(challenge, signer.scopes))
         scope = "" if said is None else said.parameters.get("scope", "")
         scopes = rewritten(signer.scopes, signer.repository.path, scope)
         if scopes is not None:
-            ways.append(Way(challenge, scopes))
-        for way in ways:
-            if not self._times_tried(way):
-                yield way
+            candidates.append(TokenRequest(challenge, scopes))
+        for wanted in candidates:
+            if not self._times_tried(wanted):
+                yield wanted
         if _has_error(said, "invalid_token"):
-            for way in ways:
-                if self._times_tried(way) < _MOST_TOKENS_OF_ONE_WAY:
-                    yield way
+            for wanted in candidates:
+                if self._times_tried(wanted) < _MOST_TOKENS_OF_ONE_REQUEST:
+                    yield wanted
 
-    def _times_tried(self, way: Way) -> int:
-        return sum(way.is_same(each) for each in self._tried)
+    def _times_tried(self, wanted: TokenRequest) -> int:
+        return sum(wanted.is_same(each) for each in self._tried)
 
 
 def _has_error(said: Challenge | None, error: str) -> bool:
