@@ -23,13 +23,8 @@ __all__ = ["AccountBudget", "Budget", "BudgetUpdate", "Budgets", "Refusal"]
 
 Clock = Callable[[], float]
 
-# A single refusal may be chance. Refusals prevail when half of the last responses are, or the last few all.
-_LAST_RESPONSES, _IN_A_ROW = 16, 4
-# The share of the last responses that may be refusals by chance.
-_TOLERATED = 1 / 8
-# The fewest clean responses that restore a slot.
-_CLEAN_WINDOW = 8
-_LONGEST_STREAK = 8
+# Half of the last responses must be refusals before a host is slowed down; a single one may be chance.
+_LAST_RESPONSES, _MANY_REFUSALS = 8, 4
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 # The window for measuring a rate, in seconds, and the bounds of a rate, in requests a second. One process
 # does not reach a higher rate than the upper bound, so the limit is dropped there.
@@ -62,13 +57,11 @@ class BudgetUpdate:
 
 
 class Budget:
-    """The limits of one host, or of one account there: additive increase, proportional decrease.
+    """The limits of one host, or of one account there: additive increase, multiplicative decrease.
 
-    A refusal reduces the concurrency in proportion to the share of refusals among the last responses (as
-    DCTCP, RFC 8257): to half if all were refused, not at all for a lone one, and once for all requests that
-    were already sent. A clean window, as many responses as there are slots, adds one slot. Where refusals
-    prevail the rate is halved too, and if they name no time, the budget pauses for a time that doubles until
-    a request succeeds.
+    A refusal halves the concurrency, once for all requests that were already sent; a clean window, as many
+    responses as there are slots, adds one slot. Where refusals prevail the rate is halved too, and if they
+    name no time, the budget pauses for a time that doubles until a request succeeds.
     """
 
     def __init__(
@@ -80,8 +73,6 @@ class Budget:
         self._on_update = on_update
         self._now = now
         self._slots = ResizableSemaphore(limits.concurrency)
-        # The number of slots before it is rounded, so that small changes add up.
-        self._level = float(limits.concurrency)
         self._paused_until = self._next = self._slowed_at = float("-inf")
         self._streak = self._clean = 0
         self._refusals: deque[bool] = deque(maxlen=_LAST_RESPONSES)
@@ -142,7 +133,7 @@ class Budget:
         """Take over the stricter limits of another process."""
         self._paused_until = max(self._paused_until, self._now() + update.pause)
         if update.concurrency is not None and update.concurrency < self.concurrency:
-            self._resize(update.concurrency)
+            self._slots.resize(max(1, update.concurrency))
         if update.rate is not None:
             self.rate = min(update.rate, self.rate or update.rate)
 
@@ -158,9 +149,9 @@ class Budget:
         self._successes.append(self._now())
         self._streak = 0
         self._clean += 1
-        if self._clean >= max(self.concurrency, _CLEAN_WINDOW):
+        if self._clean >= max(self.concurrency, _LAST_RESPONSES):
             self._clean = 0
-            self._resize(self._level + 1)
+            self._slots.resize(min(self.concurrency + 1, self._limits.concurrency))
             if self.rate is not None:
                 faster = self.rate * _RATE_GROWTH
                 self.rate = faster if faster < _FASTEST else None
@@ -168,30 +159,19 @@ class Budget:
     def _slow_down(self, refusal: Refusal) -> None:
         self._slowed_at = self._now()
         self._clean = 0
-        excess = max(0.0, self._refused_share - _TOLERATED) / (1 - _TOLERATED)
-        self._resize(self._level * (1 - excess / 2))
+        self._slots.resize(max(1, self.concurrency // 2))
         if not (refusal.is_rate_limit and self._refusals_prevail):
             return
         if rate := self.rate or self._measured_rate():
             self.rate = max(_SLOWEST, rate / 2)
         if not refusal.retry_after:
             pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._streak)
-            self._streak = min(self._streak + 1, _LONGEST_STREAK)
+            self._streak = min(self._streak + 1, _LAST_RESPONSES)
             self._paused_until = max(self._paused_until, self._now() + pause)
-
-    def _resize(self, level: float) -> None:
-        self._level = min(max(1.0, level), float(self._limits.concurrency))
-        self._slots.resize(round(self._level))
-
-    @property
-    def _refused_share(self) -> float:
-        return sum(self._refusals) / len(self._refusals)
 
     @property
     def _refusals_prevail(self) -> bool:
-        latest = list(self._refusals)[-_IN_A_ROW:]
-        is_half = len(self._refusals) >= _LAST_RESPONSES / 2 and 2 * self._refused_share >= 1
-        return is_half or (len(latest) == _IN_A_ROW and all(latest))
+        return sum(self._refusals) >= _MANY_REFUSALS
 
     def _measured_rate(self) -> float:
         """The successful responses a second of the last window."""

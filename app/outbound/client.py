@@ -35,7 +35,7 @@ from app.outbound.limits import OutboundLimits
 from app.outbound.messages import ExactRequest, first_headers
 from app.outbound.policy import AccessPolicy
 from app.outbound.resolver import Lookup
-from app.outbound.retry import Outcome, is_passing, parse_reset, parse_retry_after, plan_retry
+from app.outbound.retry import Outcome, is_passing, parse_retry_after, plan_retry
 from app.outbound.tls import TlsTrust
 from app.outbound.url import Url
 
@@ -363,9 +363,7 @@ def _is_passing(status: int, _body: bytes, _context: RequestContext) -> bool:
 
 def _asked_wait(answer: Answer) -> float | None:
     text = answer.body[:4096].decode(errors="replace")
-    asked = parse_retry_after(answer.headers.get("Retry-After"), text)
-    # Such headers may come with any answer, and only speak of a refusal with this one.
-    return parse_reset(answer.headers) if asked is None and answer.status == _TOO_MANY else asked
+    return parse_retry_after(answer.headers.get("Retry-After"), text)
 
 
 def _settle(result: Answer | errors.RegistryError, refusal: Refusal | None, pause: float) -> Answer:

@@ -63,43 +63,6 @@ def test_a_refusal_halves_the_concurrency_but_never_to_zero(refusal: Refusal) ->
     assert seen == [8, 4, 2, 1, 1, 1]
 
 
-@pytest.mark.parametrize("refusal", [TOO_MANY, OVERLOADED])
-@pytest.mark.parametrize("of", [8, 10, 16, 25])
-def test_refusals_by_chance_leave_most_of_the_concurrency(refusal: Refusal, of: int) -> None:
-    """One refusal among so many responses, again and again."""
-    recorder = Recorder()
-    for _ in range(60):
-        recorder.respond(*[None] * (of - 1), refusal)
-    assert recorder.budget.concurrency >= LIMITS.concurrency // 2
-    assert (recorder.budget.pause, recorder.budget.rate) == (0.0, None)
-
-
-@pytest.mark.parametrize(("bearable", "share"), [(1, 0.4), (2, 0.3), (5, 0.25), (8, 0.2), (12, 0.2)])
-def test_a_registry_that_is_asked_too_much_at_once_gets_what_it_can_bear(bearable: int, share: float) -> None:
-    """It refuses all that exceeds what it can bear."""
-    recorder = Recorder()
-    budget = recorder.budget
-    sizes, refused = [], 0
-    for _ in range(200):
-        sent, size = recorder.clock.time, budget.concurrency
-        sizes.append(size)
-        recorder.clock.time += 0.125
-        for number in range(size):
-            budget.record_response(None if number < bearable else OVERLOADED, sent)
-        refused += max(0, size - bearable)
-    assert max(sizes[20:]) <= bearable + 2
-    assert refused <= share * sum(sizes)
-
-
-@pytest.mark.parametrize("pattern", [(None, TOO_MANY), (None, None, TOO_MANY, TOO_MANY)])
-def test_a_registry_that_refuses_half_gets_ever_less(pattern: tuple[Refusal | None, ...]) -> None:
-    recorder = Recorder()
-    recorder.respond(*[None] * 100, *pattern * 20)
-    assert recorder.budget.concurrency == 1
-    assert recorder.budget.rate is not None
-    assert recorder.budget.rate < 4
-
-
 def test_refusals_of_concurrent_requests_count_once() -> None:
     recorder = Recorder()
     sent = recorder.clock.time
@@ -247,20 +210,6 @@ async def test_no_request_reaches_a_paused_registry(registry: RegistryDouble) ->
     assert len(registry.received("GET", "/manifests/")) == 1
 
 
-@pytest.mark.parametrize(("status", "requests"), [(429, 1), (503, 3)])
-async def test_a_rate_limit_that_names_its_renewal_is_a_pause_until_then(
-    registry: RegistryDouble, status: int, requests: int
-) -> None:
-    plant(registry, "app", "1", make_image())
-    renewal = {"RateLimit-Remaining": "0", "RateLimit-Reset": "120"}
-    registry.misbehave(Status(status, headers=renewal), method="GET", path="/manifests/", times=None)
-    async with RegistryClient(LOOPBACK, limits=QUICK) as client:
-        with pytest.raises(errors.RegistryError) as caught:
-            await client.fetch_manifest(reference_at(registry, "app:1"), INSECURE)
-    assert (100 < (caught.value.retry_after or 0) <= 120) is (status == 429)
-    assert len(registry.received("GET", "/manifests/")) == requests
-
-
 async def test_a_pause_of_one_registry_is_not_a_pause_of_another(registry: RegistryDouble) -> None:
     plant(registry, "app", "1", make_image())
     registry.misbehave(
@@ -304,7 +253,7 @@ def test_a_short_pause_takes_nothing_from_a_long_one(budget: Budget, clock: Cloc
 
 
 def test_what_went_well_before_a_refusal_counts_for_nothing_after_it(budget: Budget, clock: Clock) -> None:
-    for answer in (OVERLOADED, *[None] * 7, OVERLOADED, *[None] * 7):
+    for answer in (*[None] * 15, Refusal(None, is_rate_limit=False), *[None] * 7):
         clock.pass_by(0.125)
         budget.record_response(answer, clock.time)
     assert budget.concurrency == 8
