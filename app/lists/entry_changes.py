@@ -126,7 +126,7 @@ def _find_present(entries: Sequence[Entry], incoming: Sequence[Entry]) -> dict[U
 
 
 def _is_same_source(old: Entry, new: Entry) -> bool:
-    """Whether callers said the same, whatever they have annotated since."""
+    """Whether callers said the same, apart from later annotations."""
     if old.given is None or new.given is None or old.given.override != new.given.override:
         return False
     return (old.origin is None and new.origin is None) or old.resolved_platform == new.resolved_platform

@@ -147,7 +147,7 @@ class OutboundClient:
         await self._connections.close()
 
     async def call(self, request: Request) -> Answer:
-        """Make a request, with retries; return the response whatever its status, or raise a network error."""
+        """Make a request, with retries; return any response, or raise a network error."""
         attempt, spent = 1, 0.0
         budget = self.budgets.at(request.context.registry, request.account)
         while True:

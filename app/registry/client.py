@@ -104,7 +104,7 @@ class RegistryClient:
             outbound=outbound,
             endpoints=Endpoints(outbound, self.policy, self.limits, self._now),
             authorizer=Authorizer(outbound, self.policy, self.limits, self._now),
-            learned_ways=LearnedTokenRequests(self.limits.remembered_seconds, self._now),
+            learned_token_requests=LearnedTokenRequests(self.limits.remembered_seconds, self._now),
             limits=self.limits,
             policy=self.policy,
             parsers=Parsers(),

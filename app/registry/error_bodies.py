@@ -43,7 +43,7 @@ _NOT_YET = re.compile(
     r"(?i)\b(try|retry|please retry) (again|later)|\bin progress\b|\bis being\b|\bnot yet (ready|available)"
     r"|\btemporar|\bconcurrent|\block(ed)? by another"
 )
-# The registry has understood the request and won't have it, whatever its status says.
+# The registry has understood the request and refuses it for good, even if its status suggests otherwise.
 _FINAL_CODES = frozenset(
     {"DENIED", "UNSUPPORTED", "MANIFEST_INVALID", "NAME_INVALID", "TAG_INVALID", "SIZE_INVALID"}
 )

@@ -37,7 +37,7 @@ class ClientState:
     outbound: OutboundClient
     endpoints: Endpoints
     authorizer: Authorizer
-    learned_ways: LearnedTokenRequests
+    learned_token_requests: LearnedTokenRequests
     limits: Limits
     policy: RegistryPolicy
     capabilities: Capabilities
@@ -155,7 +155,7 @@ class RemoteRepository:
     async def _signer(self, scopes: Scopes) -> Signer:
         return Signer(
             self.state.authorizer,
-            self.state.learned_ways,
+            self.state.learned_token_requests,
             await self.endpoint(),
             self.access,
             self.repository,

@@ -397,7 +397,7 @@ async def test_a_push_needs_no_body(start_broker: Any, registry: RegistryDouble)
         plant(double, "a", "1", make_image())
         draft = await broker.create(f"{double.host}/app:1", f"{double.host}/a:1")
         reply = await broker.client.post(f"/v1/lists/{draft['id']}/push")
-        # Plain HTTP is used only when the call asks for it, whatever the operator permits.
+        # Plain HTTP is used only when the call asks for it, even if the operator permits it.
         assert check_problem(reply, 502)["registry"] == double.host
 
 

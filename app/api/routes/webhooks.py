@@ -153,7 +153,7 @@ async def rotate_webhook_secret(
     responses=problem_responses(errors.WebhookNotFound, errors.WebhookDisabled),
 )
 async def test_webhook(webhook_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
-    """Send the event `webhook.test` to a webhook, whatever its types. The response is the delivery."""
+    """Send a `webhook.test` event to a webhook of any types. The response is the delivery."""
     return JSONResponse(delivery_document(await services.webhooks.test(caller, webhook_id)), 202)
 
 

@@ -39,7 +39,7 @@ def checked(parse: Callable[[Any], object]) -> AfterValidator:
 
 
 def checked_members(parse: Callable[[Any], object]) -> WrapValidator:
-    """The same for an object; `parse` reads each of its members by itself, whatever the others are."""
+    """The same for an object; `parse` reads each of its members independently of the others."""
 
     def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         try:

@@ -30,7 +30,7 @@ def parse_place(text: str) -> str | None:
 def parse_config_key(key: str) -> str | None:
     """The place of a key in `config.json`.
 
-    Docker and podman read a URL as its whole host, whatever its path. Podman and crane read a key without a
+    Docker and podman read a URL as its whole host and ignore its path. Podman and crane read a key without a
     scheme as a host with a path. Docker takes such a key for the whole host, which is not followed: a
     credential for a part of a registry is not a credential for the whole registry.
     """

@@ -46,7 +46,7 @@ def rewritten(ours: Scopes, repository: str, said: str) -> Scopes | None:
 
     The credential is the one for our repository, not for the named one; the token service is checked as ever
     (see `realm`). The token is sent to this registry only, in requests for our repository, and cached for
-    this repository, account and tenant. What remains is that a registry can let its own host's credential
+    this repository, account and tenant. One risk remains: a registry can let its own host's credential
     fetch a token for another of its repositories. Where parts of one host don't trust each other, give each
     path a credential of its own (`host/path`).
     """

@@ -239,7 +239,7 @@ class TargetStage:
             action = await self._put(tag)
         except BaseException:
             if tag in self._index.was_put:
-                # The tag has moved, whatever follows.
+                # The tag has moved, even if a later step fails.
                 finished = Finished(tag, TagAction.MOVED_UNVERIFIED)
                 self._progress.add(StepName.TAGS, finished=(finished,))
             raise

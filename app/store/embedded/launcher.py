@@ -116,7 +116,7 @@ class EmbeddedPostgres:
 
     def _command(self, binaries: Binaries, data: Path, sockets: Path) -> list[str]:
         settings = {"timezone": "UTC", "log_timezone": "UTC", **self._settings}
-        # Postgres listens on the socket alone, whatever the settings say.
+        # Postgres listens on the socket alone, even if the settings say otherwise.
         settings["listen_addresses"] = ""
         settings["unix_socket_directories"] = str(sockets)
         settings["unix_socket_permissions"] = "0700"
