@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, NoReturn
 
 from fastapi import APIRouter, Request, Response
@@ -11,12 +11,14 @@ from fastapi.dependencies.utils import get_flat_params
 from fastapi.exceptions import RequestValidationError
 from fastapi.params import ParamTypes
 from fastapi.routing import APIRoute
+from starlette.routing import Match
+from starlette.types import Scope
 
 from app.api.dependencies import identify
 from app.errors import BodyTooLarge, UnsupportedBody
 from app.oci.text import shown
 
-__all__ = ["UNKNOWN_PARAMETER", "Router"]
+__all__ = ["UNKNOWN_PARAMETER", "Router", "literal_paths"]
 
 _WITH_BODY = frozenset({"POST", "PATCH", "PUT"})
 _JSON = frozenset({"application/json", "application/merge-patch+json"})
@@ -29,6 +31,12 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 class _Route(APIRoute):
     """Authenticates first. FastAPI would parse the body first and report its errors to anyone."""
 
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """A path of its own, such as /v1/lists/delete, is not the path of a resource."""
+        if "{" in self.path and scope["path"] in scope["app"].state.literal_paths:
+            return Match.NONE, {}
+        return super().matches(scope)
+
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
         validate = self._validation()
@@ -37,7 +45,7 @@ class _Route(APIRoute):
         async def admit(request: Request) -> Response:
             request.state.caller = await identify(request)
             _check_body(request)
-            unknown = _find_unknown(request, known)
+            unknown = [*_find_unknown(request, known), *await self._find_null(request)]
             if not unknown:
                 return await handle(request)
             # The other mistakes of the request are reported as well.
@@ -55,6 +63,17 @@ class _Route(APIRoute):
         route.dependant.call = _refuse
         return super(_Route, route).get_route_handler()
 
+    async def _find_null(self, request: Request) -> list[dict[str, Any]]:
+        """FastAPI would take null for an optional body that was not sent."""
+        if self.body_field is None or self.body_field.field_info.is_required():
+            return []
+        try:
+            is_null = bool(await request.body()) and await request.json() is None
+        except (ValueError, RecursionError):
+            # FastAPI reports it.
+            return []
+        return [{"type": "missing", "loc": ("body",), "msg": "Field required", "input": None}] * is_null
+
     def _query_names(self) -> frozenset[str]:
         fields = get_flat_params(self.dependant)
         # Each parameter knows whether it is in the query.
@@ -67,6 +86,12 @@ class Router(APIRouter):
 
     def __init__(self, *, prefix: str, tags: list[str]) -> None:
         super().__init__(prefix=prefix, tags=[*tags], route_class=_Route)
+
+
+def literal_paths(routers: Iterable[APIRouter]) -> frozenset[str]:
+    """The paths without parameters."""
+    paths = (route.path for router in routers for route in router.routes if isinstance(route, APIRoute))
+    return frozenset(path for path in paths if "{" not in path)
 
 
 async def _refuse(**_values: Any) -> NoReturn:

@@ -9,6 +9,7 @@ from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import FastAPI
 
 from app.api import problem_handlers
+from app.api.admission import literal_paths
 from app.api.dependencies import BrokerServices
 from app.api.middleware.hardening import Hardening
 from app.api.middleware.metrics import Metrics
@@ -55,7 +56,7 @@ def create_app(running: Running, *, version: str, max_body_bytes: int) -> FastAP
         separate_input_output_schemas=False,
     )
     app.state.max_body_bytes = max_body_bytes
-    for router in (
+    routers = (
         lists.router,
         entries.router,
         pushes.list_router,
@@ -67,8 +68,10 @@ def create_app(running: Running, *, version: str, max_body_bytes: int) -> FastAP
         deliveries.router,
         tokens.router,
         health.router,
-    ):
+    )
+    for router in routers:
         app.include_router(router)
+    app.state.literal_paths = literal_paths(routers)
     app.webhooks.include_router(webhooks.announced)
     problem_handlers.install(app)
     app.add_middleware(Hardening, max_body_bytes=max_body_bytes)

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import AfterValidator, AwareDatetime
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 
 from app.api.schemas.checks import checked
 from app.errors import InvalidInput
 from app.errors.collecting import Mistakes
 from app.oci.text import shown
+
+# Pydantic would also take a number, such as 0.5, for the seconds since 1970.
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:[Zz]|[+-]\d\d(?::?\d\d)?)", re.ASCII)
+
+
+def _check_form(sent: object) -> object:
+    if isinstance(sent, str) and not _TIME.fullmatch(sent):
+        raise ValueError("Send a time with an offset, such as 2026-07-01T12:00:00Z.")
+    return sent
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -22,7 +32,17 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueError("The time is out of range in UTC.") from None
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+_DIGITS = re.compile(r"-?[0-9]+", re.ASCII)
+
+
+def _check_digits(sent: object) -> object:
+    if isinstance(sent, str) and not _DIGITS.fullmatch(sent):
+        raise ValueError("Send a whole number.")
+    return sent
+
+
+WholeNumber = Annotated[int, BeforeValidator(_check_digits)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_check_form), AfterValidator(_in_utc)]
 SinceQuery = Annotated[
     Moment | None, Query(description="Created at this time or later (RFC 3339 with an offset).")
 ]

@@ -14,6 +14,7 @@ from fastapi import Query, Request
 from fastapi.responses import JSONResponse
 
 from app.api.addresses import address
+from app.api.filters import WholeNumber
 from app.api.schemas.checks import checked
 from app.errors import FieldError, InvalidCursor
 from app.projects.paging import Position
@@ -45,7 +46,9 @@ P = TypeVar("P", bound=Placed)
 N = TypeVar("N", bound=Numbered)
 
 
-LimitQuery = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="The maximum number of items per page.")]
+LimitQuery = Annotated[
+    WholeNumber, Query(ge=1, le=MAX_LIMIT, description="The maximum number of items per page.")
+]
 
 
 def encode_cursor(position: Position | int) -> str:

@@ -218,13 +218,13 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
 
 def _allowed(request: Request) -> list[str]:
     """All methods of the path; Starlette lists only those of the first route that matches."""
-    found: set[str] = set()
-    for template, item in request.app.openapi()["paths"].items():
-        if re.fullmatch(_PARAMETER.sub("[^/]+", template), request.url.path):
-            found |= {method.upper() for method in item}
-            if "get" in item and not template.endswith("/events"):
-                found.add("HEAD")
-    return sorted(found)
+    paths = request.app.openapi()["paths"]
+    # A literal path goes before one with parameters that matches as well.
+    for template in sorted(paths, key=lambda each: each.count("{")):
+        if re.fullmatch(_PARAMETER.sub("[^/]+", template), request.scope["path"]):
+            has_head = "get" in paths[template] and not template.endswith("/events")
+            return sorted({method.upper() for method in paths[template]} | ({"HEAD"} if has_head else set()))
+    return []
 
 
 def _unreadable(cause: BaseException | None) -> str:

@@ -18,6 +18,7 @@ MEDIA_TYPE = "application/problem+json"
 _STATUS: Mapping[type[BrokerError], int] = {
     BrokerError: 500,
     errors.InvalidInput: 422,
+    errors.MalformedRequest: 400,
     errors.MalformedBody: 400,
     errors.BodyTooLarge: 413,
     errors.UnsupportedBody: 415,

@@ -69,6 +69,13 @@ class IdempotencyMismatch(InvalidInput):
     title = "The Idempotency-Key was used for a different request."
 
 
+class MalformedRequest(BrokerError):
+    """The headers leave open which host or which caller is meant, so nothing in them is trusted."""
+
+    code = "malformed-request"
+    title = "The headers of the request are ambiguous or incomplete."
+
+
 class MalformedBody(BrokerError):
     code = "malformed-body"
     title = "The body is not valid JSON."

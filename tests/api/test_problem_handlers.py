@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,8 @@ from hypothesis import strategies as st
 from app.api.pagination import encode_cursor
 from tests.support.broker import Broker, StartBroker, check_problem, registry_auth
 from tests.support.images import make_image, seed
+from tests.support.openapi_contract import document as api
+from tests.support.openapi_contract import operations
 from tests.support.registry import (
     RegistryDouble,
 )
@@ -206,9 +209,9 @@ async def test_the_reason_is_worded_for_callers(broker: Broker, body: bytes, rea
 
 
 async def test_an_invalid_id_is_reported_with_its_value(broker: Broker) -> None:
-    document = check_problem(await broker.client.get("/v1/lists/delete"), 422, "invalid-input")
+    document = check_problem(await broker.client.get("/v1/lists/nothing"), 422, "invalid-input")
     assert pointers(document) == ["path:list_id"]
-    assert document["detail"] == 'path:list_id: The id "delete" is not a UUID.'
+    assert document["detail"] == 'path:list_id: The id "nothing" is not a UUID.'
 
 
 PLATFORMS: list[object] = [
@@ -370,6 +373,84 @@ async def test_unknown_paths_and_methods_are_problem_documents(broker: Broker) -
     assert reply.headers["Allow"] == "DELETE, GET, HEAD, PATCH"
     reply = await broker.client.head("/v1/events")
     assert (reply.status_code, reply.headers["Allow"]) == (405, "GET")
+
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PURGE")
+
+
+@pytest.mark.parametrize("template", sorted(api()["paths"]))
+async def test_each_path_names_exactly_the_methods_that_it_takes(broker: Broker, template: str) -> None:
+    """A path such as /v1/lists/delete is not the path of a list with the id "delete"."""
+    path = re.sub(r"\{\w+\}", str(uuid4()), template)
+    taken = {method.upper() for method in api()["paths"][template]}
+    if "GET" in taken and not path.endswith("/events"):
+        taken.add("HEAD")
+    async with broker.client_with(None) as stranger:
+        for method in METHODS:
+            reply = await stranger.request(method, path)
+            assert (reply.status_code != 405) == (method in taken), f"{method} {path}: {reply.status_code}"
+            if reply.status_code == 405:
+                assert reply.headers["Allow"] == ", ".join(sorted(taken))
+
+
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json"])
+async def test_a_page_names_the_methods_that_it_takes(broker: Broker, path: str) -> None:
+    for method in ("OPTIONS", "POST", "DELETE"):
+        reply = await broker.client.request(method, path)
+        assert (reply.status_code, set(reply.headers["Allow"].split(", "))) == (405, {"GET", "HEAD"})
+
+
+# --- what is taken for something else ---
+
+
+@pytest.mark.parametrize("path", ["/v1/lists", "/v1/pushes"])
+@pytest.mark.parametrize("text", ["0.5", "0", "1700000000", "-1", "1e3", "inf", "2026-07-01", "2026", ""])
+async def test_only_a_time_is_taken_for_a_time(broker: Broker, path: str, text: str) -> None:
+    for name in ("since", "until"):
+        reply = await broker.client.get(path, params={name: text})
+        assert pointers(check_problem(reply, 422, "invalid-input")) == [f"query:{name}"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-07-01T12:00:00Z",
+        "2026-07-01t12:00:00.123456z",
+        "2026-07-01 12:00:00+02:00",
+        "2026-07-01T12:00-07:00",
+    ],
+)
+async def test_every_form_of_a_time_with_an_offset_is_taken(broker: Broker, text: str) -> None:
+    for path in ("/v1/lists", "/v1/pushes"):
+        assert (await broker.client.get(path, params={"since": text, "until": text})).status_code == 200
+
+
+@pytest.mark.parametrize("text", ["5.0", "1_0", "+5", " 5", "5e0", "true", "0x5"])
+async def test_only_digits_are_taken_for_a_number(broker: Broker, text: str) -> None:
+    for path in ("/v1/lists", "/v1/operations", "/v1/events/history", "/v1/tokens"):
+        reply = await broker.client.get(path, params={"limit": text})
+        assert pointers(check_problem(reply, 422, "invalid-input")) == ["query:limit"]
+    reply = await broker.client.get("/v1/events", params={"after": text})
+    assert pointers(check_problem(reply, 422, "invalid-input")) == ["query:after"]
+
+
+OPTIONAL_BODIES = [
+    re.sub(r"\{\w+\}", str(UUID(int=0)), path)
+    for _, path, operation in operations()
+    if "requestBody" in operation and not operation["requestBody"].get("required")
+]
+
+
+@pytest.mark.parametrize("body", [b"null", b" null\n", b"[]", b"false", b"0", b'""'])
+@pytest.mark.parametrize("path", OPTIONAL_BODIES)
+async def test_only_no_body_is_taken_for_no_body(broker: Broker, path: str, body: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+    reply = await broker.client.post(path, content=body, headers=headers)
+    document = check_problem(reply, 422, "invalid-input")
+    assert (document["detail"], pointers(document)) == ("Send a JSON object.", [""])
+    check_problem(await broker.client.post(path), 404)
+    reply = await broker.client.post(path, params={"nothing": "1"}, content=body, headers=headers)
+    assert pointers(check_problem(reply, 422, "invalid-input")) == ["query:nothing", ""]
 
 
 # --- generated bodies ---

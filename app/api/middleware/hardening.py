@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -9,13 +10,19 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problem_mapping import response_of
-from app.errors import BrokerError, FieldError, InvalidHeader
+from app.errors import BrokerError, FieldError, InvalidHeader, MalformedRequest
 
 # The API serves no pages except its own documentation, so browsers must not run anything.
 _POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 # Streams have no end, so HEAD can't be answered by running GET.
 _ENDLESS = "/events"
+
+# A header that may come once only: of two values, a proxy may have checked the other one.
+_SINGLE = ("Host", "Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID")
+# RFC 3986 §3.2.2 and RFC 9110 §4.2.4: a name or an address with its port, and no user.
+_HOST = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?", re.ASCII)
+_WITHOUT_HOST = frozenset({"0.9", "1.0"})
 
 
 class Hardening:
@@ -64,7 +71,24 @@ class Hardening:
 
 
 def _refuse(scope: Scope) -> BrokerError | None:
+    headers = Headers(scope=scope)
     detail = "A header contains U+0000."
-    if any("\0" in value for value in Headers(scope=scope).values()):
+    if any("\0" in value for value in headers.values()):
         return InvalidHeader(detail, errors=[FieldError("header:*", detail)])
+    for name in _SINGLE:
+        if len(headers.getlist(name)) > 1:
+            return _malformed(name, f"The request has several {name} headers. Send one.")
+    return _refuse_host(headers.get("host"), scope["http_version"])
+
+
+def _refuse_host(host: str | None, version: str) -> BrokerError | None:
+    """RFC 9112 §3.2. HTTP/1.0 needs no Host."""
+    if host is None and version not in _WITHOUT_HOST:
+        return _malformed("Host", "The Host header is missing. Send the host and port of the broker.")
+    if host is not None and not _HOST.fullmatch(host):
+        return _malformed("Host", "The Host header is not valid. Send the host and port of the broker.")
     return None
+
+
+def _malformed(name: str, detail: str) -> MalformedRequest:
+    return MalformedRequest(detail, errors=[FieldError(f"header:{name}", detail)])

@@ -12,6 +12,7 @@ from app.errors import BrokerError
 
 # Every call under /v1 can fail with these.
 COMMON_ERRORS = (
+    errors.MalformedRequest,
     errors.Unauthenticated,
     errors.InvalidInput,
     errors.InvalidHeader,

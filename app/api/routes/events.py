@@ -14,6 +14,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from app import errors
 from app.api.admission import Router
 from app.api.dependencies import BrokerServices, CallerDep, ServicesDep
+from app.api.filters import WholeNumber
 from app.api.openapi.problem_responses import problem_responses
 from app.api.pagination import (
     DEFAULT_LIMIT,
@@ -66,7 +67,7 @@ async def stream_events(
     wanted: WantedDep,
     last_event_id: LastEventIdHeader = None,
     after: Annotated[
-        int | None,
+        WholeNumber | None,
         Query(
             ge=0,
             le=LARGEST_EVENT_ID,
