@@ -134,7 +134,7 @@ class Execution:
     async def _recorded(self, lease: Lease, attempt: Attempt, write: Write) -> bool:
         """Try to record the outcome; return whether no further try is useful."""
         try:
-            async with self._database.transaction() as tx:
+            async with self._database.transaction(attempt.operation.project_id) as tx:
                 await attempt.flush(tx)
                 operation = await write(tx)
                 if operation.state.ended:

@@ -11,6 +11,7 @@ from functools import partial
 from app.errors import Unavailable
 from app.store import idempotency, operations
 from app.store.database import Database, Transaction
+from app.store.row_security.scopes import SYSTEM
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Housekeeper:
     async def _run_once(self, chore: Chore) -> bool:
         """Run a chore once; return whether there is more to remove."""
         try:
-            async with self._database.transaction() as tx:
+            async with self._database.transaction(SYSTEM) as tx:
                 return await chore(tx) is True
         except Unavailable:
             logger.warning("Housekeeping waits for the database")

@@ -21,6 +21,7 @@ from app.services.operations.attempts import Handler, conclude
 from app.store import queue
 from app.store.database import Database
 from app.store.notifications import CANCEL_REQUESTED, OPERATION_QUEUED, Notifications, Subscription
+from app.store.row_security.scopes import SYSTEM, acting_for
 
 logger = logging.getLogger(__name__)
 
@@ -120,13 +121,13 @@ class Runner:
     async def _next_due(self) -> float:
         # Read only after the claimed operations have begun, so that they don't wait for it.
         poll = self._poll.total_seconds()
-        async with self._database.reading() as tx:
+        async with self._database.transaction(SYSTEM) as tx:
             due = await queue.next_due(tx)
         return poll if due is None else min(poll, max(0.0, due.total_seconds()))
 
     async def _claim(self, free: FreeSlots) -> list[queue.Claimed]:
         await self._end_overdue()
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(SYSTEM) as tx:
             return await queue.claim(
                 tx,
                 worker=self._worker,
@@ -153,12 +154,13 @@ class Runner:
 
     async def _end_one_overdue(self) -> bool:
         """End one operation in its own transaction, because its handler may lock rows that others need."""
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(SYSTEM) as tx:
             ended = await queue.end_overdue(
                 tx, kinds=list(self._handlers), max_lost=self._policy.max_attempts, limit=1
             )
             for operation in ended:
-                await conclude(tx, self._handlers, operation)
+                async with acting_for(tx, operation.project_id):
+                    await conclude(tx, self._handlers, operation)
         return bool(ended)
 
     async def _hold(self, lease: Lease) -> None:
@@ -188,7 +190,7 @@ class Runner:
     async def _renew(self, held: Sequence[Lease]) -> bool:
         """Renew the leases; return False if the row of one is locked, so that its lease was not renewed."""
         until = asyncio.get_running_loop().time() + self._lease.total_seconds()
-        async with asyncio.timeout(self._beat.total_seconds()), self._database.transaction() as tx:
+        async with asyncio.timeout(self._beat.total_seconds()), self._database.transaction(SYSTEM) as tx:
             beats = {
                 (beat.id, beat.attempt): beat
                 for beat in await queue.beat(tx, ((lease.id, lease.attempt) for lease in held), self._lease)

@@ -11,6 +11,7 @@ from app.outbound.budget import Budgets, BudgetUpdate
 from app.store.budgets import RegistryBudget, budgets_since, save_budget
 from app.store.database import Database
 from app.store.notifications import REGISTRY_BUDGET, Notifications, Subscription
+from app.store.row_security.scopes import SYSTEM
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class SharedBudgets:
         passed = asyncio.get_running_loop().time() - updated_at
         pause = timedelta(seconds=max(0.0, update.pause - passed))
         try:
-            async with self._database.transaction() as tx:
+            async with self._database.transaction(SYSTEM) as tx:
                 written = await save_budget(
                     tx, update.budget, pause, concurrency=update.concurrency, rate=update.rate
                 )
@@ -84,7 +85,7 @@ class SharedBudgets:
             await changes.wait(POLL_SECONDS)
 
     async def _apply_new(self) -> None:
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(SYSTEM) as tx:
             found = await budgets_since(tx, FRESH)
         for each in found:
             if self._is_new(each):

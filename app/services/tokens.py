@@ -14,6 +14,7 @@ from app.projects.tokens import Project, Token
 from app.services.callers import Caller
 from app.store import tokens as stored
 from app.store.database import Database
+from app.store.row_security.scopes import SYSTEM
 
 PREFIX = "mbt_"
 NAME = r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?"
@@ -30,7 +31,7 @@ class Tokens:
 
     async def identify(self, text: str) -> Caller:
         """The holder of the token; an unknown and a revoked token both raise Unauthenticated."""
-        async with self._database.reading() as tx:
+        async with self._database.transaction(SYSTEM) as tx:
             token = await stored.find_token(tx, _hash(text))
         if token is None:
             raise Unauthenticated("The token is unknown, or was revoked.")
@@ -42,7 +43,7 @@ class Tokens:
         The operator's token is valid from now on, even if it was revoked, and replaces the one before it.
         Returns the text of a token that was created, which is shown only now.
         """
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(SYSTEM) as tx:
             # Of processes that start together only one may create the first token.
             await stored.lock_bootstrap(tx)
             project = await stored.ensure_project(tx, DEFAULT_PROJECT)
@@ -59,35 +60,35 @@ class Tokens:
         """Create a token of an existing project; return it with its text."""
         _check_name(name)
         text = _make()
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(SYSTEM) as tx:
             project = await stored.get_project(tx, project_name)
             token = await stored.insert_token(tx, project, name=name, admin=admin, hashed=_hash(text))
         return token, text
 
     async def live(self) -> list[Token]:
         """All live tokens, for the command line."""
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(SYSTEM) as tx:
             return await stored.live_tokens(tx)
 
     async def page(self, *, before: Position | None, limit: int) -> list[Token]:
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(SYSTEM) as tx:
             return await stored.page_tokens(tx, before=before, limit=limit)
 
     async def revoke(self, token_id: UUID) -> None:
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(SYSTEM) as tx:
             await stored.revoke_token(tx, token_id)
 
     async def create_project(self, name: str) -> Project:
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(SYSTEM) as tx:
             return await stored.insert_project(tx, name)
 
     async def ensure_project(self, name: str) -> Project:
         _check_name(name)
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(SYSTEM) as tx:
             return await stored.ensure_project(tx, name)
 
     async def page_projects(self, *, before: Position | None, limit: int) -> list[Project]:
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(SYSTEM) as tx:
             return await stored.page_projects(tx, before=before, limit=limit)
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app.errors import Unavailable
+from app.store.row_security.scopes import Roles, Scope, ScopedConnection, enter
 
 Transaction = AsyncConnection
 
@@ -83,6 +84,7 @@ def create_engine(
     command_seconds: float = COMMAND_SECONDS,
     autocommit: bool = False,
     patient: bool = False,
+    roles: Roles | None = None,
 ) -> AsyncEngine:
     """An engine for `postgresql://…` in libpq's syntax; without a pool size it opens a connection each time.
 
@@ -90,6 +92,9 @@ def create_engine(
     """
     address, arguments = _address(url)
     arguments["command_timeout"] = command_seconds
+    arguments["connection_class"] = ScopedConnection
+    if roles is not None and roles.is_switched:
+        arguments["server_settings"]["role"] = roles.service
     if patient:
         arguments["server_settings"] |= dict.fromkeys(("statement_timeout", "lock_timeout"), "0")
         arguments["command_timeout"] = None
@@ -129,52 +134,47 @@ def _address(url: str) -> tuple[URL, dict[str, Any]]:
 
 
 class Database:
-    """A connection pool, and the transactions that use it."""
+    """A connection pool, and the transactions that use it.
+
+    Each transaction names its scope: the project that it acts for, or SYSTEM. Without a scope it sees the
+    rows of no project.
+    """
 
     def __init__(
         self,
         url: str,
         *,
+        roles: Roles | None = None,
         pool_size: int = 10,
         pool_wait: float = POOL_WAIT_SECONDS,
         command_seconds: float = COMMAND_SECONDS,
     ) -> None:
         self._engine = create_engine(
-            url, pool_size=pool_size, pool_wait=pool_wait, command_seconds=command_seconds
+            url, pool_size=pool_size, pool_wait=pool_wait, command_seconds=command_seconds, roles=roles
         )
+        self._roles = roles
         _drop_closed_connections(self._engine.sync_engine)
         _translate_outages(self._engine.sync_engine)
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[Transaction]:
+    async def snapshot(self, scope: Scope = None) -> AsyncIterator[Transaction]:
         """A read-only transaction whose statements all see the same snapshot."""
-        async with self._begin(isolation_level="REPEATABLE READ", postgresql_readonly=True) as tx:
+        async with self._begin(scope, isolation_level="REPEATABLE READ", postgresql_readonly=True) as tx:
             yield tx
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[Transaction]:
-        """For one statement that only reads, without a transaction: one round trip in place of three."""
-        async with self.single() as tx:
-            yield tx
-
-    @asynccontextmanager
-    async def single(self) -> AsyncIterator[Transaction]:
-        """For statements that are each a transaction (autocommit)."""
-        async with self._begin(isolation_level="AUTOCOMMIT") as tx:
-            yield tx
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
+    async def transaction(self, scope: Scope = None) -> AsyncIterator[Transaction]:
         """Commit when the block ends, roll back when it raises; `Unavailable` without a database."""
-        async with self._begin() as tx:
+        async with self._begin(scope) as tx:
             yield tx
 
     @asynccontextmanager
-    async def _begin(self, **options: object) -> AsyncIterator[Transaction]:
+    async def _begin(self, scope: Scope, **options: object) -> AsyncIterator[Transaction]:
         async with AsyncExitStack() as stack:
             connection = await self._connect(stack)
             if options:
                 await connection.execution_options(**options)
+            enter(connection, scope, self._roles)
             async with connection.begin():
                 yield connection
 

@@ -19,6 +19,7 @@ from app.services.events.log import Events
 from app.services.tokens import Tokens
 from app.store.database import Database, Transaction
 from app.store.notifications import Notifications
+from app.store.row_security.scopes import Scope
 from tests.support.operation_queue import PATIENCE_SECONDS, listening, until
 from tests.support.projects import named_event
 
@@ -238,9 +239,9 @@ class Counting(Database):
     transactions = 0
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
+    async def transaction(self, scope: Scope = None) -> AsyncIterator[Transaction]:
         self.transactions += 1
-        async with super().transaction() as tx:
+        async with super().transaction(scope) as tx:
             yield tx
 
 

@@ -233,13 +233,3 @@ async def test_an_unknown_host_is_unavailable() -> None:
     with pytest.raises(Unavailable):
         await count(database)
     await database.dispose()
-
-
-async def test_a_reading_leaves_no_transaction_open(database: Database, database_url: str) -> None:
-    states = "SELECT state FROM pg_stat_activity WHERE pid = {}"
-    async with database.reading() as tx:
-        pid = (await tx.execute(text("SELECT pg_backend_pid()"))).scalar_one()
-        assert await ask(database_url, states.format(pid)) == "idle"
-    async with database.transaction() as tx:
-        pid = (await tx.execute(text("SELECT pg_backend_pid()"))).scalar_one()
-        assert await ask(database_url, states.format(pid)) == "idle in transaction"

@@ -74,7 +74,7 @@ class Feed:
         if not self._is_full:
             await asyncio.sleep(self._read_at + PAUSE - _now())
         read_at, following = _now(), frozenset(self.followers)
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(self._project_id) as tx:
             live = await tokens.live_among(tx, following)
             begin = self._end if self._end >= 0 else after
             found, end = await self._read(tx, begin)

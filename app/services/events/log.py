@@ -56,14 +56,14 @@ class Events:
         project has too many.
         """
         self._feeds.check_stream_limit(project_id)
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(project_id) as tx:
             newest = await store.newest(tx, project_id)
         return newest if last_event_id is None else min(last_event_id, newest)
 
     async def page(
         self, project_id: UUID, wanted: EventFilter, *, before: int | None, limit: int
     ) -> list[ProjectEvent]:
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(project_id) as tx:
             return await store.page(tx, project_id, wanted, before=before, limit=limit)
 
     async def stream(
@@ -101,7 +101,7 @@ class Events:
             return Batch((), last.end)
 
     async def _read_from_database(self, caller: Caller, after: int, wanted: EventFilter) -> Batch:
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(caller.project_id) as tx:
             await tokens.require_live(tx, caller.token_id)
             events, end = await store.read_after(tx, caller.project_id, after, wanted, EVENTS_AT_ONCE)
         return Batch(events, end, is_full=len(events) == EVENTS_AT_ONCE, is_alone=True)

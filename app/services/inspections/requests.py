@@ -57,7 +57,7 @@ class Inspections:
 
         With `render`, the result has each of its images as well.
         """
-        async with self._database.snapshot() as tx:
+        async with self._database.snapshot(project_id) as tx:
             draft = await find_list(tx, project_id, reference, session)
         if draft is None:
             return None
@@ -73,7 +73,7 @@ class Inspections:
         self, project_id: UUID, list_id: UUID, entry_id: UUID, render: RenderEntry
     ) -> tuple[int, bytes]:
         """One entry with its exact manifest, and the revision of its list."""
-        async with self._database.snapshot() as tx:
+        async with self._database.snapshot(project_id) as tx:
             draft = await get_list(tx, project_id, list_id)
         entry = find_entry(draft, entry_id)
         return draft.revision, await self._read(project_id, entry, render)
@@ -82,7 +82,7 @@ class Inspections:
         """Render large manifests off the event loop, and only a few of them at the same time."""
         slot = self._large_ones if entry.descriptor.size > _SMALL else nullcontext()
         async with slot:
-            async with self._database.snapshot() as tx:
+            async with self._database.snapshot(project_id) as tx:
                 manifest = (await load_manifests(tx, project_id, [entry.digest]))[entry.digest]
             return await self._client.parse(render, manifest.raw, entry, manifest.media_type)
 
@@ -101,4 +101,4 @@ class Inspections:
         async def decide(_tx: Transaction, _operation_id: UUID) -> OperationSpec:
             return spec
 
-        return await self._acceptor.accept(call, decide, reads_alone=True)
+        return await self._acceptor.accept(call, decide)

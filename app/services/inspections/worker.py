@@ -35,7 +35,7 @@ class InspectionWorker:
         wanted = decode_request(InspectImageRequest, attempt.operation.request)
         reader = self._reader(attempt, insecure=wanted.insecure)
         inspection = await self._inspect(reader, wanted, ManifestLimit())
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(attempt.operation.project_id) as tx:
             await attempt.succeed(tx, encode_inspection(inspection))
 
     async def perform_many(self, attempt: Attempt) -> None:
@@ -58,7 +58,7 @@ class InspectionWorker:
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(inspect(each)) for each in wanted]
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(attempt.operation.project_id) as tx:
             await attempt.succeed(tx, encode_outcomes(task.result() for task in tasks))
 
     def _reader(self, attempt: Attempt, *, insecure: bool) -> Reader:

@@ -12,6 +12,7 @@ from app.services.callers import Call
 from app.services.lists.save import ListWriter
 from app.store.database import Database, Transaction, savepoint
 from app.store.lists import lock_late_list
+from app.store.row_security.scopes import SYSTEM, acting_for
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +36,12 @@ class Deadlines:
     async def _end_one(self) -> bool:
         """End one late list in its own transaction; return whether there may be more."""
         try:
-            async with self._database.transaction() as tx:
+            async with self._database.transaction(SYSTEM) as tx:
                 late = await lock_late_list(tx)
                 if late is None:
                     return False
-                return await self._end(tx, *late)
+                async with acting_for(tx, late[0]):
+                    return await self._end(tx, *late)
         except Unavailable:
             logger.warning("Deadlines of lists wait for the database")
         except Exception:

@@ -89,7 +89,7 @@ class ListMerger:
         return outcome
 
     async def _add_batch(self, key: ListKey, legs: Sequence[Leg]) -> Outcomes:
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(key.project_id) as tx:
             ours = await hold_all(tx, [each.attempt for each in legs])
             held = [each for each in legs if each.attempt.operation.id in ours]
             refused = await self._merge(tx, key, held) if held else {}

@@ -108,7 +108,7 @@ class Lists:
             return OperationSpec(request, registries, list_id=present)
 
         # The worker repeats these checks under the lock of the list.
-        return await self._acceptor.accept(call, decide, reads_alone=True)
+        return await self._acceptor.accept(call, decide)
 
     async def add(self, call: Call, request: AddEntriesRequest, *, revisions: Revisions = None) -> Operation:
         """Accept sources for an existing list."""
@@ -146,7 +146,7 @@ class Lists:
         return index, draft.revision
 
     async def _get(self, project_id: UUID, list_id: UUID) -> Draft:
-        async with self._database.snapshot() as tx:
+        async with self._database.snapshot(project_id) as tx:
             return await stored.get_list(tx, project_id, list_id)
 
     async def wait(
@@ -169,7 +169,7 @@ class Lists:
 
     async def _is_over(self, project_id: UUID, list_id: UUID, goal: Goal) -> bool:
         """Whether to stop waiting; a cheap check, since each change of the list wakes every waiting call."""
-        async with self._database.reading() as tx:
+        async with self._database.transaction(project_id) as tx:
             state = await stored.get_state(tx, project_id, list_id)
         if state is ListState.FAILED or goal is Goal.PUSHED:
             return state is not ListState.OPEN
@@ -178,7 +178,7 @@ class Lists:
     async def page(
         self, project_id: UUID, wanted: ListFilter, *, before: Position | None, limit: int
     ) -> list[ListView]:
-        async with self._database.snapshot() as tx:
+        async with self._database.snapshot(project_id) as tx:
             found = await stored.page_lists(tx, project_id, wanted, before=before, limit=limit)
         return [_view(draft) for draft in found]
 
@@ -186,7 +186,7 @@ class Lists:
         self, call: Call, list_id: UUID, changes: Mapping[str, Any], *, revisions: Revisions = None
     ) -> ListView:
         """Change the options of a list; if this completes it, it is pushed if it has `push_when_complete`."""
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(call.project_id) as tx:
             draft = await open_list(tx, call.project_id, list_id, revisions)
             kept = retract(draft, changes.get("failures"))
             options = apply_changes(draft.options, changes)
@@ -213,7 +213,7 @@ class Lists:
         *,
         revisions: Revisions = None,
     ) -> ListView:
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(call.project_id) as tx:
             draft = await open_list(tx, call.project_id, list_id, revisions)
             entries = annotate(
                 draft.entries,
@@ -227,14 +227,14 @@ class Lists:
     async def remove_entry(
         self, call: Call, list_id: UUID, entry_id: UUID, *, revisions: Revisions = None
     ) -> ListView:
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(call.project_id) as tx:
             draft = await open_list(tx, call.project_id, list_id, revisions)
             entries = remove(draft.entries, find_entry(draft, entry_id))
             saved = await self._writer.save_changed(tx, call, draft, replace(draft, entries=entries))
         return saved.view
 
     async def delete(self, project_id: UUID, list_id: UUID, *, revisions: Revisions = None) -> None:
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(project_id) as tx:
             draft = await open_list(tx, project_id, list_id, revisions)
             await self._writer.remove(tx, project_id, draft)
 
@@ -259,7 +259,7 @@ class Lists:
             reference = parse_reference(text)
         except InvalidReference as problem:
             return DeletionOutcome(text, problem)
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(project_id) as tx:
             draft = await stored.find_list(tx, project_id, reference, session, lock=True)
             if draft is None or not await self._writer.remove(tx, project_id, draft):
                 return DeletionOutcome(text, no_such_list(reference))

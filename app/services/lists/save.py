@@ -21,6 +21,7 @@ from app.services.events.log import Events
 from app.services.pushes.requests import Pushes
 from app.store.database import Transaction
 from app.store.lists import delete_list, get_list, lock_expired_list, save_list, save_state, with_copied
+from app.store.row_security.scopes import acting_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,10 @@ class ListWriter:
     async def remove_expired(self, tx: Transaction) -> bool:
         """Remove one expired list; return whether there may be more."""
         expired = await lock_expired_list(tx)
-        return expired is not None and await self.remove(tx, *expired)
+        if expired is None:
+            return False
+        async with acting_for(tx, expired[0]):
+            return await self.remove(tx, *expired)
 
     async def record(self, tx: Transaction, project_id: UUID, kind: EventKind, saved: SavedList) -> None:
         """Record an event of a list: the last step of a transaction, after all locks."""

@@ -66,10 +66,10 @@ class ListWorker:
         """Refresh the list; changes that were made to it meanwhile stay."""
         request = decode_request(RefreshListRequest, attempt.operation.request)
         call, list_id = self._call(attempt), request.list_id
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(call.project_id) as tx:
             sources = plan_refresh(await stored.get_list(tx, call.project_id, list_id))
         resolved = await self._resolve(attempt, call, sources, insecure=request.insecure)
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(call.project_id) as tx:
             await attempt.hold(tx)
             draft = await stored.get_list(tx, call.project_id, list_id, lock=True)
             await keep_manifests(tx, call.project_id, _manifests(_flat(resolved)))

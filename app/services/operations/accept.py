@@ -55,16 +55,14 @@ class OperationAcceptor:
         self._database = database
         self._credentials = credentials
 
-    async def accept(self, call: Call, decide: Decide, *, reads_alone: bool = False) -> Operation:
+    async def accept(self, call: Call, decide: Decide) -> Operation:
         """Enqueue the operation that `decide` returns, or return the one that the same request has started.
 
         A concurrent request with the same Idempotency-Key waits until the first has committed. Raises
-        IdempotencyMismatch when another request used the key. With `reads_alone`, `decide` writes nothing and
-        needs no consistent view, so a request without a key saves the transaction.
+        IdempotencyMismatch when another request used the key.
         """
         operation_id = uuid4()
-        is_single = reads_alone and call.idempotency is None
-        async with self._database.single() if is_single else self._database.transaction() as tx:
+        async with self._database.transaction(call.project_id) as tx:
             if earlier := await self._find_earlier(tx, call, operation_id):
                 return earlier
             return await self.enqueue(tx, call, operation_id, await decide(tx, operation_id))

@@ -100,7 +100,7 @@ class Attempt:
         if self._latest is None or self.succeeded:
             return
         try:
-            async with self._database.transaction() as tx:
+            async with self._database.transaction(self.operation.project_id) as tx:
                 written = await self.flush(tx)
             if self._latest is written:
                 self._latest = None

@@ -61,7 +61,7 @@ class Operations:
         self._poll = poll
 
     async def get(self, project_id: UUID, operation_id: UUID) -> Operation:
-        async with self._database.reading() as tx:
+        async with self._database.transaction(project_id) as tx:
             return await store.get(tx, project_id, operation_id)
 
     async def page(
@@ -72,11 +72,11 @@ class Operations:
         before: Position | None = None,
         limit: int,
     ) -> list[Operation]:
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(project_id) as tx:
             return await store.page(tx, project_id, wanted, before=before, limit=limit)
 
     async def cancel(self, project_id: UUID, operation_id: UUID) -> Operation:
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(project_id) as tx:
             operation = await operation_changes.request_cancel(tx, project_id, operation_id)
             if operation.state.ended:
                 await conclude(tx, self._handlers, operation)
@@ -128,7 +128,7 @@ class Operations:
 
     async def _read(self, project_id: UUID, operation_id: UUID, last_id: int) -> _Batch:
         try:
-            async with self._database.transaction() as tx:
+            async with self._database.transaction(project_id) as tx:
                 # Read before the events: if the operation has ended, its last event is among those read next.
                 operation = await store.get(tx, project_id, operation_id)
                 events = await store.events_after(tx, project_id, operation_id, last_id, EVENTS_AT_ONCE)

@@ -103,7 +103,7 @@ class PushGuard:
         """
         if self._plan.consent.older or not others:
             return ()
-        async with self._database.reading() as tx:
+        async with self._database.transaction(self._push.project_id) as tx:
             heads = await load_heads(tx, self._push.project_id, others)
         newer = {
             reference: head

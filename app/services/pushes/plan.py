@@ -41,7 +41,7 @@ class PushPlanner:
         planned_list = read_planned_list(request.list_document)
         own = self._credentials.decrypt(operation.id, attempt.secret)
         access = self._credentials.access(operation.project_id, own, insecure=request.insecure)
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(operation.project_id) as tx:
             manifests = await load_children(tx, operation.project_id, plan)
         children = await parse_children(self._client, plan, manifests)
         found = await dry_run(self._client, targets_of(plan), children, access, with_referrers=plan.referrers)
@@ -49,7 +49,7 @@ class PushPlanner:
         guard = PushGuard(self._database, self._client, access, guarded)
         decision = await guard.decide(_snapshot(plan, found))
         planned = _planned(planned_list, plan, found, decision)
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(operation.project_id) as tx:
             await attempt.succeed(tx, encode_planned_push(planned))
 
 

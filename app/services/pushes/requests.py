@@ -134,13 +134,13 @@ class Pushes:
         return await self._acceptor.accept(call, decide)
 
     async def get(self, project_id: UUID, push_id: UUID) -> Push:
-        async with self._database.reading() as tx:
+        async with self._database.transaction(project_id) as tx:
             return await stored.get_push(tx, project_id, push_id)
 
     async def page(
         self, project_id: UUID, wanted: PushFilter, *, before: Position | None, limit: int
     ) -> list[Push]:
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(project_id) as tx:
             return await stored.page_pushes(tx, project_id, wanted, before=before, limit=limit)
 
 

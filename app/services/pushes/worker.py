@@ -53,7 +53,7 @@ class PushWorker:
         operation = attempt.operation
         request = decode_request(PushListRequest, operation.request)
         # Neither changes once the push is accepted, so they need no common snapshot.
-        async with self._database.single() as tx:
+        async with self._database.transaction(operation.project_id) as tx:
             planned = await stored.get_push(tx, operation.project_id, _push_id(operation))
             manifests = await load_children(tx, operation.project_id, planned.plan)
         own = self._credentials.decrypt(operation.id, attempt.secret)
@@ -109,7 +109,7 @@ class PushWorker:
         decision = await judge.decide(held)
         if decision.refusal is not None:
             raise decision.refusal
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(attempt.operation.project_id) as tx:
             await attempt.hold(tx)
             await self._outcomes.check(tx, attempt.operation, planned)
             if held.digests:
@@ -120,7 +120,7 @@ class PushWorker:
     async def _keep_reached(self, attempt: Attempt, planned: Push, progress: PushProgress) -> None:
         """Store the progress at each target if possible; a failure here must not hide the attempt's error."""
         try:
-            async with self._database.transaction() as tx:
+            async with self._database.transaction(attempt.operation.project_id) as tx:
                 await attempt.hold(tx)
                 await stored.keep_reached(tx, planned.id, progress.reached)
         except (LostLease, Unavailable):
@@ -128,7 +128,7 @@ class PushWorker:
 
     async def _record(self, attempt: Attempt, planned: Push, results: Sequence[CopyResult]) -> None:
         operation = attempt.operation
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(attempt.operation.project_id) as tx:
             kept = await stored.get_push(tx, operation.project_id, planned.id)
             result = build_result(planned.plan, results, kept)
             done = replace(planned, state=PushState.SUCCEEDED, result=result, ended_at=datetime.now(UTC))

@@ -40,6 +40,7 @@ from app.store import deliveries as stored
 from app.store import events, operation_changes, webhooks
 from app.store.database import Database, Transaction
 from app.store.deliveries import DueDelivery
+from app.store.row_security.scopes import acting_for
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ class Deliveries:
         self._secrets = secrets
 
     async def get(self, project_id: UUID, webhook_id: UUID, delivery_id: UUID) -> Delivery:
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(project_id) as tx:
             await webhooks.get_webhook(tx, project_id, webhook_id)
             return await stored.get_delivery(tx, project_id, webhook_id, delivery_id)
 
@@ -120,7 +121,7 @@ class Deliveries:
         before: Position | None,
         limit: int,
     ) -> list[Delivery]:
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(project_id) as tx:
             await webhooks.get_webhook(tx, project_id, webhook_id)
             return await stored.page_deliveries(
                 tx, project_id, webhook_id, state=state, before=before, limit=limit
@@ -128,7 +129,7 @@ class Deliveries:
 
     async def replay(self, project_id: UUID, webhook_id: UUID, delivery_id: UUID) -> Delivery:
         """Send the same event under the same id again."""
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(project_id) as tx:
             webhook = await _enabled(tx, project_id, webhook_id)
             delivery = await stored.get_delivery(tx, project_id, webhook_id, delivery_id, lock=True)
             if delivery.state is DeliveryState.PENDING:
@@ -147,7 +148,7 @@ class Deliveries:
         limit: int,
     ) -> tuple[int, int | None]:
         """The number of replayed deliveries, oldest first, and the next event id if the limit was reached."""
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(project_id) as tx:
             webhook = await _enabled(tx, project_id, webhook_id)
             found = await stored.to_replay(tx, project_id, webhook_id, states, since=since, limit=limit + 1)
             for delivery in found[:limit]:
@@ -163,7 +164,7 @@ class Deliveries:
         except (DeliveryFailed, ReceiverForbidden) as failure:
             await self._record_failure(attempt, job, failure)
             raise
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(attempt.operation.project_id) as tx:
             await attempt.succeed(tx, {"delivery_id": str(job.delivery.id), "status": receipt.status})
             await stored.count_attempt(tx, job.delivery.id, status=receipt.status)
             await stored.mark_delivered(tx, job.delivery.id)
@@ -185,7 +186,8 @@ class Deliveries:
         late = DeadlineExceeded("The delivery waited behind others until its event was about to be removed.")
         await stored.fail_overdue(tx, late.document())
         for project_id, webhook_id in await stored.webhooks_with_waiting(tx):
-            await self._go_on(tx, project_id, webhook_id)
+            async with acting_for(tx, project_id):
+                await self._go_on(tx, project_id, webhook_id)
 
     async def _go_on(self, tx: Transaction, project_id: UUID, webhook_id: UUID) -> None:
         webhook = await webhooks.get_webhook(tx, project_id, webhook_id)
@@ -195,7 +197,7 @@ class Deliveries:
             await stored.fail_waiting(tx, webhook_id, _disabled(webhook_id).document())
 
     async def _load(self, operation: Operation) -> _Job:
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(operation.project_id) as tx:
             delivery = await stored.find_delivery(tx, operation.project_id, _delivery_id(operation))
             if delivery is None:
                 raise WebhookNotFound("The webhook was removed.")
@@ -233,7 +235,7 @@ class Deliveries:
 
     async def _record_failure(self, attempt: Attempt, job: _Job, failure: BrokerError) -> None:
         status = failure.upstream_status if isinstance(failure, DeliveryFailed) else None
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(attempt.operation.project_id) as tx:
             await attempt.hold(tx)
             await stored.count_attempt(tx, job.delivery.id, status=status, problem=failure.document())
             # This delivery waits for its retry now, and leaves its place in the window to the next one.
@@ -241,7 +243,7 @@ class Deliveries:
         if isinstance(failure, ReceiverGone):
             # In its own transaction: a removal locks the webhook before its deliveries, so locking it
             # after them could deadlock.
-            async with self._database.transaction() as tx:
+            async with self._database.transaction(attempt.operation.project_id) as tx:
                 await webhooks.disable(tx, job.webhook)
 
 

@@ -57,17 +57,17 @@ class Webhooks:
             secret=self._secrets.encrypt(webhook_id, secret),
             created_by=caller.name,
         )
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(caller.project_id) as tx:
             if await stored.count_webhooks(tx, caller.project_id) >= MOST_WEBHOOKS:
                 raise TooManyWebhooks(f"A project has at most {MOST_WEBHOOKS} webhooks.")
             return await stored.insert_webhook(tx, new), secret
 
     async def get(self, project_id: UUID, webhook_id: UUID) -> Webhook:
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(project_id) as tx:
             return await stored.get_webhook(tx, project_id, webhook_id)
 
     async def page(self, project_id: UUID, *, before: Position | None, limit: int) -> list[Webhook]:
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(project_id) as tx:
             return await stored.page_webhooks(tx, project_id, before=before, limit=limit)
 
     async def update(self, project_id: UUID, webhook_id: UUID, changes: Mapping[str, Any]) -> Webhook:
@@ -77,28 +77,28 @@ class Webhooks:
         values = dict(changes)
         if "types" in values:
             values["types"] = list(_each_once(values["types"]))
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(project_id) as tx:
             if not values:
                 return await stored.get_webhook(tx, project_id, webhook_id)
             return await stored.update_webhook(tx, project_id, webhook_id, values)
 
     async def delete(self, project_id: UUID, webhook_id: UUID) -> None:
         """Delete a webhook; no request to it starts after that, but one under way may finish."""
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(project_id) as tx:
             await stored.delete_webhook(tx, project_id, webhook_id)
 
     async def rotate(self, project_id: UUID, webhook_id: UUID, secret: str | None) -> tuple[Webhook, str]:
         """Set a new secret; for ROTATION, requests are signed with the previous ones too."""
         secret, now = parse_secret(secret) if secret is not None else make_secret(), utc_now()
         values: dict[str, Any] = {"secret": self._secrets.encrypt(webhook_id, secret), "rotated_at": now}
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(project_id) as tx:
             webhook = await stored.get_webhook(tx, project_id, webhook_id, lock=True)
             values["previous_secret"] = self._secrets.retire(webhook, now)
             return await stored.update_webhook(tx, project_id, webhook_id, values), secret
 
     async def test(self, caller: Caller, webhook_id: UUID) -> Delivery:
         """Send a test event to this webhook alone, whichever kinds it subscribes to."""
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(caller.project_id) as tx:
             webhook = await stored.get_webhook(tx, caller.project_id, webhook_id, lock=True)
             if not webhook.enabled:
                 raise WebhookDisabled(f"Webhook {webhook_id} is disabled.")

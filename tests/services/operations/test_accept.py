@@ -7,7 +7,6 @@ from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import text
 
 from app.errors import IdempotencyMismatch, InvalidHeader, ListNotFound
 from app.operations.operation import OperationFilter
@@ -37,7 +36,7 @@ def acceptor(database: Database) -> OperationAcceptor:
 
 
 async def accepted(database: Database, project_id: UUID) -> list[UUID]:
-    async with database.reading() as tx:
+    async with database.transaction() as tx:
         found = await operations.page(tx, project_id, OperationFilter(), limit=10)
     return [each.id for each in found]
 
@@ -63,7 +62,7 @@ async def test_a_repeated_request_returns_the_first_operation_without_deciding_a
     async def never(_tx: Transaction, _operation_id: UUID) -> OperationSpec:
         raise AssertionError
 
-    assert await acceptor.accept(call, never, reads_alone=True) == first
+    assert await acceptor.accept(call, never) == first
     assert await accepted(database, project_id) == [first.id]
 
 
@@ -95,30 +94,6 @@ async def test_a_refused_request_stores_nothing_and_leaves_its_key_free(
         await acceptor.accept(call, refuse)
     assert await accepted(database, project_id) == []
     assert (await acceptor.accept(call, decide)).state is State.QUEUED
-
-
-@pytest.mark.parametrize(
-    ("idempotency", "reads_alone", "is_single"),
-    [(None, True, True), (KEY, True, False), (None, False, False)],
-)
-async def test_only_a_decision_that_reads_alone_saves_the_transaction_without_a_key(
-    *,
-    acceptor: OperationAcceptor,
-    project_id: UUID,
-    idempotency: Idempotency | None,
-    reads_alone: bool,
-    is_single: bool,
-) -> None:
-    seen: list[bool] = []
-
-    async def look(tx: Transaction, _operation_id: UUID) -> OperationSpec:
-        # Without a transaction around both statements, each has a time of its own.
-        times = {(await tx.execute(text("SELECT now()"))).scalar_one() for _ in range(2)}
-        seen.append(len(times) == 2)
-        return SPEC
-
-    await acceptor.accept(Call(project_id, "ci", idempotency), look, reads_alone=reads_alone)
-    assert seen == [is_single]
 
 
 async def test_a_credential_without_the_operators_key_is_refused(
