@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from app.errors import BrokerError, ListExists
-from app.lists.draft import Draft, Entry, ListState
+from app.lists.draft import Draft, Entry, ListState, find_counting
 from app.lists.entry_changes import amend
 from app.lists.findings.list_findings import refuse_mixed_revisions
 from app.lists.options import Options, amend_options, forget_failures
@@ -99,8 +99,8 @@ def _add(
     )
     options = forget_failures(
         after.options,
-        built=[entry.platform for entry in amended.added],
-        present=[entry.platform for entry in amended.entries],
+        built=[entry.platform for entry in find_counting(amended.added)],
+        present=[entry.platform for entry in find_counting(amended.entries)],
     )
     after = replace(after, entries=amended.entries, options=options)
     refuse_mixed_revisions(after)

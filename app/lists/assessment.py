@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from app.errors import FieldError, InvalidInput, ListNotPushable
-from app.lists.draft import Draft
+from app.lists.draft import Draft, find_counting
 from app.lists.findings.finding import Finding, Severity
 from app.lists.findings.list_findings import find_findings
 from app.lists.origins.copying import find_copied
@@ -92,7 +92,7 @@ def assess(draft: Draft, *, build: BuildIndex = build_draft_index) -> Assessment
 
 def missing_platforms(draft: Draft) -> tuple[Platform, ...]:
     """The expected platforms that no entry meets yet, in the order they were given."""
-    return unmet(draft.options.expected_platforms, [entry.platform for entry in draft.entries])
+    return unmet(draft.options.expected_platforms, [entry.platform for entry in find_counting(draft.entries)])
 
 
 def is_complete(draft: Draft) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from app.lists.variants import choice
+from app.oci import media_types
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
 from app.oci.platform import Platform
@@ -33,13 +34,18 @@ class Difference:
 
 
 def choices(manifests: Sequence[Descriptor]) -> dict[Platform, Digest]:
-    """The image that readers of the index choose for each platform: the first one, without attestations."""
+    """The image that readers of the index choose for each platform: the first one, without attestations.
+
+    Artifacts count only in an index without images: an SBOM for a platform is no image for it.
+    """
     found: dict[Platform, Digest] = {}
+    artifacts: dict[Platform, Digest] = {}
     for descriptor in manifests:
         platform = descriptor.platform
         if platform is not None and not platform.is_unknown and (platform.os or platform.architecture):
-            found.setdefault(platform, descriptor.digest)
-    return found
+            is_image = descriptor.artifact_type in {None, *media_types.RUNNABLE_TYPES}
+            (found if is_image else artifacts).setdefault(platform, descriptor.digest)
+    return found or artifacts
 
 
 def compare(before: Choices, after: Choices) -> Difference:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -13,6 +13,7 @@ from app.lists.options import Options
 from app.lists.origins.listing import Listing
 from app.lists.overrides import NOTHING_SAID, PlatformOverride
 from app.lists.variants import choice
+from app.oci import media_types
 from app.oci.annotations import REFERENCE_DIGEST
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
@@ -120,7 +121,19 @@ class Entry:
     @property
     def choice(self) -> Hashable:
         """A key that is the same for entries of one kind that readers can't distinguish."""
-        return choice(self.platform), self.artifact_type
+        return choice(self.platform), self.kind
+
+    @property
+    def kind(self) -> str | None:
+        """The type of an artifact; None for an image, even if its index names the type of its config."""
+        return None if self.artifact_type in media_types.IMAGE_CONFIG_TYPES else self.artifact_type
+
+    @property
+    def is_image(self) -> bool:
+        """Whether a runtime can use the entry; of artifacts, only one whose own config has a platform."""
+        if self.platform.is_unknown:
+            return False
+        return self.kind is None or self.config_platform not in {None, Platform()}
 
     @property
     def config_platform(self) -> Platform | None:
@@ -176,3 +189,11 @@ class Draft:
     problem: Mapping[str, Any] | None = None
     # The source whose bytes the list keeps, as it was read with the list.
     copied: Manifest | None = field(default=None, repr=False)
+
+
+def find_counting(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """The entries that can meet an expected platform: images, or the artifacts of a list without images.
+
+    An SBOM for linux/amd64 does not stand for the image.
+    """
+    return tuple(entry for entry in entries if entry.is_image) or tuple(entries)

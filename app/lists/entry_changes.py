@@ -164,11 +164,11 @@ def _places(
     renewed = {entry.id for entry in fresh}
     rest: dict[Hashable, list[Entry]] = {}
     for old in entries:
-        if by_platform and _is_unique(old) and old.id not in renewed:
-            rest.setdefault(old.choice, []).append(old)
+        if by_platform and old.id not in renewed and (place := _find_place(old)) is not None:
+            rest.setdefault(place, []).append(old)
     places = {}
     for entry in fresh:
-        others = rest.get(entry.choice, []) if _is_unique(entry) else []
+        others = rest.get(_find_place(entry), [])
         others = sorted(others, key=lambda old: old.platform != entry.platform)
         places[entry.id] = [*([known[entry.id]] if entry.id in known else []), *others]
     return places
@@ -211,6 +211,18 @@ def _number(
     return replace(given, call=anchor.call, source=anchor.source, member=member)
 
 
+def _find_place(entry: Entry) -> Hashable:
+    """A key for the place that only one entry may have; None if there may be any number.
+
+    Attestations share a platform and artifacts need none: each is there once, under whatever name.
+    """
+    if _is_unique(entry):
+        return entry.choice
+    if entry.attests is None and entry.kind is None:
+        return None
+    return entry.digest, entry.attests, entry.kind, entry.platform.key
+
+
 def _is_unique(entry: Entry) -> bool:
     """Whether no other entry may have the platform: entries without one, and attestations, share it."""
     platform = entry.platform
@@ -223,9 +235,9 @@ def _refuse_collisions(fresh: Sequence[Entry]) -> None:
         earlier = first.setdefault(entry.choice, entry)
         if earlier is not entry and not _are_listed_together(earlier, entry):
             raise DuplicatePlatform(
-                f"{earlier.reference} and {entry.reference} are both {entry.platform}. Omit one, override "
-                "its platform, or set allow_duplicate_platforms.",
-                platform=str(entry.platform),
+                f"{earlier.reference} and {entry.reference} are both {entry.platform.full_name}. Omit one, "
+                "override its platform, or set allow_duplicate_platforms.",
+                platform=entry.platform.full_name,
                 errors=[FieldError("/sources", str(entry.reference), {"reference": str(entry.reference)})],
             )
 
@@ -242,9 +254,9 @@ def _refuse_taken(entries: Sequence[Entry], changed: Entry, *, allow_duplicate_p
         if other.choice != changed.choice:
             continue
         raise DuplicatePlatform(
-            f"{other.reference} already has the platform {other.platform}. Annotate or remove that entry, "
-            "or set allow_duplicate_platforms.",
-            platform=str(changed.platform),
+            f"{other.reference} already has the platform {other.platform.full_name}. Annotate or remove that "
+            "entry, or set allow_duplicate_platforms.",
+            platform=changed.platform.full_name,
             errors=[FieldError("/platform", "Another entry has this platform.")],
         )
 
@@ -255,8 +267,9 @@ def _refuse_same_place(entries: Sequence[Entry], changed: Entry) -> None:
         is_same = other.reference == changed.reference and other.platform.key == changed.platform.key
         if is_same and other.id != changed.id:
             raise DuplicatePlatform(
-                f"The list already has {other.reference} for {changed.platform}. Remove one of the entries.",
-                platform=str(changed.platform),
+                f"The list already has {other.reference} for {changed.platform.full_name}. Remove one of "
+                "the entries.",
+                platform=changed.platform.full_name,
                 errors=[FieldError("/platform", "Another entry has this image and this platform.")],
             )
 

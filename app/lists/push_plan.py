@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from app.errors import ListNotPushable, TagMoved
 from app.lists.assessment import Assessment
-from app.lists.draft import Draft
+from app.lists.draft import Draft, find_counting
 from app.lists.origins.copying import find_copied
 from app.lists.origins.entry_order import in_order
 from app.lists.run_order import RunOrder
@@ -152,7 +152,11 @@ def _entries(draft: Draft) -> Iterator[PushChild]:
 def _choices(draft: Draft) -> tuple[tuple[Platform, Digest], ...]:
     if find_copied(draft) is None:
         return ()
-    images = [entry for entry in in_order(draft) if entry.platform.os and not entry.platform.is_unknown]
+    images = [
+        entry
+        for entry in find_counting(in_order(draft))
+        if entry.platform.os and not entry.platform.is_unknown
+    ]
     is_flat = all(entry.listing is not None and not entry.listing.nested for entry in draft.entries)
     return () if is_flat else tuple((entry.platform, entry.digest) for entry in images)
 

@@ -98,13 +98,13 @@ def _continued(found: Sequence[Entry], before: Sequence[Entry]) -> list[Entry]:
 
 
 def _is_listed_alike(old: Entry, new: Entry) -> bool:
-    is_same = (old.resolved_platform, old.artifact_type) == (new.resolved_platform, new.artifact_type)
+    is_same = (old.resolved_platform, old.kind) == (new.resolved_platform, new.kind)
     return is_same and not new.platform.is_unknown
 
 
 def _is_listed_for_same_platform(old: Entry, new: Entry) -> bool:
     """Another revision of a Windows build, or another way of writing the platform."""
-    before, after = ((choice(each.resolved_platform), each.artifact_type) for each in (old, new))
+    before, after = ((choice(each.resolved_platform), each.kind) for each in (old, new))
     return before == after and not new.platform.is_unknown
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from app.errors import BrokerError, BuildFailed, ListIncomplete
 from app.lists.assessment import Assessment, assess, is_complete, missing_platforms
-from app.lists.draft import Draft, ListState
+from app.lists.draft import Draft, ListState, find_counting
 from app.lists.entry_changes import remove
 from app.lists.variants import find_failed, find_retracted
 from app.oci.platform import Platform, parse_platform
@@ -80,11 +80,12 @@ def awaited_platforms(draft: Draft, now: datetime) -> tuple[Platform, ...]:
 def retract(draft: Draft, failures: Mapping[str, object] | None) -> Draft:
     """The list without the images of builds that `failures` reports as failed."""
     failed = [parse_platform(text) for text, reason in (failures or {}).items() if reason is not None]
-    expected, present = draft.options.expected_platforms, [entry.platform for entry in draft.entries]
+    counting = find_counting(draft.entries)
+    expected, present = draft.options.expected_platforms, [entry.platform for entry in counting]
     leaving = [
         entry
         for platform in failed
-        for entry, leaves in zip(draft.entries, find_retracted(expected, present, platform), strict=True)
+        for entry, leaves in zip(counting, find_retracted(expected, present, platform), strict=True)
         if leaves
     ]
     return replace(draft, entries=remove(draft.entries, *leaving)) if leaving else draft

@@ -41,6 +41,8 @@ FOREIGN_LAYER_TYPES = frozenset(
 )
 
 IMAGE_CONFIG_TYPES = frozenset({DOCKER_CONFIG, OCI_CONFIG})
+# What an `artifactType` may name without making an artifact of an image (image-spec descriptor.md).
+RUNNABLE_TYPES = IMAGE_CONFIG_TYPES | {WASM_CONFIG}
 # Old registries and Docker versions wrote these for images (distribution#1621, moby#22378).
 LEGACY_CONFIG_TYPES = frozenset({OCTET_STREAM, "application/json", "text/html"})
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.broker import Broker
-from tests.support.images import Image, make_image, make_index
+from tests.support.broker import Broker, check_problem
+from tests.support.images import Image, make_attestation, make_image, make_image_for, make_index
 from tests.support.planted_images import plant_image
 from tests.support.registry import RegistryDouble
 
@@ -98,3 +98,29 @@ async def test_an_image_that_was_named_itself_has_no_platform_in_an_index(
     draft = await broker.create(f"{registry.host}/app:1", source)
     assert draft["entries"][0]["index_platform"] is None
     assert draft["entries"][0]["resolved_platform"]["architecture"] == "arm64"
+
+
+@pytest.mark.parametrize("empty", [{}, {"os": "", "architecture": ""}])
+async def test_where_the_index_names_no_platform_the_config_decides(
+    broker: Broker, registry: RegistryDouble, empty: Json
+) -> None:
+    arm64, amd64 = (replace(make_image_for(name), platform=empty) for name in ("linux/arm64", "linux/amd64"))
+    members = [arm64, make_attestation(arm64), amd64, make_attestation(amd64), make_image_for("linux/s390x")]
+    source = plant_image(registry, "leg", make_index(members))
+    whole = await broker.create(f"{registry.host}/app:1", source, exact=False)
+    assert [each["code"] for each in whole["findings"]] == []
+    assert sum(each["platform"]["os"] == "linux" for each in whole["entries"]) == 3
+    selected = await broker.create(
+        f"{registry.host}/app:2", {"reference": source, "platforms": ["linux/arm64"]}
+    )
+    assert {each["descriptor"]["digest"] for each in selected["entries"]} == {
+        arm64.digest,
+        make_attestation(arm64).digest,
+    }
+    body = {
+        "reference": f"{registry.host}/app:3",
+        "sources": [{"reference": source, "platforms": ["linux/riscv64"]}],
+        "insecure": True,
+    }
+    problem = check_problem(await broker.client.post("/v1/lists", json=body), 422, "platform-not-in-source")
+    assert problem["platforms"] == ["linux/s390x"]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from app.errors import ListNotPushable
 from app.lists.assessment import assess, build_draft_index
-from app.lists.draft import Draft
+from app.lists.draft import Draft, Entry
 from app.lists.findings.finding import Severity
 from app.lists.findings.list_findings import find_findings
 from app.oci.manifest import Manifest
+from app.oci.media_types import OCI_CONFIG, WASM_CONFIG
 from app.oci.platform import Platform, parse_platform
 from app.oci.reference import parse_reference
-from tests.lists.builders import draft, entry
+from tests.lists.builders import draft, entry, from_index
+
+ARM64 = Platform("linux", "arm64")
+BOTH = ["linux/amd64", "linux/arm64"]
 
 
 class CountedBuilder:
@@ -123,3 +129,29 @@ def test_a_missing_windows_build_is_named_with_its_version() -> None:
     image = entry("r.test/a:1", Platform("windows", "amd64", os_version="10.0.26100.1"))
     plan = assess(draft(entries=[image], expected_platforms=expected))
     assert "windows(10.0.17763)/amd64, windows(10.0.20348)/amd64" in plan.plan_findings[-1].detail
+
+
+# A module of WebAssembly has a platform in its own config.
+MODULE = replace(
+    from_index(entry("r.test/module:1", Platform("wasip1", "wasm")))[0], artifact_type=WASM_CONFIG
+)
+ARTIFACT_OF_INDEX = replace(
+    from_index(entry("r.test/binary:1"), config=Platform())[0], artifact_type="application/vnd.example"
+)
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected", "missing"),
+    [
+        ([ARTIFACT_OF_INDEX, entry("r.test/b:1", Platform("linux", "arm64"))], BOTH, ["linux/amd64"]),
+        ([ARTIFACT_OF_INDEX, entry("r.test/a:1")], BOTH, ["linux/arm64"]),
+        ([ARTIFACT_OF_INDEX], BOTH, ["linux/arm64"]),
+        ([MODULE, entry("r.test/a:1")], ["linux/amd64", "wasip1/wasm"], []),
+        ([replace(entry("r.test/a:1"), artifact_type=OCI_CONFIG), entry("r.test/b:1", ARM64)], BOTH, []),
+    ],
+)
+def test_beside_an_image_an_artifact_does_not_meet_an_expectation(
+    entries: list[Entry], expected: list[str], missing: list[str]
+) -> None:
+    listed = draft(entries=entries, expected_platforms=expected)
+    assert [str(each) for each in assess(listed).missing_platforms] == missing

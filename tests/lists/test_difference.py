@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.lists.difference import Change, Difference, choices, compare
 from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest, digest_of
-from app.oci.media_types import OCI_MANIFEST
+from app.oci.media_types import DOCKER_CONFIG, OCI_CONFIG, OCI_MANIFEST, WASM_CONFIG
 from app.oci.platform import Platform, parse_platform
 
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
@@ -87,3 +90,18 @@ def test_the_reverse_comparison_swaps_added_and_removed(
 @given(found)
 def test_an_index_does_not_differ_from_itself(same: dict[Platform, Digest]) -> None:
     assert compare(same, same) == Difference()
+
+
+def test_an_sbom_is_no_image_for_its_platform() -> None:
+    image, sbom = listed(AMD64), replace(listed(AMD64, OTHER), artifact_type="application/vnd.example.sbom")
+    assert choices([sbom, image]) == {AMD64: ONE}
+    assert choices([sbom, listed(ARM64)]) == {ARM64: ONE}
+    assert choices([sbom]) == {AMD64: OTHER}
+
+
+@pytest.mark.parametrize("artifact_type", [OCI_CONFIG, DOCKER_CONFIG, WASM_CONFIG])
+def test_an_image_whose_type_is_named_stays_an_image(artifact_type: str) -> None:
+    assert choices([replace(listed(AMD64, OTHER), artifact_type=artifact_type), listed(ARM64)]) == {
+        AMD64: OTHER,
+        ARM64: ONE,
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from app.lists.entry_changes import MAX_ENTRIES, EntryChanges, amend, annotate, 
 from app.lists.overrides import PlatformOverride
 from app.oci.annotations import REFERENCE_DIGEST
 from app.oci.digest import digest_of
+from app.oci.media_types import OCI_CONFIG
 from app.oci.platform import Platform, parse_platform
 from app.oci.reference import parse_reference
 from tests.lists.builders import entry
@@ -382,3 +384,45 @@ def test_adding_the_same_entries_again_changes_nothing(first: list[Entry]) -> No
     again = amend(once, once, allow_duplicate_platforms=True)
     assert again.entries == once
     assert not again.replaced
+
+
+def artifact(reference: str, content: str, artifact_type: str = "application/vnd.example.chart") -> Entry:
+    return replace(entry(reference, Platform(), content=content), artifact_type=artifact_type)
+
+
+IMAGE = entry("r.test/image:1", AMD64)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda name: artifact(name, "one"),
+        lambda name: replace(attestation_of(IMAGE, name), digest=digest_of(b"attestation")),
+        lambda name: replace(artifact(name, "one"), override=PlatformOverride({"os": "linux"})),
+    ],
+)
+def test_an_attestation_or_artifact_under_another_name_is_there_once(make: Callable[[str], Entry]) -> None:
+    old, fresh = make("r.test/a:1"), make("r.test/a:latest")
+    amended = amend([IMAGE, old], [fresh], allow_duplicate_platforms=False)
+    assert references(amended.entries) == ["r.test/image:1", "r.test/a:latest"]
+    assert not amended.replaced
+    assert len(amend([IMAGE, old], [fresh], allow_duplicate_platforms=True).entries) == 3
+
+
+@pytest.mark.parametrize(
+    "fresh",
+    [
+        artifact("r.test/b:1", "two"),
+        artifact("r.test/b:1", "one", "application/vnd.example.other"),
+        entry("r.test/b:1", Platform(), content="one"),
+    ],
+)
+def test_other_artifacts_and_images_without_a_platform_stay_side_by_side(fresh: Entry) -> None:
+    amended = amend([artifact("r.test/a:1", "one")], [fresh], allow_duplicate_platforms=False)
+    assert references(amended.entries) == ["r.test/a:1", "r.test/b:1"]
+
+
+def test_an_image_whose_index_names_the_type_of_its_config_is_replaced_like_any_other() -> None:
+    named = replace(entry("r.test/a:1", AMD64), artifact_type=OCI_CONFIG)
+    for old, fresh in ((named, entry("r.test/b:1", AMD64)), (entry("r.test/b:1", AMD64), named)):
+        assert amend([old], [fresh], allow_duplicate_platforms=False).entries[0].reference == fresh.reference

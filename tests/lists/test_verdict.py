@@ -17,7 +17,7 @@ from app.lists.findings.list_findings import find_findings, refuse_mixed_revisio
 from app.lists.options import amend_options, apply_changes, forget_failures
 from app.lists.verdict import Verdict, awaited_platforms, judge, retract
 from app.oci.platform import Platform, parse_platform
-from tests.lists.builders import NOW, draft, entry
+from tests.lists.builders import NOW, draft, entry, from_index
 
 EARLIER, LATER = (NOW - timedelta(seconds=1)).isoformat(), (NOW + timedelta(seconds=1)).isoformat()
 PLATFORMS = ("linux/amd64", "linux/arm64", "linux/s390x")
@@ -237,3 +237,13 @@ def test_a_failure_can_name_a_windows_build() -> None:
     assert [each.full_name for each in awaited_platforms(failed, NOW)] == expected[:1]
     either = draft(expected_platforms=expected, failures={"windows/amd64": "no"})
     assert awaited_platforms(either, NOW) == ()
+
+
+def test_a_failed_build_takes_back_its_image_and_not_an_artifact_for_its_platform() -> None:
+    before = listed("linux/amd64")
+    sbom = replace(
+        from_index(entry("r.test/sbom:1"), config=Platform())[0], artifact_type="application/vnd.example.sbom"
+    )
+    for entries in ((sbom, *before.entries), (*before.entries, sbom)):
+        after = retract(replace(before, entries=entries), {"linux/amd64": "exit code 1"})
+        assert [each.reference for each in after.entries] == [sbom.reference]

@@ -9,7 +9,8 @@ from app.lists.draft import Draft, Entry
 from app.lists.findings.finding import Finding, Severity
 from app.lists.findings.losses import find_contradiction, find_losses
 from app.lists.origins.copying import find_copied
-from app.lists.variants import satisfies
+from app.lists.origins.entry_order import in_order
+from app.lists.variants import choice, satisfies
 from app.oci import platform as platforms
 from app.oci.index import Format
 
@@ -24,7 +25,7 @@ def find_findings(draft: Draft) -> tuple[Finding, ...]:
         found.append(Finding("no-entries", Severity.ERROR, "The list has no entries. Add one."))
     found += find_losses(draft)
     found += _contradictions(draft)
-    found += _shared_platforms(draft.entries)
+    found += _shared_platforms(in_order(draft))
     found += _unexpected(draft)
     found += _replaced(draft)
     found += _mixed_types(draft.entries)
@@ -55,18 +56,17 @@ def _of_entry(entry: Entry) -> list[Finding]:
         # An artifact needs no platform.
         return []
     if not platform.os or not platform.architecture:
-        return [
-            Finding(
-                "platform-missing",
-                Severity.ERROR,
-                f"Manifest {entry.reference} must have an OS and Architecture to be pushed to a registry. "
-                "Annotate it.",
-                entry.id,
-            )
-        ]
+        missing = Finding(
+            "platform-missing",
+            Severity.ERROR,
+            f"Manifest {entry.reference} must have an OS and Architecture to be pushed to a registry. "
+            "Annotate it.",
+            entry.id,
+        )
+        return [missing, *find_contradiction(entry)]
     found = find_contradiction(entry)
     if not platforms.is_known(platform.os, platform.architecture):
-        detail = f"{entry.reference} is for {platform}, which is not a known platform."
+        detail = f"{entry.reference} is for {platform.full_name}, which is not a known platform."
         found.append(Finding("unknown-platform", Severity.WARNING, detail, entry.id))
     elif concern := platforms.check_variant(platform):
         found.append(Finding("unknown-variant", Severity.WARNING, f"{entry.reference}: {concern}", entry.id))
@@ -74,15 +74,21 @@ def _of_entry(entry: Entry) -> list[Finding]:
 
 
 def _shared_platforms(entries: Sequence[Entry]) -> list[Finding]:
+    """Entries for a platform that an earlier one has, in the order of the index.
+
+    Who looks for an artifact looks for its type, so that only images compete with it.
+    """
     first: dict[object, Entry] = {}
     found = []
     for entry in entries:
         if not entry.platform.os or entry.platform.os == "unknown":
             continue
-        earlier = first.setdefault(entry.choice, entry)
+        alike = first.setdefault(entry.choice, entry)
+        any_kind = first.setdefault(choice(entry.platform), entry)
+        earlier = any_kind if alike is entry and entry.is_image else alike
         if earlier is not entry:
             detail = (
-                f"{earlier.reference} and {entry.reference} are both {entry.platform}. "
+                f"{earlier.reference} and {entry.reference} are both {entry.platform.full_name}. "
                 "A runtime uses the first that it finds."
             )
             found.append(Finding("shared-platform", Severity.WARNING, detail, entry.id))
@@ -114,7 +120,8 @@ def _replaced(draft: Draft) -> list[Finding]:
         Finding(
             "image-replaced",
             Severity.WARNING,
-            f"{entry.reference} replaced {entry.given.replaced}, which the session had for {entry.platform}.",
+            f"{entry.reference} replaced {entry.given.replaced}, which the session had for "
+            f"{entry.platform.full_name}.",
             entry.id,
         )
         for entry in draft.entries
@@ -137,10 +144,10 @@ def find_revisions(entries: Sequence[Entry]) -> dict[str, str | None]:
     """
     found: dict[str, str | None] = {}
     for entry in entries:
-        if entry.platform.is_unknown or (entry.artifact_type and entry.image.revision is None):
+        if entry.platform.is_unknown or (entry.kind and entry.image.revision is None):
             continue
         if found.setdefault(str(entry.reference), entry.image.revision) != entry.image.revision:
-            found[f"{entry.reference} ({entry.platform})"] = entry.image.revision
+            found[f"{entry.reference} ({entry.platform.full_name})"] = entry.image.revision
     return found
 
 

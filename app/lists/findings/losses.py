@@ -26,7 +26,7 @@ def find_contradiction(entry: Entry) -> list[Finding]:
     if listed is None or own is None or entry.platform != listed:
         # An override of the caller takes precedence.
         return []
-    if entry.artifact_type and own == Platform():
+    if entry.kind and own == Platform():
         return []
     if _agree(listed, own):
         return []
@@ -87,6 +87,8 @@ def _agree(listed: Platform, own: Platform) -> bool:
     if (listed.os, listed.architecture) != (own.os, own.architecture):
         return False
     if own.variant and usual_variant(own) != usual_variant(listed):
+        return False
+    if own.os_features and listed.os_features and set(own.os_features) != set(listed.os_features):
         return False
     has_versions = bool(own.os_version and listed.os_version)
     return not has_versions or system_version(own) == system_version(listed)

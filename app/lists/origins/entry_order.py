@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import assert_never
 
 from app.lists.draft import Draft, Entry
@@ -37,13 +38,15 @@ def _key(entry: Entry) -> Key:
 def _in_docker_order(entries: Sequence[Entry]) -> tuple[Entry, ...]:
     """Docker's order, in which images of one index for one platform keep the order that they have there.
 
-    Docker takes no index as a source, so that this changes no list that it could make.
+    So do the builds of one Windows platform, since not every reader compares versions. Docker takes no index
+    as a source, so this changes no list that it could make.
     """
     ordered = sorted(entries, key=_key)
     shared: dict[Hashable, list[int]] = {}
     for slot, entry in enumerate(ordered):
         if entry.origin is not None and not entry.platform.is_unknown:
-            shared.setdefault((entry.origin.whole, entry.choice), []).append(slot)
+            plain = replace(entry.platform, os_version="", os_features=())
+            shared.setdefault((entry.origin.whole, choice(plain), entry.kind), []).append(slot)
     for slots in shared.values():
         rivals = [ordered[slot] for slot in slots]
         for slot, entry in zip(slots, sorted(rivals, key=_member), strict=True):

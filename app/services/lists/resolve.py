@@ -26,7 +26,7 @@ from app.oci import annotations as keys
 from app.oci.config import ImageConfig
 from app.oci.descriptor import Descriptor
 from app.oci.manifest import ImageManifest, Index, Manifest
-from app.oci.media_types import is_index
+from app.oci.media_types import is_image, is_index
 from app.oci.platform import Platform
 from app.oci.reference import Reference
 from app.services.source_reader import Reader
@@ -75,7 +75,7 @@ class _Place:
             index=first.digest,
             index_type=first.media_type,
             count=0,
-            platform=described.platform,
+            platform=_listed_platform(described),
             config_platform=contents.platform,
             annotations=dict(described.annotations),
             nested=tuple(each.manifest.descriptor for each in self.path[1:]),
@@ -120,7 +120,7 @@ class Resolver:
             if source.platforms and not select(has, source.platforms):
                 resolved = []
         else:
-            has = [each.platform for each in found.manifests if each.platform]
+            has = [platform for each in found.manifests if (platform := _listed_platform(each)) is not None]
             resolved = _counted(source, found, await self._flatten(source, _Place.of(found)))
         if not resolved:
             raise _nothing_wanted(source, has)
@@ -145,7 +145,7 @@ class Resolver:
             if isinstance(outcome, BrokerError):
                 raise outcome
             found.extend(outcome)
-        return found
+        return _without_others(source, found)
 
     async def _named(self, source: Source, described: Descriptor, place: _Place) -> list[Resolved]:
         """The entries of a member; an error names it."""
@@ -190,7 +190,7 @@ class Resolver:
         default: Platform = Platform(),  # noqa: B008 - frozen
     ) -> Resolved:
         manifest = image.manifest
-        listed = described.platform if described is not None else None
+        listed = _listed_platform(described) if described is not None else None
         entry = Entry(
             id=uuid4(),
             reference=reference,
@@ -243,8 +243,20 @@ def _is_attestation(described: Descriptor) -> bool:
     return described.annotations.get(keys.REFERENCE_TYPE) == keys.ATTESTATION_MANIFEST
 
 
+def _listed_platform(described: Descriptor) -> Platform | None:
+    """The platform in a descriptor; None for an empty one, which some tools write for no platform."""
+    platform = described.platform
+    return platform if platform is not None and (platform.os or platform.architecture) else None
+
+
+def _is_unnamed(described: Descriptor) -> bool:
+    """Whether only the config of the image can name its platform."""
+    is_plain = is_image(described.media_type) and described.artifact_type is None
+    return is_plain and _listed_platform(described) is None
+
+
 def _wanted(source: Source, index: Index) -> list[Descriptor]:
-    """The members that the source selects, with the attestations that describe them."""
+    """The members that the source selects or may select, with the attestations that describe them."""
     if not source.platforms:
         return list(index.manifests)
     images = [each for each in index.manifests if keys.REFERENCE_DIGEST not in each.annotations]
@@ -252,7 +264,8 @@ def _wanted(source: Source, index: Index) -> list[Descriptor]:
 
     def is_wanted(member: Descriptor) -> bool:
         # A nested index is filtered when it is flattened.
-        return is_index(member.media_type) or (member.platform or Platform()) in chosen
+        is_open = is_index(member.media_type) or _is_unnamed(member)
+        return is_open or (member.platform or Platform()) in chosen
 
     digests = {str(each.digest) for each in images if is_wanted(each)}
 
@@ -263,6 +276,19 @@ def _wanted(source: Source, index: Index) -> list[Descriptor]:
     return [each for each in index.manifests if is_taken(each)]
 
 
+def _without_others(source: Source, found: Sequence[Resolved]) -> list[Resolved]:
+    """Without the images whose platform only their config names, unless the source selects it."""
+
+    def is_unnamed(entry: Entry) -> bool:
+        return entry.listing is not None and entry.listing.platform is None and entry.attests is None
+
+    unnamed = [each.entry for each in found if source.platforms and is_unnamed(each.entry)]
+    chosen = select([entry.resolved_platform for entry in unnamed], source.platforms)
+    left = [entry for entry in unnamed if entry.kind or entry.resolved_platform not in chosen]
+    gone, digests = {entry.id for entry in left}, {str(entry.digest) for entry in left}
+    return [each for each in found if each.entry.id not in gone and each.entry.attests not in digests]
+
+
 def _nothing_wanted(source: Source, has: Sequence[Platform]) -> SourceUnsupported:
     reference = str(source.reference)
     if not source.platforms:
@@ -270,7 +296,8 @@ def _nothing_wanted(source: Source, has: Sequence[Platform]) -> SourceUnsupporte
     chosen = ", ".join(platform.full_name for platform in source.platforms)
     # If the selection has versions of a system, the answer must show the versions too.
     in_full = any(platform.full_name != str(platform) for platform in source.platforms)
-    names = [each.full_name if in_full else str(each) for each in has if not each.is_unknown]
+    named = [each for each in has if not each.is_unknown and (each.os or each.architecture)]
+    names = [each.full_name if in_full else str(each) for each in named]
     there = list(dict.fromkeys(names))
     detail = f"{reference} has no image for {chosen}."
     if there:

@@ -30,7 +30,7 @@ def _encode_list(event: ListEvent) -> Document:
         "revision": event.revision,
         "state": event.state.value,
         "complete": event.is_complete,
-        "platforms": [str(platform) for platform in event.platforms],
+        "platforms": [platform.full_name for platform in event.platforms],
         "missing_platforms": [platform.full_name for platform in event.missing_platforms],
         "digest": optional_text(event.digest),
         "media_type": event.media_type,

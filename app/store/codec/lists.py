@@ -107,7 +107,7 @@ def _encode_refreshed(each: Refreshed) -> Document:
     return {
         "entry_id": str(each.entry_id),
         "reference": str(each.reference),
-        "platform": str(each.platform),
+        "platform": each.platform.full_name,
         "old_digest": optional_text(each.before),
         "new_digest": optional_text(each.after),
     }

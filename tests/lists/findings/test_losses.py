@@ -74,3 +74,26 @@ def test_an_index_and_a_config_that_disagree_are_told_with_both() -> None:
 @pytest.mark.parametrize("config", [ARM64, Platform("linux", "arm64", "v8")])
 def test_an_index_and_a_config_that_agree_are_not_told(config: Platform) -> None:
     assert not find_findings(draft(entries=from_index(entry("r.test/a:1", ARM64), config=config)))
+
+
+FEATURED = Platform("linux", "arm64", os_features=("a",))
+
+
+@pytest.mark.parametrize(
+    ("listed", "config", "named"),
+    [
+        (Platform("linux"), ARM64, "linux/(none)"),
+        (Platform("", "arm64"), ARM64, "(none)/arm64"),
+        (FEATURED, Platform("linux", "arm64", os_features=("b",)), "linux(+a)/arm64"),
+    ],
+)
+def test_a_platform_that_is_half_empty_or_needs_other_features_is_told(
+    listed: Platform, config: Platform, named: str
+) -> None:
+    found = find_findings(draft(entries=from_index(entry("r.test/a:1", listed), config=config)))
+    (told,) = [each for each in found if each.code == "platform-mismatch"]
+    assert named in told.detail
+
+
+def test_features_that_the_index_alone_names_are_no_contradiction() -> None:
+    assert not find_findings(draft(entries=from_index(entry("r.test/a:1", FEATURED), config=ARM64)))

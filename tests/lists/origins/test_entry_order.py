@@ -86,22 +86,26 @@ def test_sources_of_one_call_stand_as_given(references: tuple[str, ...]) -> None
         assert names(filled([sources], order="as-given", **options)) == list(references)
 
 
-@pytest.mark.parametrize(
-    "platforms",
-    [
-        [NEW_WINDOWS, OLD_WINDOWS, AMD64],
-        [S390X, ARM64, AMD64],
-        [ARM64, Platform("linux", "arm", "v7"), Platform("linux", "arm", "v6")],
-        [Platform("linux", "amd64", "v3"), AMD64, Platform("unknown", "unknown")],
-    ],
-)
+DIFFERENT = [
+    [S390X, ARM64, AMD64],
+    [ARM64, Platform("linux", "arm", "v7"), Platform("linux", "arm", "v6")],
+    [Platform("linux", "amd64", "v3"), AMD64, Platform("unknown", "unknown")],
+]
+
+
+@pytest.mark.parametrize("platforms", [[NEW_WINDOWS, OLD_WINDOWS, AMD64], *DIFFERENT])
 def test_images_of_an_index_stand_as_in_the_index(platforms: list[Platform]) -> None:
     contents = descending(len(platforms))
     listed = filled([index("r.test/i:1", *zip(contents, platforms, strict=True))], order="as-given")
     assert digests(listed) == by_digest(*contents)
     assert [each.platform for each in in_order(listed)] == platforms
-    plain = replace(listed, options=replace(listed.options, order=draft().options.order))
-    assert digests(plain) == sorted(by_digest(*contents))
+
+
+@pytest.mark.parametrize("platforms", DIFFERENT)
+def test_images_of_an_index_for_several_platforms_are_in_dockers_order(platforms: list[Platform]) -> None:
+    contents = descending(len(platforms))
+    listed = filled([index("r.test/i:1", *zip(contents, platforms, strict=True))], exact=False)
+    assert digests(listed) == sorted(by_digest(*contents))
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -112,6 +116,8 @@ def test_images_of_an_index_stand_as_in_the_index(platforms: list[Platform]) -> 
         [AMD64, AMD64, AMD64],
         [ARM64, Platform("linux", "arm64", "v8")],
         [OLD_WINDOWS, OLD_WINDOWS],
+        [NEW_WINDOWS, OLD_WINDOWS],
+        [OLD_WINDOWS, NEW_WINDOWS, replace(OLD_WINDOWS, os_features=("win32k",))],
     ],
 )
 def test_images_of_an_index_for_one_platform_keep_its_order(order: str, platforms: list[Platform]) -> None:

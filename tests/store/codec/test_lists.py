@@ -9,11 +9,14 @@ import pytest
 
 from app.api.schemas.lists import DraftList
 from app.lists.assessment import assess
+from app.lists.events import describe_list
 from app.lists.options import OPTION_NAMES
-from app.lists.views import view_list
+from app.lists.refreshing import Refreshed
+from app.lists.views import RefreshedListView, view_list
 from app.oci.digest import digest_of
 from app.oci.platform import Platform
-from app.store.codec.lists import encode_list_view
+from app.store.codec.events import encode_event
+from app.store.codec.lists import encode_list_view, encode_refreshed_view
 from tests.lists.builders import draft, entry
 from tests.store.codec.documents import stored
 
@@ -56,3 +59,15 @@ def test_an_entry_says_whose_place_it_has_taken_to_the_caller_that_replaced_it()
     replaced = encode_list_view(view.with_replaced({listed.entries[0].id: old}))
     assert [each["replaced"] for each in replaced["entries"]] == [str(old)]
     assert [each["replaced"] for each in encode_list_view(view)["entries"]] == [None]
+
+
+def test_refreshed_entries_and_events_name_the_version_of_windows() -> None:
+    windows = Platform("windows", "amd64", "", "10.0.20348.1")
+    listed = draft(entries=[entry("r.test/a:1", windows)])
+    assessment = assess(listed)
+    (old,) = listed.entries
+    refreshed = Refreshed(old.id, old.reference, windows, old.digest, old.digest)
+    view = RefreshedListView(view_list(listed, assessment), (refreshed,))
+    (found,) = encode_refreshed_view(view)["refreshed"]
+    assert found["platform"] == "windows(10.0.20348.1)/amd64"
+    assert encode_event(describe_list(listed, assessment))["platforms"] == ["windows(10.0.20348.1)/amd64"]
