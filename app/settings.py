@@ -202,6 +202,8 @@ class Settings(BaseSettings):
     stop_seconds: Seconds = 25.0
     """How long a stopping process waits for its requests and operations to finish."""
 
+    project_streams: Count = 256
+    """The maximum number of event streams, and of operation streams, of one project in one process."""
     max_body_bytes: Annotated[int, Field(ge=1_024, le=64 * 1_048_576)] = 1_048_576
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -21,6 +21,8 @@ from app.services.inspections.requests import Inspections
 from app.services.lists.requests import Lists
 from app.services.operations.wait import Operations
 from app.services.pushes.requests import Pushes
+from app.services.revocations import Revocations
+from app.services.stream_places import StreamPlaces
 from app.services.tokens import Tokens
 from app.services.webhooks.deliveries import Deliveries
 from app.services.webhooks.registrations import Webhooks
@@ -38,6 +40,8 @@ class BrokerServices:
     webhooks: Webhooks
     deliveries: Deliveries
     tokens: Tokens
+    revocations: Revocations
+    stream_places: StreamPlaces
     readiness: Readiness
     version: str
 

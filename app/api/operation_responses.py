@@ -39,7 +39,8 @@ async def respond_when_done(
     """Wait as long as the caller prefers; a failed operation is answered with its problem and status."""
     operation = accepted
     if not operation.state.ended and wait.seconds > 0:
-        operation = await operations.wait(accepted, wait.seconds)
+        async with wait.unless_revoked():
+            operation = await operations.wait(accepted, wait.seconds)
     response = _ended(operation, render) if operation.state.ended else _accepted(operation)
     if wait.applied is not None and not (operation.state.ended and wait.is_async):
         response.headers["Preference-Applied"] = wait.applied

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Header
+
+from app.api.dependencies import CallerDep, ServicesDep
 
 DEFAULT_SECONDS = 10
 PUSH_SECONDS = 60
@@ -20,10 +24,14 @@ _SECONDS = re.compile(r"[0-9]{1,9}")
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The seconds to wait, and the value of Preference-Applied."""
+    """The seconds to wait, and the value of Preference-Applied.
+
+    `unless_revoked` ends the wait once the caller's token is revoked.
+    """
 
     seconds: float
     applied: str | None = None
+    unless_revoked: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
 
     @property
     def is_async(self) -> bool:
@@ -58,11 +66,12 @@ PreferHeader = Annotated[
 ]
 
 
-def _waits(default: int) -> Callable[[str | None], Wait]:
+def _waits(default: int) -> Callable[..., Wait]:
     """A dependency that reads the Prefer header."""
 
-    def wait(prefer: PreferHeader = None) -> Wait:
-        return parse_prefer(prefer, default)
+    def wait(caller: CallerDep, services: ServicesDep, prefer: PreferHeader = None) -> Wait:
+        unless_revoked = partial(services.revocations.unless_revoked, caller.token_id)
+        return replace(parse_prefer(prefer, default), unless_revoked=unless_revoked)
 
     return wait
 

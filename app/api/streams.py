@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 from typing import Annotated, Any
 
-from fastapi import Header
+from fastapi import Depends, Header
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
+from app.api.dependencies import CallerDep, ServicesDep
 from app.api.schemas.checks import checked
-from app.errors import FieldError, InvalidHeader
+from app.errors import FieldError, InvalidHeader, Unauthenticated
+from app.services.stream_places import StreamKind
 
 logger = logging.getLogger(__name__)
 
@@ -47,14 +52,45 @@ LastEventIdHeader = Annotated[
 ]
 
 
-class Stream(EventSourceResponse):
-    """A stream of Server-Sent Events that ends when its reader stops reading."""
+# A block that ends once the caller's token is revoked.
+UnlessRevoked = Callable[[], AbstractAsyncContextManager[None]]
 
-    def __init__(self, events: AsyncIterator[ServerSentEvent], *, send_timeout: float = SEND_SECONDS) -> None:
+
+def _place(kind: StreamKind) -> Callable[..., AsyncIterator[UnlessRevoked]]:
+    """A dependency that holds a place until the response ends, from before anything is awaited."""
+
+    async def hold(caller: CallerDep, services: ServicesDep) -> AsyncIterator[UnlessRevoked]:
+        with services.stream_places.take(caller.project_id, kind):
+            yield partial(services.revocations.unless_revoked, caller.token_id)
+
+    return hold
+
+
+ProjectStreamDep = Annotated[UnlessRevoked, Depends(_place(StreamKind.PROJECT))]
+OperationStreamDep = Annotated[UnlessRevoked, Depends(_place(StreamKind.OPERATION))]
+
+
+class Stream(EventSourceResponse):
+    """A stream of Server-Sent Events that ends when its reader stops reading, or its token is revoked."""
+
+    def __init__(
+        self,
+        events: AsyncIterator[ServerSentEvent],
+        unless_revoked: UnlessRevoked,
+        *,
+        send_timeout: float = SEND_SECONDS,
+    ) -> None:
+        self._unless_revoked = unless_revoked
         super().__init__(events, sep="\n", send_timeout=send_timeout, shutdown_grace_period=CUT_AFTER_SECONDS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await super().__call__(scope, receive, send)
+            async with self._unless_revoked():
+                await super().__call__(scope, receive, send)
+        except Unauthenticated:
+            # A reader that does not read gets no proper end.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CUT_AFTER_SECONDS):
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
         except SendTimeoutError:
             logger.info("The reader of a stream does not read; the stream is closed: %s", scope["path"])

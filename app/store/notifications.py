@@ -22,6 +22,7 @@ CANCEL_REQUESTED = "operation_cancel_requested"
 REGISTRY_BUDGET = "registry_budget"
 LIST_CHANGED = "list_changed"
 PROJECT_EVENT = "project_event"
+TOKEN_REVOKED = "token_revoked"  # noqa: S105 - a channel
 CHANNELS = (
     OPERATION_QUEUED,
     OPERATION_CHANGED,
@@ -30,6 +31,7 @@ CHANNELS = (
     REGISTRY_BUDGET,
     LIST_CHANGED,
     PROJECT_EVENT,
+    TOKEN_REVOKED,
 )
 
 FIRST_BACKOFF = 0.1

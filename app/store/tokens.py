@@ -13,6 +13,7 @@ from app.errors import NameTaken, ProjectNotFound, TokenNotFound, Unauthenticate
 from app.projects.paging import Position
 from app.projects.tokens import Project, Token
 from app.store.database import Transaction
+from app.store.notifications import TOKEN_REVOKED, notify
 from app.store.paging import newest_first
 from app.store.tables import projects, tokens
 
@@ -76,6 +77,7 @@ async def put_only_token(tx: Transaction, project: Project, *, name: str, hashed
     live = tokens.c.revoked_at.is_(None)
     others = (tokens.c.project_id == project.id) & (tokens.c.name == name) & (tokens.c.hash != hashed)
     await tx.execute(update(tokens).where(others, live).values(revoked_at=func.now()))
+    await notify(tx, TOKEN_REVOKED)
     given = {"project_id": project.id, "name": name, "admin": True, "revoked_at": None}
     await tx.execute(
         upsert(tokens)
@@ -126,6 +128,7 @@ async def revoke_token(tx: Transaction, token_id: UUID) -> None:
     )
     if (await tx.execute(statement)).rowcount == 0:
         raise TokenNotFound(f"The token {token_id} does not exist, or was revoked.")
+    await notify(tx, TOKEN_REVOKED, str(token_id))
 
 
 def _select() -> Any:

@@ -63,7 +63,8 @@ async def background_tasks(parts: BrokerParts) -> AsyncIterator[None]:
     housekeeper = Housekeeper(parts.database, parts.chores)
     async with asyncio.TaskGroup() as group:
         tasks = [
-            group.create_task(each.run()) for each in (parts.notifications, parts.deadlines, housekeeper)
+            group.create_task(each.run())
+            for each in (parts.notifications, parts.deadlines, parts.services.revocations, housekeeper)
         ]
         try:
             yield

@@ -31,7 +31,9 @@ from app.services.pushes.outcome import PushOutcomes
 from app.services.pushes.plan import PushPlanner
 from app.services.pushes.requests import Pushes
 from app.services.pushes.worker import PushWorker
+from app.services.revocations import Revocations
 from app.services.shared_budgets import SharedBudgets
+from app.services.stream_places import StreamPlaces
 from app.services.tokens import Tokens
 from app.services.webhooks.deliveries import Deliveries
 from app.services.webhooks.registrations import Webhooks
@@ -97,7 +99,7 @@ def build_parts(
         base.notifications,
         base.outbound,
         base.client,
-        _build_services(base, performers, handlers),
+        _build_services(settings, base, performers, handlers),
         handlers,
         SharedBudgets(base.database, base.notifications, base.outbound.budgets),
         Deadlines(base.database, performers.list_writer),
@@ -168,7 +170,9 @@ def _build_performers(base: _Base) -> _Performers:
     )
 
 
-def _build_services(base: _Base, performers: _Performers, handlers: Mapping[Kind, Handler]) -> BrokerServices:
+def _build_services(
+    settings: Settings, base: _Base, performers: _Performers, handlers: Mapping[Kind, Handler]
+) -> BrokerServices:
     return BrokerServices(
         lists=Lists(
             base.database, base.notifications, base.acceptor, performers.list_writer, base.client.policy
@@ -180,6 +184,8 @@ def _build_services(base: _Base, performers: _Performers, handlers: Mapping[Kind
         webhooks=Webhooks(base.database, base.sender, base.secrets),
         deliveries=performers.deliveries,
         tokens=Tokens(base.database),
+        revocations=Revocations(base.database, base.notifications),
+        stream_places=StreamPlaces(settings.project_streams),
         readiness=Readiness(base.database),
         version=broker_version(),
     )

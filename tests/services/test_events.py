@@ -11,10 +11,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from app.errors import TooManyStreams
 from app.lists.events import ALL, EventFilter, EventKind, ProjectEvent
 from app.services.callers import Caller
-from app.services.events.feed import MOST_FOLLOWERS
 from app.services.events.log import Events
 from app.services.tokens import Tokens
 from app.store.database import Database, Transaction
@@ -282,25 +280,6 @@ async def test_a_slow_reader_misses_no_event_that_other_streams_have_read(
         for session in "21":
             await record(database, caller.project_id, session, kind=PUSHED, session=session)
         assert names([await following]) == ["1"]
-
-
-async def test_each_project_has_a_limit_of_streams(
-    database: Database, events: Events, caller: Caller
-) -> None:
-    await record(database, caller.project_id, "a")
-    stranger = await create_caller(database, "other")
-    async with AsyncExitStack() as stack:
-        streams = [
-            await stack.enter_async_context(aclosing(events.stream(caller, 0))) for _ in range(MOST_FOLLOWERS)
-        ]
-        for stream in streams:
-            await events.find_start(caller.project_id, None)
-            await anext(stream)
-        with pytest.raises(TooManyStreams):
-            await events.find_start(caller.project_id, None)
-        await events.find_start(stranger.project_id, None)
-        await streams[0].aclose()
-        await events.find_start(caller.project_id, None)
 
 
 async def test_a_stream_outlasts_an_outage_of_the_database(

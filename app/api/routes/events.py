@@ -25,7 +25,14 @@ from app.api.pagination import (
 )
 from app.api.schemas.common import Text
 from app.api.schemas.events import ProjectEventPage, event_document
-from app.api.streams import EVENT_STREAM, LARGEST_EVENT_ID, LastEventIdHeader, Stream, parse_last_event_id
+from app.api.streams import (
+    EVENT_STREAM,
+    LARGEST_EVENT_ID,
+    LastEventIdHeader,
+    ProjectStreamDep,
+    Stream,
+    parse_last_event_id,
+)
 from app.lists.events import EventFilter, EventKind
 from app.services.callers import Caller
 
@@ -65,6 +72,7 @@ async def stream_events(
     caller: CallerDep,
     services: ServicesDep,
     wanted: WantedDep,
+    unless_revoked: ProjectStreamDep,
     last_event_id: LastEventIdHeader = None,
     after: Annotated[
         WholeNumber | None,
@@ -79,7 +87,7 @@ async def stream_events(
     resumed = parse_last_event_id(last_event_id)
     # Found before the response begins, so that the caller misses no event after its head.
     start = await services.events.find_start(caller.project_id, resumed if resumed is not None else after)
-    return Stream(_events(services, caller, start, wanted))
+    return Stream(_events(services, caller, start, wanted), unless_revoked)
 
 
 @router.get(

@@ -163,7 +163,8 @@ async def get_list(
     """Get one list: its entries, its missing platforms, and the digest of the index."""
     if wait_for is None:
         return unless_known(request, list_response(await services.lists.get(caller.project_id, list_id)))
-    view, is_reached = await services.lists.wait(caller.project_id, list_id, wait_for, wait.seconds)
+    async with wait.unless_revoked():
+        view, is_reached = await services.lists.wait(caller.project_id, list_id, wait_for, wait.seconds)
     applied = {"Preference-Applied": wait.applied} if wait.applied is not None else {}
     if is_reached:
         return list_response(view, more=applied)

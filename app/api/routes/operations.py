@@ -21,7 +21,7 @@ from app.api.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, page_resp
 from app.api.preferences import OptionalWaitDep
 from app.api.problem_mapping import problem_of
 from app.api.schemas.operations import Operation, OperationPage, operation_document
-from app.api.streams import EVENT_STREAM, LastEventIdHeader, Stream, parse_last_event_id
+from app.api.streams import EVENT_STREAM, LastEventIdHeader, OperationStreamDep, Stream, parse_last_event_id
 from app.oci.timestamps import rfc3339
 from app.operations.operation import Operation as StoredOperation
 from app.operations.operation import OperationFilter
@@ -73,7 +73,8 @@ async def get_operation(
     """Get one operation: state, progress and result. `Prefer: wait=N` waits up to N seconds for its end."""
     operation = await services.operations.get(caller.project_id, operation_id)
     if not operation.state.ended and wait.seconds > 0:
-        operation = await services.operations.wait(operation, wait.seconds)
+        async with wait.unless_revoked():
+            operation = await services.operations.wait(operation, wait.seconds)
     headers = {} if operation.state.ended else {"Retry-After": "1"}
     if wait.applied is not None and not wait.is_async:
         headers["Preference-Applied"] = wait.applied
@@ -94,13 +95,14 @@ async def get_operation(
             "content": EVENT_STREAM,
         },
         204: {"description": "The operation has ended, and `Last-Event-ID` is its last event."},
-        **problem_responses(errors.OperationNotFound),
+        **problem_responses(errors.OperationNotFound, errors.TooManyStreams),
     },
 )
 async def stream_operation(
     operation_id: UUID,
     caller: CallerDep,
     services: ServicesDep,
+    unless_revoked: OperationStreamDep,
     last_event_id: LastEventIdHeader = None,
 ) -> Response:
     """Stream the events of an operation, from the first or after `Last-Event-ID`, until it ends."""
@@ -110,7 +112,7 @@ async def stream_operation(
     if operation.state.ended and await _has_sent_all(services, operation, after):
         # Clients do not reconnect after 204 (HTML §9.2.2), but they do after a stream that ends.
         return Response(status_code=HTTPStatus.NO_CONTENT)
-    return Stream(_events(services, caller.project_id, operation_id, after))
+    return Stream(_events(services, caller.project_id, operation_id, after), unless_revoked)
 
 
 @router.post(

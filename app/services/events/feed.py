@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
-from app.errors import TooManyStreams, Unauthenticated
+from app.errors import Unauthenticated
 from app.lists.events import ALL, EventFilter, ProjectEvent
 from app.store import events as store
 from app.store import tokens
@@ -21,7 +21,6 @@ EVENTS_AT_ONCE = 100
 PAUSE = 0.2
 # How many events stay in memory. A stream that is further behind reads from the database on its own.
 KEPT = 500
-MOST_FOLLOWERS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +99,6 @@ class Feeds:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._feeds: dict[UUID, Feed] = {}
-
-    def check_stream_limit(self, project_id: UUID) -> None:
-        """Raise TooManyStreams at the limit: streams cost memory and end only when their clients leave."""
-        feed = self._feeds.get(project_id)
-        if feed is not None and feed.followers.total() >= MOST_FOLLOWERS:
-            raise TooManyStreams(
-                f"The project already has {MOST_FOLLOWERS} event streams here. End one, or retry later.",
-                retry_after=30,
-            )
 
     @contextmanager
     def follow(self, project_id: UUID, token_id: UUID) -> Iterator[Feed]:

@@ -52,10 +52,8 @@ class Events:
         """The id after which a stream begins: the client's last one, or the newest.
 
         An id in the future comes from another broker, or from before a restore of the database. A stream that
-        waited for it would be silent until then, so it begins at the newest. Raises TooManyStreams if the
-        project has too many.
+        waited for it would be silent until then, so it begins at the newest.
         """
-        self._feeds.check_stream_limit(project_id)
         async with self._database.transaction(project_id) as tx:
             newest = await store.newest(tx, project_id)
         return newest if last_event_id is None else min(last_event_id, newest)

@@ -1,0 +1,48 @@
+"""The places for streams of this process: a stream costs memory, and ends only when its client leaves."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from uuid import UUID
+
+from app.errors import TooManyStreams
+
+RETRY_AFTER_SECONDS = 30
+
+
+class StreamKind(StrEnum):
+    """What a stream follows."""
+
+    PROJECT = "event"
+    OPERATION = "operation"
+
+
+class StreamPlaces:
+    """A number of places for each project and kind of stream."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._taken: Counter[tuple[UUID, StreamKind]] = Counter()
+
+    @contextmanager
+    def take(self, project_id: UUID, kind: StreamKind) -> Iterator[None]:
+        """Take a place for the length of the block, or raise TooManyStreams.
+
+        The check and the taking are one step, so concurrent calls never get more places than there are.
+        """
+        key = (project_id, kind)
+        if self._taken[key] >= self._limit:
+            raise TooManyStreams(
+                f"The project already has {self._limit} {kind.value} streams here. End one, or retry later.",
+                retry_after=RETRY_AFTER_SECONDS,
+            )
+        self._taken[key] += 1
+        try:
+            yield
+        finally:
+            self._taken[key] -= 1
+            if not self._taken[key]:
+                del self._taken[key]
