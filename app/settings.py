@@ -190,6 +190,8 @@ class Settings(BaseSettings):
 
     The default leaves room for a matrix build whose twenty legs arrive at once.
     """
+    project_share: Annotated[float, Field(gt=0, le=1)] = 0.85
+    """The largest share of these slots that one project may have; the rest is left to other projects."""
     registry_concurrency: Count = 32
     """The maximum number of concurrent requests from one process to one registry host."""
     registry_connect_seconds: Seconds = 10.0

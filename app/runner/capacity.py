@@ -4,17 +4,37 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from uuid import UUID
 
-from app.operations.capacity import Bulkhead, CapacityPool, FreeSlots, bulkhead_slots
+from app.operations.capacity import (
+    Bulkhead,
+    CapacityPool,
+    FreeSlots,
+    Share,
+    bulkhead_slots,
+    project_bulkhead_slots,
+    project_slots,
+)
 from app.runner.lease import Lease
 
 
 class Capacity:
-    """Each held lease takes a slot of the worker, of its pool if it has one, and of its bulkhead."""
+    """Each held lease takes a slot of the worker, of its pool if it has one, and of its bulkhead.
 
-    def __init__(self, slots: int, *, bulkhead_limit: int, pools: Sequence[CapacityPool] = ()) -> None:
+    A project has at most `project_share` of the slots of the worker, and of those of each bulkhead.
+    """
+
+    def __init__(
+        self,
+        slots: int,
+        *,
+        bulkhead_limit: int,
+        pools: Sequence[CapacityPool] = (),
+        project_share: float = 1.0,
+    ) -> None:
         self._slots = slots
         self._bulkhead_limit = bulkhead_limit
+        self._project_share = project_share
         self._pools = tuple(pools)
         # By identity: an operation that was given back may be claimed again before its old lease is released.
         self._held: set[Lease] = set()
@@ -40,12 +60,16 @@ class Capacity:
             self._bulkhead_limit,
             {pool: self._free_in_pool(pool) for pool in self._pools},
             self._running(),
+            self._project_share,
+            Counter(map(_share, self._held)),
         )
 
     def has_free_slots_everywhere(self) -> bool:
         """Whether no operation waits for a slot of this worker."""
-        return all(self._free_in_pool(pool) > 0 for pool in self._pools) and all(
-            self._has_free_slot(bulkhead) for bulkhead in ((), *self._running())
+        return (
+            all(self._free_in_pool(pool) > 0 for pool in self._pools)
+            and all(self._has_free_slot(bulkhead) for bulkhead in ((), *self._running()))
+            and not self._full_shares(now := self.free_slots(), now.held)
         )
 
     def can_claim_more_than(self, asked: FreeSlots, claimed: Sequence[Lease]) -> bool:
@@ -55,6 +79,9 @@ class Capacity:
         for pool, free in asked.pools.items():
             if _count(claimed, pool) >= free and self._free_in_pool(pool) > 0:
                 return True
+        filled = self._full_shares(asked, asked.held + Counter(map(_share, claimed)))
+        if self.free > 0 and filled - self._full_shares(now := self.free_slots(), now.held):
+            return True
         taken = Counter(asked.running) + Counter(lease.bulkhead for lease in claimed if lease.bulkhead)
         return any(
             self._has_free_slot(bulkhead) for bulkhead in taken if self._was_filled(bulkhead, asked, taken)
@@ -70,6 +97,23 @@ class Capacity:
         running = self._running()[bulkhead]
         return free > 0 and (not bulkhead or running < bulkhead_slots(self._bulkhead_limit, free, running))
 
+    def _full_shares(self, at: FreeSlots, held: Counter[Share]) -> set[Share]:
+        """The shares of projects, of the worker or of a bulkhead, that `held` fills.
+
+        Shares are counted with the slots that were free `at` the time of a claim.
+        """
+        full: set[Share] = set()
+        own, own_then = _by_project(held), _by_project(at.held)
+        for (project_id, bulkhead), count in held.items():
+            slots = at.slots + own_then[project_id]
+            if own[project_id] >= project_slots(at.project_share, slots):
+                full.add((project_id, ()))
+            free = min([at.slots, *(at.pools[pool] for pool in self._pools_of(bulkhead))])
+            slots = bulkhead_slots(at.bulkhead_limit, free, at.running.get(bulkhead, 0))
+            if bulkhead and count >= project_bulkhead_slots(at.project_share, slots):
+                full.add((project_id, bulkhead))
+        return full
+
     def _free_in_pool(self, pool: CapacityPool) -> int:
         return pool.slots(self._slots) - _count(self._held, pool)
 
@@ -83,3 +127,14 @@ class Capacity:
 
 def _count(leases: Collection[Lease], pool: CapacityPool) -> int:
     return sum(lease.kind in pool.kinds for lease in leases)
+
+
+def _share(lease: Lease) -> Share:
+    return lease.project_id, lease.bulkhead
+
+
+def _by_project(held: Counter[Share]) -> Counter[UUID]:
+    own: Counter[UUID] = Counter()
+    for (project_id, _), count in held.items():
+        own[project_id] += count
+    return own

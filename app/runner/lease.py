@@ -46,6 +46,10 @@ class Lease:
         return self.claimed.operation.attempt
 
     @property
+    def project_id(self) -> UUID:
+        return self.claimed.operation.project_id
+
+    @property
     def kind(self) -> Kind:
         return self.claimed.operation.kind
 

@@ -36,9 +36,9 @@ RETRY_BEAT_AFTER = 0.2
 class Runner:
     """Runs operations in one process; any number of processes share the queue.
 
-    `concurrency` operations run concurrently, at most `bulkhead_limit` of them for the same registries;
-    `pools` limit the kinds that they name. After a stop, operations have `grace` to finish; then the runner
-    gives them back.
+    `concurrency` operations run concurrently, at most `bulkhead_limit` of them for the same registries, and
+    at most `project_share` of them for one project; `pools` limit the kinds that they name. After a stop,
+    operations have `grace` to finish; then the runner gives them back.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Runner:
         concurrency: int = 8,
         bulkhead_limit: int | None = None,
         pools: Sequence[CapacityPool] = (),
+        project_share: float = 1.0,
         lease: timedelta = LEASE,
         beat: timedelta = BEAT,
         poll: timedelta = POLL,
@@ -60,7 +61,12 @@ class Runner:
         self._database = database
         self._notifications = notifications
         self._handlers = handlers
-        self._capacity = Capacity(concurrency, bulkhead_limit=bulkhead_limit or concurrency, pools=pools)
+        self._capacity = Capacity(
+            concurrency,
+            bulkhead_limit=bulkhead_limit or concurrency,
+            pools=pools,
+            project_share=project_share,
+        )
         self._lease = lease
         self._beat = beat
         self._poll = poll

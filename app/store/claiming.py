@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ARRAY, Integer, Text, bindparam, text
+from sqlalchemy import ARRAY, Double, Integer, Text, Uuid, bindparam, text
 
 from app.store.operations import COLUMNS
 
@@ -11,9 +11,10 @@ from app.store.operations import COLUMNS
 #
 # An operation that lost its worker had its keys to itself, and goes on before any other. A queued operation
 # waits for all running operations that share one of its keys, and for all that were accepted earlier, even
-# for those that wait for a retry. One pass over all live operations with keys finds the waiting ones. A
-# search for each candidate, by the index on the keys, took a fifth of a second when two thousand waited for
-# one key; NOT EXISTS became a nested loop of ten thousands until the table was analyzed. NOT IN is hashed.
+# for those that wait for a retry. One pass over all live operations with keys finds the first one of each
+# key; an operation may run if it is the first one of all of its keys. A search for each candidate, by the
+# index on the keys, took a fifth of a second when two thousand waited for one key; NOT EXISTS became a
+# nested loop of ten thousands until the table was analyzed. IN is hashed.
 #
 # Operations that ask the same registries share a bulkhead. A bulkhead has at most its limit of a worker's
 # slots, and no more than it leaves free: however many operations wait for a registry that does not answer,
@@ -29,13 +30,22 @@ from app.store.operations import COLUMNS
 # the project that runs fewest. The order of earlier claims is not stored: where more projects wait than
 # there are slots, age decides among those that run equally many.
 #
-# On ten thousand queued operations of ten projects the alternation costs 20 ms of 65: two more sorts.
+# A project has at most its share of a worker's slots, and of those of a bulkhead. Each worker leaves the
+# rest to other projects, and so do all workers together. A bulkhead of few slots leaves none: it may be one
+# that the project alone has.
+#
+# No claim takes more operations of one project, bulkhead and pool than the worker has slots. The others are
+# dropped after the first sort, so that ten thousand queued operations are sorted once.
 CLAIM = text(f"""
     WITH closed AS (
         SELECT coalesce(array_agg(registry), '{{}}') AS registries FROM registry_budgets
         WHERE blocked_until > statement_timestamp()
     ), pooled AS (
         SELECT kind, pool, slots FROM unnest(:pooled_kinds, :pools, :pool_slots) AS pooled (kind, pool, slots)
+    ), held AS (
+        SELECT * FROM unnest(:holders, :held_bulkheads, :held) AS held (project_id, bulkhead, running)
+    ), holding AS (
+        SELECT project_id, sum(running) AS running FROM held GROUP BY project_id
     ), lost AS (
         SELECT id, kind FROM operations
         WHERE state = 'running' AND lease_until < statement_timestamp() AND NOT cancel_requested
@@ -49,43 +59,63 @@ CLAIM = text(f"""
             SELECT count(*) FROM lost JOIN pooled AS same USING (kind) WHERE same.pool = pooled.pool
         ) AS slots_left
         FROM pooled
-    ), keyed AS (
-        SELECT id, sequence > min(sequence) OVER same OR bool_or(state = 'running') OVER same AS waits
+    ), firsts AS (
+        SELECT min(sequence) AS sequence, bool_or(state = 'running') AS is_busy
         FROM operations CROSS JOIN unnest(keys) AS key
         WHERE state IN ('queued', 'running') AND keys <> '{{}}'
-        WINDOW same AS (PARTITION BY key COLLATE "C")
+        GROUP BY key COLLATE "C"
+    ), running AS (
+        SELECT project_id, array_to_string(registries, ' ') COLLATE "C" AS bulkhead
+        FROM operations WHERE state = 'running'
+    ), running_in_project AS (
+        SELECT project_id, count(*) AS running FROM running GROUP BY project_id
+    ), running_in_bulkhead AS (
+        SELECT project_id, bulkhead, count(*) AS running FROM running GROUP BY project_id, bulkhead
     ), eligible AS (
-        SELECT id, kind, priority, sequence, registries, project_id, 0 AS running
-        FROM operations
+        SELECT id, pool, slots, slots_left, priority, sequence, project_id,
+            array_to_string(registries, ' ') COLLATE "C" AS bulkhead
+        FROM operations LEFT JOIN available USING (kind)
         WHERE state = 'queued' AND run_at <= statement_timestamp()
           AND deadline_at > statement_timestamp() AND kind = ANY(:kinds)
-          AND id NOT IN (SELECT id FROM keyed WHERE waits)
+          AND (keys = '{{}}' OR (sequence, cardinality(keys)) IN (
+              SELECT sequence, count(*) FROM firsts WHERE NOT is_busy GROUP BY sequence
+          ))
           AND NOT registries && (SELECT registries FROM closed)
-        UNION ALL
-        SELECT id, kind, priority, sequence, registries, project_id, 1
-        FROM operations WHERE state = 'running'
     ), ranked AS (
-        SELECT *, sum(running) OVER (PARTITION BY project_id) AS before, row_number() OVER (
-            PARTITION BY project_id, registries ORDER BY running DESC, priority, sequence
-        ) AS rank
+        SELECT *, row_number() OVER (
+            PARTITION BY project_id, bulkhead, pool ORDER BY priority, sequence
+        ) AS nth
         FROM eligible
+    ), few AS (
+        SELECT ranked.*, coalesce(working.running, 0) AS before,
+            nth + coalesce(working_here.running, 0) AS rank
+        FROM ranked LEFT JOIN running_in_project AS working USING (project_id)
+        LEFT JOIN running_in_bulkhead AS working_here USING (project_id, bulkhead)
+        WHERE nth <= :slots
     ), ready AS (
-        SELECT *, row_number() OVER (PARTITION BY registries ORDER BY priority, rank, sequence) AS nth
-        FROM ranked WHERE running = 0
+        SELECT few.*, coalesce(occupied, 0) AS occupied, coalesce(held.running, 0) AS own,
+            row_number() OVER (PARTITION BY bulkhead ORDER BY priority, rank, sequence) AS place,
+            least(:bulkhead_limit, (coalesce(occupied, 0) + 1 + least(:slots, slots)) / 2) AS bulkhead_slots
+        FROM few LEFT JOIN unnest(:bulkheads, :running) AS busy (bulkhead, occupied) USING (bulkhead)
+        LEFT JOIN held USING (project_id, bulkhead)
     ), fitting AS (
-        SELECT id, pool, slots_left, priority, sequence,
+        SELECT id, pool, slots_left, priority, sequence, project_id,
             before + row_number() OVER (PARTITION BY project_id ORDER BY priority, rank, sequence) AS rank
-        FROM ready LEFT JOIN available USING (kind)
-        LEFT JOIN unnest(:bulkheads, :running) AS busy (bulkhead, occupied)
-            ON busy.bulkhead = array_to_string(ready.registries, ' ')
-        WHERE registries = '{{}}' OR nth + coalesce(occupied, 0)
-            <= least(:bulkhead_limit, (coalesce(occupied, 0) + 1 + least(:slots, available.slots)) / 2)
-    ), fair AS (
+        FROM ready
+        WHERE bulkhead = '' OR (
+            place + occupied <= bulkhead_slots
+            AND nth + own <= ceil(:project_share * bulkhead_slots)
+        )
+    ), pooling AS (
         SELECT *, row_number() OVER (PARTITION BY pool ORDER BY priority, rank, sequence) AS nth
         FROM fitting
+    ), sharing AS (
+        SELECT *, row_number() OVER (PARTITION BY project_id ORDER BY priority, rank, sequence) AS share
+        FROM pooling WHERE pool IS NULL OR nth <= slots_left
     ), picked AS MATERIALIZED (
-        SELECT id FROM fair
-        WHERE pool IS NULL OR nth <= slots_left
+        SELECT id FROM sharing LEFT JOIN holding USING (project_id)
+        WHERE share + coalesce(running, 0)
+            <= greatest(1, floor(:project_share * (:slots + coalesce(running, 0))))
         ORDER BY priority, rank, sequence LIMIT :slots - (SELECT count(*) FROM lost)
     ), fresh AS (
         SELECT id FROM operations
@@ -113,7 +143,11 @@ CLAIM = text(f"""
     bindparam("kinds", type_=ARRAY(Text)),
     bindparam("bulkheads", type_=ARRAY(Text)),
     bindparam("running", type_=ARRAY(Integer)),
+    bindparam("holders", type_=ARRAY(Uuid)),
+    bindparam("held_bulkheads", type_=ARRAY(Text)),
+    bindparam("held", type_=ARRAY(Integer)),
     bindparam("slots", type_=Integer),
+    bindparam("project_share", type_=Double),
     bindparam("bulkhead_limit", type_=Integer),
     bindparam("pooled_kinds", type_=ARRAY(Text)),
     bindparam("pools", type_=ARRAY(Integer)),

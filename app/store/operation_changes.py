@@ -140,7 +140,7 @@ async def enqueue(tx: Transaction, new: NewOperation) -> Operation:
         "id": new.id or uuid4(),
         "project_id": new.project_id,
         "kind": new.kind,
-        "keys": list(new.keys),
+        "keys": list(dict.fromkeys(new.keys)),
         "registries": sorted(set(new.registries)),
         "priority": new.priority,
         "request": new.request,

@@ -94,6 +94,7 @@ def build_runner(
         concurrency=settings.worker_concurrency,
         bulkhead_limit=settings.registry_operations,
         pools=CAPACITY_POOLS,
+        project_share=settings.project_share,
         lease=lease,
         beat=lease / 3,
         grace=timedelta(seconds=settings.stop_seconds),

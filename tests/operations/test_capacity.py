@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.operations.capacity import CapacityPool, bulkhead_slots
+from app.operations.capacity import (
+    CapacityPool,
+    bulkhead_slots,
+    project_bulkhead_slots,
+    project_slots,
+)
 from app.operations.states import Kind
 
 
@@ -25,3 +30,13 @@ def test_a_bulkhead_leaves_free_as_many_slots_as_it_takes(limit: int, free: int,
 @given(free=st.integers(1, 100))
 def test_an_empty_bulkhead_has_a_slot_while_the_worker_has_one(free: int) -> None:
     assert bulkhead_slots(100, free, running=0) > 0
+
+
+@given(share=st.floats(0.01, 0.85), slots=st.integers(2, 1_000))
+def test_a_project_leaves_a_slot_of_every_worker_that_has_two(share: float, slots: int) -> None:
+    assert 1 <= project_slots(share, slots) < slots
+
+
+@pytest.mark.parametrize(("slots", "taken"), [(1, 1), (2, 2), (4, 4), (8, 7), (24, 21)])
+def test_a_project_leaves_slots_of_every_large_bulkhead(slots: int, taken: int) -> None:
+    assert project_bulkhead_slots(0.85, slots) == taken

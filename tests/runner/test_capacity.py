@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
+
+import pytest
 
 from app.operations.capacity import CapacityPool
 from app.operations.operation import Operation
@@ -17,10 +19,10 @@ HOUR = timedelta(hours=1)
 DELIVERIES = CapacityPool(frozenset({Kind.DELIVER}), share=0.5)
 
 
-async def lease(kind: Kind = Kind.PUSH_LIST, *registries: str) -> Lease:
+async def lease(kind: Kind = Kind.PUSH_LIST, *registries: str, project_id: UUID | None = None) -> Lease:
     operation = Operation(
         id=uuid4(),
-        project_id=uuid4(),
+        project_id=project_id or uuid4(),
         kind=kind,
         state=State.RUNNING,
         list_id=None,
@@ -44,8 +46,10 @@ async def lease(kind: Kind = Kind.PUSH_LIST, *registries: str) -> Lease:
     return Lease(Claimed(operation, None, 1, HOUR), until=0.0)
 
 
-async def taken(capacity: Capacity, count: int, kind: Kind, *registries: str) -> list[Lease]:
-    leases = [await lease(kind, *registries) for _ in range(count)]
+async def taken(
+    capacity: Capacity, count: int, kind: Kind, *registries: str, project_id: UUID | None = None
+) -> list[Lease]:
+    leases = [await lease(kind, *registries, project_id=project_id) for _ in range(count)]
     for each in leases:
         capacity.take(each)
     return leases
@@ -122,6 +126,36 @@ async def test_the_worker_claims_again_when_a_full_bulkhead_has_a_slot_again() -
     (before,) = await taken(capacity, 1, Kind.PUSH_LIST, "a.example")
     asked = capacity.free_slots()
     claimed = await taken(capacity, 1, Kind.PUSH_LIST, "a.example")
+    assert not capacity.can_claim_more_than(asked, claimed)
+    capacity.release(before)
+    assert capacity.can_claim_more_than(asked, claimed)
+
+
+async def test_a_project_that_has_its_share_of_the_slots_waits_for_one() -> None:
+    capacity, project_id = Capacity(8, bulkhead_limit=8, project_share=0.75), uuid4()
+    await taken(capacity, 5, Kind.PUSH_LIST, project_id=project_id)
+    assert capacity.has_free_slots_everywhere()
+    await taken(capacity, 1, Kind.PUSH_LIST, project_id=project_id)
+    assert capacity.free_slots().held == {(project_id, ()): 6}
+    assert not capacity.has_free_slots_everywhere()
+
+
+async def test_a_project_that_has_its_share_of_a_bulkhead_waits_for_a_slot() -> None:
+    capacity, project_id = Capacity(64, bulkhead_limit=4, project_share=0.75), uuid4()
+    await taken(capacity, 2, Kind.PUSH_LIST, "a.example", project_id=project_id)
+    assert capacity.has_free_slots_everywhere()
+    await taken(capacity, 1, Kind.PUSH_LIST, "a.example", project_id=project_id)
+    assert not capacity.has_free_slots_everywhere()
+
+
+@pytest.mark.parametrize(("registries", "claims"), [((), 3), (("a.example",), 1)])
+async def test_the_worker_claims_again_when_the_share_of_a_project_has_a_slot_again(
+    registries: tuple[str, ...], claims: int
+) -> None:
+    capacity, project_id = Capacity(8, bulkhead_limit=4, project_share=0.5), uuid4()
+    (before,) = await taken(capacity, 1, Kind.PUSH_LIST, *registries, project_id=project_id)
+    asked = capacity.free_slots()
+    claimed = await taken(capacity, claims, Kind.PUSH_LIST, *registries, project_id=project_id)
     assert not capacity.can_claim_more_than(asked, claimed)
     capacity.release(before)
     assert capacity.can_claim_more_than(asked, claimed)

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from app.operations.capacity import Bulkhead, CapacityPool, FreeSlots
+from app.operations.capacity import Bulkhead, CapacityPool, FreeSlots, Share
 from app.operations.operation import Operation
 from app.operations.states import Kind, State
 from app.store import operations as store
@@ -307,6 +307,76 @@ async def test_the_deliveries_of_one_project_leave_slots_for_those_of_others(
     )
     claimed = await claim_free(database, FreeSlots(8, pools={DELIVERIES: 3}))
     assert ids(claimed)[-1] == other.id
+
+
+# --- shares of projects ---
+
+
+async def spread(database: Database, project_id: UUID, count: int) -> list[Operation]:
+    """Each for another set of registries, so that no bulkhead holds them back."""
+    return [(await many(database, project_id, 1, f"{nth}.{project_id}.example"))[0] for nth in range(count)]
+
+
+async def test_a_project_leaves_a_share_of_the_slots_to_others_however_many_registries_it_asks(
+    database: Database, project_id: UUID
+) -> None:
+    much = await spread(database, project_id, 12)
+    claimed = await claim_free(database, FreeSlots(8, project_share=0.75))
+    assert ids(claimed) == [each.id for each in much[:6]]
+    held = Counter((each.operation.project_id, each.operation.registries) for each in claimed)
+    free = FreeSlots(2, project_share=0.75, held=held)
+    assert await claim_free(database, free) == []
+    (other,) = await spread(database, await new_project(database), 1)
+    assert ids(await claim_free(database, free)) == [other.id]
+
+
+async def test_each_of_several_workers_leaves_a_share_of_its_own_slots(
+    database: Database, project_id: UUID
+) -> None:
+    await spread(database, project_id, 20)
+    for worker in ("one", "two"):
+        async with database.transaction() as tx:
+            free = FreeSlots(8, project_share=0.75)
+            assert len(await queue.claim(tx, worker=worker, free=free, lease=LEASE)) == 6
+
+
+async def test_operations_without_registries_leave_the_share_too(
+    database: Database, project_id: UUID
+) -> None:
+    for _ in range(12):
+        await enqueued(database, project_id)
+    assert len(await claim_free(database, FreeSlots(8, project_share=0.75))) == 6
+
+
+async def test_a_project_leaves_a_share_of_a_bulkhead_to_others(database: Database, project_id: UUID) -> None:
+    await many(database, project_id, 20, "a.example")
+    free = FreeSlots(64, 8, project_share=0.75)
+    claimed = await claim_free(database, free)
+    assert bulkheads(claimed) == {("a.example",): 6}
+    held: Counter[Share] = Counter({(project_id, ("a.example",)): 6})
+    left = FreeSlots(58, 8, running=bulkheads(claimed), project_share=0.75, held=held)
+    assert await claim_free(database, left) == []
+    others = await many(database, await new_project(database), 3, "a.example")
+    assert ids(await claim_free(database, left)) == [each.id for each in others[:2]]
+
+
+async def test_the_share_of_a_project_counts_what_its_pools_let_through(
+    database: Database, project_id: UUID
+) -> None:
+    for nth in range(8):
+        await enqueued(database, project_id, kind=Kind.DELIVER, registries=(f"{nth}.example",))
+    asked = await spread(database, project_id, 8)
+    claimed = await claim_free(database, FreeSlots(8, pools={DELIVERIES: 2}, project_share=0.75))
+    assert set(ids(claimed)) >= {each.id for each in asked[:4]}
+    assert len(claimed) == 6
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+async def test_a_project_has_a_slot_of_the_smallest_worker(
+    database: Database, project_id: UUID, slots: int
+) -> None:
+    await spread(database, project_id, 3)
+    assert len(await claim_free(database, FreeSlots(slots, 1, project_share=0.5))) == 1
 
 
 # --- pools ---
