@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 import logging.config
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 import structlog
 from asgi_correlation_id import correlation_id
 
+_OWN_FIELDS = frozenset({"level", "logger", "timestamp", "request_id", "trace_id"})
 # Callers control some fields, so fields are limited in length.
 _LONGEST = 2048
 # The end of a traceback has the error and the place, so longer tracebacks lose their beginning.
 _LONGEST_EXCEPTION = 8192
 
 
+# A list, so that tasks that are started in the block add to it for the whole block.
+_redactors: ContextVar[list[Callable[[str], str]] | None] = ContextVar("redactors", default=None)
 _trace: ContextVar[str | None] = ContextVar("trace", default=None)
 
 
@@ -29,6 +32,23 @@ def in_trace(trace_id: str | None) -> Iterator[None]:
         yield
     finally:
         _trace.reset(token)
+
+
+@contextmanager
+def redacting() -> Iterator[None]:
+    """Log lines in this block have none of the secrets that are given to `redact_with` in the block."""
+    token = _redactors.set([])
+    try:
+        yield
+    finally:
+        _redactors.reset(token)
+
+
+def redact_with(redact: Callable[[str], str]) -> None:
+    """Apply `redact` to the log lines of the current block from now on, if there is one."""
+    redactors = _redactors.get()
+    if redactors is not None:
+        redactors.append(redact)
 
 
 def current_trace() -> str | None:
@@ -47,6 +67,7 @@ def configure_logging(level: str, form: str) -> None:
         structlog.stdlib.ExtraAdder(),
         structlog.processors.format_exc_info,
         _sanitize,
+        _redact,
     ]
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(colors=False)
@@ -79,6 +100,25 @@ def _add_trace_id(
 ) -> structlog.typing.EventDict:
     if (trace_id := current_trace()) is not None:
         event["trace_id"] = trace_id
+    return event
+
+
+def _redact(
+    _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Take the secrets of the operation out of what may have the words of others.
+
+    These are tracebacks, and all messages except those of level info, which are the broker's own.
+    """
+    redactors = _redactors.get()
+    if not redactors:
+        return event
+    is_own = event.get("level") == "info"
+    for name, value in event.items():
+        if isinstance(value, str) and (name == "exception" or not (is_own or name in _OWN_FIELDS)):
+            for redact in redactors:
+                value = redact(value)  # noqa: PLW2901
+            event[name] = value
     return event
 
 

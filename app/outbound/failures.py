@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import httpx2
 
 from app import errors
+from app.outbound.quoting import PLAIN, Quoting, scrub
 from app.outbound.transport import IncompleteBody
 
 __all__ = [
     "FAILURES",
     "RequestContext",
     "answered_in_plain_http",
-    "scrub",
     "translate",
     "was_lost",
     "was_refused",
@@ -27,23 +26,8 @@ __all__ = [
 FAILURES = (httpx2.TransportError, httpx2.InvalidURL, OSError)
 
 _Failure = TypeVar("_Failure", bound=BaseException)
+_Error = TypeVar("_Error", bound=errors.BrokerError)
 
-_LONGEST_MESSAGE = 300
-_SECRETS = (
-    re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}"),
-    re.compile(
-        r"(?i)[\"']?\b(authorization|access_?token|refresh_?token|token|password|secret|sig|signature|x-amz-[a-z-]+)"
-        r"[\"']?\s*[=:]\s*[\"']?[^\s\"',&]+"
-    ),
-    re.compile(r"(?<=://)[^/\s@]+@"),
-    re.compile(r"(?<=[A-Za-z0-9/])\?[^\s\"']+"),
-    re.compile(r"\beyJ[A-Za-z0-9._-]{10,}"),
-)
-# C0, C1 and DEL, line separators, zero-width and bidirectional controls: what forges a line of a log. Halves
-# of surrogate pairs: what no line can be written with.
-_CONTROLS = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+"
-)
 # What OpenSSL calls the first bytes of "HTTP/1.1 400 Bad Request" where it wants a TLS record.
 _PLAIN_HTTP_REASONS = frozenset(
     {
@@ -62,6 +46,8 @@ class RequestContext:
 
     registry: str
     reference: str | None = None
+    quoting: Quoting = field(default=PLAIN, repr=False, compare=False)
+    """How errors quote the answer."""
 
     def __str__(self) -> str:
         return self.reference or self.registry
@@ -69,6 +55,13 @@ class RequestContext:
     @property
     def members(self) -> dict[str, errors.Json]:
         return {"registry": self.registry, "reference": self.reference}
+
+    def cleaned(self, error: _Error) -> _Error:
+        """An error about content; without what it quotes if that repeats a secret."""
+        stated = [error.detail, *(value for value in error.members.values() if isinstance(value, str))]
+        if all(self.quoting.holds_no_secret(text) for text in stated):
+            return error
+        return type(error)("The registry repeats a secret in the content, which is not shown.")
 
 
 def translate(error: Exception, context: RequestContext) -> errors.BrokerError:
@@ -173,11 +166,3 @@ def _find(failure: BaseException | None, kind: type[_Failure]) -> _Failure | Non
     while failure is not None and not isinstance(failure, kind):
         failure = failure.__cause__
     return failure
-
-
-def scrub(text: str) -> str:
-    """Words of others made fit to show: short, on one line, without what could be a secret."""
-    shown = _CONTROLS.sub(" ", text[: 4 * _LONGEST_MESSAGE])
-    for pattern in _SECRETS:
-        shown = pattern.sub("…", shown)
-    return shown.strip() if len(shown) <= _LONGEST_MESSAGE else shown[:_LONGEST_MESSAGE].strip() + "…"

@@ -6,7 +6,8 @@ import json
 import re
 from dataclasses import dataclass
 
-from app.outbound.failures import RequestContext, scrub
+from app.outbound.failures import RequestContext
+from app.outbound.quoting import PLAIN, Quoting
 from app.outbound.retry import is_passing
 
 __all__ = [
@@ -51,6 +52,7 @@ _REFUSED, _SERVER_ERROR = 400, 500
 # Other refusals with these statuses are final.
 _PERHAPS_NOT_YET = frozenset({400, 409, 412, 423})
 _WITH_SLASH = re.compile(r"\S*/\S*")
+_CODE = re.compile(r"[A-Za-z][A-Za-z_]{0,63}")
 _OF_A_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -65,12 +67,12 @@ class Upstream:
         return ": ".join(part for part in (self.code, self.message) if part)
 
 
-def parse_upstream(body: bytes) -> Upstream:
+def parse_upstream(body: bytes, quoting: Quoting = PLAIN) -> Upstream:
     """Distribution spec, "Error Codes"; anything else counts as plain text."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
-        return Upstream(message="" if is_html(None, body) else scrub(body.decode(errors="replace")))
+        return Upstream(message="" if is_html(None, body) else quoting.words(body.decode(errors="replace")))
     listed = document.get("errors") if isinstance(document, dict) else None
     first = listed[0] if isinstance(listed, list) and listed else document
     if not isinstance(first, dict):
@@ -78,9 +80,16 @@ def parse_upstream(body: bytes) -> Upstream:
     code = first.get("code")
     message = first.get("message") or first.get("details") or first.get("error_description") or ""
     return Upstream(
-        code=scrub(code) or None if isinstance(code, str) else None,
-        message=scrub(message) if isinstance(message, str) else "",
+        code=_code(code, quoting) if isinstance(code, str) else None,
+        message=quoting.words(message) if isinstance(message, str) else "",
     )
+
+
+def _code(text: str, quoting: Quoting) -> str | None:
+    """A code; where words are kept back, only if it looks like one of those that registries have."""
+    if quoting.keeps_back and not _CODE.fullmatch(text):
+        return None
+    return quoting.fact(text) or None
 
 
 def is_rate_limit(status: int, body: bytes, context: RequestContext) -> bool:

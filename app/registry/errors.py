@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from app import errors
@@ -20,6 +21,8 @@ from app.registry.error_bodies import (
 
 __all__ = ["refusal", "tag_refusal", "write_refusal"]
 
+_log = logging.getLogger(__name__)
+
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
 _UNMET, _TOO_LARGE = 412, 413
 _CONFLICTS = frozenset({400, 403, 405, 409})
@@ -29,12 +32,15 @@ def refusal(
     status: int, headers: Mapping[str, str], body: bytes, context: RequestContext, *, doing: str
 ) -> errors.BrokerError:
     """The error for an unexpected answer; `doing` names the request."""
-    upstream = parse_upstream(body)
+    upstream = parse_upstream(body, context.quoting)
     members: dict[str, errors.Json] = {
         **context.members,
         "upstream_status": status,
         "upstream_code": upstream.code,
     }
+    if context.quoting.keeps_back and body:
+        words = context.quoting.for_log(body.decode(errors="replace"))
+        _log.info("%s answered %d to %s: %s", context.registry, status, doing, words)
     said = f"{context.registry} answered {status}" + (f" ({upstream})" if str(upstream) else "")
     if is_rate_limit(status, body, context):
         wait = parse_retry_after(headers.get("Retry-After"), body[:4096].decode(errors="replace"))

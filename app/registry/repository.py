@@ -65,7 +65,8 @@ class RemoteRepository:
         return self.repository.registry
 
     def context(self, reference: object = None) -> RequestContext:
-        return RequestContext(self.registry, str(reference or self.repository))
+        quoting = self.access.quoting_at(self.repository)
+        return RequestContext(self.registry, str(reference or self.repository), quoting)
 
     # The paths of the distribution API (distribution spec, "Endpoints").
 
@@ -136,7 +137,7 @@ class RemoteRepository:
         """Send a request; after a 401, repeat it with other tokens, and once with none."""
         answer = await self._call(request, scopes)
         if self.warnings is not None:
-            self.warnings.record(answer.headers.getall("Warning", []))
+            self.warnings.record(answer.headers.getall("Warning", []), request.context)
         return answer
 
     async def _call(self, request: AuthorizedRequest, scopes: Scopes) -> Answer:

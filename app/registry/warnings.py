@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable
 
-from app.outbound.failures import scrub
+from app.outbound.failures import RequestContext
+from app.outbound.quoting import PLAIN, Quoting
 
 __all__ = ["WarningLog", "parse_warnings"]
+
+_log = logging.getLogger(__name__)
 
 _WARNING = re.compile(r'299 - "((?:[^"\\]|\\.)*)"')
 _ESCAPED = re.compile(r"\\(.)")
@@ -15,10 +19,12 @@ _MOST = 16
 _LONGEST = 4096
 
 
-def parse_warnings(values: Iterable[str]) -> tuple[str, ...]:
+def parse_warnings(values: Iterable[str], quoting: Quoting = PLAIN) -> tuple[str, ...]:
     """The texts of the warnings; a value in any other form is none."""
     found = (_WARNING.fullmatch(value.strip()) for value in values if len(value) <= _LONGEST)
-    return tuple(text for match in found if match and (text := scrub(_ESCAPED.sub(r"\1", match[1]))))
+    return tuple(
+        text for match in found if match and (text := quoting.for_log(_ESCAPED.sub(r"\1", match[1])))
+    )
 
 
 class WarningLog:
@@ -31,7 +37,11 @@ class WarningLog:
     def texts(self) -> tuple[str, ...]:
         return tuple(self._texts)
 
-    def record(self, values: Iterable[str]) -> None:
-        for text in parse_warnings(values):
+    def record(self, values: Iterable[str], context: RequestContext) -> None:
+        """Keep the warnings of an answer, or only the fact that there are some (see `Quoting`)."""
+        for text in parse_warnings(values, context.quoting):
+            if context.quoting.keeps_back:
+                _log.info("%s warns: %s", context.registry, text)
+                text = f"{context.registry} sent a warning. The broker's operator finds it in the log."  # noqa: PLW2901
             if len(self._texts) < _MOST:
                 self._texts.setdefault(text)

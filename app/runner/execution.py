@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
 from app.errors import BrokerError, DeadlineExceeded, Unavailable
-from app.logs import in_trace
+from app.logs import in_trace, redacting
 from app.operations.operation import Operation
 from app.operations.request_codec import UnreadableRequest
 from app.operations.retries import GiveUp, Park, RetryAt, RetryPolicy, decide
@@ -41,7 +41,7 @@ class Execution:
 
     async def carry_out(self, lease: Lease) -> None:
         """End the operation or give it back; a cancellation of this task gives it back, too."""
-        with in_trace(lease.claimed.operation.trace):
+        with in_trace(lease.claimed.operation.trace), redacting():
             await self._carry_out(lease)
 
     async def _carry_out(self, lease: Lease) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from app import errors
 from app.concurrency.task_groups import unwrap
-from app.outbound.failures import RequestContext, scrub, translate
+from app.outbound.failures import RequestContext, translate
+from app.outbound.quoting import scrub
 from app.registry.error_bodies import Upstream, parse_upstream
 from app.registry.errors import refusal
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from app.outbound.failures import RequestContext
 from app.registry.warnings import WarningLog, parse_warnings
 from tests.support.images import plant
 from tests.support.pushes import STAGED
@@ -31,7 +32,7 @@ def test_only_warnings_in_the_form_of_the_spec_are_read(value: str, texts: tuple
 def test_each_warning_is_kept_once_and_not_too_many() -> None:
     log = WarningLog()
     for _ in range(2):
-        log.record(f'299 - "{number}"' for number in range(100))
+        log.record((f'299 - "{number}"' for number in range(100)), RequestContext("reg.test"))
     assert log.texts == tuple(str(number) for number in range(16))
 
 

@@ -66,7 +66,7 @@ def connect(
 
 
 def signed_in(host: str, credential: Credential, *, insecure: bool = True, tenant: str = "") -> Access:
-    return Access(Keychain({host: credential}), insecure=insecure, tenant=tenant)
+    return Access(Keychain(own={host: credential}), insecure=insecure, tenant=tenant)
 
 
 def reference_at(registry: AnyRegistry, rest: str) -> Reference:

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 
 from app.oci.reference import Repository
+from app.outbound.quoting import Quoting, UsedSecrets
 from app.registry.auth.credentials import TOKEN_USER, Credential
 from app.registry.auth.keychain import Keychain
 
@@ -14,15 +15,34 @@ __all__ = ["Access", "account_of"]
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """`insecure` requests unverified TLS or plain HTTP; `tenant` separates the tokens of callers."""
+    """`insecure` requests unverified TLS or plain HTTP; `tenant` separates the tokens of callers.
+
+    `used` has the secrets that the requests with this access have carried.
+    """
 
     keychain: Keychain = field(default_factory=Keychain)
     insecure: bool = False
     tenant: str = ""
+    used: UsedSecrets = field(default_factory=UsedSecrets, repr=False, compare=False)
+
+    async def credential_at(self, repository: Repository, *, refused: Credential | None = None) -> Credential:
+        """The credential for a repository; `refused` is one that the registry no longer accepts."""
+        where = repository.registry, repository.path
+        credential = await self.keychain.find(*where, refused=refused)
+        self.used.add_credential(
+            str(repository),
+            credential.secrets,
+            is_own=credential.is_anonymous or self.keychain.has_own(*where),
+        )
+        return credential
 
     async def account_at(self, repository: Repository) -> str:
         """The account under which a registry counts requests to a repository."""
-        return account_of(self.tenant, await self.keychain.find(repository.registry, repository.path))
+        return account_of(self.tenant, await self.credential_at(repository))
+
+    def quoting_at(self, repository: Repository) -> Quoting:
+        """How to quote what a registry answers about a repository."""
+        return self.used.at(str(repository))
 
 
 def account_of(tenant: str, credential: Credential) -> str:

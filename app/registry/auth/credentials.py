@@ -56,6 +56,14 @@ class Credential:
         return f"Basic {base64.b64encode(self._pair()).decode()}"
 
     @property
+    def secrets(self) -> tuple[str, ...]:
+        """The texts that nobody may see: the password, the name joined with it in base64, and the tokens."""
+        basic = self.basic
+        pair = basic.partition(" ")[2] if basic is not None else ""
+        given = self.password, pair if self.password else "", self.identity_token, self.registry_token
+        return tuple(secret for secret in given if secret)
+
+    @property
     def shown_name(self) -> str:
         """The user name as text that can be encoded."""
         return self.username.encode(errors=_BYTES).decode(errors="replace")

@@ -82,6 +82,10 @@ class Keychain:
             cache=self._cache,
         )
 
+    def has_own(self, registry: str, path: str = "") -> bool:
+        """Whether the credential for a repository is the caller's own."""
+        return any(place in self._own for place in places_of(registry, path))
+
     async def find(self, registry: str, path: str = "", *, refused: Credential | None = None) -> Credential:
         """The credential for a repository, ANONYMOUS if none is known.
 

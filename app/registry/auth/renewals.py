@@ -68,7 +68,7 @@ class Signer:
             return None, error
 
     async def sign(self, wanted: TokenRequest | None, refused: frozenset[str]) -> str | None:
-        return await self.authorizer.authorize(
+        authorization = await self.authorizer.authorize(
             self.endpoint,
             self.access,
             self.repository,
@@ -76,6 +76,9 @@ class Signer:
             challenge=None if wanted is None else wanted.challenge,
             refused=refused,
         )
+        if authorization is not None:
+            self.access.used.add_token(str(self.repository), authorization.partition(" ")[2])
+        return authorization
 
 
 class Renewals:
@@ -140,7 +143,7 @@ class Renewals:
         if answer.status not in _REFUSALS or is_passing(answer.status):
             return False
         repository = self._signer.repository
-        credential = await self._signer.access.keychain.find(repository.registry, repository.path)
+        credential = await self._signer.access.credential_at(repository)
         return not credential.is_anonymous
 
     async def _renew(self, request: R, wanted: TokenRequest) -> R | None:

@@ -14,6 +14,7 @@ from app.oci import strict_json
 from app.oci.reference import Repository
 from app.outbound.client import Answer, OutboundClient, Request
 from app.outbound.failures import RequestContext
+from app.outbound.quoting import Quoting
 from app.outbound.url import with_query
 from app.registry.auth.access import Access, account_of
 from app.registry.auth.challenge import Challenge
@@ -48,6 +49,7 @@ class _Wanted:
     path: str
     scopes: Scopes
     challenge: Challenge
+    quoting: Quoting
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,7 @@ class Authorizer:
 
         A refused registry token leaves the rights of everybody: it can't be exchanged for another.
         """
-        where = repository.registry, repository.path
-        credential = await access.keychain.find(*where)
+        credential = await access.credential_at(repository)
         if credential.registry_token:
             if (given := f"Bearer {credential.registry_token}") not in refused:
                 return given
@@ -105,13 +106,14 @@ class Authorizer:
             return None
         if challenge.scheme == "basic":
             if credential.basic in refused:
-                credential = await access.keychain.find(*where, refused=credential)
+                credential = await access.credential_at(repository, refused=credential)
             return credential.basic
-        wanted = _Wanted(endpoint, access.tenant, repository.path, scopes, challenge)
+        quoting = access.quoting_at(repository)
+        wanted = _Wanted(endpoint, access.tenant, repository.path, scopes, challenge, quoting)
         try:
             return await self._bearer(wanted, credential, refused)
         except errors.RegistryDenied:
-            other = await access.keychain.find(*where, refused=credential)
+            other = await access.credential_at(repository, refused=credential)
             if other == credential or other.registry_token:
                 raise
             return await self._bearer(wanted, other, refused)
@@ -126,7 +128,7 @@ class Authorizer:
         endpoint, parameters = wanted.endpoint, wanted.challenge.parameters
         realm = plan_realm(
             parameters["realm"],
-            registry=endpoint.registry,
+            context=RequestContext(endpoint.registry, quoting=wanted.quoting),
             base=endpoint.base,
             base_verify=endpoint.verify,
             policy=self._policy,
@@ -136,7 +138,7 @@ class Authorizer:
         key = _Key(wanted.tenant, credential, str(realm.url), service, wanted.path, wanted.scopes)
         token = self._tokens.get(key)
         if token is None or token.header in refused or self._now() >= token.until:
-            context = RequestContext(endpoint.registry)
+            context = RequestContext(endpoint.registry, quoting=wanted.quoting)
             token = await self._flights.run(key, lambda: self._renew(key, realm, context))
         return token.header
 

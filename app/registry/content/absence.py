@@ -70,7 +70,7 @@ async def _search(remote: RemoteRepository, tag: str, scopes: Scopes) -> bool | 
             return None if tags is None else True
         links = answer.headers.getall("Link", [])
         below = remote.tags_path.removesuffix("list")
-        following = next_page(request.url, links, below=below, registry=remote.registry)
+        following = next_page(request.url, links, below=below, context=request.context)
         if following is None:
             return False
         target = following

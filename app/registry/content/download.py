@@ -255,8 +255,9 @@ class Download:
 
     def _stale(self, request: Request, answer: Answer) -> errors.RegistryUnavailable:
         """Signed addresses expire; the registry gives a new one when it is asked again."""
+        shown = self._context.quoting.fact(request.url.origin) or "The address"
         return errors.RegistryUnavailable(
-            f"{request.url.origin}, to which {self._context.registry} redirects, answered {answer.status} "
+            f"{shown}, to which {self._context.registry} redirects, answered {answer.status} "
             f"to the GET of {self._blob.digest}.",
             **self._context.members,
         )

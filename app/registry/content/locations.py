@@ -6,6 +6,7 @@ import re
 from urllib.parse import urljoin
 
 from app import errors
+from app.outbound.failures import RequestContext
 from app.outbound.url import Url, parse_url
 
 __all__ = ["next_page", "redirect_target", "upload_location"]
@@ -19,48 +20,51 @@ _PAGE = re.compile(r"(?:[A-Za-z0-9:_-]|%3A)+", re.IGNORECASE)
 _LOCATION = re.compile(r"[!#-;=?@-\[\]_a-z{|}~A-Z]+")
 
 
-def upload_location(requested: Url, location: str, *, registry: str) -> Url:
+def upload_location(requested: Url, location: str, *, context: RequestContext) -> Url:
     """The address of an upload: on the origin of the registry, and on the scheme of the request.
 
     Distribution spec, "Pushing blobs": the location may be relative and its query is critical. A proxy
     that ends TLS may have changed its scheme.
     """
-    resolved = _join(requested, location, registry=registry)
+    resolved = _join(requested, location, context=context)
     if resolved.host != requested.host or _is_another_port(resolved, requested):
         raise errors.UntrustedOrigin(
-            f"{registry} asks for uploads at {resolved.origin}, which is not the registry itself.",
-            registry=registry,
+            f"{context.registry} asks for uploads at {_shown(resolved.origin, context)}, which is not the "
+            "registry itself.",
+            registry=context.registry,
         )
     return requested.at(resolved.path, resolved.query)
 
 
-def next_page(requested: Url, links: list[str], *, below: str, registry: str) -> Url | None:
+def next_page(requested: Url, links: list[str], *, below: str, context: RequestContext) -> Url | None:
     """The next page: on the same origin and below a path, since the credential goes there too."""
     found = (match for link in links for match in _LINK.finditer(link) if _NEXT.search(match[2]))
     link = next(found, None)
     if link is None:
         return None
-    resolved = _join(requested, link[1], registry=registry)
+    resolved = _join(requested, link[1], context=context)
     is_elsewhere = resolved.host != requested.host or _is_another_port(resolved, requested)
     if is_elsewhere or not _is_below(resolved.path, below):
         raise errors.UntrustedOrigin(
-            f"{registry} links to {resolved.printable} as the next page, which is not the same list.",
-            registry=registry,
+            f"{context.registry} links to {_shown(resolved.printable, context)} as the next page, which is "
+            "not the same list.",
+            registry=context.registry,
         )
     return requested.at(resolved.path, resolved.query)
 
 
-def redirect_target(requested: Url, location: str, *, registry: str) -> Url:
+def redirect_target(requested: Url, location: str, *, context: RequestContext) -> Url:
     """The target of a redirect; never from https to http."""
-    resolved = _join(requested, location, registry=registry)
+    resolved = _join(requested, location, context=context)
     if requested.scheme == "https" and resolved.scheme == "http":
         raise errors.UntrustedOrigin(
-            f"{registry} redirects to {resolved.origin}, away from TLS.", registry=registry
+            f"{context.registry} redirects to {_shown(resolved.origin, context)}, away from TLS.",
+            registry=context.registry,
         )
     return resolved
 
 
-def _join(requested: Url, location: str, *, registry: str) -> Url:
+def _join(requested: Url, location: str, *, context: RequestContext) -> Url:
     joined = None
     if len(location) <= _LONGEST and _LOCATION.fullmatch(location):
         # Some registries send `host/path`, which would otherwise be a path below the requested one.
@@ -69,9 +73,13 @@ def _join(requested: Url, location: str, *, registry: str) -> Url:
         joined = parse_url(urljoin(str(requested), absolute).partition("#")[0])
     if joined is None:
         raise errors.UntrustedOrigin(
-            f"{registry} sends the broker to an address that is not valid.", registry=registry
+            f"{context.registry} sends the broker to an address that is not valid.", registry=context.registry
         )
     return joined
+
+
+def _shown(address: str, context: RequestContext) -> str:
+    return context.quoting.fact(address) or "another address"
 
 
 def _is_below(path: str, below: str) -> bool:

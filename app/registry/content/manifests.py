@@ -13,7 +13,7 @@ from app.oci.digest import Digest, parse_digest
 from app.oci.manifest import ImageManifest, Index, Manifest, parse_manifest
 from app.oci.reference import Reference
 from app.outbound.client import Answer
-from app.outbound.failures import RequestContext, scrub
+from app.outbound.failures import RequestContext
 from app.registry.auth.scope import Scopes, pulling, pushing
 from app.registry.content.redirects import follow_manifest
 from app.registry.error_bodies import is_html
@@ -214,7 +214,9 @@ async def put_manifest(remote: RemoteRepository, target: str, manifest: Manifest
     if stated is not None and stated.algorithm == manifest.digest.algorithm and stated != manifest.digest:
         # It would do so again.
         raise errors.PushNotVerified(
-            f"{remote.registry} stored {stated} where {manifest.digest} was put.", **context.members
+            f"{remote.registry} stored {context.quoting.fact(str(stated)) or 'other bytes'} where "
+            f"{manifest.digest} was put.",
+            **context.members,
         ).as_final()
     return "OCI-Subject" in answer.headers
 
@@ -224,8 +226,9 @@ def _put_refusal(answer: Answer, context: RequestContext, *, is_tag: bool) -> er
     error = read(answer.status, answer.headers, answer.body, context, doing=f"the PUT of {context}")
     if not is_not_yet_known(error):
         return error
-    named = dict.fromkeys(_DIGEST.findall(answer.body.decode(errors="replace")))
-    return error.with_members(missing=list(named)[:_MANY_MISSING])
+    found = dict.fromkeys(_DIGEST.findall(answer.body.decode(errors="replace")))
+    named = filter(context.quoting.fact, list(found)[:_MANY_MISSING])
+    return error.with_members(missing=list(named))
 
 
 def is_not_yet_known(error: errors.BrokerError) -> bool:
@@ -293,7 +296,8 @@ def _check_digest(answer: Answer, reference: Reference, context: RequestContext)
     wanted = reference.digest or _stated_digest(answer)
     if wanted is not None and not wanted.matches(answer.body):
         raise errors.DigestMismatch(
-            f"The bytes that {context.registry} sent for {context} do not have the digest {wanted}.",
+            f"The bytes that {context.registry} sent for {context} do not have the digest "
+            f"{context.quoting.fact(str(wanted)) or 'that it states'}.",
             **context.members,
         )
 
@@ -304,8 +308,8 @@ def _check_kind(answer: Answer, context: RequestContext) -> None:
     may_be_one = bare.startswith("application/") or bare in media_types.GENERIC_TYPES
     if is_html(bare, answer.body) or not may_be_one:
         raise errors.NotARegistry(
-            f"{context.registry} sent {scrub(bare) or 'a page'} for {context}, which is not a manifest. "
-            "Check the host.",
+            f"{context.registry} sent {context.quoting.fact(bare) or 'a page'} for {context}, which is not a "
+            "manifest. Check the host.",
             **context.members,
         )
 
@@ -316,7 +320,7 @@ async def _parse(
     try:
         return await parsers.run(parse_manifest, answer.body, answer.headers.get("Content-Type"), described)
     except errors.SourceUnusable as error:
-        raise error.with_context(**context.members) from error
+        raise context.cleaned(error).with_context(**context.members) from error
 
 
 def _descriptor(answer: Answer, reference: Reference) -> Descriptor | None:

@@ -105,7 +105,7 @@ def _redirected(remote: RemoteRepository, request: Request, answer: Answer) -> R
         raise errors.NotARegistry(
             f"{remote.registry} redirects without a Location.", **request.context.members
         )
-    url = redirect_target(request.url, locations[0], registry=remote.registry)
+    url = redirect_target(request.url, locations[0], context=request.context)
     if url.origin == request.url.origin:
         return replace(request, url=url)
     is_guarded = not (remote.access.insecure and remote.state.policy.may_be_insecure(url.authority))

@@ -180,7 +180,7 @@ async def _read(remote: RemoteRepository, answer: Answer) -> Index | None:
 
 def _following(remote: RemoteRepository, request: Request, answer: Answer) -> Url | None:
     below = remote.referrers_path()
-    return next_page(request.url, answer.headers.getall("Link", []), below=below, registry=remote.registry)
+    return next_page(request.url, answer.headers.getall("Link", []), below=below, context=request.context)
 
 
 def _record_missing_api(remote: RemoteRepository, answer: Answer) -> None:

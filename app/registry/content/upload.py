@@ -135,7 +135,7 @@ def _location(target: RemoteRepository, request: Request, answer: Answer) -> Url
         raise errors.NotARegistry(
             f"{target.registry} opened an upload without a Location.", **target.context().members
         )
-    return upload_location(request.url, locations[0], registry=target.registry)
+    return upload_location(request.url, locations[0], context=request.context)
 
 
 async def has_blob(target: RemoteRepository, blob: Descriptor) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import fields
 from uuid import UUID
 
 from app.errors import CredentialUnreadable, FieldError, InvalidHeader
+from app.logs import redact_with
 from app.registry.auth.credentials import Credential
 from app.registry.auth.keychain import Keychain
 from app.registry.client import Access
@@ -41,7 +42,9 @@ class Credentials:
 
     def access(self, project_id: UUID, own: Mapping[str, Credential], *, insecure: bool) -> Access:
         """The credentials for one operation: the caller's own come before the operator's."""
-        return Access(self._keychain.with_own(own), insecure=insecure, tenant=str(project_id))
+        access = Access(self._keychain.with_own(own), insecure=insecure, tenant=str(project_id))
+        redact_with(access.used.redact)
+        return access
 
     def decrypt(self, operation_id: UUID, encrypted: bytes | None) -> Mapping[str, Credential]:
         """The credentials that `encrypt` took."""

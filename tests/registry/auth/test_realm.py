@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app import errors
+from app.outbound.failures import RequestContext
 from app.outbound.url import Url, parse_url
 from app.registry.auth.realm import Realm, plan_realm
 from app.registry.policy import RegistryPolicy
@@ -25,7 +26,7 @@ def plan(
 ) -> Realm:
     return plan_realm(
         realm,
-        registry=base.authority,
+        context=RequestContext(base.authority),
         base=base,
         base_verify=verify,
         policy=policy,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from app import errors
+from app.outbound.failures import RequestContext
 from app.outbound.url import Url
 from app.registry.content.locations import next_page, redirect_target, upload_location
 
 REGISTRY = "registry.example.com"
+CONTEXT = RequestContext(REGISTRY)
 START = Url("https", REGISTRY, 443, "/v2/team/app/blobs/uploads/")
 LISTING = Url("https", REGISTRY, 443, "/v2/team/app/referrers/sha256:0")
 BELOW = "/v2/team/app/referrers/"
@@ -34,7 +36,7 @@ BELOW = "/v2/team/app/referrers/"
     ],
 )
 def test_an_upload_stays_on_the_registry_and_on_tls(location: str, where: str) -> None:
-    assert str(upload_location(START, location, registry=REGISTRY)) == f"https://{REGISTRY}{where}"
+    assert str(upload_location(START, location, context=CONTEXT)) == f"https://{REGISTRY}{where}"
 
 
 @pytest.mark.parametrize(
@@ -56,26 +58,30 @@ def test_an_upload_stays_on_the_registry_and_on_tls(location: str, where: str) -
 )
 def test_an_upload_elsewhere_is_refused(location: str) -> None:
     with pytest.raises(errors.UntrustedOrigin):
-        upload_location(START, location, registry=REGISTRY)
+        upload_location(START, location, context=CONTEXT)
 
 
 def test_an_upload_may_be_named_by_host_and_port_alone() -> None:
     start = Url("http", "registry.example.com", 5000, "/v2/app/blobs/uploads/")
-    found = upload_location(start, "registry.example.com:5000/up/1", registry="registry.example.com:5000")
+    found = upload_location(
+        start, "registry.example.com:5000/up/1", context=RequestContext("registry.example.com:5000")
+    )
     assert str(found) == "http://registry.example.com:5000/up/1"
     with pytest.raises(errors.UntrustedOrigin):
-        upload_location(start, "registry.example.com:5001/up/1", registry="registry.example.com:5000")
+        upload_location(
+            start, "registry.example.com:5001/up/1", context=RequestContext("registry.example.com:5000")
+        )
 
 
 def test_a_redirect_may_leave_the_registry_but_not_tls() -> None:
     signed = "https://cdn.example.net/blob?X-Amz-Signature=a%2Fb%3D"
-    assert str(redirect_target(START, signed, registry=REGISTRY)) == signed
+    assert str(redirect_target(START, signed, context=CONTEXT)) == signed
     with pytest.raises(errors.UntrustedOrigin, match="TLS"):
-        redirect_target(START, "http://cdn.example.net/blob", registry=REGISTRY)
+        redirect_target(START, "http://cdn.example.net/blob", context=CONTEXT)
 
 
 def following(*links: str) -> Url | None:
-    return next_page(LISTING, list(links), below=BELOW, registry=REGISTRY)
+    return next_page(LISTING, list(links), below=BELOW, context=CONTEXT)
 
 
 @pytest.mark.parametrize(

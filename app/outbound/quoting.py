@@ -1,0 +1,115 @@
+"""Decides which words of a server may be shown, and makes them fit to show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from app.outbound.redaction import SHORTEST, redact
+
+__all__ = ["PLAIN", "Quoting", "UsedSecrets", "scrub"]
+
+_LONGEST_MESSAGE = 300
+_LONGEST_READ = 4 * _LONGEST_MESSAGE
+# What looks like a secret, although no request has carried it.
+_LIKELY_SECRETS = (
+    re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}"),
+    re.compile(
+        r"(?i)[\"']?\b(authorization|access_?token|refresh_?token|token|password|secret|sig|signature|x-amz-[a-z-]+)"
+        r"[\"']?\s*[=:]\s*[\"']?[^\s\"',&]+"
+    ),
+    re.compile(r"(?<=://)[^/\s@]+@"),
+    re.compile(r"(?<=[A-Za-z0-9/])\?[^\s\"']+"),
+    re.compile(r"\beyJ[A-Za-z0-9._-]{10,}"),
+)
+# C0, C1 and DEL, line separators, zero-width and bidirectional controls: what forges a line of a log. Halves
+# of surrogate pairs: what no line can be written with.
+_CONTROLS = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+"
+)
+# The newest tokens of a place: older ones have expired.
+_KEPT_TOKENS = 8
+
+
+def scrub(text: str) -> str:
+    """Words of others made fit to show: short, on one line, without what could be a secret."""
+    shown = _CONTROLS.sub(" ", text[:_LONGEST_READ])
+    for pattern in _LIKELY_SECRETS:
+        shown = pattern.sub("…", shown)
+    return shown.strip() if len(shown) <= _LONGEST_MESSAGE else shown[:_LONGEST_MESSAGE].strip() + "…"
+
+
+class UsedSecrets:
+    """The secrets that one caller's requests have carried, each with the place that it was sent to."""
+
+    def __init__(self) -> None:
+        self._credentials: dict[str, None] = {}
+        self._tokens: dict[str, dict[str, None]] = {}
+        self._of_others: set[str] = set()
+
+    def add_credential(self, place: str, secrets: Iterable[str], *, is_own: bool) -> None:
+        """Add the secrets of a credential; one that is not the caller's `own` keeps all words back."""
+        given = [secret for secret in secrets if secret]
+        self._credentials.update(dict.fromkeys(given))
+        if any(len(secret) < SHORTEST for secret in given) or (given and not is_own):
+            self._of_others.add(place)
+
+    def add_token(self, place: str, token: str) -> None:
+        tokens = self._tokens.setdefault(place, {})
+        tokens[token] = None
+        if len(tokens) > _KEPT_TOKENS:
+            del tokens[next(iter(tokens))]
+
+    def at(self, place: str) -> Quoting:
+        """How to quote the answers from a place; secrets that are added later count, too."""
+        return Quoting(self, place)
+
+    def are_of_others(self, place: str) -> bool:
+        return place in self._of_others
+
+    def redact(self, text: str) -> str:
+        """A text for the log, without any of the secrets."""
+        return redact(
+            text, [*self._credentials, *(token for each in self._tokens.values() for token in each)]
+        )
+
+    def redact_at(self, place: str, text: str) -> str:
+        return redact(text, [*self._credentials, *self._tokens.get(place, ())])
+
+
+@dataclass(frozen=True, slots=True)
+class Quoting:
+    """Quotes the answers from one place.
+
+    The operator's credentials are not the caller's to see, in whatever form a server repeats them. So where
+    one was used, only the log has the words of the server, and the caller gets the broker's own.
+    """
+
+    used: UsedSecrets | None = None
+    place: str = ""
+
+    @property
+    def keeps_back(self) -> bool:
+        return self.used is not None and self.used.are_of_others(self.place)
+
+    def words(self, text: str) -> str:
+        """Free words of a server, made fit to show; an empty text if they are kept back."""
+        return "" if self.keeps_back else self.for_log(text)
+
+    def fact(self, text: str) -> str:
+        """A name or an address that a server states; an empty text if it has a secret in it."""
+        return scrub(text) if self.holds_no_secret(text) else ""
+
+    def holds_no_secret(self, text: str) -> bool:
+        return len(text) <= _LONGEST_READ and self._redacted(text) == text
+
+    def for_log(self, text: str) -> str:
+        return scrub(self._redacted(text[:_LONGEST_READ]))
+
+    def _redacted(self, text: str) -> str:
+        return text if self.used is None else self.used.redact_at(self.place, text)
+
+
+# For the answers to requests without a credential.
+PLAIN = Quoting()
