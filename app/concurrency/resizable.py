@@ -15,14 +15,10 @@ class ResizableSemaphore:
     def __init__(self, size: int) -> None:
         self.size = size
         self._slots = asyncio.Semaphore(size)
-        self._users = 0
+        self.users = 0
+        """The tasks that hold a slot or wait for one."""
         # Slots that disappear as soon as they are released.
         self._surplus = 0
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no task holds a slot or waits for one."""
-        return self._users == 0
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
@@ -33,18 +29,18 @@ class ResizableSemaphore:
             self.release()
 
     async def acquire(self) -> None:
-        self._users += 1
+        self.users += 1
         try:
             await self._slots.acquire()
             while self._surplus:
                 self._surplus -= 1
                 await self._slots.acquire()
         except BaseException:
-            self._users -= 1
+            self.users -= 1
             raise
 
     def release(self) -> None:
-        self._users -= 1
+        self.users -= 1
         self._add_slot()
 
     def resize(self, size: int) -> None:

@@ -16,31 +16,24 @@ from dataclasses import dataclass
 from app import errors
 from app.concurrency.resizable import ResizableSemaphore
 from app.oci.reference import canonical_registry
+from app.outbound.adaptive import AdaptiveLimit, Refusal
 from app.outbound.failures import RequestContext
 from app.outbound.limits import OutboundLimits
 
-__all__ = ["AccountBudget", "Budget", "BudgetUpdate", "Budgets", "Refusal"]
+__all__ = ["AccountBudget", "Budget", "BudgetUpdate", "Budgets"]
 
 Clock = Callable[[], float]
 
-# Half of the last responses must be refusals before a host is slowed down; a single one may be chance.
-_LAST_RESPONSES, _MANY_REFUSALS = 8, 4
+_LONGEST_STREAK = 8
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 # The window for measuring a rate, in seconds, and the bounds of a rate, in requests a second. One process
 # does not reach a higher rate than the upper bound, so the limit is dropped there.
 _RATE_WINDOW, _SLOWEST, _FASTEST = 10.0, 1.0, 200.0
-_RATE_GROWTH = 1.25
+# Eight successes raise a rate by a quarter.
+_RATE_GROWTH = 1.25 ** (1 / 8)
 # Requests that wait for the same moment are spread over a tenth of the wait.
 _SPREAD = 0.1
 _KEPT_BUDGETS = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A rate limit, or a 503; `retry_after` is in seconds, None if the response names no time."""
-
-    retry_after: float | None
-    is_rate_limit: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +50,11 @@ class BudgetUpdate:
 
 
 class Budget:
-    """The limits of one host, or of one account there: additive increase, multiplicative decrease.
+    """The limits of one host, or of one account there.
 
-    A refusal halves the concurrency, once for all requests that were already sent; a clean window, as many
-    responses as there are slots, adds one slot. Where refusals prevail the rate is halved too, and if they
-    name no time, the budget pauses for a time that doubles until a request succeeds.
+    The concurrency adapts as in `AdaptiveLimit`, to one refusal of all requests that were already sent.
+    Where refusals prevail the rate is halved too, and if they name no time, the budget pauses for a time
+    that doubles until a request succeeds.
     """
 
     def __init__(
@@ -73,18 +66,14 @@ class Budget:
         self._on_update = on_update
         self._now = now
         self._slots = ResizableSemaphore(limits.concurrency)
+        self._limit = AdaptiveLimit(limits.concurrency)
         self._paused_until = self._next = self._slowed_at = float("-inf")
-        self._streak = self._clean = 0
-        self._refusals: deque[bool] = deque(maxlen=_LAST_RESPONSES)
+        self._streak = 0
         self._successes: deque[float] = deque(maxlen=512)
 
     @property
     def concurrency(self) -> int:
         return self._slots.size
-
-    @property
-    def share(self) -> float:
-        return self.concurrency / self._limits.concurrency
 
     @property
     def pause(self) -> float:
@@ -95,7 +84,7 @@ class Budget:
     def is_default(self) -> bool:
         """Whether a new budget would be the same."""
         is_full = self.concurrency == self._limits.concurrency
-        return is_full and self.rate is None and not self.pause and self._slots.is_idle
+        return is_full and self.rate is None and not self.pause and not self._slots.users
 
     def slot(self) -> AbstractAsyncContextManager[None]:
         """One of the concurrent requests."""
@@ -118,7 +107,7 @@ class Budget:
 
     def record_response(self, refusal: Refusal | None, sent: float) -> None:
         """Adapt to a response; `refusal` is None for every other response."""
-        self._refusals.append(refusal is not None)
+        self._limit.record(is_refused=refusal is not None)
         if refusal is None:
             self._record_success()
             return
@@ -126,14 +115,15 @@ class Budget:
             self._paused_until = max(self._paused_until, self._now() + refusal.retry_after)
         if sent >= self._slowed_at:
             self._slow_down(refusal)
-            if self.pause or self._refusals_prevail:
+            if self.pause or self._limit.refusals_prevail:
                 self._on_update(BudgetUpdate(self.name, self.pause, self.concurrency, self.rate))
 
     def apply_update(self, update: BudgetUpdate) -> None:
         """Take over the stricter limits of another process."""
         self._paused_until = max(self._paused_until, self._now() + update.pause)
         if update.concurrency is not None and update.concurrency < self.concurrency:
-            self._slots.resize(max(1, update.concurrency))
+            self._limit.set(update.concurrency)
+            self._slots.resize(self._limit.size)
         if update.rate is not None:
             self.rate = min(update.rate, self.rate or update.rate)
 
@@ -148,30 +138,24 @@ class Budget:
     def _record_success(self) -> None:
         self._successes.append(self._now())
         self._streak = 0
-        self._clean += 1
-        if self._clean >= max(self.concurrency, _LAST_RESPONSES):
-            self._clean = 0
-            self._slots.resize(min(self.concurrency + 1, self._limits.concurrency))
-            if self.rate is not None:
-                faster = self.rate * _RATE_GROWTH
-                self.rate = faster if faster < _FASTEST else None
+        self._limit.grow()
+        self._slots.resize(self._limit.size)
+        if self.rate is not None:
+            faster = self.rate * _RATE_GROWTH
+            self.rate = faster if faster < _FASTEST else None
 
     def _slow_down(self, refusal: Refusal) -> None:
         self._slowed_at = self._now()
-        self._clean = 0
-        self._slots.resize(max(1, self.concurrency // 2))
-        if not (refusal.is_rate_limit and self._refusals_prevail):
+        self._limit.shrink()
+        self._slots.resize(self._limit.size)
+        if not (refusal.is_rate_limit and self._limit.refusals_prevail):
             return
         if rate := self.rate or self._measured_rate():
             self.rate = max(_SLOWEST, rate / 2)
         if not refusal.retry_after:
             pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._streak)
-            self._streak = min(self._streak + 1, _LAST_RESPONSES)
+            self._streak = min(self._streak + 1, _LONGEST_STREAK)
             self._paused_until = max(self._paused_until, self._now() + pause)
-
-    @property
-    def _refusals_prevail(self) -> bool:
-        return sum(self._refusals) >= _MANY_REFUSALS
 
     def _measured_rate(self) -> float:
         """The successful responses a second of the last window."""
@@ -192,11 +176,6 @@ class AccountBudget:
     def pause(self) -> float:
         """Seconds until the next request may be made."""
         return max(budget.pause for budget in self._budgets)
-
-    @property
-    def share(self) -> float:
-        """The present concurrency as a share of the configured one."""
-        return min(budget.share for budget in self._budgets)
 
     @asynccontextmanager
     async def slot(self, context: RequestContext) -> AsyncIterator[float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import random
 import ssl
 import time
@@ -20,7 +19,6 @@ from contextlib import (
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType, TracebackType
 from typing import Self
-from weakref import WeakValueDictionary
 
 import httpx2
 from multidict import CIMultiDict
@@ -28,15 +26,17 @@ from multidict import CIMultiDict
 from app import errors
 from app.concurrency.document_memory import MemoryReservation
 from app.concurrency.resizable import ResizableSemaphore
-from app.outbound.budget import AccountBudget, Budgets, Refusal
+from app.outbound.adaptive import Refusal
+from app.outbound.budget import AccountBudget, Budgets
 from app.outbound.connections import Connections, TransportFactory
 from app.outbound.failures import FAILURES, RequestContext, translate, was_lost
 from app.outbound.limits import OutboundLimits
 from app.outbound.messages import ExactRequest, first_headers
 from app.outbound.policy import AccessPolicy
 from app.outbound.resolver import Lookup
-from app.outbound.retry import Outcome, is_passing, parse_retry_after, plan_retry
+from app.outbound.retry import Outcome, is_passing, parse_reset, parse_retry_after, plan_retry
 from app.outbound.tls import TlsTrust
+from app.outbound.transfers import TransferLimits, TransferSlots
 from app.outbound.url import Url
 
 __all__ = [
@@ -131,8 +131,8 @@ class OutboundClient:
         self._connections = Connections(
             policy, limits, trusts=trusts, tls=tls, lookup=lookup, open_transport=open_transport
         )
-        self._downloads = _TransferSlots(limits.transfers)
-        self._uploads = _TransferSlots(limits.transfers)
+        self._downloads = TransferLimits(limits.transfers)
+        self._uploads = TransferLimits(limits.transfers)
 
     async def __aenter__(self) -> Self:
         if self._is_open:
@@ -170,31 +170,31 @@ class OutboundClient:
             await asyncio.sleep(wait)
             attempt, spent = attempt + 1, spent + wait
 
-    def upload_slot(
-        self, url: Url, registry: str, account: str | None = None
-    ) -> AbstractAsyncContextManager[None]:
-        """Hold one of the host's slots for uploads, from before the source is opened.
+    def upload_slot(self, registry: str, account: str | None = None) -> AbstractAsyncContextManager[None]:
+        """Hold one of the account's slots for uploads, from before the source is opened.
 
-        The slots shrink with the host's budget: some registries refuse the fifth upload.
+        The slots shrink with refusals: some registries refuse the fifth upload.
 
         The holder of an upload slot waits for a download slot, and the holder of that for single requests,
         which wait for neither: copies in opposite directions can't block each other, and long transfers don't
         delay small requests.
         """
-        return self._uploads.of(url.authority, self.budgets.at(registry, account)).slot()
+        return self._uploads.of(registry, account).semaphore.slot()
 
     async def send(
         self, request: Request, body: AsyncIterator[bytes] | bytes, queueing: Queueing = nullcontext
     ) -> Answer:
         """Make a request with a streamed body, once; its caller bounds the time."""
         self._admit(request)
+        # The slot was taken at the registry, wherever the upload went since.
+        slots = self._uploads.of(request.context.registry, request.account)
         budget = self.budgets.at(request.context.registry, request.account)
         with queueing():
             sent = await budget.admit(request.context)
-        with _translated(request):
+        with _translated(request), slots.under_way():
             async with self._exchange(request, body) as response:
                 answer = await self._read(response, request)
-        budget.record_response(self._refusal(answer, request), sent)
+            _record_transfer(slots, budget, self._refusal(answer, request), sent)
         return answer
 
     @asynccontextmanager
@@ -206,15 +206,16 @@ class OutboundClient:
         `queueing` is entered while the request waits for a slot: that time is not the peer's fault.
         """
         self._admit(request)
+        slots = self._downloads.of(request.url.authority, request.account)
         budget = self.budgets.at(request.context.registry, request.account)
-        async with _entered(self._downloads.of(request.url.authority, budget), queueing):
+        async with _entered(slots.semaphore, queueing):
             with queueing():
                 sent = await budget.admit(request.context)
-            with _translated(request):
+            with _translated(request), slots.under_way():
                 async with asyncio.timeout(self._limits.call_seconds) as deadline:
                     async with self._exchange(request) as response:
                         head = read_head(response, request.context)
-                        budget.record_response(self._refusal(head, request), sent)
+                        _record_transfer(slots, budget, self._refusal(head, request), sent)
                         deadline.reschedule(None)
                         yield response
 
@@ -320,19 +321,17 @@ def _message(
     return ExactRequest(request.method, request.url, headers, body)
 
 
-class _TransferSlots:
-    """A semaphore per host for blobs, which lives as long as a transfer holds it or waits for it."""
+def _record_transfer(
+    slots: TransferSlots, budget: AccountBudget, refusal: Refusal | None, sent: float
+) -> None:
+    """Record a response to a transfer.
 
-    def __init__(self, slots: int) -> None:
-        self._slots = slots
-        self._semaphores: WeakValueDictionary[str, ResizableSemaphore] = WeakValueDictionary()
-
-    def of(self, host: str, budget: AccountBudget) -> ResizableSemaphore:
-        semaphore = self._semaphores.get(host)
-        if semaphore is None:
-            semaphore = self._semaphores[host] = ResizableSemaphore(self._slots)
-        semaphore.resize(math.ceil(self._slots * budget.share))
-        return semaphore
+    A refusal beside other transfers is about their number, unless it asks for a pause. A refusal of a single
+    transfer is about requests of all kinds.
+    """
+    slots.record(is_refused=refusal is not None)
+    if refusal is None or refusal.retry_after or not slots.others:
+        budget.record_response(refusal, sent)
 
 
 @asynccontextmanager
@@ -363,7 +362,9 @@ def _is_passing(status: int, _body: bytes, _context: RequestContext) -> bool:
 
 def _asked_wait(answer: Answer) -> float | None:
     text = answer.body[:4096].decode(errors="replace")
-    return parse_retry_after(answer.headers.get("Retry-After"), text)
+    asked = parse_retry_after(answer.headers.get("Retry-After"), text)
+    # Such headers may come with any answer, and only speak of a refusal with this one.
+    return parse_reset(answer.headers) if asked is None and answer.status == _TOO_MANY else asked
 
 
 def _settle(result: Answer | errors.RegistryError, refusal: Refusal | None, pause: float) -> Answer:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from app.outbound.limits import OutboundLimits
 
-__all__ = ["Outcome", "is_passing", "parse_retry_after", "plan_retry"]
+__all__ = ["Outcome", "is_passing", "parse_reset", "parse_retry_after", "plan_retry"]
 
 # 408 and 425 ask for a retry, 429 says when, 499 comes from proxies. The final ones of the server errors name
 # an inability: not implemented, HTTP version, network authentication.
@@ -34,6 +35,11 @@ _IN_TEXT = re.compile(
     r"(?:(?<=\s)|(?!\.?[0-9]|[^\s\\\"',;:.!?)\]}<]|\\u))",
     re.ASCII | re.IGNORECASE,
 )
+# The members of `"default";r=0;t=50`, in their order; another item of the list is another quota.
+_USED_UP = re.compile(r";\s*r=0\b[^,]*?;\s*t=([0-9]{1,9})\b", re.ASCII)
+_COUNT = re.compile(r"\s*([0-9]{1,12})\b", re.ASCII)
+# No quota lasts for thirty years: so large a number is a moment.
+_UNIX_TIMES = 1e9
 _PART = re.compile(rf"({_NUMBER})\s*({_UNIT})?", re.ASCII | re.IGNORECASE)
 
 
@@ -84,6 +90,22 @@ def parse_retry_after(header: str | None, text: str = "", *, now: datetime | Non
             return min(seconds, _LONGEST_WAIT)
     found = _IN_TEXT.search(text)
     return None if found is None else min(_sum(found[1]), _LONGEST_WAIT)
+
+
+def parse_reset(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
+    """Seconds until a quota that is used up is renewed, from RateLimit headers in any of their forms.
+
+    They are RateLimit of the present draft of the IETF, and RateLimit-Remaining and -Reset of earlier ones,
+    with X- as well, where the reset may be a moment of Unix time.
+    """
+    waits = [float(found[1]) for found in _USED_UP.finditer(headers.get("RateLimit", ""))]
+    for prefix in ("RateLimit", "X-RateLimit"):
+        left, reset = (_COUNT.match(headers.get(f"{prefix}-{name}", "")) for name in ("Remaining", "Reset"))
+        if left is not None and reset is not None and not int(left[1]):
+            waits.append(float(reset[1]))
+    moment = (now or datetime.now(UTC)).timestamp()
+    seconds = [wait - moment if wait >= _UNIX_TIMES else wait for wait in waits]
+    return min(max(0.0, *seconds), _LONGEST_WAIT) if seconds else None
 
 
 def _parse_seconds(text: str) -> float | None:

@@ -14,11 +14,12 @@ from app.wiring.commands import (
 )
 from app.wiring.lifecycle import running_with_worker, running_without_worker
 from app.wiring.parts import BrokerParts, broker_version, build_parts
-from app.wiring.retry_policies import PROMPT
+from app.wiring.retry_policies import PROMPT, PUSH
 from app.wiring.server import server_config
 
 __all__ = [
     "PROMPT",
+    "PUSH",
     "BrokerParts",
     "EmbeddedPostgresError",
     "broker_version",

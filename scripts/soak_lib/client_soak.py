@@ -17,7 +17,7 @@ from app import errors
 from app.operations.retries import GiveUp, RetryPolicy, decide
 from app.registry.client import Access, Credential, Keychain, Limits, RegistryClient
 from app.registry.push.model import CopyTarget
-from app.wiring import PROMPT
+from app.wiring import PROMPT, PUSH
 from tests.support.images import Image, make_image, plant
 from tests.support.registry import (
     ExpiredToken,
@@ -86,7 +86,7 @@ class Soak:
     rate: float
     seed: int
     limits: Limits = field(default_factory=Limits)
-    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    policy: RetryPolicy = PUSH
     prompt: RetryPolicy = PROMPT
     side_by_side: int = 16
 

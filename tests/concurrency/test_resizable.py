@@ -29,7 +29,7 @@ async def test_the_size_is_never_exceeded_while_it_changes_and_cancelled_waiters
             task.cancel()
         await asyncio.sleep(0)
     await asyncio.gather(*tasks, return_exceptions=True)
-    assert semaphore.is_idle
+    assert not semaphore.users
     assert semaphore.size == 1
     await semaphore.acquire()
     waiting = asyncio.create_task(semaphore.acquire())

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from app import errors
-from app.outbound.budget import Budgets, BudgetUpdate, Refusal
+from app.outbound.adaptive import Refusal
+from app.outbound.budget import Budgets, BudgetUpdate
 from app.outbound.failures import RequestContext
 from app.registry.client import Access, Credential, RegistryClient
 from app.registry.limits import Limits

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app import errors
-from app.outbound.budget import Budget, Budgets, BudgetUpdate, Refusal
+from app.outbound.adaptive import Refusal
+from app.outbound.budget import Budget, Budgets, BudgetUpdate
 from app.outbound.failures import RequestContext
 from app.registry.client import RegistryClient
 from app.registry.limits import Limits
@@ -63,6 +67,53 @@ def test_a_refusal_halves_the_concurrency_but_never_to_zero(refusal: Refusal) ->
     assert seen == [8, 4, 2, 1, 1, 1]
 
 
+@pytest.mark.parametrize("refusal", [TOO_MANY, OVERLOADED])
+@pytest.mark.parametrize("of", [8, 10, 16, 25])
+def test_refusals_by_chance_leave_most_of_the_concurrency(refusal: Refusal, of: int) -> None:
+    """One refusal among so many responses, again and again."""
+    recorder = Recorder()
+    for _ in range(60):
+        recorder.respond(*[None] * (of - 1), refusal)
+    assert recorder.budget.concurrency >= LIMITS.concurrency // 2
+    assert (recorder.budget.pause, recorder.budget.rate) == (0.0, None)
+
+
+@pytest.mark.parametrize(("bearable", "share"), [(1, 0.4), (2, 0.3), (5, 0.3), (8, 0.25), (12, 0.25)])
+def test_a_registry_that_is_asked_too_much_at_once_gets_what_it_can_bear(bearable: int, share: float) -> None:
+    """It refuses all that exceeds what it can bear."""
+    recorder = Recorder()
+    budget = recorder.budget
+    sizes, refused = [], 0
+    for _ in range(200):
+        sent, size = recorder.clock.time, budget.concurrency
+        sizes.append(size)
+        recorder.clock.time += 0.125
+        for number in range(size):
+            budget.record_response(None if number < bearable else OVERLOADED, sent)
+        refused += max(0, size - bearable)
+    assert max(sizes[20:]) <= 1.3 * bearable + 1
+    assert refused <= share * sum(sizes)
+
+
+@given(seed=st.integers(0, 1000))
+def test_a_registry_that_fails_at_random_keeps_several_requests_at_once(seed: int) -> None:
+    """At a fault in two, a sixth of the responses are refusals, and no window is without any."""
+    dice, recorder, sizes = random.Random(seed), Recorder(), []
+    for _ in range(500):
+        recorder.respond(OVERLOADED if dice.random() < 0.15 else None)
+        sizes.append(recorder.budget.concurrency)
+    assert sum(sizes) / len(sizes) >= LIMITS.concurrency / 8
+
+
+@pytest.mark.parametrize("pattern", [(None, TOO_MANY), (None, None, TOO_MANY, TOO_MANY)])
+def test_a_registry_that_refuses_half_gets_ever_less(pattern: tuple[Refusal | None, ...]) -> None:
+    recorder = Recorder()
+    recorder.respond(*[None] * 100, *pattern * 20)
+    assert recorder.budget.concurrency == 1
+    assert recorder.budget.rate is not None
+    assert recorder.budget.rate < 4
+
+
 def test_refusals_of_concurrent_requests_count_once() -> None:
     recorder = Recorder()
     sent = recorder.clock.time
@@ -72,10 +123,10 @@ def test_refusals_of_concurrent_requests_count_once() -> None:
     assert recorder.budget.concurrency == 8
 
 
-def test_each_clean_window_restores_one_slot() -> None:
+def test_successes_restore_one_slot_after_another() -> None:
     recorder = Recorder()
     recorder.respond(OVERLOADED)
-    recorder.respond(*[None] * 7)
+    recorder.respond(*[None] * 15)
     assert recorder.budget.concurrency == 8
     recorder.respond(None)
     assert recorder.budget.concurrency == 9
@@ -210,6 +261,20 @@ async def test_no_request_reaches_a_paused_registry(registry: RegistryDouble) ->
     assert len(registry.received("GET", "/manifests/")) == 1
 
 
+@pytest.mark.parametrize(("status", "requests"), [(429, 1), (503, 3)])
+async def test_a_rate_limit_that_names_its_renewal_is_a_pause_until_then(
+    registry: RegistryDouble, status: int, requests: int
+) -> None:
+    plant(registry, "app", "1", make_image())
+    renewal = {"RateLimit-Remaining": "0", "RateLimit-Reset": "120"}
+    registry.misbehave(Status(status, headers=renewal), method="GET", path="/manifests/", times=None)
+    async with RegistryClient(LOOPBACK, limits=QUICK) as client:
+        with pytest.raises(errors.RegistryError) as caught:
+            await client.fetch_manifest(reference_at(registry, "app:1"), INSECURE)
+    assert (100 < (caught.value.retry_after or 0) <= 120) is (status == 429)
+    assert len(registry.received("GET", "/manifests/")) == requests
+
+
 async def test_a_pause_of_one_registry_is_not_a_pause_of_another(registry: RegistryDouble) -> None:
     plant(registry, "app", "1", make_image())
     registry.misbehave(
@@ -250,12 +315,3 @@ def test_a_short_pause_takes_nothing_from_a_long_one(budget: Budget, clock: Cloc
         budget.record_response(Refusal(asked, is_rate_limit=True), clock.time)
     clock.pass_by(30)
     assert budget.pause == 30
-
-
-def test_what_went_well_before_a_refusal_counts_for_nothing_after_it(budget: Budget, clock: Clock) -> None:
-    for answer in (*[None] * 15, Refusal(None, is_rate_limit=False), *[None] * 7):
-        clock.pass_by(0.125)
-        budget.record_response(answer, clock.time)
-    assert budget.concurrency == 8
-    budget.record_response(None, clock.time)
-    assert budget.concurrency == 9

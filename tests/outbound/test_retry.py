@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.outbound.retry import Outcome, is_passing, parse_retry_after, plan_retry
+from app.outbound.retry import Outcome, is_passing, parse_reset, parse_retry_after, plan_retry
 from app.registry.limits import Limits
 
 LIMITS = Limits(attempts=4, backoff_seconds=0.25, longest_backoff_seconds=5.0, call_seconds=60.0)
@@ -160,3 +160,27 @@ def test_a_date_without_a_zone_is_meant_as_gmt(zone: str) -> None:
 
 def test_a_date_that_no_calendar_has_is_no_wait() -> None:
     assert parse_retry_after("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", now=NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"RateLimit": '"default";r=0;t=30'}, 30),
+        ({"RateLimit": '"burst";r=9;t=1, "daily"; r=0; t=45'}, 45),
+        ({"RateLimit": '"burst";r=0;t=20, "daily";r=7;t=200'}, 20),
+        ({"RateLimit": '"default";r=5;t=30'}, None),
+        ({"RateLimit-Remaining": "0", "RateLimit-Reset": "12"}, 12),
+        ({"RateLimit-Remaining": "0;w=21600", "RateLimit-Reset": "12;w=21600"}, 12),
+        ({"RateLimit-Remaining": "3", "RateLimit-Reset": "12"}, None),
+        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(NOW.timestamp()) + 90)}, 90),
+        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(NOW.timestamp()) - 90)}, 0),
+        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "86400"}, 300),
+        ({"RateLimit-Remaining": "0;w=21600"}, None),
+        ({"RateLimit-Remaining": "none", "RateLimit-Reset": "soon"}, None),
+        ({}, None),
+    ],
+)
+def test_a_quota_that_is_used_up_says_when_it_is_renewed(
+    headers: dict[str, str], seconds: float | None
+) -> None:
+    assert parse_reset(headers, now=NOW) == seconds

@@ -96,8 +96,8 @@ class Transfer:
 
     async def _slot(self) -> AbstractAsyncContextManager[None]:
         target = self._target
-        base, account = (await target.endpoint()).base, await target.access.account_at(target.repository)
-        return target.state.outbound.upload_slot(base, target.registry, account)
+        account = await target.access.account_at(target.repository)
+        return target.state.outbound.upload_slot(target.registry, account)
 
     async def _send(self, watch: StallWatch) -> Answer:
         try:
