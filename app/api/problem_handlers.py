@@ -71,10 +71,14 @@ async def _on_broker_error(request: Request, error: Exception) -> JSONResponse:
 async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
-    if any(each["type"] == "json_invalid" for each in error.errors()):
-        return response_of(_malformed(error), request.url.path)
-    found = _most_specific([_Mistake(each, _pointer(each, error.body)) for each in error.errors()])
-    return response_of(combined([each.error() for each in found]), request.url.path)
+    listed = error.errors()
+    unreadable = next((each for each in listed if each["type"] == "json_invalid"), None)
+    read = [each for each in listed if each is not unreadable]
+    found = _most_specific([_Mistake(each, _pointer(each, error.body)) for each in read])
+    mistakes = [each.error() for each in found]
+    if unreadable is not None:
+        return response_of(_malformed(unreadable, mistakes), request.url.path)
+    return response_of(combined(mistakes), request.url.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +140,14 @@ def _reworded(message: str) -> str:
     return as_sentence(message)
 
 
-def _malformed(error: RequestValidationError) -> errors.MalformedBody:
-    first = error.errors()[0]
-    reason = str(first.get("ctx", {}).get("error", first["msg"]))
-    position = first["loc"][-1]
-    return errors.MalformedBody(
+def _malformed(found: Mapping[str, Any], others: Sequence[BrokerError]) -> errors.MalformedBody:
+    """The error for a body that is not JSON, beside what is wrong with the rest of the request."""
+    reason = str(found.get("ctx", {}).get("error", found["msg"]))
+    position = found["loc"][-1]
+    body = errors.MalformedBody(
         f"The body is not valid JSON: {reason[:1].lower()}{reason[1:]} at character {position}."
     )
+    return body.with_errors(combined([body, *others]).errors) if others else body
 
 
 def _pointer(error: Mapping[str, Any], body: Any) -> str:

@@ -235,6 +235,20 @@ async def test_mistakes_in_the_path_the_query_headers_and_the_body_are_named_at_
 
 
 @pytest.mark.parametrize(
+    ("body", "reason"),
+    [(b'{"sources": [', "expecting value at character 13."), (b"{sources: []}", "expecting property name")],
+)
+async def test_a_body_that_is_not_json_is_named_beside_unknown_query_parameters(
+    broker: Broker, body: bytes, reason: str
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    reply = await broker.client.post(f"{LIST}/entries?dry_run=1&b=2", content=body, headers=headers)
+    document = check_problem(reply, 400, "malformed-body")
+    assert document["detail"].startswith(f"The body is not valid JSON: {reason}")
+    assert codes(document) == {"": "malformed-body", "query:dry_run": "input", "query:b": "input"}
+
+
+@pytest.mark.parametrize(
     ("body", "code"),
     [
         ({"reference": "A", "sources": ["B", {"reference": "C"}], "tags": ["a b"]}, "invalid-reference"),
