@@ -95,7 +95,11 @@ class _Forwarded:
         names_port = self.host.rpartition(":")[2].isdecimal()
         self.port = "" if elements or names_port else _valid(_PORT, told("port"))
         # Each proxy removes its own prefix, the outermost one first. RFC 7239 has no parameter for it.
-        parts = [each.rstrip("/") for each in _listed(headers, "x-forwarded-prefix")[-count:]]
+        # Some proxies name it without slashes.
+        parts = [
+            "/" + each.removeprefix("/").rstrip("/")
+            for each in _listed(headers, "x-forwarded-prefix")[-count:]
+        ]
         self.prefix = "".join(part for part in parts if _PREFIX.fullmatch(part))
 
 
