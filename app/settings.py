@@ -81,7 +81,7 @@ Count = Annotated[int, Field(ge=1, le=1_000)]
 
 
 class RegistryCredential(BaseModel):
-    """A username and a password, or an identity token, or a registry token."""
+    """A username and a password, of which one may be empty, or an identity token, or a registry token."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -93,8 +93,8 @@ class RegistryCredential(BaseModel):
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         tokens = [self.identity_token.get_secret_value(), self.registry_token.get_secret_value()]
-        ways = [bool(self.username), *map(bool, tokens)]
-        if sum(ways) != 1 or (bool(self.password.get_secret_value()) and not self.username):
+        ways = [bool(self.username or self.password.get_secret_value()), *map(bool, tokens)]
+        if sum(ways) != 1:
             raise ValueError(
                 "A credential must have username and password, or identity_token, or registry_token."
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import stat
 from datetime import timedelta
 from pathlib import Path
@@ -98,13 +99,21 @@ def test_registry_credentials_are_a_json_object(monkeypatch: pytest.MonkeyPatch)
     assert "canary" not in repr(settings)
 
 
+@pytest.mark.parametrize("member", ["username", "password"])
+def test_a_registry_credential_may_lack_a_user_name_or_a_password(
+    member: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROKER_REGISTRY_CREDENTIALS", json.dumps({"a.example": {member: "x"}}))
+    assert "a.example" in Settings().registry_credentials
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "canary",
         '["canary"]',
         '{"a.example": {"username": "me", "password": "canary", "identity_token": "canary"}}',
-        '{"a.example": {"password": "canary"}}',
+        '{"a.example": {"password": "canary", "registry_token": "canary"}}',
         '{"a.example": {}}',
         '{"a.example": {"user": "canary"}}',
     ],

@@ -28,6 +28,14 @@ class Mistakes:
         except BrokerError as error:
             self._found.append(error.located_at(pointer))
 
+    @contextmanager
+    def found(self) -> Iterator[None]:
+        """Keep an error of the block that names its fields itself."""
+        try:
+            yield
+        except BrokerError as error:
+            self.add(error)
+
     def add(self, error: BrokerError) -> None:
         """Keep an error that names its fields itself."""
         self._found.append(error)

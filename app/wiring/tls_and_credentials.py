@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 
 from app.errors import InvalidInput
 from app.oci.reference import canonical_registry
@@ -10,6 +11,8 @@ from app.outbound.tls import read_certs_dir
 from app.registry.auth.places import parse_place
 from app.registry.client import Credential, Keychain, TlsTrust
 from app.settings import RegistryCredential, Settings
+
+logger = logging.getLogger(__name__)
 
 
 def read_trusts(settings: Settings) -> dict[str, TlsTrust]:
@@ -39,17 +42,20 @@ def read_keychain(settings: Settings) -> Keychain:
                 f"BROKER_REGISTRY_CREDENTIALS has the key {name}, which is neither a registry's host nor a "
                 "host with a path of repositories."
             )
-        keychain = keychain.with_credential(place, _credential(name, given))
+        try:
+            keychain = keychain.with_credential(place, _credential(given))
+        except ValueError as error:
+            reason = f"BROKER_REGISTRY_CREDENTIALS is not valid for {place}: {error}."
+            logger.warning("%s can't be used, and requests there are refused: %s", place, reason)
+            keychain = keychain.with_unusable(place, reason)
     return keychain
 
 
-def _credential(name: str, given: RegistryCredential) -> Credential:
-    try:
-        return Credential(
-            username=given.username,
-            password=given.password.get_secret_value(),
-            identity_token=given.identity_token.get_secret_value(),
-            registry_token=given.registry_token.get_secret_value(),
-        )
-    except ValueError as error:
-        raise InvalidInput(f"BROKER_REGISTRY_CREDENTIALS is not valid for {name}: {error}.") from None
+def _credential(given: RegistryCredential) -> Credential:
+    """Raise ValueError for what no request can carry."""
+    return Credential(
+        username=given.username,
+        password=given.password.get_secret_value(),
+        identity_token=given.identity_token.get_secret_value(),
+        registry_token=given.registry_token.get_secret_value(),
+    )

@@ -48,7 +48,7 @@ def test_each_invalid_setting_is_named_and_no_secret_is_printed() -> None:
         DATABASE_URL="mysql://canary@db/broker",
         BROKER_PORT="many",
         BROKER_SECRET_KEY="canary",
-        BROKER_REGISTRY_CREDENTIALS='{"a.example": {"password": "canary"}}',
+        BROKER_REGISTRY_CREDENTIALS='{"a.example": {"password": "canary", "registry_token": "canary"}}',
     )
     assert answer.returncode == 2
     for name in ("DATABASE_URL", "BROKER_PORT", "BROKER_SECRET_KEY", "BROKER_REGISTRY_CREDENTIALS.a.example"):

@@ -9,12 +9,13 @@ from typing import Any
 
 from app import errors
 
-__all__ = ["ANONYMOUS", "TOKEN_USER", "Credential", "parse_entry", "text_member"]
+__all__ = ["ANONYMOUS", "TOKEN_USER", "Credential", "decode_base64", "parse_entry", "text_member"]
 
 Json = Any
 
 # The user name that Docker's credential helpers return with an identity token.
 TOKEN_USER = "<token>"  # noqa: S105 - a marker, no secret
+_STANDARD = str.maketrans("-_", "+/")
 # Bytes that are not UTF-8 are kept as they are: Basic carries bytes, and Docker sends what the file holds.
 _BYTES = "surrogateescape"
 
@@ -106,10 +107,19 @@ def text_member(document: Mapping[str, Json], name: str, where: str) -> str:
     return value
 
 
+def decode_base64(text: str) -> bytes:
+    """Decode both alphabets, with padding or without; raise ValueError for anything else.
+
+    Tools write all of them. Docker's decoder skips line ends, which the base64 command writes into long
+    values.
+    """
+    joined = text.replace("\r", "").replace("\n", "").strip().translate(_STANDARD).rstrip("=")
+    return base64.b64decode(joined + "=" * (-len(joined) % 4), validate=True)
+
+
 def _parse_pair(auth: str, where: str) -> tuple[str, str]:
-    """Docker's decoder skips line ends too, which the base64 command writes into long values."""
     try:
-        raw = base64.b64decode(auth.replace("\r", "").replace("\n", "").strip(), validate=True)
+        raw = decode_base64(auth)
     except ValueError as error:
         raise errors.InvalidInput(f"The auth for {where} is not the base64 form of name:password.") from error
     username, colon, password = raw.decode(errors=_BYTES).rstrip("\0").partition(":")

@@ -71,6 +71,18 @@ class Keychain:
             cache=self._cache,
         )
 
+    def with_unusable(self, place: str, reason: str) -> Keychain:
+        """A copy that refuses requests to a place, whose credential can't be used."""
+        name = _canonical(place)
+        return Keychain(
+            self._credentials,
+            own=self._own,
+            unusable={**self._unusable, name: reason},
+            helpers=self._helpers,
+            default_helper=self._default_helper,
+            cache=self._cache,
+        )
+
     def with_own(self, own: Mapping[str, Credential]) -> Keychain:
         """A copy with the credentials of a caller, which come before all others."""
         return Keychain(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
+from collections import Counter
 from collections.abc import Sequence
 
 from app import errors
-from app.registry.auth.credentials import Credential, parse_entry, text_member
+from app.errors.collecting import Mistakes
+from app.registry.auth.credentials import Credential, decode_base64, parse_entry, text_member
 from app.registry.auth.places import parse_place
 
 __all__ = ["GivenCredential", "parse_registry_auth", "parse_registry_auths"]
@@ -21,19 +21,25 @@ GivenCredential = tuple[str | None, Credential]
 
 
 def parse_registry_auths(values: Sequence[str]) -> tuple[GivenCredential, ...]:
-    """Parse a header that may be repeated; RFC 9110 lets proxies join its values with commas."""
+    """Parse a header that may be repeated; RFC 9110 lets proxies join its values with commas.
+
+    One error names every credential that can't be used.
+    """
     texts = [part for value in values for part in value.split(",") if part.strip()]
     if len(texts) <= 1:
         return (parse_registry_auth(texts[0] if texts else ""),)
     if len(texts) > _MOST:
         raise _bad_header(f"It holds more than {_MOST} credentials.")
     given: list[GivenCredential] = []
+    mistakes = Mistakes()
     for number, text in enumerate(texts, start=1):
-        place, credential = _parse(text, f"Credential {number} of {len(texts)}: ")
-        if any(place == other for other, _ in given):
-            shown = f"are for {place}" if place else "have no serveraddress"
-            raise _bad_header(f"Several of its credentials {shown}.")
-        given.append((place, credential))
+        with mistakes.found():
+            given.append(_parse(text, f"Credential {number} of {len(texts)}: "))
+    counts = Counter(place for place, _ in given)
+    for place in (place for place, count in counts.items() if count > 1):
+        shown = f"are for {place}" if place else "have no serveraddress"
+        mistakes.add(_bad_header(f"Several of its credentials {shown}."))
+    mistakes.raise_all()
     return tuple(given)
 
 
@@ -45,11 +51,9 @@ def parse_registry_auth(value: str) -> GivenCredential:
 def _parse(value: str, which: str) -> GivenCredential:
     if len(value) > _LONGEST:
         raise _bad_header(f"{which}It is too long.")
-    text = value.strip().replace("-", "+").replace("_", "/").rstrip("=")
     try:
-        raw = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-        document = json.loads(raw)
-    except (binascii.Error, ValueError, RecursionError) as error:
+        document = json.loads(decode_base64(value))
+    except (ValueError, RecursionError) as error:
         raise _bad_header(f"{which}It is not the base64 form of a JSON object.") from error
     if not isinstance(document, dict):
         raise _bad_header(f"{which}It is not the base64 form of a JSON object.")

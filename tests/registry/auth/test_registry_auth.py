@@ -114,9 +114,42 @@ def test_bad_credentials_among_several_are_named(values: list[str], reason: str)
     assert CANARY not in str(caught.value.document())
 
 
+def test_one_error_names_every_credential_that_can_not_be_used() -> None:
+    values = ["!!!", entry("a.test"), f"W10=, {entry('a.test/Team')}", entry("a.test"), entry("b.test")]
+    with pytest.raises(errors.InvalidHeader) as caught:
+        parse_registry_auths(values)
+    assert [each.detail.partition(":")[0] for each in caught.value.errors] == [
+        "Credential 1 of 6",
+        "Credential 3 of 6",
+        "Credential 4 of 6",
+        "Several of its credentials are for a.test.",
+    ]
+    assert {each.pointer for each in caught.value.errors} == {"header:X-Registry-Auth"}
+    assert CANARY not in str(caught.value.document())
+
+
 @pytest.mark.parametrize("password", ["a\nb", "a\r\n\tb", '{\n  "type": "service_account"\n}\n', "\x00\x7fé"])
 def test_a_password_may_hold_whatever_basic_can_carry(password: str) -> None:
     plain = encode({"username": "_json_key", "password": password})
     joined = encode({"auth": base64.b64encode(f"_json_key:{password}".encode()).decode()})
     assert parse_registry_auth(plain) == (None, Credential("_json_key", password))
     assert parse_registry_auth(joined) == (None, Credential("_json_key", password))
+
+
+@pytest.mark.parametrize("urlsafe", [True, False])
+@pytest.mark.parametrize("padded", [True, False])
+def test_the_auth_member_is_read_in_every_base64(urlsafe: bool, padded: bool) -> None:
+    encode_pair = base64.urlsafe_b64encode if urlsafe else base64.b64encode
+    for pair in (b"user:pass", b"user:pass?>", b"user:pas\xff\xfe\xfb", b"user:"):
+        auth = encode_pair(pair).decode()
+        given = encode({"auth": auth if padded else auth.rstrip("=")})
+        name, _, password = pair.decode(errors="surrogateescape").partition(":")
+        assert parse_registry_auth(given) == (None, Credential(name, password))
+
+
+@pytest.mark.parametrize(
+    "auth", ["dXNlcg==", "dXNlcjpwYXNz!", "dXNlcjpwYXNz====x", "a", "é", "dXNl cjpwYXNz:"]
+)
+def test_an_auth_member_that_is_not_base64_of_a_pair_is_refused(auth: str) -> None:
+    with pytest.raises(errors.InvalidHeader, match="not the base64 form of name:password"):
+        parse_registry_auth(encode({"auth": auth}))
