@@ -9,6 +9,7 @@ from app.errors import FieldError, InvalidInput, ListNotPushable
 from app.lists.draft import Draft, find_counting
 from app.lists.findings.finding import Finding, Severity
 from app.lists.findings.list_findings import find_findings
+from app.lists.origins.carrying import carried_facts, describe_member
 from app.lists.origins.copying import find_copied
 from app.lists.origins.entry_order import in_order
 from app.lists.targets import group_by_repository, own_references
@@ -64,12 +65,13 @@ def build_draft_index(draft: Draft) -> Manifest:
     copied = find_copied(draft)
     if draft.copied is not None and copied is not None and draft.copied.digest == copied.digest:
         return draft.copied
+    facts = carried_facts(draft)
     try:
         return build_index(
-            [entry.descriptor for entry in in_order(draft)],
+            [describe_member(draft, entry) for entry in in_order(draft)],
             format=options.format,
-            annotations=options.annotations,
-            artifact_type=options.artifact_type,
+            annotations=facts.annotations,
+            artifact_type=facts.artifact_type,
             subject=options.subject,
         )
     except InvalidInput as error:

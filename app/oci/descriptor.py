@@ -14,8 +14,6 @@ from app.oci.strict_json import Json
 
 KEYS = ("mediaType", "digest", "size", "urls", "annotations", "data", "platform", "artifactType")
 PLATFORM_KEYS = ("architecture", "os", "os.version", "os.features", "variant", "features")
-_KEPT = frozenset(KEYS) - {"data"}
-_KEPT_OF_PLATFORM = frozenset(PLATFORM_KEYS) - {"features"}
 # Beyond this, readers of JSON numbers disagree (RFC 8259 §6).
 MAX_SIZE = 2**53 - 1
 
@@ -32,6 +30,10 @@ class Descriptor:
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
     artifact_type: str | None = None
     urls: tuple[str, ...] = ()
+    # The content itself in Base64; not compared with the digest.
+    data: str | None = field(default=None, repr=False, compare=False)
+    # Those of the platform's CPU, which Docker's manifest lists may name.
+    features: tuple[str, ...] = field(default=(), compare=False)
     # The names of further members of the document, whose values are not kept.
     rest: tuple[str, ...] = field(default=(), compare=False)
 
@@ -57,6 +59,9 @@ def parse_descriptor(document: Json, *, what: str = "the descriptor") -> Descrip
     """Raises SourceInvalid; `what` names the descriptor in the detail."""
     owner = members.owner(document, KEYS, what=what)
     platform = owner.get("platform")
+    data, features = _text(owner, "data"), _texts(platform, "features")
+    known = {key for key in KEYS if key != "data" or data is not None}
+    known_of_platform = {key for key in PLATFORM_KEYS if key != "features" or features}
     return Descriptor(
         media_type=_media_type(owner, what),
         digest=_digest(owner, what),
@@ -67,9 +72,11 @@ def parse_descriptor(document: Json, *, what: str = "the descriptor") -> Descrip
         annotations=members.texts_by_key(owner, "annotations", what=what),
         artifact_type=members.text(owner, "artifactType", what=what) or None,
         urls=members.texts(owner, "urls", what=what),
+        data=data,
+        features=features,
         rest=(
-            *members.others(owner, _KEPT),
-            *(f"platform.{name}" for name in members.others(platform, _KEPT_OF_PLATFORM)),
+            *members.others(owner, known),
+            *(f"platform.{name}" for name in members.others(platform, known_of_platform)),
         ),
     )
 
@@ -84,6 +91,19 @@ def parse_platform_object(document: Json, *, what: str) -> Platform:
         os_version=members.text(owner, "os.version", what=what),
         os_features=members.texts(owner, "os.features", what=what),
     )
+
+
+def _text(owner: Mapping[str, Json], key: str) -> str | None:
+    """A string that readers may ignore, so that another type is no reason to refuse the document."""
+    value = owner.get(key)
+    return value if isinstance(value, str) else None
+
+
+def _texts(owner: Json, key: str) -> tuple[str, ...]:
+    """Strings that readers may ignore; none if there is anything else."""
+    values = owner.get(key) if isinstance(owner, dict) else None
+    texts = [value for value in values if isinstance(value, str)] if isinstance(values, list) else []
+    return tuple(texts) if isinstance(values, list) and len(texts) == len(values) else ()
 
 
 def _media_type(owner: Mapping[str, Json], what: str) -> str:

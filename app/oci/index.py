@@ -38,9 +38,10 @@ def build_index(
 ) -> Manifest:
     """The index of these descriptors, in this order.
 
-    Without annotations, artifact type and subject these are Docker's bytes. With them the document is an OCI
-    index that extends the same serialisation in image-spec's order: artifactType after mediaType, subject and
-    annotations after manifests, and in an entry annotations and artifactType after platform.
+    Without annotations, artifact type, subject and data these are Docker's bytes; Docker's own descriptors
+    have `urls` and `features`, too. With them the document is an OCI index that extends the same
+    serialisation in image-spec's order: artifactType after mediaType, subject and annotations after
+    manifests, and in an entry annotations, data and artifactType after platform.
     """
     extended = bool(annotations or artifact_type or subject) or any(map(_is_extended, descriptors))
     media_type = _media_type(format, descriptors, extended=extended)
@@ -73,16 +74,21 @@ def _media_type(wanted: Format, descriptors: Sequence[Descriptor], *, extended: 
 
 
 def _is_extended(descriptor: Descriptor) -> bool:
-    return bool(descriptor.annotations or descriptor.artifact_type)
+    return bool(descriptor.annotations or descriptor.artifact_type or descriptor.data is not None)
 
 
 def _entry(descriptor: Descriptor) -> dict[str, Json]:
     document = _reference_to(descriptor)
+    if descriptor.urls:
+        document["urls"] = list(descriptor.urls)
     if descriptor.platform is not None or not descriptor.artifact_type:
         platform = descriptor.platform if descriptor.platform is not None else Platform()
-        document["platform"] = platform.document()
+        features: dict[str, Json] = {"features": list(descriptor.features)} if descriptor.features else {}
+        document["platform"] = {**platform.document(), **features}
     if descriptor.annotations:
         document["annotations"] = dict(sorted(descriptor.annotations.items()))
+    if descriptor.data is not None:
+        document["data"] = descriptor.data
     if descriptor.artifact_type:
         document["artifactType"] = descriptor.artifact_type
     return document

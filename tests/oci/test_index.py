@@ -149,7 +149,15 @@ def test_members_that_docker_does_not_support_are_refused_in_dockers_format() ->
 
 def test_extensions_keep_dockers_order_of_members() -> None:
     index = build_index(
-        [_annotated(annotations={"z": "1", "a": "2"}, artifact_type="c/d", urls=("https://x.example",))],
+        [
+            _annotated(
+                annotations={"z": "1", "a": "2"},
+                artifact_type="c/d",
+                urls=("https://x.example",),
+                data="e30=",
+                features=("sse4",),
+            )
+        ],
         annotations={"y": "1", "b": "2"},
         artifact_type="a/b",
         subject=SUBJECT,
@@ -167,13 +175,24 @@ def test_extensions_keep_dockers_order_of_members() -> None:
         "mediaType",
         "size",
         "digest",
+        "urls",
         "platform",
         "annotations",
+        "data",
         "artifactType",
     ]
+    assert list(document["manifests"][0]["platform"])[-1] == "features"
     assert list(document["manifests"][0]["annotations"]) == ["a", "z"]
     assert list(document["annotations"]) == ["b", "y"]
     assert document["subject"] == {"mediaType": mt.OCI_INDEX, "size": 7, "digest": str(SUBJECT.digest)}
+
+
+def test_members_that_dockers_descriptors_have_make_no_oci_index() -> None:
+    docker = _annotated(urls=("https://x.example",), features=("sse4",))
+    assert build_index([docker]).media_type == mt.DOCKER_LIST
+    assert build_index([_annotated(data="e30=")]).media_type == mt.OCI_INDEX
+    with pytest.raises(InvalidInput):
+        build_index([_annotated(data="e30=")], format=Format.DOCKER)
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8)

@@ -186,7 +186,24 @@ def test_members_that_are_not_kept_are_named() -> None:
     found = parse_manifest(raw({**index(), "manifests": [listed], "x-own": 1, "y-own": None}), mt.OCI_INDEX)
     assert isinstance(found, Index)
     assert found.rest == ("x-own",)
-    assert found.manifests[0].rest == ("data", "y-own", "platform.features", "platform.x")
+    (member,) = found.manifests
+    assert member.rest == ("y-own", "platform.x")
+    assert (member.data, member.features) == ("e30=", ("sse4",))
+
+
+@pytest.mark.parametrize("data", [1, ["e30="], {"a": 1}, False])
+@pytest.mark.parametrize("features", [1, "sse4", ["sse4", 1], {"a": 1}])
+def test_members_of_an_unknown_kind_are_named_and_not_refused(data: object, features: object) -> None:
+    listed = {
+        **_blob("a", mt.OCI_MANIFEST),
+        "platform": {"os": "linux", "architecture": "amd64", "features": features},
+        "data": data,
+    }
+    found = parse_manifest(raw({**index(), "manifests": [listed]}), mt.OCI_INDEX)
+    assert isinstance(found, Index)
+    (member,) = found.manifests
+    assert member.rest == ("data", "platform.features")
+    assert (member.data, member.features) == (None, ())
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 from app.lists.draft import Draft, Entry
 from app.lists.findings.finding import Finding, Severity
+from app.lists.origins.carrying import lost_of_entry, lost_of_index
 from app.lists.origins.copying import find_copied, find_obstacle, only_index
 from app.lists.variants import system_version, usual_variant
+from app.oci.digest import Digest
 from app.oci.platform import Platform
+from app.oci.reference import Reference
 
 
 def find_losses(draft: Draft) -> list[Finding]:
@@ -51,35 +53,21 @@ def _not_exact(draft: Draft) -> list[Finding]:
 
 def _lost(draft: Draft) -> list[Finding]:
     found = []
-    indexes = {}
+    indexes: dict[tuple[Digest, Reference], dict[str, None]] = {}
     for entry in draft.entries:
         if entry.listing is None or entry.origin is None:
             continue
-        if entry.listing.lost:
-            lost = _joined(entry.listing.lost)
-            detail = f"The list leaves out what the index says of {entry.reference}: {lost}."
+        if lost := lost_of_entry(draft, entry):
+            detail = f"The list leaves out what the index says of {entry.reference}: {', '.join(lost)}."
             found.append(Finding("metadata-lost", Severity.WARNING, detail, entry.id))
-        indexes[entry.listing.index] = entry.origin.reference, entry.listing.index_lost
-    for reference, names in indexes.values():
-        left_out = [name for name in names if not _is_replaced(draft, name)]
-        if left_out:
-            detail = f"The list leaves out what the index {reference} has: {_joined(left_out)}."
+        # Entries of one index may come from different indexes within it.
+        names = indexes.setdefault((entry.listing.index, entry.origin.reference), {})
+        names |= dict.fromkeys(lost_of_index(draft, entry.listing))
+    for (_, reference), names in indexes.items():
+        if names:
+            detail = f"The list leaves out what the index {reference} has: {', '.join(names)}."
             found.append(Finding("metadata-lost", Severity.WARNING, detail))
     return found
-
-
-def _is_replaced(draft: Draft, name: str) -> bool:
-    options = draft.options
-    own = {
-        "annotations": options.annotations,
-        "artifactType": options.artifact_type,
-        "subject": options.subject,
-    }
-    return bool(own.get(name.partition(" ")[0]))
-
-
-def _joined(names: Iterable[str]) -> str:
-    return ", ".join(names)
 
 
 def _agree(listed: Platform, own: Platform) -> bool:

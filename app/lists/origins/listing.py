@@ -1,8 +1,10 @@
-"""The listing of an entry in its source index, and the members that a new list leaves out."""
+"""The listing of an entry in its source index: what a new list keeps of it, and what it leaves out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import base64
+import binascii
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.oci.descriptor import Descriptor
@@ -12,6 +14,30 @@ from app.oci.platform import Platform
 from app.oci.text import shown
 
 _MOST_NAMES = 8
+# An index has up to 1024 entries and 4 MiB, and each entry stores what the index says of itself.
+_MOST_TEXT = 8 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The members of a descriptor that a new list takes over, beside the platform and the annotations."""
+
+    urls: tuple[str, ...] = ()
+    data: str | None = None
+    features: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        present = {"urls": self.urls, "data": self.data is not None, "platform.features": self.features}
+        return tuple(name for name, value in present.items() if value)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFacts:
+    """What an index says of itself and a new list may say, too."""
+
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    artifact_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +47,8 @@ class Listing:
     `index` and `index_type` are the digest and the media type of the index, and `count` is the number of
     entries that it makes. `platform` and `annotations` come from the descriptor. `config_platform` comes from
     the image's config, and is None if that was not read. `nested` are the indexes within the index that lead
-    to the manifest. `lost` and `index_lost` name the members of the descriptor and of the indexes that a new
-    list does not have.
+    to the manifest. `kept` and `facts` are what a new list may take over from the descriptor and from the
+    index; `lost` and `index_lost` name the other members, also of indexes within the index.
     """
 
     index: Digest
@@ -32,30 +58,69 @@ class Listing:
     config_platform: Platform | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
     nested: tuple[Descriptor, ...] = ()
+    kept: Kept = Kept()
+    facts: IndexFacts = IndexFacts()
     lost: tuple[str, ...] = ()
     index_lost: tuple[str, ...] = ()
 
 
+def keep_of_descriptor(described: Descriptor) -> Kept:
+    """The members of a descriptor that the entry of a new list may have; data only if it has the digest."""
+    urls = described.urls if sum(map(len, described.urls)) <= _MOST_TEXT else ()
+    data = described.data if _is_content(described) else None
+    return Kept(urls, data, described.features)
+
+
 def lost_of_descriptor(described: Descriptor) -> tuple[str, ...]:
-    """The members of a descriptor that the entry of a new list does not have."""
-    return (*(["urls"] if described.urls else []), *map(_short, described.rest))
+    """The members of a descriptor that the entry of a new list never has."""
+    every = Kept(described.urls, described.data, described.features).names
+    kept = keep_of_descriptor(described).names
+    return (*(name for name in every if name not in kept), *map(_short, described.rest))
+
+
+def facts_of_index(index: Index) -> IndexFacts:
+    """What the index says of itself, unless it is too long to be stored with each entry."""
+    size = sum(len(key) + len(text) for key, text in index.annotations.items())
+    return IndexFacts(dict(index.annotations) if size <= _MOST_TEXT else {}, index.artifact_type)
 
 
 def lost_of_indexes(indexes: Sequence[Index]) -> tuple[str, ...]:
-    """The members of an index, and of those within it, that a new list does not have."""
-    return tuple(dict.fromkeys(name for index in indexes for name in _lost_of(index)))
+    """The members that a new list never has of an index, the first one, and of those within it."""
+    names = [name for place, index in enumerate(indexes) for name in _lost_of(index, is_outer=place == 0)]
+    return tuple(dict.fromkeys(names))
 
 
-def _lost_of(index: Index) -> Iterator[str]:
-    if index.annotations:
-        keys = [_short(key) for key in sorted(index.annotations)[:_MOST_NAMES]]
-        more = ", …" if len(index.annotations) > _MOST_NAMES else ""
-        yield f"annotations ({', '.join(keys)}{more})"
-    if index.artifact_type:
-        yield f"artifactType ({_short(index.artifact_type)})"
+def name_annotations(keys: Iterable[str]) -> str:
+    """The member with its keys, or the first of them."""
+    ordered = sorted(keys)
+    more = ", …" if len(ordered) > _MOST_NAMES else ""
+    return f"annotations ({', '.join(map(_short, ordered[:_MOST_NAMES]))}{more})"
+
+
+def name_artifact_type(artifact_type: str) -> str:
+    return f"artifactType ({_short(artifact_type)})"
+
+
+def _lost_of(index: Index, *, is_outer: bool) -> Iterator[str]:
+    facts = facts_of_index(index) if is_outer else IndexFacts()
+    if index.annotations and not facts.annotations:
+        yield name_annotations(index.annotations)
+    if index.artifact_type and not facts.artifact_type:
+        yield name_artifact_type(index.artifact_type)
     if index.subject is not None:
         yield f"subject ({index.subject.digest})"
     yield from map(_short, index.rest[:_MOST_NAMES])
+
+
+def _is_content(described: Descriptor) -> bool:
+    """Whether the data in a descriptor is what it describes."""
+    if described.data is None or len(described.data) > _MOST_TEXT:
+        return False
+    try:
+        content = base64.b64decode(described.data, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return len(content) == described.size and described.digest.matches(content)
 
 
 def _short(name: str) -> str:

@@ -18,7 +18,14 @@ from app.errors import (
     SourceUnusable,
 )
 from app.lists.draft import Entry, ImageFacts, Origin
-from app.lists.origins.listing import Listing, lost_of_descriptor, lost_of_indexes
+from app.lists.origins.listing import (
+    IndexFacts,
+    Listing,
+    facts_of_index,
+    keep_of_descriptor,
+    lost_of_descriptor,
+    lost_of_indexes,
+)
 from app.lists.overrides import PlatformOverride
 from app.lists.source import Source
 from app.lists.variants import select
@@ -59,11 +66,12 @@ class _Place:
     """An index to take members from, and the indexes around it, outermost first."""
 
     path: tuple[Index, ...]
+    facts: IndexFacts
     lost: tuple[str, ...]
 
     @classmethod
     def of(cls, *path: Index) -> _Place:
-        return cls(path, lost_of_indexes(path))
+        return cls(path, facts_of_index(path[0]), lost_of_indexes(path))
 
     @property
     def index(self) -> Index:
@@ -79,6 +87,8 @@ class _Place:
             config_platform=contents.platform,
             annotations=dict(described.annotations),
             nested=tuple(each.manifest.descriptor for each in self.path[1:]),
+            kept=keep_of_descriptor(described),
+            facts=self.facts,
             lost=lost_of_descriptor(described),
             index_lost=self.lost,
         )

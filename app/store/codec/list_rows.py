@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from app.lists.draft import Draft, Entry, Given, ImageFacts, ListState, Origin
-from app.lists.origins.listing import Listing
+from app.lists.origins.listing import IndexFacts, Kept, Listing
 from app.oci.descriptor import parse_descriptor
 from app.oci.digest import parse_digest
 from app.oci.platform import Platform
@@ -123,6 +123,15 @@ def _encode_listing(listing: Listing) -> dict[str, Any]:
         "config_platform": _encode_optional(listing.config_platform),
         "annotations": dict(listing.annotations),
         "nested": [index.document() for index in listing.nested],
+        "kept": {
+            "urls": list(listing.kept.urls),
+            "data": listing.kept.data,
+            "features": list(listing.kept.features),
+        },
+        "facts": {
+            "annotations": dict(listing.facts.annotations),
+            "artifact_type": listing.facts.artifact_type,
+        },
         "lost": list(listing.lost),
         "index_lost": list(listing.index_lost),
     }
@@ -144,8 +153,23 @@ def _read_listing(origin: dict[str, Any] | None) -> Listing | None:
         config_platform=_read_optional(document["config_platform"]),
         annotations=document["annotations"],
         nested=tuple(parse_descriptor(index) for index in document["nested"]),
+        kept=_read_kept(document.get("kept")),
+        facts=_read_facts(document.get("facts")),
         lost=tuple(document["lost"]),
         index_lost=tuple(document["index_lost"]),
+    )
+
+
+def _read_kept(document: dict[str, Any] | None) -> Kept:
+    """An earlier version kept nothing, and named all of it as lost."""
+    if document is None:
+        return Kept()
+    return Kept(tuple(document["urls"]), document["data"], tuple(document["features"]))
+
+
+def _read_facts(document: dict[str, Any] | None) -> IndexFacts:
+    return (
+        IndexFacts() if document is None else IndexFacts(document["annotations"], document["artifact_type"])
     )
 
 

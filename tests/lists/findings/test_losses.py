@@ -97,3 +97,13 @@ def test_a_platform_that_is_half_empty_or_needs_other_features_is_told(
 
 def test_features_that_the_index_alone_names_are_no_contradiction() -> None:
     assert not find_findings(draft(entries=from_index(entry("r.test/a:1", FEATURED), config=ARM64)))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_an_index_within_an_index_loses_is_told_in_any_order(order: int) -> None:
+    inner = from_index(entry("r.test/a:1"), index_lost=("annotations (inner)",))
+    outer = from_index(entry("r.test/b:1", ARM64), index_lost=("x-own",))
+    found = [each.detail for each in find_losses(draft(entries=[*inner, *outer][::order], exact=False))]
+    (detail,) = found
+    assert "annotations (inner)" in detail
+    assert "x-own" in detail
