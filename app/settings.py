@@ -146,6 +146,10 @@ class Settings(BaseSettings):
     """The directory of the embedded Postgres and of the generated secret key."""
     database_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL"))
     """The URL of an external Postgres. By default the broker starts an embedded Postgres in `data`."""
+    migration_database_url: SecretStr | None = None
+    """The URL of the role that migrates the database. By default it is DATABASE_URL."""
+    service_role: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_$]{0,55}$")] = "broker_service"
+    """The role that the service acts as in the database: that of DATABASE_URL, or one that it takes."""
     pg_bin: Path | None = None
     """The bin directory of the Postgres that runs embedded."""
     pool_size: Count = 10
@@ -231,7 +235,7 @@ class Settings(BaseSettings):
             )
         return address
 
-    @field_validator("database_url")
+    @field_validator("database_url", "migration_database_url")
     @classmethod
     def _normalise_database_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None:

@@ -42,6 +42,9 @@ _TRANSIENT_STATES = frozenset(
     {"57P01", "57P02", "57P03", "57P05", "57014", "55P03", "55000", "25P03", "25006"}
 )
 
+# A wrong password or role, a right that is missing, and a role that can't be taken because it does not exist.
+_LOGIN_STATES = frozenset({"28P01", "28000", "42501", "22023"})
+
 # Parameters of libpq's URLs that asyncpg takes under another name or as a setting of the server.
 _LIBPQ_TLS = "sslmode"
 _LIBPQ_SETTINGS = frozenset({"application_name", "search_path", "timezone"})
@@ -184,7 +187,7 @@ class Database:
         except PoolTimeout as failure:
             raise Unavailable("Too many requests are waiting for the database.", retry_after=1) from failure
         except (OSError, DBAPIError) as failure:
-            raise _unavailable() from failure
+            raise _no_role() if is_refused_login(failure) else _unavailable() from failure
 
     async def dispose(self) -> None:
         await self._engine.dispose()
@@ -227,6 +230,19 @@ def _is_transient(failure: BaseException) -> bool:
         return True
     state = getattr(failure, "sqlstate", None) or ""
     return state in _TRANSIENT_STATES or state[:2] in _TRANSIENT_CLASSES
+
+
+def is_refused_login(failure: BaseException) -> bool:
+    """Whether the role of the service does not exist, or may not log in or be taken."""
+    return getattr(getattr(failure, "orig", None), "sqlstate", None) in _LOGIN_STATES
+
+
+def _no_role() -> Unavailable:
+    return Unavailable(
+        "The broker's database refuses the role of the service. Run manifest-broker migrate, and check "
+        "DATABASE_URL and BROKER_SERVICE_ROLE.",
+        retry_after=5,
+    )
 
 
 def _unavailable() -> Unavailable:

@@ -12,6 +12,7 @@ from typing import Protocol, cast
 from sqlalchemy import func, select
 
 from app.store.database import Transaction, create_engine
+from app.store.row_security.scopes import Roles
 
 logger = logging.getLogger(__name__)
 
@@ -77,9 +78,9 @@ async def notify(tx: Transaction, channel: str, payload: str = "") -> None:
 class Notifications:
     """A dedicated connection that listens; `run` keeps it open."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, roles: Roles | None = None) -> None:
         self.listening = False
-        self._url = url
+        self._url, self._roles = url, roles
         self._subscriptions: dict[tuple[str, str | None], set[Subscription]] = defaultdict(set)
         self._ended: dict[str | None, None] = {}
         self._closing = asyncio.Event()
@@ -131,7 +132,7 @@ class Notifications:
             await asyncio.sleep(backoff)
 
     async def _listen(self) -> None:
-        engine = create_engine(self._url, autocommit=True)
+        engine = create_engine(self._url, autocommit=True, roles=self._roles)
         async with engine.connect() as connection:
             driver = cast("_Listener", (await connection.get_raw_connection()).driver_connection)
             lost = asyncio.Event()

@@ -9,9 +9,15 @@ from uuid import UUID
 from app.logs import configure_logging
 from app.projects.tokens import Token
 from app.settings import Settings
-from app.store.migrate import upgrade
 from app.wiring.file_limits import raise_file_limit
-from app.wiring.lifecycle import background_tasks, build_runner, connected_client, database_url, token_service
+from app.wiring.lifecycle import (
+    background_tasks,
+    build_runner,
+    connected_client,
+    database_urls,
+    migrate,
+    token_service,
+)
 from app.wiring.parts import build_parts
 from app.wiring.server import Announce, freeze_garbage_collector, serve
 
@@ -20,25 +26,25 @@ async def run_api_and_worker(settings: Settings, *, announce: Announce) -> None:
     """Run the API and a worker in one process, with an external or the embedded database."""
     configure_logging(settings.log_level, settings.log_format)
     raise_file_limit()
-    with database_url(settings) as url:
-        await upgrade(url)
-        await serve(settings, build_parts(settings, url), announce, with_worker=True)
+    with database_urls(settings) as urls:
+        await migrate(settings, urls)
+        await serve(settings, build_parts(settings, urls.service), announce, with_worker=True)
 
 
 async def run_api(settings: Settings, *, announce: Announce) -> None:
     """Run the API alone; workers run in other processes."""
     configure_logging(settings.log_level, settings.log_format)
     raise_file_limit()
-    with database_url(settings) as url:
-        await serve(settings, build_parts(settings, url), announce, with_worker=False)
+    with database_urls(settings) as urls:
+        await serve(settings, build_parts(settings, urls.service), announce, with_worker=False)
 
 
 async def run_worker(settings: Settings) -> None:
     """Run operations until a signal stops the process."""
     configure_logging(settings.log_level, settings.log_format)
     raise_file_limit()
-    with database_url(settings) as url:
-        parts = build_parts(settings, url)
+    with database_urls(settings) as urls:
+        parts = build_parts(settings, urls.service)
         runner = build_runner(settings, parts)
         loop = asyncio.get_running_loop()
         for each in (signal.SIGTERM, signal.SIGINT):
@@ -52,9 +58,9 @@ async def run_worker(settings: Settings) -> None:
 
 
 async def run_migrations(settings: Settings) -> None:
-    """Migrate the database to the schema of this version."""
-    with database_url(settings) as url:
-        await upgrade(url)
+    """Migrate the database to the schema of this version, and make the roles of the service."""
+    with database_urls(settings) as urls:
+        await migrate(settings, urls)
 
 
 async def create_token(settings: Settings, project: str, name: str, admin: bool) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 
 from app.api.dependencies import BrokerServices
@@ -17,8 +18,9 @@ from app.services.health import Readiness
 from app.services.tokens import Tokens
 from app.settings import Settings
 from app.store.database import Database
-from app.store.embedded import EmbeddedPostgres, postgres_on
+from app.store.embedded import EmbeddedPostgres, login_of, postgres_on
 from app.store.migrate import upgrade
+from app.store.row_security.roles import roles_of
 from app.wiring.parts import BrokerParts
 
 # Receivers may be slow, and deliveries are less urgent than operations that callers wait for.
@@ -102,30 +104,44 @@ def build_runner(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class DatabaseUrls:
+    """The URL of the service's role, and that of the role that migrates."""
+
+    service: str
+    owner: str
+
+
 @contextmanager
-def database_url(settings: Settings, *, shared: bool = False) -> Iterator[str]:
-    """The URL of the external database, or of the embedded one, which runs for as long as the block runs.
+def database_urls(settings: Settings, *, shared: bool = False) -> Iterator[DatabaseUrls]:
+    """The URLs of the external database, or of the embedded one, which runs for as long as the block runs.
 
     With `shared`, the embedded database may already run for a service; otherwise this process owns it.
     """
     root = settings.data / "postgres"
     if settings.database_url is not None:
-        yield settings.database_url.get_secret_value()
+        url = settings.database_url
+        migrating = settings.migration_database_url or url
+        yield DatabaseUrls(url.get_secret_value(), migrating.get_secret_value())
     elif shared:
-        with postgres_on(root, binaries=settings.pg_bin) as url:
-            yield url
+        with postgres_on(root, binaries=settings.pg_bin) as owner:
+            yield DatabaseUrls(login_of(owner, settings.service_role), owner)
     else:
         with EmbeddedPostgres(root, binaries=settings.pg_bin) as server:
-            yield server.url
+            yield DatabaseUrls(login_of(server.url, settings.service_role), server.url)
+
+
+async def migrate(settings: Settings, urls: DatabaseUrls) -> None:
+    await upgrade(urls.owner, service_url=urls.service, service=settings.service_role)
 
 
 @asynccontextmanager
 async def token_service(settings: Settings) -> AsyncIterator[Tokens]:
     """The token service for the command line, which also works beside a running service."""
-    with database_url(settings, shared=True) as url:
+    with database_urls(settings, shared=True) as urls:
         if settings.embedded:
-            await upgrade(url)
-        database = Database(url, pool_size=1)
+            await migrate(settings, urls)
+        database = Database(urls.service, roles=roles_of(urls.service, settings.service_role), pool_size=1)
         try:
             await Readiness(database).check()
             yield Tokens(database)

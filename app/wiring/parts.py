@@ -45,6 +45,7 @@ from app.store import events, operations
 from app.store.budgets import forget_old_budgets
 from app.store.database import Database
 from app.store.notifications import Notifications
+from app.store.row_security.roles import roles_of
 from app.wiring import retry_policies
 from app.wiring.outbound import build_clients
 from app.wiring.tls_and_credentials import read_keychain
@@ -137,8 +138,9 @@ class _Performers:
 
 
 def _build_base(settings: Settings, url: str, limits: Limits) -> _Base:
-    database = Database(url, pool_size=settings.pool_size)
-    notifications = Notifications(url)
+    roles = roles_of(url, settings.service_role)
+    database = Database(url, roles=roles, pool_size=settings.pool_size)
+    notifications = Notifications(url, roles)
     box = SecretBox(secret_key_of(settings))
     credentials = Credentials(read_keychain(settings), box)
     clients = build_clients(settings, limits)

@@ -18,6 +18,7 @@ from app.store import queue
 from app.store.heads import load_heads
 from app.store.operation_changes import LostLease
 from app.store.pushes import get_push
+from app.store.row_security.scopes import SYSTEM
 from app.store.tables import operations
 from app.wiring import build_parts
 from app.wiring.parts import BrokerParts
@@ -36,7 +37,7 @@ async def claim_push(database_url: str, registry: RegistryDouble) -> tuple[Broke
         path = f"/v1/lists/{draft['id']}/push"
         await idle.call("POST", path, {"insecure": True}, status=202, Prefer="respond-async")
     parts = build_parts(idle.settings, database_url)
-    async with parts.database.transaction() as tx:
+    async with parts.database.transaction(SYSTEM) as tx:
         (claimed,) = await queue.claim(tx, worker="slow", free=FreeSlots(1), lease=timedelta(hours=1))
     attempt = Attempt(parts.database, claimed.operation, claimed.secret)
     return parts, attempt, draft["entries"][0]["descriptor"]["digest"]
@@ -44,7 +45,7 @@ async def claim_push(database_url: str, registry: RegistryDouble) -> tuple[Broke
 
 async def read_push(parts: BrokerParts, operation: Operation) -> Push:
     assert operation.push_id is not None
-    async with parts.database.transaction() as tx:
+    async with parts.database.transaction(SYSTEM) as tx:
         return await get_push(tx, operation.project_id, operation.push_id)
 
 
@@ -58,7 +59,7 @@ async def test_a_push_that_another_worker_has_claimed_moves_no_tag_and_writes_no
     async with parts.outbound, parts.client:
         working = asyncio.ensure_future(parts.handlers[Kind.PUSH_LIST].perform(attempt))
         await wait_until_held(hold)
-        async with parts.database.transaction() as tx:
+        async with parts.database.transaction(SYSTEM) as tx:
             await tx.execute(update(operations).values(attempt=operations.c.attempt + 1, worker="other"))
         hold.gate.set()
         with pytest.raises(LostLease):
@@ -80,18 +81,18 @@ async def test_a_tag_that_a_lost_attempt_may_have_moved_counts_as_moved(
     async with parts.outbound, parts.client:
         working = asyncio.ensure_future(parts.handlers[Kind.PUSH_LIST].perform(attempt))
         await wait_until_held(hold)
-        async with parts.database.transaction() as tx:
+        async with parts.database.transaction(SYSTEM) as tx:
             lost = {"lost": 99, "lease_until": func.now() - timedelta(seconds=1)}
             await tx.execute(update(operations).values(attempt=operations.c.attempt + 1, **lost))
         hold.gate.set()
         with pytest.raises(LostLease):
             await working
-    async with parts.database.transaction() as tx:
+    async with parts.database.transaction(SYSTEM) as tx:
         (ended,) = await queue.end_overdue(tx)
         await conclude(tx, parts.handlers, ended)
     push = await read_push(parts, attempt.operation)
     assert (push.state, push.reached) == (PushState.FAILED, ())
-    async with parts.database.transaction() as tx:
+    async with parts.database.transaction(SYSTEM) as tx:
         heads = await load_heads(tx, ended.project_id, [reference])
     assert heads[reference].push_id == push.id
     await parts.database.dispose()

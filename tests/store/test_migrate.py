@@ -11,6 +11,7 @@ from sqlalchemy import Connection, MetaData, text
 from app.store.database import Database, create_engine
 from app.store.migrate import configuration, is_current, upgrade
 from app.store.tables import metadata
+from tests.support.migrations import migrate_to
 
 
 def differences(connection: Connection) -> str | None:
@@ -52,16 +53,6 @@ async def test_a_database_is_current_once_it_is_migrated(empty_database_url: str
     async with database.transaction() as tx:
         assert await is_current(tx)
     await database.dispose()
-
-
-async def migrate_to(url: str, revision: str) -> None:
-    def run(connection: Connection) -> None:
-        config = configuration()
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-
-    async with create_engine(url).connect() as connection:
-        await connection.run_sync(run)
 
 
 ENTRY = """

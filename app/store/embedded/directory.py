@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
 import secrets
 import shutil
@@ -11,7 +12,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
 
 from app.store.embedded.account import Account
 from app.store.embedded.binaries import Binaries
@@ -144,6 +145,13 @@ def url_of(root: Path) -> str:
         database="postgres",
         query={"host": str(socket_directory(root, password))},
     ).render_as_string(hide_password=False)
+
+
+def login_of(url: str, role: str) -> str:
+    """The URL of another role; from its password, that of the server's own role can't be computed."""
+    address = make_url(url)
+    password = hmac.new((address.password or "").encode(), role.encode(), "sha256").hexdigest()
+    return address.set(username=role, password=password).render_as_string(hide_password=False)
 
 
 def check_version(data: Path, binaries: Binaries) -> None:

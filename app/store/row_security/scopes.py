@@ -35,12 +35,14 @@ Scope = UUID | System | None
 class Roles:
     """The roles that a connection acts as: `service` within a project, and `system` for all projects.
 
-    `login` is the role that connects; it may be `service` itself.
+    `login` is the role that connects; it may be `service` itself. `owner` owns the tables if a superuser
+    migrates.
     """
 
     login: str
     service: str
     system: str
+    owner: str
 
     @property
     def is_switched(self) -> bool:
