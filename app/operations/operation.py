@@ -35,6 +35,8 @@ class Operation:
     keys: tuple[str, ...]
     registries: tuple[str, ...]
     trace: str | None
+    sequence: int
+    """The order of acceptance."""
 
 
 @dataclass(frozen=True, slots=True)

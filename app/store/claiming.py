@@ -10,11 +10,13 @@ from app.store.operations import COLUMNS
 # that indexes serve. States are literals: a parameter would keep the planner from the partial indexes.
 #
 # An operation that lost its worker had its keys to itself, and goes on before any other. A queued operation
-# waits for all running operations that share one of its keys, and for all that were accepted earlier, even
-# for those that wait for a retry. One pass over all live operations with keys finds the first one of each
-# key; an operation may run if it is the first one of all of its keys. A search for each candidate, by the
-# index on the keys, took a fifth of a second when two thousand waited for one key; NOT EXISTS became a
-# nested loop of ten thousands until the table was analyzed. IN is hashed.
+# waits for all running operations of its project that share one of its keys, and for all that were accepted
+# earlier, even for those that wait for a retry. What another project has queued holds nobody: pushes of one
+# tag by several projects take turns only while the tag moves (store/tag_turns.py). One pass over all live
+# operations with keys finds the first one of each key; an operation may run if it is the first one of all of
+# its keys. A search for each candidate, by the index on the keys, took a fifth of a second when two thousand
+# waited for one key; NOT EXISTS became a nested loop of ten thousands until the table was analyzed. IN is
+# hashed.
 #
 # Operations that ask the same registries share a bulkhead. A bulkhead has at most its limit of a worker's
 # slots, and no more than it leaves free: however many operations wait for a registry that does not answer,
@@ -63,7 +65,7 @@ CLAIM = text(f"""
         SELECT min(sequence) AS sequence, bool_or(state = 'running') AS is_busy
         FROM operations CROSS JOIN unnest(keys) AS key
         WHERE state IN ('queued', 'running') AND keys <> '{{}}'
-        GROUP BY key COLLATE "C"
+        GROUP BY project_id, key COLLATE "C"
     ), running AS (
         SELECT project_id, array_to_string(registries, ' ') COLLATE "C" AS bulkhead
         FROM operations WHERE state = 'running'

@@ -24,6 +24,7 @@ REGISTRY_BUDGET = "registry_budget"
 LIST_CHANGED = "list_changed"
 PROJECT_EVENT = "project_event"
 TOKEN_REVOKED = "token_revoked"  # noqa: S105 - a channel
+TAG_TURN = "tag_turn"
 CHANNELS = (
     OPERATION_QUEUED,
     OPERATION_CHANGED,
@@ -33,6 +34,7 @@ CHANNELS = (
     LIST_CHANGED,
     PROJECT_EVENT,
     TOKEN_REVOKED,
+    TAG_TURN,
 )
 
 FIRST_BACKOFF = 0.1

@@ -55,6 +55,7 @@ def view(row: Row[Any]) -> Operation:
         keys=tuple(row.keys),
         registries=tuple(row.registries),
         trace=row.trace,
+        sequence=row.sequence,
     )
 
 

@@ -33,6 +33,7 @@ from app.store.notifications import OPERATION_CHANGED, OPERATION_QUEUED
 from app.store.operation_changes import LostLease, end, record_event
 from app.store.operations import CLOCK, view
 from app.store.tables import operations
+from app.store.tag_turns import TAKES_TURNS
 
 # The number of an advisory lock; no other lock of this database has it.
 CLAIM_LOCK = 0x6D62_0001
@@ -124,7 +125,7 @@ async def claim(
     # key.
     await tx.execute(select(sql.pg_advisory_xact_lock(bindparam(None, CLAIM_LOCK, BigInteger))))
     values = {
-        "worker": worker,
+        "worker": TAKES_TURNS + worker,
         "slots": free.slots,
         "lease": lease,
         "kinds": list(kinds),

@@ -231,6 +231,32 @@ tag_heads = Table(
     PrimaryKeyConstraint("project_id", "reference"),
 )
 
+# Which push may move a tag now, of whichever project, and which has moved it last. Tags are hashed: the rows
+# belong to no project, and name nothing of one.
+tag_turns = Table(
+    "tag_turns",
+    metadata,
+    Column("tag", LargeBinary, primary_key=True),
+    Column("holder", Uuid),
+    Column("attempt", Integer),
+    _instant("held_since"),
+    _instant("held_until"),
+    # The operations that wait, in order, and the times until which that counts.
+    Column("waiting", ARRAY(Uuid), nullable=False, server_default=text("'{}'::uuid[]")),
+    Column(
+        "waiting_until",
+        ARRAY(DateTime(timezone=True)),
+        nullable=False,
+        server_default=text("'{}'::timestamptz[]"),
+    ),
+    Column("moved_by", Uuid),
+    Column("moved_order", BigInteger),
+    Column("moved_digest", Text),
+    _instant("moved_at"),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Index("ix_tag_turns_updated_at", "updated_at"),
+)
+
 operations = Table(
     "operations",
     metadata,

@@ -41,7 +41,7 @@ from app.services.webhooks.sender import WebhookSender
 from app.services.webhooks.signing import Secrets
 from app.settings import Settings, secret_key_of
 from app.store import deliveries as bringing
-from app.store import events, operations
+from app.store import events, operations, tag_turns
 from app.store.budgets import forget_old_budgets
 from app.store.database import Database
 from app.store.notifications import Notifications
@@ -163,7 +163,7 @@ def _build_performers(base: _Base) -> _Performers:
     outcomes = PushOutcomes(list_writer, base.events)
     return _Performers(
         pushes,
-        PushWorker(base.database, base.client, base.credentials, outcomes),
+        PushWorker(base.database, base.notifications, base.client, base.credentials, outcomes),
         list_writer,
         ListWorker(base.database, base.client, base.credentials, list_writer),
         push_planner=PushPlanner(base.database, base.client, base.credentials),
@@ -210,6 +210,7 @@ def _chores(settings: Settings, list_writer: ListWriter, deliveries: Deliveries)
     return [
         list_writer.remove_expired,
         forget_old_budgets,
+        in_batches(tag_turns.forget_old, tag_turns.FORGOTTEN_AT_ONCE),
         in_batches(events.forget_old_events, events.FORGOTTEN_AT_ONCE),
         in_batches(bringing.forget_old_deliveries, bringing.FORGOTTEN_AT_ONCE),
         deliveries.go_on,

@@ -42,6 +42,7 @@ async def lease(kind: Kind = Kind.PUSH_LIST, *registries: str, project_id: UUID 
         keys=(),
         registries=registries,
         trace=None,
+        sequence=1,
     )
     return Lease(Claimed(operation, None, 1, HOUR), until=0.0)
 

@@ -21,7 +21,16 @@ from app.store.database import Database, Transaction
 from app.store.operation_changes import Ending, LostLease
 from app.store.queue import Claimed
 from app.store.tables import operations
-from tests.support.operation_queue import HOUR, enqueued, event_kinds, lapse, read, until, wanted
+from tests.support.operation_queue import (
+    HOUR,
+    enqueued,
+    event_kinds,
+    lapse,
+    new_project,
+    read,
+    until,
+    wanted,
+)
 
 LEASE = timedelta(seconds=60)
 WAITING = text(
@@ -126,6 +135,27 @@ async def test_operations_that_share_a_key_run_one_at_a_time_in_order(
         claimed = await claim(database)
         assert ids(claimed) == [expected.id]
         await succeed(database, claimed[0].operation)
+
+
+async def test_a_key_of_one_project_does_not_delay_operations_of_another(
+    database: Database, project_id: UUID
+) -> None:
+    other_project = await new_project(database)
+    first = await enqueued(database, project_id, keys=("a",))
+    await enqueued(database, project_id, keys=("a",))
+    other = await enqueued(database, other_project, keys=("a",))
+    await enqueued(database, other_project, keys=("a", "b"))
+    assert ids(await claim(database)) == [first.id, other.id]
+    async with database.transaction() as tx:
+        await queue.give_back(tx, first.id, 1, timedelta(minutes=5))
+    await succeed(database, await read(database, other))
+    (next_one,) = await claim(database)
+    assert next_one.operation.project_id == other_project
+
+
+async def test_a_key_that_an_operation_names_twice_counts_once(database: Database, project_id: UUID) -> None:
+    operation = await enqueued(database, project_id, keys=("a", "a"))
+    assert ids(await claim(database)) == [operation.id]
 
 
 async def test_a_key_does_not_delay_operations_without_it(database: Database, project_id: UUID) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 from app.errors import TagUnreadable
 from app.oci.copy_outcomes import (
@@ -43,6 +45,8 @@ __all__ = [
     "TagAction",
     "TagSnapshot",
     "TargetProgress",
+    "Turn",
+    "Turns",
 ]
 
 
@@ -92,6 +96,32 @@ class Guard:
 
     ask: Callable[[TagSnapshot], Awaitable[Collection[Reference]]]
     is_strict: bool = False
+
+
+@dataclass(slots=True)
+class Turn:
+    """The time in which a push alone may move a tag.
+
+    The tag `is_left` to a push that comes after this one. It `is_stale` if it may have moved since this push
+    read it. The push notes that the tag `has_moved`, or may have.
+    """
+
+    is_left: bool = False
+    is_stale: bool = False
+    has_moved: bool = False
+
+
+class Turns(Protocol):
+    """Excludes all other pushes from a tag while this one moves it and reads it back."""
+
+    def of(
+        self, tag: Reference, *, prove: Callable[[], Awaitable[None]] | None
+    ) -> AbstractAsyncContextManager[Turn]:
+        """Wait for the turn, and end it with the block.
+
+        `prove` shows that the push may write to the repository; it is None if that has been shown.
+        """
+        ...
 
 
 # --- progress ---

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 
 from app.concurrency.task_groups import run_all_to_completion
 from app.oci.reference import Reference, Repository
 from app.registry.auth.access import Access
 from app.registry.client import RegistryClient
 from app.registry.push.held_tags import ManifestCache
-from app.registry.push.model import CopyChild, CopyResult, CopyTarget, DryRunResult, Guard, Step, TagSnapshot
+from app.registry.push.model import (
+    CopyChild,
+    CopyResult,
+    CopyTarget,
+    DryRunResult,
+    Guard,
+    Step,
+    TagSnapshot,
+    Turns,
+)
 from app.registry.push.referrers import ReferrerSearch
 from app.registry.push.target import OnProgress, PushSource, TargetStage, build_stages, remotes_for
 from app.registry.push.writer import DryRunWriter, TargetWriter
@@ -31,6 +41,7 @@ async def push(
     guard: Guard | None = None,
     with_referrers: bool = False,
     allow_unverified: bool = False,
+    turns: Turns | None = None,
 ) -> list[CopyResult]:
     """Copy indexes and everything they list to their targets, each of which is a different repository.
 
@@ -39,6 +50,8 @@ async def push(
     started runs to completion, so that the next attempt has less to do. `with_referrers` also copies the
     referrers of the children, such as signatures, from where the children are now. `allow_unverified` moves
     tags that the registry does not let be read, before or after; a guard decides about the first itself.
+    `turns` exclude the pushes of others while a tag moves; the guard decides again about a tag that others
+    have moved meanwhile.
     """
     reads_tags = guard is None or not guard.is_strict
     search = _search(client, targets, access) if with_referrers else None
@@ -57,8 +70,9 @@ async def push(
     await run_all_to_completion(stage.stage() for stage in stages)
     await run_all_to_completion(stage.recheck() for stage in stages)
     await run_all_to_completion(stage.read_tags(strictly=not reads_tags) for stage in stages)
-    left = await _ask(guard, _snapshot(stages, cache), allow_unverified=allow_unverified)
-    await run_all_to_completion(move for stage in stages for move in stage.moves(left))
+    ask = partial(_ask, guard, allow_unverified=allow_unverified)
+    left = await ask(_snapshot(stages, cache))
+    await run_all_to_completion(move for stage in stages for move in stage.moves(left, turns, ask))
     return [stage.result for stage in stages]
 
 

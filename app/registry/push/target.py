@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -27,7 +28,10 @@ from app.registry.push.model import (
     Step,
     StepName,
     TagAction,
+    TagSnapshot,
     TargetProgress,
+    Turn,
+    Turns,
 )
 from app.registry.push.referrers import ReferrerCopies, ReferrerSearch
 from app.registry.push.writer import IndexWriter, Writer
@@ -37,6 +41,8 @@ from app.registry.warnings import WarningLog
 __all__ = ["OnProgress", "PushSource", "TargetStage", "build_stages", "remotes_for"]
 
 OnProgress = Callable[[Repository, Step], None]
+# Decides about tags that were read, and returns those to leave.
+AskAgain = Callable[[TagSnapshot], Awaitable[Collection[Reference]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +169,11 @@ class TargetStage:
         digest = str(self.target.index.digest)
         if not self.target.tags:
             self._finish(digest, await self._put(digest))
+            await self._index.list_under_subject()
         elif self._by_digest:
             # Whether the registry lets it be read is asked of the tags.
             await self._index.put(digest)
+            await self._index.list_under_subject()
 
     async def recheck(self) -> None:
         """Check the children again: other targets may have taken so long that these were collected."""
@@ -190,14 +198,19 @@ class TargetStage:
         """The tags that may exist although the registry does not show them."""
         return {self.target.repository.tagged(tag): error for tag, error in self._held.unread.items()}
 
-    def moves(self, left: Collection[Reference]) -> list[Coroutine[None, None, None]]:
-        """The moves of all tags but those to leave, which are reported as left."""
+    def moves(
+        self, left: Collection[Reference], turns: Turns | None, ask: AskAgain
+    ) -> list[Coroutine[None, None, None]]:
+        """The moves of all tags but those to leave, which are reported as left.
+
+        `ask` decides again about a tag that others have moved since it was read.
+        """
         moves = []
         for tag in self.target.tags:
             if self.target.repository.tagged(tag) in left:
                 self._finish(tag, TagAction.LEFT)
             else:
-                moves.append(self._move(tag))
+                moves.append(self._move_in_turn(tag, turns, ask))
         return moves
 
     @property
@@ -234,11 +247,48 @@ class TargetStage:
     def _left_behind(self) -> tuple[LeftBehind, ...]:
         return self._referrers.left_behind if self._referrers is not None else ()
 
-    async def _move(self, tag: str) -> None:
+    async def _move_in_turn(self, tag: str, turns: Turns | None, ask: AskAgain) -> None:
+        async with self._turn(tag, turns) as turn:
+            if turn.is_left or (turn.is_stale and await self._is_left_now(tag, ask)):
+                self._finish(tag, TagAction.LEFT)
+                return
+            await self._move(tag, turn)
+        # Others need not wait for this.
+        await self._index.list_under_subject()
+
+    def _turn(self, tag: str, turns: Turns | None) -> AbstractAsyncContextManager[Turn]:
+        if turns is None:
+            return nullcontext(Turn())
+        prove = None if self._has_written else self._prove
+        return turns.of(self.target.repository.tagged(tag), prove=prove)
+
+    async def _is_left_now(self, tag: str, ask: AskAgain) -> bool:
+        """Read the tag again and decide about it again."""
+        held = HeldTags(self._remote, (tag,), self._cache)
+        witness = next((each.digest for each in self.children.outcomes), None)
+        await held.settle(is_strict=True, witness=witness)
+        at = self.target.repository.tagged(tag)
+        unread = {at: held.unread[tag]} if tag in held.unread else {}
+        snapshot = TagSnapshot({at: held.digests[tag]}, self._cache.manifests, unread)
+        return at in await ask(snapshot)
+
+    @property
+    def _has_written(self) -> bool:
+        """Whether the registry has taken a manifest in the repository of the target."""
+        is_put = any(each.action is ManifestAction.PUT for each in self.children.outcomes)
+        return is_put or bool(self._index.was_put)
+
+    async def _prove(self) -> None:
+        """Show that this push may write to the repository, without moving a tag."""
+        await self._index.put(str(self.target.index.digest))
+
+    async def _move(self, tag: str, turn: Turn) -> None:
         try:
             action = await self._put(tag)
+            turn.has_moved = True
         except BaseException:
             if tag in self._index.was_put:
+                turn.has_moved = True
                 # The tag has moved, even if a later step fails.
                 finished = Finished(tag, TagAction.MOVED_UNVERIFIED)
                 self._progress.add(StepName.TAGS, finished=(finished,))

@@ -103,6 +103,7 @@ class IndexWriter:
         self._repair = repair
         self._scopes = pushing(remote.path)
         self._is_listed = False
+        self._lists_itself: bool | None = None
         self.was_put: set[str] = set()
         """The tags and digests under which the registry has taken it."""
 
@@ -111,9 +112,9 @@ class IndexWriter:
 
         Return the denial if the registry took it and does not let it be read back.
         """
-        is_listed, denial = None, None
+        denial = None
         try:
-            is_listed = await put_settled(self._remote, target, self._index, self._repair)
+            self._lists_itself = await put_settled(self._remote, target, self._index, self._repair)
         except errors.RegistryError:
             if not await self._is_there(target):
                 raise
@@ -123,18 +124,19 @@ class IndexWriter:
                 await self._verify(target)
             except errors.RegistryDenied as error:
                 denial = error
-        if not self._is_listed:
-            await self._list_under_subject(is_listed=is_listed)
-            self._is_listed = True
         return denial
 
-    async def _list_under_subject(self, *, is_listed: bool | None) -> None:
-        """List the index under its subject, once for all tags; `is_listed` is None if the answer was lost."""
-        found = None if is_listed else await find_subject(self._remote, self._index)
-        if found is None:
-            return
-        subject, described = found
-        if is_listed is None:
+    async def list_under_subject(self) -> None:
+        """List the index under its subject, once for all tags, unless the registry has done so."""
+        if not self._is_listed:
+            found = None if self._lists_itself else await find_subject(self._remote, self._index)
+            if found is not None:
+                await self._list_under(*found)
+            self._is_listed = True
+
+    async def _list_under(self, subject: Digest, described: Descriptor) -> None:
+        if self._lists_itself is None:
+            # The answer to the PUT was lost.
             await list_unless_listed(self._remote, subject, described)
         else:
             await list_in_tag(self._remote, subject, [described])

@@ -29,9 +29,11 @@ from app.services.pushes.guard import GuardedPush, PushGuard
 from app.services.pushes.outcome import PushOutcomes
 from app.services.pushes.progress import PushProgress
 from app.services.pushes.result import build_result
+from app.services.pushes.turns import PushTurns
 from app.store import pushes as stored
 from app.store.codec.pushes import encode_push_view, encode_reached
 from app.store.database import Database, Transaction
+from app.store.notifications import Notifications
 from app.store.operation_changes import LostLease
 
 logger = logging.getLogger(__name__)
@@ -41,9 +43,15 @@ class PushWorker:
     """Performs the pushes that `Pushes` accepts."""
 
     def __init__(
-        self, database: Database, client: RegistryClient, credentials: Credentials, outcomes: PushOutcomes
+        self,
+        database: Database,
+        notifications: Notifications,
+        client: RegistryClient,
+        credentials: Credentials,
+        outcomes: PushOutcomes,
     ) -> None:
         self._database = database
+        self._notifications = notifications
         self._client = client
         self._credentials = credentials
         self._outcomes = outcomes
@@ -84,7 +92,9 @@ class PushWorker:
         children = await parse_children(self._client, plan, manifests)
         own = GuardedPush(attempt.operation.project_id, planned.list_id, planned.reference, plan)
         judge = PushGuard(self._database, self._client, access, own)
-        guard = Guard(partial(self._guard, attempt, planned, judge), is_strict=plan.conditions != ALWAYS)
+        turns = PushTurns(self._database, self._notifications, attempt.operation, planned)
+        ask = partial(self._guard, attempt, planned, judge, turns)
+        guard = Guard(ask, is_strict=plan.conditions != ALWAYS)
         try:
             return await push(
                 self._client,
@@ -95,27 +105,29 @@ class PushWorker:
                 guard=guard,
                 with_referrers=plan.referrers,
                 allow_unverified=plan.consent.unverified,
+                turns=turns,
             )
         except BrokerError as error:
             raise error.with_members(targets=encode_reached(progress.reached)) from error
 
     async def _guard(
-        self, attempt: Attempt, planned: Push, judge: PushGuard, held: TagSnapshot
+        self, attempt: Attempt, planned: Push, judge: PushGuard, turns: PushTurns, held: TagSnapshot
     ) -> Collection[Reference]:
-        """Before the first tag moves, decide, and store the previous digests and differences.
+        """Before a tag moves, decide, and store the previous digests and differences.
 
         A later attempt can't find them, because this one overwrites the tags.
         """
         decision = await judge.decide(held)
         if decision.refusal is not None:
             raise decision.refusal
+        left = {*decision.left, *await turns.find_left()}
         async with self._database.transaction(attempt.operation.project_id) as tx:
             await attempt.hold(tx)
             await self._outcomes.check(tx, attempt.operation, planned)
             if held.digests:
                 own = planned.plan.index.digest
                 await stored.keep_previous(tx, planned.id, held.digests, decision.differences, own=own)
-        return decision.left
+        return left
 
     async def _keep_reached(self, attempt: Attempt, planned: Push, progress: PushProgress) -> None:
         """Store the progress at each target if possible; a failure here must not hide the attempt's error."""

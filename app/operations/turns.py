@@ -1,0 +1,120 @@
+"""Turns: the times in which one push alone may move a tag, whichever project it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from uuid import UUID
+
+# A turn that is not renewed ends after LEASE; then its holder has stopped, or is about to.
+LEASE = timedelta(seconds=6)
+# While others wait, a turn is not renewed any more after this time.
+LONGEST_CONTESTED = timedelta(seconds=10)
+# A push that waits says so again and again; one that has not for so long waits no more.
+WAIT = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A push that wants to move a tag to `digest`.
+
+    `order` is that of the acceptance of its operation. `claimed_at` is the time at which its attempt began,
+    which is before it read the tag. A push `has_written` once the registry has taken something from it in
+    the repository of the tag.
+    """
+
+    operation_id: UUID
+    attempt: int
+    project_id: UUID
+    order: int
+    digest: str
+    claimed_at: datetime
+    has_written: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LastMove:
+    """The last move of a tag: by which project, in which order of acceptance, to which digest, and when."""
+
+    project_id: UUID
+    order: int
+    digest: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A push that waits for its turn, and the time until which that counts."""
+
+    operation_id: UUID
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TagState:
+    """Who has the turn of a tag, who waits for it in order, and who moved the tag last."""
+
+    holder: tuple[UUID, int] | None = None
+    held_since: datetime | None = None
+    held_until: datetime | None = None
+    waiting: tuple[Waiting, ...] = ()
+    last: LastMove | None = None
+
+
+class Grant(Enum):
+    """The reply to a push that asks for its turn."""
+
+    TAKEN = auto()
+    """The push may move the tag."""
+    TAKEN_STALE = auto()
+    """It may, but the tag may have moved since the push read it."""
+    WAIT = auto()
+    """Another push has the turn, or comes before."""
+    PROVE = auto()
+    """Other projects use the tag: the push must first show that it may write to the repository."""
+    NEWER = auto()
+    """A push of another project that was accepted later has moved the tag."""
+
+
+def is_newer(last: LastMove | None, project_id: UUID, order: int, digest: str) -> bool:
+    """Whether another project's push that was accepted later has moved the tag to something else.
+
+    The pushes of one project run in the order of their acceptance, and their runs decide.
+    """
+    return last is not None and last.project_id != project_id and last.order > order and last.digest != digest
+
+
+def ask(state: TagState, ticket: Ticket, now: datetime, *, is_busy: bool = False) -> tuple[Grant, TagState]:
+    """Decide about a push that asks for its turn; the first that has asked gets it first.
+
+    The tag `is_busy` while a worker of the version before, which takes no turns, runs a push of it.
+    """
+    if is_newer(state.last, ticket.project_id, ticket.order, ticket.digest):
+        return Grant.NEWER, _without(state, ticket.operation_id)
+    me = (ticket.operation_id, ticket.attempt)
+    is_taken = state.held_until is not None and state.held_until > now
+    is_held = is_busy or (is_taken and state.holder != me)
+    alive = tuple(each for each in state.waiting if each.until > now)
+    others = tuple(each for each in alive if each.operation_id != ticket.operation_id)
+    foreign = state.last if state.last is not None and state.last.project_id != ticket.project_id else None
+    if not ticket.has_written and (is_held or others or foreign):
+        return Grant.PROVE, state
+    is_next = not others or alive[0].operation_id == ticket.operation_id
+    if is_held or not (is_taken or is_next):
+        return Grant.WAIT, replace(state, waiting=_with(alive, ticket.operation_id, now + WAIT))
+    is_stale = foreign is not None and foreign.at >= ticket.claimed_at
+    grant = Grant.TAKEN_STALE if is_stale else Grant.TAKEN
+    return grant, TagState(me, now, now + LEASE, others, state.last)
+
+
+def _with(alive: Sequence[Waiting], operation_id: UUID, until: datetime) -> tuple[Waiting, ...]:
+    """Those who wait, with the operation at the place that it has already, or at the end."""
+    if all(each.operation_id != operation_id for each in alive):
+        return (*alive, Waiting(operation_id, until))
+    return tuple(replace(each, until=until) if each.operation_id == operation_id else each for each in alive)
+
+
+def _without(state: TagState, operation_id: UUID) -> TagState:
+    return replace(state, waiting=tuple(each for each in state.waiting if each.operation_id != operation_id))

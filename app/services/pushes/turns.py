@@ -1,0 +1,166 @@
+"""The turns of a push: while it moves a tag, no other push does, of whichever project or process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from app.errors import BrokerError, RegistryTimeout, Superseded, Unavailable
+from app.lists.pushes import Push
+from app.oci.reference import Reference
+from app.operations.operation import Operation
+from app.operations.turns import LEASE, Grant, Ticket
+from app.registry.push.model import Turn
+from app.store import tag_turns
+from app.store.database import Database
+from app.store.notifications import TAG_TURN, Notifications
+from app.store.row_security.scopes import SYSTEM
+from app.store.tag_turns import turn_id
+
+logger = logging.getLogger(__name__)
+
+# A push that waits is woken when a turn ends, and asks again after this time in case that was lost.
+POLL_SECONDS = 1.0
+RENEW_SECONDS = LEASE.total_seconds() / 3
+
+Prove = Callable[[], Awaitable[None]]
+
+
+class PushTurns:
+    """The turns of one attempt at a push, which are taken when everything is staged.
+
+    What is queued, parked, staged or refused by the registry holds no turn.
+    """
+
+    def __init__(
+        self, database: Database, notifications: Notifications, operation: Operation, planned: Push
+    ) -> None:
+        self._database = database
+        self._notifications = notifications
+        self._planned = planned
+        self._tags = [tag for tag in planned.plan.references if tag.digest is None]
+        self._ticket = Ticket(
+            operation.id,
+            operation.attempt,
+            operation.project_id,
+            operation.sequence,
+            str(planned.plan.index.digest),
+            # The attempt began at this time or later.
+            operation.run_at,
+        )
+
+    async def find_left(self) -> Collection[Reference]:
+        """The tags to leave to pushes of other projects that were accepted later.
+
+        Raises Superseded if the push would not move the list's own tag, or none at all. A single tag needs no
+        look before its turn.
+        """
+        if len(self._tags) == 1:
+            return ()
+        async with self._database.transaction(SYSTEM) as tx:
+            newer = await tag_turns.find_newer(tx, self._tags, self._ticket)
+        if self._planned.reference in newer or (newer and len(newer) == len(self._tags)):
+            raise _superseded(self._planned.reference if self._planned.reference in newer else newer[0])
+        return newer
+
+    @asynccontextmanager
+    async def of(self, tag: Reference, *, prove: Prove | None) -> AsyncIterator[Turn]:
+        """Wait for the turn of the tag, and end it with the block.
+
+        Raises Superseded for the list's own tag, or the only one, if another project's push that was accepted
+        later has moved it.
+        """
+        asked_at = asyncio.get_running_loop().time()
+        grant = await self._wait(tag, prove)
+        if grant is Grant.NEWER:
+            if tag == self._planned.reference or len(self._tags) == 1:
+                raise _superseded(tag)
+            yield Turn(is_left=True)
+            return
+        turn = Turn(is_stale=grant is Grant.TAKEN_STALE)
+        try:
+            async with self._renewing(tag, asked_at):
+                yield turn
+        finally:
+            await self._end(tag, has_moved=turn.has_moved)
+
+    async def _wait(self, tag: Reference, prove: Prove | None) -> Grant:
+        ticket = replace(self._ticket, has_written=prove is None)
+        async with self._database.transaction(SYSTEM) as tx:
+            if await tag_turns.take_free(tx, tag, ticket):
+                return Grant.TAKEN
+        async with self._notifications.subscribe(TAG_TURN, turn_id(tag).hex()) as ends:
+            try:
+                while (grant := await self._ask(tag, ticket)) in {Grant.WAIT, Grant.PROVE}:
+                    if grant is Grant.WAIT:
+                        await ends.wait(POLL_SECONDS)
+                    elif prove is not None:
+                        await prove()
+                        ticket = replace(ticket, has_written=True)
+            except BaseException:
+                await self._leave(tag)
+                raise
+        return grant
+
+    async def _ask(self, tag: Reference, ticket: Ticket) -> Grant:
+        async with self._database.transaction(SYSTEM) as tx:
+            return await tag_turns.ask_for(tx, tag, ticket)
+
+    @asynccontextmanager
+    async def _renewing(self, tag: Reference, asked_at: float) -> AsyncIterator[None]:
+        """Renew the turn while the block runs, and stop the block when the turn ends."""
+        try:
+            async with asyncio.timeout_at(asked_at + LEASE.total_seconds()) as end:
+                renewing = asyncio.create_task(self._renew(tag, end))
+                try:
+                    yield
+                finally:
+                    renewing.cancel()
+        except TimeoutError:
+            if not end.expired():
+                raise
+            raise RegistryTimeout(
+                f"{tag.registry} did not take {tag} in time, and another push of the tag waits.",
+                registry=tag.registry,
+                reference=str(tag),
+            ) from None
+
+    async def _renew(self, tag: Reference, end: asyncio.Timeout) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            asked_at = loop.time()
+            try:
+                async with self._database.transaction(SYSTEM) as tx:
+                    if not await tag_turns.renew(tx, tag, self._ticket):
+                        return
+            except BrokerError:
+                continue
+            end.reschedule(asked_at + LEASE.total_seconds())
+
+    async def _end(self, tag: Reference, *, has_moved: bool) -> None:
+        try:
+            async with self._database.transaction(SYSTEM) as tx:
+                await tag_turns.end(tx, tag, self._ticket, moved=has_moved)
+        except Unavailable:
+            if has_moved:
+                # Another attempt moves it again, and records that.
+                raise
+            logger.warning("The turn of a tag of push %s ends with its lease", self._planned.id)
+
+    async def _leave(self, tag: Reference) -> None:
+        try:
+            async with self._database.transaction(SYSTEM) as tx:
+                await tag_turns.leave(tx, tag, self._ticket.operation_id)
+        except Unavailable:
+            logger.warning("The wait of push %s for a tag ends by itself", self._planned.id)
+
+
+def _superseded(tag: Reference) -> Superseded:
+    return Superseded(
+        f"A push that was accepted later has already moved {tag}. Push again to overwrite it.",
+        reference=str(tag),
+    )

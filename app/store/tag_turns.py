@@ -1,0 +1,235 @@
+"""The turns of tags: which push may move a tag now, and which has moved it last.
+
+Times are on the database's clock, and no transaction is open while a registry is awaited: a turn is a lease.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    Integer,
+    Interval,
+    LargeBinary,
+    Row,
+    Text,
+    Uuid,
+    bindparam,
+    delete,
+    func,
+    select,
+    text,
+    update,
+)
+
+from app.oci.reference import Reference, canonical_name
+from app.operations.turns import (
+    LEASE,
+    LONGEST_CONTESTED,
+    Grant,
+    LastMove,
+    TagState,
+    Ticket,
+    Waiting,
+    ask,
+    is_newer,
+)
+from app.store.database import Transaction
+from app.store.notifications import TAG_TURN
+from app.store.tables import tag_turns
+
+# Longer than the deadline of any push: none that lives was accepted before an older move.
+KEPT_FOR = timedelta(days=1)
+FORGOTTEN_AT_ONCE = 5_000
+# The workers of this version begin their names with this. Those of the version before take no turns.
+TAKES_TURNS = "turns:"
+
+_PARAMETERS = (
+    bindparam("tag", type_=LargeBinary),
+    bindparam("operation", type_=Uuid),
+    bindparam("attempt", type_=Integer),
+)
+# A worker of the version before, which runs a push of the tag.
+_BUSY = """
+    EXISTS (
+        SELECT FROM operations
+        WHERE state = 'running' AND id <> :operation AND :key = ANY(keys) AND worker NOT LIKE :marked
+    )
+"""
+_BUSY_PARAMETERS = (bindparam("key", type_=Text), bindparam("marked", type_=Text))
+
+# The usual case in one statement: nobody has the turn or waits for it, and no other project moved the tag.
+_TAKE_FREE = text(f"""
+    INSERT INTO tag_turns AS turn (tag, holder, attempt, held_since, held_until)
+    SELECT :tag, :operation, :attempt, clock_timestamp(), clock_timestamp() + :lease WHERE NOT {_BUSY}
+    ON CONFLICT (tag) DO UPDATE SET
+        holder = excluded.holder, attempt = excluded.attempt, held_since = excluded.held_since,
+        held_until = excluded.held_until, updated_at = clock_timestamp()
+    WHERE coalesce(turn.held_until < clock_timestamp(), true) AND turn.waiting = '{{}}'
+      AND coalesce(turn.moved_by = :project, true)
+    RETURNING true
+""").bindparams(
+    *_PARAMETERS, *_BUSY_PARAMETERS, bindparam("project", type_=Uuid), bindparam("lease", type_=Interval)
+)
+_LOCK = text(f"""
+    INSERT INTO tag_turns (tag) VALUES (:tag)
+    ON CONFLICT (tag) DO UPDATE SET updated_at = clock_timestamp()
+    RETURNING *, clock_timestamp() AS now, {_BUSY} AS is_busy
+""").bindparams(  # noqa: S608
+    bindparam("tag", type_=LargeBinary), bindparam("operation", type_=Uuid), *_BUSY_PARAMETERS
+)
+_RENEW = text("""
+    UPDATE tag_turns SET held_until = clock_timestamp() + :lease
+    WHERE tag = :tag AND holder = :operation AND attempt = :attempt AND held_until > clock_timestamp() AND (
+        held_since > clock_timestamp() - :longest
+        OR NOT EXISTS (SELECT FROM unnest(waiting_until) AS until WHERE until > clock_timestamp())
+    )
+    RETURNING true
+""").bindparams(*_PARAMETERS, bindparam("lease", type_=Interval), bindparam("longest", type_=Interval))
+# A move that comes after the turn's end counts only if it is of a later push.
+_END = text("""
+    UPDATE tag_turns SET
+        holder = CASE WHEN mine THEN NULL ELSE holder END,
+        held_until = CASE WHEN mine THEN NULL ELSE held_until END,
+        moved_order = CASE WHEN moves THEN greatest(moved_order, :order) ELSE moved_order END,
+        moved_by = CASE WHEN moves THEN :project ELSE moved_by END,
+        moved_digest = CASE WHEN moves THEN :digest ELSE moved_digest END,
+        moved_at = CASE WHEN :moved THEN clock_timestamp() ELSE moved_at END,
+        updated_at = clock_timestamp()
+    FROM (
+        SELECT tag AS found, mine, :moved AND (mine OR coalesce(moved_order < :order, true)) AS moves FROM (
+            SELECT tag, moved_order, coalesce(holder = :operation AND attempt = :attempt, false) AS mine
+            FROM tag_turns WHERE tag = :tag FOR UPDATE
+        ) AS turn
+    ) AS decided
+    WHERE tag = found
+    RETURNING pg_notify(:freed, encode(tag, 'hex'))
+""").bindparams(
+    *_PARAMETERS,
+    bindparam("moved"),
+    bindparam("order", type_=BigInteger),
+    bindparam("project", type_=Uuid),
+    bindparam("digest", type_=Text),
+    bindparam("freed", type_=Text),
+)
+
+
+def turn_id(tag: Reference) -> bytes:
+    """The name of the turn of a tag; it tells nothing about the tag."""
+    return hashlib.sha256(canonical_name(str(tag)).encode()).digest()
+
+
+async def take_free(tx: Transaction, tag: Reference, ticket: Ticket) -> bool:
+    """Take the turn if the tag is free and no other project has to do with it."""
+    values = _values(tag, ticket) | _busy_values(tag) | {"project": ticket.project_id, "lease": LEASE}
+    return (await tx.execute(_TAKE_FREE, values)).first() is not None
+
+
+async def ask_for(tx: Transaction, tag: Reference, ticket: Ticket) -> Grant:
+    """Take the turn, or wait for it in the order of asking; a transaction of its own."""
+    values = {"tag": turn_id(tag), "operation": ticket.operation_id, **_busy_values(tag)}
+    row = (await tx.execute(_LOCK, values)).one()
+    before = _view(row)
+    grant, after = ask(before, ticket, row.now, is_busy=row.is_busy)
+    if after != before:
+        await _write(tx, row.tag, after)
+    return grant
+
+
+async def renew(tx: Transaction, tag: Reference, ticket: Ticket) -> bool:
+    """Renew the turn; False if it has ended, or if others have waited for too long."""
+    values = _values(tag, ticket) | {"lease": LEASE, "longest": LONGEST_CONTESTED}
+    return (await tx.execute(_RENEW, values)).first() is not None
+
+
+async def end(tx: Transaction, tag: Reference, ticket: Ticket, *, moved: bool) -> None:
+    """End the turn, and record whether the tag has moved."""
+    values = _values(tag, ticket) | {
+        "moved": moved,
+        "order": ticket.order,
+        "project": ticket.project_id,
+        "digest": ticket.digest,
+        "freed": TAG_TURN,
+    }
+    await tx.execute(_END, values)
+
+
+async def leave(tx: Transaction, tag: Reference, operation_id: UUID) -> None:
+    """Wait no more; a transaction of its own."""
+    locked = select(tag_turns).where(tag_turns.c.tag == turn_id(tag)).with_for_update()
+    row = (await tx.execute(locked)).one_or_none()
+    if row is not None:
+        state = _view(row)
+        waiting = tuple(each for each in state.waiting if each.operation_id != operation_id)
+        await tx.execute(
+            update(tag_turns)
+            .where(tag_turns.c.tag == row.tag)
+            .values(**_waiting_values(waiting))
+            .returning(func.pg_notify(TAG_TURN, row.tag.hex()))
+        )
+
+
+async def find_newer(tx: Transaction, tags: Collection[Reference], ticket: Ticket) -> list[Reference]:
+    """The tags that other projects' pushes have moved that were accepted later."""
+    by_id = {turn_id(tag): tag for tag in tags}
+    query = select(tag_turns).where(tag_turns.c.tag.in_(by_id))
+    return [
+        by_id[bytes(row.tag)]
+        for row in await tx.execute(query)
+        if is_newer(_view(row).last, ticket.project_id, ticket.order, ticket.digest)
+    ]
+
+
+async def forget_old(tx: Transaction, *, limit: int = FORGOTTEN_AT_ONCE) -> int:
+    """Remove turns that nothing has changed for so long that no live push was accepted before."""
+    old = (
+        select(tag_turns.c.tag)
+        .where(tag_turns.c.updated_at < func.statement_timestamp() - KEPT_FOR)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return (await tx.execute(delete(tag_turns).where(tag_turns.c.tag.in_(old)))).rowcount
+
+
+def _values(tag: Reference, ticket: Ticket) -> dict[str, object]:
+    return {"tag": turn_id(tag), "operation": ticket.operation_id, "attempt": ticket.attempt}
+
+
+def _busy_values(tag: Reference) -> dict[str, object]:
+    return {"key": f"push:{canonical_name(str(tag))}", "marked": f"{TAKES_TURNS}%"}
+
+
+def _view(row: Row[Any]) -> TagState:
+    last = None
+    if row.moved_by is not None:
+        last = LastMove(row.moved_by, row.moved_order, row.moved_digest, row.moved_at)
+    holder = (row.holder, row.attempt) if row.holder is not None else None
+    waiting = tuple(map(Waiting, row.waiting, row.waiting_until))
+    return TagState(holder, row.held_since, row.held_until, waiting, last)
+
+
+async def _write(tx: Transaction, tag: bytes, state: TagState) -> None:
+    holder, attempt = state.holder or (None, None)
+    await tx.execute(
+        update(tag_turns)
+        .where(tag_turns.c.tag == tag)
+        .values(
+            holder=holder,
+            attempt=attempt,
+            held_since=state.held_since,
+            held_until=state.held_until,
+            **_waiting_values(state.waiting),
+        )
+    )
+
+
+def _waiting_values(waiting: Sequence[Waiting]) -> dict[str, Any]:
+    return {
+        "waiting": [each.operation_id for each in waiting],
+        "waiting_until": [each.until for each in waiting],
+    }
