@@ -40,6 +40,11 @@ _FULL = re.compile(
     r"|\bquota\b.{0,60}\b(exceed|reached)|\bexceed\w*.{0,80}\b(quota|(storage|upper) limit)"
     r"|\bstorage (quota|limit)\b.{0,40}\b(exceed|reached)|\bLimitExceeded|\bLIMIT_EXCEEDED"
 )
+_OF_STORAGE = re.compile(
+    r"(?i)\bstorage|\bdisk|\bspace\b|\bupper limit|\d ?[kmgt]i?b\b|\bbytes\b|\bsize\b|LimitExceeded"
+)
+# The code of each 429, whatever the message says.
+_TOO_MANY_REQUESTS = re.compile(r"(?i)too[ _-]?many[ _-]?requests(?:: |$)")
 _NOT_YET = re.compile(
     r"(?i)\b(try|retry|please retry) (again|later)|\bin progress\b|\bis being\b|\bnot yet (ready|available)"
     r"|\btemporar|\bconcurrent|\block(ed)? by another"
@@ -94,9 +99,9 @@ def _code(text: str, quoting: Quoting) -> str | None:
 
 def is_rate_limit(status: int, body: bytes, context: RequestContext) -> bool:
     """Whether a response limits the rate: GitHub and some proxies send 403 where they mean 429."""
-    if status == _TOO_MANY:
-        return not means_full(first_error_text(body), context.reference)
-    return status == _FORBIDDEN and means_rate_limit(first_error_text(body), context.reference)
+    text = first_error_text(body)
+    is_one = status == _TOO_MANY or (status == _FORBIDDEN and means_rate_limit(text, context.reference))
+    return is_one and not means_full(text, context.reference)
 
 
 def first_error_text(body: bytes) -> str:
@@ -135,9 +140,15 @@ def may_pass(status: int, body: bytes, context: RequestContext) -> bool:
 
 
 def means_full(text: str, reference: str | None) -> bool:
-    """Whether a text speaks of storage that is used up."""
-    spoken = _without_names(text, reference)
-    return bool(_FULL.search(spoken)) and not _RATE_LIMIT.search(spoken)
+    """Whether a text speaks of storage that is used up.
+
+    The code for too many requests says nothing of storage, so the message must.
+    """
+    coded = _TOO_MANY_REQUESTS.match(text)
+    spoken = _without_names(text[coded.end() :] if coded else text, reference)
+    if not _FULL.search(spoken) or _RATE_LIMIT.search(spoken):
+        return False
+    return coded is None or bool(_OF_STORAGE.search(spoken))
 
 
 def means_not_yet(text: str, reference: str | None) -> bool:

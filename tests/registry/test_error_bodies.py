@@ -92,13 +92,16 @@ FULL = [
     "The repository has exceeded its storage limit",
     "LimitExceededException: the limit of images per repository has been reached",
     "insufficient storage",
+    "storage quota exceeded",
+    "the quota of 10 GB has been reached",
 ]
 
 
 @pytest.mark.parametrize("text", FULL)
 @pytest.mark.parametrize("status", [403, 412, 413, 429, 500, 503, 507])
-def test_used_up_storage_is_final_whatever_the_status(text: str, status: int) -> None:
-    body = json.dumps({"errors": [{"code": "UNKNOWN", "message": text}]}).encode()
+@pytest.mark.parametrize("code", ["UNKNOWN", "DENIED", "TOOMANYREQUESTS", "TOO_MANY_REQUESTS"])
+def test_used_up_storage_is_final_whatever_the_status_and_the_code(text: str, status: int, code: str) -> None:
+    body = json.dumps({"errors": [{"code": code, "message": text}]}).encode()
     context = RequestContext("reg.test", "reg.test/app:1")
     assert not may_pass(status, body, context)
     assert not is_rate_limit(status, body, context)
@@ -113,6 +116,8 @@ def test_used_up_storage_is_final_whatever_the_status(text: str, status: int) ->
     [
         "Quota exceeded for quota metric 'Requests per project' and limit 'per minute'",
         "toomanyrequests: You have reached your pull rate limit",
+        "TOOMANYREQUESTS: quota exceeded",
+        "TOOMANYREQUESTS",
         "s3aws: storage driver: context deadline exceeded",
         "requested access to team/quota-exceeded is denied",
         "team/storage-full is not available",
