@@ -122,23 +122,23 @@ def parse_manifest(raw: bytes, content_type: str | None, described: str = "") ->
     from the manifest's own member, else from its shape. Raises SourceUnsupported for an unsupported type, and
     SourceInvalid for a contradictory document.
     """
-    claimed = media_types.bare(content_type)
+    claimed, claim = media_types.bare(content_type), "was served as"
     if claimed in media_types.GENERIC_TYPES:
-        claimed = described if described in media_types.MANIFEST_TYPES else ""
+        claimed, claim = (described if described in media_types.MANIFEST_TYPES else ""), "is listed as"
     if claimed:
         _check_supported(claimed)
     owner = members.owner(strict_json.loads(raw, what=_WHAT), KEYS, what=_WHAT)
     stated = members.text(owner, "mediaType", what=_WHAT)
-    media_type = claimed or _stated_type(owner, stated)
-    _check_header(owner, stated, media_type)
-    manifest = Manifest.of(media_type, raw)
-    if media_types.is_index(media_type):
-        return _parse_index(manifest, owner)
-    return _parse_image(manifest, owner)
+    if not claimed:
+        claimed, claim = _stated_type(owner, stated), "says that it is" if stated else "has the shape of"
+    _check_header(owner, stated, claimed, claim)
+    is_index = media_types.is_index(claimed)
+    _check_kind(owner, _FOREIGN_TO_INDEX if is_index else _FOREIGN_TO_IMAGE, claimed, claim)
+    manifest = Manifest.of(claimed, raw)
+    return _parse_index(manifest, owner) if is_index else _parse_image(manifest, owner)
 
 
 def _parse_image(manifest: Manifest, owner: Mapping[str, Json]) -> ImageManifest:
-    _check_kind(owner, _FOREIGN_TO_IMAGE, manifest.media_type)
     if owner.get("config") is None:
         raise SourceInvalid("The manifest has no config.", media_type=manifest.media_type)
     return ImageManifest(
@@ -152,7 +152,6 @@ def _parse_image(manifest: Manifest, owner: Mapping[str, Json]) -> ImageManifest
 
 
 def _parse_index(manifest: Manifest, owner: Mapping[str, Json]) -> Index:
-    _check_kind(owner, _FOREIGN_TO_INDEX, manifest.media_type)
     if "manifests" not in owner:
         raise SourceInvalid("The index has no manifests member.", media_type=manifest.media_type)
     return Index(
@@ -198,11 +197,18 @@ def _check_supported(media_type: str) -> None:
     raise SourceUnsupported(f'The media type "{name}" is neither an image nor an index.', media_type=name)
 
 
-def _check_header(owner: Mapping[str, Json], stated: str, media_type: str) -> None:
-    """image-spec allows a manifest without a media type, Docker requires it; neither allows another one."""
+def _check_header(owner: Mapping[str, Json], stated: str, media_type: str, claim: str) -> None:
+    """image-spec allows a manifest without a media type, Docker requires it; neither allows another one.
+
+    `claim` says where the media type is from.
+    """
     if stated != media_type and (stated or media_type in media_types.DOCKER_TYPES):
-        detail = f'The manifest was served as {media_type}, but its mediaType is "{shown(stated)}".'
-        raise SourceInvalid(detail, media_type=media_type)
+        own = (
+            f'its mediaType is "{shown(stated)}"'
+            if stated
+            else "does not have the mediaType that Docker requires"
+        )
+        raise SourceInvalid(f"The manifest {claim} {media_type}, but {own}.", media_type=media_type)
     if _version(owner) != 2:  # noqa: PLR2004
         raise SourceInvalid("The manifest's schemaVersion is not 2.", media_type=media_type)
 
@@ -212,10 +218,10 @@ def _version(owner: Mapping[str, Json]) -> int | None:
     return version if type(version) is int else None
 
 
-def _check_kind(owner: Mapping[str, Json], foreign: Iterable[str], media_type: str) -> None:
+def _check_kind(owner: Mapping[str, Json], foreign: Iterable[str], media_type: str, claim: str) -> None:
     for key in foreign:
         if key in owner:
-            detail = f"The manifest was served as {media_type}, but has the member {key} of another type."
+            detail = f"The manifest {claim} {media_type}, but has the member {key} of another type."
             raise SourceInvalid(detail, media_type=media_type)
 
 

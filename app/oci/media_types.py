@@ -25,8 +25,8 @@ IMAGE_TYPES = (DOCKER_MANIFEST, OCI_MANIFEST)
 DOCKER_TYPES = (DOCKER_MANIFEST, DOCKER_LIST)
 OCI_TYPES = (OCI_MANIFEST, OCI_INDEX)
 SCHEMA1_TYPES = (DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED)
-# What servers call a file whose kind they don't know; storage such as S3 has the second.
-GENERIC_TYPES = frozenset({"", OCTET_STREAM, "binary/octet-stream", "application/json"})
+# What servers call a file whose kind they don't know, such as S3 (binary) and nginx (plain).
+GENERIC_TYPES = frozenset({"", OCTET_STREAM, "binary/octet-stream", "application/json", "text/plain"})
 
 DOCKER_FOREIGN_LAYER = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 FOREIGN_LAYER_TYPES = frozenset(

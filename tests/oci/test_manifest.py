@@ -116,7 +116,7 @@ def test_the_refusal_of_schema_1_names_it(content_type: str | None, document: di
     "content_type",
     [
         "text/html",
-        "text/plain; charset=utf-8",
+        "text/csv; charset=utf-8",
         "application/vnd.oci.artifact.manifest.v1+json",
         f"{mt.OCI_MANIFEST}, {mt.OCI_MANIFEST}",
         f"{mt.OCI_MANIFEST}x",
@@ -160,12 +160,26 @@ def test_the_type_in_the_descriptor_takes_precedence_over_the_shape(content_type
     untyped = raw(without(image(), "mediaType"))
     found = parse_manifest(untyped, content_type, mt.OCI_MANIFEST)
     assert found.manifest.media_type == mt.OCI_MANIFEST
-    with pytest.raises(SourceInvalid, match=r"member config|no manifests"):
+    with pytest.raises(SourceInvalid, match=r"is listed as .*index.*member config"):
         parse_manifest(untyped, content_type, mt.OCI_INDEX)
-    with pytest.raises(SourceInvalid, match="mediaType"):
+    with pytest.raises(
+        SourceInvalid, match=r"is listed as .*does not have the mediaType that Docker requires"
+    ):
         parse_manifest(untyped, content_type, mt.DOCKER_MANIFEST)
-    with pytest.raises(SourceInvalid, match="mediaType"):
+    with pytest.raises(SourceInvalid, match=r'is listed as .*its mediaType is "application/vnd\.docker'):
         parse_manifest(raw(image(mt.DOCKER_MANIFEST)), content_type, mt.OCI_MANIFEST)
+
+
+def test_a_contradiction_names_the_place_of_the_type() -> None:
+    untyped = raw(without(image(), "mediaType"))
+    for content_type, document, reason in (
+        (mt.DOCKER_MANIFEST, untyped, "was served as .*does not have the mediaType that Docker requires"),
+        (mt.OCI_INDEX, untyped, "was served as .*has the member config"),
+        (None, raw({**image(), "mediaType": mt.OCI_INDEX}), "says that it is .*has the member config"),
+        (None, raw({**json.loads(untyped), "manifests": []}), "has the shape of .*has the member config"),
+    ):
+        with pytest.raises(SourceInvalid, match=reason):
+            parse_manifest(document, content_type)
 
 
 @pytest.mark.parametrize("described", ["", "application/json", "application/vnd.example", mt.OCI_INDEX])

@@ -303,9 +303,14 @@ def _check_digest(answer: Answer, reference: Reference, context: RequestContext)
 
 
 def _check_kind(answer: Answer, context: RequestContext) -> None:
-    """Check the media type: a manifest is an application type, while web servers send pages and texts."""
+    """Check the media type: a manifest is an application type, while web servers send pages and texts.
+
+    A web server of files may call a manifest a text, too.
+    """
     bare = media_types.bare(answer.headers.get("Content-Type"))
     may_be_one = bare.startswith("application/") or bare in media_types.GENERIC_TYPES
+    if bare == "text/plain":
+        may_be_one = answer.body.lstrip().startswith(b"{")
     if is_html(bare, answer.body) or not may_be_one:
         raise errors.NotARegistry(
             f"{context.registry} sent {context.quoting.fact(bare) or 'a page'} for {context}, which is not a "

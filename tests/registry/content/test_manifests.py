@@ -203,7 +203,15 @@ async def test_a_manifest_of_4_mib_is_read_and_one_byte_more_is_not(registry: Re
                     await client.fetch_manifest(reference, INSECURE)
 
 
-@pytest.mark.parametrize("media_type", ["text/plain", "image/png", "text/html; charset=utf-8"])
+async def test_a_page_of_plain_text_is_no_manifest(registry: RegistryDouble) -> None:
+    page = Status(200, b"It works!\n", {"Content-Type": "text/plain"})
+    registry.misbehave(page, method="GET", path="/manifests/")
+    async with connect() as client:
+        with pytest.raises(errors.NotARegistry):
+            await client.fetch_manifest(reference_at(registry, "app:1"), INSECURE)
+
+
+@pytest.mark.parametrize("media_type", ["text/csv", "image/png", "text/html; charset=utf-8"])
 async def test_an_answer_of_another_kind_is_no_manifest(registry: RegistryDouble, media_type: str) -> None:
     plant(registry, "app", "1", IMAGE)
     registry.misbehave(ContentType(media_type), method="GET", path="/manifests/")
@@ -213,7 +221,14 @@ async def test_an_answer_of_another_kind_is_no_manifest(registry: RegistryDouble
 
 
 @pytest.mark.parametrize(
-    "media_type", [None, "application/octet-stream", IMAGE.media_type + "; charset=utf-8"]
+    "media_type",
+    [
+        None,
+        "application/octet-stream",
+        "text/plain",
+        "text/plain; charset=utf-8",
+        IMAGE.media_type + "; charset=utf-8",
+    ],
 )
 async def test_a_missing_or_decorated_type_is_understood(
     registry: RegistryDouble, media_type: str | None
