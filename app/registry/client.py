@@ -149,15 +149,15 @@ class RegistryClient:
     ) -> FetchedManifest:
         """The manifest of a reference, its bytes verified; a digest takes precedence over a tag.
 
-        `described` is the media type in the descriptor that led to it. `patiently` asks again for a digest
-        that the registry does not have yet.
+        `described` is the media type in the descriptor that led to it. `patiently` asks again for what the
+        registry does not have yet.
         """
         remote = self.remote(reference.repository, access)
 
         async def fetch() -> FetchedManifest:
             return await manifests.fetch_manifest(remote, reference, described=described)
 
-        if patiently and reference.digest is not None:
+        if patiently:
             return await ask_until_there(fetch, self.limits)
         return await fetch()
 

@@ -19,7 +19,7 @@ class Reader:
 
     Insecure access applies only to those of the registries `among` that allow it; the others stay secure.
     `limit` bounds the size of the fetched manifests, and manifests in `known` are not fetched. A reader that
-    `is_patient` asks again for digests that a registry does not have yet.
+    `is_patient` asks again for digests that a registry does not have yet, and with `awaits_tags` for tags.
     """
 
     def __init__(
@@ -31,6 +31,7 @@ class Reader:
         limit: ManifestLimit | None = None,
         known: Mapping[Digest, Manifest] | None = None,
         is_patient: bool = False,
+        awaits_tags: bool = False,
     ) -> None:
         self._client = client
         self._access = access
@@ -38,6 +39,7 @@ class Reader:
         self._limit = limit
         self._known = known or {}
         self._is_patient = is_patient
+        self._awaits_tags = awaits_tags
         self._manifests: AsyncCache[Reference, ImageManifest | Index] = AsyncCache()
         self._configs: AsyncCache[tuple[Repository, Digest], ImageConfig] = AsyncCache()
 
@@ -65,8 +67,9 @@ class Reader:
 
     async def _fetch(self, reference: Reference, described: str) -> ImageManifest | Index:
         access = self._access_at(reference.repository)
+        patiently = self._is_patient and (reference.digest is not None or self._awaits_tags)
         fetched = await self._client.fetch_manifest(
-            reference, access, described=described, patiently=self._is_patient
+            reference, access, described=described, patiently=patiently
         )
         if self._limit is not None:
             self._limit.add(fetched.raw, reference)

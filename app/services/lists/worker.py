@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from app.lists.additions import Addition, CreateOptions
-from app.lists.draft import Given
+from app.lists.draft import Draft, Given
 from app.lists.findings.list_findings import refuse_mixed_revisions
 from app.lists.refreshing import plan_refresh, refresh
 from app.lists.source import Source, parse_sources
@@ -48,7 +48,9 @@ class ListWorker:
         request = decode_request(CreateListRequest, attempt.operation.request)
         call = self._call(attempt)
         sources = parse_sources(request.sources)
-        resolved = await self._resolve(attempt, call, sources, insecure=request.insecure)
+        resolved = await self._resolve(
+            attempt, call, sources, insecure=request.insecure, awaits_tags=_is_of_leg(request)
+        )
         name = ListName(parse_reference(request.reference), request.session)
         create = CreateOptions(request.amend, request.insecure, request.options)
         await self._merger.add(ListKey(call.project_id, name), _leg(attempt, call, _flat(resolved), create))
@@ -57,7 +59,11 @@ class ListWorker:
         request = decode_request(AddEntriesRequest, attempt.operation.request)
         call = self._call(attempt)
         sources = parse_sources(request.sources)
-        resolved = await self._resolve(attempt, call, sources, insecure=request.insecure)
+        async with self._database.transaction(call.project_id) as tx:
+            draft = await stored.get_list(tx, call.project_id, request.list_id)
+        resolved = await self._resolve(
+            attempt, call, sources, insecure=request.insecure, awaits_tags=_has_legs(draft)
+        )
         await self._merger.add(
             ListKey(call.project_id, request.list_id), _leg(attempt, call, _flat(resolved))
         )
@@ -81,8 +87,15 @@ class ListWorker:
             await attempt.succeed(tx, encode_refreshed_view(view))
 
     async def _resolve(
-        self, attempt: Attempt, call: Call, sources: Sequence[Source], *, insecure: bool
+        self,
+        attempt: Attempt,
+        call: Call,
+        sources: Sequence[Source],
+        *,
+        insecure: bool,
+        awaits_tags: bool = False,
     ) -> list[list[Resolved]]:
+        """Resolve the sources. `awaits_tags` asks again for tags that are missing, as always for digests."""
         access = self._credentials.access(call.project_id, call.credentials, insecure=insecure)
         done = 0
 
@@ -93,13 +106,32 @@ class ListWorker:
 
         attempt.progress(Progress((ProgressStep("sources", 0, len(sources)),)))
         registries = {source.reference.registry for source in sources}
-        reader = Reader(self._client, access, among=registries, limit=ManifestLimit(), is_patient=True)
+        reader = Reader(
+            self._client,
+            access,
+            among=registries,
+            limit=ManifestLimit(),
+            is_patient=True,
+            awaits_tags=awaits_tags,
+        )
         return _given(sources, await Resolver(reader, call.by).resolve(sources, on_done))
 
     def _call(self, attempt: Attempt) -> Call:
         operation = attempt.operation
         own = self._credentials.decrypt(operation.id, attempt.secret)
         return Call(operation.project_id, operation.created_by, credentials=own)
+
+
+def _is_of_leg(request: CreateListRequest) -> bool:
+    """Whether a leg of a build makes the call: it has just pushed the image that it names.
+
+    Anyone else who names a missing tag has more likely misspelt it.
+    """
+    return bool(request.session or request.options.get("expected_platforms"))
+
+
+def _has_legs(draft: Draft) -> bool:
+    return bool(draft.session or draft.options.expected_platforms)
 
 
 def _leg(

@@ -51,12 +51,10 @@ async def test_a_digest_that_never_comes_is_missing_in_the_end(registry: Registr
 
 
 @pytest.mark.parametrize("rest", ["app:1", f"app@{IMAGE.digest}"])
-async def test_tags_and_what_nobody_has_just_pushed_are_asked_for_once(
-    registry: RegistryDouble, rest: str
-) -> None:
+async def test_what_nobody_has_just_pushed_is_asked_for_once(registry: RegistryDouble, rest: str) -> None:
     async with connect() as client:
         with pytest.raises(errors.SourceNotFound):
-            await client.fetch_manifest(reference_at(registry, rest), INSECURE, patiently="@" not in rest)
+            await client.fetch_manifest(reference_at(registry, rest), INSECURE)
     assert len(registry.received("GET", "/manifests/")) == 1
 
 
