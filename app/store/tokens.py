@@ -15,6 +15,7 @@ from app.projects.tokens import Project, Token
 from app.store.database import Transaction
 from app.store.notifications import TOKEN_REVOKED, notify
 from app.store.paging import newest_first
+from app.store.row_security.scopes import acting_for
 from app.store.tables import projects, tokens
 
 # The number of an advisory lock; no other lock of this database has it.
@@ -76,7 +77,8 @@ async def put_only_token(tx: Transaction, project: Project, *, name: str, hashed
     """
     live = tokens.c.revoked_at.is_(None)
     others = (tokens.c.project_id == project.id) & (tokens.c.name == name) & (tokens.c.hash != hashed)
-    await tx.execute(update(tokens).where(others, live).values(revoked_at=func.now()))
+    async with acting_for(tx, project.id):
+        await tx.execute(update(tokens).where(others, live).values(revoked_at=func.now()))
     await notify(tx, TOKEN_REVOKED)
     given = {"project_id": project.id, "name": name, "admin": True, "revoked_at": None}
     await tx.execute(
