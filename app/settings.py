@@ -208,6 +208,14 @@ class Settings(BaseSettings):
     stop_seconds: Seconds = 25.0
     """How long a stopping process waits for its requests and operations to finish."""
 
+    connections: Annotated[int, Field(ge=1, le=100_000)] = 4_096
+    """The maximum number of client connections of one process."""
+    peer_connections: Annotated[int, Field(ge=1, le=100_000)] = 2_048
+    """The maximum number of these from one address, or of requests that trusted proxies forward for one."""
+    body_seconds: Seconds = 15.0
+    """How long the body of a request may take. It has a second more for each 4 KiB, up to four times this."""
+    write_seconds: Seconds = 15.0
+    """How long a caller may read less than 4 KiB per second of an answer before its connection is closed."""
     project_streams: Count = 256
     """The maximum number of event streams, and of operation streams, of one project in one process."""
     max_body_bytes: Annotated[int, Field(ge=1_024, le=64 * 1_048_576)] = 1_048_576

@@ -11,6 +11,7 @@ from fastapi.dependencies.utils import get_flat_params
 from fastapi.exceptions import RequestValidationError
 from fastapi.params import ParamTypes
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import Scope
 
@@ -69,7 +70,7 @@ class _Route(APIRoute):
             return []
         try:
             is_null = bool(await request.body()) and await request.json() is None
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError, ClientDisconnect):
             # FastAPI reports it.
             return []
         return [{"type": "missing", "loc": ("body",), "msg": "Field required", "input": None}] * is_null

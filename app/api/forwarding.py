@@ -1,4 +1,4 @@
-"""The base URL that trusted proxies name: `Forwarded` (RFC 7239) or the `X-Forwarded-*` headers."""
+"""The base URL and the caller that trusted proxies name: `Forwarded` (RFC 7239) or `X-Forwarded-*`."""
 
 from __future__ import annotations
 
@@ -77,13 +77,36 @@ def forwarded_base(headers: Headers, *, peer: str | None, scheme: str, proxies: 
     return f"{scheme}://{host}{port}{prefix}"
 
 
+def forwarded_client(headers: Headers, *, peer: str, proxies: TrustedProxies) -> str:
+    """The address of the caller that the outermost trusted proxy names, or that proxy's own if it names none.
+
+    `peer` is a trusted proxy. What a caller has written itself is in front of that and does not count.
+    """
+    nodes = [_node(each) for each in _nodes(headers)]
+    count = proxies.count(nodes)
+    named = [peer, *reversed(nodes)][min(count, len(nodes))]
+    return named if _is_address(named) else peer
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _nodes(headers: Headers) -> list[str]:
+    elements = _parse_forwarded(", ".join(headers.getlist("forwarded")))
+    return [each.get("for", "") for each in elements] or _listed(headers, "x-forwarded-for")
+
+
 class _Forwarded:
     """What the trusted proxies of one request say of the caller's own request."""
 
     def __init__(self, headers: Headers, proxies: TrustedProxies) -> None:
         elements = _parse_forwarded(", ".join(headers.getlist("forwarded")))
-        nodes = [each.get("for", "") for each in elements] or _listed(headers, "x-forwarded-for")
-        count = proxies.count([_node(each) for each in nodes])
+        count = proxies.count([_node(each) for each in _nodes(headers)])
 
         def told(name: str) -> list[str]:
             if elements:

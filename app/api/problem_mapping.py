@@ -32,6 +32,7 @@ _STATUS: Mapping[type[BrokerError], int] = {
     errors.RegistryError: 502,
     errors.SourceNotFound: 404,
     errors.RegistryDenied: 403,
+    errors.TooManyRequests: 429,
     errors.TooManyStreams: 429,
     errors.RateLimited: 429,
     errors.RegistryTimeout: 504,

@@ -1,31 +1,66 @@
-"""Uvicorn's HTTP protocol with limits on a request's head, and with the framing of HTTP/1.0."""
+"""Uvicorn's HTTP protocol with limits on each connection, and with the framing of HTTP/1.0."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from app.api.connections import ClientConnections, ConnectionLimits
 from app.api.problem_mapping import MEDIA_TYPE
 
 HEAD_BYTES = 64 * 1024
+# A body has more time the more of it has come, and an answer that is not read at this rate is given up.
+BYTES_PER_SECOND = 4 * 1024
+# However steadily it comes, a body may take this many times the time that its first byte may take.
+LONGEST_BODY = 4
 _TOO_LARGE = f"The request line and headers together may have at most {HEAD_BYTES} bytes."
+_TOO_SLOW = "The body did not arrive in time. Send the request again over a faster connection."
 _WITHOUT_CHUNKS = frozenset({"0.9", "1.0"})
 _HOP_BY_HOP = frozenset({b"connection", b"transfer-encoding"})
 
 
-class BoundedProtocol(HttpToolsProtocol):
-    """Rejects request heads that are too large and closes connections that are too slow to send one.
+class _Timer:
+    """Calls `act` once after a time, unless it is stopped before."""
 
-    It counts the bytes that arrive, because a header without an end is never parsed.
+    def __init__(self, loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
+        self._loop = loop
+        self._act = act
+        self._handle: asyncio.TimerHandle | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self._handle is not None
+
+    def start(self, seconds: float) -> None:
+        self.stop()
+        self._handle = self._loop.call_later(seconds, self._end)
+
+    def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _end(self) -> None:
+        self._handle = None
+        self._act()
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Refuses connections and request heads that are too many or too large, and closes those that stall.
+
+    A head, a body and the reading of an answer each have a time limit. It counts the bytes that arrive,
+    because a header without an end is never parsed.
     """
 
+    open_connections: ClassVar[ClientConnections] = ClientConnections(ConnectionLimits())
     head_seconds = 10.0
     # How long a rejected caller may keep sending before the connection is closed.
     linger_seconds = 2.0
@@ -38,16 +73,40 @@ class BoundedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self._limits = self.open_connections.limits
         self._room = HEAD_BYTES
         self._in_body = False
         self._counting = False
         self._refused = False
-        self._deadline: asyncio.TimerHandle | None = None
+        self._peer: str | None = None
+        self._head = _Timer(self.loop, self._leave)
+        self._body = _Timer(self.loop, self._check_body)
+        self._body_began = 0.0
+        self._body_bytes = 0
+        self._reader = _Timer(self.loop, self._check_reader)
+        self._unread = 0
+        self._unread_cycle: RequestResponseCycle | None = None
+        self._lingering = _Timer(self.loop, self._close)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # Start here, because uvicorn waits without limit for the first byte of a new connection.
-        self._await_head()
+        self._peer = self.client[0] if self.client else None
+        refusal = self.open_connections.enter(self._peer)
+        if refusal is None:
+            # Start here, because uvicorn waits without limit for the first byte of a new connection.
+            self._head.start(self.head_seconds)
+        elif self.open_connections.is_flooded:
+            transport.abort()
+        else:
+            self._refuse(refusal.status, refusal.detail)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.open_connections.leave(self._peer)
+        for timer in (self._head, self._body, self._reader, self._lingering):
+            timer.stop()
+        super().connection_lost(exc)
+
+    # --- the head ---
 
     def data_received(self, data: bytes) -> None:
         while data and not self._refused and not self.transport.is_closing():
@@ -57,99 +116,190 @@ class BoundedProtocol(HttpToolsProtocol):
             super().data_received(piece)
             if self._counting:
                 self._count(len(piece))
+            elif self._in_body:
+                self._await_body(len(piece))
 
     def on_headers_complete(self) -> None:
         self._counting = False
         self._in_body = True
         self._room = HEAD_BYTES
-        self._forget_deadline()
+        self._head.stop()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         self._in_body = False
+        self._body.stop()
         super().on_message_complete()
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        super()._start_asgi_task(cycle, _framed(cycle, app))
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002
         detail = "The request is not valid HTTP."
         self.transport.write(_refusal(HTTPStatus.BAD_REQUEST, detail, self.server_state.default_headers))
         self.transport.close()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._forget_deadline()
-        super().connection_lost(exc)
-
     def _count(self, received: int) -> None:
         self._room -= received
         if self._room <= 0:
-            self._refuse()
-        elif self._deadline is None:
-            self._await_head()
-
-    def _await_head(self) -> None:
-        self._deadline = self.loop.call_later(self.head_seconds, self._leave)
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_LARGE)
+        elif not self._head.is_running:
+            self._head.start(self.head_seconds)
 
     def _leave(self) -> None:
         if self._is_answering():
             # During a response, the next request may already have arrived unread.
-            self._await_head()
+            self._head.start(self.head_seconds)
         else:
             self.transport.close()
 
-    def _refuse(self) -> None:
-        self._refused = True
-        self._forget_deadline()
-        if self._is_answering():
+    # --- the body ---
+
+    def _await_body(self, received: int) -> None:
+        if not self._body.is_running:
+            self._body_began, self._body_bytes = self.loop.time(), 0
+            self._body.start(self._limits.body_seconds)
+        self._body_bytes += received
+
+    def _check_body(self) -> None:
+        """Refuse a body that is too slow. While the broker itself does not read, the time does not count."""
+        first = self._limits.body_seconds
+        if self.flow.read_paused:
+            self._body_began = self.loop.time()
+        allowed = min(first + self._body_bytes / BYTES_PER_SECOND, first * LONGEST_BODY)
+        left = self._body_began + allowed - self.loop.time()
+        if left > 0:
+            self._body.start(left)
+        else:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, _TOO_SLOW)
+
+    # --- the answer ---
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        framed: Any = _Framed(cycle, app, self._linger)
+        super()._start_asgi_task(cycle, framed)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        # Uvicorn hands over an answer as a whole: it is complete long before it is read.
+        if not self._reader.is_running and self.transport.get_write_buffer_size():
+            self._await_reader()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._await_reader()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._reader.stop()
+
+    def _await_reader(self) -> None:
+        self._unread, self._unread_cycle = self.transport.get_write_buffer_size(), self.cycle
+        self._reader.start(self._limits.write_seconds)
+
+    def _check_reader(self) -> None:
+        """Give up a reader that is too slow; a little that is unread counts only between two requests."""
+        unread = self.transport.get_write_buffer_size()
+        read, needed = self._unread - unread, 1
+        if self.flow.write_paused:
+            needed = min(self._unread, int(self._limits.write_seconds * BYTES_PER_SECOND))
+        elif self._is_answering() or self.cycle is not self._unread_cycle:
+            needed = read
+        if unread and read < needed:
+            self.transport.abort()
+        elif unread:
+            self._await_reader()
+
+    # --- the end ---
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        is_next = self._in_body and not self.pipeline and not self.cycle.response_started
+        if self._is_answering() and not is_next:
+            # The answer to another request has to come first.
+            self._refused = True
             self.transport.close()
             return
-        status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-        self.transport.write(_refusal(status, _TOO_LARGE, self.server_state.default_headers))
-        # Closing with unread data would reset the connection and lose the response.
+        self.transport.write(_refusal(status, detail, self.server_state.default_headers))
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close the connection, but not at once: closing with unread data would lose the response."""
+        self._refused = True
+        for timer in (self._head, self._body):
+            timer.stop()
+        self._unset_keepalive_if_required()
+        if self.transport.is_closing():
+            return
+        if self._is_answering():
+            # Nobody waits for this answer any longer.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.flow.resume_reading()
         self.transport.write_eof()
-        self._deadline = self.loop.call_later(self.linger_seconds, self.transport.close)
+        self._lingering.start(self.linger_seconds)
+
+    def _close(self) -> None:
+        self.transport.close()
+        if self.transport.get_write_buffer_size():
+            self._await_reader()
 
     def _is_answering(self) -> bool:
         # None until the first request, although uvicorn declares otherwise.
         cycle: object = self.cycle
         return cycle is not None and not self.cycle.response_complete
 
-    def _forget_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+
+def bounded_by(limits: ConnectionLimits) -> type[BoundedProtocol]:
+    """The protocol of one server, whose connections are counted together."""
+
+    class ServerProtocol(BoundedProtocol):
+        open_connections = ClientConnections(limits)
+
+    return ServerProtocol
 
 
-def _framed(cycle: RequestResponseCycle, app: ASGIApp) -> Any:
+class _Framed:
     """The application with its responses framed for the version of the request.
 
     Uvicorn would send chunks to clients of HTTP/1.0, which know none (RFC 9112 §7) and read until the end of
-    the connection. Whether it closes is for Uvicorn to say, so no response has its own Connection header.
+    the connection. Whether it closes is for Uvicorn to say, so no response has its own Connection header. An
+    answer to a body that has not arrived, such as a 401, closes the connection: nothing reads the rest.
     """
-    is_old = cycle.scope["http_version"] in _WITHOUT_CHUNKS
-    if is_old:
-        # RFC 9110 §10.1.1.
-        cycle.waiting_for_100_continue = False
-        cycle.keep_alive = False
-    until_close = False
 
-    async def framed(scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, cycle: RequestResponseCycle, app: ASGIApp, linger: Callable[[], None]) -> None:
+        self._cycle = cycle
+        self._app = app
+        self._linger = linger
+        self._is_old = cycle.scope["http_version"] in _WITHOUT_CHUNKS
+        self._until_close = self._is_early = False
+        if self._is_old:
+            # RFC 9110 §10.1.1.
+            cycle.waiting_for_100_continue = False
+            cycle.keep_alive = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_framed(message: Message) -> None:
-            nonlocal until_close
-            if message["type"] == "http.response.start":
-                headers = [each for each in message.get("headers", ()) if each[0].lower() not in _HOP_BY_HOP]
-                until_close = is_old and not any(name.lower() == b"content-length" for name, _ in headers)
-                if until_close:
-                    cycle.chunked_encoding = False
-                message = {**message, "headers": headers}
-            elif until_close:
-                cycle.expected_content_length = len(message.get("body", b""))
+            is_start = message["type"] == "http.response.start"
+            if is_start:
+                message = self._begin(message)
+            elif self._until_close:
+                self._cycle.expected_content_length = len(message.get("body", b""))
+            if is_start or not self._is_early or message.get("more_body", False):
+                await send(message)
+                return
+            # Uvicorn would close the connection at once.
+            self._cycle.keep_alive = True
             await send(message)
+            self._linger()
 
-        await app(scope, receive, send_framed)
+        await self._app(scope, receive, send_framed)
 
-    return framed
+    def _begin(self, message: Message) -> Message:
+        headers = [each for each in message.get("headers", ()) if each[0].lower() not in _HOP_BY_HOP]
+        self._until_close = self._is_old and not any(name.lower() == b"content-length" for name, _ in headers)
+        if self._until_close:
+            self._cycle.chunked_encoding = False
+        self._is_early = self._cycle.more_body
+        if self._is_early:
+            self._cycle.keep_alive = False
+        return {**message, "headers": headers}
 
 
 def _refusal(status: HTTPStatus, detail: str, headers: list[tuple[bytes, bytes]]) -> bytes:

@@ -179,6 +179,11 @@ class Unavailable(BrokerError):
     retryable = True
 
 
+class TooManyRequests(BrokerError):
+    code = "too-many-requests"
+    title = "The caller has too many requests at a time."
+
+
 class TooManyStreams(BrokerError):
     code = "too-many-streams"
     title = "The project has reached its limit of event streams."

@@ -15,9 +15,12 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.api.app import create_app
+from app.api.connections import ConnectionLimits
 from app.api.dependencies import BrokerServices
+from app.api.forwarding import TrustedProxies
+from app.api.middleware.forwarded_client import ForwardedClient
 from app.api.middleware.public_url import PublicUrl
-from app.api.protocol import BoundedProtocol
+from app.api.protocol import bounded_by
 from app.errors import InvalidInput
 from app.settings import Settings
 from app.wiring.lifecycle import running_with_worker, running_without_worker
@@ -92,11 +95,22 @@ def listener(host: str, port: int) -> socket.socket:
 
 def server_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
     """The uvicorn configuration of the API."""
+    limits = ConnectionLimits(
+        settings.connections,
+        settings.peer_connections,
+        settings.body_seconds,
+        settings.write_seconds,
+        TrustedProxies.parse(settings.trusted_proxies),
+    )
     return uvicorn.Config(
-        PublicUrl(app, settings.public_url, settings.trusted_proxies),
+        PublicUrl(
+            ForwardedClient(app, limits.proxies, limits.peer_connections),
+            settings.public_url,
+            settings.trusted_proxies,
+        ),
         host=settings.host,
         port=settings.port,
-        http=BoundedProtocol,
+        http=bounded_by(limits),
         ws="none",
         lifespan="on",
         log_config=None,

@@ -7,7 +7,7 @@ import time
 import pytest
 from starlette.datastructures import Headers
 
-from app.api.forwarding import TrustedProxies, forwarded_base
+from app.api.forwarding import TrustedProxies, forwarded_base, forwarded_client
 
 PROXIES = TrustedProxies.parse(["10.0.0.0/8", "2001:db8::1"])
 BASE = "https://portal.example/broker"
@@ -143,3 +143,30 @@ def test_a_long_header_is_read_quickly(text: str) -> None:
     started = time.perf_counter()
     assert base(("Forwarded", text)) == ""
     assert time.perf_counter() - started < 2
+
+
+# --- the caller ---
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ([], "10.0.0.1"),
+        ([("X-Forwarded-For", "192.0.2.1")], "192.0.2.1"),
+        ([("X-Forwarded-For", "192.0.2.1:4711")], "192.0.2.1"),
+        ([("X-Forwarded-For", "1.1.1.1, 192.0.2.1")], "192.0.2.1"),
+        ([("X-Forwarded-For", "1.1.1.1"), ("X-Forwarded-For", "192.0.2.1, 10.0.0.2")], "192.0.2.1"),
+        ([("X-Forwarded-For", "10.0.0.3, 10.0.0.2")], "10.0.0.3"),
+        ([("X-Forwarded-For", "1.1.1.1, unknown")], "10.0.0.1"),
+        ([("X-Forwarded-For", "1.1.1.1, _hidden, 10.0.0.2")], "10.0.0.1"),
+        ([("Forwarded", 'for="[2001:db8::2]:80"')], "2001:db8::2"),
+        ([("Forwarded", "for=1.1.1.1, for=192.0.2.1;proto=https")], "192.0.2.1"),
+        ([("Forwarded", "for=192.0.2.1, for=10.0.0.2"), ("X-Forwarded-For", "1.1.1.1")], "192.0.2.1"),
+        ([("Forwarded", "for=192.0.2.1, ;;nonsense=="), ("X-Forwarded-For", "192.0.2.2")], "192.0.2.2"),
+    ],
+)
+def test_the_caller_is_the_one_that_the_outermost_trusted_proxy_names(
+    headers: list[tuple[str, str]], expected: str
+) -> None:
+    raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
+    assert forwarded_client(Headers(raw=raw), peer="10.0.0.1", proxies=PROXIES) == expected

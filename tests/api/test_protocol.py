@@ -1,4 +1,4 @@
-"""Limits on the size and the duration of a request's head, over a raw socket."""
+"""Limits on connections, and on the size and duration of heads, bodies and answers, over a raw socket."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from typing import Any
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
+from app.api.connections import ClientConnections, ConnectionLimits
 from app.api.protocol import HEAD_BYTES, BoundedProtocol
-from tests.support.broker import Broker
+from tests.support.broker import Broker, StartBroker, check_problem
+from tests.support.operation_queue import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.slow
 
@@ -23,6 +25,7 @@ START = b"GET /healthz HTTP/1.1\r\nHost: broker\r\n"
 REQUEST = START + b"\r\n"
 HUGE = 2_000_000
 PIECE = 16_384
+KERNEL_BUFFER = 4_096
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Message = dict[str, Any]
@@ -127,8 +130,12 @@ async def test_large_bodies_and_pipelined_requests_do_not_count_as_head(broker: 
 # --- time limits ---
 
 
+SECONDS = 0.2
+
+
 class Impatient(BoundedProtocol):
-    head_seconds = 0.2
+    open_connections = ClientConnections(ConnectionLimits(body_seconds=SECONDS, write_seconds=SECONDS))
+    head_seconds = SECONDS
     linger_seconds = 0.05
 
 
@@ -141,14 +148,23 @@ async def answer(_scope: Message, _receive: Any, send_message: Any) -> None:
     await send_message({"type": "http.response.body", "body": b"ok"})
 
 
+async def read_and_answer(scope: Message, receive: Any, send_message: Any) -> None:
+    while (await receive()).get("more_body"):
+        pass
+    await answer(scope, receive, send_message)
+
+
 @asynccontextmanager
-async def impatient(application: Application = answer) -> AsyncIterator[Streams]:
-    """A connection to a server with a short time limit for heads."""
-    config = uvicorn.Config(application, http=Impatient, ws="none", log_config=None, access_log=False)
+async def impatient(
+    application: Application = answer, protocol: type[BoundedProtocol] = Impatient
+) -> AsyncIterator[Streams]:
+    """A connection to a server with short time limits."""
+    config = uvicorn.Config(application, http=protocol, ws="none", log_config=None, access_log=False)
     config.load()
     ours, theirs = socket.socketpair()
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER)
     loop = asyncio.get_running_loop()
-    await loop.connect_accepted_socket(lambda: Impatient(config, ServerState(), {}), theirs)
+    await loop.connect_accepted_socket(lambda: protocol(config, ServerState(), {}), theirs)
     reader, writer = await asyncio.open_connection(sock=ours)
     try:
         yield reader, writer
@@ -201,7 +217,10 @@ async def test_a_head_that_arrives_byte_by_byte_is_closed_after_the_time_limit()
 
 
 async def test_bodies_and_idle_time_are_not_limited_by_the_head_timeout() -> None:
-    async with impatient() as (reader, writer):
+    class Patient(Impatient):
+        open_connections = ClientConnections(ConnectionLimits())
+
+    async with impatient(read_and_answer, Patient) as (reader, writer):
         for _ in range(2):
             writer.write(b"POST / HTTP/1.1\r\nHost: broker\r\nContent-Length: 2\r\n\r\n")
             await asyncio.sleep(3 * Impatient.head_seconds)
@@ -229,6 +248,289 @@ async def test_a_rejected_caller_that_keeps_sending_is_disconnected() -> None:
         await assert_refused(reader)
         with pytest.raises(ConnectionError):
             await send_for_ever(writer)
+
+
+# --- bodies ---
+
+BODY = b"POST / HTTP/1.1\r\nHost: broker\r\nContent-Length: 1000000\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: broker\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("head", [BODY, BODY + b"x" * 100, CHUNKED, CHUNKED + b"5\r\nab"])
+@pytest.mark.parametrize("before", [b"", REQUEST], ids=["first request", "later request"])
+async def test_a_body_that_does_not_come_is_refused(head: bytes, before: bytes) -> None:
+    async with impatient(read_and_answer) as (reader, writer):
+        if before:
+            writer.write(before)
+            assert (await read_answer(reader))[0] == 200
+        writer.write(head)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            status, headers, body = await read_answer(reader)
+            assert (status, headers["connection"]) == (408, "close")
+            assert json.loads(body)["title"] == "Request Timeout"
+            assert await reader.read() == b""
+
+
+async def test_a_body_that_arrives_byte_by_byte_is_refused() -> None:
+    async with impatient(read_and_answer) as (reader, writer):
+
+        async def drip() -> None:
+            while True:
+                writer.write(b"x")
+                await asyncio.sleep(0.01)
+
+        writer.write(BODY)
+        dripping = asyncio.create_task(drip())
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            assert (await read_answer(reader))[0] == 408
+            # A late byte resets the connection.
+            with suppress(ConnectionError):
+                assert await reader.read() == b""
+        dripping.cancel()
+
+
+async def test_a_body_of_which_much_has_come_has_more_time() -> None:
+    class Patient(BoundedProtocol):
+        open_connections = ClientConnections(ConnectionLimits(body_seconds=1.0))
+
+    async with impatient(read_and_answer, Patient) as (reader, writer):
+        writer.write(BODY + b"x" * 500_000)
+        await asyncio.sleep(1.2)
+        writer.write(b"x" * 500_000)
+        assert (await read_answer(reader))[0] == 200
+
+
+async def test_the_time_in_which_the_broker_does_not_read_does_not_count() -> None:
+    go_on = asyncio.Event()
+
+    async def late(scope: Message, receive: Any, send_message: Any) -> None:
+        await go_on.wait()
+        await read_and_answer(scope, receive, send_message)
+
+    async with impatient(late) as (reader, writer):
+        sending = asyncio.create_task(send(writer, BODY + b"x" * 1_000_000))
+        await asyncio.sleep(3 * SECONDS)
+        go_on.set()
+        assert (await read_answer(reader))[0] == 200
+        await sending
+
+
+@pytest.mark.parametrize("expect", ["", "Expect: 100-continue\r\n"])
+@pytest.mark.parametrize("sent", [b"", b"x" * 500_000])
+async def test_an_answer_to_a_body_that_has_not_come_closes_the_connection(expect: str, sent: bytes) -> None:
+    """It arrives although the caller is still sending."""
+    async with impatient() as (reader, writer):
+        head = f"POST / HTTP/1.1\r\nHost: broker\r\n{expect}Content-Length: 1000000\r\n\r\n"
+        sending = asyncio.create_task(send(writer, head.encode() + sent))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            status, headers, _ = await read_answer(reader)
+            assert (status, headers["connection"]) == (200, "close")
+            assert await reader.read() == b""
+            await sending
+
+
+async def test_a_caller_that_sends_its_body_after_the_answer_is_disconnected() -> None:
+    async with impatient() as (reader, writer):
+        writer.write(CHUNKED)
+        assert (await read_answer(reader))[0] == 200
+        with pytest.raises(ConnectionError):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await send_for_ever(writer)
+
+
+async def test_an_answer_to_a_whole_body_keeps_the_connection() -> None:
+    async with impatient() as (reader, writer):
+        for _ in range(3):
+            writer.write(b"POST / HTTP/1.1\r\nHost: broker\r\nContent-Length: 2\r\n\r\nab")
+            status, headers, _ = await read_answer(reader)
+            assert (status, "connection" in headers) == (200, False)
+
+
+@pytest.mark.parametrize(
+    ("path", "token", "status"),
+    [
+        ("/v1/lists", "wrong", 401),
+        ("/v1/lists", None, 413),
+        ("/nowhere", "wrong", 404),
+        ("/healthz", "", 405),
+    ],
+)
+async def test_a_refusal_does_not_wait_for_the_body(
+    broker: Broker, path: str, token: str | None, status: int
+) -> None:
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: broker\r\nAuthorization: Bearer {token or broker.token}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 5000000\r\n\r\n"
+    )
+    async with asyncio.timeout(PATIENCE_SECONDS), AsyncExitStack() as stack:
+        for _ in range(20):
+            reader, writer = await stack.enter_async_context(connected(broker))
+            writer.write(head.encode())
+            answered, headers, _ = await read_answer(reader)
+            assert (answered, headers["connection"]) == (status, "close")
+            assert await reader.read() == b""
+
+
+async def test_a_body_that_does_not_come_ends_an_authenticated_request(start_broker: StartBroker) -> None:
+    broker = await start_broker(worker=False, body_seconds=0.2)
+    head = (
+        f"POST /v1/lists HTTP/1.1\r\nHost: broker\r\nAuthorization: Bearer {broker.token}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{"
+    )
+    async with asyncio.timeout(PATIENCE_SECONDS), connected(broker) as (reader, writer):
+        writer.write(head.encode())
+        assert (await read_answer(reader))[0] == 408
+        assert await reader.read() == b""
+
+
+# --- answers that are not read ---
+
+LARGE = 4_000_000
+
+
+def answering(size: int) -> Application:
+    async def application(_scope: Message, _receive: Any, send_message: Any) -> None:
+        headers = [(b"content-length", str(size).encode())]
+        await send_message({"type": "http.response.start", "status": 200, "headers": headers})
+        await send_message({"type": "http.response.body", "body": b"x" * size})
+
+    return application
+
+
+def fresh() -> type[BoundedProtocol]:
+    """A protocol whose connections are counted alone."""
+
+    class Fresh(Impatient):
+        open_connections = ClientConnections(Impatient.open_connections.limits)
+
+    return Fresh
+
+
+@pytest.mark.parametrize("size", [LARGE, 30_000], ids=["a large answer", "a small answer"])
+async def test_a_connection_whose_answer_is_not_read_is_closed(size: int) -> None:
+    # Passes if nothing raises.
+    protocol = fresh()
+    async with impatient(answering(size), protocol) as (_, writer):
+        cast("asyncio.Transport", writer.transport).pause_reading()
+        writer.write(REQUEST)
+        await until(lambda: protocol.open_connections.open == 0)
+
+
+async def test_a_reader_that_stops_in_the_middle_is_closed() -> None:
+    # Passes if nothing raises.
+    protocol = fresh()
+    async with impatient(answering(LARGE), protocol) as (reader, writer):
+        writer.write(REQUEST)
+        await reader.readexactly(LARGE // 4)
+        cast("asyncio.Transport", writer.transport).pause_reading()
+        await until(lambda: protocol.open_connections.open == 0)
+
+
+async def test_a_slow_reader_that_goes_on_gets_everything() -> None:
+    async with impatient(answering(LARGE)) as (reader, writer):
+        writer.write(REQUEST)
+        await reader.readuntil(b"\r\n\r\n")
+        started = asyncio.get_running_loop().time()
+        for _ in range(40):
+            await reader.readexactly(LARGE // 40)
+            await asyncio.sleep(SECONDS / 10)
+        assert asyncio.get_running_loop().time() - started > 2 * SECONDS
+
+
+async def test_a_stream_may_be_silent_for_longer_than_a_reader() -> None:
+    async def stream(_scope: Message, _receive: Any, send_message: Any) -> None:
+        await send_message({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(3):
+            await send_message({"type": "http.response.body", "body": b"x" * 100_000, "more_body": True})
+            await asyncio.sleep(2 * SECONDS)
+        await send_message({"type": "http.response.body", "body": b"end"})
+
+    async with impatient(stream) as (reader, writer):
+        writer.write(REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            received = await reader.read(-1)
+        assert received.endswith(b"3\r\nend\r\n0\r\n\r\n")
+
+
+# --- the number of connections ---
+
+
+async def test_connections_over_the_limit_are_refused_until_others_close() -> None:
+    class Few(Impatient):
+        open_connections = ClientConnections(ConnectionLimits(connections=2))
+        head_seconds = linger_seconds = PATIENCE_SECONDS
+
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(impatient(protocol=Few))
+        await stack.enter_async_context(impatient(protocol=Few))
+        async with asyncio.timeout(PATIENCE_SECONDS), impatient(protocol=Few) as (reader, writer):
+            writer.write(REQUEST)
+            status, headers, body = await read_answer(reader)
+            assert (status, headers["connection"]) == (503, "close")
+            assert "too many connections" in json.loads(body)["detail"]
+            assert await reader.read() == b""
+        first[1].close()
+        await until(lambda: Few.open_connections.open == 1)
+        reader, writer = await stack.enter_async_context(impatient(protocol=Few))
+        writer.write(REQUEST)
+        assert (await read_answer(reader))[0] == 200
+
+
+async def test_a_flood_of_connections_is_closed_without_an_answer() -> None:
+    class Few(Impatient):
+        open_connections = ClientConnections(ConnectionLimits(connections=4))
+        head_seconds = linger_seconds = PATIENCE_SECONDS
+
+    async with AsyncExitStack() as stack:
+        for _ in range(6):
+            await stack.enter_async_context(impatient(protocol=Few))
+        async with asyncio.timeout(PATIENCE_SECONDS), impatient(protocol=Few) as (reader, _):
+            with suppress(ConnectionError):
+                assert await reader.read() == b""
+
+
+async def connect_from(stack: AsyncExitStack, broker: Broker, address: str) -> Streams:
+    url = urlsplit(broker.base_url)
+    reader, writer = await asyncio.open_connection(url.hostname, url.port, local_addr=(address, 0))
+    stack.callback(writer.close)
+    return reader, writer
+
+
+async def test_each_address_has_a_limit_of_its_own(start_broker: StartBroker) -> None:
+    broker = await start_broker(worker=False, peer_connections=2)
+    async with asyncio.timeout(PATIENCE_SECONDS), AsyncExitStack() as stack:
+        for _ in range(2):
+            reader, writer = await connect_from(stack, broker, "127.0.0.2")
+            writer.write(REQUEST)
+            assert (await read_answer(reader))[0] == 200
+        reader, writer = await connect_from(stack, broker, "127.0.0.2")
+        writer.write(REQUEST)
+        status, _, body = await read_answer(reader)
+        assert (status, "127.0.0.2" in json.loads(body)["detail"]) == (429, True)
+        reader, writer = await connect_from(stack, broker, "127.0.0.3")
+        writer.write(REQUEST)
+        assert (await read_answer(reader))[0] == 200
+
+
+async def test_behind_a_trusted_proxy_each_caller_has_a_limit_of_requests(start_broker: StartBroker) -> None:
+    broker = await start_broker(worker=False, peer_connections=1, trusted_proxies="127.0.0.1,10.0.0.0/8")
+    async with AsyncExitStack() as stack:
+
+        async def stream(**headers: str) -> int:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            reply = await stack.enter_async_context(broker.client.stream("GET", "/v1/events", headers=named))
+            if reply.status_code != 200:
+                await reply.aread()
+                assert check_problem(reply, 429, "too-many-requests")["retry_after"] > 0
+            return reply.status_code
+
+        assert await stream(X_Forwarded_For="192.0.2.1") == 200
+        # A caller can't pass for another one: only what the proxies have added counts.
+        assert await stream(X_Forwarded_For="192.0.2.9, 192.0.2.1") == 429
+        assert await stream(X_Forwarded_For="192.0.2.1, 10.1.1.1") == 429
+        assert await stream(Forwarded="for=192.0.2.1") == 429
+        assert await stream(X_Forwarded_For="192.0.2.1, 192.0.2.2") == 200
+        assert await stream(Forwarded='for="[2001:db8::1]:4711"') == 200
 
 
 # --- HTTP/1.0 ---

@@ -9,6 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.middleware.forwarded_client import REFUSAL
 from app.api.problem_mapping import response_of
 from app.errors import BrokerError, FieldError, InvalidHeader, MalformedRequest
 
@@ -39,7 +40,7 @@ class Hardening:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refusal = _refuse(scope)
+        refusal = _refuse(scope) or scope.get("state", {}).get(REFUSAL)
         if scope["method"] == "HEAD" and not scope["path"].endswith(_ENDLESS):
             # HEAD is GET without the content (RFC 9110 §9.3.2). Uvicorn omits the content.
             scope = {**scope, "method": "GET"}

@@ -19,6 +19,7 @@ COMMON_ERRORS = (
     # Also for routes that take no body: a request may send one all the same.
     errors.BodyTooLarge,
     errors.UnsupportedBody,
+    errors.TooManyRequests,
     errors.Unavailable,
     BrokerError,
 )
