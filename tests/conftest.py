@@ -10,6 +10,7 @@ from sqlalchemy import make_url
 
 from app.store.migrate import upgrade
 from tests.support.postgres import new_database, running_postgres
+from tests.support.reused_databases import ReusedDatabases, prepare_template
 
 pytest_plugins = [
     "tests.support.broker_fixtures",
@@ -42,13 +43,21 @@ async def template_database(postgres_server: str) -> AsyncIterator[str]:
     """The name of a database with the newest schema, migrated once."""
     async with new_database(postgres_server) as url:
         await upgrade(url)
+        await prepare_template(url)
         yield str(make_url(url).database)
 
 
+@pytest.fixture(scope="session")
+async def reused_databases(postgres_server: str, template_database: str) -> AsyncIterator[ReusedDatabases]:
+    databases = ReusedDatabases(postgres_server, template_database)
+    yield databases
+    await databases.close()
+
+
 @pytest.fixture
-async def database_url(postgres_server: str, template_database: str) -> AsyncIterator[str]:
+async def database_url(reused_databases: ReusedDatabases) -> AsyncIterator[str]:
     """A database of the test's own, with the newest schema and nothing in it."""
-    async with new_database(postgres_server, template=template_database) as url:
+    async with reused_databases.borrow() as url:
         yield url
 
 

@@ -8,14 +8,17 @@ import contextlib
 import json
 import secrets
 import socket
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import httpx2
 import uvicorn
 
 from app.api.app import create_app
+from app.api.dependencies import BrokerServices
 from app.operations.retries import RetryPolicy
 from app.registry.client import Limits
 from app.settings import Settings
@@ -161,13 +164,12 @@ class Broker:
             if self._worker
             else running_without_worker(parts)
         )
-        app = create_app(
-            lambda: services, version=parts.services.version, max_body_bytes=self.settings.max_body_bytes
-        )
+        application = _Application.idle(parts.services.version, self.settings.max_body_bytes)
+        application.services = services
         listener = socket.create_server(("127.0.0.1", 0))
         # A socket that asyncio has not made itself has Nagle's delay, which costs each call 40 ms.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        server = _Server(server_config(self.settings, app))
+        server = _Server(server_config(self.settings, application.asgi))
         serving = asyncio.create_task(server.serve([listener]))
         up = asyncio.create_task(server.up.wait())
         await asyncio.wait([serving, up], return_when=asyncio.FIRST_COMPLETED)
@@ -177,6 +179,7 @@ class Broker:
         finally:
             server.should_exit = True
             await serving
+            application.release()
 
 
 def new_token() -> str:
@@ -187,6 +190,25 @@ class StartBroker(Protocol):
     """Starts a broker with settings of the test's own."""
 
     async def __call__(self, *, worker: bool = True, **settings: Any) -> Broker: ...
+
+
+class _Application:
+    """An application that brokers use one after another: FastAPI builds its routes and its document once."""
+
+    _idle: ClassVar[dict[tuple[str, int], list[_Application]]] = defaultdict(list)
+
+    def __init__(self, version: str, max_body_bytes: int) -> None:
+        self.services: AbstractAsyncContextManager[BrokerServices]
+        self.asgi = create_app(lambda: self.services, version=version, max_body_bytes=max_body_bytes)
+        self._others = self._idle[version, max_body_bytes]
+
+    @classmethod
+    def idle(cls, version: str, max_body_bytes: int) -> _Application:
+        others = cls._idle[version, max_body_bytes]
+        return others.pop() if others else cls(version, max_body_bytes)
+
+    def release(self) -> None:
+        self._others.append(self)
 
 
 class _Server(uvicorn.Server):

@@ -40,7 +40,7 @@ def passable_directory(prefix: str = "broker-test-") -> Iterator[Path]:
 
 @contextmanager
 def running_postgres() -> Iterator[str]:
-    """The address of a server: TEST_DATABASE_URL's, or one that is started for this process."""
+    """The address of a server: TEST_DATABASE_URL (of a superuser), or one started for this process."""
     given = os.environ.get("TEST_DATABASE_URL")
     if given:
         yield make_url(given).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
@@ -83,9 +83,18 @@ async def ask(url: str, question: str) -> object:
 @asynccontextmanager
 async def new_database(server: str, *, template: str = "template0") -> AsyncIterator[str]:
     """A database that is gone afterwards, whoever still holds a connection to it."""
+    url = await create_database(server, template)
+    try:
+        yield url
+    finally:
+        await drop_database(server, url)
+
+
+async def create_database(server: str, template: str) -> str:
     name = f"test_{uuid4().hex}"
     await execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
-    try:
-        yield database_of(server, name)
-    finally:
-        await execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+    return database_of(server, name)
+
+
+async def drop_database(server: str, url: str) -> None:
+    await execute(server, f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
