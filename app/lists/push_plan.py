@@ -79,7 +79,8 @@ class PushPlan:
 
     `missing_platforms` are expected, but the list lacks them. With `referrers`, they are copied to other
     repositories too. `choices` are the images that readers may choose, if the index does not list them
-    itself: it is an image, or has nested indexes.
+    itself: it is an image, or has nested indexes. `origins` are the indexes that a new index was made from,
+    by their digests.
     """
 
     index: Manifest
@@ -91,6 +92,7 @@ class PushPlan:
     referrers: bool = False
     missing_platforms: tuple[str, ...] = ()
     choices: tuple[tuple[Platform, Digest], ...] = ()
+    origins: tuple[Reference, ...] = ()
 
     @property
     def references(self) -> tuple[Reference, ...]:
@@ -141,12 +143,24 @@ def plan_push(
         referrers=referrers or options.referrers,
         missing_platforms=tuple(platform.full_name for platform in assessment.missing_platforms),
         choices=_choices(draft),
+        origins=_origins(draft),
     )
 
 
 def _entries(draft: Draft) -> Iterator[PushChild]:
     for entry in in_order(draft):
         yield PushChild(entry.reference, entry.digest, entry.media_type, entry.size)
+
+
+def _origins(draft: Draft) -> tuple[Reference, ...]:
+    if find_copied(draft) is not None:
+        return ()
+    found = {
+        entry.reference.repository.at(entry.listing.index): None
+        for entry in in_order(draft)
+        if entry.listing is not None
+    }
+    return tuple(found)
 
 
 def _choices(draft: Draft) -> tuple[tuple[Platform, Digest], ...]:

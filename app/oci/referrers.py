@@ -19,7 +19,6 @@ NO_REFERRERS = gojson.marshal(
 
 _WHAT = "the referrers index"
 _LONGEST_ALGORITHM, _LONGEST_ENCODED = 32, 64
-_COSIGN_KINDS = ("sig", "att", "sbom")
 _NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9_.-]", re.ASCII)
 
 
@@ -27,11 +26,6 @@ def referrers_tag(subject: Digest) -> str:
     """The tag of the referrers index, truncated as in distribution-spec, "Referrers Tag Schema"."""
     tag = f"{subject.algorithm[:_LONGEST_ALGORITHM]}-{subject.hex[:_LONGEST_ENCODED]}"
     return _NOT_IN_TAGS.sub("-", tag)
-
-
-def cosign_tags(subject: Digest) -> tuple[str, ...]:
-    """The tags under which cosign keeps signatures, attestations and SBOMs of a manifest."""
-    return tuple(f"{subject.algorithm}-{subject.hex}.{kind}" for kind in _COSIGN_KINDS)
 
 
 def describe_referrer(referrer: ImageManifest | Index, digest: Digest) -> Descriptor:

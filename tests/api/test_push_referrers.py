@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.broker import Broker
-from tests.support.images import make_image, make_referrer, plant
+from tests.support.images import make_image, make_index, make_referrer, plant
 from tests.support.planted_images import plant_image
 from tests.support.registry import RegistryDouble, Rules
 
@@ -86,3 +86,26 @@ async def test_what_is_left_behind_is_a_finding_of_the_plan_and_the_push(
     assert f"{registry.host}/signed:{tag}.att" in finding["detail"]
     assert planned["findings"] == [finding]
     assert (await broker.call("GET", f"/v1/pushes/{pushed['id']}"))["findings"] == [finding]
+
+
+async def test_the_signatures_of_an_index_that_is_not_copied_are_a_finding(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    index = make_index([IMAGE])
+    source = plant_image(registry, "signed", index)
+    tag = f"{index.digest.replace(':', '-')}.sig"
+    plant(registry, "signed", tag, make_image(media="oci", seed="signature of the index"))
+    further = plant_image(registry, "further", make_image(architecture="arm64", media="oci"))
+    draft = await broker.create(f"{registry.host}/app:1", source, further, referrers=True)
+    planned = await broker.call("POST", f"/v1/lists/{draft['id']}/plan", {"insecure": True})
+    pushed = await broker.push(draft["id"])
+    (finding,) = pushed["findings"]
+    assert finding["code"] == "referrer-left"
+    assert f"{registry.host}/signed:{tag}" in finding["detail"]
+    assert index.digest in finding["detail"]
+    assert planned["findings"] == [finding]
+    assert tag not in registry.tags("app")
+    plain = await broker.push(draft["id"], referrers=False, targets=[f"{registry.host}/other:1"])
+    assert {each["code"] for each in plain["findings"]} == {"referrer-left"}
+    await broker.call("PATCH", f"/v1/lists/{draft['id']}", {"referrers": False})
+    assert (await broker.push(draft["id"]))["findings"] == []

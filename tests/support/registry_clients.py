@@ -108,6 +108,7 @@ async def push_one(
     guard: Guard | None = None,
     with_referrers: bool = False,
     allow_unverified: bool = False,
+    origins: Sequence[Reference] = (),
 ) -> CopyResult:
     """A push to a single target."""
 
@@ -123,6 +124,7 @@ async def push_one(
         guard=guard,
         with_referrers=with_referrers,
         allow_unverified=allow_unverified,
+        origins=origins,
     )
     return result
 

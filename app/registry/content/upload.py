@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from app import errors
@@ -22,9 +23,10 @@ from app.registry.content.redirects import REDIRECTS
 from app.registry.errors import write_refusal
 from app.registry.repository import RemoteRepository
 
-__all__ = ["Upload", "accepted_upload", "has_blob", "open_upload", "upload_refusal"]
+__all__ = ["Upload", "accepted_upload", "has_blob", "open_upload", "upload_content", "upload_refusal"]
 
 _OK, _ACCEPTED = 200, 202
+_UPLOADED = frozenset({201, 204})
 _STATUS_KNOWN = frozenset({200, 202, 204})
 _RANGE = re.compile(r"(?:bytes[ =])?0-([0-9]{1,19})", re.ASCII | re.IGNORECASE)
 _LENGTH = re.compile(r"[0-9]{1,19}", re.ASCII)
@@ -45,7 +47,7 @@ class Upload:
     last: AuthorizedRequest | None = field(default=None, repr=False)
     """The last request, whose token may have been replaced since."""
 
-    async def put(self, blob: Descriptor, body: Body, queueing: Queueing) -> Answer:
+    async def put(self, blob: Descriptor, body: Body | bytes, queueing: Queueing = nullcontext) -> Answer:
         """Send the whole blob and finish."""
         headers = {"Content-Length": str(blob.size), "Content-Type": _OCTETS}
         with queueing():
@@ -144,6 +146,15 @@ async def has_blob(target: RemoteRepository, blob: Descriptor) -> bool:
     answer = await target.call(request, scopes)
     # A redirect of HEAD leads to an address that is signed for GET; that there is one says enough.
     return answer.status == _OK or answer.status in REDIRECTS
+
+
+async def upload_content(target: RemoteRepository, blob: Descriptor, content: bytes) -> None:
+    """Upload a small blob that is in memory, by one request."""
+    upload = await open_upload(target)
+    answer = await upload.put(blob, content)
+    if answer.status not in _UPLOADED:
+        await upload.cancel()
+        raise upload_refusal(target, answer, f"the upload of {blob.digest}")
 
 
 def upload_refusal(target: RemoteRepository, answer: Answer, doing: str) -> errors.BrokerError:

@@ -20,7 +20,7 @@ from app.registry.push.model import (
     TagSnapshot,
     Turns,
 )
-from app.registry.push.referrers import ReferrerSearch
+from app.registry.push.referrer_search import ReferrerSearch
 from app.registry.push.target import OnProgress, PushSource, TargetStage, build_stages, remotes_for
 from app.registry.push.writer import DryRunWriter, TargetWriter
 
@@ -42,16 +42,17 @@ async def push(
     with_referrers: bool = False,
     allow_unverified: bool = False,
     turns: Turns | None = None,
+    origins: Sequence[Reference] = (),
 ) -> list[CopyResult]:
     """Copy indexes and everything they list to their targets, each of which is a different repository.
 
     Everything is staged everywhere before any tag moves, so readers see the old index or the whole new
     one. If a target fails, no tag moves anywhere; if one tag fails, the others still move. Work that has
     started runs to completion, so that the next attempt has less to do. `with_referrers` also copies the
-    referrers of the children, such as signatures, from where the children are now. `allow_unverified` moves
-    tags that the registry does not let be read, before or after; a guard decides about the first itself.
-    `turns` exclude the pushes of others while a tag moves; the guard decides again about a tag that others
-    have moved meanwhile.
+    referrers of the children, such as signatures, from where the children are now, and reports those of the
+    `origins`, the indexes that the new one was made from. `allow_unverified` moves tags that the registry
+    does not let be read, before or after; a guard decides about the first itself. `turns` exclude the pushes
+    of others while a tag moves; the guard decides again about a tag that others have moved meanwhile.
     """
     reads_tags = guard is None or not guard.is_strict
     search = _search(client, targets, access) if with_referrers else None
@@ -65,6 +66,7 @@ async def push(
         reads_tags=reads_tags,
         allow_unverified=allow_unverified,
         search=search,
+        origins=origins,
     )
     stages = build_stages(source, targets, on_progress)
     await run_all_to_completion(stage.stage() for stage in stages)
@@ -83,11 +85,12 @@ async def dry_run(
     access: Access,
     *,
     with_referrers: bool = False,
+    origins: Sequence[Reference] = (),
 ) -> list[DryRunResult]:
     """What `push` would do, decided by the same code with a writer that only reads."""
     search = _search(client, targets, access) if with_referrers else None
     cache = ManifestCache(client.limits.manifest_cache_bytes)
-    source = PushSource(client, children, access, DryRunWriter, cache, search=search)
+    source = PushSource(client, children, access, DryRunWriter, cache, search=search, origins=origins)
     stages = build_stages(source, targets, _ignore)
     await run_all_to_completion(stage.copy_children() for stage in stages)
     await run_all_to_completion(stage.judge_tags() for stage in stages)

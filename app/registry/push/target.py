@@ -33,7 +33,8 @@ from app.registry.push.model import (
     Turn,
     Turns,
 )
-from app.registry.push.referrers import ReferrerCopies, ReferrerSearch
+from app.registry.push.referrer_search import ReferrerSearch
+from app.registry.push.referrers import ReferrerCopies
 from app.registry.push.writer import IndexWriter, Writer
 from app.registry.repository import RemoteRepository
 from app.registry.warnings import WarningLog
@@ -50,7 +51,8 @@ class PushSource:
     """What all targets of a push share.
 
     With `reads_tags`, tags are read while children are copied. `cache` keeps the manifests that are read.
-    With a `search`, the referrers of the children are copied too. With `allow_unverified`, tags may move
+    With a `search`, the referrers of the children are copied too; `origins` are the indexes whose referrers
+    are left, since the new index has other bytes. With `allow_unverified`, tags may move
     although the registry does not let them be read back.
     """
 
@@ -62,6 +64,7 @@ class PushSource:
     reads_tags: bool = True
     allow_unverified: bool = False
     search: ReferrerSearch | None = None
+    origins: Sequence[Reference] = ()
 
 
 def remotes_for(
@@ -140,6 +143,7 @@ class TargetStage:
         self._progress.add(StepName.TAGS, total=max(1, len(target.tags)))
         self._cache = source.cache
         self._sources = source.children
+        self._origins = [each for each in source.origins if each.repository != here]
         self._held = HeldTags(self._remote, target.tags, source.cache)
         self._actions: dict[str, TagAction] = {}
 
@@ -158,6 +162,8 @@ class TargetStage:
                     each.source for each in self._sources if each.source != self.target.repository
                 )
                 group.create_task(self._referrers.copy_of_index(self.target.index.digest, copied_from))
+                for index in self._origins:
+                    group.create_task(self._referrers.leave(index))
 
     async def stage(self) -> None:
         """Put everything but the tags: the children, and the index under its digest if needed.

@@ -11,6 +11,7 @@ from app.oci.digest import Digest
 from app.oci.manifest import Manifest
 from app.registry.auth.scope import pushing
 from app.registry.content.manifests import named, read_digest
+from app.registry.content.upload import has_blob, upload_content
 from app.registry.push.blobs import BlobCopy, copy_blob, predict_blob
 from app.registry.push.model import BlobOutcome
 from app.registry.push.referrers_tag import find_subject, list_in_tag, list_unless_listed
@@ -35,6 +36,10 @@ class Writer(Protocol):
 
     async def put_tagged(self, tag: str, manifest: Manifest, repair: Repair | None = None) -> None:
         """Put a referrer under a tag, by which alone it refers."""
+        ...
+
+    async def put_content(self, blob: Descriptor, content: bytes) -> None:
+        """Put a small blob that the broker has made."""
         ...
 
     async def list_in_tag(self, subject: Digest, described: Sequence[Descriptor]) -> None:
@@ -64,6 +69,10 @@ class TargetWriter:
     async def put_tagged(self, tag: str, manifest: Manifest, repair: Repair | None = None) -> None:
         await put_settled(self._target, tag, manifest, repair)
 
+    async def put_content(self, blob: Descriptor, content: bytes) -> None:
+        if not await has_blob(self._target, blob):
+            await upload_content(self._target, blob, content)
+
     async def list_in_tag(self, subject: Digest, described: Sequence[Descriptor]) -> None:
         await list_in_tag(self._target, subject, described)
 
@@ -84,6 +93,9 @@ class DryRunWriter:
         return None
 
     async def put_tagged(self, _: str, __: Manifest, ___: Repair | None = None) -> None:
+        return None
+
+    async def put_content(self, _: Descriptor, __: bytes) -> None:
         return None
 
     async def list_in_tag(self, _: Digest, __: Sequence[Descriptor]) -> None:

@@ -44,7 +44,14 @@ class PushPlanner:
         async with self._database.transaction(operation.project_id) as tx:
             manifests = await load_children(tx, operation.project_id, plan)
         children = await parse_children(self._client, plan, manifests)
-        found = await dry_run(self._client, targets_of(plan), children, access, with_referrers=plan.referrers)
+        found = await dry_run(
+            self._client,
+            targets_of(plan),
+            children,
+            access,
+            with_referrers=plan.referrers,
+            origins=plan.origins,
+        )
         guarded = GuardedPush(operation.project_id, operation.list_id, planned_list.reference, plan)
         guard = PushGuard(self._database, self._client, access, guarded)
         decision = await guard.decide(_snapshot(plan, found))

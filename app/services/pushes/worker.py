@@ -106,6 +106,7 @@ class PushWorker:
                 with_referrers=plan.referrers,
                 allow_unverified=plan.consent.unverified,
                 turns=turns,
+                origins=plan.origins,
             )
         except BrokerError as error:
             raise error.with_members(targets=encode_reached(progress.reached)) from error

@@ -60,6 +60,8 @@ def encode_plan(plan: PushPlan) -> Document:
             {"platform": encode_platform(platform), "digest": str(digest)}
             for platform, digest in plan.choices
         ]
+    if plan.origins:
+        document["origins"] = [str(origin) for origin in plan.origins]
     return document
 
 
@@ -93,6 +95,7 @@ def read_plan(index: Manifest, document: Json) -> PushPlan:
             (read_platform(choice["platform"]), parse_digest(choice["digest"]))
             for choice in document.get("choices", ())
         ),
+        origins=tuple(parse_reference(origin) for origin in document.get("origins", ())),
     )
 
 

@@ -16,7 +16,7 @@ from app.oci.media_types import OCI_INDEX
 from app.oci.platform import Platform
 from app.store.codec.plans import encode_plan, encode_planned_list, read_plan, read_planned_list
 from app.store.database import dump_json
-from tests.lists.builders import NOW, draft, entry
+from tests.lists.builders import NOW, draft, entry, from_index
 from tests.store.codec.documents import stored
 
 INDEX = Manifest.of(OCI_INDEX, b"{}")
@@ -46,6 +46,16 @@ def test_a_plan_of_a_copied_image_is_read_as_it_was_written() -> None:
     planned = plan_push(listed, assess(listed), NOW)
     assert planned.choices == ((image.platform, image.digest),)
     assert read_plan(planned.index, json.loads(json.dumps(encode_plan(planned)))) == planned
+
+
+def test_a_plan_names_the_indexes_that_a_new_index_was_made_from() -> None:
+    source = from_index(entry("r.test/a:1"), entry("r.test/b:1", Platform("linux", "arm64")))
+    copied, changed = draft(entries=source), draft(entries=[*source, entry("r.test/c:1")], exact=False)
+    origin = source[0].reference.repository.at(digest_of(b"index"))
+    for listed, origins in ((copied, ()), (changed, (origin,))):
+        planned = plan_push(listed, assess(listed), NOW)
+        assert planned.origins == origins
+        assert read_plan(planned.index, json.loads(json.dumps(encode_plan(planned)))) == planned
 
 
 def test_members_that_a_version_did_not_write_have_their_defaults() -> None:
