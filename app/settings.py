@@ -180,6 +180,11 @@ class Settings(BaseSettings):
     """Private networks (CIDR) whose registries the broker may reach."""
     allow_loopback: bool | None = None
     """Whether the broker may reach registries on loopback. By default only with the embedded Postgres."""
+    failure_details: bool = False
+    """Whether callers learn why a registry can't be reached: its name, its address, or its silence.
+
+    The reasons tell what the network of the broker looks like; by default they are in the log only.
+    """
     receivers: Names = ()
     """The permitted webhook receivers: host, host:port, *.suffix or CIDR. An empty list permits all."""
     token_origins: Annotated[dict[str, tuple[str, ...]], NoDecode, BeforeValidator(_decode)] = {}

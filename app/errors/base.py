@@ -76,10 +76,26 @@ class BrokerError(Exception):
         """The same facts as an error of another class."""
         return kind(self.detail if detail is None else detail, errors=self.errors, **self.members)
 
+    def shown_as(self, other: BrokerError) -> Self:
+        """A copy that callers can't tell from `other`; the broker still acts on what it is."""
+        return self._with(
+            code=other.code,
+            title=other.title,
+            detail=other.detail,
+            errors=other.errors,
+            members=other.members,
+        )
+
+    @property
+    def shown_kind(self) -> type[BrokerError]:
+        """The class that callers take it for."""
+        return by_code()[self.code]
+
     def _with(self, **attributes: Json) -> Self:
         error = copy.copy(self)
         # The copy shares no dictionary with its original.
-        error.__dict__.update({"members": dict(self.members), **attributes})
+        members = dict(attributes.pop("members", self.members))
+        error.__dict__.update({**attributes, "members": members})
         return error
 
     def document(self) -> dict[str, Json]:

@@ -29,7 +29,7 @@ from app.concurrency.resizable import ResizableSemaphore
 from app.outbound.adaptive import Refusal
 from app.outbound.budget import AccountBudget, Budgets
 from app.outbound.connections import Connections, TransportFactory
-from app.outbound.failures import FAILURES, RequestContext, translate, was_lost
+from app.outbound.failures import FAILURES, RequestContext, concealed, translate, was_lost
 from app.outbound.limits import OutboundLimits
 from app.outbound.messages import ExactRequest, first_headers
 from app.outbound.policy import AccessPolicy
@@ -58,6 +58,7 @@ Queueing = Callable[[], AbstractContextManager[None]]
 _log = logging.getLogger(__name__)
 
 _HEADERS = {"User-Agent": "manifest-broker", "Accept-Encoding": "identity"}
+_MOST_ORIGINS = 4096
 _MAX_HEADER_BYTES = 32 * 1024
 _SUCCESSES = range(200, 300)
 _TOO_MANY, _OVERLOADED = 429, 503
@@ -128,6 +129,7 @@ class OutboundClient:
         self._may_pass = may_pass or _is_passing
         self._now = now
         self._is_open = False
+        self._answered: set[str] = set()
         self._connections = Connections(
             policy, limits, trusts=trusts, tls=tls, lookup=lookup, open_transport=open_transport
         )
@@ -191,7 +193,7 @@ class OutboundClient:
         budget = self.budgets.at(request.context.registry, request.account)
         with queueing():
             sent = await budget.admit(request.context)
-        with _translated(request), slots.under_way():
+        with self._translated(request), slots.under_way():
             async with self._exchange(request, body) as response:
                 answer = await self._read(response, request)
             _record_transfer(slots, budget, self._refusal(answer, request), sent)
@@ -211,7 +213,7 @@ class OutboundClient:
         async with _entered(slots.semaphore, queueing):
             with queueing():
                 sent = await budget.admit(request.context)
-            with _translated(request), slots.under_way():
+            with self._translated(request), slots.under_way():
                 async with asyncio.timeout(self._limits.call_seconds) as deadline:
                     async with self._exchange(request) as response:
                         head = read_head(response, request.context)
@@ -230,7 +232,7 @@ class OutboundClient:
         async with AsyncExitStack() as stack:
             sent = await self._enter(stack, budget, request, seconds)
             headers = sign()
-            with _translated(request):
+            with self._translated(request):
                 async with (
                     asyncio.timeout(seconds),
                     self._exchange(request, request.content, headers) as response,
@@ -255,9 +257,9 @@ class OutboundClient:
 
     async def _try(self, request: Request, seconds: float) -> Answer | errors.RegistryError:
         """Return a response, or a failure of the network that another attempt may not meet."""
-        self._admit(request)
         try:
-            with _translated(request):
+            self._admit(request)
+            with self._translated(request):
                 async with asyncio.timeout(seconds), self._exchange(request, request.content) as response:
                     return await self._read(response, request)
         except (errors.RegistryUnreachable, errors.RegistryTimeout) as error:
@@ -274,14 +276,40 @@ class OutboundClient:
             raise RuntimeError("an OutboundClient is used inside `async with`")
         peer = request.context.registry
         transport = self._connections.transport(request.url, peer=peer, verify=request.verify)
-        response = await transport.handle_async_request(_message(request, body, headers))
+        try:
+            response = await transport.handle_async_request(_message(request, body, headers))
+        except errors.RegistryForbidden as error:
+            # The name has an address that the policy forbids.
+            raise self._shown(error, request) from error
+        self._remember(request.url)
         try:
             yield response
         finally:
             await response.aclose()
 
+    @contextmanager
+    def _translated(self, request: Request) -> Iterator[None]:
+        try:
+            yield
+        except FAILURES as error:
+            failure = translate(error, request.context)
+            has_answered = request.url.origin in self._answered and not isinstance(error, httpx2.ConnectError)
+            raise (failure if has_answered else self._shown(failure, request)) from error
+
+    def _remember(self, url: Url) -> None:
+        """Remember that a host is there: what goes wrong with it later is no news about the network."""
+        if len(self._answered) >= _MOST_ORIGINS:
+            self._answered.clear()
+        self._answered.add(url.origin)
+
+    def _shown(self, error: errors.BrokerError, request: Request) -> errors.BrokerError:
+        return error if self.policy.shows_failures else concealed(error, request.context)
+
     def _admit(self, request: Request, shown: str | None = None) -> None:
-        self.policy.check_host(request.url.authority, peer=request.context.registry)
+        try:
+            self.policy.check_host(request.url.authority, peer=request.context.registry)
+        except errors.RegistryForbidden as error:
+            raise self._shown(error, request) from error
         _log.debug("%s %s", request.method, shown or request.url.printable)
 
     async def _read(self, response: httpx2.Response, request: Request) -> Answer:
@@ -342,14 +370,6 @@ async def _entered(semaphore: ResizableSemaphore, queueing: Queueing) -> AsyncIt
         yield
     finally:
         semaphore.release()
-
-
-@contextmanager
-def _translated(request: Request) -> Iterator[None]:
-    try:
-        yield
-    except FAILURES as error:
-        raise translate(error, request.context) from error
 
 
 def _is_too_many(status: int, _body: bytes, _context: RequestContext) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 from dataclasses import dataclass, field
@@ -17,13 +18,18 @@ __all__ = [
     "FAILURES",
     "RequestContext",
     "answered_in_plain_http",
+    "concealed",
     "translate",
     "was_lost",
     "was_refused",
 ]
 
+_log = logging.getLogger(__name__)
+
 # The exceptions of a transport for failures on the way; any other exception is a fault of the broker.
 FAILURES = (httpx2.TransportError, httpx2.InvalidURL, OSError)
+
+_UNREACHED = (errors.RegistryUnreachable, errors.RegistryTimeout, errors.RegistryForbidden)
 
 _Failure = TypeVar("_Failure", bound=BaseException)
 _Error = TypeVar("_Error", bound=errors.BrokerError)
@@ -83,6 +89,23 @@ def translate(error: Exception, context: RequestContext) -> errors.BrokerError:
             **context.members,
         )
     return errors.NotARegistry(f"{context.registry} does not answer in valid HTTP.", **context.members)
+
+
+def concealed(error: errors.BrokerError, context: RequestContext) -> errors.BrokerError:
+    """One error for every reason why a host can't be reached.
+
+    The reasons, and the addresses in them, tell what the broker's network looks like (threat T1), so only
+    the log has them. A forbidden address is tried again like any other host that does not answer.
+    """
+    if not isinstance(error, _UNREACHED):
+        return error
+    _log.info("%s can't be reached: %s", context.registry, context.quoting.for_log(error.detail))
+    shown = errors.RegistryUnreachable(
+        f"{context.registry} can't be reached, or this broker may not connect to it. Check its name and "
+        "its port. The broker's log has the reason.",
+        **context.members,
+    )
+    return error.shown_as(shown) if isinstance(error, errors.RegistryTimeout) else shown
 
 
 def _connection_failure(error: httpx2.ConnectError, context: RequestContext) -> errors.RegistryUnreachable:

@@ -23,6 +23,7 @@ class PolicyTexts(TypedDict, total=False):
     insecure_hosts: Iterable[str]
     ports: Iterable[tuple[int, int]]
     allow_loopback: bool
+    shows_failures: bool
     setting_names: Mapping[str, str] | None
 
 
@@ -31,14 +32,16 @@ class AccessPolicy:
     """Public addresses over verified TLS are always allowed; everything else is named here.
 
     `allowed_networks` may be reached although they are not public. `insecure_hosts` are host patterns (see
-    `matches_host`). `ports` are the ports that may be connected to. `setting_names` has the name of the
-    operator's setting for a field, for error texts.
+    `matches_host`). `ports` are the ports that may be connected to. Unless it `shows_failures`, callers
+    get one error for every reason why a host can't be reached. `setting_names` has the name of the operator's
+    setting for a field, for error texts.
     """
 
     allowed_networks: tuple[Network, ...] = ()
     insecure_hosts: tuple[str, ...] = ()
     ports: Ports = field(default_factory=Ports)
     allow_loopback: bool = False
+    shows_failures: bool = True
     setting_names: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
@@ -48,6 +51,7 @@ class AccessPolicy:
         insecure_hosts: Iterable[str] = (),
         ports: Iterable[tuple[int, int]] = (),
         allow_loopback: bool = False,
+        shows_failures: bool = True,
         setting_names: Mapping[str, str] | None = None,
     ) -> AccessPolicy:
         """Parse the operator's texts; raise ValueError for a text that is not a network."""
@@ -56,6 +60,7 @@ class AccessPolicy:
             insecure_hosts=tuple(pattern.strip().lower() for pattern in insecure_hosts),
             ports=Ports(tuple(ports)),
             allow_loopback=allow_loopback,
+            shows_failures=shows_failures,
             setting_names=setting_names or {},
         )
 

@@ -31,6 +31,7 @@ def build_clients(settings: Settings, limits: Limits) -> Clients:
         registries=settings.registries,
         ports=settings.registry_ports,
         allow_loopback=settings.loopback_allowed,
+        shows_failures=settings.failure_details,
         token_origins=settings.token_origins,
         redirect_hosts=settings.redirect_hosts,
         setting_names={

@@ -184,7 +184,7 @@ FAULTS: dict[str, tuple[Fault, set[str]]] = {
     "a loop": (Redirect("http://{target}"), set()),
     "elsewhere": (
         Redirect("http://169.254.169.254/latest/meta-data"),
-        {"registry-forbidden", "untrusted-origin", "not-a-registry"},
+        {"registry-unreachable", "untrusted-origin", "not-a-registry"},
     ),
     "a file": (Redirect("file:///etc/passwd"), set()),
 }
@@ -236,7 +236,7 @@ async def test_a_silent_server_causes_a_problem_with_its_name(quick: Broker) -> 
     async with listening(keep) as port:
         host = f"127.0.0.1:{port}"
         reply = await quick.client.get("/v1/inspect", params={"reference": f"{host}/a:1", "insecure": True})
-        document = check_problem(reply, 504, "registry-timeout")
+        document = check_problem(reply, 502, "registry-unreachable")
         assert document["registry"] == host
 
 

@@ -355,5 +355,5 @@ def _combined(sources: Sequence[Source], failures: dict[int, BrokerError]) -> Br
         errors=errors,
         retry_after=max(waits, default=None),
     )
-    kinds = {type(error) for error in deciding}
+    kinds = {error.shown_kind for error in deciding}
     return combined.recast(kinds.pop()) if len(kinds) == 1 else combined

@@ -16,6 +16,7 @@ from app.outbound.url import Url, parse_url
 
 __all__ = ["Post", "Receipt", "WebhookSender", "budget_name", "parse_address"]
 
+_UNREACHED = "could not be reached, or ended the connection"
 # The labels of a host name (RFC 1123, section 2.1), with the underscore that container networks have.
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
@@ -135,11 +136,13 @@ def _forbidden(url: Url) -> errors.ReceiverForbidden:
 
 def _reason(error: errors.RegistryError) -> str:
     match error:
+        case _ if error.shown_kind is not type(error):
+            return _UNREACHED
         case errors.RegistryTimeout():
             return "did not answer in time"
         case errors.RegistryTlsFailed():
             return "could not be trusted, because TLS failed"
         case errors.RegistryUnreachable():
-            return "could not be reached, or ended the connection"
+            return _UNREACHED
         case _:
             return "did not answer in valid HTTP"
