@@ -23,8 +23,8 @@ R = TypeVar("R", bound=Request)
 
 _UNAUTHORIZED = 401
 _REFUSALS = range(400, 500)
-_MOST_STEPS = 6
-_MOST_TOKENS_OF_ONE_REQUEST = 3
+_MOST_STEPS = 8
+_MOST_TOKENS_OF_ONE_REQUEST = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

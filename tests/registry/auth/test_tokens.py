@@ -183,7 +183,7 @@ async def test_a_crowd_with_an_expired_token_fetches_one_new_token() -> None:
         assert len(double.received(path="/token")) == 2
 
 
-@pytest.mark.parametrize(("reason", "requests"), [("insufficient_scope", 2), ("", 3), ("invalid_token", 5)])
+@pytest.mark.parametrize(("reason", "requests"), [("insufficient_scope", 2), ("", 3), ("invalid_token", 7)])
 async def test_refusals_of_fresh_tokens_are_final_in_the_end(reason: str, requests: int) -> None:
     async with bearer() as double, RegistryClient(LOOPBACK, limits=QUICK) as client:
         plant(double, "app", "1", IMAGE)
@@ -200,9 +200,9 @@ async def test_refusals_of_fresh_tokens_are_final_in_the_end(reason: str, reques
 async def test_a_token_that_is_withdrawn_on_its_way_is_replaced_again() -> None:
     async with bearer() as double, RegistryClient(LOOPBACK, limits=QUICK) as client:
         plant(double, "app", "1", IMAGE)
-        double.misbehave(ExpiredToken(), path="/manifests/", times=3)
+        double.misbehave(ExpiredToken(), path="/manifests/", times=5)
         await client.fetch_manifest(reference_at(double, "app:1"), signed_in(double.host, USER))
-        assert len(double.received(path="/token")) == 4
+        assert len(double.received(path="/token")) == 6
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 405])
