@@ -1,4 +1,4 @@
-"""Remembers what each registry supports, so that the client does not ask each time."""
+"""Remembers what a registry supports, so that the client does not ask each time."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Callable, Hashable
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
-from app.oci.reference import Repository
+from app.registry.learned import LearnedKey
 
-__all__ = ["Capabilities", "MountSupport"]
+__all__ = ["Capabilities", "MountSupport", "RepositoryCapabilities"]
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+
+_MOST = 4096
 
 
 class MountSupport(Enum):
@@ -37,7 +39,11 @@ class _Memory(Generic[K, V]):
 
     def keep(self, key: K, value: V) -> None:
         now = self._now()
-        self._kept = {key: kept for key, kept in self._kept.items() if kept[0] > now}
+        if len(self._kept) >= _MOST:
+            # Callers choose the names of repositories, so this could grow without a limit.
+            self._kept = {key: kept for key, kept in self._kept.items() if kept[0] > now}
+        if len(self._kept) >= _MOST:
+            self._kept.clear()
         self._kept[key] = (now + self._seconds, value)
 
     def drop(self, key: K) -> None:
@@ -47,53 +53,65 @@ class _Memory(Generic[K, V]):
 class Capabilities:
     """The capabilities of registries; a registry supports everything until it shows otherwise.
 
-    After `seconds` the client tries again.
+    What an answer shows is kept for the account and the repository that it came for: whatever answers for one
+    repository, such as a proxy that a tenant controls, teaches nothing about another. After `seconds` the
+    client tries again.
     """
 
     def __init__(self, seconds: float, now: Callable[[], float]) -> None:
-        self._without_head: _Memory[str, bool] = _Memory(seconds, now)
-        self._without_referrers: _Memory[str, bool] = _Memory(seconds, now)
-        self._largest_body: _Memory[tuple[str, str], int] = _Memory(seconds, now)
-        self._mounts: _Memory[tuple[str, ...], MountSupport] = _Memory(seconds, now)
+        self.without_head: _Memory[LearnedKey, bool] = _Memory(seconds, now)
+        self.without_referrers: _Memory[LearnedKey, bool] = _Memory(seconds, now)
+        self.largest_body: _Memory[tuple[LearnedKey, str], int] = _Memory(seconds, now)
+        self.mounts: _Memory[tuple[LearnedKey, str | None], MountSupport] = _Memory(seconds, now)
 
-    def supports_head(self, registry: str) -> bool:
+    def of(self, key: LearnedKey) -> RepositoryCapabilities:
+        return RepositoryCapabilities(self, key)
+
+
+class RepositoryCapabilities:
+    """What one account found out about one repository."""
+
+    def __init__(self, memory: Capabilities, key: LearnedKey) -> None:
+        self._memory = memory
+        self._key = key
+
+    @property
+    def support_head(self) -> bool:
         """Whether HEAD of a manifest is worth a request."""
-        return not self._without_head.get(registry)
+        return not self._memory.without_head.get(self._key)
 
-    def record_no_head(self, registry: str) -> None:
-        self._without_head.keep(registry, value=True)
+    def record_no_head(self) -> None:
+        self._memory.without_head.keep(self._key, value=True)
 
-    def supports_referrers(self, repository: Repository) -> bool:
+    @property
+    def support_referrers(self) -> bool:
         """Whether the referrers API is worth a request."""
-        return not any(self._without_referrers.get(name) for name in (repository.registry, str(repository)))
+        return not self._memory.without_referrers.get(self._key)
 
-    def record_no_referrers(self, name: str) -> None:
-        """`name` is a registry's or a repository's: a registry may forward some repositories elsewhere."""
-        self._without_referrers.keep(name, value=True)
+    def record_no_referrers(self) -> None:
+        self._memory.without_referrers.keep(self._key, value=True)
 
-    def largest_body(self, registry: str, method: str) -> int | None:
+    def largest_body(self, method: str) -> int | None:
         """The size limit of an upload's PUT or PATCH; None where none is known."""
-        return self._largest_body.get((registry, method))
+        return self._memory.largest_body.get((self._key, method))
 
-    def record_largest_body(self, registry: str, method: str, size: int) -> None:
-        known = self._largest_body.get((registry, method))
-        self._largest_body.keep((registry, method), size if known is None else min(size, known))
+    def record_largest_body(self, method: str, size: int) -> None:
+        known = self.largest_body(method)
+        self._memory.largest_body.keep((self._key, method), size if known is None else min(size, known))
 
-    def mount_support(self, registry: str, source: str, target: str) -> MountSupport:
-        """The expected answer to a mount from one repository to another."""
-        # The record of a pair is always a refusal, so it overrides the record of the registry.
-        known = self._mounts.get((registry, source, target)) or self._mounts.get((registry,))
-        return known or MountSupport.GRANTED
+    def mount_support(self, source: str) -> MountSupport:
+        """The expected answer to a mount from another repository to this one."""
+        mounts = self._memory.mounts
+        # The record of a source is always a refusal, so it overrides the record for all sources.
+        return mounts.get((self._key, source)) or mounts.get((self._key, None)) or MountSupport.GRANTED
 
-    def record_mount(
-        self, support: MountSupport, registry: str, source: str, target: str, *, only_this_pair: bool = False
-    ) -> None:
-        """Remember the answer to a mount; `only_this_pair` limits it to these two repositories.
+    def record_mount(self, support: MountSupport, source: str, *, only_this_source: bool = False) -> None:
+        """Remember the answer to a mount.
 
-        A failure counts for the pair alone: it does not show how the registry answers for others.
+        A failure counts for the source alone: it does not show how the registry answers for others.
         """
         if support is MountSupport.GRANTED:
-            self._mounts.drop((registry,))
-            self._mounts.drop((registry, source, target))
+            self._memory.mounts.drop((self._key, None))
+            self._memory.mounts.drop((self._key, source))
         else:
-            self._mounts.keep((registry, source, target) if only_this_pair else (registry,), support)
+            self._memory.mounts.keep((self._key, source if only_this_source else None), support)

@@ -18,8 +18,9 @@ from app.registry.auth.renewals import AuthorizedRequest, Renewals, Signer
 from app.registry.auth.scope import Scopes
 from app.registry.auth.token_requests import LearnedTokenRequests
 from app.registry.auth.tokens import Authorizer
-from app.registry.capabilities import Capabilities
+from app.registry.capabilities import Capabilities, RepositoryCapabilities
 from app.registry.endpoints import Endpoint, Endpoints
+from app.registry.learned import LearnedKey
 from app.registry.limits import Limits
 from app.registry.parsing import Parsers
 from app.registry.policy import RegistryPolicy
@@ -98,6 +99,10 @@ class RemoteRepository:
     async def endpoint(self) -> Endpoint:
         return await self.state.endpoints.find(self.registry, insecure=self.access.insecure)
 
+    async def capabilities(self) -> RepositoryCapabilities:
+        """What this caller's account found out about the repository."""
+        return self.state.capabilities.of(await self._learned_key())
+
     async def build_request(
         self,
         method: str,
@@ -119,7 +124,7 @@ class RemoteRepository:
             method=method,
             url=endpoint.base.at(target, query) if isinstance(target, str) else target,
             context=context or self.context(),
-            account=signer.account,
+            account=signer.key.account,
             verify=endpoint.verify,
             headers=headers or {},
             authorization=authorization,
@@ -161,5 +166,9 @@ class RemoteRepository:
             self.access,
             self.repository,
             scopes,
-            await self.access.account_at(self.repository),
+            await self._learned_key(),
         )
+
+    async def _learned_key(self) -> LearnedKey:
+        account = await self.access.account_at(self.repository)
+        return LearnedKey(self.registry, self.access.insecure, account, self.path)

@@ -13,9 +13,10 @@ from app.outbound.retry import is_passing
 from app.registry.auth.access import Access
 from app.registry.auth.challenge import Challenge
 from app.registry.auth.scope import Scopes, rewritten
-from app.registry.auth.token_requests import LearnedKey, LearnedTokenRequests, TokenRequest
+from app.registry.auth.token_requests import LearnedTokenRequests, TokenRequest
 from app.registry.auth.tokens import Authorizer
 from app.registry.endpoints import Endpoint, challenge_of
+from app.registry.learned import LearnedKey
 
 __all__ = ["AuthorizedRequest", "Renewals", "Signer"]
 
@@ -44,12 +45,7 @@ class Signer:
     access: Access
     repository: Repository
     scopes: Scopes
-    account: str
-
-    @property
-    def key(self) -> LearnedKey:
-        insecure, path = self.access.insecure, self.repository.path
-        return LearnedKey(self.endpoint.registry, insecure, self.account, path)
+    key: LearnedKey
 
     def known_request(self) -> TokenRequest | None:
         return self.learned.find(self.key, self.endpoint.challenge, self.scopes)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from app.registry.auth.challenge import Challenge
 from app.registry.auth.scope import Scopes
+from app.registry.learned import LearnedKey
 
-__all__ = ["LearnedKey", "LearnedTokenRequests", "TokenRequest"]
+__all__ = ["LearnedTokenRequests", "TokenRequest"]
 
 _MOST = 4096
 
@@ -22,16 +23,6 @@ class TokenRequest:
 
     def is_same(self, other: TokenRequest) -> bool:
         return self.scopes == other.scopes and _asks_alike(self.challenge, other.challenge)
-
-
-@dataclass(frozen=True, slots=True)
-class LearnedKey:
-    """Every member is needed: one caller's answer, or one repository's, teaches nothing to others (T45)."""
-
-    registry: str
-    insecure: bool
-    account: str
-    path: str
 
 
 class LearnedTokenRequests:

@@ -237,8 +237,9 @@ def is_not_yet_known(error: errors.BrokerError) -> bool:
 
 
 async def _head(remote: RemoteRepository, reference: Reference, scopes: Scopes) -> Answer | None:
-    """None from a registry without HEAD, which is not asked again for a while."""
-    if not remote.state.capabilities.supports_head(remote.registry):
+    """None from a registry without HEAD, which is not asked for this repository again for a while."""
+    capabilities = await remote.capabilities()
+    if not capabilities.support_head:
         return None
     request = await remote.build_request(
         "HEAD",
@@ -249,7 +250,7 @@ async def _head(remote: RemoteRepository, reference: Reference, scopes: Scopes) 
     )
     answer = await remote.call(request, scopes)
     if answer.status in _WITHOUT_HEAD:
-        remote.state.capabilities.record_no_head(remote.registry)
+        capabilities.record_no_head()
         return None
     return answer
 

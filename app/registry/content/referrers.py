@@ -23,7 +23,7 @@ from app.registry.content.absence import is_absent
 from app.registry.content.locations import next_page
 from app.registry.content.manifests import fetch_manifest, read_digest
 from app.registry.content.redirects import REDIRECTS
-from app.registry.error_bodies import is_html, parse_upstream
+from app.registry.error_bodies import parse_upstream
 from app.registry.errors import refusal
 from app.registry.repository import RemoteRepository
 
@@ -50,7 +50,7 @@ async def list_referrers(
 ) -> tuple[Descriptor, ...]:
     """The referrers, each once; a registry without the API is remembered."""
     scopes = scopes or pulling(remote.path)
-    if remote.state.capabilities.supports_referrers(remote.repository):
+    if (await remote.capabilities()).support_referrers:
         listed = await _list(remote, subject, scopes)
         if listed is not None:
             return listed
@@ -129,7 +129,7 @@ async def _page(
             request = await _request(remote, target, subject, scopes, memory)
             answer = await remote.call(request, scopes)
             if is_first and _lacks_api(answer):
-                _record_missing_api(remote, answer)
+                await _record_missing_api(remote, answer)
                 return None
             if answer.status != _OK:
                 doing = f"the GET of the referrers of {remote.repository.at(subject)}"
@@ -183,17 +183,10 @@ def _following(remote: RemoteRepository, request: Request, answer: Answer) -> Ur
     return next_page(request.url, answer.headers.getall("Link", []), below=below, context=request.context)
 
 
-def _record_missing_api(remote: RemoteRepository, answer: Answer) -> None:
-    """Remember that the API is missing: in this repository, or in the whole registry.
-
-    An error in the registry's own format is about the repository. NAME_UNKNOWN proves nothing: the
-    repository may exist later.
-    """
-    code = parse_upstream(answer.body).code
-    if answer.status == _BAD_REQUEST or code == "NAME_UNKNOWN":
-        return
-    is_own_error = code is not None and not is_html(answer.headers.get("Content-Type"), answer.body)
-    remote.state.capabilities.record_no_referrers(str(remote.repository) if is_own_error else remote.registry)
+async def _record_missing_api(remote: RemoteRepository, answer: Answer) -> None:
+    """Remember that the API is missing, unless the repository may only not exist yet."""
+    if answer.status != _BAD_REQUEST and parse_upstream(answer.body).code != "NAME_UNKNOWN":
+        (await remote.capabilities()).record_no_referrers()
 
 
 def _not_a_registry(remote: RemoteRepository, does: str, subject: Digest) -> errors.NotARegistry:

@@ -14,9 +14,10 @@ from app.oci.digest import Digest
 from app.oci.reference import Repository
 from app.outbound.url import with_query
 from app.registry.auth.scope import mounting
-from app.registry.capabilities import MountSupport
+from app.registry.capabilities import MountSupport, RepositoryCapabilities
 from app.registry.content.upload import Upload, accepted_upload, has_blob, upload_refusal
 from app.registry.error_bodies import is_rate_limit, may_pass
+from app.registry.push.body_sizes import BodySizes
 from app.registry.push.model import BlobAction, BlobCounts, BlobOutcome, StepName, TargetProgress
 from app.registry.push.settle import Repair
 from app.registry.push.transfer import Transfer
@@ -208,20 +209,21 @@ async def copy_blob(copy: BlobCopy, target: RemoteRepository) -> BlobOutcome:
 
 
 async def _bring(copy: BlobCopy, target: RemoteRepository) -> BlobOutcome:
-    blob = copy.blob
+    blob, capabilities = copy.blob, await target.capabilities()
 
     async def stream(upload: Upload | None) -> BlobOutcome:
+        sizes = BodySizes(capabilities, target.state.limits)
         async with copy.slots.slot(blob.size):
-            await Transfer(copy.source, target, blob, copy.on_position).perform(upload)
+            await Transfer(copy.source, target, blob, copy.on_position, sizes).perform(upload)
         return BlobOutcome(blob.digest, blob.size, BlobAction.COPIED, copy.source.repository)
 
     if copy.is_doubted:
         return await stream(None)
     skipped = BlobOutcome(blob.digest, blob.size, BlobAction.SKIPPED)
-    plan = plan_blob(copy.holders, lambda holder: _mount_support(holder, target))
+    plan = plan_blob(copy.holders, lambda holder: capabilities.mount_support(holder.path))
     if plan.looks_first and await has_blob(target, blob):
         return skipped
-    holder, upload = await _mount(plan.holders, target, blob)
+    holder, upload = await _mount(plan.holders, target, blob, capabilities)
     if holder is not None:
         return BlobOutcome(blob.digest, blob.size, BlobAction.MOUNTED, holder)
     if not plan.looks_first and await has_blob(target, blob):
@@ -234,10 +236,13 @@ async def _bring(copy: BlobCopy, target: RemoteRepository) -> BlobOutcome:
 async def predict_blob(copy: BlobCopy, target: RemoteRepository) -> BlobOutcome:
     """Predict the outcome of `copy_blob` with reads alone; a mount counts as granted."""
     blob, source = copy.blob, copy.source.repository
-    plan = plan_blob(copy.holders, lambda holder: _mount_support(holder, target))
+    capabilities = await target.capabilities()
+    plan = plan_blob(copy.holders, lambda holder: capabilities.mount_support(holder.path))
     if not plan.looks_first:
-        may_mount = (each for each in plan.holders if _mount_support(each, target) is MountSupport.GRANTED)
-        holder = next(may_mount, plan.holders[0])
+        granted = (
+            each for each in plan.holders if capabilities.mount_support(each.path) is MountSupport.GRANTED
+        )
+        holder = next(granted, plan.holders[0])
         return BlobOutcome(blob.digest, blob.size, BlobAction.MOUNTED, holder)
     if await has_blob(target, blob):
         return BlobOutcome(blob.digest, blob.size, BlobAction.SKIPPED)
@@ -249,27 +254,26 @@ async def predict_blob(copy: BlobCopy, target: RemoteRepository) -> BlobOutcome:
     return BlobOutcome(blob.digest, blob.size, BlobAction.COPIED, source)
 
 
-def _mount_support(holder: Repository, target: RemoteRepository) -> MountSupport:
-    return target.state.capabilities.mount_support(target.registry, holder.path, target.path)
-
-
 async def _mount(
-    holders: Sequence[Repository], target: RemoteRepository, blob: Descriptor
+    holders: Sequence[Repository],
+    target: RemoteRepository,
+    blob: Descriptor,
+    capabilities: RepositoryCapabilities,
 ) -> tuple[Repository | None, Upload | None]:
     """Mount from the first holder that works; otherwise return the upload that the registry opened."""
     upload = None
     for holder in holders:
         # The mount of another blob may have been refused since the plan was made.
-        if _mount_support(holder, target) is MountSupport.REFUSED:
+        if capabilities.mount_support(holder.path) is MountSupport.REFUSED:
             continue
         try:
-            support, opened = await _mount_from(holder, target, blob)
+            support, opened = await _mount_from(holder, target, blob, capabilities)
         except errors.RateLimited:
             raise
         except errors.BrokerError:
             # A mount only saves work. Another might take as long to fail, so the blob is
             # uploaded.
-            _record(MountSupport.REFUSED, holder, target, only_this_pair=True)
+            capabilities.record_mount(MountSupport.REFUSED, holder.path, only_this_source=True)
             break
         if upload is not None and (opened is not None or support is MountSupport.GRANTED):
             await upload.cancel()
@@ -280,7 +284,10 @@ async def _mount(
 
 
 async def _mount_from(
-    source: Repository, target: RemoteRepository, blob: Descriptor
+    source: Repository,
+    target: RemoteRepository,
+    blob: Descriptor,
+    capabilities: RepositoryCapabilities,
 ) -> tuple[MountSupport, Upload | None]:
     """The answer to a mount request, and the upload that a registry opens when it declines.
 
@@ -301,13 +308,5 @@ async def _mount_from(
             raise upload_refusal(target, answer, f"the mount of {blob.digest} from {source.path}")
         upload = accepted_upload(target, request, answer) if status == _ACCEPTED else None
     support = _SUPPORT_BY_STATUS.get(status, MountSupport.REFUSED)
-    _record(support, source, target, only_this_pair=status in _ABOUT_THE_SOURCE)
+    capabilities.record_mount(support, source.path, only_this_source=status in _ABOUT_THE_SOURCE)
     return support, upload
-
-
-def _record(
-    support: MountSupport, source: Repository, target: RemoteRepository, *, only_this_pair: bool
-) -> None:
-    target.state.capabilities.record_mount(
-        support, target.registry, source.path, target.path, only_this_pair=only_this_pair
-    )

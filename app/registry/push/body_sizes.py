@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import NamedTuple
 
-from app.registry.capabilities import Capabilities
+from app.registry.capabilities import RepositoryCapabilities
 from app.registry.limits import Limits
 
 __all__ = ["Body", "BodySizes"]
@@ -28,15 +28,14 @@ class BodySizes:
     transfers.
     """
 
-    def __init__(self, registry: str, capabilities: Capabilities, limits: Limits) -> None:
-        self._registry = registry
+    def __init__(self, capabilities: RepositoryCapabilities, limits: Limits) -> None:
         self._capabilities = capabilities
         self._limits = limits
         self._learnt: dict[str, int] = {}
         self._was_wrong_range = False
 
     def largest(self, method: str) -> int:
-        known = self._capabilities.largest_body(self._registry, method)
+        known = self._capabilities.largest_body(method)
         return min(sys.maxsize if known is None else known, self._learnt.get(method, sys.maxsize))
 
     @property
@@ -64,7 +63,7 @@ class BodySizes:
         """Remember the limits after success, so that later transfers start with them."""
         for method, size in self._learnt.items():
             least = self._limits.least_remembered_body
-            self._capabilities.record_largest_body(self._registry, method, max(size, least))
+            self._capabilities.record_largest_body(method, max(size, least))
 
     def _learn(self, method: str, size: int) -> None:
         self._learnt[method] = min(size, self._learnt.get(method, size))

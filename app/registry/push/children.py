@@ -128,7 +128,7 @@ class Children:
         first, here = self._first, self._remote
         if first is None or child.source.registry == here.registry:
             return None
-        support = here.state.capabilities.mount_support(here.registry, first.repository.path, here.path)
+        support = (await here.capabilities()).mount_support(first.repository.path)
         if support is MountSupport.GRANTED and await first.will_have(child.manifest.digest):
             return first.repository
         return None

@@ -50,6 +50,7 @@ class Transfer:
         target: RemoteRepository,
         blob: Descriptor,
         on_position: Callable[[int], None],
+        sizes: BodySizes,
     ) -> None:
         self._source = source
         self._target = target
@@ -62,7 +63,7 @@ class Transfer:
         self._renewals: Renewals | None = None
         self._furthest = 0
         self._may_be_mixed = False
-        self._sizes = BodySizes(target.registry, target.state.capabilities, self._limits)
+        self._sizes = sizes
         self._body = Body("PUT", 0)
 
     async def perform(self, upload: Upload | None) -> None:

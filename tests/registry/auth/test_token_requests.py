@@ -9,7 +9,8 @@ import pytest
 from app.registry.auth import token_requests
 from app.registry.auth.challenge import Challenge
 from app.registry.auth.scope import pulling, pushing
-from app.registry.auth.token_requests import LearnedKey, LearnedTokenRequests, TokenRequest
+from app.registry.auth.token_requests import LearnedTokenRequests, TokenRequest
+from app.registry.learned import LearnedKey
 from tests.support.registry_clients import Clock
 
 KEY = LearnedKey("a.test", insecure=False, account="account", path="app")

@@ -450,16 +450,17 @@ async def test_declined_mounts_are_remembered(registry: RegistryDouble, status: 
 
 async def test_declined_mounts_are_forgotten_after_a_while(registry: RegistryDouble) -> None:
     clock = Clock()
-    plant(registry, "src", "1", AMD64)
+    images = [make_image(seed=number) for number in range(3)]
     declined = registry.misbehave(MountDeclined(405), times=None)
     mounted = []
     async with RegistryClient(LOOPBACK, limits=QUICK, now=clock) as client:
-        for path, seconds in (("one", 0.0), ("two", QUICK.remembered_seconds - 1), ("three", 2.0)):
+        for image, seconds in zip(images, (0.0, QUICK.remembered_seconds - 1, 2.0), strict=True):
+            plant(registry, "src", image.digest, image)
             clock.pass_by(seconds)
-            target, children = target_at(registry, path, [AMD64]), [child_at(registry, "src", AMD64)]
+            target, children = target_at(registry, "dst", [image]), [child_at(registry, "src", image)]
             mounted.append((await push_one(client, target, children, INSECURE)).blobs.mounted)
             declined.stop()
-    assert mounted == [0, 0, 3]
+    assert mounted == [0, 0, len(images[2].blobs)]
 
 
 async def test_a_granted_mount_makes_mounts_the_first_choice_again(registry: RegistryDouble) -> None:

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from app import errors
-from app.registry.capabilities import Capabilities
+from app.registry.capabilities import Capabilities, RepositoryCapabilities
 from app.registry.client import Limits, RegistryClient
+from app.registry.learned import LearnedKey
 from app.registry.push.body_sizes import Body, BodySizes
 from tests.support.blob_transfers import (
     LARGE_IMAGE,
@@ -45,16 +46,17 @@ from tests.support.registry_clients import (
 async def test_a_registry_that_refuses_large_bodies_gets_chunks_from_then_on(
     source: RegistryDouble,
 ) -> None:
-    plant(source, "src", "1", LARGE_IMAGE)
+    images = LARGE_IMAGE, make_image(layers=[LARGE_SIZE], seed="another")
     async with (
         RegistryDouble(rules=Rules(max_chunk=4 * MIB)) as double,
         RegistryClient(LOOPBACK, limits=QUICK) as client,
     ):
-        for path in ("dst", "dst2"):
+        for image in images:
+            plant(source, "src", image.digest, image)
             double.forget()
-            target, children = target_at(double, path, [LARGE_IMAGE]), [child_at(source, "src", LARGE_IMAGE)]
+            target, children = target_at(double, "dst", [image]), [child_at(source, "src", image)]
             await push_one(client, target, children, INSECURE)
-            assert double.blobs(path) == set(LARGE_IMAGE.blobs)
+            assert double.blobs("dst") >= set(image.blobs)
         assert [r.body_size for r in double.received("PATCH")] == [3 * MIB + 8, 3 * MIB + 8, 1]
         assert 413 not in {r.status for r in double.journal}
 
@@ -169,8 +171,12 @@ LIMITS = Limits(chunk_bytes=4 * MIB, resume_bytes=MIB, least_remembered_body=MIB
 WHOLE = Body("PUT", 6 * MIB)
 
 
-def learn(capabilities: Capabilities | None = None) -> BodySizes:
-    return BodySizes("reg.test", capabilities or Capabilities(600, Clock()), LIMITS)
+def remembered() -> RepositoryCapabilities:
+    return Capabilities(600, Clock()).of(LearnedKey("reg.test", insecure=False, account="ann", path="app"))
+
+
+def learn(capabilities: RepositoryCapabilities | None = None) -> BodySizes:
+    return BodySizes(capabilities or remembered(), LIMITS)
 
 
 def test_without_a_refusal_any_size_is_sent() -> None:
@@ -213,7 +219,7 @@ def test_a_chunk_is_little_more_than_the_registry_kept() -> None:
 
 
 def test_limits_are_remembered_for_others_after_success_alone() -> None:
-    capabilities = Capabilities(600, Clock())
+    capabilities = remembered()
     sizes = learn(capabilities)
     sizes.shrink(413, WHOLE, least=0)
     assert learn(capabilities).largest("PUT") == sys.maxsize
@@ -223,7 +229,7 @@ def test_limits_are_remembered_for_others_after_success_alone() -> None:
 
 
 def test_no_limit_below_a_mebibyte_is_remembered() -> None:
-    capabilities = Capabilities(600, Clock())
+    capabilities = remembered()
     sizes = learn(capabilities)
     sizes.shrink(413, Body("PUT", 1000), least=0)
     sizes.record_success()

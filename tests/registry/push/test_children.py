@@ -237,12 +237,12 @@ async def test_targets_do_not_wait_for_each_other_without_mounts(registry: Regis
     async with RegistryDouble() as source, connect() as client, asyncio.TaskGroup() as group:
         plant(source, "src", "1", STAGED)
         plant(registry, "known", "1", OTHER)
-        await push_one(
-            client, target_at(registry, "x", [OTHER]), [child_at(registry, "known", OTHER)], INSECURE
-        )
+        for name in ("a", "b"):
+            target = target_at(registry, name, [OTHER], tags=("known",))
+            await push_one(client, target, [child_at(registry, "known", OTHER)], INSECURE)
         registry.misbehave(hold, method="PUT", path=f"/a/manifests/{STAGED.digest}")
         targets = [target_at(registry, name, [STAGED]) for name in ("a", "b")]
         group.create_task(push(client, targets, [child_at(source, "src", STAGED)], INSECURE))
         await registry.until(lambda: bool(registry.received("PUT", f"/b/manifests/{STAGED.digest}")))
         hold.gate.set()
-    assert len(registry.tag_puts) == 3
+    assert len(registry.tag_puts) == 4
