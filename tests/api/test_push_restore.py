@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -50,6 +51,22 @@ async def test_a_restore_puts_manifests_that_were_garbage_collected(
     restored = await restore(broker, good["id"])
     assert registry.tags("app")["1"] == good["digest"]
     assert [each["action"] for each in restored["targets"][0]["manifests"]] == ["put"]
+    assert registry.partial_tag_puts == []
+
+
+async def test_a_restore_copies_blobs_that_were_collected_from_images_that_stayed(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    good = await release(broker, registry, "good", "linux/amd64")
+    await release(broker, registry, "bad", "linux/amd64")
+    (manifest,) = good["targets"][0]["manifests"]
+    blobs = json.loads(registry.get_manifest("app", manifest["digest"])[1])
+    lost = [blobs["config"]["digest"], blobs["layers"][0]["digest"]]
+    for digest in lost:
+        del registry.content.at("app").blobs[digest]
+    restored = await restore(broker, good["id"])
+    assert set(lost) <= registry.blobs("app")
+    assert restored["targets"][0]["blobs"]["mounted"] >= len(lost)
     assert registry.partial_tag_puts == []
 
 

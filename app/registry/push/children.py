@@ -23,7 +23,9 @@ __all__ = ["Children"]
 class Children:
     """Puts each manifest once, under its digest and never under the tag that readers follow.
 
-    `first` are the children of the first target on the same registry, if this is not the first.
+    `first` are the children of the first target on the same registry, if this is not the first. With
+    `checks_blobs`, those of manifests that are present are looked up too; otherwise a registry is believed
+    to have them until it says otherwise.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class Children:
         progress: TargetProgress,
         writer: Writer,
         *,
+        checks_blobs: bool = False,
         first: Children | None = None,
         referrers: ReferrerCopies | None = None,
     ) -> None:
@@ -42,6 +45,7 @@ class Children:
         self._blobs = blobs
         self._progress = progress
         self._writer = writer
+        self._checks_blobs = checks_blobs
         self._first = first
         self._referrers = referrers
         self._children = _distinct(children, remote.repository)
@@ -83,8 +87,9 @@ class Children:
                 group.create_task(self._ensure(group, child))
 
     async def repair(self, error: errors.RegistryRejected) -> None:
-        """Put children again that the registry lacks, although it reported them as present."""
-        listed = [child for digest, child in self._children.items() if str(digest) in error.missing_digests]
+        """Put children again that the registry reported as present, if it lacks them or their blobs."""
+        missing = set(error.missing_digests)
+        listed = [child for child in self._children.values() if not missing.isdisjoint(_digests(child))]
         async with asyncio.TaskGroup() as group:
             for child in listed or self._children.values():
                 group.create_task(self._ensure(group, child, is_doubted=True))
@@ -108,7 +113,10 @@ class Children:
         """
         digest = child.manifest.digest
         action = ManifestAction.PRESENT
-        if is_doubted or not await is_present(self._remote, digest, scopes=self._scopes):
+        is_there = not is_doubted and await is_present(self._remote, digest, scopes=self._scopes)
+        if is_there and self._checks_blobs:
+            await self._blobs.copy(group, child.source, child.blobs)
+        elif not is_there:
             action = ManifestAction.PUT
             if (first := await self._first_with(child)) is not None:
                 self._blobs.add_holder(first, child.blobs)
@@ -132,6 +140,10 @@ class Children:
         if support is MountSupport.GRANTED and await first.will_have(child.manifest.digest):
             return first.repository
         return None
+
+
+def _digests(child: CopyChild) -> set[str]:
+    return {str(child.manifest.digest), *(str(blob.digest) for blob in child.blobs)}
 
 
 def _distinct(children: Sequence[CopyChild], target: Repository) -> dict[Digest, CopyChild]:

@@ -43,6 +43,7 @@ async def push(
     allow_unverified: bool = False,
     turns: Turns | None = None,
     origins: Sequence[Reference] = (),
+    checks_blobs: bool = False,
 ) -> list[CopyResult]:
     """Copy indexes and everything they list to their targets, each of which is a different repository.
 
@@ -53,6 +54,7 @@ async def push(
     `origins`, the indexes that the new one was made from. `allow_unverified` moves tags that the registry
     does not let be read, before or after; a guard decides about the first itself. `turns` exclude the pushes
     of others while a tag moves; the guard decides again about a tag that others have moved meanwhile.
+    `checks_blobs` also copies blobs that are missing although the manifest that lists them is there.
     """
     reads_tags = guard is None or not guard.is_strict
     search = _search(client, targets, access) if with_referrers else None
@@ -67,6 +69,7 @@ async def push(
         allow_unverified=allow_unverified,
         search=search,
         origins=origins,
+        checks_blobs=checks_blobs,
     )
     stages = build_stages(source, targets, on_progress)
     await run_all_to_completion(stage.stage() for stage in stages)

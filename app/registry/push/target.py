@@ -52,7 +52,8 @@ class PushSource:
 
     With `reads_tags`, tags are read while children are copied. `cache` keeps the manifests that are read.
     With a `search`, the referrers of the children are copied too; `origins` are the indexes whose referrers
-    are left, since the new index has other bytes. With `allow_unverified`, tags may move
+    are left, since the new index has other bytes. With `checks_blobs`, the blobs of present children are
+    looked up. With `allow_unverified`, tags may move
     although the registry does not let them be read back.
     """
 
@@ -65,6 +66,7 @@ class PushSource:
     allow_unverified: bool = False
     search: ReferrerSearch | None = None
     origins: Sequence[Reference] = ()
+    checks_blobs: bool = False
 
 
 def remotes_for(
@@ -136,6 +138,7 @@ class TargetStage:
             self._blobs,
             self._progress,
             writer,
+            checks_blobs=source.checks_blobs,
             first=first.children if first else None,
             referrers=self._referrers,
         )

@@ -107,6 +107,8 @@ class PushWorker:
                 allow_unverified=plan.consent.unverified,
                 turns=turns,
                 origins=plan.origins,
+                # Whoever goes back to an old push may do so because the registry has lost something.
+                checks_blobs=planned.restores is not None,
             )
         except BrokerError as error:
             raise error.with_members(targets=encode_reached(progress.reached)) from error

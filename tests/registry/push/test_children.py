@@ -16,7 +16,7 @@ from app.registry.push.model import (
     ManifestAction,
 )
 from app.registry.push.push import push
-from tests.support.images import make_image, plant, seed
+from tests.support.images import digest_of, make_image, plant, seed
 from tests.support.pushes import (
     AMD64,
     ARM64,
@@ -183,6 +183,52 @@ async def test_children_that_the_registry_lacks_are_put_again(registry: Registry
         await push_one(client, target, children, INSECURE)
     assert [puts_of(registry, image.digest) for image in BOTH] == ([1, 2] if named else [2, 2])
     assert registry.tags("app")["1"] == str(target.index.digest)
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("code", ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"])
+async def test_blobs_that_a_present_child_lacks_are_copied_when_the_registry_says_so(
+    registry: RegistryDouble, code: str, named: bool
+) -> None:
+    """A registry may have collected blobs of images that it keeps."""
+    for image, tag in ((AMD64, "1"), (ARM64, "2")):
+        plant(registry, "src", tag, image)
+        plant(registry, "app", None, image)
+    lost = digest_of(AMD64.layers[0])
+    del registry.content.at("app").blobs[lost]
+    said = f"blob {lost} is not here" if named else "blob unknown to registry"
+    registry.misbehave(Status.oci(400, code, said), method="PUT", path="/manifests/1$")
+    target = target_at(registry, "app", BOTH)
+    async with connect(SETTLING) as client:
+        await push_one(client, target, [child_at(registry, "src", image) for image in BOTH], INSECURE)
+    await check_whole(registry, target, BOTH)
+    assert lost in registry.blobs("app")
+    assert [puts_of(registry, image.digest) for image in BOTH] == ([1, 0] if named else [1, 1])
+
+
+@pytest.mark.parametrize("is_elsewhere", [True, False])
+async def test_blobs_of_present_children_are_looked_up_on_request(is_elsewhere: bool) -> None:
+    async with RegistryDouble() as registry, RegistryDouble() as other, connect() as client:
+        source = other if is_elsewhere else registry
+        plant(source, "src", "1", AMD64)
+        plant(registry, "app", None, AMD64)
+        lost = digest_of(AMD64.config)
+        del registry.content.at("app").blobs[lost]
+        target, children = target_at(registry, "app", [AMD64]), [child_at(source, "src", AMD64)]
+        (result,) = await push(client, [target], children, INSECURE, checks_blobs=True)
+        assert lost in registry.blobs("app")
+        assert [each.action for each in result.manifests] == [ManifestAction.PRESENT]
+        await check_whole(registry, target, [AMD64])
+
+
+async def test_a_blob_that_is_nowhere_fails_a_push_that_looks_it_up(registry: RegistryDouble) -> None:
+    plant(registry, "app", "amd64", AMD64)
+    del registry.content.at("app").blobs[digest_of(AMD64.config)]
+    target, children = target_at(registry, "app", [AMD64]), [child_at(registry, "app", AMD64)]
+    async with connect() as client:
+        with pytest.raises(errors.SourceNotFound):
+            await push(client, [target], children, INSECURE, checks_blobs=True)
+    assert "1" not in registry.tags("app")
 
 
 async def test_children_are_checked_again_after_a_slower_target(registry: RegistryDouble) -> None:
