@@ -201,6 +201,10 @@ class Settings(BaseSettings):
     """
     project_share: Annotated[float, Field(gt=0, le=1)] = 0.85
     """The largest share of these slots that one project may have; the rest is left to other projects."""
+    project_operations: Annotated[int, Field(ge=1, le=100_000)] = 2_000
+    """The maximum number of unfinished operations of one project; further requests are refused."""
+    tag_operations: Count = 100
+    """The maximum number of unfinished pushes of one project to one tag."""
     registry_concurrency: Count = 32
     """The maximum number of concurrent requests from one process to one registry host."""
     registry_connect_seconds: Seconds = 10.0

@@ -33,6 +33,8 @@ _STATUS: Mapping[type[BrokerError], int] = {
     errors.SourceNotFound: 404,
     errors.RegistryDenied: 403,
     errors.TooManyRequests: 429,
+    errors.TooManyOperations: 429,
+    errors.TooManyPushes: 429,
     errors.TooManyStreams: 429,
     errors.RateLimited: 429,
     errors.RegistryTimeout: 504,

@@ -190,6 +190,22 @@ class TooManyStreams(BrokerError):
     retryable = True
 
 
+class TooManyOperations(BrokerError):
+    """`limit` is the number of unfinished operations that a project may have."""
+
+    code = "too-many-operations"
+    title = "The project has reached its limit of unfinished operations."
+    retryable = True
+
+
+class TooManyPushes(BrokerError):
+    """`limit` is the number of unfinished pushes to one tag that a project may have."""
+
+    code = "too-many-pushes"
+    title = "The project has reached its limit of unfinished pushes to one tag."
+    retryable = True
+
+
 class DeadlineExceeded(Unavailable):
     """The deadline of the operation passed; a new request starts a new operation with a new deadline."""
 

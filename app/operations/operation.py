@@ -10,6 +10,9 @@ from uuid import UUID
 from app.operations.states import Kind, State
 
 Json = dict[str, Any]
+# Begins the key of a push to a tag, before the tag's canonical name.
+TAG_KEY = "push:"
+_LARGE_LIMIT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +46,9 @@ class Operation:
 class NewOperation:
     """An operation to enqueue.
 
-    Operations that share one of `keys` run one at a time, in the order of their acceptance. `registries` are
-    all that the operation will ask: it waits while one of them is paused. A lower `priority` runs first.
-    `secret` must be encrypted already. `trace` is the trace id (W3C Trace Context) of the caller's request.
+    Operations of a project that share one of `keys` run one at a time, in the order of their acceptance.
+    `registries` are all that the operation will ask: it waits while one of them is paused. A lower `priority`
+    runs first. `secret` must be encrypted already. `trace` is the trace id (W3C Trace Context) of its call.
     """
 
     project_id: UUID
@@ -61,6 +64,27 @@ class NewOperation:
     priority: int = 0
     trace: str | None = None
     id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OperationLimits:
+    """How many unfinished operations a project may have, and how many of them may share a key.
+
+    Deliveries do not count: they have limits of their own.
+    """
+
+    project: int
+    key: int
+
+    @property
+    def uncontested(self) -> OperationLimits:
+        """Below these, requests that are accepted at the same moment can't exceed the limits together."""
+        return OperationLimits(_far_below(self.project), _far_below(self.key))
+
+
+def _far_below(limit: int) -> int:
+    # Half of a large limit is more than the transactions that all processes can have open together.
+    return limit // 2 if limit >= _LARGE_LIMIT else 0
 
 
 @dataclass(frozen=True, slots=True)

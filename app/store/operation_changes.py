@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import (
     ARRAY,
+    BigInteger,
     Integer,
     Interval,
     LargeBinary,
@@ -25,8 +26,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSON
 
-from app.errors import OperationEnded
-from app.operations.operation import Json, NewOperation, Operation
+from app.errors import BrokerError, OperationEnded, TooManyOperations, TooManyPushes
+from app.operations.operation import TAG_KEY, Json, NewOperation, Operation, OperationLimits
 from app.operations.states import State
 from app.store.database import Transaction, dump_json
 from app.store.notifications import (
@@ -56,19 +57,33 @@ _RECORDED = """
 """
 _EVENTS = tuple(bindparam(name, type_=ARRAY(Text)) for name in ("kinds", "states", "channels"))
 
-_ENQUEUE = text(f"""
-    WITH changed AS (
+_ENQUEUED = f"""
+    changed AS (
         INSERT INTO operations (
             id, project_id, kind, keys, registries, priority, request, secret, list_id, push_id, created_by,
             trace, run_at, deadline_at
-        ) VALUES (
+        ) SELECT
             :id, :project_id, :kind, :keys, :registries, :priority, :request, :secret, :list_id, :push_id,
             :created_by, :trace, clock_timestamp(), clock_timestamp() + :deadline_in
-        )
+        WHERE %s
         RETURNING {COLUMNS}
     ), {_RECORDED} FROM changed
-""")  # noqa: S608 - constants of this module alone
-_ENQUEUE = _ENQUEUE.bindparams(
+"""  # noqa: S608 - constants of this module alone
+# The state is literal: a parameter would keep the planner from the partial index.
+_UNFINISHED = """
+    unfinished AS MATERIALIZED (
+        SELECT keys FROM operations
+        WHERE project_id = :project_id AND state IN ('queued', 'running') AND kind <> 'deliver'
+    ), sharing AS (
+        SELECT key, count(*) AS number FROM unfinished CROSS JOIN unnest(keys) AS key
+        WHERE key = ANY(:keys) GROUP BY key
+    )
+"""
+_WITHIN_LIMITS = """
+    (SELECT count(*) FROM unfinished) < :project_limit
+    AND NOT EXISTS (SELECT FROM sharing WHERE number >= :key_limit)
+"""
+_NEW = (
     *_EVENTS,
     *(bindparam(name, type_=Uuid) for name in ("id", "project_id", "list_id", "push_id")),
     *(bindparam(name, type_=ARRAY(Text)) for name in ("keys", "registries")),
@@ -79,6 +94,18 @@ _ENQUEUE = _ENQUEUE.bindparams(
     bindparam("secret", type_=LargeBinary),
     bindparam("deadline_in", type_=Interval),
 )
+_LIMITS = tuple(bindparam(name, type_=BigInteger) for name in ("project_limit", "key_limit"))
+_ENQUEUE = text(f"WITH {_ENQUEUED % 'true'}").bindparams(*_NEW)
+_ENQUEUE_WITHIN = text(f"WITH {_UNFINISHED}, {_ENQUEUED % _WITHIN_LIMITS}").bindparams(*_NEW, *_LIMITS)
+_FULL_KEYS = text(f"""
+    WITH {_UNFINISHED} SELECT key FROM sharing WHERE number >= :key_limit ORDER BY key
+""").bindparams(  # noqa: S608 - constants of this module alone
+    bindparam("project_id", type_=Uuid), bindparam("keys", type_=ARRAY(Text)), _LIMITS[1]
+)
+# The first number of an advisory lock of two; no other lock of this database has it.
+LIMITS_LOCK = 0x6D62_0002
+# Most operations end sooner.
+TRY_AGAIN_SECONDS = 5
 
 _END = text(f"""
     WITH changed AS (
@@ -134,8 +161,11 @@ _SUCCEED_ALL = text("""
 )
 
 
-async def enqueue(tx: Transaction, new: NewOperation) -> Operation:
-    """Store an operation; it is accepted once the transaction commits."""
+async def enqueue(tx: Transaction, new: NewOperation, limits: OperationLimits | None = None) -> Operation:
+    """Store an operation; it is accepted once the transaction commits.
+
+    Raises TooManyOperations or TooManyPushes at the limits.
+    """
     values = {
         "id": new.id or uuid4(),
         "project_id": new.project_id,
@@ -151,9 +181,45 @@ async def enqueue(tx: Transaction, new: NewOperation) -> Operation:
         "created_by": new.created_by,
         "trace": new.trace,
     }
-    row = await _change(tx, _ENQUEUE, values, {State.QUEUED: State.QUEUED}, notify=[OPERATION_QUEUED])
-    assert row is not None  # noqa: S101 - an INSERT of one row
+    if limits is None:
+        row = await _change(tx, _ENQUEUE, values, {State.QUEUED: State.QUEUED}, notify=[OPERATION_QUEUED])
+        assert row is not None  # noqa: S101 - an INSERT of one row
+        return view(row)
+    # Concurrent transactions don't count each other's operations. Far below the limits that is harmless;
+    # closer to them, the transactions of a project take turns.
+    if (row := await _enqueue_within(tx, values, limits.uncontested)) is None:
+        lock = func.pg_advisory_xact_lock(LIMITS_LOCK, func.hashtext(str(new.project_id)))
+        await tx.execute(select(lock))
+        row = await _enqueue_within(tx, values, limits)
+    if row is None:
+        raise await _refusal(tx, values, limits)
     return view(row)
+
+
+async def _enqueue_within(tx: Transaction, values: Json, limits: OperationLimits) -> Row[Any] | None:
+    bounds = {"project_limit": limits.project, "key_limit": limits.key}
+    happened: Mapping[str, str] = {State.QUEUED: State.QUEUED}
+    return await _change(tx, _ENQUEUE_WITHIN, values | bounds, happened, notify=[OPERATION_QUEUED])
+
+
+async def _refusal(tx: Transaction, values: Json, limits: OperationLimits) -> BrokerError:
+    asked = {"project_id": values["project_id"], "keys": values["keys"], "key_limit": limits.key}
+    key = (await tx.execute(_FULL_KEYS, asked)).scalars().first()
+    if key is None:
+        return TooManyOperations(
+            f"The project has reached its limit of {limits.project} unfinished operations. Wait until some "
+            "have ended, or cancel them.",
+            limit=limits.project,
+            retry_after=TRY_AGAIN_SECONDS,
+        )
+    tag = str(key).removeprefix(TAG_KEY)
+    return TooManyPushes(
+        f"The project has reached its limit of {limits.key} unfinished pushes to {tag}. Wait until some have "
+        "ended, or cancel them.",
+        reference=tag,
+        limit=limits.key,
+        retry_after=TRY_AGAIN_SECONDS,
+    )
 
 
 async def request_cancel(tx: Transaction, project_id: UUID, operation_id: UUID) -> Operation:

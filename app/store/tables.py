@@ -313,6 +313,12 @@ operations = Table(
     ),
     Index("ix_operations_due", "run_at", postgresql_where=text("state = 'queued'")),
     Index("ix_operations_deadline", "deadline_at", postgresql_where=text("state = 'queued'")),
+    # For the limits of a project; all of its ended operations cost nothing.
+    Index(
+        "ix_operations_unfinished",
+        "project_id",
+        postgresql_where=text("state IN ('queued', 'running') AND kind <> 'deliver'"),
+    ),
     Index("ix_operations_list", "list_id"),
     Index("ix_operations_delivered", "ended_at", postgresql_where=text("kind = 'deliver'")),
     CheckConstraint("state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"),

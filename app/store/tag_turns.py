@@ -28,6 +28,7 @@ from sqlalchemy import (
 )
 
 from app.oci.reference import Reference, canonical_name
+from app.operations.operation import TAG_KEY
 from app.operations.turns import (
     LEASE,
     LONGEST_CONTESTED,
@@ -201,7 +202,7 @@ def _values(tag: Reference, ticket: Ticket) -> dict[str, object]:
 
 
 def _busy_values(tag: Reference) -> dict[str, object]:
-    return {"key": f"push:{canonical_name(str(tag))}", "marked": f"{TAKES_TURNS}%"}
+    return {"key": f"{TAG_KEY}{canonical_name(str(tag))}", "marked": f"{TAKES_TURNS}%"}
 
 
 def _view(row: Row[Any]) -> TagState:

@@ -9,6 +9,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from app.api.dependencies import BrokerServices
+from app.operations.operation import OperationLimits
 from app.operations.retries import RetryPolicy
 from app.operations.states import Kind
 from app.outbound.client import OutboundClient
@@ -152,7 +153,11 @@ def _build_base(settings: Settings, url: str, limits: Limits) -> _Base:
         sender=clients.webhooks,
         secrets=Secrets(box),
         credentials=credentials,
-        acceptor=OperationAcceptor(database, credentials),
+        acceptor=OperationAcceptor(
+            database,
+            credentials,
+            OperationLimits(settings.project_operations, settings.tag_operations),
+        ),
         events=Events(database, notifications),
     )
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from app.operations.states import Kind
-from tests.support.broker import Broker, Client, check_problem
+from tests.support.broker import Broker, Client, StartBroker, check_problem
 from tests.support.planted_images import plant_images, wait_until_held
 from tests.support.registry import Hold, RegistryDouble
 
@@ -404,3 +404,49 @@ async def test_a_completed_stream_answers_204(broker: Broker, registry: Registry
     assert (again.status_code, again.content) == (204, b"")
     rest = await broker.client.get(path, headers={"Last-Event-ID": ids[-2]})
     assert f"id: {ids[-1]}" in rest.text
+
+
+async def test_a_project_at_its_limit_gets_429_with_the_limit_and_a_time(
+    start_broker: StartBroker, registry: RegistryDouble
+) -> None:
+    broker = await start_broker(worker=False, project_operations=2)
+    await broker.call("POST", "/v1/projects", {"name": "other"}, status=201)
+    accepted = [await start_create(broker, registry) for _ in range(2)]
+    for path, body in (
+        ("/v1/lists", {"reference": f"{registry.host}/app:2", "sources": [f"{registry.host}/any:1"]}),
+        ("/v1/inspections", {"references": [f"{registry.host}/any:1"]}),
+    ):
+        reply = await broker.client.post(path, json={**body, "insecure": True})
+        problem = check_problem(reply, 429, "too-many-operations")
+        assert problem["limit"] == 2
+        assert int(reply.headers["Retry-After"]) > 0
+    async with broker.client_with(await broker.new_token("other")) as stranger:
+        asked = {"references": [f"{registry.host}/any:1"], "insecure": True}
+        reply = await stranger.post("/v1/inspections", json=asked, headers={"Prefer": "respond-async"})
+        assert reply.status_code == 202
+    await broker.call("POST", f"/v1/operations/{accepted[0]['id']}/cancel")
+    await start_create(broker, registry)
+
+
+async def test_pushes_to_one_tag_get_429_at_their_own_limit(
+    start_broker: StartBroker, registry: RegistryDouble
+) -> None:
+    broker = await start_broker(worker=False, tag_operations=2)
+    worker = await start_broker()
+    sources = plant_images(registry, "linux/amd64")
+    draft = await worker.create(f"{registry.host}/app:1", *sources)
+    hold = Hold()
+    registry.misbehave(hold, times=None, method="PUT")
+    path = f"/v1/lists/{draft['id']}/push"
+    for _ in range(2):
+        await broker.call("POST", path, {"insecure": True}, status=202, Prefer="respond-async")
+    reply = await broker.client.post(path, json={"insecure": True})
+    problem = check_problem(reply, 429, "too-many-pushes")
+    assert (problem["limit"], problem["reference"]) == (2, draft["reference"])
+    assert "Retry-After" in reply.headers
+    further = {"insecure": True, "targets": [f"{registry.host}/app:2"]}
+    check_problem(await broker.client.post(path, json=further), 429, "too-many-pushes")
+    other = await worker.create(f"{registry.host}/app:2", *sources)
+    again = f"/v1/lists/{other['id']}/push"
+    await broker.call("POST", again, {"insecure": True}, status=202, Prefer="respond-async")
+    hold.gate.set()

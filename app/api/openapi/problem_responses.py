@@ -33,6 +33,7 @@ REGISTRY_ERRORS = (
     errors.SourceNotFound,
     errors.RegistryDenied,
     errors.RateLimited,
+    errors.TooManyOperations,
     errors.RegistryUnavailable,
     errors.RegistryUnreachable,
     errors.RegistryTimeout,

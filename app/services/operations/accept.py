@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from app.logs import current_trace
 from app.oci.reference import canonical_registry
-from app.operations.operation import NewOperation, Operation
+from app.operations.operation import NewOperation, Operation, OperationLimits
 from app.operations.request_codec import OperationRequest, encode_request
 from app.operations.states import Kind
 from app.services.callers import Call
@@ -49,32 +49,46 @@ Decide = Callable[[Transaction, UUID], Awaitable[OperationSpec]]
 
 
 class OperationAcceptor:
-    """Accepts the requests of callers as operations."""
+    """Accepts the requests of callers as operations, up to the limits of each project."""
 
-    def __init__(self, database: Database, credentials: Credentials) -> None:
+    def __init__(
+        self, database: Database, credentials: Credentials, limits: OperationLimits | None = None
+    ) -> None:
         self._database = database
         self._credentials = credentials
+        self._limits = limits
 
     async def accept(self, call: Call, decide: Decide) -> Operation:
         """Enqueue the operation that `decide` returns, or return the one that the same request has started.
 
         A concurrent request with the same Idempotency-Key waits until the first has committed. Raises
-        IdempotencyMismatch when another request used the key.
+        IdempotencyMismatch when another request used the key, and TooManyOperations or TooManyPushes at the
+        project's limits.
         """
         operation_id = uuid4()
         async with self._database.transaction(call.project_id) as tx:
             if earlier := await self._find_earlier(tx, call, operation_id):
                 return earlier
-            return await self.enqueue(tx, call, operation_id, await decide(tx, operation_id))
+            return await self._store(tx, call, operation_id, await decide(tx, operation_id), self._limits)
 
     async def enqueue(
         self, tx: Transaction, call: Call, operation_id: UUID, spec: OperationSpec
     ) -> Operation:
-        """Store the operation; a worker takes it once the transaction has committed.
+        """Store an operation that follows from a change; a worker takes it after the transaction.
 
-        Called directly for an operation that follows from a change: an Idempotency-Key stands for the
-        caller's request, and not for its consequences.
+        An Idempotency-Key stands for the caller's request, and not for its consequences. No limit refuses
+        them, because the change has been accepted; they count when the next request comes.
         """
+        return await self._store(tx, call, operation_id, spec)
+
+    async def _store(
+        self,
+        tx: Transaction,
+        call: Call,
+        operation_id: UUID,
+        spec: OperationSpec,
+        limits: OperationLimits | None = None,
+    ) -> Operation:
         kind, registries = spec.request.kind, tuple(dict.fromkeys(spec.registries))
         logger.info("Operation %s (%s) is accepted", operation_id, kind.value)
         return await operation_changes.enqueue(
@@ -93,6 +107,7 @@ class OperationAcceptor:
                 trace=current_trace(),
                 secret=self._credentials.encrypt(operation_id, call.credentials_for(registries)),
             ),
+            limits,
         )
 
     async def _find_earlier(self, tx: Transaction, call: Call, operation_id: UUID) -> Operation | None:

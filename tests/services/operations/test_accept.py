@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from app.errors import IdempotencyMismatch, InvalidHeader, ListNotFound
-from app.operations.operation import OperationFilter
+from app.errors import IdempotencyMismatch, InvalidHeader, ListNotFound, TooManyOperations
+from app.operations.operation import OperationFilter, OperationLimits
 from app.operations.requests import InspectImageRequest
 from app.operations.states import Kind, State
 from app.registry.auth.credentials import Credential
@@ -18,7 +18,7 @@ from app.services.callers import Call, Idempotency
 from app.services.encryption import SecretBox
 from app.services.operations.accept import OperationAcceptor, OperationSpec
 from app.services.operations.credentials import Credentials
-from app.store import operations
+from app.store import operation_changes, operations
 from app.store.database import Database, Transaction
 
 REQUEST = InspectImageRequest("docker.io/library/alpine:3")
@@ -114,3 +114,19 @@ async def test_an_operation_that_follows_from_a_change_ignores_the_callers_key(
     async with database.transaction() as tx:
         second = await acceptor.enqueue(tx, call, uuid4(), SPEC)
     assert second.id != first.id
+
+
+async def test_a_refused_request_leaves_nothing_behind_and_its_key_is_free(
+    database: Database, project_id: UUID
+) -> None:
+    credentials = Credentials(Keychain({}), SecretBox(b"k" * 32))
+    acceptor = OperationAcceptor(database, credentials, OperationLimits(1, 10))
+    first = await acceptor.accept(Call(project_id, "ci"), decide)
+    call = Call(project_id, "ci", idempotency=KEY)
+    with pytest.raises(TooManyOperations):
+        await acceptor.accept(call, decide)
+    async with database.transaction(project_id) as tx:
+        await operation_changes.request_cancel(tx, project_id, first.id)
+    again = await acceptor.accept(call, decide)
+    # A repeated request still gets the operation that it has started.
+    assert await acceptor.accept(call, decide) == again
