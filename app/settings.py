@@ -24,9 +24,11 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-__all__ = ["RegistryCredential", "RegistryTls", "Settings", "secret_key_of"]
+__all__ = ["RegistryCredential", "RegistryTls", "Settings", "secret_key_of", "secret_keys_of"]
 
 SECRET_KEY_BYTES = 32
+# Where the embedded mode keeps its key, below its data directory.
+KEY_FILE = "secret.key"
 IDEMPOTENCY_DAYS = 7
 # 256 random bits have 64 hexadecimal characters. Tokens that people invent are shorter and guessable.
 SHORTEST_ADMIN_TOKEN = 16
@@ -159,6 +161,8 @@ class Settings(BaseSettings):
     """The first admin token. By default the broker generates one at the first start and prints it."""
     secret_key: SecretStr | None = None
     """Base64 of 32 random bytes. This key encrypts the stored credentials of callers and webhook secrets."""
+    secret_keys: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)] = ()
+    """A ring of such keys: the first one encrypts, and all of them and `secret_key` decrypt."""
 
     docker_config: Path | None = None
     """A Docker config.json with credentials for registries."""
@@ -282,6 +286,13 @@ class Settings(BaseSettings):
             _decode_key(value.get_secret_value())
         return value
 
+    @field_validator("secret_keys")
+    @classmethod
+    def _check_secret_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for key in value:
+            _decode_key(key.get_secret_value())
+        return value
+
     @field_validator("allowed_networks", "trusted_proxies")
     @classmethod
     def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -300,6 +311,15 @@ class Settings(BaseSettings):
         return value.expanduser() if value is not None else None
 
 
+def secret_keys_of(settings: Settings) -> tuple[bytes, ...]:
+    """The ring of keys, the one that encrypts first; without a ring, the single key if there is one."""
+    ring = [_decode_key(key.get_secret_value()) for key in settings.secret_keys]
+    # The embedded mode makes a key only if the operator gives none.
+    has_kept = settings.embedded and (settings.data / KEY_FILE).exists()
+    single = None if ring and settings.secret_key is None and not has_kept else secret_key_of(settings)
+    return tuple(dict.fromkeys([*ring, *([] if single is None else [single])]))
+
+
 def secret_key_of(settings: Settings) -> bytes | None:
     """The configured key, or with the embedded Postgres a key that is generated once and kept in `data`.
 
@@ -309,7 +329,7 @@ def secret_key_of(settings: Settings) -> bytes | None:
         return _decode_key(settings.secret_key.get_secret_value())
     if not settings.embedded:
         return None
-    path = settings.data / "secret.key"
+    path = settings.data / KEY_FILE
     if not path.exists():
         _make_key(path)
     return _decode_key(path.read_text())

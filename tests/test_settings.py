@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.runner.housekeeper import IDEMPOTENCY_KEYS_FOR
-from app.settings import IDEMPOTENCY_DAYS, Settings, secret_key_of
+from app.settings import IDEMPOTENCY_DAYS, Settings, secret_key_of, secret_keys_of
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 
@@ -310,4 +310,31 @@ def test_trusted_proxies_are_addresses_and_networks(monkeypatch: pytest.MonkeyPa
     assert Settings().trusted_proxies == ("10.0.0.0/8", "192.0.2.1", "::1")
     monkeypatch.setenv("BROKER_TRUSTED_PROXIES", "proxy.example")
     with pytest.raises(ValidationError, match="trusted_proxies"):
+        Settings()
+
+
+def key_of(byte: int) -> str:
+    return base64.b64encode(bytes([byte]) * 32).decode()
+
+
+def test_the_ring_comes_before_the_single_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://db/broker")
+    assert secret_keys_of(Settings()) == ()
+    monkeypatch.setenv("BROKER_SECRET_KEYS", f"{key_of(1)}, {key_of(2)}")
+    assert secret_keys_of(Settings()) == (bytes([1]) * 32, bytes([2]) * 32)
+    monkeypatch.setenv("BROKER_SECRET_KEY", key_of(3))
+    assert secret_keys_of(Settings()) == tuple(bytes([each]) * 32 for each in (1, 2, 3))
+
+
+def test_a_ring_of_the_embedded_mode_still_has_the_key_that_was_generated(tmp_path: Path) -> None:
+    ring = {"data": tmp_path, "secret_keys": key_of(1)}
+    assert secret_keys_of(Settings.model_validate(ring)) == (bytes([1]) * 32,)
+    assert not list(tmp_path.iterdir())
+    made = secret_key_of(Settings(data=tmp_path))
+    assert secret_keys_of(Settings.model_validate(ring)) == (bytes([1]) * 32, made)
+
+
+def test_a_short_key_of_a_ring_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_SECRET_KEYS", f"{key_of(1)},c2hvcnQ=")
+    with pytest.raises(ValidationError, match="must be base64 of 32 random bytes"):
         Settings()

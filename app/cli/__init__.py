@@ -1,4 +1,4 @@
-"""The command manifest-broker: serve, worker, migrate, token and openapi."""
+"""The command manifest-broker: serve, worker, migrate, token, keys and openapi."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import typer
 from pydantic import ValidationError
 
-from app.cli import openapi, processes, tokens
+from app.cli import keys, openapi, processes, tokens
 from app.cli.options import describe
 from app.errors import BrokerError
 from app.wiring import EmbeddedPostgresError
@@ -29,6 +29,7 @@ cli.command()(processes.worker)
 cli.command()(processes.migrate)
 cli.command("openapi")(openapi.print_openapi)
 cli.add_typer(tokens.cli, name="token")
+cli.add_typer(keys.cli, name="keys")
 
 
 def main() -> None:

@@ -1,13 +1,18 @@
-"""Encrypts the secrets that the database keeps, under the operator's key."""
+"""Encrypts the secrets that the database keeps, under the operator's keys."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _NONCE_BYTES = 12
+# Before the id of a key, at the beginning of a sealed secret. What was sealed under the only key of a broker
+# has neither; it begins with a nonce.
+_MARK = b"mbk1"
+_ID_BYTES = 8
 
 
 class DecryptionFailed(Exception):
@@ -19,24 +24,49 @@ class MissingKey(Exception):
 
 
 class SecretBox:
-    """AES-256-GCM with a key of 32 bytes; without a key every call raises MissingKey."""
+    """AES-256-GCM with a ring of keys of 32 bytes: the first one encrypts, and all decrypt.
 
-    def __init__(self, key: bytes | None) -> None:
-        self._cipher = AESGCM(key) if key is not None else None
+    Without a key every call raises MissingKey. With `names_key`, the id of the key is stored beside what it
+    encrypts; processes of the version before can't read that.
+    """
+
+    def __init__(self, *keys: bytes | None, names_key: bool = False) -> None:
+        self._ciphers = {_id_of(key): AESGCM(key) for key in keys if key is not None}
+        self.key_ids = tuple(key_id.hex() for key_id in self._ciphers)
+        first = next(iter(self._ciphers), b"")
+        # How a secret begins that needs no other key than the first one.
+        self.prefix = _MARK + first if names_key else b""
 
     def encrypt(self, secret: bytes, owner: bytes) -> bytes:
         """Encrypt for one owner: the owner is authenticated with the secret (AEAD)."""
         nonce = os.urandom(_NONCE_BYTES)
-        return nonce + self._key().encrypt(nonce, secret, owner)
+        return self.prefix + nonce + self._first().encrypt(nonce, secret, owner)
 
     def decrypt(self, encrypted: bytes, owner: bytes) -> bytes:
         """The secret that `encrypt` took."""
-        try:
-            return self._key().decrypt(encrypted[:_NONCE_BYTES], encrypted[_NONCE_BYTES:], owner)
-        except InvalidTag:
-            raise DecryptionFailed from None
+        self._first()
+        sealed = encrypted.removeprefix(_MARK)
+        named = self._ciphers.get(sealed[:_ID_BYTES]) if sealed != encrypted else None
+        if named is not None and (secret := _open(named, sealed[_ID_BYTES:], owner)) is not None:
+            return secret
+        for cipher in self._ciphers.values():
+            if (secret := _open(cipher, encrypted, owner)) is not None:
+                return secret
+        raise DecryptionFailed
 
-    def _key(self) -> AESGCM:
-        if self._cipher is None:
-            raise MissingKey
-        return self._cipher
+    def _first(self) -> AESGCM:
+        for cipher in self._ciphers.values():
+            return cipher
+        raise MissingKey
+
+
+def _open(cipher: AESGCM, sealed: bytes, owner: bytes) -> bytes | None:
+    try:
+        return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], owner)
+    except InvalidTag:
+        return None
+
+
+def _id_of(key: bytes) -> bytes:
+    """Names a key without giving anything of it away."""
+    return hashlib.sha256(b"manifest-broker key id" + key).digest()[:_ID_BYTES]

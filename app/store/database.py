@@ -239,8 +239,8 @@ def is_refused_login(failure: BaseException) -> bool:
 
 def _no_role() -> Unavailable:
     return Unavailable(
-        "The broker's database refuses the role of the service. Run manifest-broker migrate, and check "
-        "DATABASE_URL and BROKER_SERVICE_ROLE.",
+        "The broker's database refuses the role of the service. Run manifest-broker migrate. If it is still "
+        "refused then, check DATABASE_URL and BROKER_SERVICE_ROLE.",
         retry_after=5,
     )
 

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    ColumnElement,
     Integer,
     Interval,
     LargeBinary,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     bindparam,
     func,
     insert,
+    or_,
     select,
     text,
     update,
@@ -37,6 +39,7 @@ from app.store.notifications import (
     OPERATION_QUEUED,
 )
 from app.store.operations import COLUMNS, get, view
+from app.store.paging import begins_otherwise
 from app.store.tables import operation_events, operations
 
 # The cost of an operation is mostly round trips, so a change, its events and its notifications are one
@@ -220,6 +223,34 @@ async def _refusal(tx: Transaction, values: Json, limits: OperationLimits) -> Br
         limit=limits.key,
         retry_after=TRY_AGAIN_SECONDS,
     )
+
+
+async def lock_sealed_otherwise(
+    tx: Transaction, prefix: bytes, *, after: UUID | None, limit: int
+) -> list[tuple[UUID, bytes]]:
+    """Operations with a credential that does not begin so, in the order of their ids."""
+    statement = select(operations.c.id, operations.c.secret).where(*_sealed_otherwise(prefix))
+    if after is not None:
+        statement = statement.where(operations.c.id > after)
+    rows = await tx.execute(statement.order_by(operations.c.id).limit(limit).with_for_update())
+    return [(row.id, bytes(row.secret)) for row in rows]
+
+
+async def count_sealed_otherwise(tx: Transaction, prefix: bytes) -> int:
+    statement = select(func.count()).select_from(operations).where(*_sealed_otherwise(prefix))
+    found: int = (await tx.execute(statement)).scalar_one()
+    return found
+
+
+def _sealed_otherwise(prefix: bytes) -> tuple[ColumnElement[bool], ...]:
+    # Operations that have ended have no credential. States are literals, for the partial indexes.
+    live = or_(operations.c.state == text("'queued'"), operations.c.state == text("'running'"))
+    return live, begins_otherwise(operations.c.secret, prefix)
+
+
+async def replace_secret(tx: Transaction, operation_id: UUID, secret: bytes) -> None:
+    """Store the same credential, encrypted again."""
+    await tx.execute(update(operations).where(operations.c.id == operation_id).values(secret=secret))
 
 
 async def request_cancel(tx: Transaction, project_id: UUID, operation_id: UUID) -> Operation:

@@ -1,10 +1,10 @@
-"""Pages of a table, newest first."""
+"""Conditions that several tables share."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Select, Table, tuple_
+from sqlalchemy import Column, ColumnElement, LargeBinary, Select, Table, func, tuple_
 
 from app.projects.paging import Position
 
@@ -14,3 +14,8 @@ def newest_first(query: Select[Any], table: Table, before: Position | None, limi
     if before is not None:
         query = query.where(tuple_(table.c.created_at, table.c.id) < before)
     return query.order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit)
+
+
+def begins_otherwise(column: Column[Any], prefix: bytes) -> ColumnElement[bool]:
+    """Whether bytes don't begin so; null for null."""
+    return func.substr(column, 1, len(prefix), type_=LargeBinary()) != prefix

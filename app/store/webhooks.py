@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, any_, delete, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, Row, any_, delete, func, insert, literal, or_, select, update
 
 from app.errors import WebhookNotFound
 from app.lists.events import EventKind
 from app.projects.paging import Position
 from app.projects.webhooks import NewWebhook, Webhook
 from app.store.database import Transaction
-from app.store.paging import newest_first
+from app.store.paging import begins_otherwise, newest_first
 from app.store.tables import projects, webhooks
 
 
@@ -114,6 +114,38 @@ async def delete_webhook(tx: Transaction, project_id: UUID, webhook_id: UUID) ->
     statement = delete(webhooks).where(webhooks.c.id == webhook_id, webhooks.c.project_id == project_id)
     if (await tx.execute(statement)).rowcount == 0:
         raise WebhookNotFound(f"The webhook {webhook_id} does not exist.")
+
+
+async def lock_sealed_otherwise(
+    tx: Transaction, prefix: bytes, *, after: UUID | None, limit: int
+) -> list[Webhook]:
+    """Webhooks with a secret that does not begin so, in the order of their ids."""
+    statement = select(webhooks).where(_is_sealed_otherwise(prefix))
+    if after is not None:
+        statement = statement.where(webhooks.c.id > after)
+    statement = statement.order_by(webhooks.c.id).limit(limit).with_for_update(key_share=True)
+    return [_view(row) for row in await tx.execute(statement)]
+
+
+async def count_sealed_otherwise(tx: Transaction, prefix: bytes) -> int:
+    statement = select(func.count()).select_from(webhooks).where(_is_sealed_otherwise(prefix))
+    found: int = (await tx.execute(statement)).scalar_one()
+    return found
+
+
+def _is_sealed_otherwise(prefix: bytes) -> ColumnElement[bool]:
+    # A previous secret that is null needs no key.
+    return or_(*(begins_otherwise(each, prefix) for each in (webhooks.c.secret, webhooks.c.previous_secret)))
+
+
+async def replace_secrets(
+    tx: Transaction, webhook_id: UUID, secret: bytes | None, previous_secret: bytes | None
+) -> None:
+    """Store the same secrets, encrypted again; None leaves one as it is."""
+    values = {"secret": secret, "previous_secret": previous_secret}
+    changed = {name: value for name, value in values.items() if value is not None}
+    if changed:
+        await tx.execute(update(webhooks).where(webhooks.c.id == webhook_id).values(**changed))
 
 
 def _view(row: Row[Any]) -> Webhook:

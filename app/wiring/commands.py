@@ -8,17 +8,19 @@ from uuid import UUID
 
 from app.logs import configure_logging
 from app.projects.tokens import Token
+from app.services.keys import KeyRotation, Keys
 from app.settings import Settings
 from app.wiring.file_limits import raise_file_limit
 from app.wiring.lifecycle import (
     background_tasks,
     build_runner,
+    command_database,
     connected_client,
     database_urls,
     migrate,
     token_service,
 )
-from app.wiring.parts import build_parts
+from app.wiring.parts import build_parts, secret_box
 from app.wiring.server import Announce, freeze_garbage_collector, serve
 
 
@@ -61,6 +63,12 @@ async def run_migrations(settings: Settings) -> None:
     """Migrate the database to the schema of this version, and make the roles of the service."""
     with database_urls(settings) as urls:
         await migrate(settings, urls)
+
+
+async def rotate_keys(settings: Settings) -> KeyRotation:
+    """Encrypt the stored secrets again under the first key of the ring."""
+    async with command_database(settings) as database:
+        return await Keys(database, secret_box(settings)).rotate()
 
 
 async def create_token(settings: Settings, project: str, name: str, admin: bool) -> str:

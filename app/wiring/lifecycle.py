@@ -138,12 +138,19 @@ async def migrate(settings: Settings, urls: DatabaseUrls) -> None:
 @asynccontextmanager
 async def token_service(settings: Settings) -> AsyncIterator[Tokens]:
     """The token service for the command line, which also works beside a running service."""
+    async with command_database(settings) as database:
+        yield Tokens(database)
+
+
+@asynccontextmanager
+async def command_database(settings: Settings) -> AsyncIterator[Database]:
+    """The database for a command, which also works beside a running service."""
     with database_urls(settings, shared=True) as urls:
         if settings.embedded:
             await migrate(settings, urls)
         database = Database(urls.service, roles=roles_of(urls.service, settings.service_role), pool_size=1)
         try:
             await Readiness(database).check()
-            yield Tokens(database)
+            yield database
         finally:
             await database.dispose()

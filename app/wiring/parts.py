@@ -40,7 +40,7 @@ from app.services.webhooks.deliveries import Deliveries
 from app.services.webhooks.registrations import Webhooks
 from app.services.webhooks.sender import WebhookSender
 from app.services.webhooks.signing import Secrets
-from app.settings import Settings, secret_key_of
+from app.settings import Settings, secret_keys_of
 from app.store import deliveries as bringing
 from app.store import events, operations, tag_turns
 from app.store.budgets import forget_old_budgets
@@ -66,6 +66,11 @@ class BrokerParts:
     deadlines: Deadlines
     list_writer: ListWriter
     chores: Sequence[Chore]
+
+
+def secret_box(settings: Settings) -> SecretBox:
+    """The keys of the stored secrets; only a ring names its keys beside what they encrypt."""
+    return SecretBox(*secret_keys_of(settings), names_key=bool(settings.secret_keys))
 
 
 def broker_version() -> str:
@@ -142,7 +147,7 @@ def _build_base(settings: Settings, url: str, limits: Limits) -> _Base:
     roles = roles_of(url, settings.service_role)
     database = Database(url, roles=roles, pool_size=settings.pool_size)
     notifications = Notifications(url, roles)
-    box = SecretBox(secret_key_of(settings))
+    box = secret_box(settings)
     credentials = Credentials(read_keychain(settings), box)
     clients = build_clients(settings, limits)
     return _Base(

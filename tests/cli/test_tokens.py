@@ -24,13 +24,15 @@ COMMANDS = [
 ]
 
 
-async def manifest_broker(database_url: str, *arguments: str) -> tuple[int | None, str, str]:
+async def manifest_broker(
+    database_url: str, *arguments: str, **variables: str
+) -> tuple[int | None, str, str]:
     """Run the command; returns status, output and errors."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_")}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", "from app.cli import main; main()", *arguments),
         cwd=PROJECT,
-        env={**inherited, "DATABASE_URL": database_url},
+        env={**inherited, "DATABASE_URL": database_url, **variables},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -27,7 +27,7 @@ def manifest_broker(*arguments: str, **variables: str) -> subprocess.CompletedPr
     )
 
 
-@pytest.mark.parametrize("command", ["serve", "worker", "migrate", "token", "openapi"])
+@pytest.mark.parametrize("command", ["serve", "worker", "migrate", "token", "keys", "openapi"])
 def test_every_command_has_help(command: str) -> None:
     answer = manifest_broker(command, "--help")
     assert answer.returncode == 0

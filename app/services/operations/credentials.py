@@ -32,7 +32,7 @@ class Credentials:
             return None
         document = dict(_encoded(place, credential) for place, credential in credentials.items())
         try:
-            return self._box.encrypt(json.dumps(document).encode(), operation_id.bytes)
+            return self._box.encrypt(json.dumps(document).encode(), owner_of_credential(operation_id))
         except MissingKey:
             detail = (
                 "This broker can't store a credential until its worker needs it. Ask its operator to set "
@@ -51,7 +51,7 @@ class Credentials:
         if encrypted is None:
             return {}
         try:
-            decrypted = self._box.decrypt(encrypted, operation_id.bytes)
+            decrypted = self._box.decrypt(encrypted, owner_of_credential(operation_id))
         except MissingKey:
             raise CredentialUnreadable(
                 "The broker no longer has a secret key. Send the request again."
@@ -62,6 +62,11 @@ class Credentials:
             ) from None
         documents: dict[str, dict[str, str]] = json.loads(decrypted)
         return dict(_decoded(name, document) for name, document in documents.items())
+
+
+def owner_of_credential(operation_id: UUID) -> bytes:
+    """The owner that an operation's credentials are encrypted for."""
+    return operation_id.bytes
 
 
 # A worker of the version before refuses a name or password with line ends or with bytes that are not UTF-8,

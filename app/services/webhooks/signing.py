@@ -58,7 +58,7 @@ class Secrets:
 
     def encrypt(self, webhook_id: UUID, secret: str) -> bytes:
         try:
-            return self._box.encrypt(secret.encode(), _owner(webhook_id))
+            return self._box.encrypt(secret.encode(), owner_of_secret(webhook_id))
         except MissingKey:
             raise NoSecretKey(
                 "This broker can't store a webhook's secret. Its operator must set BROKER_SECRET_KEY."
@@ -103,7 +103,7 @@ class Secrets:
 
     def _decrypt(self, webhook: Webhook, sealed: bytes) -> str | None:
         try:
-            return self._box.decrypt(sealed, _owner(webhook.id)).decode()
+            return self._box.decrypt(sealed, owner_of_secret(webhook.id)).decode()
         except (MissingKey, DecryptionFailed):
             return None
 
@@ -118,5 +118,6 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _owner(webhook_id: UUID) -> bytes:
+def owner_of_secret(webhook_id: UUID) -> bytes:
+    """The owner that a webhook's secrets are encrypted for."""
     return b"webhook:" + webhook_id.bytes
