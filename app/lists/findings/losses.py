@@ -22,12 +22,14 @@ def find_losses(draft: Draft) -> list[Finding]:
 
 
 def find_contradiction(entry: Entry) -> list[Finding]:
-    """A warning if the index and the config of the image name different platforms."""
+    """A warning if the config of the image names another platform than its index or its caller."""
     listed = entry.listing.platform if entry.listing is not None else None
     own = entry.config_platform
-    if listed is None or own is None or entry.platform != listed:
-        # An override of the caller takes precedence.
+    if own is None:
         return []
+    if listed is None or entry.platform != listed:
+        # An override of the caller takes precedence.
+        return _find_overridden(entry, own)
     if entry.kind and own == Platform():
         return []
     if _agree(listed, own):
@@ -37,6 +39,17 @@ def find_contradiction(entry: Entry) -> list[Finding]:
         f"{_named(own)}."
     )
     return [Finding("platform-mismatch", Severity.WARNING, detail, entry.id)]
+
+
+def _find_overridden(entry: Entry, own: Platform) -> list[Finding]:
+    """A caller may well know better than the config, or have confused two images."""
+    if not own.os or not own.architecture or _agree(entry.platform, own):
+        return []
+    detail = (
+        f"{entry.reference} is listed for {_named(entry.platform)}, as a caller has said, but the config of "
+        f"the image names {_named(own)}."
+    )
+    return [Finding("platform-overridden", Severity.WARNING, detail, entry.id)]
 
 
 def _not_exact(draft: Draft) -> list[Finding]:

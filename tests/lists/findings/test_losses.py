@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from app.lists.findings.list_findings import find_findings
 from app.lists.findings.losses import find_losses
+from app.lists.overrides import PlatformOverride
 from app.oci.platform import Platform
 from tests.lists.builders import draft, entry, from_index
 
@@ -107,3 +109,35 @@ def test_what_an_index_within_an_index_loses_is_told_in_any_order(order: int) ->
     (detail,) = found
     assert "annotations (inner)" in detail
     assert "x-own" in detail
+
+
+@pytest.mark.parametrize(
+    ("config", "said", "is_told"),
+    [
+        (AMD64, {"architecture": "arm64"}, True),
+        (AMD64, {"os": "windows"}, True),
+        (Platform("linux", "arm", "v6"), {"variant": "v7"}, True),
+        (Platform("windows", "amd64", "", "10.0.20348.1"), {"os_version": "10.0.17763.1"}, True),
+        (Platform("windows", "amd64", "", "10.0.20348.1"), {"os_version": "10.0.20348.2"}, False),
+        (ARM64, {"variant": "v8"}, False),
+        (AMD64, {"architecture": "amd64"}, False),
+        (Platform(), {"os": "linux", "architecture": "arm64"}, False),
+        (Platform("linux"), {"architecture": "arm64"}, False),
+    ],
+)
+def test_a_platform_that_contradicts_the_config_of_an_image_is_told(
+    config: Platform, said: dict[str, str], is_told: bool
+) -> None:
+    overridden = entry("r.test/a:1", config, override=said)
+    found = [
+        each for each in find_findings(draft(entries=[overridden])) if each.code == "platform-overridden"
+    ]
+    assert [each.entry_id for each in found] == ([overridden.id] if is_told else [])
+
+
+def test_an_override_that_corrects_an_index_is_not_told() -> None:
+    (listed,) = from_index(entry("r.test/a:1", ARM64), config=AMD64)
+    corrected = replace(listed, override=PlatformOverride({"architecture": "amd64"}))
+    assert "platform" not in {
+        each.code.partition("-")[0] for each in find_findings(draft(entries=[corrected]))
+    }
