@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import copy
 import importlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
-from sqlalchemy import true
+from sqlalchemy import TextClause, true
 
 import app.store
 
 STORE = Path(app.store.__file__).parent
+TEXT_PREDICATE = re.compile(r"(?:\w+\.)?project_id\s*(?:=|IN)\s*(?::\w+|ANY\(:\w+\))", re.IGNORECASE)
 # A name of the mutants alone.
 TRUE = "_condition_of_a_mutant"
 
@@ -111,13 +113,57 @@ def _is_project(node: ast.expr) -> bool:
     )
 
 
-def predicates() -> list[Predicate]:
+@dataclass(frozen=True, slots=True)
+class TextPredicate:
+    """A condition on the project in a statement that is a text."""
+
+    module: str
+    function: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.function}-{self.number}"
+
+    @contextmanager
+    def removed(self) -> Iterator[None]:
+        """Run the store without this condition."""
+        module = importlib.import_module(self.module)
+        original: TextClause = getattr(module, self.function)
+        place = list(TEXT_PREDICATE.finditer(original.text))[self.number - 1]
+        without = f"{original.text[: place.start()]}({place[0]} OR true){original.text[place.end() :]}"
+        mutant = copy.copy(original)
+        mutant.text = without
+        setattr(module, self.function, mutant)
+        try:
+            yield
+        finally:
+            setattr(module, self.function, original)
+
+
+def predicates() -> list[Predicate | TextPredicate]:
     """All conditions on a project in the store."""
-    return [each for path in sorted(STORE.rglob("*.py")) for each in _predicates_of(path)]
+    found: list[Predicate | TextPredicate] = []
+    for path in sorted(STORE.rglob("*.py")):
+        found += _predicates_of(path)
+        found += _text_predicates_of(_name_of(path))
+    return found
+
+
+def _text_predicates_of(name: str) -> Iterator[TextPredicate]:
+    for attribute, value in vars(importlib.import_module(name)).items():
+        # A statement that another module has imported is counted where it belongs.
+        if isinstance(value, TextClause) and attribute.startswith("_"):
+            for number, _ in enumerate(TEXT_PREDICATE.finditer(value.text), 1):
+                yield TextPredicate(name, attribute, number)
+
+
+def _name_of(path: Path) -> str:
+    parts = path.relative_to(STORE).with_suffix("").parts
+    return ".".join(("app", "store", *(part for part in parts if part != "__init__")))
 
 
 def _predicates_of(path: Path) -> Iterator[Predicate]:
-    name = ".".join(("app", "store", *path.relative_to(STORE).with_suffix("").parts))
+    name = _name_of(path)
     number = 0
     for definition in ast.parse(path.read_text()).body:
         for node in _walk(definition):

@@ -52,6 +52,9 @@ async def fill_tenant(url: str, registry: RegistryDouble, name: str, *, size: in
             headers = {"Prefer": "respond-async", "Idempotency-Key": f"{tenant.canary}-{list_id}"}
             queued = await client.post(f"/v1/lists/{list_id}/refresh", json={}, headers=headers)
             assert queued.status_code == 202, queued.text
+            headers = {"Prefer": "respond-async"}
+            pushing = await client.post(f"/v1/lists/{list_id}/push", json={}, headers=headers)
+            assert pushing.status_code == 202, pushing.text
     for parameter, table in TABLES.items():
         tenant.ids[parameter].extend(await _ids(url, table, tenant))
     return tenant
