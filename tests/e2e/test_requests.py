@@ -20,9 +20,20 @@ def asked(double: RegistryDouble) -> Counter[tuple[str, str]]:
     return Counter((each.method, each.target) for each in double.journal)
 
 
+def repeated(double: RegistryDouble) -> set[tuple[str, str]]:
+    """The requests that were made more than once.
+
+    The first image that the target lacks is looked at again when it is there: a registry that does not show
+    it may hide tags, too.
+    """
+    found = {request for request, count in asked(double).items() if count > 1}
+    again = {request for request in found if request[0] == "HEAD" and "/manifests/sha256:" in request[1]}
+    assert len(again) <= 1
+    return found - again
+
+
 def check_each_once(double: RegistryDouble) -> None:
-    repeated = {request: count for request, count in asked(double).items() if count > 1}
-    assert not repeated
+    assert not repeated(double)
 
 
 async def create_and_push(broker: Broker, double: RegistryDouble, *sources: str, **members: Any) -> None:
@@ -40,8 +51,8 @@ async def test_images_of_other_repositories_are_requested_once(
     await create_and_push(broker, registry, "one:1", "two:1")
     check_each_once(registry)
     # One ping; per image its manifest and config; a look at the tag and at each child; three mounts and one
-    # PUT per image; the tag, and the tag read back.
-    assert len(registry.journal) == 1 + 2 * 2 + 3 + 2 * (3 + 1) + 2
+    # PUT per image; a look at the first of them; the tag, and the tag read back.
+    assert len(registry.journal) == 1 + 2 * 2 + 3 + 2 * (3 + 1) + 1 + 2
 
 
 async def test_images_of_the_target_repository_are_requested_once(
@@ -109,8 +120,7 @@ async def test_images_of_another_registry_are_requested_once(
         # Each upload is opened by the same POST, and goes on at an address of its own.
         opened = ("POST", "/v2/app/blobs/uploads/")
         assert asked(registry).pop(opened) == len(AMD64.blobs)
-        repeated = {request for request, count in asked(registry).items() if count > 1}
-        assert repeated <= {opened}
+        assert repeated(registry) <= {opened}
         # A config is read when the list is made, and streamed when it is pushed: days may lie between.
         config = ("GET", f"/v2/one/blobs/{AMD64.config_digest}")
         assert {request for request, count in asked(elsewhere).items() if count > 1} == {config}

@@ -13,7 +13,7 @@ from app.registry.content.locations import next_page
 from app.registry.content.manifests import read_digest
 from app.registry.repository import RemoteRepository
 
-__all__ = ["is_absent"]
+__all__ = ["is_absent", "is_listed"]
 
 _OK, _NOT_FOUND = 200, 404
 _MOST_PAGES = 20
@@ -26,7 +26,7 @@ async def is_absent(remote: RemoteRepository, tag: str, *, scopes: Scopes, can_r
     The list of tags decides. Where it is not shown to a credential that `can_read` other manifests of the
     repository, the tag does not exist if the registry denies a tag that nobody has ever put, too.
     """
-    listed = await _is_listed(remote, tag, scopes)
+    listed = await is_listed(remote, tag, scopes=scopes)
     if listed is not None:
         return not listed
     return can_read and await _denies_what_is_missing(remote, scopes)
@@ -42,7 +42,7 @@ async def _denies_what_is_missing(remote: RemoteRepository, scopes: Scopes) -> b
     return False
 
 
-async def _is_listed(remote: RemoteRepository, tag: str, scopes: Scopes) -> bool | None:
+async def is_listed(remote: RemoteRepository, tag: str, *, scopes: Scopes) -> bool | None:
     """Whether the list has the tag; None if the registry does not show the whole list."""
     try:
         return await _search(remote, tag, scopes)

@@ -22,7 +22,9 @@ from app.registry.parsing import Parsers
 from app.registry.repository import RemoteRepository
 
 __all__ = [
+    "UNREADABLE",
     "FetchedManifest",
+    "Unreadable",
     "fetch_manifest",
     "find_manifest",
     "head_manifest",
@@ -33,6 +35,10 @@ __all__ = [
     "read_digest",
     "read_manifest",
 ]
+
+# A registry that refuses to show a manifest says nothing about whether it exists.
+Unreadable = errors.RegistryDenied | errors.RegistryRejected
+UNREADABLE = (errors.RegistryDenied, errors.RegistryRejected)
 
 _ACCEPT = {"Accept": ", ".join(media_types.MANIFEST_TYPES)}
 _OK, _NOT_FOUND = 200, 404
@@ -131,7 +137,7 @@ async def is_present(remote: RemoteRepository, digest: Digest, *, scopes: Scopes
         return answer.status == _OK and _stated_digest(answer) in {None, digest}
     try:
         return await read_digest(remote, str(digest), scopes=scopes) == digest
-    except errors.RegistryDenied:
+    except UNREADABLE:
         return False
 
 

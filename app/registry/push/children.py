@@ -68,6 +68,14 @@ class Children:
         for digest, child in self._children.items():
             self._copying[digest] = group.create_task(self._copy(group, child))
 
+    async def first(self) -> ManifestOutcome | None:
+        """The outcome of the first child that has arrived; None if it fails."""
+        if not self._copying:
+            return None
+        done, _ = await asyncio.wait(self._copying.values(), return_when=asyncio.FIRST_COMPLETED)
+        arrived = (task.result() for task in done if not task.cancelled() and task.exception() is None)
+        return next(arrived, None)
+
     async def will_have(self, digest: Digest) -> bool:
         """Wait for a child that is being copied; true if it arrives."""
         copying = self._copying.get(digest)

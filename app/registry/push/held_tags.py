@@ -1,7 +1,7 @@
 """What the tags of a target hold before a push moves them.
 
-A denial is no answer: some registries deny what does not exist, others deny the reading of what does. The
-rules that tell the two apart are here, and a tag that stays in doubt is unread, never absent.
+A denial is no answer: some registries deny what does not exist, others deny the reading of what does, or call
+it missing. The rules that tell these apart are here, and a tag that stays in doubt is unread, never absent.
 """
 
 from __future__ import annotations
@@ -15,8 +15,16 @@ from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
 from app.oci.manifest import Manifest
 from app.registry.auth.scope import pushing
-from app.registry.content.absence import is_absent
-from app.registry.content.manifests import find_manifest, named, read_digest, read_manifest
+from app.registry.content.absence import is_absent, is_listed
+from app.registry.content.manifests import (
+    UNREADABLE,
+    Unreadable,
+    find_manifest,
+    named,
+    read_digest,
+    read_manifest,
+)
+from app.registry.push.settle import wait
 from app.registry.repository import RemoteRepository
 
 __all__ = ["HeldTags", "ManifestCache", "unreadable"]
@@ -51,8 +59,11 @@ class HeldTags:
         self._tags = tags
         self._cache = cache
         self._digests: dict[str, Digest | None] = {}
-        self._denials: dict[str, errors.RegistryDenied] = {}
+        self._denials: dict[str, Unreadable] = {}
         self._read_at = 0.0
+        self.shows: bool | None = None
+        """Whether the registry shows what it has just taken; None if that was not tested."""
+        self._is_planned = False
 
     @property
     def digests(self) -> Mapping[str, Digest | None]:
@@ -62,11 +73,16 @@ class HeldTags:
     @property
     def unread(self) -> Mapping[str, errors.TagUnreadable]:
         """The tags that may exist although the registry does not show them."""
+        explain = unread_in_plan if self._is_planned else unreadable
         return {
-            tag: unreadable(named(self._remote, tag), self._denials[tag])
+            tag: explain(named(self._remote, tag), self._denials[tag])
             for tag in self._tags
             if tag in self._denials
         }
+
+    @property
+    def _missing(self) -> list[str]:
+        return [tag for tag in self._tags if self._digests[tag] is None and tag not in self._denials]
 
     async def find(self) -> None:
         """Read all tags, while the children are copied."""
@@ -75,11 +91,16 @@ class HeldTags:
                 group.create_task(self._find(tag))
         self._read_at = asyncio.get_running_loop().time()
 
-    async def settle(self, *, is_strict: bool, witness: Digest | None) -> None:
+    async def test_reading(self, witness: Digest) -> None:
+        """If tags are missing, look whether the registry shows a manifest that it has just taken."""
+        if self._missing and len(self._missing) == len(self._tags):
+            self.shows = await self._is_shown(witness)
+
+    async def settle(self, *, is_strict: bool, witness: Digest | None, was_seen: bool) -> None:
         """Read tags again if that is required, or if they were read long ago or denied.
 
         The children have arrived by now, so the repository exists, and others may have pushed meanwhile.
-        `witness` is a manifest that is in the repository.
+        `witness` is a manifest that is in the repository; `was_seen` means that the registry has shown one.
         """
         age = asyncio.get_running_loop().time() - self._read_at
         is_old = is_strict or age > self._remote.state.limits.snapshot_seconds
@@ -87,7 +108,21 @@ class HeldTags:
             for tag in self._tags:
                 if is_old or tag in self._denials:
                     group.create_task(self._read(tag))
+        if witness is not None and not was_seen:
+            if self.shows is None:
+                await self.test_reading(witness)
+            if self.shows is False:
+                self._doubt(witness)
+                return
         await self.judge(is_strict=is_strict, witness=witness)
+
+    async def judge_plan(self, witness: Digest | None) -> None:
+        """Decide which of the denied tags do not exist, in a dry run, which brings no witness of its own."""
+        self._is_planned = witness is None
+        await self.judge(is_strict=False, witness=witness)
+        for tag in self._missing if witness is None else ():
+            if await is_listed(self._remote, tag, scopes=self._scopes):
+                self._deny(tag, _hidden(self._remote, tag, "although its list of tags has it"))
 
     async def judge(self, *, is_strict: bool, witness: Digest | None) -> None:
         """Decide which of the denied tags do not exist."""
@@ -107,13 +142,13 @@ class HeldTags:
         reference = self._remote.repository.tagged(tag)
         try:
             self._record(tag, await find_manifest(self._remote, reference, scopes=self._scopes))
-        except errors.RegistryDenied as denial:
+        except UNREADABLE as denial:
             self._deny(tag, denial)
 
     async def _read(self, tag: str) -> None:
         try:
             self._record(tag, await read_manifest(self._remote, tag, scopes=self._scopes))
-        except errors.RegistryDenied as denial:
+        except UNREADABLE as denial:
             self._deny(tag, denial)
 
     def _record(self, tag: str, found: Descriptor | Manifest | None) -> None:
@@ -122,9 +157,28 @@ class HeldTags:
         if isinstance(found, Manifest):
             self._cache.add(found)
 
-    def _deny(self, tag: str, denial: errors.RegistryDenied) -> None:
+    def _deny(self, tag: str, denial: Unreadable) -> None:
         self._digests[tag] = None
         self._denials[tag] = denial
+
+    def _doubt(self, witness: Digest) -> None:
+        """Take no tag for a missing one: the registry calls missing what it does not show."""
+        for tag in self._missing:
+            self._deny(tag, _hidden(self._remote, tag, f"and to that of {witness}, which it has just taken"))
+
+    async def _is_shown(self, witness: Digest) -> bool:
+        """Whether the registry shows a manifest that it has; a replica may need a moment."""
+        attempt = 1
+        while True:
+            try:
+                at = self._remote.repository.at(witness)
+                if await find_manifest(self._remote, at, scopes=self._scopes) is not None:
+                    return True
+            except UNREADABLE:
+                return False
+            if not await wait(attempt, may_pass=True, limits=self._remote.state.limits):
+                return False
+            attempt += 1
 
     async def _can_read(self, witness: Digest) -> bool:
         try:
@@ -135,9 +189,37 @@ class HeldTags:
 
 def unreadable(reference: str, denial: errors.BrokerError) -> errors.TagUnreadable:
     """The refusal to move a tag that could not be read."""
+    return _unreadable(
+        reference,
+        denial,
+        "so the broker can't tell what this push would overwrite. Set allow_unverified to overwrite it "
+        "unseen.",
+    )
+
+
+def unread_in_plan(reference: str, denial: errors.BrokerError) -> errors.TagUnreadable:
+    """The same for a plan of which nothing is in the repository yet: some registries deny what is missing."""
+    return _unreadable(
+        reference,
+        denial,
+        "and the broker can't tell whether it exists. If the repository or the tag is new, push: the broker "
+        "looks again once the images are there, and moves a tag that is new. If the tag exists, the push is "
+        "refused unless allow_unverified is set.",
+    )
+
+
+def _unreadable(reference: str, denial: errors.BrokerError, meaning: str) -> errors.TagUnreadable:
     facts = ("registry", "upstream_status", "upstream_code")
     return errors.TagUnreadable(
-        f"{reference} could not be read, so the broker can't tell what this push would overwrite. Set "
-        f"allow_unverified to overwrite it unseen. {denial.detail}",
-        reference=reference,
+        f"{reference} could not be read, {meaning} {denial.detail}", reference=reference
     ).with_members(**{name: denial.members.get(name) for name in facts})
+
+
+def _hidden(remote: RemoteRepository, tag: str, why: str) -> errors.RegistryDenied:
+    context = remote.context(named(remote, tag))
+    return errors.RegistryDenied(
+        f"{remote.registry} answered 404 to the GET of {context}, {why}. Check that the credential may read "
+        f"{remote.repository}.",
+        **context.members,
+        upstream_status=404,
+    )

@@ -149,17 +149,19 @@ class TargetStage:
         self._origins = [each for each in source.origins if each.repository != here]
         self._held = HeldTags(self._remote, target.tags, source.cache)
         self._actions: dict[str, TagAction] = {}
+        self._was_read = False
 
     @property
     def registry(self) -> str:
         return self.target.repository.registry
 
-    async def copy_children(self) -> None:
-        """Copy everything that the index lists."""
+    async def copy_children(self, *, tests_reading: bool = False) -> None:
+        """Copy everything that the index lists; `tests_reading` looks whether the first one can be read."""
         async with asyncio.TaskGroup() as group:
-            if self._reads_tags:
-                group.create_task(self._held.find())
+            finding = group.create_task(self._held.find()) if self._reads_tags else None
             self.children.start(group)
+            if finding is not None and tests_reading:
+                group.create_task(self._test_reading(finding))
             if self._referrers is not None:
                 copied_from = dict.fromkeys(
                     each.source for each in self._sources if each.source != self.target.repository
@@ -174,15 +176,24 @@ class TargetStage:
         It is needed with several tags, so that all of them lead to the same bytes, and without any
         tag.
         """
-        await self.copy_children()
+        await self.copy_children(tests_reading=bool(self.target.tags) and not self._by_digest)
         digest = str(self.target.index.digest)
         if not self.target.tags:
             self._finish(digest, await self._put(digest))
             await self._index.list_under_subject()
         elif self._by_digest:
-            # Whether the registry lets it be read is asked of the tags.
-            await self._index.put(digest)
+            unread = await self._index.put(digest)
+            if isinstance(unread, errors.PushNotVerified) and not self._allow_unverified:
+                raise unread
+            # Whether the registry lets the tags be read is asked of them.
+            self._was_read = unread is None
             await self._index.list_under_subject()
+
+    async def _test_reading(self, finding: asyncio.Task[None]) -> None:
+        first = await self.children.first()
+        if first is not None and first.action is ManifestAction.PUT:
+            await finding
+            await self._held.test_reading(first.digest)
 
     async def recheck(self) -> None:
         """Check the children again: other targets may have taken so long that these were collected."""
@@ -190,13 +201,19 @@ class TargetStage:
 
     async def read_tags(self, *, strictly: bool) -> None:
         """Read the tags again where that is needed, now that the children have arrived."""
-        witness = next((each.digest for each in self.children.outcomes), None)
-        await self._held.settle(is_strict=strictly, witness=witness)
+        await self._settle(self._held, is_strict=strictly)
+
+    async def _settle(self, held: HeldTags, *, is_strict: bool) -> None:
+        outcomes = self.children.outcomes
+        is_present = any(each.action is ManifestAction.PRESENT for each in outcomes)
+        witness = next((each.digest for each in outcomes), None)
+        was_seen = is_present or self._was_read or self._held.shows is True
+        await held.settle(is_strict=is_strict, witness=witness, was_seen=was_seen)
 
     async def judge_tags(self) -> None:
         """Decide about the tags that the registry denies, in a dry run, which has brought nothing."""
         present = (each for each in self.children.outcomes if each.action is ManifestAction.PRESENT)
-        await self._held.judge(is_strict=False, witness=next((each.digest for each in present), None))
+        await self._held.judge_plan(next((each.digest for each in present), None))
 
     @property
     def previous(self) -> Mapping[Reference, Digest | None]:
@@ -274,8 +291,7 @@ class TargetStage:
     async def _is_left_now(self, tag: str, ask: AskAgain) -> bool:
         """Read the tag again and decide about it again."""
         held = HeldTags(self._remote, (tag,), self._cache)
-        witness = next((each.digest for each in self.children.outcomes), None)
-        await held.settle(is_strict=True, witness=witness)
+        await self._settle(held, is_strict=True)
         at = self.target.repository.tagged(tag)
         unread = {at: held.unread[tag]} if tag in held.unread else {}
         snapshot = TagSnapshot({at: held.digests[tag]}, self._cache.manifests, unread)
@@ -305,12 +321,12 @@ class TargetStage:
         self._finish(tag, action)
 
     async def _put(self, target: str) -> TagAction:
-        """Put the index; a denied reading back is an error without consent."""
-        denial = await self._index.put(target)
-        if denial is None:
+        """Put the index; that it can't be read back is an error without consent."""
+        unread = await self._index.put(target)
+        if unread is None:
             return TagAction.MOVED
         if not self._allow_unverified:
-            raise denial
+            raise unread
         return TagAction.MOVED_UNVERIFIED
 
     def _finish(self, tag: str, action: TagAction) -> None:

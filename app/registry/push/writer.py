@@ -10,7 +10,7 @@ from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
 from app.oci.manifest import Manifest
 from app.registry.auth.scope import pushing
-from app.registry.content.manifests import named, read_digest
+from app.registry.content.manifests import UNREADABLE, named, read_digest
 from app.registry.content.upload import has_blob, upload_content
 from app.registry.push.blobs import BlobCopy, copy_blob, predict_blob
 from app.registry.push.model import BlobOutcome
@@ -119,24 +119,19 @@ class IndexWriter:
         self.was_put: set[str] = set()
         """The tags and digests under which the registry has taken it."""
 
-    async def put(self, target: str) -> errors.RegistryDenied | None:
+    async def put(self, target: str) -> errors.RegistryError | None:
         """Put the index, and return when readers of the tag or digest get it.
 
-        Return the denial if the registry took it and does not let it be read back.
+        Return the reason if the registry took it and does not let it be read back.
         """
-        denial = None
         try:
             self._lists_itself = await put_settled(self._remote, target, self._index, self._repair)
         except errors.RegistryError:
             if not await self._is_there(target):
                 raise
-        else:
-            self.was_put.add(target)
-            try:
-                await self._verify(target)
-            except errors.RegistryDenied as error:
-                denial = error
-        return denial
+            return None
+        self.was_put.add(target)
+        return await self._verify(target)
 
     async def list_under_subject(self) -> None:
         """List the index under its subject, once for all tags, unless the registry has done so."""
@@ -153,16 +148,26 @@ class IndexWriter:
         else:
             await list_in_tag(self._remote, subject, [described])
 
-    async def _verify(self, target: str) -> None:
+    async def _verify(self, target: str) -> errors.RegistryError | None:
+        """The reason if the registry shows nothing; raise PushNotVerified if it shows something else."""
         wanted = self._index.digest
         attempt = 1
-        while (found := await read_digest(self._remote, target, scopes=self._scopes)) != wanted:
-            if not await wait(attempt, may_pass=True, limits=self._remote.state.limits):
-                raise errors.PushNotVerified(
-                    f"{named(self._remote, target)} was put as {wanted}, but is now {found or 'missing'}.",
-                    **self._remote.context(named(self._remote, target)).members,
-                )
-            attempt += 1
+        try:
+            while (found := await read_digest(self._remote, target, scopes=self._scopes)) != wanted:
+                if not await wait(attempt, may_pass=True, limits=self._remote.state.limits):
+                    break
+                attempt += 1
+        except UNREADABLE as error:
+            return error
+        if found == wanted:
+            return None
+        unverified = errors.PushNotVerified(
+            f"{named(self._remote, target)} was put as {wanted}, but is now {found or 'missing'}.",
+            **self._remote.context(named(self._remote, target)).members,
+        )
+        if found is None:
+            return unverified
+        raise unverified
 
     async def _is_there(self, target: str) -> bool:
         try:

@@ -10,7 +10,6 @@ from app.errors import (
     BrokerError,
     DigestMismatch,
     PlatformsLost,
-    RegistryDenied,
     SourceNotFound,
     SourceTooLarge,
     SourceUnusable,
@@ -25,6 +24,7 @@ from app.oci.manifest import Index, Manifest, parse_manifest
 from app.oci.media_types import is_index
 from app.oci.reference import Reference
 from app.registry.client import Access, RegistryClient
+from app.registry.content.manifests import UNREADABLE
 from app.registry.push.held_tags import unreadable
 from app.registry.push.model import TagSnapshot
 from app.services.lists.resolve import MAX_DEPTH
@@ -140,7 +140,7 @@ class PushGuard:
         for at in sorted(distinct):
             try:
                 found[at] = compare(await _choices(reader, at), after)
-            except (RegistryDenied, SourceTooLarge, DigestMismatch) as error:
+            except (*UNREADABLE, SourceTooLarge, DigestMismatch) as error:
                 unread[at] = error
         held = {at: at.repository.at(digest) for at, digest in replaced.items()}
         return (

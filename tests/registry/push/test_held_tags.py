@@ -16,7 +16,14 @@ from tests.support.registry import Fault, RegistryDouble, Status
 from tests.support.registry_clients import INSECURE, child_at, connect, push_one, reference_at, target_at
 from tests.support.registry_double.wire import Answer, Exchange
 
-DENIALS = [Status.oci(401, "UNAUTHORIZED"), Status.oci(403, "DENIED"), Status(403)]
+DENIALS = [
+    Status.oci(401, "UNAUTHORIZED"),
+    Status.oci(403, "DENIED"),
+    Status(403),
+    Status.oci(405, "UNSUPPORTED"),
+    Status(451),
+]
+MISSING = Status.oci(404, "MANIFEST_UNKNOWN")
 ALL, LIST = "/app/manifests/", "/app/tags/list$"
 
 
@@ -53,6 +60,75 @@ async def test_a_tag_that_is_denied_is_left_alone(
         with pytest.raises(errors.TagUnreadable, match="could not be read"):
             await push_one(client, target, children, INSECURE)
     assert not registry.tag_puts
+
+
+@pytest.mark.parametrize("answer", [MISSING, Status.oci(404, "NAME_UNKNOWN"), Status(404)])
+@pytest.mark.parametrize("is_strict", [False, True])
+async def test_a_tag_is_not_missing_if_the_registry_hides_what_it_has_just_taken(
+    registry: RegistryDouble, answer: Status, is_strict: bool
+) -> None:
+    plant(registry, "src", "1", STAGED)
+    plant(registry, "app", "1", OTHER)
+    deny(registry, ALL, denial=answer)
+    asked = RecordingGuard(is_strict=is_strict, refuses=True)
+    async with connect() as client:
+        target, children = target_at(registry, "app", [STAGED]), [child_at(registry, "src", STAGED)]
+        with pytest.raises(errors.TagMoved):
+            await push_one(client, target, children, INSECURE, guard=asked.guard)
+        with pytest.raises(errors.TagUnreadable, match="which it has just taken"):
+            await push_one(client, target, children, INSECURE)
+    (told,) = asked.told
+    assert list(told.unread) == [reference_at(registry, "app:1")]
+    assert not registry.tag_puts
+
+
+@pytest.mark.parametrize("tags", [("1",), ("1", "2")])
+async def test_a_push_that_may_be_unverified_moves_tags_that_the_registry_hides(
+    registry: RegistryDouble, tags: tuple[str, ...]
+) -> None:
+    plant(registry, "src", "1", STAGED)
+    plant(registry, "app", "1", OTHER)
+    deny(registry, ALL, denial=MISSING)
+    async with connect() as client:
+        target = target_at(registry, "app", [STAGED], tags=tags)
+        children = [child_at(registry, "src", STAGED)]
+        result = await push_one(client, target, children, INSECURE, allow_unverified=True)
+    assert result.tags == dict.fromkeys(tags, TagAction.MOVED_UNVERIFIED)
+    assert all(registry.get_manifest("app", tag)[1] == target.index.raw for tag in tags)
+
+
+async def test_no_tag_moves_if_the_index_can_not_be_seen_under_its_digest(registry: RegistryDouble) -> None:
+    plant(registry, "src", "1", STAGED)
+    plant(registry, "app", "1", OTHER)
+    deny(registry, ALL, denial=MISSING)
+    async with connect() as client:
+        target = target_at(registry, "app", [STAGED], tags=("1", "2"))
+        with pytest.raises(errors.PushNotVerified):
+            await push_one(client, target, [child_at(registry, "src", STAGED)], INSECURE)
+    assert not registry.tag_puts
+
+
+async def test_a_registry_may_show_what_it_has_taken_a_moment_later(registry: RegistryDouble) -> None:
+    plant(registry, "src", "1", STAGED)
+    # The first look finds that the target lacks the image.
+    registry.misbehave(MISSING, method="HEAD", path=f"/app/manifests/{STAGED.digest}", times=2, after=1)
+    async with connect() as client:
+        target, children = target_at(registry, "app", [STAGED]), [child_at(registry, "src", STAGED)]
+        result = await push_one(client, target, children, INSECURE)
+    assert result.tags == {"1": TagAction.MOVED}
+
+
+async def test_a_dry_run_believes_the_list_of_tags_rather_than_a_missing_tag(
+    registry: RegistryDouble,
+) -> None:
+    plant(registry, "src", "1", STAGED)
+    plant(registry, "app", "1", OTHER)
+    deny(registry, ALL, denial=MISSING)
+    async with connect() as client:
+        target = target_at(registry, "app", [STAGED], tags=("1", "2"))
+        (found,) = await dry_run(client, [target], [child_at(registry, "src", STAGED)], INSECURE)
+    assert list(found.unread) == ["1"]
+    assert "although its list of tags has it" in found.unread["1"].detail
 
 
 async def test_a_guard_is_told_of_tags_that_are_unread(registry: RegistryDouble) -> None:
@@ -137,6 +213,7 @@ async def test_a_dry_run_says_which_tags_are_unread(registry: RegistryDouble, pa
         target, children = target_at(registry, "app", [STAGED]), [child_at(registry, "src", STAGED)]
         (found,) = await dry_run(client, [target], children, INSECURE)
     assert list(found.unread) == ["1"]
+    assert "If the repository or the tag is new, push" in found.unread["1"].detail
 
 
 @pytest.mark.parametrize("denies", [False, True])

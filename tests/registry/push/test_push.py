@@ -306,7 +306,12 @@ async def test_a_strict_guard_gets_tags_that_were_read_after_staging(registry: R
         target, children = target_at(registry, "app", [STAGED]), [child_at(registry, "src", STAGED)]
         await push_one(client, target, children, INSECURE, guard=asked.guard)
     assert not registry.received("HEAD", "/manifests/1")
-    assert last_requests(registry, 3) == [("GET", "1"), ("PUT", "1"), ("GET", "1")]
+    assert last_requests(registry, 4) == [
+        ("GET", "1"),
+        ("HEAD", STAGED.digest),
+        ("PUT", "1"),
+        ("GET", "1"),
+    ]
     assert [held.digests for held in asked.told] == [{reference_at(registry, "app:1"): None}]
 
 
