@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.broker import Broker
+from tests.support.broker import Broker, check_problem
 from tests.support.images import (
     OCI_MANIFEST,
     Image,
@@ -173,3 +173,19 @@ async def test_an_artifact_has_no_revision_that_could_differ(
     chart = plant_image(registry, "chart", CHART)
     draft = await broker.create(f"{registry.host}/app:1", image, chart, same_revision=True)
     assert draft["findings"] == []
+
+
+async def test_a_selection_can_not_be_met_by_what_names_no_platform(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    binary = plant_image(registry, "bin", make_artifact(EMPTY, kind=BINARY))
+    body = {
+        "reference": f"{registry.host}/app:1",
+        "sources": [{"reference": binary, "platforms": ["linux/amd64"]}],
+        "insecure": True,
+    }
+    problem = check_problem(await broker.client.post("/v1/lists", json=body), 422, "platform-not-in-source")
+    assert problem["detail"].endswith("Give the source a platform instead of platforms.")
+    assert problem["platforms"] == []
+    body["sources"] = [{"reference": binary, "platform": "linux/amd64"}]
+    assert (await broker.client.post("/v1/lists", json=body)).status_code == 201

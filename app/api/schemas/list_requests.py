@@ -117,7 +117,10 @@ class Source(Body):
         None, description="Overrides the platform in the image's config."
     )
     platforms: list[Annotated[PlatformInput, _platform]] | None = Field(
-        None, max_length=MAX_SOURCES, description="The platforms to select from an index. The default is all."
+        None,
+        max_length=MAX_SOURCES,
+        description="The platforms to select from an index. An image of another platform is refused. "
+        "The default is all.",
     )
     annotations: Annotated[NewAnnotations, _annotations] | None = Field(
         None, description="Annotations of the entry's descriptor. OCI indexes only."

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from app.lists.draft import Draft, Entry
 from app.lists.findings.finding import Finding, Severity
-from app.lists.origins.carrying import lost_of_entry, lost_of_index
+from app.lists.origins.carrying import carried_facts, lost_of_entry, lost_of_index
 from app.lists.origins.copying import find_copied, find_obstacle, only_index
 from app.lists.variants import system_version, usual_variant
 from app.oci.digest import Digest
@@ -66,6 +66,7 @@ def _not_exact(draft: Draft) -> list[Finding]:
 
 def _lost(draft: Draft) -> list[Finding]:
     found = []
+    carried = carried_facts(draft)
     indexes: dict[tuple[Digest, Reference], dict[str, None]] = {}
     for entry in draft.entries:
         if entry.listing is None or entry.origin is None:
@@ -75,7 +76,7 @@ def _lost(draft: Draft) -> list[Finding]:
             found.append(Finding("metadata-lost", Severity.WARNING, detail, entry.id))
         # Entries of one index may come from different indexes within it.
         names = indexes.setdefault((entry.listing.index, entry.origin.reference), {})
-        names |= dict.fromkeys(lost_of_index(draft, entry.listing))
+        names |= dict.fromkeys(lost_of_index(draft, entry.listing, carried))
     for (_, reference), names in indexes.items():
         if names:
             detail = f"The list leaves out what the index {reference} has: {', '.join(names)}."

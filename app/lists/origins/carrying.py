@@ -45,10 +45,10 @@ def lost_of_entry(draft: Draft, entry: Entry) -> tuple[str, ...]:
     return (*(name for name in entry.listing.kept.names if name not in kept), *entry.listing.lost)
 
 
-def lost_of_index(draft: Draft, listing: Listing) -> tuple[str, ...]:
+def lost_of_index(draft: Draft, listing: Listing, carried: IndexFacts) -> tuple[str, ...]:
     """The members of an index that the list does not have; those that callers have set are not lost."""
     return (
-        *_uncarried(draft, listing.facts),
+        *_uncarried(listing.facts, carried),
         *(name for name in listing.index_lost if not _is_set(draft, name)),
     )
 
@@ -64,8 +64,7 @@ def _by_index(draft: Draft) -> list[Listing]:
     return list(listings.values())
 
 
-def _uncarried(draft: Draft, facts: IndexFacts) -> Iterator[str]:
-    carried = carried_facts(draft)
+def _uncarried(facts: IndexFacts, carried: IndexFacts) -> Iterator[str]:
     lost = [key for key in facts.annotations if key not in carried.annotations]
     if lost:
         yield name_annotations(lost)

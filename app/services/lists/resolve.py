@@ -133,7 +133,7 @@ class Resolver:
             has = [platform for each in found.manifests if (platform := _listed_platform(each)) is not None]
             resolved = _counted(source, found, await self._flatten(source, _Place.of(found)))
         if not resolved:
-            raise _nothing_wanted(source, has)
+            raise _nothing_wanted(source, has, is_single=isinstance(found, ImageManifest))
         return [_apply_overrides(source, each) for each in resolved]
 
     async def _contents(self, reference: Reference, image: ImageManifest) -> _Contents:
@@ -299,7 +299,7 @@ def _without_others(source: Source, found: Sequence[Resolved]) -> list[Resolved]
     return [each for each in found if each.entry.id not in gone and each.entry.attests not in digests]
 
 
-def _nothing_wanted(source: Source, has: Sequence[Platform]) -> SourceUnsupported:
+def _nothing_wanted(source: Source, has: Sequence[Platform], *, is_single: bool) -> SourceUnsupported:
     reference = str(source.reference)
     if not source.platforms:
         return SourceUnsupported(f"{reference} is an empty index.", reference=reference)
@@ -312,6 +312,8 @@ def _nothing_wanted(source: Source, has: Sequence[Platform]) -> SourceUnsupporte
     detail = f"{reference} has no image for {chosen}."
     if there:
         detail += f" It has images for {', '.join(there)}."
+    elif is_single:
+        detail += " Its config names no platform. Give the source a platform instead of platforms."
     return PlatformNotInSource(
         detail, errors=[FieldError("/platforms", detail)], reference=reference, platforms=there
     )

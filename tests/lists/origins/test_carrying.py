@@ -60,8 +60,8 @@ def test_of_several_indexes_that_counts_which_all_have() -> None:
     (listing, another) = (each[0].listing for each in (one, other))
     assert listing is not None
     assert another is not None
-    assert lost_of_index(found, listing) == ("annotations (created, title)",)
-    assert lost_of_index(found, another) == ("annotations (created)",)
+    assert lost_of_index(found, listing, carried_facts(found)) == ("annotations (created, title)",)
+    assert lost_of_index(found, another, carried_facts(found)) == ("annotations (created)",)
 
 
 def test_an_artifact_type_that_not_all_have_is_lost() -> None:
