@@ -20,6 +20,7 @@ from app.registry.error_bodies import is_rate_limit, may_pass
 from app.registry.push.body_sizes import BodySizes
 from app.registry.push.model import BlobAction, BlobCounts, BlobOutcome, StepName, TargetProgress
 from app.registry.push.settle import Repair
+from app.registry.push.stall_watch import Activity
 from app.registry.push.transfer import Transfer
 from app.registry.repository import RemoteRepository
 
@@ -47,6 +48,7 @@ class BlobCopy:
     holders: Sequence[Repository]
     slots: LargestFirstSemaphore
     on_position: Callable[[int], None]
+    activity: Activity
     is_doubted: bool = False
 
 
@@ -59,10 +61,12 @@ class BlobCopies:
         progress: TargetProgress,
         remote_of: Callable[[Repository], RemoteRepository],
         copy_one: Callable[[BlobCopy], Awaitable[BlobOutcome]],
+        activity: Activity,
     ) -> None:
         self._target = target
         self._progress = progress
         self._copy_one = copy_one
+        self._activity = activity
         self._remote_of = remote_of
         self._slots = LargestFirstSemaphore(target.state.limits.transfers)
         self._holders: dict[Digest, list[Repository]] = {}
@@ -155,7 +159,7 @@ class BlobCopies:
                 self._progress.add(StepName.BLOBS, bytes_done=step)
 
         remote, holders = self._remote_of(source), self._holders_of(blob, source)
-        copy = BlobCopy(remote, blob, holders, self._slots, on_position, is_doubted)
+        copy = BlobCopy(remote, blob, holders, self._slots, on_position, self._activity, is_doubted)
         outcome = await self._copy_one(copy)
         on_position(blob.size)
         if blob.digest not in self._outcomes:
@@ -214,7 +218,8 @@ async def _bring(copy: BlobCopy, target: RemoteRepository) -> BlobOutcome:
     async def stream(upload: Upload | None) -> BlobOutcome:
         sizes = BodySizes(capabilities, target.state.limits)
         async with copy.slots.slot(blob.size):
-            await Transfer(copy.source, target, blob, copy.on_position, sizes).perform(upload)
+            transfer = Transfer(copy.source, target, blob, copy.on_position, sizes, activity=copy.activity)
+            await transfer.perform(upload)
         return BlobOutcome(blob.digest, blob.size, BlobAction.COPIED, copy.source.repository)
 
     if copy.is_doubted:

@@ -9,15 +9,31 @@ from contextlib import contextmanager, suppress
 from app.registry.content.download import Download
 from app.registry.limits import Limits
 
-__all__ = ["StallWatch", "WatchedBody"]
+__all__ = ["Activity", "StallWatch", "WatchedBody"]
+
+
+class Activity:
+    """The time until which one of a push's transfers moves bytes, or is about to."""
+
+    def __init__(self) -> None:
+        self.until = 0.0
+
+    def expect(self, until: float) -> None:
+        self.until = max(self.until, until)
 
 
 class StallWatch:
-    """Extends a deadline each time enough bytes have passed, so that a trickle ends and a stream goes on."""
+    """Extends a deadline each time enough bytes have passed, so that a trickle ends and a stream goes on.
 
-    def __init__(self, deadline: asyncio.Timeout, limits: Limits) -> None:
+    A wait for a slot is too long if none of the push's transfers, whose `activity` is shared, moves bytes
+    meanwhile.
+    """
+
+    def __init__(self, deadline: asyncio.Timeout, limits: Limits, activity: Activity | None = None) -> None:
+        self.waited_too_long = False
         self._deadline = deadline
         self._limits = limits
+        self._activity = activity or Activity()
         self._passed = 0
         self._seconds = limits.stall_seconds
 
@@ -30,11 +46,14 @@ class StallWatch:
 
     @contextmanager
     def queueing(self) -> Iterator[None]:
-        """Suspend the deadline while waiting for a slot, and restore it after that."""
+        """Replace the deadline by that of a wait while waiting for a slot, and restore it after that."""
         self._reschedule(None)
+        patience = self._limits.slot_seconds + self._limits.call_seconds
+        alarm = self._watch_wait(asyncio.get_running_loop().time() + patience)
         try:
             yield
         finally:
+            alarm.cancel()
             self._move(self._seconds)
 
     def passed(self, size: int) -> None:
@@ -48,14 +67,46 @@ class StallWatch:
         least = max(self._limits.call_seconds, self._limits.stall_seconds)
         self._move(least + size / self._limits.commit_bytes)
 
+    def _watch_wait(self, until: float) -> _Alarm:
+        """End the wait at a time, or as soon after it as no other transfer of the push moves bytes."""
+        loop = asyncio.get_running_loop()
+
+        def ring() -> None:
+            if (later := self._activity.until) > loop.time():
+                alarm.set(later, ring)
+                return
+            self.waited_too_long = True
+            self._reschedule(loop.time())
+
+        alarm = _Alarm(loop)
+        alarm.set(until, ring)
+        return alarm
+
     def _move(self, seconds: float) -> None:
         self._seconds = seconds
-        self._reschedule(asyncio.get_running_loop().time() + seconds)
+        until = asyncio.get_running_loop().time() + seconds
+        self._activity.expect(until)
+        self._reschedule(until)
 
     def _reschedule(self, when: float | None) -> None:
         # The task that writes a body may still be ending after the deadline.
         with suppress(RuntimeError):
             self._deadline.reschedule(when)
+
+
+class _Alarm:
+    """A timer that can be set again."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._handle: asyncio.TimerHandle | None = None
+
+    def set(self, when: float, ring: Callable[[], None]) -> None:
+        self._handle = self._loop.call_at(when, ring)
+
+    def cancel(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
 
 
 class WatchedBody:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from app import errors
@@ -35,6 +35,7 @@ from app.registry.push.model import (
 )
 from app.registry.push.referrer_search import ReferrerSearch
 from app.registry.push.referrers import ReferrerCopies
+from app.registry.push.stall_watch import Activity
 from app.registry.push.writer import IndexWriter, Writer
 from app.registry.repository import RemoteRepository
 from app.registry.warnings import WarningLog
@@ -67,6 +68,7 @@ class PushSource:
     search: ReferrerSearch | None = None
     origins: Sequence[Reference] = ()
     checks_blobs: bool = False
+    activity: Activity = field(default_factory=Activity)
 
 
 def remotes_for(
@@ -126,7 +128,7 @@ class TargetStage:
         self._remote = replace(remote_of(here), warnings=self._warnings)
         self._progress = TargetProgress(on_step)
         writer = source.writer_for(self._remote)
-        self._blobs = BlobCopies(self._remote, self._progress, remote_of, writer.copy_blob)
+        self._blobs = BlobCopies(self._remote, self._progress, remote_of, writer.copy_blob, source.activity)
         self._referrers = (
             ReferrerCopies(self._remote, source.search, self._blobs, self._progress, writer)
             if source.search is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 
 from app import errors
 from app.oci.descriptor import Descriptor
@@ -18,7 +18,7 @@ from app.registry.content.upload import Upload, has_blob, open_upload, upload_re
 from app.registry.error_bodies import parse_upstream
 from app.registry.push import settle
 from app.registry.push.body_sizes import Body, BodySizes
-from app.registry.push.stall_watch import StallWatch, WatchedBody
+from app.registry.push.stall_watch import Activity, StallWatch, WatchedBody
 from app.registry.repository import RemoteRepository
 
 __all__ = ["Transfer"]
@@ -51,6 +51,8 @@ class Transfer:
         blob: Descriptor,
         on_position: Callable[[int], None],
         sizes: BodySizes,
+        *,
+        activity: Activity | None = None,
     ) -> None:
         self._source = source
         self._target = target
@@ -64,6 +66,7 @@ class Transfer:
         self._furthest = 0
         self._may_be_mixed = False
         self._sizes = sizes
+        self._activity = activity
         self._body = Body("PUT", 0)
 
     async def perform(self, upload: Upload | None) -> None:
@@ -82,11 +85,17 @@ class Transfer:
 
     async def _try(self) -> Failure | None:
         """None if the blob has arrived, else the failure."""
+        watch: StallWatch | None = None
         try:
-            async with await self._slot(), asyncio.timeout(None) as deadline:
-                answer = await self._send(StallWatch(deadline, self._limits))
+            async with asyncio.timeout(None) as deadline, AsyncExitStack() as stack:
+                watch = StallWatch(deadline, self._limits, self._activity)
+                with watch.queueing():
+                    await stack.enter_async_context(await self._slot())
+                answer = await self._send(watch)
             is_success = await self._is_success(answer)
         except TimeoutError:
+            if watch is not None and watch.waited_too_long:
+                raise self._crowded() from None
             return self._stalled()
         except errors.BrokerError as error:
             return await self._failure_of(error)
@@ -169,6 +178,13 @@ class Transfer:
                 **self._target.context().members,
             )
         return True
+
+    def _crowded(self) -> errors.Unavailable:
+        """The end of the attempt, which does not count: the operation gives others its place, and waits."""
+        return errors.Unavailable(
+            f"The copy of {self._blob.digest} from {self._source.repository} to {self._target.repository} "
+            "waited too long for other transfers."
+        )
 
     def _stalled(self) -> errors.RegistryTimeout:
         return errors.RegistryTimeout(
