@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from app.api.schemas.checks import checked
 from app.errors import InvalidInput
@@ -19,7 +19,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:[Zz]|[+
 
 
 def _check_form(sent: object) -> object:
-    if isinstance(sent, str) and not _TIME.fullmatch(sent):
+    if not isinstance(sent, str) or not _TIME.fullmatch(sent):
         raise ValueError("Send a time with an offset, such as 2026-07-01T12:00:00Z.")
     return sent
 
@@ -42,7 +42,7 @@ def _check_digits(sent: object) -> object:
 
 
 WholeNumber = Annotated[int, BeforeValidator(_check_digits)]
-Moment = Annotated[AwareDatetime, BeforeValidator(_check_form), AfterValidator(_in_utc)]
+Moment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_check_form), AfterValidator(_in_utc)]
 SinceQuery = Annotated[
     Moment | None, Query(description="Created at this time or later (RFC 3339 with an offset).")
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -21,10 +22,14 @@ def create(
     name: Annotated[str, typer.Argument(help="The name of the token in listings.")],
     project: Project = "default",
     admin: Annotated[bool, typer.Option("--admin", help="Let the token create projects and tokens.")] = False,
+    days: Annotated[
+        int | None, typer.Option("--days", min=1, max=36_500, help="Let the token expire after so many days.")
+    ] = None,
     data: Data = None,
 ) -> None:
     """Create a token and print it. It can't be shown again."""
-    typer.echo(uvloop.run(wiring.create_token(read_settings(data=data), project, name, admin)))
+    expires_at = datetime.now(UTC) + timedelta(days=days) if days is not None else None
+    typer.echo(uvloop.run(wiring.create_token(read_settings(data=data), project, name, admin, expires_at)))
 
 
 @cli.command("list")

@@ -16,7 +16,10 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A credential of a caller; an `admin` token may also create projects and tokens."""
+    """A credential of a caller; an `admin` token may also create projects and tokens.
+
+    Without `expires_at`, it is valid until it is revoked.
+    """
 
     id: UUID
     project_id: UUID
@@ -25,3 +28,4 @@ class Token:
     admin: bool
     created_at: datetime
     revoked_at: datetime | None
+    expires_at: datetime | None = None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from datetime import UTC, datetime
 from uuid import UUID
 
-from app.errors import Forbidden, InvalidInput, Unauthenticated
+from app.errors import FieldError, Forbidden, InvalidInput, Unauthenticated
 from app.oci.text import shown
 from app.projects.paging import Position
 from app.projects.tokens import Project, Token
@@ -30,11 +31,11 @@ class Tokens:
         self._database = database
 
     async def identify(self, text: str) -> Caller:
-        """The holder of the token; an unknown and a revoked token both raise Unauthenticated."""
+        """The holder of the token; an unknown, an expired and a revoked token raise the same error."""
         async with self._database.transaction(SYSTEM) as tx:
             token = await stored.find_token(tx, _hash(text))
         if token is None:
-            raise Unauthenticated("The token is unknown, or was revoked.")
+            raise Unauthenticated("The token is unknown, has expired, or was revoked.")
         return Caller(token.project_id, token.project, token.id, token.name, token.admin)
 
     async def bootstrap(self, text: str | None) -> str | None:
@@ -56,13 +57,20 @@ class Tokens:
             await stored.insert_token(tx, project, name="admin", admin=True, hashed=_hash(text))
             return text
 
-    async def create(self, project_name: str, name: str, *, admin: bool) -> tuple[Token, str]:
+    async def create(
+        self, project_name: str, name: str, *, admin: bool, expires_at: datetime | None = None
+    ) -> tuple[Token, str]:
         """Create a token of an existing project; return it with its text."""
         _check_name(name)
+        if expires_at is not None and expires_at <= datetime.now(UTC):
+            detail = "The token would have expired already. Choose a time in the future."
+            raise InvalidInput(detail, errors=[FieldError("/expires_at", detail)])
         text = _make()
         async with self._database.transaction(SYSTEM) as tx:
             project = await stored.get_project(tx, project_name)
-            token = await stored.insert_token(tx, project, name=name, admin=admin, hashed=_hash(text))
+            token = await stored.insert_token(
+                tx, project, name=name, admin=admin, hashed=_hash(text), expires_at=expires_at
+            )
         return token, text
 
     async def live(self) -> list[Token]:

@@ -76,6 +76,7 @@ tokens = Table(
     Column("admin", Boolean, nullable=False, server_default=text("false")),
     _created_at(),
     _instant("revoked_at"),
+    _instant("expires_at"),
     Index(
         "uq_tokens_project_name",
         "project_id",

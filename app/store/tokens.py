@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import BigInteger, Row, bindparam, func, select, update
+from sqlalchemy import BigInteger, ColumnElement, Row, bindparam, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from app.errors import NameTaken, ProjectNotFound, TokenNotFound, Unauthenticated
@@ -20,6 +21,7 @@ from app.store.tables import projects, tokens
 
 # The number of an advisory lock; no other lock of this database has it.
 BOOTSTRAP_LOCK = 0x6D62_0003
+CLOCK = func.statement_timestamp()
 
 
 async def ensure_project(tx: Transaction, name: str) -> Project:
@@ -49,11 +51,20 @@ async def page_projects(tx: Transaction, *, before: Position | None, limit: int)
     return [Project(row.id, row.name, row.created_at) for row in rows]
 
 
-async def insert_token(tx: Transaction, project: Project, *, name: str, admin: bool, hashed: bytes) -> Token:
+async def insert_token(
+    tx: Transaction,
+    project: Project,
+    *,
+    name: str,
+    admin: bool,
+    hashed: bytes,
+    expires_at: datetime | None = None,
+) -> Token:
     """Store a token by its hash; NameTaken if a live token of the project has that name."""
+    await _revoke_expired(tx, project, name)
     statement = (
         upsert(tokens)
-        .values(id=uuid4(), project_id=project.id, name=name, admin=admin, hash=hashed)
+        .values(id=uuid4(), project_id=project.id, name=name, admin=admin, hash=hashed, expires_at=expires_at)
         .on_conflict_do_nothing()
         .returning(tokens)
     )
@@ -62,7 +73,15 @@ async def insert_token(tx: Transaction, project: Project, *, name: str, admin: b
         raise NameTaken(
             f"The project {project.name} has a token {name} already. Revoke it, or choose another name."
         )
-    return Token(row.id, project.id, project.name, row.name, row.admin, row.created_at, row.revoked_at)
+    return _view(row, project.name)
+
+
+async def _revoke_expired(tx: Transaction, project: Project, name: str) -> None:
+    """Let go of a name whose token has expired."""
+    expired = (tokens.c.name == name) & (tokens.c.expires_at <= CLOCK) & tokens.c.revoked_at.is_(None)
+    async with acting_for(tx, project.id):
+        statement = update(tokens).where(tokens.c.project_id == project.id, expired)
+        await tx.execute(statement.values(revoked_at=tokens.c.expires_at))
 
 
 async def lock_bootstrap(tx: Transaction) -> None:
@@ -80,7 +99,7 @@ async def put_only_token(tx: Transaction, project: Project, *, name: str, hashed
     async with acting_for(tx, project.id):
         await tx.execute(update(tokens).where(others, live).values(revoked_at=func.now()))
     await notify(tx, TOKEN_REVOKED)
-    given = {"project_id": project.id, "name": name, "admin": True, "revoked_at": None}
+    given = {"project_id": project.id, "name": name, "admin": True, "revoked_at": None, "expires_at": None}
     await tx.execute(
         upsert(tokens)
         .values(id=uuid4(), hash=hashed, **given)
@@ -90,20 +109,20 @@ async def put_only_token(tx: Transaction, project: Project, *, name: str, hashed
 
 async def find_token(tx: Transaction, hashed: bytes) -> Token | None:
     """The live token with that hash."""
-    row = (await tx.execute(_select().where(tokens.c.hash == hashed, tokens.c.revoked_at.is_(None)))).first()
+    row = (await tx.execute(_select().where(tokens.c.hash == hashed, _is_live()))).first()
     return _read(row) if row is not None else None
 
 
 async def require_live(tx: Transaction, token_id: UUID) -> None:
-    """Raise Unauthenticated if the token was revoked after it was found."""
-    live = select(tokens.c.id).where(tokens.c.id == token_id, tokens.c.revoked_at.is_(None))
+    """Raise Unauthenticated if the token was revoked or has expired since it was found."""
+    live = select(tokens.c.id).where(tokens.c.id == token_id, _is_live())
     if (await tx.execute(live)).first() is None:
-        raise Unauthenticated("The token was revoked.")
+        raise Unauthenticated("The token was revoked, or has expired.")
 
 
 async def live_among(tx: Transaction, token_ids: Collection[UUID]) -> set[UUID]:
     """Those of the tokens that are live."""
-    live = select(tokens.c.id).where(tokens.c.id.in_(token_ids), tokens.c.revoked_at.is_(None))
+    live = select(tokens.c.id).where(tokens.c.id.in_(token_ids), _is_live())
     return set((await tx.execute(live)).scalars())
 
 
@@ -112,13 +131,13 @@ async def has_tokens(tx: Transaction) -> bool:
 
 
 async def live_tokens(tx: Transaction) -> list[Token]:
-    query = _select().where(tokens.c.revoked_at.is_(None)).order_by(tokens.c.created_at, tokens.c.id)
+    query = _select().where(_is_live()).order_by(tokens.c.created_at, tokens.c.id)
     return [_read(row) for row in await tx.execute(query)]
 
 
 async def page_tokens(tx: Transaction, *, before: Position | None, limit: int) -> list[Token]:
     """The live tokens, newest first; `before` is the position of the last one seen."""
-    query = _select().where(tokens.c.revoked_at.is_(None))
+    query = _select().where(_is_live())
     return [_read(row) for row in await tx.execute(newest_first(query, tokens, before, limit))]
 
 
@@ -133,6 +152,10 @@ async def revoke_token(tx: Transaction, token_id: UUID) -> None:
     await notify(tx, TOKEN_REVOKED, str(token_id))
 
 
+def _is_live() -> ColumnElement[bool]:
+    return tokens.c.revoked_at.is_(None) & or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > CLOCK)
+
+
 def _select() -> Any:
     return select(tokens, projects.c.name.label("project")).join(
         projects, projects.c.id == tokens.c.project_id
@@ -140,4 +163,10 @@ def _select() -> Any:
 
 
 def _read(row: Row[Any]) -> Token:
-    return Token(row.id, row.project_id, row.project, row.name, row.admin, row.created_at, row.revoked_at)
+    return _view(row, row.project)
+
+
+def _view(row: Row[Any], project: str) -> Token:
+    return Token(
+        row.id, row.project_id, project, row.name, row.admin, row.created_at, row.revoked_at, row.expires_at
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from datetime import datetime
 from uuid import UUID
 
 from app.logs import configure_logging
@@ -71,11 +72,13 @@ async def rotate_keys(settings: Settings) -> KeyRotation:
         return await Keys(database, secret_box(settings)).rotate()
 
 
-async def create_token(settings: Settings, project: str, name: str, admin: bool) -> str:
+async def create_token(
+    settings: Settings, project: str, name: str, admin: bool, expires_at: datetime | None
+) -> str:
     """Create a token and return its text; create its project if it does not exist."""
     async with token_service(settings) as tokens:
         await tokens.ensure_project(project)
-        _, text = await tokens.create(project, name, admin=admin)
+        _, text = await tokens.create(project, name, admin=admin, expires_at=expires_at)
         return text
 
 

@@ -9,6 +9,7 @@ import pytest
 from tests.support.broker import Broker, Client, check_problem
 from tests.support.openapi_contract import document, operations
 from tests.support.planted_images import plant_images
+from tests.support.postgres import execute
 from tests.support.registry import RegistryDouble
 
 V1 = [
@@ -65,6 +66,31 @@ async def test_a_revoked_token_is_rejected_at_once(broker: Broker) -> None:
         check_problem(await client.get("/v1/lists"), 401, "unauthenticated")
     check_problem(await broker.client.delete(f"/v1/tokens/{made['id']}"), 404, "token-not-found")
     await broker.new_token(name="ci")
+
+
+async def test_a_token_is_rejected_once_it_has_expired(broker: Broker, database_url: str) -> None:
+    body = {"name": "ci", "expires_at": "2999-01-01T00:00:00+01:00"}
+    made = await broker.call("POST", "/v1/tokens", body, status=201)
+    assert made["expires_at"] == "2998-12-31T23:00:00Z"
+    assert made["expires_at"] in {each["expires_at"] for each in await listed_tokens(broker)}
+    async with broker.client_with(made["token"]) as client:
+        assert (await client.get("/v1/lists")).status_code == 200
+        await execute(database_url, "UPDATE tokens SET expires_at = now() WHERE name = 'ci'")
+        check_problem(await client.get("/v1/lists"), 401, "unauthenticated")
+    assert {each["name"] for each in await listed_tokens(broker)} == {"operator"}
+    # Its name is free again.
+    assert (await broker.call("POST", "/v1/tokens", {"name": "ci"}, status=201))["expires_at"] is None
+
+
+async def listed_tokens(broker: Broker) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = (await broker.call("GET", "/v1/tokens"))["items"]
+    return found
+
+
+@pytest.mark.parametrize("moment", ["2020-01-01T00:00:00Z", "2999-01-01", "2999-01-01T00:00:00", 4e9, "soon"])
+async def test_a_token_expires_at_a_time_in_the_future(broker: Broker, moment: object) -> None:
+    reply = await broker.client.post("/v1/tokens", json={"name": "ci", "expires_at": moment})
+    assert check_problem(reply, 422)["errors"][0]["pointer"] == "/expires_at"
 
 
 async def test_only_admins_create_projects_and_tokens(broker: Broker) -> None:

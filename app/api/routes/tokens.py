@@ -79,7 +79,9 @@ async def create_token(
 ) -> Response:
     """Create a token. Its text is shown only in this response."""
     require_admin(caller)
-    token, text = await services.tokens.create(body.project, body.name, admin=body.admin)
+    token, text = await services.tokens.create(
+        body.project, body.name, admin=body.admin, expires_at=body.expires_at
+    )
     return JSONResponse({**_token(token), "token": text}, 201, {"Cache-Control": "no-store"})
 
 
@@ -131,4 +133,5 @@ def _token(token: domain.Token) -> dict[str, Any]:
         "project": token.project,
         "admin": token.admin,
         "created_at": rfc3339(token.created_at),
+        "expires_at": rfc3339(token.expires_at),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from app.api.filters import Moment
 from app.api.schemas.common import Body, Document, Name
 
 
@@ -30,6 +31,9 @@ class CreateToken(Body):
     name: Name
     project: Name = "default"
     admin: bool = Field(False, description="Whether the token may create projects and tokens.")
+    expires_at: Moment | None = Field(
+        None, description="When the token expires. By default it is valid until it is revoked."
+    )
 
 
 class Token(Document):
@@ -38,6 +42,7 @@ class Token(Document):
     project: str
     admin: bool
     created_at: str
+    expires_at: str | None = Field(None, description="When the token expires, if it does.")
 
 
 class NewToken(Token):

@@ -50,6 +50,8 @@ from tests.support.tenants import Tenant, fill_tenant, rows_of
 pytestmark = pytest.mark.slow
 
 STATES = list(DeliveryState)
+# The name of a token that has expired.
+EXPIRED = "expired"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 # Without its condition, this locks the rows of all projects and reads none.
 ONLY_LOCKS = {"app.store.webhooks.count_webhooks-1"}
@@ -78,6 +80,8 @@ async def foreign(postgres_server: str, template_database: str) -> AsyncIterator
         theirs = await fill_tenant(url, registry, "theirs")
         where = f"WHERE project_id = '{theirs.project_id}'"
         async with opened(url) as database, database.transaction() as tx:
+            it = Project(UUID(theirs.project_id), "theirs", NOON)
+            await tokens.insert_token(tx, it, name=EXPIRED, admin=False, hashed=b"0", expires_at=NOON)
             mine = (await tokens.ensure_project(tx, "mine")).id
             project_id = UUID(theirs.project_id)
             found = Foreign(
@@ -170,6 +174,9 @@ PROBES: dict[str, Probe] = {
     "tokens.put_only_token": lambda tx, it: tokens.put_only_token(
         tx, Project(it.mine, "mine", NOON), name=it.tenant.canary, hashed=uuid4().bytes
     ),
+    "tokens._revoke_expired": lambda tx, it: tokens._revoke_expired(  # noqa: SLF001 - part of an insert
+        tx, Project(it.mine, "mine", NOON), EXPIRED
+    ),
     "webhooks.count_webhooks": lambda tx, it: webhooks.count_webhooks(tx, it.mine),
     "webhooks.get_webhook": lambda tx, it: webhooks.get_webhook(tx, it.mine, it.id("webhook_id")),
     "webhooks.page_webhooks": lambda tx, it: webhooks.page_webhooks(tx, it.mine, before=None, limit=9),
@@ -181,7 +188,7 @@ PROBES: dict[str, Probe] = {
     "webhooks.delete_webhook": lambda tx, it: webhooks.delete_webhook(tx, it.mine, it.id("webhook_id")),
 }
 # What works for all projects, and narrows its scope itself.
-FOR_ALL_PROJECTS = {"tokens.put_only_token"}
+FOR_ALL_PROJECTS = {"tokens.put_only_token", "tokens._revoke_expired"}
 
 
 class Undone(Exception):
