@@ -122,7 +122,9 @@ class ReferrerCopies:
         self._progress.add(StepName.REFERRERS, total=1)
         copy = await self._tagged.copy(tag, found, holders)
         if copy is None:
-            reason = f"{here} holds something that can't be joined with it, or can't be read."
+            reason = (
+                f"{here} holds something that can't be joined with it, or the tag can't be read or changed."
+            )
             self._left_behind.append(LeftBehind(reference, reason))
             return
         described = replace(describe_referrer(found.parsed, copy.manifest.digest), size=copy.manifest.size)

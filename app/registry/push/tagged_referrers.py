@@ -64,15 +64,26 @@ class TaggedCopies:
                 return await self._put(tag, found, holders)
             return await self._join(tag, found, holders)
 
-    async def _put(self, tag: str, found: Referrer, holders: Sequence[Repository]) -> TaggedCopy:
+    async def _put(
+        self,
+        tag: str,
+        found: Referrer,
+        holders: Sequence[Repository],
+        joined: Signatures | None = None,
+    ) -> TaggedCopy:
+        """Put what was found, or what it has been joined to, after the content of both."""
+        manifest = found.manifest if joined is None else joined.manifest
         async with asyncio.TaskGroup() as group:
             await self._copy_content(group, found, holders)
+            if joined is not None:
+                config = Descriptor(media_types.OCI_CONFIG, digest_of(joined.config), len(joined.config))
+                await self._writer.put_content(config, joined.config)
             repair = self._blobs.repair_for(group, holders[0], found.blobs)
-            await self._writer.put_tagged(tag, found.manifest, repair)
-        return TaggedCopy(found.manifest, ReferrerAction.PUT)
+            await self._writer.put_tagged(tag, manifest, repair)
+        return TaggedCopy(manifest, ReferrerAction.PUT)
 
     async def _join(self, tag: str, found: Referrer, holders: Sequence[Repository]) -> TaggedCopy | None:
-        """Keep the signatures of both sides; None if one of them has something else."""
+        """Keep the signatures of both sides; None if that is not possible, or the tag can't be changed."""
         try:
             held = (
                 await fetch_manifest(self._target, self._target.repository.tagged(tag), scopes=self._scopes)
@@ -84,10 +95,16 @@ class TaggedCopies:
             return None
         if not compared.found_alone:
             return TaggedCopy(held.manifest, ReferrerAction.PRESENT)
-        if not compared.held_alone:
-            return await self._put(tag, found, holders)
-        merged = await self._merge(held, found.manifest)
-        return None if merged is None else await self._put_merged(tag, merged, found, holders)
+        joined = await self._merge(held, found.manifest) if compared.held_alone else None
+        if compared.held_alone and joined is None:
+            return None
+        copy = None
+        try:
+            copy = await self._put(tag, found, holders, joined)
+        except* (errors.RegistryRejected, errors.RegistryDenied):
+            # Some registries let no tag be changed.
+            copy = None
+        return copy
 
     async def _compare(self, held: Manifest, found: Manifest) -> Comparison | None:
         return await self._target.state.parsers.run(compare_signatures, held.raw, found.raw)
@@ -100,14 +117,3 @@ class TaggedCopies:
             return await run(merge_signatures, held.manifest.raw, found.raw, config)
         except (errors.SourceUnusable, errors.SourceNotFound):
             return None
-
-    async def _put_merged(
-        self, tag: str, merged: Signatures, found: Referrer, holders: Sequence[Repository]
-    ) -> TaggedCopy:
-        config = Descriptor(media_types.OCI_CONFIG, digest_of(merged.config), len(merged.config))
-        async with asyncio.TaskGroup() as group:
-            await self._copy_content(group, found, holders)
-            await self._writer.put_content(config, merged.config)
-            repair = self._blobs.repair_for(group, holders[0], found.blobs)
-            await self._writer.put_tagged(tag, merged.manifest, repair)
-        return TaggedCopy(merged.manifest, ReferrerAction.PUT)

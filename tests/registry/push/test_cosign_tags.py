@@ -199,6 +199,22 @@ async def test_signatures_whose_config_can_not_be_read_are_left(
     assert len(result.left_behind) == 1
 
 
+@pytest.mark.parametrize("there", [signed("b"), signed("a")], ids=["other signatures", "fewer signatures"])
+async def test_a_tag_that_can_not_be_changed_stays_and_the_push_goes_on(
+    registry: RegistryDouble, there: Image
+) -> None:
+    plant(registry, "src", "1", IMAGE)
+    plant(registry, "src", tag_of(IMAGE), signed("a", "c"))
+    plant(registry, "app", tag_of(IMAGE), there)
+    immutable = Status.oci(409, "TAG_INVALID", "the tag is immutable")
+    registry.misbehave(immutable, method="PUT", path=f"/app/manifests/{tag_of(IMAGE)}$", times=None)
+    async with connect() as client:
+        children = [child_at(registry, "src", IMAGE)]
+        result = await push_one(client, goal(registry), children, INSECURE, with_referrers=True)
+    assert registry.tags("app") == {"1": INDEX.digest, tag_of(IMAGE): there.digest}
+    assert [str(each.reference) for each in result.left_behind] == [f"{registry.host}/src:{tag_of(IMAGE)}"]
+
+
 async def test_what_refers_to_signatures_and_referrers_comes_along(registry: RegistryDouble) -> None:
     sbom, of_sbom = signature("sbom"), signature("of the SBOM")
     referrer = make_referrer(IMAGE, seed="referrer")
