@@ -195,6 +195,8 @@ class Settings(BaseSettings):
     """By registry: further origins that may receive its credentials in exchange for a token."""
     redirect_hosts: Annotated[dict[str, tuple[str, ...]], NoDecode, BeforeValidator(_decode)] = {}
     """By registry: hosts that it may redirect manifest requests to: host, host:port or *.suffix."""
+    upload_hosts: Annotated[dict[str, tuple[str, ...]], NoDecode, BeforeValidator(_decode)] = {}
+    """By registry: further hosts that take its uploads, and its credentials: host, host:port or *.suffix."""
 
     worker_concurrency: Count = 96
     """The maximum number of operations that one process runs concurrently."""

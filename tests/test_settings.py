@@ -132,6 +132,11 @@ def test_redirect_hosts_are_a_json_object_of_lists(monkeypatch: pytest.MonkeyPat
     assert Settings().redirect_hosts == {"front.example": ("*.behind.example",)}
 
 
+def test_upload_hosts_are_a_json_object_of_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_UPLOAD_HOSTS", '{"a.example": ["up.example"]}')
+    assert Settings().upload_hosts == {"a.example": ("up.example",)}
+
+
 def test_token_origins_are_a_json_object_of_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKER_TOKEN_ORIGINS", '{"a.example": ["https://auth.example"]}')
     assert Settings().token_origins == {"a.example": ("https://auth.example",)}

@@ -30,12 +30,14 @@ class RegistryPolicy(AccessPolicy):
     `registries` are host patterns: if the operator lists any, no other registry may be named.
     `token_origins` maps a registry to the origins, such as `https://auth.example.com`, that may receive its
     credentials. `redirect_hosts` maps a registry to patterns of the hosts where its manifests may lie; blobs
-    may lie anywhere.
+    may lie anywhere. `upload_hosts` maps a registry to patterns of the hosts that take its uploads and, with
+    them, its credentials.
     """
 
     registries: tuple[str, ...] = ()
     token_origins: Mapping[str, frozenset[str]] = field(default_factory=dict)
     redirect_hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    upload_hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @staticmethod
     def parse(
@@ -43,6 +45,7 @@ class RegistryPolicy(AccessPolicy):
         registries: Iterable[str] = (),
         token_origins: Mapping[str, Iterable[str]] | None = None,
         redirect_hosts: Mapping[str, Iterable[str]] | None = None,
+        upload_hosts: Mapping[str, Iterable[str]] | None = None,
         **outbound: Unpack[PolicyTexts],
     ) -> RegistryPolicy:
         """Parse the operator's texts; raise ValueError for a text that is not a network or an origin."""
@@ -54,10 +57,8 @@ class RegistryPolicy(AccessPolicy):
                 canonical_registry(host): frozenset(_parse_origin(text) for text in origins)
                 for host, origins in (token_origins or {}).items()
             },
-            redirect_hosts={
-                canonical_registry(host): tuple(canonical_registry(pattern) for pattern in patterns)
-                for host, patterns in (redirect_hosts or {}).items()
-            },
+            redirect_hosts=_patterns(redirect_hosts),
+            upload_hosts=_patterns(upload_hosts),
         )
 
     def check_registry(self, registry: str) -> None:
@@ -92,6 +93,19 @@ class RegistryPolicy(AccessPolicy):
         name = canonical_registry(registry)
         patterns = (*self.redirect_hosts.get(name, ()), *_KNOWN_REDIRECT_HOSTS.get(name, ()))
         return any(matches_host(pattern, host.lower()) for pattern in patterns)
+
+    def may_upload(self, registry: str, host: str) -> bool:
+        """Whether a registry's uploads may go to a host, which gets its credentials, too."""
+        patterns = self.upload_hosts.get(canonical_registry(registry), ())
+        is_own = canonical_registry(host) == canonical_registry(api_host(registry))
+        return is_own or any(matches_host(pattern, host.lower()) for pattern in patterns)
+
+
+def _patterns(hosts: Mapping[str, Iterable[str]] | None) -> dict[str, tuple[str, ...]]:
+    return {
+        canonical_registry(host): tuple(canonical_registry(pattern) for pattern in patterns)
+        for host, patterns in (hosts or {}).items()
+    }
 
 
 def _parse_origin(text: str) -> str:

@@ -96,6 +96,10 @@ class RemoteRepository:
         """
         return self.state.locks.of(f"{self.access.tenant} {self.repository} {what}")
 
+    def may_be_insecure_at(self, url: Url) -> bool:
+        """Whether the caller asks for insecure access, and the operator allows it at another host."""
+        return self.access.insecure and self.state.policy.may_be_insecure(url.authority)
+
     async def endpoint(self) -> Endpoint:
         return await self.state.endpoints.find(self.registry, insecure=self.access.insecure)
 

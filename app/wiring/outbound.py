@@ -34,11 +34,13 @@ def build_clients(settings: Settings, limits: Limits) -> Clients:
         shows_failures=settings.failure_details,
         token_origins=settings.token_origins,
         redirect_hosts=settings.redirect_hosts,
+        upload_hosts=settings.upload_hosts,
         setting_names={
             "allowed_networks": "BROKER_ALLOWED_NETWORKS",
             "insecure_hosts": "BROKER_INSECURE_REGISTRIES",
             "ports": "BROKER_REGISTRY_PORTS",
             "registries": "BROKER_REGISTRIES",
+            "upload_hosts": "BROKER_UPLOAD_HOSTS",
         },
     )
     limits = replace(

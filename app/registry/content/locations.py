@@ -8,6 +8,7 @@ from urllib.parse import urljoin
 from app import errors
 from app.outbound.failures import RequestContext
 from app.outbound.url import Url, parse_url
+from app.registry.policy import RegistryPolicy
 
 __all__ = ["next_page", "redirect_target", "upload_location"]
 
@@ -20,20 +21,28 @@ _PAGE = re.compile(r"(?:[A-Za-z0-9:_-]|%3A)+", re.IGNORECASE)
 _LOCATION = re.compile(r"[!#-;=?@-\[\]_a-z{|}~A-Z]+")
 
 
-def upload_location(requested: Url, location: str, *, context: RequestContext) -> Url:
-    """The address of an upload: on the origin of the registry, and on the scheme of the request.
+def upload_location(requested: Url, location: str, *, context: RequestContext, policy: RegistryPolicy) -> Url:
+    """The address of an upload: on the origin and scheme of the request, or on a host that the policy allows.
 
     Distribution spec, "Pushing blobs": the location may be relative and its query is critical. A proxy
     that ends TLS may have changed its scheme.
     """
     resolved = _join(requested, location, context=context)
-    if resolved.host != requested.host or _is_another_port(resolved, requested):
+    if resolved.host == requested.host and not _is_another_port(resolved, requested):
+        return requested.at(resolved.path, resolved.query)
+    shown = _shown(resolved.origin, context)
+    if requested.scheme == "https" and resolved.scheme == "http":
         raise errors.UntrustedOrigin(
-            f"{context.registry} asks for uploads at {_shown(resolved.origin, context)}, which is not the "
-            "registry itself.",
+            f"{context.registry} asks for uploads at {shown}, without TLS.", registry=context.registry
+        )
+    if not policy.may_upload(context.registry, resolved.authority):
+        raise errors.UntrustedOrigin(
+            f"{context.registry} asks for uploads at {shown}, which is not the registry itself. If that is "
+            f"right, the operator must list {_shown(resolved.authority, context)} as an upload host of "
+            f"{context.registry}{policy.setting('upload_hosts')}.",
             registry=context.registry,
         )
-    return requested.at(resolved.path, resolved.query)
+    return resolved
 
 
 def next_page(requested: Url, links: list[str], *, below: str, context: RequestContext) -> Url | None:

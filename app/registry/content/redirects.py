@@ -108,5 +108,4 @@ def _redirected(remote: RemoteRepository, request: Request, answer: Answer) -> R
     url = redirect_target(request.url, locations[0], context=request.context)
     if url.origin == request.url.origin:
         return replace(request, url=url)
-    is_guarded = not (remote.access.insecure and remote.state.policy.may_be_insecure(url.authority))
-    return replace(request, url=url, verify=is_guarded, authorization=None)
+    return replace(request, url=url, verify=not remote.may_be_insecure_at(url), authorization=None)

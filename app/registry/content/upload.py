@@ -10,7 +10,7 @@ import contextlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from app import errors
 from app.oci.descriptor import Descriptor
@@ -103,6 +103,9 @@ class Upload:
         self.last = await self.target.build_request(method, url, scopes, headers=headers)
         if self.last.refusal is not None:
             raise self.last.refusal
+        if url.origin != (await self.target.endpoint()).base.origin:
+            # Another host has its own certificate.
+            self.last = replace(self.last, verify=not self.target.may_be_insecure_at(url))
         return self.last
 
     def _update(self, request: Request, answer: Answer, *, default: int) -> None:
@@ -137,7 +140,8 @@ def _location(target: RemoteRepository, request: Request, answer: Answer) -> Url
         raise errors.NotARegistry(
             f"{target.registry} opened an upload without a Location.", **target.context().members
         )
-    return upload_location(request.url, locations[0], context=request.context)
+    policy = target.state.policy
+    return upload_location(request.url, locations[0], context=request.context, policy=policy)
 
 
 async def has_blob(target: RemoteRepository, blob: Descriptor) -> bool:

@@ -8,9 +8,11 @@ from app import errors
 from app.outbound.failures import RequestContext
 from app.outbound.url import Url
 from app.registry.content.locations import next_page, redirect_target, upload_location
+from app.registry.policy import RegistryPolicy
 
 REGISTRY = "registry.example.com"
 CONTEXT = RequestContext(REGISTRY)
+POLICY = RegistryPolicy.parse()
 START = Url("https", REGISTRY, 443, "/v2/team/app/blobs/uploads/")
 LISTING = Url("https", REGISTRY, 443, "/v2/team/app/referrers/sha256:0")
 BELOW = "/v2/team/app/referrers/"
@@ -36,7 +38,9 @@ BELOW = "/v2/team/app/referrers/"
     ],
 )
 def test_an_upload_stays_on_the_registry_and_on_tls(location: str, where: str) -> None:
-    assert str(upload_location(START, location, context=CONTEXT)) == f"https://{REGISTRY}{where}"
+    assert (
+        str(upload_location(START, location, context=CONTEXT, policy=POLICY)) == f"https://{REGISTRY}{where}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,19 +62,51 @@ def test_an_upload_stays_on_the_registry_and_on_tls(location: str, where: str) -
 )
 def test_an_upload_elsewhere_is_refused(location: str) -> None:
     with pytest.raises(errors.UntrustedOrigin):
-        upload_location(START, location, context=CONTEXT)
+        upload_location(START, location, context=CONTEXT, policy=POLICY)
 
 
 def test_an_upload_may_be_named_by_host_and_port_alone() -> None:
     start = Url("http", "registry.example.com", 5000, "/v2/app/blobs/uploads/")
     found = upload_location(
-        start, "registry.example.com:5000/up/1", context=RequestContext("registry.example.com:5000")
+        start,
+        "registry.example.com:5000/up/1",
+        context=RequestContext("registry.example.com:5000"),
+        policy=POLICY,
     )
     assert str(found) == "http://registry.example.com:5000/up/1"
     with pytest.raises(errors.UntrustedOrigin):
         upload_location(
-            start, "registry.example.com:5001/up/1", context=RequestContext("registry.example.com:5000")
+            start,
+            "registry.example.com:5001/up/1",
+            context=RequestContext("registry.example.com:5000"),
+            policy=POLICY,
         )
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "https://up.example.com/up/1?a=%2Fb",
+        "https://eu.storage.test:8443/up/1",
+        f"https://{REGISTRY}:8443/up/1",
+    ],
+)
+def test_an_upload_may_be_on_a_host_that_the_operator_lists(location: str) -> None:
+    listed = RegistryPolicy.parse(
+        upload_hosts={REGISTRY: ["up.example.com", "*.storage.test:8443", f"{REGISTRY}:8443"]}
+    )
+    assert str(upload_location(START, location, context=CONTEXT, policy=listed)) == location
+    plain = location.replace("https", "http")
+    with pytest.raises(errors.UntrustedOrigin, match="without TLS"):
+        upload_location(START, plain, context=CONTEXT, policy=listed)
+    with pytest.raises(errors.UntrustedOrigin, match="as an upload host of"):
+        upload_location(START, location, context=RequestContext("other.example.com"), policy=listed)
+
+
+def test_an_upload_may_return_from_a_listed_host_to_the_registry() -> None:
+    there = Url("https", "up.example.com", 443, "/up/1")
+    found = upload_location(there, f"https://{REGISTRY}/up/2", context=CONTEXT, policy=POLICY)
+    assert str(found) == f"https://{REGISTRY}/up/2"
 
 
 def test_a_redirect_may_leave_the_registry_but_not_tls() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
 from app import errors
+from app.registry.client import Credential, RegistryPolicy
 from tests.support.blob_transfers import SMALL_IMAGE, UPLOAD, copy_small
 from tests.support.fault_table.faults import TooLarge
 from tests.support.images import plant
@@ -16,19 +18,24 @@ from tests.support.registry import (
     Drip,
     Fault,
     RegistryDouble,
+    Rules,
     Silence,
     Status,
     UploadLocation,
 )
 from tests.support.registry_clients import (
     INSECURE,
+    LOOPBACK,
     QUICK,
     child_at,
     connect,
     push_one,
+    signed_in,
     target_at,
     until,
 )
+
+CANARY = "canary-5ecret"
 
 
 @pytest.mark.parametrize("query", ["", "x=%2Fa%2bb&y=~%7E", "sig=a%3D%3D"])
@@ -58,6 +65,69 @@ async def test_an_upload_to_another_host_is_refused(registry: RegistryDouble) ->
                 )
             registry.behave()
         assert not evil.journal
+
+
+@pytest.mark.parametrize("auth", ["basic", "bearer"])
+@pytest.mark.parametrize("chunks", [False, True])
+async def test_an_upload_goes_to_a_host_that_the_operator_lists(
+    auth: Literal["basic", "bearer"], chunks: bool
+) -> None:
+    """The other host takes uploads for the registry: it has its content, and knows its tokens."""
+    rules = Rules(max_chunk=300 if chunks else None)
+    async with (
+        RegistryDouble() as source,
+        RegistryDouble(auth=auth, users={"user": CANARY}, rules=rules) as front,
+        RegistryDouble(rules=rules) as back,
+    ):
+        plant(source, "src", "1", AMD64)
+        back.content, back.authority = front.content, front.authority
+        front.misbehave(UploadLocation(base=back.base_url), method="POST", times=None)
+        policy = replace(LOOPBACK, upload_hosts={front.host: (back.host,)})
+        access = signed_in(front.host, Credential("user", CANARY))
+        async with connect(policy=policy) as client:
+            target, children = target_at(front, "dst", [AMD64]), [child_at(source, "src", AMD64)]
+            await push_one(client, target, children, access)
+        assert front.blobs("dst") == set(AMD64.blobs)
+        assert not front.received("PUT", "/uploads/")
+        assert all("Authorization" in sent.headers for sent in back.received("PUT", "/uploads/"))
+
+
+async def test_a_host_of_another_registry_gets_neither_upload_nor_credential() -> None:
+    async with (
+        RegistryDouble() as source,
+        RegistryDouble(auth="basic", users={"user": CANARY}) as front,
+        RegistryDouble() as back,
+    ):
+        plant(source, "src", "1", AMD64)
+        front.misbehave(UploadLocation(base=back.base_url), method="POST", times=None)
+        policy = replace(
+            LOOPBACK,
+            upload_hosts={"other.example": (back.host,)},
+            setting_names={"upload_hosts": "BROKER_UPLOAD_HOSTS"},
+        )
+        async with connect(policy=policy) as client:
+            target, children = target_at(front, "dst", [AMD64]), [child_at(source, "src", AMD64)]
+            with pytest.raises(errors.UntrustedOrigin, match="BROKER_UPLOAD_HOSTS") as refused:
+                await push_one(client, target, children, signed_in(front.host, Credential("user", CANARY)))
+        assert f"must list {back.host} as an upload host of {front.host}" in refused.value.detail
+        assert not back.journal
+
+
+async def test_insecure_access_is_not_carried_to_an_upload_host() -> None:
+    """The operator has listed the registry as insecure, and not the host that takes its uploads."""
+    async with RegistryDouble() as source, RegistryDouble() as front, RegistryDouble(tls=True) as back:
+        plant(source, "src", "1", AMD64)
+        front.misbehave(UploadLocation(base=back.base_url), method="POST", times=None)
+        policy = RegistryPolicy.parse(
+            allowed_networks=["127.0.0.0/8", "::1/128"],
+            insecure_hosts=[front.host, source.host],
+            upload_hosts={front.host: [back.host]},
+        )
+        async with connect(policy=policy) as client:
+            target, children = target_at(front, "dst", [AMD64]), [child_at(source, "src", AMD64)]
+            with pytest.raises(errors.RegistryTlsFailed):
+                await push_one(client, target, children, INSECURE)
+        assert not back.journal
 
 
 async def test_a_cancelled_copy_leaves_no_upload_open(
