@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import quote, urlencode
 
 __all__ = [
+    "MASK",
     "Url",
     "origin_of",
     "parse_url",
@@ -16,6 +17,7 @@ __all__ = [
 
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _LONGEST = 8192
+MASK = "***"
 _HIGHEST_PORT = 65535
 
 # A grammar instead of a URL parser: no userinfo, backslash, space or control character, nothing beyond ASCII.
@@ -53,6 +55,14 @@ class Url:
     def printable(self) -> str:
         """Without the query, which may hold signatures: for logs and messages."""
         return f"{self.origin}{self.path}"
+
+    @property
+    def masked(self) -> str:
+        """With the names of the parameters, but not with their values, any of which may be a secret."""
+        if not self.query:
+            return self.printable
+        pairs = (part.rpartition("=")[0] for part in self.query.split("&"))
+        return f"{self.printable}?{'&'.join(f'{name}={MASK}' if name else MASK for name in pairs)}"
 
     @property
     def target(self) -> str:

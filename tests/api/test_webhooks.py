@@ -21,6 +21,7 @@ pytestmark = pytest.mark.slow
 
 PATH = "/v1/webhooks"
 URL = "https://receiver.example.com/hooks/1?team=a"
+SHOWN = URL.replace("team=a", "team=***")
 
 
 def secret_of(size: int) -> str:
@@ -39,9 +40,35 @@ async def test_a_new_webhook_has_a_secret_that_is_shown_once(broker: Broker) -> 
     assert reply.headers["Location"] == f"{PATH}/{new['id']}"
     secret = new.pop("secret")
     assert len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) == 32
-    assert (new["url"], new["types"], new["enabled"]) == (URL, ["list.pushed"], True)
+    assert (new["url"], new["types"], new["enabled"]) == (SHOWN, ["list.pushed"], True)
     assert await broker.call("GET", f"{PATH}/{new['id']}") == new
     assert (await broker.call("GET", PATH))["items"] == [new]
+
+
+async def test_no_response_shows_the_values_of_an_addresss_query(broker: Broker) -> None:
+    url = "https://hooks.example.com/in?token=canary-1&canary-2&room=a%3Dcanary-3"
+    shown = "https://hooks.example.com/in?token=***&***&room=***"
+    new = await made(broker, url=url)
+    path = f"{PATH}/{new['id']}"
+    replies = [
+        new,
+        await broker.call("GET", path),
+        (await broker.call("GET", PATH))["items"][0],
+        await broker.call("PATCH", path, {"description": "changed"}),
+        # A client that reads, changes and writes sends it back.
+        await broker.call("PATCH", path, {"url": shown, "description": "again"}),
+    ]
+    assert {reply["url"] for reply in replies} == {shown}
+    assert "canary" not in str(replies)
+
+
+async def test_an_address_that_is_sent_back_as_shown_stays(broker: Broker, database_url: str) -> None:
+    url = "https://hooks.example.com/in?token=canary-1"
+    new = await made(broker, url=url)
+    await broker.call("PATCH", f"{PATH}/{new['id']}", {"url": new["url"]})
+    assert await ask(database_url, "SELECT url FROM webhooks") == url
+    await broker.call("PATCH", f"{PATH}/{new['id']}", {"url": "https://hooks.example.com/other?token=***"})
+    assert await ask(database_url, "SELECT url FROM webhooks") == "https://hooks.example.com/other?token=***"
 
 
 async def test_a_caller_can_choose_the_secret(broker: Broker) -> None:

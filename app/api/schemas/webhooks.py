@@ -20,7 +20,7 @@ from app.oci.timestamps import rfc3339
 from app.projects.deliveries import Delivery as StoredDelivery
 from app.projects.deliveries import DeliveryState
 from app.projects.webhooks import Webhook as StoredWebhook
-from app.services.webhooks.sender import parse_address
+from app.services.webhooks.sender import parse_address, shown_address
 from app.services.webhooks.signing import parse_secret
 
 ReceiverUrl = TypeAliasType(
@@ -124,7 +124,7 @@ class Webhook(Document):
     """A receiver of events."""
 
     id: str
-    url: str
+    url: str = Field(description="The address, without the values of its query. An update may send it back.")
     types: list[EventKind]
     description: str
     enabled: bool = Field(
@@ -187,7 +187,7 @@ class Replayed(Document):
 def webhook_document(webhook: StoredWebhook) -> dict[str, Any]:
     return {
         "id": str(webhook.id),
-        "url": webhook.url,
+        "url": shown_address(webhook.url),
         "types": [kind.value for kind in webhook.kinds],
         "description": webhook.description,
         "enabled": webhook.enabled,

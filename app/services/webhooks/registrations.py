@@ -8,12 +8,13 @@ from uuid import UUID, uuid4
 
 from app.errors import InvalidReceiver, ReceiverForbidden, TooManyWebhooks, WebhookDisabled
 from app.lists.events import EventKind, WebhookTest
+from app.outbound.url import MASK
 from app.projects.deliveries import Delivery
 from app.projects.paging import Position
 from app.projects.webhooks import NewWebhook, Webhook
 from app.services.callers import Caller
 from app.services.webhooks import deliveries
-from app.services.webhooks.sender import WebhookSender
+from app.services.webhooks.sender import WebhookSender, shown_address
 from app.services.webhooks.signing import Secrets, make_secret, parse_secret, utc_now
 from app.store import events
 from app.store import webhooks as stored
@@ -72,9 +73,12 @@ class Webhooks:
 
     async def update(self, project_id: UUID, webhook_id: UUID, changes: Mapping[str, Any]) -> Webhook:
         """Change a webhook; `changes` may have url, types, description and enabled."""
-        if "url" in changes:
-            self._check(changes["url"])
         values = dict(changes)
+        if "url" in values:
+            if await self._is_shown_url(project_id, webhook_id, values["url"]):
+                del values["url"]
+            else:
+                self._check(values["url"])
         if "types" in values:
             values["types"] = list(_each_once(values["types"]))
         async with self._database.transaction(project_id) as tx:
@@ -106,6 +110,13 @@ class Webhooks:
             event = await events.record(tx, caller.project_id, EventKind.WEBHOOK_TEST, data)
             delivery_id = await deliveries.begin(tx, webhook, event.id)
             return await get_delivery(tx, caller.project_id, webhook_id, delivery_id)
+
+    async def _is_shown_url(self, project_id: UUID, webhook_id: UUID, url: str) -> bool:
+        """Whether a caller sends back the address as answers show it, without the values of its query."""
+        if MASK not in url:
+            return False
+        webhook = await self.get(project_id, webhook_id)
+        return url == shown_address(webhook.url)
 
     def _check(self, url: str) -> None:
         try:

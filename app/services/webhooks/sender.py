@@ -14,7 +14,7 @@ from app.outbound.policy import matches_host
 from app.outbound.retry import parse_retry_after
 from app.outbound.url import Url, parse_url
 
-__all__ = ["Post", "Receipt", "WebhookSender", "budget_name", "parse_address"]
+__all__ = ["Post", "Receipt", "WebhookSender", "budget_name", "parse_address", "shown_address"]
 
 _UNREACHED = "could not be reached, or ended the connection"
 # The labels of a host name (RFC 1123, section 2.1), with the underscore that container networks have.
@@ -52,6 +52,12 @@ def parse_address(text: str) -> Url:
             "An address must be https://host[:port]/path?query, without a user, a password or a fragment."
         )
     return url
+
+
+def shown_address(text: str) -> str:
+    """A stored address as callers may see it: the values of its query may be secrets of the receiver."""
+    url = parse_url(text)
+    return url.masked if url is not None else text
 
 
 def budget_name(origin: str, tenant: str) -> str:
