@@ -190,6 +190,12 @@ class Draft:
     # The source whose bytes the list keeps, as it was read with the list.
     copied: Manifest | None = field(default=None, repr=False)
 
+    @property
+    def registries(self) -> frozenset[str]:
+        """All registries that the list names: of its reference, its targets and its sources."""
+        sources = (reference for entry in self.entries for reference in (entry.reference, entry.named))
+        return frozenset(each.registry for each in (self.reference, *self.options.targets, *sources))
+
 
 def find_counting(entries: Sequence[Entry]) -> tuple[Entry, ...]:
     """The entries that can meet an expected platform: images, or the artifacts of a list without images.

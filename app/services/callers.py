@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -25,7 +25,10 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """A caller's key, and the hash of the method, path and body of the request that it stands for."""
+    """A caller's key, and the hash of the method, path and body of the request that it stands for.
+
+    Who asks, and with which credentials, is added when the operation is accepted.
+    """
 
     key: str
     fingerprint: bytes
@@ -41,9 +44,20 @@ class Call:
 
     project_id: UUID
     by: str
+    token_id: UUID | None = None
     idempotency: Idempotency | None = None
     registry_auth: Sequence[GivenCredential] = ()
     credentials: Mapping[str, Credential] = field(default_factory=dict)
+
+    def check_places(self, registries: Iterable[str]) -> None:
+        """Refuse a credential for a registry that the call does not name: it would not be used."""
+        named = {canonical_registry(registry) for registry in registries}
+        for place, _ in self.registry_auth:
+            if place is not None and place.partition("/")[0] not in named:
+                raise _invalid(
+                    f"The credential for {place} is not used: this call names "
+                    f"{', '.join(sorted(named)) or 'no registry'}. Correct its serveraddress, or omit it."
+                )
 
     def credentials_for(self, registries: Collection[str]) -> Mapping[str, Credential]:
         """The credentials by place; a credential without a place is for the only one of the registries."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
 
 from cryptography.exceptions import InvalidTag
@@ -13,6 +14,7 @@ _NONCE_BYTES = 12
 # has neither; it begins with a nonce.
 _MARK = b"mbk1"
 _ID_BYTES = 8
+_HASH_LABEL = b"manifest-broker keyed hash"
 
 
 class DecryptionFailed(Exception):
@@ -33,6 +35,9 @@ class SecretBox:
     def __init__(self, *keys: bytes | None, names_key: bool = False) -> None:
         self._ciphers = {_id_of(key): AESGCM(key) for key in keys if key is not None}
         self.key_ids = tuple(key_id.hex() for key_id in self._ciphers)
+        self._hash_keys = [hmac.digest(key, _HASH_LABEL, "sha256") for key in keys if key is not None] or [
+            b""
+        ]
         first = next(iter(self._ciphers), b"")
         # How a secret begins that needs no other key than the first one.
         self.prefix = _MARK + first if names_key else b""
@@ -41,6 +46,10 @@ class SecretBox:
         """Encrypt for one owner: the owner is authenticated with the secret (AEAD)."""
         nonce = os.urandom(_NONCE_BYTES)
         return self.prefix + nonce + self._first().encrypt(nonce, secret, owner)
+
+    def keyed_hashes(self, text: bytes) -> list[bytes]:
+        """A hash under each key, the first one first; nobody without the key can guess the text from it."""
+        return [hmac.digest(key, text, "sha256") for key in self._hash_keys]
 
     def decrypt(self, encrypted: bytes, owner: bytes) -> bytes:
         """The secret that `encrypt` took."""

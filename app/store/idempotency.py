@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -13,14 +14,21 @@ from app.store.database import Transaction
 from app.store.tables import idempotency_keys
 
 FORGOTTEN_AT_ONCE = 5_000
+_REQUEST_HASH = 32
 
 
 async def remember(
-    tx: Transaction, project_id: UUID, key: str, fingerprint: bytes, operation_id: UUID
+    tx: Transaction,
+    project_id: UUID,
+    key: str,
+    fingerprint: bytes,
+    operation_id: UUID,
+    *,
+    older: Collection[bytes] = (),
 ) -> UUID | None:
     """Let a new key stand for the operation and return None; of a known key, return its operation.
 
-    Waits for a request with the same key that has not committed yet.
+    `older` are the fingerprints that the same request had under earlier secret keys. Waits for a request with the same key that has not committed yet.
     """
     statement = (
         insert(idempotency_keys)
@@ -30,20 +38,21 @@ async def remember(
     )
     while (await tx.execute(statement)).one_or_none() is None:
         # A sweep may remove the row between the two statements: then the next iteration inserts the key.
-        known = await _find(tx, project_id, key, fingerprint)
+        known = await _find(tx, project_id, key, (fingerprint, *older))
         if known is not None:
             return known
     return None
 
 
-async def _find(tx: Transaction, project_id: UUID, key: str, fingerprint: bytes) -> UUID | None:
+async def _find(tx: Transaction, project_id: UUID, key: str, fingerprints: Sequence[bytes]) -> UUID | None:
     statement = select(idempotency_keys).where(
         idempotency_keys.c.project_id == project_id, idempotency_keys.c.key == key
     )
     row = (await tx.execute(statement)).one_or_none()
     if row is None:
         return None
-    if row.fingerprint != fingerprint:
+    # The version before stored the hash of the request alone.
+    if row.fingerprint not in {*fingerprints, fingerprints[0][:_REQUEST_HASH]}:
         raise IdempotencyMismatch("This Idempotency-Key was used for another request. Use a new key.")
     known: UUID = row.operation_id
     return known

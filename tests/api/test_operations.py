@@ -10,8 +10,9 @@ from uuid import uuid4
 import pytest
 
 from app.operations.states import Kind
-from tests.support.broker import Broker, Client, StartBroker, check_problem
+from tests.support.broker import Broker, Client, StartBroker, check_problem, registry_auth
 from tests.support.planted_images import plant_images, wait_until_held
+from tests.support.postgres import ask
 from tests.support.registry import Hold, RegistryDouble
 
 pytestmark = pytest.mark.slow
@@ -297,6 +298,31 @@ async def test_the_same_key_at_the_same_moment_is_the_same_operation(
     )
     assert {reply.status_code for reply in replies} == {201}
     assert len({reply.text for reply in replies}) == 1
+
+
+async def test_the_same_key_of_another_token_or_with_another_credential_is_rejected(
+    broker: Broker, registry: RegistryDouble, database_url: str
+) -> None:
+    query = {
+        "reference": f"{registry.host}/app:1",
+        "sources": plant_images(registry, "linux/amd64"),
+        "insecure": True,
+    }
+    login = {"username": "user", "password": "canary-1-password", "serveraddress": registry.host}
+    key = {"Idempotency-Key": "run-1"}
+    first = {**key, "X-Registry-Auth": registry_auth(login)}
+    assert (await broker.client.post("/v1/lists", json=query, headers=first)).status_code == 201
+    for other in (key, {**key, "X-Registry-Auth": registry_auth({**login, "password": "canary-2-password"})}):
+        reply = await broker.client.post("/v1/lists", json=query, headers=other)
+        check_problem(reply, 422, "idempotency-key-reused")
+    async with broker.client_with(await broker.new_token()) as colleague:
+        reply = await colleague.post("/v1/lists", json=query, headers=first)
+        check_problem(reply, 422, "idempotency-key-reused")
+    # The same credential in another spelling of the header is the same request.
+    again = {**key, "X-Registry-Auth": registry_auth(dict(reversed(login.items())))}
+    assert (await broker.client.post("/v1/lists", json=query, headers=again)).status_code == 201
+    stored = await ask(database_url, "SELECT encode(fingerprint, 'escape') FROM idempotency_keys")
+    assert "canary" not in str(stored)
 
 
 async def test_the_same_key_with_another_request_is_rejected(

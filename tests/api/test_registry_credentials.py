@@ -8,12 +8,13 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+import httpx2
 import pytest
 from sqlalchemy import text
 
 from tests.support.broker import Broker, StartBroker, check_problem, registry_auth
 from tests.support.images import make_image, make_image_for, plant
-from tests.support.planted_images import wait_until_held
+from tests.support.planted_images import plant_image, wait_until_held
 from tests.support.postgres import connected
 from tests.support.registry import Hold, RegistryDouble
 
@@ -66,17 +67,69 @@ async def test_an_identity_token_is_exchanged_for_a_registry_token(broker: Broke
         assert reply.status_code == 200, reply.text
 
 
-async def test_a_credential_is_not_sent_to_another_registry(broker: Broker) -> None:
-    async with RegistryDouble(auth="basic", users=USERS) as one, RegistryDouble(auth="basic") as two:
-        plant(two, "a", "1", make_image())
-        reply = await broker.client.get(
-            "/v1/inspect",
-            params={"reference": f"{two.host}/a:1", "insecure": "true"},
-            headers={"X-Registry-Auth": by_password(one)},
-        )
-        check_problem(reply, 403, "registry-denied")
-        assert two.journal
-        assert not any("Authorization" in received.headers for received in two.journal)
+def check_unused(reply: httpx2.Response, place: str) -> None:
+    document = check_problem(reply, 422, "invalid-header")
+    assert document["errors"][0]["pointer"] == "header:X-Registry-Auth"
+    assert place in document["detail"]
+
+
+async def test_a_credential_for_a_registry_that_the_call_does_not_name_is_rejected(broker: Broker) -> None:
+    async with RegistryDouble() as one:
+        source = plant_image(one, "a", make_image())
+        body = {"reference": f"{one.host}/app:1", "sources": [source], "insecure": True}
+        made = await broker.call("POST", "/v1/lists", body, status=201)
+        path = f"/v1/lists/{made['id']}"
+        other = {"X-Registry-Auth": by_name("user", "other.test:5000/team")}
+        query = {"reference": source, "insecure": "true"}
+        for reply in (
+            await broker.client.get("/v1/inspect", params=query, headers=other),
+            await broker.client.post("/v1/lists", json={**body, "session": "two"}, headers=other),
+            await broker.client.post("/v1/lists", json={**body, "amend": True}, headers=other),
+            await broker.client.post(f"{path}/entries", json={"sources": [source]}, headers=other),
+            await broker.client.patch(path, json={"labels": {"a": "b"}}, headers=other),
+            await broker.client.post(f"{path}/plan", json={}, headers=other),
+            await broker.client.post(f"{path}/push", json={}, headers=other),
+        ):
+            check_unused(reply, "other.test:5000/team")
+        assert one.tags("app") == {}
+
+
+async def test_a_credential_for_any_registry_that_a_list_names_is_accepted(broker: Broker) -> None:
+    async with RegistryDouble() as one, RegistryDouble() as two, RegistryDouble() as three:
+        source = plant_image(one, "a", make_image())
+        body = {
+            "reference": f"{two.host}/app:1",
+            "sources": [source],
+            "targets": [f"{three.host}/app:1"],
+            "insecure": True,
+        }
+        headers = [("X-Registry-Auth", by_password(each)) for each in (one, two, three)]
+        reply = await broker.client.post("/v1/lists", json=body, headers=headers)
+        assert reply.status_code == 201, reply.text
+        path = f"/v1/lists/{reply.json()['id']}"
+        replies = [
+            await broker.client.post("/v1/lists", json={**body, "amend": True}, headers=headers),
+            await broker.client.post(
+                f"{path}/entries", json={"sources": [source], "insecure": True}, headers=headers
+            ),
+            await broker.client.patch(path, json={"labels": {"a": "b"}}, headers=headers),
+            await broker.client.post(f"{path}/push", json={"insecure": True}, headers=headers),
+        ]
+        assert {each.status_code for each in replies} <= {200, 201}, [each.text for each in replies]
+
+
+@pytest.mark.parametrize(
+    "place", ["*", "*.test", "reg test", "reg.test\0", "\0", "reg.test:0", "reg.test:99999"]
+)
+async def test_a_credential_without_a_possible_registry_is_rejected(
+    shared_broker: Broker, place: str
+) -> None:
+    reply = await shared_broker.client.get(
+        "/v1/inspect",
+        params={"reference": "reg.test/a:1"},
+        headers={"X-Registry-Auth": by_name("user", place)},
+    )
+    check_unused(reply, "serveraddress")
 
 
 async def test_a_credential_needs_serveraddress_with_several_registries(

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator
 
 from app.oci.reference import canonical_registry
+from app.outbound.url import parse_url
 
 __all__ = ["is_repository_path", "parse_config_key", "parse_place", "places_of"]
 
 _SCHEME = re.compile(r"https?://", re.IGNORECASE)
 _API_PATHS = frozenset({"", "v1", "v2"})
-_NO_HOST = re.compile(r"[@?#\\\s\x00-\x1f]")
 _COMPONENT = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*"
 _PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 
@@ -20,7 +20,7 @@ def parse_place(text: str) -> str | None:
     """The one spelling of a place; None if the text names none. The API's own paths stand for the host."""
     host, _, path = _SCHEME.sub("", text.strip(), count=1).partition("/")
     path = path.removesuffix("/")
-    if not host or _NO_HOST.search(host):
+    if parse_url(f"https://{host}") is None:
         return None
     if path in _API_PATHS:
         return canonical_registry(host)

@@ -105,7 +105,10 @@ class Lists:
             present = await stored.find_list_id(tx, call.project_id, reference, request.session)
             if present is not None and not request.amend:
                 raise list_exists(reference, present)
-            return OperationSpec(request, registries, list_id=present)
+            named = {each.registry for each in (reference, *options.targets)}
+            if present is not None and call.registry_auth:
+                named |= (await stored.get_list(tx, call.project_id, present)).registries
+            return OperationSpec(request, registries, list_id=present, named=named)
 
         # The worker repeats these checks under the lock of the list.
         return await self._acceptor.accept(call, decide)
@@ -115,8 +118,8 @@ class Lists:
         registries = [source.reference.registry for source in parse_sources(request.sources)]
 
         async def decide(tx: Transaction, _operation_id: UUID) -> OperationSpec:
-            await find_seen(tx, call.project_id, request.list_id, revisions)
-            return OperationSpec(request, registries, list_id=request.list_id)
+            draft = await find_seen(tx, call.project_id, request.list_id, revisions)
+            return OperationSpec(request, registries, list_id=request.list_id, named=draft.registries)
 
         return await self._acceptor.accept(call, decide)
 
@@ -128,7 +131,7 @@ class Lists:
         async def decide(tx: Transaction, _operation_id: UUID) -> OperationSpec:
             draft = await find_seen(tx, call.project_id, request.list_id, revisions)
             registries = [source.reference.registry for source in plan_refresh(draft)]
-            return OperationSpec(request, registries, list_id=request.list_id)
+            return OperationSpec(request, registries, list_id=request.list_id, named=draft.registries)
 
         return await self._acceptor.accept(call, decide)
 
@@ -193,6 +196,7 @@ class Lists:
             if "targets" in changes:
                 self._check_targets(options)
             changed = replace(kept, options=options)
+            call.check_places(changed.registries)
             saved = await self._writer.save_changed(tx, call, draft, changed)
         return saved.view
 
@@ -215,6 +219,7 @@ class Lists:
     ) -> ListView:
         async with self._database.transaction(call.project_id) as tx:
             draft = await open_list(tx, call.project_id, list_id, revisions)
+            call.check_places(draft.registries)
             entries = annotate(
                 draft.entries,
                 find_entry(draft, entry_id),
@@ -229,6 +234,7 @@ class Lists:
     ) -> ListView:
         async with self._database.transaction(call.project_id) as tx:
             draft = await open_list(tx, call.project_id, list_id, revisions)
+            call.check_places(draft.registries)
             entries = remove(draft.entries, find_entry(draft, entry_id))
             saved = await self._writer.save_changed(tx, call, draft, replace(draft, entries=entries))
         return saved.view

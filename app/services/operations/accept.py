@@ -35,13 +35,18 @@ DEADLINES = {
 
 @dataclass(frozen=True, slots=True)
 class OperationSpec:
-    """What a service decides about an operation that it accepts; `registries` are all that it will ask."""
+    """What a service decides about an operation that it accepts.
+
+    `registries` are all that it will ask. `named` are those that the call is about besides: a push that
+    follows may ask them.
+    """
 
     request: OperationRequest
     registries: Iterable[str] = ()
     keys: tuple[str, ...] = ()
     list_id: UUID | None = None
     push_id: UUID | None = None
+    named: Iterable[str] = ()
 
 
 # Called in the transaction that accepts the operation, with the operation's id.
@@ -69,7 +74,9 @@ class OperationAcceptor:
         async with self._database.transaction(call.project_id) as tx:
             if earlier := await self._find_earlier(tx, call, operation_id):
                 return earlier
-            return await self._store(tx, call, operation_id, await decide(tx, operation_id), self._limits)
+            spec = await decide(tx, operation_id)
+            call.check_places((*spec.registries, *spec.named))
+            return await self._store(tx, call, operation_id, spec, self._limits)
 
     async def enqueue(
         self, tx: Transaction, call: Call, operation_id: UUID, spec: OperationSpec
@@ -114,6 +121,9 @@ class OperationAcceptor:
         """The operation that the key stands for; a new key stands for `operation_id` from now on."""
         if call.idempotency is None:
             return None
-        key, fingerprint = call.idempotency.key, call.idempotency.fingerprint
-        earlier = await remember(tx, call.project_id, key, fingerprint, operation_id)
+        key = call.idempotency.key
+        fingerprint, *older = (
+            call.idempotency.fingerprint + caller for caller in self._credentials.identify(call)
+        )
+        earlier = await remember(tx, call.project_id, key, fingerprint, operation_id, older=older)
         return await operations.get(tx, call.project_id, earlier) if earlier is not None else None

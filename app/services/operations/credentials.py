@@ -13,6 +13,7 @@ from app.logs import redact_with
 from app.registry.auth.credentials import Credential
 from app.registry.auth.keychain import Keychain
 from app.registry.client import Access
+from app.services.callers import Call
 from app.services.encryption import DecryptionFailed, MissingKey, SecretBox
 
 
@@ -39,6 +40,11 @@ class Credentials:
                 "BROKER_SECRET_KEY."
             )
             raise InvalidHeader(detail, errors=[FieldError("header:X-Registry-Auth", detail)]) from None
+
+    def identify(self, call: Call) -> list[bytes]:
+        """A hash, under each key, of the caller's token and of the credentials that came with the call."""
+        given = [_encoded(place or "", credential) for place, credential in call.registry_auth]
+        return self._box.keyed_hashes(json.dumps([str(call.token_id), sorted(given, key=str)]).encode())
 
     def access(self, project_id: UUID, own: Mapping[str, Credential], *, insecure: bool) -> Access:
         """The credentials for one operation: the caller's own come before the operator's."""

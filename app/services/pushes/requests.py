@@ -65,7 +65,8 @@ class Pushes:
             draft = await open_list(tx, call.project_id, list_id, revisions)
             planned = _planned(call, draft, wanted.plan(draft, assess(draft)), operation_id)
             request = PushListRequest(wanted.purge, wanted.insecure)
-            return await _store_push(tx, call.project_id, planned, request)
+            spec = await _store_push(tx, call.project_id, planned, request)
+            return replace(spec, named=draft.registries)
 
         return await self._acceptor.accept(call, decide)
 
@@ -86,7 +87,7 @@ class Pushes:
                 list_document=encode_planned_list(describe_planned(draft, assessment)),
                 insecure=wanted.insecure,
             )
-            return OperationSpec(request, plan.registries, list_id=list_id)
+            return OperationSpec(request, plan.registries, list_id=list_id, named=draft.registries)
 
         return await self._acceptor.accept(call, decide)
 
