@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 from ipaddress import ip_network
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -32,6 +33,8 @@ KEY_FILE = "secret.key"
 IDEMPOTENCY_DAYS = 7
 # 256 random bits have 64 hexadecimal characters. Tokens that people invent are shorter and guessable.
 SHORTEST_ADMIN_TOKEN = 16
+# Of 16 random hexadecimal digits, fewer than 7 are different once in a thousand times.
+FEWEST_CHARACTERS = 7
 DRIVER = "postgresql+asyncpg"
 HIGHEST_PORT = 65_535
 PORT_RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
@@ -235,6 +238,13 @@ class Settings(BaseSettings):
     """The maximum number of event streams, and of operation streams, of one project in one process."""
     max_body_bytes: Annotated[int, Field(ge=1_024, le=64 * 1_048_576)] = 1_048_576
 
+    wrong_tokens_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    """The number of wrong tokens per minute from one address that are answered with 401, and not with 429."""
+    operator_pages: Literal["public", "admin", "off"] = "public"
+    """Who may see /docs, /openapi.json and /metrics: everybody, the holders of admin tokens, or nobody."""
+    hsts_seconds: Annotated[int, Field(ge=0, le=10 * 365 * 86_400)] = 0
+    """How long browsers may use the API through TLS only (Strict-Transport-Security); 0 is not sent."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
 
@@ -274,6 +284,11 @@ class Settings(BaseSettings):
     @classmethod
     def _check_admin_token(cls, value: SecretStr | None) -> SecretStr | None:
         text = value.get_secret_value() if value is not None else None
+        if text is not None and _is_guessable(text):
+            raise ValueError(
+                "The token is easy to guess, because its characters repeat or follow each other. "
+                "Generate one with: openssl rand -hex 32."
+            )
         if text is not None and (len(text) < SHORTEST_ADMIN_TOKEN or not re.fullmatch(r"[!-~]+", text)):
             raise ValueError(
                 f"The token must have at least {SHORTEST_ADMIN_TOKEN} visible ASCII characters. "
@@ -320,6 +335,15 @@ def secret_keys_of(settings: Settings) -> tuple[bytes, ...]:
     has_kept = settings.embedded and (settings.data / KEY_FILE).exists()
     single = None if ring and settings.secret_key is None and not has_kept else secret_key_of(settings)
     return tuple(dict.fromkeys([*ring, *([] if single is None else [single])]))
+
+
+def _is_guessable(text: str) -> bool:
+    """Whether a long text has few different characters, repeats itself, or counts up or down."""
+    if len(text) < SHORTEST_ADMIN_TOKEN:
+        return False
+    is_periodic = text in (text + text)[1:-1]
+    steps = sum(abs(ord(one) - ord(other)) <= 1 for one, other in pairwise(text))
+    return is_periodic or len(set(text)) < FEWEST_CHARACTERS or steps > len(text) // 2
 
 
 def secret_key_of(settings: Settings) -> bytes | None:

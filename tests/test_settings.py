@@ -7,6 +7,8 @@ import json
 import stat
 from datetime import timedelta
 from pathlib import Path
+from secrets import token_hex, token_urlsafe
+from uuid import uuid4
 
 import pytest
 from pydantic import ValidationError
@@ -148,6 +150,33 @@ def test_a_weak_or_unsendable_admin_token_is_rejected(token: str, monkeypatch: p
     with pytest.raises(ValidationError, match="visible ASCII") as refused:
         Settings()
     assert token not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "a" * 16,
+        "ab" * 20,
+        "password" * 2,
+        "0123456789abcdefghij",
+        "zyxwvutsrqponmlkjihg",
+        "aaaabbbbccccdddd",
+        "0" * 64,
+    ],
+)
+def test_an_admin_token_that_is_easy_to_guess_is_rejected(
+    token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROKER_ADMIN_TOKEN", token)
+    with pytest.raises(ValidationError, match="openssl rand -hex 32") as refused:
+        Settings()
+    assert token not in str(refused.value)
+
+
+def test_a_random_admin_token_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    for token in (token_hex(32), token_urlsafe(16), str(uuid4()), "a-token-for-the-builds"):
+        monkeypatch.setenv("BROKER_ADMIN_TOKEN", token)
+        assert Settings().admin_token is not None
 
 
 @pytest.mark.parametrize("text", [KEY, KEY.rstrip("="), KEY.replace("+", "-").replace("/", "_"), f" {KEY}\n"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Literal
 
 from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import FastAPI
@@ -27,6 +29,7 @@ from app.api.routes import (
     tokens,
     webhooks,
 )
+from app.api.wrong_tokens import WrongTokens
 
 DESCRIPTION = """\
 `docker manifest` as a service. Create multi-arch images from images, annotate their platforms, push them
@@ -37,7 +40,21 @@ the response is its result; otherwise the response is `202` with the operation t
 Running = Callable[[], AbstractAsyncContextManager[BrokerServices]]
 
 
-def create_app(running: Running, *, version: str, max_body_bytes: int) -> FastAPI:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppOptions:
+    """What the operator decides about the application.
+
+    `wrong_tokens` is the number that one address may send in a minute. `operator_pages` are the documentation
+    and the metrics: public, for admin tokens, or off. `hsts_seconds` is for browsers that come through TLS.
+    """
+
+    max_body_bytes: int
+    wrong_tokens: int = 100
+    operator_pages: Literal["public", "admin", "off"] = "public"
+    hsts_seconds: int = 0
+
+
+def create_app(running: Running, options: AppOptions, *, version: str) -> FastAPI:
     """The application; `running` provides the services while it runs."""
 
     @asynccontextmanager
@@ -55,7 +72,9 @@ def create_app(running: Running, *, version: str, max_body_bytes: int) -> FastAP
         redirect_slashes=False,
         separate_input_output_schemas=False,
     )
-    app.state.max_body_bytes = max_body_bytes
+    app.state.options = options
+    app.state.max_body_bytes = options.max_body_bytes
+    app.state.wrong_tokens = WrongTokens(options.wrong_tokens)
     routers = (
         lists.router,
         entries.router,
@@ -74,7 +93,7 @@ def create_app(running: Running, *, version: str, max_body_bytes: int) -> FastAP
     app.state.literal_paths = literal_paths(routers)
     app.webhooks.include_router(webhooks.announced)
     problem_handlers.install(app)
-    app.add_middleware(Hardening, max_body_bytes=max_body_bytes)
+    app.add_middleware(Hardening, max_body_bytes=options.max_body_bytes, hsts_seconds=options.hsts_seconds)
     app.add_middleware(Metrics)
     app.add_middleware(CorrelationIdMiddleware, header_name="X-Request-ID")
     app.add_middleware(Tracing)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import WithJsonSchema
+from starlette.exceptions import HTTPException
 
 from app.api.schemas.checks import checked
-from app.errors import FieldError, InvalidHeader, Unauthenticated
+from app.api.wrong_tokens import WrongTokens
+from app.errors import FieldError, InvalidHeader, TooManyRequests, Unauthenticated
 from app.registry.auth.registry_auth import parse_registry_auths
 from app.services.callers import Call, Caller, Idempotency
 from app.services.events.log import Events
@@ -23,7 +26,7 @@ from app.services.operations.wait import Operations
 from app.services.pushes.requests import Pushes
 from app.services.revocations import Revocations
 from app.services.stream_places import StreamPlaces
-from app.services.tokens import Tokens
+from app.services.tokens import Tokens, require_admin
 from app.services.webhooks.deliveries import Deliveries
 from app.services.webhooks.registrations import Webhooks
 
@@ -61,7 +64,27 @@ async def identify(request: Request) -> Caller:
     credentials = await _bearer(request)
     if credentials is None:
         raise Unauthenticated("Send the header `Authorization: Bearer TOKEN`.")
-    return await _services(request).tokens.identify(credentials.credentials)
+    try:
+        return await _services(request).tokens.identify(credentials.credentials)
+    except Unauthenticated:
+        wrong: WrongTokens = request.app.state.wrong_tokens
+        seconds = wrong.count(request.client.host if request.client is not None else "")
+        if seconds is None:
+            raise
+    raise TooManyRequests(
+        "The token is unknown, or was revoked, and too many such tokens came from this address. "
+        "Wait a minute before you try another token.",
+        retry_after=seconds,
+    )
+
+
+async def admit_to_operator_pages(request: Request) -> None:
+    """Refuse the API's documentation and the metrics to those that the operator does not let see them."""
+    match request.app.state.options.operator_pages:
+        case "admin":
+            require_admin(await identify(request))
+        case "off":
+            raise HTTPException(HTTPStatus.NOT_FOUND)
 
 
 async def _caller(
@@ -106,7 +129,7 @@ RegistryAuthHeader = Annotated[
 async def _change(caller: CallerDep, x_registry_auth: RegistryAuthHeader = None) -> Call:
     """A request that changes a resource immediately and may thereby start a push."""
     registry_auth = parse_registry_auths(x_registry_auth) if x_registry_auth is not None else ()
-    return Call(caller.project_id, caller.name, registry_auth=registry_auth)
+    return Call(caller.project_id, caller.name, token_id=caller.token_id, registry_auth=registry_auth)
 
 
 ChangeDep = Annotated[Call, Depends(_change)]

@@ -15,6 +15,7 @@ from uvicorn.server import ServerState
 
 from app.api.connections import ClientConnections, ConnectionLimits
 from app.api.problem_mapping import MEDIA_TYPE
+from app.api.security_headers import HEADERS
 
 HEAD_BYTES = 64 * 1024
 # A body has more time the more of it has come, and an answer that is not read at this rate is given up.
@@ -306,6 +307,7 @@ def _refusal(status: HTTPStatus, detail: str, headers: list[tuple[bytes, bytes]]
     document = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
     body = json.dumps(document).encode()
     own = [
+        *((name.lower().encode(), value.encode()) for name, value in HEADERS.items()),
         (b"content-type", MEDIA_TYPE.encode()),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.api.app import create_app
+from app.api.app import AppOptions, create_app
 from app.api.dependencies import BrokerServices
 from app.wiring import broker_version
 
@@ -36,7 +36,7 @@ def print_openapi(
 
 def openapi_document() -> dict[str, Any]:
     """The OpenAPI document; it needs no running service."""
-    return create_app(_no_services, version=broker_version(), max_body_bytes=1).openapi()
+    return create_app(_no_services, AppOptions(max_body_bytes=1), version=broker_version()).openapi()
 
 
 def _compare(text: str, path: Path) -> None:

@@ -28,7 +28,8 @@ async def remember(
 ) -> UUID | None:
     """Let a new key stand for the operation and return None; of a known key, return its operation.
 
-    `older` are the fingerprints that the same request had under earlier secret keys. Waits for a request with the same key that has not committed yet.
+    `older` are the fingerprints of the same request under earlier secret keys. Waits for a request with the
+    same key that has not committed yet.
     """
     statement = (
         insert(idempotency_keys)

@@ -16,13 +16,14 @@ from app.wiring.commands import (
 from app.wiring.lifecycle import running_with_worker, running_without_worker
 from app.wiring.parts import BrokerParts, broker_version, build_parts
 from app.wiring.retry_policies import PROMPT, PUSH
-from app.wiring.server import server_config
+from app.wiring.server import app_options, server_config
 
 __all__ = [
     "PROMPT",
     "PUSH",
     "BrokerParts",
     "EmbeddedPostgresError",
+    "app_options",
     "broker_version",
     "build_parts",
     "create_token",

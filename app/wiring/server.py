@@ -14,7 +14,7 @@ from types import TracebackType
 import uvicorn
 from fastapi import FastAPI
 
-from app.api.app import create_app
+from app.api.app import AppOptions, create_app
 from app.api.connections import ConnectionLimits
 from app.api.dependencies import BrokerServices
 from app.api.forwarding import TrustedProxies
@@ -33,7 +33,7 @@ async def serve(settings: Settings, parts: BrokerParts, announce: Announce, *, w
     admin_token = settings.admin_token.get_secret_value() if settings.admin_token else None
     services = running_with_worker(settings, parts) if with_worker else running_without_worker(parts)
     lifespan = _Lifespan(services)
-    app = create_app(lambda: lifespan, version=parts.services.version, max_body_bytes=settings.max_body_bytes)
+    app = create_app(lambda: lifespan, app_options(settings), version=parts.services.version)
     try:
         await parts.services.readiness.check()
         # Listen before the token is created: if listening failed later, the only token would be lost.
@@ -51,6 +51,15 @@ async def serve(settings: Settings, parts: BrokerParts, announce: Announce, *, w
         await parts.database.dispose()
     if lifespan.failure is not None:
         raise lifespan.failure
+
+
+def app_options(settings: Settings) -> AppOptions:
+    return AppOptions(
+        max_body_bytes=settings.max_body_bytes,
+        wrong_tokens=settings.wrong_tokens_per_minute,
+        operator_pages=settings.operator_pages,
+        hsts_seconds=settings.hsts_seconds,
+    )
 
 
 class _Lifespan:

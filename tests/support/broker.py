@@ -17,12 +17,19 @@ from typing import Any, ClassVar, Protocol, Self
 import httpx2
 import uvicorn
 
-from app.api.app import create_app
+from app.api.app import AppOptions, create_app
 from app.api.dependencies import BrokerServices
 from app.operations.retries import RetryPolicy
 from app.registry.client import Limits
 from app.settings import Settings
-from app.wiring import BrokerParts, build_parts, running_with_worker, running_without_worker, server_config
+from app.wiring import (
+    BrokerParts,
+    app_options,
+    build_parts,
+    running_with_worker,
+    running_without_worker,
+    server_config,
+)
 from tests.support.openapi_contract import check_response
 
 Json = dict[str, Any]
@@ -62,6 +69,7 @@ class Broker:
                 "admin_token": self.token,
                 "allow_loopback": True,
                 "secret_key": KEY,
+                "wrong_tokens_per_minute": 1_000_000,
                 "stop_seconds": 5.0,
                 "registry_connect_seconds": 2.0,
                 "registry_call_seconds": 20.0,
@@ -164,7 +172,7 @@ class Broker:
             if self._worker
             else running_without_worker(parts)
         )
-        application = _Application.idle(parts.services.version, self.settings.max_body_bytes)
+        application = _Application.idle(parts.services.version, app_options(self.settings))
         application.services = services
         listener = socket.create_server(("127.0.0.1", 0))
         # A socket that asyncio has not made itself has Nagle's delay, which costs each call 40 ms.
@@ -195,17 +203,17 @@ class StartBroker(Protocol):
 class _Application:
     """An application that brokers use one after another: FastAPI builds its routes and its document once."""
 
-    _idle: ClassVar[dict[tuple[str, int], list[_Application]]] = defaultdict(list)
+    _idle: ClassVar[dict[tuple[str, AppOptions], list[_Application]]] = defaultdict(list)
 
-    def __init__(self, version: str, max_body_bytes: int) -> None:
+    def __init__(self, version: str, options: AppOptions) -> None:
         self.services: AbstractAsyncContextManager[BrokerServices]
-        self.asgi = create_app(lambda: self.services, version=version, max_body_bytes=max_body_bytes)
-        self._others = self._idle[version, max_body_bytes]
+        self.asgi = create_app(lambda: self.services, options, version=version)
+        self._others = self._idle[version, options]
 
     @classmethod
-    def idle(cls, version: str, max_body_bytes: int) -> _Application:
-        others = cls._idle[version, max_body_bytes]
-        return others.pop() if others else cls(version, max_body_bytes)
+    def idle(cls, version: str, options: AppOptions) -> _Application:
+        others = cls._idle[version, options]
+        return others.pop() if others else cls(version, options)
 
     def release(self) -> None:
         self._others.append(self)

@@ -11,11 +11,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.middleware.forwarded_client import REFUSAL
 from app.api.problem_mapping import response_of
+from app.api.security_headers import HEADERS, HSTS, of_docs
 from app.errors import BrokerError, FieldError, InvalidHeader, MalformedRequest
 
-# The API serves no pages except its own documentation, so browsers must not run anything.
-_POLICY = "default-src 'none'; frame-ancestors 'none'"
-
+_DOCS = "/docs"
 # Streams have no end, so HEAD can't be answered by running GET.
 _ENDLESS = "/events"
 
@@ -32,9 +31,10 @@ class Hardening:
     Starlette's body limit answers in plain text, and FastAPI routes do not support HEAD.
     """
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_body_bytes: int, hsts_seconds: int = 0) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._hsts = {HSTS: f"max-age={hsts_seconds}"} if hsts_seconds else {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -49,9 +49,9 @@ class Hardening:
         async def hardened(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.setdefault("X-Content-Type-Options", "nosniff")
-                if scope["path"] != "/docs":
-                    headers.setdefault("Content-Security-Policy", _POLICY)
+                own = of_docs() if scope["path"] == _DOCS else HEADERS
+                for name, value in {**own, **self._hsts}.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         await app(scope, self._counted(receive), hardened)

@@ -9,6 +9,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from app.api.addresses import address, base_address
+from app.api.dependencies import admit_to_operator_pages
 from app.api.openapi.response_headers import announce_headers
 
 # RFC 7396 §4.
@@ -44,11 +45,13 @@ class Application(FastAPI):
         self.add_route(DOCS_PATH, self._serve_docs, include_in_schema=False)
         super().setup()
 
-    async def _serve_document(self, _request: Request) -> JSONResponse:
+    async def _serve_document(self, request: Request) -> JSONResponse:
+        await admit_to_operator_pages(request)
         base = base_address()
         return JSONResponse({**self.openapi(), "servers": [{"url": base}]} if base else self.openapi())
 
-    async def _serve_docs(self, _request: Request) -> HTMLResponse:
+    async def _serve_docs(self, request: Request) -> HTMLResponse:
+        await admit_to_operator_pages(request)
         redirect = address(self.swagger_ui_oauth2_redirect_url or "")
         return get_swagger_ui_html(
             openapi_url=address(DOCUMENT_PATH),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app import errors
-from app.api.dependencies import ServicesDep
+from app.api.dependencies import ServicesDep, admit_to_operator_pages
 from app.api.openapi.problem_responses import problem_responses
 from app.api.schemas.health import Health, Version
+
+_KEPT_BACK = frozenset({401, 403, 404, 429})
 
 router = APIRouter(tags=["health"])
 
@@ -40,11 +42,18 @@ async def get_readiness(services: ServicesDep) -> Response:
         200: {
             "content": {"text/plain": {"schema": {"type": "string"}}},
             "description": "Metrics in the Prometheus text format.",
-        }
+        },
+        # The operator may keep the metrics for admin tokens, or turn them off.
+        **{
+            status: described
+            for status, described in problem_responses(errors.Forbidden, errors.NotFound).items()
+            if status in _KEPT_BACK
+        },
     },
 )
-async def get_metrics() -> Response:
+async def get_metrics(request: Request) -> Response:
     """Get the metrics of this process."""
+    await admit_to_operator_pages(request)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
