@@ -57,10 +57,8 @@ CLAIM = text(f"""
         ORDER BY priority, sequence LIMIT :slots
         FOR UPDATE SKIP LOCKED
     ), available AS (
-        SELECT kind, pool, slots, slots - (
-            SELECT count(*) FROM lost JOIN pooled AS same USING (kind) WHERE same.pool = pooled.pool
-        ) AS slots_left
-        FROM pooled
+        SELECT pool, min(slots) - count(lost.id) AS slots_left
+        FROM pooled LEFT JOIN lost USING (kind) GROUP BY pool
     ), firsts AS (
         SELECT min(sequence) AS sequence, bool_or(state = 'running') AS is_busy
         FROM operations CROSS JOIN unnest(keys) AS key
@@ -74,9 +72,9 @@ CLAIM = text(f"""
     ), running_in_bulkhead AS (
         SELECT project_id, bulkhead, count(*) AS running FROM running GROUP BY project_id, bulkhead
     ), eligible AS (
-        SELECT id, pool, slots, slots_left, priority, sequence, project_id,
+        SELECT id, pool, slots, priority, sequence, project_id,
             array_to_string(registries, ' ') COLLATE "C" AS bulkhead
-        FROM operations LEFT JOIN available USING (kind)
+        FROM operations LEFT JOIN pooled USING (kind)
         WHERE state = 'queued' AND run_at <= statement_timestamp()
           AND deadline_at > statement_timestamp() AND kind = ANY(:kinds)
           AND (keys = '{{}}' OR (sequence, cardinality(keys)) IN (
@@ -101,7 +99,7 @@ CLAIM = text(f"""
         FROM few LEFT JOIN unnest(:bulkheads, :running) AS busy (bulkhead, occupied) USING (bulkhead)
         LEFT JOIN held USING (project_id, bulkhead)
     ), fitting AS (
-        SELECT id, pool, slots_left, priority, sequence, project_id,
+        SELECT id, pool, priority, sequence, project_id,
             before + row_number() OVER (PARTITION BY project_id ORDER BY priority, rank, sequence) AS rank
         FROM ready
         WHERE bulkhead = '' OR (
@@ -113,7 +111,7 @@ CLAIM = text(f"""
         FROM fitting
     ), sharing AS (
         SELECT *, row_number() OVER (PARTITION BY project_id ORDER BY priority, rank, sequence) AS share
-        FROM pooling WHERE pool IS NULL OR nth <= slots_left
+        FROM pooling LEFT JOIN available USING (pool) WHERE pool IS NULL OR nth <= slots_left
     ), picked AS MATERIALIZED (
         SELECT id FROM sharing LEFT JOIN holding USING (project_id)
         WHERE share + coalesce(running, 0)
