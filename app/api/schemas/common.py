@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -23,6 +24,9 @@ from app.oci import descriptor as content
 from app.oci import platform as domain
 from app.oci.reference import Reference
 from app.oci.timestamps import rfc3339
+
+# All images of all lists have few different platforms, and to render one again costs more than to find it.
+KNOWN_PLATFORMS = 256
 
 # Postgres can't store U+0000.
 _NUL = re.compile("\0")
@@ -120,10 +124,11 @@ class Platform(Body):
     def given(self) -> dict[str, Any]:
         return self.model_dump(exclude_unset=True)
 
-    @classmethod
-    def from_platform(cls, platform: domain.Platform) -> Platform:
+    @staticmethod
+    @lru_cache(KNOWN_PLATFORMS)
+    def from_platform(platform: domain.Platform) -> Platform:
         """With null for a member that the platform does not have."""
-        return cls.model_construct(
+        return Platform.model_construct(
             os=platform.os or None,
             architecture=platform.architecture or None,
             variant=platform.variant or None,
@@ -167,9 +172,10 @@ class OciPlatform(Sparse):
     os_features: list[str] | None = Field(None, alias="os.features")
     variant: str | None = None
 
-    @classmethod
-    def from_platform(cls, platform: domain.Platform) -> OciPlatform:
-        return cls.model_construct(
+    @staticmethod
+    @lru_cache(KNOWN_PLATFORMS)
+    def from_platform(platform: domain.Platform) -> OciPlatform:
+        return OciPlatform.model_construct(
             architecture=platform.architecture,
             os=platform.os,
             os_version=platform.os_version or None,
