@@ -99,8 +99,10 @@ def _code(text: str, quoting: Quoting) -> str | None:
 
 def is_rate_limit(status: int, body: bytes, context: RequestContext) -> bool:
     """Whether a response limits the rate: GitHub and some proxies send 403 where they mean 429."""
+    if status not in {_FORBIDDEN, _TOO_MANY}:
+        return False
     text = first_error_text(body)
-    is_one = status == _TOO_MANY or (status == _FORBIDDEN and means_rate_limit(text, context.reference))
+    is_one = status == _TOO_MANY or means_rate_limit(text, context.reference)
     return is_one and not means_full(text, context.reference)
 
 
