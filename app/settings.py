@@ -83,6 +83,7 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 PortRanges = Annotated[tuple[tuple[int, int], ...], NoDecode, BeforeValidator(_parse_ports)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=1, le=1_000)]
+Quantity = Annotated[int, Field(ge=1, le=2**53)]
 
 
 class RegistryCredential(BaseModel):
@@ -234,6 +235,18 @@ class Settings(BaseSettings):
     """How long the body of a request may take. It has a second more for each 4 KiB, up to four times this."""
     write_seconds: Seconds = 15.0
     """How long a caller may read less than 4 KiB per second of an answer before its connection is closed."""
+    quota_lists: Quantity = 100_000
+    """How many lists a project may have."""
+    quota_metadata_bytes: Quantity = 128 * 1_048_576
+    """How many bytes the labels and annotations of a project's lists and of their entries may have."""
+    quota_manifest_bytes: Quantity = 2_048 * 1_048_576
+    """How many bytes of manifests are kept for a project."""
+    quota_webhooks: Count = 32
+    """How many webhooks a project may have. Each event becomes one delivery for each of them."""
+    quota_tokens: Quantity = 1_000
+    """How many live tokens a project may have."""
+    quota_events: Quantity = 200_000
+    """How many events are kept for a project; the oldest ones go first."""
     project_streams: Count = 256
     """The maximum number of event streams, and of operation streams, of one project in one process."""
     max_body_bytes: Annotated[int, Field(ge=1_024, le=64 * 1_048_576)] = 1_048_576

@@ -26,6 +26,7 @@ from app.api.routes import (
     lists,
     operations,
     pushes,
+    quotas,
     tokens,
     webhooks,
 )
@@ -86,6 +87,7 @@ def create_app(running: Running, options: AppOptions, *, version: str) -> FastAP
         webhooks.router,
         deliveries.router,
         tokens.router,
+        quotas.router,
         health.router,
     )
     for router in routers:

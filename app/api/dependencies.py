@@ -24,6 +24,7 @@ from app.services.inspections.requests import Inspections
 from app.services.lists.requests import Lists
 from app.services.operations.wait import Operations
 from app.services.pushes.requests import Pushes
+from app.services.quotas import Quotas
 from app.services.revocations import Revocations
 from app.services.stream_places import StreamPlaces
 from app.services.tokens import Tokens, require_admin
@@ -43,6 +44,7 @@ class BrokerServices:
     webhooks: Webhooks
     deliveries: Deliveries
     tokens: Tokens
+    quotas: Quotas
     revocations: Revocations
     stream_places: StreamPlaces
     readiness: Readiness

@@ -24,6 +24,7 @@ _STATUS: Mapping[type[BrokerError], int] = {
     errors.UnsupportedBody: 415,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
+    errors.QuotaExceeded: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.RevisionChanged: 412,

@@ -99,3 +99,10 @@ class Unauthenticated(BrokerError):
 class Forbidden(BrokerError):
     code = "forbidden"
     title = "The token does not permit this request."
+
+
+class QuotaExceeded(BrokerError):
+    """Not a 429: waiting does not help, so clients must not repeat the request by themselves."""
+
+    code = "quota-exceeded"
+    title = "The project has reached one of its quotas."

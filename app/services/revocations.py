@@ -1,4 +1,4 @@
-"""Ends the streams and the waiting calls of tokens that are revoked, in every process."""
+"""Ends the streams and the waiting calls of tokens that are revoked or expire, in every process."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Revocations:
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise Unauthenticated("The token was revoked.") from None
+            raise Unauthenticated("The token was revoked, or has expired.") from None
 
     @contextmanager
     def _watch(self, token_id: UUID, end: End) -> Iterator[None]:

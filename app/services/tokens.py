@@ -13,6 +13,7 @@ from app.oci.text import shown
 from app.projects.paging import Position
 from app.projects.tokens import Project, Token
 from app.services.callers import Caller
+from app.services.quotas import Quotas
 from app.store import tokens as stored
 from app.store.database import Database
 from app.store.row_security.scopes import SYSTEM
@@ -27,8 +28,10 @@ OPERATOR = "operator"
 class Tokens:
     """A token has 256 random bits. Only its hash is stored, so its text is shown once, at its creation."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, quotas: Quotas | None = None) -> None:
+        """Without quotas, as for the operator on the command line, any number of tokens may be made."""
         self._database = database
+        self._quotas = quotas
 
     async def identify(self, text: str) -> Caller:
         """The holder of the token; an unknown, an expired and a revoked token raise the same error."""
@@ -71,6 +74,8 @@ class Tokens:
             token = await stored.insert_token(
                 tx, project, name=name, admin=admin, hashed=_hash(text), expires_at=expires_at
             )
+            if self._quotas is not None:
+                await self._quotas.check_tokens(tx, project.id)
         return token, text
 
     async def live(self) -> list[Token]:

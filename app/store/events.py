@@ -90,6 +90,22 @@ async def get(tx: Transaction, project_id: UUID, event_id: int) -> ProjectEvent:
     return _view((await tx.execute(statement)).one())
 
 
+# For each project the newest event that is too many, and the oldest events up to it.
+_EXCESS = text("""
+    DELETE FROM project_events WHERE id IN (
+        SELECT old.id
+        FROM projects
+        CROSS JOIN LATERAL (
+            SELECT id FROM project_events WHERE project_id = projects.id ORDER BY id DESC OFFSET :kept LIMIT 1
+        ) AS last
+        CROSS JOIN LATERAL (
+            SELECT id FROM project_events WHERE project_id = projects.id AND id <= last.id
+            ORDER BY id LIMIT :limit
+        ) AS old
+    )
+""")
+
+
 async def newest(tx: Transaction, project_id: UUID) -> int:
     """The id of the last event; 0 before the first one."""
     last = select(func.coalesce(func.max(project_events.c.id), 0))
@@ -133,6 +149,11 @@ async def forget_old_events(tx: Transaction) -> int:
         .limit(FORGOTTEN_AT_ONCE)
     )
     return (await tx.execute(delete(project_events).where(project_events.c.id.in_(old)))).rowcount
+
+
+async def forget_excess_events(tx: Transaction, *, kept: int) -> int:
+    """Remove the oldest events of projects that have more than `kept`, up to a batch of each."""
+    return (await tx.execute(_EXCESS, {"kept": kept, "limit": FORGOTTEN_AT_ONCE})).rowcount
 
 
 def _narrowed(project_id: UUID, wanted: EventFilter) -> Select[Any]:

@@ -405,6 +405,18 @@ webhook_deliveries = Table(
     CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="state"),
 )
 
+# How much each project keeps: a row for each change, which triggers write, or for the sum of several. No
+# foreign key: the triggers also write while a project is removed.
+project_usage = Table(
+    "project_usage",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("project_id", Uuid, nullable=False),
+    Column("quota", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Index("ix_project_usage_project_id", "project_id", "quota"),
+)
+
 # The budgets of registries, which one worker learns for all.
 registry_budgets = Table(
     "registry_budgets",

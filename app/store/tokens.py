@@ -126,6 +126,13 @@ async def live_among(tx: Transaction, token_ids: Collection[UUID]) -> set[UUID]:
     return set((await tx.execute(live)).scalars())
 
 
+async def count_live(tx: Transaction, project_id: UUID) -> int:
+    """The number of live tokens of a project."""
+    live = select(func.count()).select_from(tokens).where(tokens.c.project_id == project_id, _is_live())
+    found: int = (await tx.execute(live)).scalar_one()
+    return found
+
+
 async def has_tokens(tx: Transaction) -> bool:
     return (await tx.execute(select(tokens.c.id).limit(1))).first() is not None
 

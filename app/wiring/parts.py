@@ -13,6 +13,7 @@ from app.operations.operation import OperationLimits
 from app.operations.retries import RetryPolicy
 from app.operations.states import Kind
 from app.outbound.client import OutboundClient
+from app.projects.quotas import Quota
 from app.registry.client import Limits, RegistryClient
 from app.runner.housekeeper import Chore, in_batches
 from app.services.encryption import SecretBox
@@ -32,6 +33,7 @@ from app.services.pushes.outcome import PushOutcomes
 from app.services.pushes.plan import PushPlanner
 from app.services.pushes.requests import Pushes
 from app.services.pushes.worker import PushWorker
+from app.services.quotas import Quotas
 from app.services.revocations import Revocations
 from app.services.shared_budgets import SharedBudgets
 from app.services.stream_places import StreamPlaces
@@ -46,6 +48,7 @@ from app.store import events, operations, tag_turns
 from app.store.budgets import forget_old_budgets
 from app.store.database import Database
 from app.store.notifications import Notifications
+from app.store.quotas import summing
 from app.store.row_security.roles import roles_of
 from app.wiring import retry_policies
 from app.wiring.outbound import build_clients
@@ -128,6 +131,7 @@ class _Base:
     credentials: Credentials
     acceptor: OperationAcceptor
     events: Events
+    quotas: Quotas
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +168,13 @@ def _build_base(settings: Settings, url: str, limits: Limits) -> _Base:
             OperationLimits(settings.project_operations, settings.tag_operations),
         ),
         events=Events(database, notifications),
+        quotas=Quotas(database, _quota_limits(settings)),
     )
 
 
 def _build_performers(base: _Base) -> _Performers:
     pushes = Pushes(base.database, base.acceptor)
-    list_writer = ListWriter(pushes, base.events)
+    list_writer = ListWriter(pushes, base.events, base.quotas)
     outcomes = PushOutcomes(list_writer, base.events)
     return _Performers(
         pushes,
@@ -193,9 +198,10 @@ def _build_services(
         inspections=Inspections(base.database, base.client, base.acceptor),
         operations=Operations(base.database, base.notifications, handlers),
         events=base.events,
-        webhooks=Webhooks(base.database, base.sender, base.secrets),
+        webhooks=Webhooks(base.database, base.sender, base.secrets, base.quotas),
         deliveries=performers.deliveries,
-        tokens=Tokens(base.database),
+        tokens=Tokens(base.database, base.quotas),
+        quotas=base.quotas,
         revocations=Revocations(base.database, base.notifications),
         stream_places=StreamPlaces(settings.project_streams),
         readiness=Readiness(base.database),
@@ -216,12 +222,27 @@ def _prompt_handlers(performers: _Performers, policy: RetryPolicy) -> dict[Kind,
     }
 
 
+def _quota_limits(settings: Settings) -> Mapping[Quota, int]:
+    return {
+        Quota.LISTS: settings.quota_lists,
+        Quota.METADATA: settings.quota_metadata_bytes,
+        Quota.MANIFESTS: settings.quota_manifest_bytes,
+        Quota.WEBHOOKS: settings.quota_webhooks,
+        Quota.TOKENS: settings.quota_tokens,
+        Quota.EVENTS: settings.quota_events,
+    }
+
+
 def _chores(settings: Settings, list_writer: ListWriter, deliveries: Deliveries) -> Sequence[Chore]:
     return [
         list_writer.remove_expired,
         forget_old_budgets,
         in_batches(tag_turns.forget_old, tag_turns.FORGOTTEN_AT_ONCE),
         in_batches(events.forget_old_events, events.FORGOTTEN_AT_ONCE),
+        in_batches(
+            partial(events.forget_excess_events, kept=settings.quota_events), events.FORGOTTEN_AT_ONCE
+        ),
+        in_batches(summing.sum_up, summing.SUMMED_AT_ONCE),
         in_batches(bringing.forget_old_deliveries, bringing.FORGOTTEN_AT_ONCE),
         deliveries.go_on,
         in_batches(

@@ -46,6 +46,7 @@ ENTRY = (errors.ListNotFound, errors.EntryNotFound)
         errors.RevisionChanged,
         errors.DuplicatePlatform,
         errors.MixedRevisions,
+        errors.QuotaExceeded,
     ),
 )
 async def add_entries(
@@ -89,6 +90,7 @@ async def get_entry(list_id: UUID, entry_id: UUID, caller: CallerDep, services: 
         errors.InvalidAnnotation,
         errors.DuplicatePlatform,
         errors.RevisionChanged,
+        errors.QuotaExceeded,
     ),
 )
 async def annotate_entry(

@@ -73,6 +73,7 @@ CHANGES = (errors.ListNotFound, errors.RevisionChanged)
         errors.ListExists,
         errors.DuplicatePlatform,
         errors.MixedRevisions,
+        errors.QuotaExceeded,
     ),
 )
 async def create_list(
@@ -175,7 +176,9 @@ async def get_list(
     "/{list_id}",
     operation_id="update_list",
     response_model=DraftList,
-    responses=problem_responses(*BODY_ERRORS, *OPTIONS, *CHANGES, errors.RegistryForbidden),
+    responses=problem_responses(
+        *BODY_ERRORS, *OPTIONS, *CHANGES, errors.RegistryForbidden, errors.QuotaExceeded
+    ),
 )
 async def update_list(
     list_id: UUID,
@@ -265,6 +268,7 @@ async def get_index(
         *CHANGES,
         errors.DuplicatePlatform,
         errors.MixedRevisions,
+        errors.QuotaExceeded,
     ),
 )
 async def refresh_list(

@@ -70,7 +70,9 @@ async def list_projects(
     operation_id="create_token",
     status_code=201,
     response_model=NewToken,
-    responses=problem_responses(*BODY_ERRORS, errors.Forbidden, errors.ProjectNotFound, errors.NameTaken),
+    responses=problem_responses(
+        *BODY_ERRORS, errors.Forbidden, errors.ProjectNotFound, errors.NameTaken, errors.QuotaExceeded
+    ),
 )
 async def create_token(
     body: Annotated[CreateToken, Body(openapi_examples=examples.CREATE_TOKEN)],

@@ -16,9 +16,11 @@ from app.lists.origins.entry_order import in_order
 from app.lists.pushes import Push
 from app.lists.verdict import judge
 from app.lists.views import ListView, view_list
+from app.projects.quotas import Quota
 from app.services.callers import Call
 from app.services.events.log import Events
 from app.services.pushes.requests import Pushes
+from app.services.quotas import Quotas
 from app.store.database import Transaction
 from app.store.lists import delete_list, get_list, lock_expired_list, save_list, save_state, with_copied
 from app.store.row_security.scopes import acting_for
@@ -39,9 +41,10 @@ class SavedList:
 class ListWriter:
     """Used in the transactions of the services that decide a change; the list is read with `lock=True`."""
 
-    def __init__(self, pushes: Pushes, events: Events) -> None:
+    def __init__(self, pushes: Pushes, events: Events, quotas: Quotas) -> None:
         self._pushes = pushes
         self._events = events
+        self._quotas = quotas
 
     async def save_changed(self, tx: Transaction, call: Call, before: Draft, after: Draft) -> SavedList:
         """Store a change; a repeat that changes nothing leaves revision and push alone.
@@ -60,6 +63,7 @@ class ListWriter:
         after = await with_copied(tx, call.project_id, after)
         saved = await self._judge(tx, call, before, after, now)
         await save_list(tx, call.project_id, before, saved.draft)
+        await self._quotas.check(tx, call.project_id, _grown(before, after))
         await self._record_news(tx, call.project_id, before, saved)
         return saved
 
@@ -170,6 +174,25 @@ def _news(before: Draft, saved: SavedList) -> list[EventKind]:
 
 def _meets_expectations(draft: Draft) -> bool:
     return bool(draft.options.expected_platforms) and is_complete(draft)
+
+
+def _grown(before: Draft, after: Draft) -> set[Quota]:
+    """The quotas of which the change uses more."""
+    known = {entry.digest for entry in before.entries}
+    return {
+        quota
+        for quota, has_grown in {
+            Quota.LISTS: not before.revision,
+            Quota.METADATA: _metadata_size(after) > (_metadata_size(before) if before.revision else 0),
+            Quota.MANIFESTS: any(entry.digest not in known for entry in after.entries),
+        }.items()
+        if has_grown
+    }
+
+
+def _metadata_size(draft: Draft) -> int:
+    named = [draft.options.labels, draft.options.annotations, *(entry.annotations for entry in draft.entries)]
+    return sum(len(name) + len(value) for each in named for name, value in each.items())
 
 
 def _content(draft: Draft) -> object:

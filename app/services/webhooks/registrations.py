@@ -11,8 +11,10 @@ from app.lists.events import EventKind, WebhookTest
 from app.outbound.url import MASK
 from app.projects.deliveries import Delivery
 from app.projects.paging import Position
+from app.projects.quotas import Quota
 from app.projects.webhooks import NewWebhook, Webhook
 from app.services.callers import Caller
+from app.services.quotas import Quotas
 from app.services.webhooks import deliveries
 from app.services.webhooks.sender import WebhookSender, shown_address
 from app.services.webhooks.signing import Secrets, make_secret, parse_secret, utc_now
@@ -22,17 +24,15 @@ from app.store.codec.events import encode_event
 from app.store.database import Database
 from app.store.deliveries import get_delivery
 
-# Each event becomes one delivery for each webhook.
-MOST_WEBHOOKS = 32
-
 
 class Webhooks:
     """Registers webhooks. A secret is shown once, when it is created."""
 
-    def __init__(self, database: Database, sender: WebhookSender, secrets: Secrets) -> None:
+    def __init__(self, database: Database, sender: WebhookSender, secrets: Secrets, quotas: Quotas) -> None:
         self._database = database
         self._sender = sender
         self._secrets = secrets
+        self._limit = quotas.limit(Quota.WEBHOOKS)
 
     async def create(
         self,
@@ -59,8 +59,14 @@ class Webhooks:
             created_by=caller.name,
         )
         async with self._database.transaction(caller.project_id) as tx:
-            if await stored.count_webhooks(tx, caller.project_id) >= MOST_WEBHOOKS:
-                raise TooManyWebhooks(f"A project has at most {MOST_WEBHOOKS} webhooks.")
+            used = await stored.count_webhooks(tx, caller.project_id)
+            if used >= self._limit:
+                raise TooManyWebhooks(
+                    f"A project has at most {self._limit} webhooks. Delete one.",
+                    quota=Quota.WEBHOOKS.value,
+                    used=used,
+                    limit=self._limit,
+                )
             return await stored.insert_webhook(tx, new), secret
 
     async def get(self, project_id: UUID, webhook_id: UUID) -> Webhook:

@@ -25,6 +25,7 @@ from app.oci.reference import parse_reference
 from app.operations.operation import NewOperation, OperationLimits
 from app.operations.states import Kind
 from app.projects.deliveries import DeliveryState
+from app.projects.quotas import Quota
 from app.projects.tokens import Project
 from app.store import (
     deliveries,
@@ -40,6 +41,7 @@ from app.store import (
     webhooks,
 )
 from app.store.database import Database, Transaction
+from app.store.quotas import usage
 from app.store.row_security.roles import roles_of
 from app.store.row_security.scopes import SYSTEM
 from tests.support.postgres import ask, connected, new_database
@@ -174,9 +176,12 @@ PROBES: dict[str, Probe] = {
     "tokens.put_only_token": lambda tx, it: tokens.put_only_token(
         tx, Project(it.mine, "mine", NOON), name=it.tenant.canary, hashed=uuid4().bytes
     ),
+    "tokens.count_live": lambda tx, it: tokens.count_live(tx, it.mine),
     "tokens._revoke_expired": lambda tx, it: tokens._revoke_expired(  # noqa: SLF001 - part of an insert
         tx, Project(it.mine, "mine", NOON), EXPIRED
     ),
+    "quotas.usage.read_used": lambda tx, it: usage.read_used(tx, it.mine, tuple(Quota)),
+    "quotas.usage._count": lambda tx, it: usage.count_rows(tx, it.mine),
     "webhooks.count_webhooks": lambda tx, it: webhooks.count_webhooks(tx, it.mine),
     "webhooks.get_webhook": lambda tx, it: webhooks.get_webhook(tx, it.mine, it.id("webhook_id")),
     "webhooks.page_webhooks": lambda tx, it: webhooks.page_webhooks(tx, it.mine, before=None, limit=9),

@@ -1,0 +1,61 @@
+"""What a project may keep, and how much of it it uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.errors import QuotaExceeded
+
+
+class Quota(StrEnum):
+    """What a project keeps in the database."""
+
+    LISTS = "lists"
+    # The bytes of the labels and annotations of lists, and of the annotations of their entries.
+    METADATA = "metadata_bytes"
+    MANIFESTS = "manifest_bytes"
+    WEBHOOKS = "webhooks"
+    TOKENS = "tokens"
+    EVENTS = "events"
+
+
+_UNITS: Mapping[Quota, str] = {
+    Quota.LISTS: "lists",
+    Quota.METADATA: "bytes of labels and annotations",
+    Quota.MANIFESTS: "bytes of manifests",
+    Quota.WEBHOOKS: "webhooks",
+    Quota.TOKENS: "tokens",
+    Quota.EVENTS: "events",
+}
+_REMEDIES: Mapping[Quota, str] = {
+    Quota.LISTS: "Delete lists that are no longer needed, or let them expire with expires_in.",
+    Quota.METADATA: "Shorten labels and annotations, or delete lists that are no longer needed.",
+    Quota.MANIFESTS: "Ask the operator for more.",
+    Quota.WEBHOOKS: "Delete a webhook.",
+    Quota.TOKENS: "Revoke tokens that are no longer needed.",
+    Quota.EVENTS: "The oldest events are removed.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How much a project uses of a quota."""
+
+    used: int
+    limit: int
+
+
+def refuse_excess(quota: Quota, used: int, limit: int) -> None:
+    """Raise QuotaExceeded if a change leads beyond the limit; `used` includes the change."""
+    if used <= limit:
+        return
+    unit = _UNITS[quota]
+    raise QuotaExceeded(
+        f"With this request the project would use {used} of {limit} {unit}. {_REMEDIES[quota]}",
+        quota=quota.value,
+        used=used,
+        limit=limit,
+        remedy=_REMEDIES[quota],
+    )

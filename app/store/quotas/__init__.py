@@ -1,0 +1,1 @@
+"""What each project uses of its quotas."""
