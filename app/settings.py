@@ -25,6 +25,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.settings_files import SettingsWithFiles
+
 __all__ = ["RegistryCredential", "RegistryTls", "Settings", "secret_key_of", "secret_keys_of"]
 
 SECRET_KEY_BYTES = 32
@@ -128,7 +130,7 @@ class RegistryTls(BaseModel):
         return self
 
 
-class Settings(BaseSettings):
+class Settings(SettingsWithFiles, BaseSettings):
     """All settings. They are read once at the start, and only `wiring` uses them."""
 
     model_config = SettingsConfigDict(

@@ -12,6 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from app.settings import Settings
+from app.settings_files import FILE, SECRETS
 
 PROJECT = Path(__file__).parents[1]
 SCRIPTS = ["scripts/_env", "scripts/serve", "scripts/test", "scripts/check", "scripts/openapi", ".ci/run"]
@@ -48,12 +49,30 @@ def test_the_worker_can_be_scaled(composition: dict[str, Any]) -> None:
 def test_compose_contains_no_secrets(composition: dict[str, Any]) -> None:
     for service in composition["services"].values():
         for name, value in service.get("environment", {}).items():
-            if re.search(r"PASSWORD|SECRET|TOKEN$|CREDENTIALS", name):
-                assert re.fullmatch(r"\$\{\w+:[?-][^}]*\}", value), name
+            if re.search(r"PASSWORD|SECRET|TOKEN(_FILE)?$|CREDENTIALS|DATABASE_URL", name):
+                assert name.endswith("_FILE")
+                assert value.removeprefix("/run/secrets/") in service["secrets"]
+
+
+def test_each_secret_is_a_file_of_its_own(composition: dict[str, Any]) -> None:
+    used = {name for service in composition["services"].values() for name in service.get("secrets", ())}
+    assert used == set(composition["secrets"])
+    assert {each["file"] for each in composition["secrets"].values()} == {
+        f"./secrets/{name}" for name in used
+    }
+    # Only the migration knows the password of the superuser, and only the API the admin token.
+    assert "migration_database_url" not in composition["services"]["worker"]["secrets"]
+    assert "admin_token" not in composition["services"]["worker"]["secrets"]
+
+
+def test_each_service_has_limits(composition: dict[str, Any]) -> None:
+    for name, service in composition["services"].items():
+        assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}, name
 
 
 def test_compose_uses_only_known_settings(composition: dict[str, Any]) -> None:
-    known = {f"BROKER_{name.upper()}" for name in Settings.model_fields} | {"DATABASE_URL"}
+    known = {f"BROKER_{name.upper()}" for name in Settings.model_fields}
+    known |= {f"{name}{FILE}" for name in SECRETS.values()}
     for name in ("migrate", "api", "worker"):
         assert set(composition["services"][name]["environment"]) <= known
 

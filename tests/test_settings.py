@@ -179,6 +179,47 @@ def test_a_random_admin_token_is_accepted(monkeypatch: pytest.MonkeyPatch) -> No
         assert Settings().admin_token is not None
 
 
+def test_secrets_may_be_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = {
+        "DATABASE_URL": "postgresql://broker:canary@db.test/broker",
+        "BROKER_ADMIN_TOKEN": "a-token-for-the-builds",
+        "BROKER_SECRET_KEY": KEY,
+        "BROKER_REGISTRY_CREDENTIALS": '{"reg.test": {"username": "user", "password": "canary"}}',
+    }
+    for name, text in texts.items():
+        monkeypatch.delenv(name, raising=False)
+        (tmp_path / name).write_text(f"{text}\n")
+        monkeypatch.setenv(f"{name}_FILE", str(tmp_path / name))
+    settings = Settings()
+    assert settings.database_url is not None
+    assert settings.database_url.get_secret_value().endswith("canary@db.test/broker")
+    assert settings.admin_token is not None
+    assert settings.admin_token.get_secret_value() == "a-token-for-the-builds"
+    assert settings.registry_credentials["reg.test"].password.get_secret_value() == "canary"
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+def test_a_secret_file_that_cannot_be_read_is_named(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "token"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setenv("BROKER_ADMIN_TOKEN_FILE", str(path))
+    with pytest.raises(ValueError, match="BROKER_ADMIN_TOKEN_FILE can't be read"):
+        Settings()
+
+
+def test_a_secret_is_either_in_a_file_or_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text("a-token-for-the-builds")
+    monkeypatch.setenv("BROKER_ADMIN_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("BROKER_ADMIN_TOKEN", "a-token-for-the-pages")
+    with pytest.raises(ValueError, match="Both BROKER_ADMIN_TOKEN and BROKER_ADMIN_TOKEN_FILE are set"):
+        Settings()
+
+
 @pytest.mark.parametrize("text", [KEY, KEY.rstrip("="), KEY.replace("+", "-").replace("/", "_"), f" {KEY}\n"])
 def test_a_secret_key_may_use_either_base64_alphabet(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKER_SECRET_KEY", text)
