@@ -37,6 +37,7 @@ from app.registry.error_bodies import is_rate_limit, may_pass
 from app.registry.limits import Limits
 from app.registry.parsing import Parsers
 from app.registry.policy import RegistryPolicy
+from app.registry.pushed_blobs import PushedBlobs
 from app.registry.repository import ClientState, RemoteRepository
 
 __all__ = [
@@ -110,6 +111,7 @@ class RegistryClient:
             parsers=Parsers(),
             document_memory=DocumentMemory(),
             locks=KeyedLocks(),
+            pushed_blobs=PushedBlobs(),
             capabilities=Capabilities(self.limits.remembered_seconds, self._now),
         )
         return self

@@ -24,6 +24,7 @@ from app.registry.learned import LearnedKey
 from app.registry.limits import Limits
 from app.registry.parsing import Parsers
 from app.registry.policy import RegistryPolicy
+from app.registry.pushed_blobs import PushedBlobs
 from app.registry.warnings import WarningLog
 
 __all__ = ["ClientState", "RemoteRepository"]
@@ -45,6 +46,7 @@ class ClientState:
     parsers: Parsers
     document_memory: DocumentMemory
     locks: KeyedLocks
+    pushed_blobs: PushedBlobs
 
 
 @dataclass(frozen=True, slots=True)

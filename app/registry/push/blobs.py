@@ -161,6 +161,9 @@ class BlobCopies:
         remote, holders = self._remote_of(source), self._holders_of(blob, source)
         copy = BlobCopy(remote, blob, holders, self._slots, on_position, self._activity, is_doubted)
         outcome = await self._copy_one(copy)
+        if outcome.action is BlobAction.COPIED:
+            for holder in holders:
+                self._target.state.pushed_blobs.forget(self._target.access.tenant, holder, blob.digest)
         on_position(blob.size)
         if blob.digest not in self._outcomes:
             self._progress.add(StepName.BLOBS, done=1)
@@ -168,8 +171,12 @@ class BlobCopies:
             self._outcomes[blob.digest] = outcome
 
     def _holders_of(self, blob: Descriptor, source: Repository) -> list[Repository]:
-        """The holders of a blob, the source of the image first."""
+        """The holders of a blob, the source of the image first; else one that an earlier push has filled."""
         holders = self._holders.get(blob.digest, [])
+        here = self._target
+        if not holders and source != here.repository:
+            pushed = here.state.pushed_blobs.find(here.access.tenant, here.registry, blob.digest)
+            return [] if pushed is None or pushed == here.repository else [pushed]
         return sorted(holders, key=lambda holder: holder != source)
 
 

@@ -68,6 +68,12 @@ class Children:
         for digest, child in self._children.items():
             self._copying[digest] = group.create_task(self._copy(group, child))
 
+    def remember(self) -> None:
+        """Remember the blobs that are here now, for later pushes to other repositories."""
+        remote = self._remote
+        for child in self._children.values():
+            remote.state.pushed_blobs.record(remote.access.tenant, remote.repository, child.blobs)
+
     async def first(self) -> ManifestOutcome | None:
         """The outcome of the first child that has arrived; None if it fails."""
         if not self._copying:

@@ -179,6 +179,7 @@ class TargetStage:
         tag.
         """
         await self.copy_children(tests_reading=bool(self.target.tags) and not self._by_digest)
+        self.children.remember()
         digest = str(self.target.index.digest)
         if not self.target.tags:
             self._finish(digest, await self._put(digest))
