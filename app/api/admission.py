@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Coroutine, Iterable
+from time import monotonic
 from typing import Any, NoReturn
 
 from fastapi import APIRouter, Request, Response
@@ -16,7 +17,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from app.api.dependencies import identify
-from app.errors import BodyTooLarge, UnsupportedBody
+from app.errors import BodyTooLarge, MalformedBody, UnsupportedBody
 from app.oci.text import shown
 
 __all__ = ["UNKNOWN_PARAMETER", "Router", "literal_paths"]
@@ -25,6 +26,7 @@ _WITH_BODY = frozenset({"POST", "PATCH", "PUT"})
 _JSON = frozenset({"application/json", "application/merge-patch+json"})
 _LONGEST_NAME = 64
 UNKNOWN_PARAMETER = "unknown_parameter"
+REVIEWED_AFTER_SECONDS = 1.0
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -45,7 +47,8 @@ class _Route(APIRoute):
 
         async def admit(request: Request) -> Response:
             request.state.caller = await identify(request)
-            _check_body(request)
+            if _check_body(request):
+                await _receive_body(request)
             unknown = [*_find_unknown(request, known), *await self._find_null(request)]
             if not unknown:
                 return await handle(request)
@@ -70,7 +73,7 @@ class _Route(APIRoute):
             return []
         try:
             is_null = bool(await request.body()) and await request.json() is None
-        except (ValueError, RecursionError, ClientDisconnect):
+        except (ValueError, RecursionError):
             # FastAPI reports it.
             return []
         return [{"type": "missing", "loc": ("body",), "msg": "Field required", "input": None}] * is_null
@@ -113,7 +116,19 @@ def _find_unknown(request: Request, known: frozenset[str]) -> list[dict[str, Any
     ]
 
 
-def _check_body(request: Request) -> None:
+async def _receive_body(request: Request) -> None:
+    """Wait for the body, and authenticate again if it took long: the token may have been revoked since."""
+    began = monotonic()
+    try:
+        await request.body()
+    except ClientDisconnect:
+        raise MalformedBody("The body ended too soon. Send all of it.") from None
+    if monotonic() - began > REVIEWED_AFTER_SECONDS:
+        request.state.caller = await identify(request)
+
+
+def _check_body(request: Request) -> bool:
+    """Whether the request has a body that the call reads."""
     length, most = request.headers.get("content-length", "0"), request.app.state.max_body_bytes
     if int(length) > most:
         raise BodyTooLarge(f"The body has {length} bytes. This broker accepts at most {most} bytes.")
@@ -122,9 +137,10 @@ def _check_body(request: Request) -> None:
     # Transfer-Encoding announces a body whose length is not known yet (RFC 9112, section 6.1).
     has_body = length != "0" or "transfer-encoding" in request.headers
     if request.method not in _WITH_BODY or not has_body:
-        return
+        return False
     sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if sent not in _JSON:
         raise UnsupportedBody(
             f"The Content-Type is {sent or 'missing'}. Send JSON as application/json (curl --json)."
         )
+    return True

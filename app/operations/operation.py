@@ -40,6 +40,7 @@ class Operation:
     trace: str | None
     sequence: int
     """The order of acceptance."""
+    token_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class NewOperation:
     secret: bytes | None = None
     priority: int = 0
     trace: str | None = None
+    token_id: UUID | None = None
     id: UUID | None = None
 
 

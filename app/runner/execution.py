@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
-from app.errors import BrokerError, DeadlineExceeded, Unavailable
+from app.errors import BrokerError, DeadlineExceeded, OperationCancelled, Unavailable
 from app.logs import in_trace, redacting
 from app.operations.operation import Operation
 from app.operations.request_codec import UnreadableRequest
@@ -87,6 +87,9 @@ class Execution:
 
     def _failed(self, lease: Lease, failure: Exception) -> Write:
         cause = self._cause(lease, failure)
+        if isinstance(cause, OperationCancelled):
+            # It has noticed this before the notification came.
+            return _stopped(lease, Stop.CANCELLED)
         counted = lease.claimed.counted
         now = datetime.now(UTC)
         decision = decide(

@@ -64,10 +64,10 @@ _ENQUEUED = f"""
     changed AS (
         INSERT INTO operations (
             id, project_id, kind, keys, registries, priority, request, secret, list_id, push_id, created_by,
-            trace, run_at, deadline_at
+            trace, token_id, run_at, deadline_at
         ) SELECT
             :id, :project_id, :kind, :keys, :registries, :priority, :request, :secret, :list_id, :push_id,
-            :created_by, :trace, clock_timestamp(), clock_timestamp() + :deadline_in
+            :created_by, :trace, :token_id, clock_timestamp(), clock_timestamp() + :deadline_in
         WHERE %s
         RETURNING {COLUMNS}
     ), {_RECORDED} FROM changed
@@ -88,7 +88,7 @@ _WITHIN_LIMITS = """
 """
 _NEW = (
     *_EVENTS,
-    *(bindparam(name, type_=Uuid) for name in ("id", "project_id", "list_id", "push_id")),
+    *(bindparam(name, type_=Uuid) for name in ("id", "project_id", "list_id", "push_id", "token_id")),
     *(bindparam(name, type_=ARRAY(Text)) for name in ("keys", "registries")),
     bindparam("kind", type_=Text),
     *(bindparam(name, type_=Text) for name in ("created_by", "trace")),
@@ -183,6 +183,7 @@ async def enqueue(tx: Transaction, new: NewOperation, limits: OperationLimits | 
         "deadline_in": new.deadline_in,
         "created_by": new.created_by,
         "trace": new.trace,
+        "token_id": new.token_id,
     }
     if limits is None:
         row = await _change(tx, _ENQUEUE, values, {State.QUEUED: State.QUEUED}, notify=[OPERATION_QUEUED])

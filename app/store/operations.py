@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -10,7 +11,9 @@ from sqlalchemy import (
     Row,
     delete,
     func,
+    or_,
     select,
+    text,
 )
 
 from app.errors import OperationNotFound
@@ -55,6 +58,7 @@ def view(row: Row[Any]) -> Operation:
         keys=tuple(row.keys),
         registries=tuple(row.registries),
         trace=row.trace,
+        token_id=row.token_id,
         sequence=row.sequence,
     )
 
@@ -67,6 +71,16 @@ async def get(tx: Transaction, project_id: UUID, operation_id: UUID) -> Operatio
     if row is None:
         raise OperationNotFound(f"The operation {operation_id} does not exist.")
     return view(row)
+
+
+async def unfinished_of_token(tx: Transaction, token_id: UUID) -> Sequence[tuple[UUID, UUID]]:
+    """The project and the id of each operation that the token has asked for and that has not ended."""
+    # The states are literals, for the partial indexes.
+    unfinished = or_(operations.c.state == text("'queued'"), operations.c.state == text("'running'"))
+    query = select(operations.c.project_id, operations.c.id).where(
+        unfinished, operations.c.token_id == token_id
+    )
+    return [(row.project_id, row.id) for row in await tx.execute(query.order_by(operations.c.sequence))]
 
 
 async def page(

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import func as sql
 
-from app.errors import AttemptsExhausted, BrokerError, DeadlineExceeded
+from app.errors import AttemptsExhausted, BrokerError, DeadlineExceeded, OperationCancelled
 from app.operations.capacity import FreeSlots
 from app.operations.operation import Json, Operation
 from app.operations.progress import Progress
@@ -226,6 +226,13 @@ async def hold(tx: Transaction, operation_id: UUID, attempt: int) -> None:
     statement = select(operations.c.id).where(*_owned(operation_id, attempt)).with_for_update()
     if (await tx.execute(statement)).first() is None:
         raise LostLease(f"Attempt {attempt} of operation {operation_id} has no lease.")
+
+
+async def refuse_cancelled(tx: Transaction, operation_id: UUID) -> None:
+    """Raise OperationCancelled if the caller has asked for that; the operation is held."""
+    asked = select(operations.c.cancel_requested).where(operations.c.id == operation_id)
+    if (await tx.execute(asked)).scalar_one():
+        raise OperationCancelled("The operation was cancelled.")
 
 
 async def hold_all(tx: Transaction, attempts: Iterable[tuple[UUID, int]]) -> set[UUID]:

@@ -292,6 +292,8 @@ operations = Table(
     Column("result", JSON(none_as_null=True)),
     Column("problem", JSON(none_as_null=True)),
     Column("created_by", Text, nullable=False),
+    # The token of the caller. No foreign key: it is only looked up while the operation is unfinished.
+    Column("token_id", Uuid),
     # The id of the trace (W3C Trace Context) of the request that asked for it, for the log.
     Column("trace", Text),
     _created_at(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Body, Request, Response
+from fastapi import Body, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from app import errors
@@ -113,10 +113,20 @@ async def list_tokens(
     response_class=Response,
     responses=problem_responses(errors.Forbidden, errors.TokenNotFound),
 )
-async def revoke_token(token_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
-    """Revoke a token immediately and permanently."""
+async def revoke_token(
+    token_id: UUID,
+    caller: CallerDep,
+    services: ServicesDep,
+    cancel_operations: Annotated[
+        bool,
+        Query(description="Also cancel what the token has asked for: operations that are queued or running."),
+    ] = False,
+) -> Response:
+    """Revoke a token immediately and permanently. Its streams and waiting calls end within seconds."""
     require_admin(caller)
     await services.tokens.revoke(token_id)
+    if cancel_operations:
+        await services.operations.cancel_of_token(token_id)
     return Response(status_code=204)
 
 

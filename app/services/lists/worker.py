@@ -119,7 +119,7 @@ class ListWorker:
     def _call(self, attempt: Attempt) -> Call:
         operation = attempt.operation
         own = self._credentials.decrypt(operation.id, attempt.secret)
-        return Call(operation.project_id, operation.created_by, credentials=own)
+        return Call(operation.project_id, operation.created_by, token_id=operation.token_id, credentials=own)
 
 
 def _is_of_leg(request: CreateListRequest) -> bool:

@@ -15,7 +15,7 @@ from app.operations.request_codec import OperationRequest, encode_request
 from app.operations.states import Kind
 from app.services.callers import Call
 from app.services.operations.credentials import Credentials
-from app.store import operation_changes, operations
+from app.store import operation_changes, operations, tokens
 from app.store.database import Database, Transaction
 from app.store.idempotency import remember
 
@@ -74,6 +74,9 @@ class OperationAcceptor:
         async with self._database.transaction(call.project_id) as tx:
             if earlier := await self._find_earlier(tx, call, operation_id):
                 return earlier
+            if call.token_id is not None:
+                # The body may have come long after the token was checked.
+                await tokens.require_live(tx, call.token_id)
             spec = await decide(tx, operation_id)
             call.check_places((*spec.registries, *spec.named))
             return await self._store(tx, call, operation_id, spec, self._limits)
@@ -112,6 +115,7 @@ class OperationAcceptor:
                 list_id=spec.list_id,
                 push_id=spec.push_id,
                 trace=current_trace(),
+                token_id=call.token_id,
                 secret=self._credentials.encrypt(operation_id, call.credentials_for(registries)),
             ),
             limits,

@@ -50,6 +50,11 @@ class Attempt:
         """
         await queue.hold(tx, self.operation.id, self.operation.attempt)
 
+    async def hold_to_go_on(self, tx: Transaction) -> None:
+        """The same before a step that can't be undone, or raise OperationCancelled."""
+        await self.hold(tx)
+        await queue.refuse_cancelled(tx, self.operation.id)
+
     async def succeed(self, tx: Transaction, result: dict[str, Any], *, list_id: UUID | None = None) -> None:
         """Record the outcome in the transaction of its effects, or raise LostLease.
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from uuid import UUID
 
-from app.errors import Unavailable
+from app.errors import OperationEnded, OperationNotFound, Unavailable
 from app.operations.operation import Operation, OperationEvent, OperationFilter
 from app.operations.states import Kind
 from app.projects.paging import Position
@@ -17,9 +19,11 @@ from app.store import operation_changes
 from app.store import operations as store
 from app.store.database import Database
 from app.store.notifications import OPERATION_CHANGED, OPERATION_ENDED, Notifications
+from app.store.row_security.scopes import SYSTEM
 
 POLL_SECONDS = 5.0
 EVENTS_AT_ONCE = 100
+LOOKS_AGAIN_AFTER = (0.2, 0.0)
 
 
 logger = logging.getLogger(__name__)
@@ -81,6 +85,19 @@ class Operations:
             if operation.state.ended:
                 await conclude(tx, self._handlers, operation)
         return operation
+
+    async def cancel_of_token(self, token_id: UUID) -> None:
+        """Cancel everything that a revoked token has asked for and that has not ended.
+
+        A call that was accepted a moment before the revocation may still commit, so it looks again.
+        """
+        for pause in LOOKS_AGAIN_AFTER:
+            async with self._database.transaction(SYSTEM) as tx:
+                found = await store.unfinished_of_token(tx, token_id)
+            for project_id, operation_id in found:
+                with suppress(OperationEnded, OperationNotFound):
+                    await self.cancel(project_id, operation_id)
+            await asyncio.sleep(pause)
 
     async def wait(self, accepted: Operation, seconds: float) -> Operation:
         """The operation once it has ended, or as it is after `seconds`.

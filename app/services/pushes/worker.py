@@ -125,7 +125,7 @@ class PushWorker:
             raise decision.refusal
         left = {*decision.left, *await turns.find_left()}
         async with self._database.transaction(attempt.operation.project_id) as tx:
-            await attempt.hold(tx)
+            await attempt.hold_to_go_on(tx)
             await self._outcomes.check(tx, attempt.operation, planned)
             if held.digests:
                 own = planned.plan.index.digest
