@@ -1,4 +1,4 @@
-"""Limits the number of large documents in memory, in total and for each registry."""
+"""Limits the large documents in memory: in total, for each tenant, and for each of its registries."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ __all__ = ["DocumentMemory", "MemoryReservation"]
 
 _SMALL = 64 * 1024
 _LARGE_AT_ONCE = 16
+_LARGE_PER_TENANT = 8
 _LARGE_PER_REGISTRY = 4
 
 
@@ -39,19 +40,18 @@ class MemoryReservation:
 
 
 class DocumentMemory:
-    """The slots of one client; a registry's semaphore lives while its documents are read."""
+    """The slots of one client; the semaphores of tenants and registries live while documents are read."""
 
     def __init__(self) -> None:
         self._all = asyncio.Semaphore(_LARGE_AT_ONCE)
-        self._by_registry: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._shares: WeakValueDictionary[tuple[str, ...], asyncio.Semaphore] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def reserve(self, registry: str) -> AsyncIterator[MemoryReservation]:
+    async def reserve(self, tenant: str, registry: str) -> AsyncIterator[MemoryReservation]:
         """Hold a reservation while a document is fetched and parsed."""
-        semaphore = self._by_registry.get(registry)
-        if semaphore is None:
-            semaphore = self._by_registry[registry] = asyncio.Semaphore(_LARGE_PER_REGISTRY)
-        reservation = MemoryReservation(semaphore, self._all)
+        of_registry = self._share(_LARGE_PER_REGISTRY, tenant, registry)
+        of_tenant = self._share(_LARGE_PER_TENANT, tenant)
+        reservation = MemoryReservation(of_registry, of_tenant, self._all)
         try:
             yield reservation
         except errors.BrokerError as error:
@@ -60,6 +60,12 @@ class DocumentMemory:
             raise
         finally:
             await reservation.release()
+
+    def _share(self, slots: int, *owner: str) -> asyncio.Semaphore:
+        semaphore = self._shares.get(owner)
+        if semaphore is None:
+            semaphore = self._shares[owner] = asyncio.Semaphore(slots)
+        return semaphore
 
 
 def _drop_frames(error: errors.BrokerError) -> None:

@@ -26,8 +26,8 @@ from multidict import CIMultiDict
 from app import errors
 from app.concurrency.document_memory import MemoryReservation
 from app.concurrency.resizable import ResizableSemaphore
+from app.outbound.account_budgets import AccountBudget, Budgets
 from app.outbound.adaptive import Refusal
-from app.outbound.budget import AccountBudget, Budgets
 from app.outbound.connections import Connections, TransportFactory
 from app.outbound.failures import FAILURES, RequestContext, concealed, translate, was_lost
 from app.outbound.limits import OutboundLimits
@@ -73,6 +73,8 @@ class Request:
     context: RequestContext
     account: str | None = None
     """The account that the host counts the request for; None for a request of no account."""
+    area: str = ""
+    """The part of the host that the request is for: what is refused there may be welcome elsewhere."""
     verify: bool = True
     headers: Mapping[str, str] = field(default_factory=dict)
     authorization: str | None = field(default=None, repr=False)
@@ -151,7 +153,7 @@ class OutboundClient:
     async def call(self, request: Request) -> Answer:
         """Make a request, with retries; return any response, or raise a network error."""
         attempt, spent = 1, 0.0
-        budget = self.budgets.at(request.context.registry, request.account)
+        budget = self.budgets.at(request.context.registry, request.account, request.area)
         while True:
             async with budget.slot(request.context) as began:
                 result = await self._try(request, self._limits.call_seconds - spent)
@@ -190,7 +192,7 @@ class OutboundClient:
         self._admit(request)
         # The slot was taken at the registry, wherever the upload went since.
         slots = self._uploads.of(request.context.registry, request.account)
-        budget = self.budgets.at(request.context.registry, request.account)
+        budget = self.budgets.at(request.context.registry, request.account, request.area)
         with queueing():
             sent = await budget.admit(request.context)
         with self._translated(request), slots.under_way():
@@ -209,7 +211,7 @@ class OutboundClient:
         """
         self._admit(request)
         slots = self._downloads.of(request.url.authority, request.account)
-        budget = self.budgets.at(request.context.registry, request.account)
+        budget = self.budgets.at(request.context.registry, request.account, request.area)
         async with _entered(slots.semaphore, queueing):
             with queueing():
                 sent = await budget.admit(request.context)
@@ -228,7 +230,7 @@ class OutboundClient:
         """
         # The path of a webhook may be its secret, so it is not logged.
         self._admit(request, request.url.origin)
-        budget = self.budgets.at(request.context.registry, request.account)
+        budget = self.budgets.at(request.context.registry, request.account, request.area)
         async with AsyncExitStack() as stack:
             sent = await self._enter(stack, budget, request, seconds)
             headers = sign()

@@ -16,7 +16,7 @@ from app.oci.descriptor import Descriptor
 from app.oci.digest import Digest
 from app.oci.manifest import Manifest
 from app.oci.reference import Reference, Repository, api_host
-from app.outbound.budget import Budgets
+from app.outbound.account_budgets import Budgets
 from app.outbound.client import OutboundClient
 from app.outbound.connections import TransportFactory
 from app.outbound.resolver import Lookup

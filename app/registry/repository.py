@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from app.concurrency.document_memory import DocumentMemory, MemoryReservation
@@ -14,6 +15,7 @@ from app.outbound.client import Answer, OutboundClient, Request
 from app.outbound.failures import RequestContext
 from app.outbound.url import Url
 from app.registry.auth.access import Access
+from app.registry.auth.places import namespace_of
 from app.registry.auth.renewals import AuthorizedRequest, Renewals, Signer
 from app.registry.auth.scope import Scopes
 from app.registry.auth.token_requests import LearnedTokenRequests
@@ -102,6 +104,10 @@ class RemoteRepository:
         """Whether the caller asks for insecure access, and the operator allows it at another host."""
         return self.access.insecure and self.state.policy.may_be_insecure(url.authority)
 
+    def reserve_memory(self) -> AbstractAsyncContextManager[MemoryReservation]:
+        """The memory for one document; no tenant waits for the slow documents of another."""
+        return self.state.document_memory.reserve(self.access.tenant, self.registry)
+
     async def endpoint(self) -> Endpoint:
         return await self.state.endpoints.find(self.registry, insecure=self.access.insecure)
 
@@ -131,6 +137,7 @@ class RemoteRepository:
             url=endpoint.base.at(target, query) if isinstance(target, str) else target,
             context=context or self.context(),
             account=signer.key.account,
+            area=namespace_of(self.path),
             verify=endpoint.verify,
             headers=headers or {},
             authorization=authorization,

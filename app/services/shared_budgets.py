@@ -7,7 +7,8 @@ import logging
 from datetime import datetime, timedelta
 
 from app.errors import Unavailable
-from app.outbound.budget import Budgets, BudgetUpdate
+from app.outbound.account_budgets import Budgets
+from app.outbound.budget import BudgetUpdate
 from app.store.budgets import RegistryBudget, budgets_since, save_budget
 from app.store.database import Database
 from app.store.notifications import REGISTRY_BUDGET, Notifications, Subscription

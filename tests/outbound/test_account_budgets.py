@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 import pytest
 
 from app import errors
+from app.outbound.account_budgets import Budgets
 from app.outbound.adaptive import Refusal
-from app.outbound.budget import Budgets, BudgetUpdate
+from app.outbound.budget import BudgetUpdate
 from app.outbound.failures import RequestContext
 from app.registry.client import Access, Credential, RegistryClient
 from app.registry.limits import Limits
@@ -25,6 +27,7 @@ CONTEXT = RequestContext(HOST)
 LIMITS = Limits(concurrency=16, patience_seconds=0.5)
 USED_UP = Refusal(30.0, is_rate_limit=True)
 OVERLOADED = Refusal(30.0, is_rate_limit=False)
+TOO_MANY = Refusal(None, is_rate_limit=True)
 ANN, BOB = Credential("ann", "ann's password"), Credential("bob", "bob's password")
 
 
@@ -37,42 +40,122 @@ class Recorder:
         self.budgets = Budgets(LIMITS, self.clock)
         self.budgets.on_update = lambda update: self.published.add(update.budget)
 
-    def respond(self, account: str | None, *refusals: Refusal | None) -> None:
+    def respond(self, place: tuple[str | None, str], *refusals: Refusal | None) -> None:
         for refusal in refusals:
             self.clock.time += 0.125
-            self.budgets.at(HOST, account).record_response(refusal, self.clock.time)
+            self.budgets.at(HOST, *place).record_response(refusal, self.clock.time)
 
-    def pauses(self, *accounts: str | None) -> list[float]:
-        return [self.budgets.at(HOST, account).pause for account in accounts]
+    def pauses(self, *places: tuple[str | None, str]) -> list[float]:
+        return [self.budgets.at(HOST, *place).pause for place in places]
 
 
-def test_the_rate_limit_of_one_account_pauses_no_other_account() -> None:
+# An account's name begins with its tenant's; "a" has two accounts.
+ANN_X, ANN_Y, ANN_NO_AREA = ("a.ann", "x"), ("a.ann", "y"), ("a.ann", "")
+AMY_X, AMY_Y = ("a.amy", "x"), ("a.amy", "y")
+BOB_X, BOB_Y, BOB_Z = ("b.bob", "x"), ("b.bob", "y"), ("b.bob", "z")
+PING = (None, "")
+EVERYWHERE = (ANN_X, ANN_Y, AMY_X, AMY_Y, BOB_X, BOB_Y, PING)
+
+
+# --- how far a refusal reaches ---
+
+
+@pytest.mark.parametrize("refusal", [USED_UP, OVERLOADED, TOO_MANY])
+def test_a_refusal_pauses_one_area_for_one_account(refusal: Refusal) -> None:
     recorder = Recorder()
-    recorder.respond("ann", *[USED_UP] * 20)
-    assert recorder.pauses("ann", "bob", None) == [30.0, 0.0, 0.0]
-    assert recorder.budgets.of(HOST).concurrency == LIMITS.concurrency
-    assert recorder.published == {f"{HOST}#ann"}
+    recorder.respond(ANN_X, *[refusal] * 20)
+    paused = [place for place in EVERYWHERE if recorder.pauses(place) != [0.0]]
+    assert paused == [ANN_X]
+    assert recorder.budgets.of(HOST).is_default
+    assert recorder.budgets.at(HOST, *BOB_X).pause == 0
+    assert recorder.budgets.of(f"{HOST}#b.bob").is_default
 
 
-def test_an_overloaded_registry_pauses_every_account() -> None:
+@pytest.mark.parametrize("refusal", [USED_UP, OVERLOADED])
+def test_a_refusal_in_two_areas_pauses_the_account(refusal: Refusal) -> None:
     recorder = Recorder()
-    recorder.respond("ann", OVERLOADED)
-    assert recorder.pauses("ann", "bob", None) == [30.0] * 3
-    assert recorder.budgets.of(HOST).concurrency == 8
-    assert recorder.published == {HOST}
+    recorder.respond(ANN_X, refusal)
+    recorder.respond(ANN_Y, refusal)
+    places = [("a.ann", "z"), ANN_NO_AREA, AMY_X, AMY_Y, BOB_X, BOB_Z, PING]
+    assert [pause > 29 for pause in recorder.pauses(*places)] == [True] * 2 + [False] * 5
 
 
-def test_a_rate_limit_of_an_anonymous_request_pauses_every_account() -> None:
+def test_a_refusal_of_an_account_without_areas_pauses_the_account() -> None:
     recorder = Recorder()
-    recorder.respond(None, USED_UP)
-    assert recorder.pauses("ann", "bob", None) == [30.0] * 3
+    recorder.respond(ANN_NO_AREA, USED_UP)
+    assert recorder.pauses(ANN_NO_AREA, ANN_X, AMY_X, BOB_X, PING) == [30.0, 30.0, 0.0, 0.0, 0.0]
+    assert recorder.published == {f"{HOST}#a.ann"}
 
 
-def test_successes_of_one_account_restore_the_concurrency_of_the_registry() -> None:
+def test_two_areas_of_two_tenants_pause_the_host_as_long_as_both_asked_for() -> None:
     recorder = Recorder()
-    recorder.respond("ann", OVERLOADED)
-    recorder.respond("bob", *[None] * 200)
-    assert recorder.budgets.of(HOST).concurrency == LIMITS.concurrency
+    recorder.respond(ANN_X, OVERLOADED)
+    recorder.respond(BOB_Y, Refusal(10.0, is_rate_limit=False))
+    assert recorder.pauses(PING, AMY_Y) == [10.0, 10.0]
+    assert recorder.published >= {HOST}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ((ANN_X, OVERLOADED), (BOB_X, OVERLOADED)),
+        ((ANN_X, OVERLOADED), (AMY_Y, OVERLOADED)),
+        ((ANN_X, USED_UP), (BOB_Y, USED_UP)),
+        ((ANN_X, USED_UP), (BOB_Y, OVERLOADED)),
+        ((ANN_X, Refusal(None, is_rate_limit=False)), (BOB_Y, OVERLOADED)),
+    ],
+    ids=["one area", "one tenant", "rate limits", "a rate limit", "one without a time"],
+)
+def test_less_than_two_areas_of_two_tenants_pauses_no_host(
+    first: tuple[tuple[str, str], Refusal], second: tuple[tuple[str, str], Refusal]
+) -> None:
+    recorder = Recorder()
+    for place, refusal in (first, second):
+        recorder.respond(place, refusal)
+    assert recorder.pauses(PING, ("c.carl", "z")) == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 91.0])
+def test_a_refusal_bears_out_nothing_after_a_success_or_a_while(seconds: float) -> None:
+    recorder = Recorder()
+    recorder.respond(ANN_X, OVERLOADED)
+    if not seconds:
+        recorder.respond(ANN_X, None)
+    recorder.clock.time += seconds
+    recorder.respond(BOB_Y, OVERLOADED)
+    assert recorder.pauses(PING) == [0.0]
+
+
+def test_a_refusal_of_a_request_of_no_account_pauses_everything() -> None:
+    recorder = Recorder()
+    recorder.respond(PING, USED_UP)
+    assert recorder.pauses(*EVERYWHERE) == [30.0] * len(EVERYWHERE)
+
+
+def test_rate_limits_slow_the_account_before_they_pause_it() -> None:
+    recorder = Recorder()
+    recorder.respond(ANN_Y, *[None] * 100)
+    recorder.respond(ANN_X, *[TOO_MANY] * 4)
+    assert recorder.budgets.of(f"{HOST}#a.ann").rate == pytest.approx(4.0, rel=0.1)
+    assert recorder.pauses(ANN_Y) == [0.0]
+
+
+def test_the_memory_of_refusals_has_a_limit() -> None:
+    recorder = Recorder()
+    for number in range(3000):
+        recorder.respond(("a.ann", f"area{number}"), Refusal(None, is_rate_limit=False))
+    recorder.respond(BOB_Y, OVERLOADED)
+    assert recorder.pauses(PING) == [0.0]
+
+
+async def test_requests_of_one_account_that_wait_take_no_slot_of_another() -> None:
+    budgets = Budgets(LIMITS)
+    async with AsyncExitStack() as stack:
+        for _ in range(LIMITS.concurrency):
+            await stack.enter_async_context(budgets.at(HOST, *ANN_X).slot(CONTEXT))
+        # Passes if nothing raises.
+        async with asyncio.timeout(5):
+            await _enter(budgets, "b.bob")
 
 
 async def test_requests_keep_to_the_budgets_of_the_account_and_of_the_registry() -> None:

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import errors
+from app.outbound.account_budgets import Budgets
 from app.outbound.adaptive import Refusal
-from app.outbound.budget import Budget, Budgets, BudgetUpdate
+from app.outbound.budget import Budget, BudgetUpdate
 from app.outbound.failures import RequestContext
 from app.registry.client import RegistryClient
 from app.registry.limits import Limits

@@ -25,8 +25,17 @@ from app.services.shared_budgets import SharedBudgets
 from app.store.database import Database
 from app.store.notifications import Notifications
 from tests.support.images import make_image, plant
-from tests.support.operation_queue import ended, enqueued, event_kinds, listening, read, running, until
-from tests.support.registry import Fault, Hold, RegistryDouble, Status
+from tests.support.operation_queue import (
+    ended,
+    enqueued,
+    event_kinds,
+    listening,
+    new_project,
+    read,
+    running,
+    until,
+)
+from tests.support.registry import Fault, Hold, RegistryDouble, Reset, Status
 from tests.support.registry_clients import INSECURE, LOOPBACK, QUICK, reference_at
 from tests.support.registry_double.wire import Answer, Exchange
 
@@ -47,7 +56,8 @@ class Worker:
     async def perform(self, attempt: Attempt) -> None:
         self.begun.append(attempt.operation.id)
         reference = parse_reference(attempt.operation.request["reference"])
-        await self.client.fetch_manifest(reference, INSECURE)
+        access = replace(INSECURE, tenant=str(attempt.operation.project_id))
+        await self.client.fetch_manifest(reference, access)
         async with self.database.transaction() as tx:
             await attempt.succeed(tx, {})
 
@@ -85,8 +95,10 @@ class Limiter(Fault):
         return Answer(self.status, {"Retry-After": str(self.until[0] - now)}, b"")
 
 
-async def inspecting(database: Database, project_id: UUID, registry: RegistryDouble) -> Operation:
-    reference = reference_at(registry, "app:1")
+async def inspecting(
+    database: Database, project_id: UUID, registry: RegistryDouble, path: str = "app"
+) -> Operation:
+    reference = reference_at(registry, f"{path}:1")
     return await enqueued(
         database,
         project_id,
@@ -96,10 +108,11 @@ async def inspecting(database: Database, project_id: UUID, registry: RegistryDou
     )
 
 
-async def paused(registry: RegistryDouble, *workers: Worker) -> bool:
-    """Whether all of them know that they may not ask."""
-    account = await INSECURE.account_at(Repository(registry.host, "app"))
-    return all(worker.client.budgets.at(registry.host, account).pause > 0 for worker in workers)
+async def paused(registry: RegistryDouble, project_id: UUID, *workers: Worker) -> bool:
+    """Whether all of them know that they may not ask for the project."""
+    access = replace(INSECURE, tenant=str(project_id))
+    account = await access.account_at(Repository(registry.host, "app"))
+    return all(worker.client.budgets.at(registry.host, account, "app").pause > 0 for worker in workers)
 
 
 async def blocked(database: Database) -> bool:
@@ -134,19 +147,61 @@ async def test_all_workers_keep_to_a_pause_and_it_costs_no_attempt(
         await until(lambda: blocked(database))
         later = [await inspecting(database, project_id, registry) for _ in range(10)]
         elsewhere = [await inspecting(database, project_id, other) for _ in range(10)]
-        await until(lambda: paused(registry, one, two))
+        await until(lambda: paused(registry, project_id, one, two))
         for operation in elsewhere:
             assert (await ended(database, notifications, operation)).state is State.SUCCEEDED
         assert limiter.seen["refused"] == 1
         outcomes = [await ended(database, notifications, each) for each in (first, *later)]
         assert limiter.seen["refused"] == 1
         assert {each.id for each in (first, *later, *elsewhere)} == {*one.begun, *two.begun}
-    # What no one may ask is not begun; of what one account may not, those who begin are told, unasked.
-    begun_of_ten = {503: {1}, 429: {1, 2}}[status]
     assert {each.state for each in outcomes} == {State.SUCCEEDED}
     assert outcomes[0].attempt == 2
-    assert {each.attempt for each in outcomes[1:]} <= begun_of_ten
+    # The claim does not know what is closed to one account: it begins, and is parked without a request.
+    assert {each.attempt for each in outcomes[1:]} <= {1, 2}
     assert await event_kinds(database, first) == ["queued", "running", "parked", "running", "succeeded"]
+
+
+BROKEN = {
+    "503": Status(503, headers={"Retry-After": "300"}),
+    "503 until a date": Status(503, headers={"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}),
+    "503 without a time": Status(503),
+    "429": Status(429, headers={"Retry-After": "300"}),
+    "429 without a time": Status(429),
+    "502": Status(502),
+    "504": Status(504, headers={"Retry-After": "300"}),
+    "slow": Hold(),
+    "reset": Reset(),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN.values(), ids=BROKEN)
+async def test_a_path_that_fails_for_one_project_delays_no_other(
+    database: Database,
+    database_url: str,
+    notifications: Notifications,
+    project_id: UUID,
+    *,
+    registry: RegistryDouble,
+    fault: Fault,
+) -> None:
+    """The other project uses the same registry, once before the failures are known and once after."""
+    plant(registry, "good/app", "1", make_image())
+    registry.misbehave(fault, path="/bad/", times=None)
+    other_project = await new_project(database)
+    settings = {"concurrency": 64, "bulkhead_limit": 60, "policy": RetryPolicy(max_attempts=2, base=0.01)}
+    async with working(database, database_url, **settings), working(database, database_url, **settings):
+        # More than all the concurrent requests to one host.
+        for number in range(80):
+            await inspecting(database, other_project, registry, f"bad/app{number}")
+        await registry.until(lambda: len(registry.received(path="/bad/")) > 1)
+        for _ in range(2):
+            operations = [await inspecting(database, project_id, registry, "good/app") for _ in range(3)]
+            for operation in operations:
+                outcome = await ended(database, notifications, operation)
+                assert (outcome.state, outcome.attempt) == (State.SUCCEEDED, 1)
+                assert "parked" not in await event_kinds(database, operation)
+        if isinstance(fault, Hold):
+            fault.gate.set()
 
 
 async def test_an_operation_that_is_parked_repeatedly_is_not_given_up(
@@ -177,11 +232,12 @@ async def test_a_pause_stops_the_requests_of_running_operations_in_other_workers
     registry.misbehave(Status(429, headers={"Retry-After": "60"}), path="/manifests/", times=None)
     async with working(database, database_url) as one, working(database, database_url) as two:
         operation = await inspecting(database, project_id, registry)
-        await until(lambda: paused(registry, one, two))
+        await until(lambda: paused(registry, project_id, one, two))
         asked = len(registry.received(path="/manifests/"))
+        access = replace(INSECURE, tenant=str(project_id))
         for worker in (one, two):
             with pytest.raises(Exception, match="was not sent"):
-                await worker.client.fetch_manifest(reference_at(registry, "app:1"), INSECURE)
+                await worker.client.fetch_manifest(reference_at(registry, "app:1"), access)
         assert len(registry.received(path="/manifests/")) == asked == 1
         parked = await read(database, operation)
         assert (parked.state, parked.problem) == (State.QUEUED, None)
@@ -196,7 +252,7 @@ async def test_a_worker_that_starts_during_a_pause_keeps_to_it(
         await inspecting(database, project_id, registry)
         await until(lambda: blocked(database))
     async with working(database, database_url) as late:
-        await until(lambda: paused(registry, late))
+        await until(lambda: paused(registry, project_id, late))
         assert len(registry.received(path="/manifests/")) == 1
 
 

@@ -46,10 +46,14 @@ class Access:
 
 
 def account_of(tenant: str, credential: Credential) -> str:
-    """An opaque name for an account of one tenant.
+    """An opaque name for an account of one tenant, which begins with the tenant's and a dot.
 
     The tenant is a part of it: anyone who knows a user name can get it refused with a wrong password, and
     must not close the account for another tenant. All tokens of a tenant are one account at a registry.
     """
     who = credential.shown_name or ("" if credential.is_anonymous else TOKEN_USER)
-    return hashlib.sha256(f"{tenant}\0{who}".encode()).hexdigest()[:32]
+    return ".".join((_hashed(tenant, 16), _hashed(f"{tenant}\0{who}", 32)))
+
+
+def _hashed(text: str, length: int) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:length]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from app.oci.reference import canonical_registry
 from app.outbound.url import parse_url
 
-__all__ = ["is_repository_path", "parse_config_key", "parse_place", "places_of"]
+__all__ = ["is_repository_path", "namespace_of", "parse_config_key", "parse_place", "places_of"]
 
 _SCHEME = re.compile(r"https?://", re.IGNORECASE)
 _API_PATHS = frozenset({"", "v1", "v2"})
@@ -53,3 +53,8 @@ def places_of(registry: str, path: str) -> Iterator[str]:
 
 def is_repository_path(text: str) -> bool:
     return _PATH.fullmatch(text) is not None
+
+
+def namespace_of(path: str) -> str:
+    """The first component of a path: an owner, a project, or a proxy with another registry behind it."""
+    return path.partition("/")[0]

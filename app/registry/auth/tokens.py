@@ -19,6 +19,7 @@ from app.outbound.url import with_query
 from app.registry.auth.access import Access, account_of
 from app.registry.auth.challenge import Challenge
 from app.registry.auth.credentials import ANONYMOUS, TOKEN_USER, Credential
+from app.registry.auth.places import namespace_of
 from app.registry.auth.realm import Realm, plan_realm
 from app.registry.auth.scope import Scopes, in_order
 from app.registry.endpoints import Endpoint
@@ -192,6 +193,7 @@ class Authorizer:
             url=realm.url,
             context=context,
             account=account_of(key.tenant, key.credential),
+            area=namespace_of(key.path),
             verify=realm.verify,
             headers={"Content-Type": "application/x-www-form-urlencoded"},
             content=urlencode(form).encode(),
@@ -208,6 +210,7 @@ class Authorizer:
             url=with_query(realm.url, query, safe=_PLAIN_IN_QUERY) if query else realm.url,
             context=context,
             account=account_of(key.tenant, key.credential),
+            area=namespace_of(key.path),
             verify=realm.verify,
             authorization=credential.basic,
             limit=self._limits.token_bytes,

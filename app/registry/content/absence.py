@@ -53,7 +53,7 @@ async def is_listed(remote: RemoteRepository, tag: str, *, scopes: Scopes) -> bo
 async def _search(remote: RemoteRepository, tag: str, scopes: Scopes) -> bool | None:
     target: str | Url = remote.tags_path
     for page in range(_MOST_PAGES):
-        async with remote.state.document_memory.reserve(remote.registry) as memory:
+        async with remote.reserve_memory() as memory:
             request = await remote.build_request(
                 "GET",
                 target,

@@ -47,7 +47,7 @@ async def _fetch(
         )
     attempt = 1
     while True:
-        async with remote.state.document_memory.reserve(remote.registry) as memory:
+        async with remote.reserve_memory() as memory:
             is_last = attempt >= remote.state.limits.attempts
             request = replace(await download_request(remote, blob, limit=limit), memory=memory)
             found = await _try(remote, request, blob, read, is_last=is_last)

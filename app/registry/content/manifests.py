@@ -75,7 +75,7 @@ async def fetch_manifest(
     """
     attempt = 1
     while True:
-        async with remote.state.document_memory.reserve(remote.registry) as memory:
+        async with remote.reserve_memory() as memory:
             is_last = attempt >= remote.state.limits.attempts
             wanted = _Wanted(reference, scopes or pulling(remote.path), described)
             fetched = await _try(remote, wanted, memory, is_last=is_last)
@@ -107,7 +107,7 @@ async def find_manifest(
         descriptor = _descriptor(answer, reference) if answer.status == _OK else None
         if descriptor is not None:
             return descriptor
-    async with remote.state.document_memory.reserve(remote.registry) as memory:
+    async with remote.reserve_memory() as memory:
         return await _find(remote, reference, scopes, memory)
 
 
@@ -150,7 +150,7 @@ async def read_digest(remote: RemoteRepository, target: str, *, scopes: Scopes) 
 async def read_manifest(remote: RemoteRepository, target: str, *, scopes: Scopes) -> Manifest | None:
     """The current bytes under a tag or digest, of any kind; None if it does not exist."""
     for _ in range(remote.state.limits.attempts):
-        async with remote.state.document_memory.reserve(remote.registry) as memory:
+        async with remote.reserve_memory() as memory:
             answer = await _ask(remote, target, remote.context(named(remote, target)), scopes, memory)
             if answer.status == _NOT_FOUND:
                 context = remote.context(named(remote, target))

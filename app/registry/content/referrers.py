@@ -125,7 +125,7 @@ async def _page(
     """One page, retried after a lost connection; None from a registry without the API."""
     attempt = 1
     while True:
-        async with remote.state.document_memory.reserve(remote.registry) as memory:
+        async with remote.reserve_memory() as memory:
             request = await _request(remote, target, subject, scopes, memory)
             answer = await remote.call(request, scopes)
             if is_first and _lacks_api(answer):

@@ -547,7 +547,7 @@ async def test_a_cancelled_copy_closes_its_connections() -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), [("PUT", "/blobs/uploads/"), ("GET", "/blobs/")])
-async def test_a_rate_limit_of_a_blob_pauses_all_requests(
+async def test_a_rate_limit_of_a_blob_pauses_all_requests_for_its_namespace(
     registry: RegistryDouble, method: str, path: str
 ) -> None:
     """Blobs are moved by requests of another kind, which count for rate limits all the same."""
@@ -561,6 +561,7 @@ async def test_a_rate_limit_of_a_blob_pauses_all_requests(
                 client, target_at(target, "dst", [LIMITED]), [child_at(source, "src", LIMITED)], INSECURE
             )
         registry.forget()
+        path = "dst" if method == "PUT" else "src"
         with pytest.raises(errors.RateLimited):
-            await client.fetch_manifest(reference_at(registry, "other:1"), INSECURE)
+            await client.fetch_manifest(reference_at(registry, f"{path}/other:1"), INSECURE)
     assert not registry.journal
