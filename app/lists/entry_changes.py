@@ -12,6 +12,7 @@ from app.errors import DuplicatePlatform, FieldError, InvalidInput
 from app.lists.draft import Entry, Given, Origin
 from app.lists.options import merged
 from app.lists.overrides import NOTHING_SAID, PlatformOverride, check_known
+from app.lists.variants import describe_shared
 from app.oci.digest import Digest
 from app.oci.reference import Reference
 
@@ -235,8 +236,9 @@ def _refuse_collisions(fresh: Sequence[Entry]) -> None:
         earlier = first.setdefault(entry.choice, entry)
         if earlier is not entry and not _are_listed_together(earlier, entry):
             raise DuplicatePlatform(
-                f"{earlier.reference} and {entry.reference} are both {entry.platform.full_name}. Omit one, "
-                "override its platform, or set allow_duplicate_platforms.",
+                f"{earlier.reference} and {entry.reference} are "
+                f"{describe_shared(earlier.platform, entry.platform)}. Omit one, override its platform, or "
+                "set allow_duplicate_platforms.",
                 platform=entry.platform.full_name,
                 errors=[FieldError("/sources", str(entry.reference), {"reference": str(entry.reference)})],
             )

@@ -34,6 +34,13 @@ def choice(platform: Platform) -> Hashable:
     return replace(platform, variant=usual_variant(platform), os_version=system_version(platform)).key
 
 
+def describe_shared(one: Platform, other: Platform) -> str:
+    """What two platforms that are one choice are: "both linux/amd64", or both names."""
+    if one.full_name == other.full_name:
+        return f"both {one.full_name}"
+    return f"{one.full_name} and {other.full_name}, which count as one platform"
+
+
 def satisfies(actual: Platform, expected: Platform) -> bool:
     """Whether `actual` meets the expectation; members that `expected` leaves out match any value.
 

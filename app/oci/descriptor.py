@@ -14,6 +14,9 @@ from app.oci.strict_json import Json
 
 KEYS = ("mediaType", "digest", "size", "urls", "annotations", "data", "platform", "artifactType")
 PLATFORM_KEYS = ("architecture", "os", "os.version", "os.features", "variant", "features")
+# With the members whose values may be of another type, in which case they are not read, and without them.
+_KNOWN, _REQUIRED = frozenset(KEYS), frozenset(KEYS) - {"data"}
+_OF_PLATFORM, _REQUIRED_OF_PLATFORM = frozenset(PLATFORM_KEYS), frozenset(PLATFORM_KEYS) - {"features"}
 # Beyond this, readers of JSON numbers disagree (RFC 8259 §6).
 MAX_SIZE = 2**53 - 1
 
@@ -60,8 +63,6 @@ def parse_descriptor(document: Json, *, what: str = "the descriptor") -> Descrip
     owner = members.owner(document, KEYS, what=what)
     platform = owner.get("platform")
     data, features = _text(owner, "data"), _texts(platform, "features")
-    known = {key for key in KEYS if key != "data" or data is not None}
-    known_of_platform = {key for key in PLATFORM_KEYS if key != "features" or features}
     return Descriptor(
         media_type=_media_type(owner, what),
         digest=_digest(owner, what),
@@ -75,8 +76,11 @@ def parse_descriptor(document: Json, *, what: str = "the descriptor") -> Descrip
         data=data,
         features=features,
         rest=(
-            *members.others(owner, known),
-            *(f"platform.{name}" for name in members.others(platform, known_of_platform)),
+            *members.others(owner, _KNOWN if data is not None else _REQUIRED),
+            *(
+                f"platform.{name}"
+                for name in members.others(platform, _OF_PLATFORM if features else _REQUIRED_OF_PLATFORM)
+            ),
         ),
     )
 
@@ -102,8 +106,10 @@ def _text(owner: Mapping[str, Json], key: str) -> str | None:
 def _texts(owner: Json, key: str) -> tuple[str, ...]:
     """Strings that readers may ignore; none if there is anything else."""
     values = owner.get(key) if isinstance(owner, dict) else None
-    texts = [value for value in values if isinstance(value, str)] if isinstance(values, list) else []
-    return tuple(texts) if isinstance(values, list) and len(texts) == len(values) else ()
+    if not isinstance(values, list):
+        return ()
+    texts = tuple(value for value in values if isinstance(value, str))
+    return texts if len(texts) == len(values) else ()
 
 
 def _media_type(owner: Mapping[str, Json], what: str) -> str:

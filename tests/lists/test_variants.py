@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.lists.source import parse_any_platform
-from app.lists.variants import assign, choice, find_failed, find_retracted, satisfies, select, unmet
+from app.lists.variants import (
+    assign,
+    choice,
+    describe_shared,
+    find_failed,
+    find_retracted,
+    satisfies,
+    select,
+    unmet,
+)
 from app.oci.platform import Platform
 
 
@@ -225,3 +234,11 @@ def _demands(platform: Platform) -> int:
     parts = [part for part in platform.os_version.split(".") if part]
     version = len(parts[:3]) if platform.os == "windows" else len(parts)
     return bool(platform.variant) + version + len(set(platform.os_features))
+
+
+def test_two_platforms_that_are_one_choice_are_named() -> None:
+    older, newer = parsed(windows("10.0.20348.1"), windows("10.0.20348.2"))
+    assert describe_shared(older, older) == "both windows(10.0.20348.1)/amd64"
+    assert describe_shared(older, newer) == (
+        "windows(10.0.20348.1)/amd64 and windows(10.0.20348.2)/amd64, which count as one platform"
+    )

@@ -10,7 +10,7 @@ from app.lists.findings.finding import Finding, Severity
 from app.lists.findings.losses import find_contradiction, find_losses
 from app.lists.origins.copying import find_copied
 from app.lists.origins.entry_order import in_order
-from app.lists.variants import choice, satisfies
+from app.lists.variants import choice, describe_shared, satisfies
 from app.oci import platform as platforms
 from app.oci.index import Format
 
@@ -88,7 +88,8 @@ def _shared_platforms(entries: Sequence[Entry]) -> list[Finding]:
         earlier = any_kind if alike is entry and entry.is_image else alike
         if earlier is not entry:
             detail = (
-                f"{earlier.reference} and {entry.reference} are both {entry.platform.full_name}. "
+                f"{earlier.reference} and {entry.reference} are "
+                f"{describe_shared(earlier.platform, entry.platform)}. "
                 "A runtime uses the first that it finds."
             )
             found.append(Finding("shared-platform", Severity.WARNING, detail, entry.id))

@@ -98,12 +98,11 @@ class TaggedCopies:
         joined = await self._merge(held, found.manifest) if compared.held_alone else None
         if compared.held_alone and joined is None:
             return None
-        copy = None
+        copy: TaggedCopy | None = None
         try:
             copy = await self._put(tag, found, holders, joined)
         except* (errors.RegistryRejected, errors.RegistryDenied):
-            # Some registries let no tag be changed.
-            copy = None
+            """Some registries let no tag be changed."""
         return copy
 
     async def _compare(self, held: Manifest, found: Manifest) -> Comparison | None:
