@@ -17,6 +17,7 @@ from scripts.bench_lib.processes import serving, slow_proxy
 from scripts.bench_lib.scenario import PLATFORMS, Failed, make_scenario, upload
 from scripts.bench_lib.service import calling
 from scripts.bench_lib.table import lines_of
+from scripts.bench_lib.tenants import measurement
 from tests.support.docker_registry import BINARY, DockerRegistry, find_docker_registry
 
 MEMORY = Path("/dev/shm")
@@ -24,7 +25,9 @@ MEMORY = Path("/dev/shm")
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.epilog = "scripts/bench copy, isolation and fanin measure something else each; see their --help."
+    parser.epilog = (
+        "scripts/bench copy, isolation, fanin and tenants measure something else each; see their --help."
+    )
     parser.add_argument("--images", type=int, default=16, choices=range(1, len(PLATFORMS) + 1), metavar="N")
     parser.add_argument("--layers", type=int, default=8, metavar="N", help="of each image")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of broker and floor, in turn")
@@ -89,6 +92,8 @@ if __name__ == "__main__":
             isolation.run(sys.argv[2:])
         elif sys.argv[1:2] == ["fanin"]:
             sys.exit(fanin.run(sys.argv[2:]))
+        elif sys.argv[1:2] == ["tenants"]:
+            sys.exit(measurement.run(sys.argv[2:]))
         else:
             uvloop.run(main())
     except Failed as failure:

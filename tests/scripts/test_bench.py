@@ -58,6 +58,17 @@ async def test_a_small_fan_in_asks_for_what_the_floor_asks_and_reads_the_tag_bac
     assert made == [7, 8, 11, 12], out + err
 
 
+@pytest.mark.skipif(find_docker_registry() is None, reason=f"{BINARY} is not installed")
+async def test_a_short_look_at_two_projects_has_a_ratio_for_each_case() -> None:
+    status, out, err = await bench(
+        "tenants", "--seconds", "1", "--round-trip", "2", "--cases", "pushes of the tag"
+    )
+    # Whether it meets the bar is for a quiet machine to say.
+    assert status in {0, 1}, err
+    (row,) = [line for line in out.splitlines() if "pushes of the tag" in line]
+    assert float(row.split()[-1]) > 0
+
+
 async def test_more_images_than_there_are_platforms_are_refused_by_name() -> None:
     status, _, err = await bench("--images", "17")
     assert status == 2

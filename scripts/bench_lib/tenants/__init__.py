@@ -1,0 +1,1 @@
+"""The delay of one project while another does its worst."""
