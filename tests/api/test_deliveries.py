@@ -101,7 +101,7 @@ async def test_an_event_is_posted_as_standard_webhooks_specifies(
 async def test_a_receiver_with_transient_failures_gets_every_event(
     start_broker: StartBroker, database: Database, database_url: str, receiver: Receiver
 ) -> None:
-    broker = await start_broker(webhook_seconds=0.2)
+    broker = await start_broker(webhook_seconds=1.0)
     project = await find_project(database, database_url)
     hook = await hook_at(broker, receiver)
     replies = [FAILING, hang, hang_up, answering(302, Location="/elsewhere"), answering(404), answering(503)]
@@ -111,9 +111,9 @@ async def test_a_receiver_with_transient_failures_gets_every_event(
         await project.record_events(name)
     found = await settled(broker, hook, 20)
     assert {delivery["state"] for delivery in found} == {"delivered"}
-    # More on a slow machine, where a receiver that does not hang seems to hang.
+    # More on a slow machine, where a receiver that does not hang seems to hang and gets the event again.
     assert sum(delivery["attempts"] for delivery in found) >= 60
-    assert names_of(receiver.accepted, hook["secret"]) == expected
+    assert sorted(set(names_of(receiver.accepted, hook["secret"]))) == expected
     # Each request, failed ones included, was signed for its own event.
     by_id = {message.id: message.body for message in receiver.received}
     assert len(by_id) == 20
@@ -442,11 +442,11 @@ async def test_a_queued_delivery_is_signed_when_it_is_sent(
     await until(lambda: len(receiver.received) == 1)
     await until(both_run)
     # The timestamp has whole seconds.
-    await asyncio.sleep(1.1)
-    released = int(time.time())
+    queued = int(time.time())
+    await until(lambda: time.time() >= queued + 1)
     receiver.released.set()
     await settled(broker, hook, 2)
-    assert int(receiver.received[1].headers["webhook-timestamp"]) >= released
+    assert int(receiver.received[1].headers["webhook-timestamp"]) > queued
 
 
 async def test_a_receiver_that_rejects_one_project_still_gets_events_of_others(

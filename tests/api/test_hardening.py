@@ -18,7 +18,7 @@ async def answer_to(broker: Broker, *lines: str, version: str = "1.1") -> tuple[
     head = [f"GET /v1/operations HTTP/{version}", *lines, "Connection: close", "", ""]
     writer.write("\r\n".join(head).encode("latin-1"))
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             answer = await reader.read()
     finally:
         writer.close()

@@ -174,7 +174,7 @@ async def impatient(
 
 async def test_a_silent_new_connection_is_closed() -> None:
     async with impatient() as (reader, _):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             assert await reader.read() == b""
 
 
@@ -540,7 +540,7 @@ async def raw_answer(broker: Broker, request: str) -> tuple[int, list[tuple[str,
     """The response to a request whose connection the broker closes."""
     async with connected(broker) as (reader, writer):
         writer.write(request.replace("\n", "\r\n").encode())
-        head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+        head, _, body = (await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)).partition(b"\r\n\r\n")
     start, *lines = head.decode().split("\r\n")
     headers = [(name.lower(), value) for name, value in (line.split(": ", 1) for line in lines)]
     return int(start.split()[1]), headers, body

@@ -51,6 +51,6 @@ async def test_a_released_reservation_leaves_its_slots_to_others() -> None:
 
 
 async def _pass_through(memory: DocumentMemory) -> bool:
-    async with asyncio.timeout(20), memory.reserve("a", "a.test") as reservation:
+    async with asyncio.timeout(120), memory.reserve("a", "a.test") as reservation:
         await reservation.grow_to(1_000_000)
         return True

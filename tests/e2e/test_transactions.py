@@ -17,7 +17,7 @@ from tests.support.registry import Fault, RegistryDouble
 from tests.support.registry_double.wire import Answer, Exchange
 
 NAME = "onlooker"
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 120.0
 NOW = text("SELECT clock_timestamp()")
 # A transaction that was there before the request came, and is still there: of anyone but the onlooker.
 OLDER = text(

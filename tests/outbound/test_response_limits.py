@@ -40,7 +40,7 @@ async def answering(*pieces: bytes) -> AsyncIterator[AsyncIterator[bytes]]:
         finally:
             writer.close()
 
-    async with listening(serve) as port, connected(port) as (transport, url), asyncio.timeout(20):
+    async with listening(serve) as port, connected(port) as (transport, url), asyncio.timeout(120):
         response = await transport.handle_async_request(httpx2.Request("GET", url))
         try:
             yield body_of(response)

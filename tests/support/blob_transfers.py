@@ -66,7 +66,7 @@ async def copy_small(
     path: str = "dst",
 ) -> None:
     plant(source, "src", "1", image)
-    async with RegistryClient(LOOPBACK, limits=limits) as client, asyncio.timeout(30):
+    async with RegistryClient(LOOPBACK, limits=limits) as client, asyncio.timeout(120):
         await push_one(client, target_at(target, path, [image]), [child_at(source, "src", image)], INSECURE)
 
 

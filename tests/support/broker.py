@@ -39,7 +39,7 @@ Client = httpx2.AsyncClient
 QUICK = RetryPolicy(max_attempts=2, base=0.01, cap=0.02, longest_park=0.0)
 # Retries are quick enough for a receiver that recovers within a test.
 PERSISTENT = RetryPolicy(max_attempts=1_000, base=0.01, cap=0.1, shortest_wait=0.01, longest_wait=0.1)
-PATIENCE = 60.0
+PATIENCE = 120.0
 KEY = base64.b64encode(b"k" * 32).decode()
 
 

@@ -21,7 +21,7 @@ from tests.support.registry_double.tls import SelfSigned, make_certificate
 
 BINARY = "/usr/bin/docker-registry"
 ATTEMPTS = 5
-PATIENCE = 30.0
+PATIENCE = 120.0
 GRACE = 10.0
 
 HTPASSWD_USER = "user"

@@ -26,7 +26,7 @@ from app.store.embedded.processes import started_at
 from tests.support.postgres import FAST
 
 PROJECT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from time import monotonic
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -28,7 +29,7 @@ HOUR = timedelta(hours=1)
 LEASE = timedelta(seconds=2)
 BEAT = timedelta(seconds=0.4)
 POLL = timedelta(seconds=0.3)
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 120.0
 
 
 async def new_project(database: Database) -> UUID:
@@ -79,13 +80,17 @@ async def lapse(database: Database, operation: Operation, *, attempt: int | None
 
 
 async def until(true: Callable[[], bool | Awaitable[bool]]) -> None:
-    """Waits for what another task or process is about to do."""
+    """Waits for what another task or process is about to do.
+
+    The longer it takes, the more rarely this asks: a question costs the time of what is waited for.
+    """
+    began = monotonic()
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             outcome = true()
             if outcome if isinstance(outcome, bool) else await outcome:
                 return
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(max(0.01, (monotonic() - began) / 10))
 
 
 @asynccontextmanager

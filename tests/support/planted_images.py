@@ -7,7 +7,7 @@ import asyncio
 from tests.support.images import Content, make_image_for, plant
 from tests.support.registry import Hold, RegistryDouble
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 def plant_images(registry: RegistryDouble, *platforms: str, tag: str = "1", seed: int | str = 0) -> list[str]:

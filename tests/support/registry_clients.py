@@ -131,7 +131,7 @@ async def push_one(
 
 async def until(happens: Callable[[], bool]) -> None:
     """Wait for what other tasks will make true; fails where they don't."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while not happens():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.01)
 

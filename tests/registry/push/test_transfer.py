@@ -247,7 +247,7 @@ async def test_copies_in_both_directions_that_break_all_the_time_end() -> None:
         RegistryDouble() as one,
         RegistryDouble() as two,
         RegistryClient(LOOPBACK, limits=limits) as client,
-        asyncio.timeout(20),
+        asyncio.timeout(120),
         asyncio.TaskGroup() as group,
     ):
         for here, there, seed_ in ((one, two, 1), (two, one, 2)):

@@ -85,7 +85,7 @@ class Project:
         return await self.operation(operation_id)
 
     async def has_event(self, operation_id: str, kind: str) -> bool:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             async with self.client.stream("GET", f"/v1/operations/{operation_id}/events") as reply:
                 async for line in reply.aiter_lines():
                     if line == f"event: {kind}":
