@@ -60,6 +60,7 @@ class Authority:
     scope_reading: Reading = "all"
     tokens: dict[str, frozenset[Need]] = field(default_factory=dict)
     issued: int = 0
+    token_prefix: str = "token"
     rename: Callable[[str], str] = str
     """The name behind a front that rewrites paths."""
 
@@ -159,7 +160,7 @@ class Authority:
     def _hand_out(self, user: str, scopes: Sequence[str], identity: str | None) -> Answer:
         """As Docker's own service does: what was asked for, less what the user may not do, and no error."""
         self.issued += 1
-        token = f"token-{self.issued}-{secrets.token_urlsafe(16)}"
+        token = f"{self.token_prefix}-{self.issued}-{secrets.token_urlsafe(16)}"
         asked = self._read([scope for text in scopes for scope in text.split()])
         self.tokens[token] = frozenset(need for need in asked if self._may(user, *need))
         document: dict[str, str | int] = {}

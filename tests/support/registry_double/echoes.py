@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -17,6 +18,8 @@ __all__ = ["Echo", "Place", "sent_secret"]
 Place = Literal[
     "message", "code", "text", "content type", "redirect", "upload", "warning", "realm", "next page"
 ]
+_BODIES = frozenset({"message", "code", "text"})
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,9 @@ class Echo(Fault):
         if secret is None:
             return None
         self.seen.append(secret)
-        return self.form(secret)
+        said = self.form(secret)
+        # No header can have a control character.
+        return said if self.place in _BODIES else _CONTROLS.sub(" ", said)
 
 
 def sent_secret(authorization: str) -> str | None:
