@@ -22,9 +22,10 @@ __all__ = [
     "means_not_yet",
     "means_rate_limit",
     "parse_upstream",
+    "refuses_token",
 ]
 
-_FORBIDDEN, _TOO_MANY = 403, 429
+_UNAUTHORIZED, _FORBIDDEN, _TOO_MANY = 401, 403, 429
 _RATE_LIMIT = re.compile(
     r"(?i)\brate[ _-]?limit|\brate exceeded|\btoo[ _-]?many[ _-]?requests|\bthrottl|\babuse detection"
     # Storage has quotas too.
@@ -48,6 +49,10 @@ _TOO_MANY_REQUESTS = re.compile(r"(?i)too[ _-]?many[ _-]?requests(?:: |$)")
 _NOT_YET = re.compile(
     r"(?i)\b(try|retry|please retry) (again|later)|\bin progress\b|\bis being\b|\bnot yet (ready|available)"
     r"|\btemporar|\bconcurrent|\block(ed)? by another"
+)
+# Amazon's registry says so with 403.
+_EXPIRED = re.compile(
+    r"(?i)\b(token|credentials?|session)\b.{0,40}\bexpired\b|\bexpired (\w+ )?(token|credential|session)"
 )
 # The registry has understood the request and refuses it for good, even if its status suggests otherwise.
 _FINAL_CODES = frozenset(
@@ -104,6 +109,13 @@ def is_rate_limit(status: int, body: bytes, context: RequestContext) -> bool:
     text = first_error_text(body)
     is_one = status == _TOO_MANY or means_rate_limit(text, context.reference)
     return is_one and not means_full(text, context.reference)
+
+
+def refuses_token(status: int, body: bytes) -> bool:
+    """Whether a response refuses the token or password of the request, and not the request itself."""
+    if status == _FORBIDDEN:
+        return bool(_EXPIRED.search(_WITH_SLASH.sub(" ", first_error_text(body))))
+    return status == _UNAUTHORIZED
 
 
 def first_error_text(body: bytes) -> str:

@@ -22,6 +22,7 @@ from app.registry.auth.token_requests import LearnedTokenRequests
 from app.registry.auth.tokens import Authorizer
 from app.registry.capabilities import Capabilities, RepositoryCapabilities
 from app.registry.endpoints import Endpoint, Endpoints
+from app.registry.error_bodies import refuses_token
 from app.registry.learned import LearnedKey
 from app.registry.limits import Limits
 from app.registry.parsing import Parsers
@@ -30,8 +31,6 @@ from app.registry.pushed_blobs import PushedBlobs
 from app.registry.warnings import WarningLog
 
 __all__ = ["ClientState", "RemoteRepository"]
-
-_UNAUTHORIZED = 401
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +159,10 @@ class RemoteRepository:
 
     async def _call(self, request: AuthorizedRequest, scopes: Scopes) -> Answer:
         answer = await self.state.outbound.call(request)
-        if answer.status != _UNAUTHORIZED and request.refusal is None:
+        if not refuses_token(answer.status, answer.body) and request.refusal is None:
             return answer
         renewals = await self.renewals(request, scopes)
-        while answer.status == _UNAUTHORIZED:
+        while refuses_token(answer.status, answer.body):
             renewed = await renewals.next(request, answer)
             if renewed is None:
                 break

@@ -104,10 +104,11 @@ class Renewals:
     async def next(self, request: R, answer: Answer) -> R | None:
         """The request to send after a 401; None if no token request is left to try."""
         self._steps += 1
-        self._last = answer
         if request.authorization is None:
             self._was_bare = True
+            self._last = self._last or answer
         else:
+            self._last = answer
             self._refused |= {request.authorization}
             self._signer.authorizer.drop(request.authorization, self._signer.access.tenant)
         said = challenge_of(answer)

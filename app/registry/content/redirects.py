@@ -13,13 +13,13 @@ from app.outbound.failures import RequestContext
 from app.registry.auth.renewals import Renewals
 from app.registry.auth.scope import pulling
 from app.registry.content.locations import redirect_target
+from app.registry.error_bodies import refuses_token
 from app.registry.errors import refusal
 from app.registry.repository import RemoteRepository
 
 __all__ = ["REDIRECTS", "RedirectFollower", "blob_context", "download_request", "follow_manifest"]
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_UNAUTHORIZED = 401
 
 
 def blob_context(remote: RemoteRepository, blob: Descriptor) -> RequestContext:
@@ -85,7 +85,7 @@ class RedirectFollower:
         if self._renewals is None:
             self._renewals = await self._remote.renewals(request, pulling(self._remote.path))
         renewed = None
-        if answer.status == _UNAUTHORIZED and self._may_renew:
+        if refuses_token(answer.status, answer.body) and self._may_renew:
             renewed = await self._renewals.next(request, answer)
         if renewed is None:
             answer = await self._renewals.settle(answer)

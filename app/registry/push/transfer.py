@@ -15,7 +15,7 @@ from app.registry.auth.renewals import Renewals
 from app.registry.auth.scope import pushing
 from app.registry.content.download import Download
 from app.registry.content.upload import Upload, has_blob, open_upload, upload_refusal
-from app.registry.error_bodies import parse_upstream
+from app.registry.error_bodies import parse_upstream, refuses_token
 from app.registry.push import settle
 from app.registry.push.body_sizes import Body, BodySizes
 from app.registry.push.stall_watch import Activity, StallWatch, WatchedBody
@@ -210,7 +210,7 @@ class Transfer:
 
     async def _renew(self, failure: Failure) -> bool:
         """Renew the token that was refused; false if no other is available."""
-        if isinstance(failure, errors.RegistryError) or failure.status != _UNAUTHORIZED:
+        if isinstance(failure, errors.RegistryError) or not refuses_token(failure.status, failure.body):
             return False
         refused = self._upload.last if self._upload is not None else None
         if refused is None:

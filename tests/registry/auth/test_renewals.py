@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from app import errors
+from app.oci.manifest import ImageManifest
 from app.registry.client import ANONYMOUS, Access, Credential, RegistryClient
 from tests.support.images import make_image, plant
 from tests.support.registry import RegistryDouble, Status
@@ -289,3 +290,62 @@ async def test_a_blob_is_read_through_a_front() -> None:
         (config, *_) = child_at(double, "app", IMAGE).blobs
         access = signed_in(double.host, PASSWORD)
         assert await client.fetch_config(repository_at(double, "app"), config, access) == IMAGE.config
+
+
+EXPIRED = [
+    Status.oci(403, "DENIED", "Your authorization token has expired. Reauthenticate and try again."),
+    Status(403, b"The session token has expired"),
+    Status.oci(403, "UNAUTHORIZED", "expired token"),
+]
+
+
+@pytest.mark.parametrize("refusal", EXPIRED)
+@pytest.mark.parametrize("path", ["/manifests/", "/blobs/sha256"])
+async def test_a_token_that_has_expired_by_the_words_of_a_403_is_renewed(refusal: Status, path: str) -> None:
+    async with double_for(PASSWORD) as double, RegistryClient(LOOPBACK, limits=QUICK) as client:
+        access = signed_in(double.host, PASSWORD)
+        await client.fetch_manifest(reference_at(double, "app:1"), access)
+        double.misbehave(refusal, method="GET", path=path)
+        fetched = await client.fetch_manifest(reference_at(double, "app:1"), access)
+        assert isinstance(fetched.manifest, ImageManifest)
+        config = fetched.manifest.config
+        assert await client.fetch_config(repository_at(double, "app"), config, access) == IMAGE.config
+        assert double.authority is not None
+        assert double.authority.issued == 2
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Status.oci(403, "DENIED", "access to team/expired-token is denied"),
+        Status.oci(403, "DENIED"),
+        Status(403),
+    ],
+)
+async def test_any_other_403_is_about_the_request(refusal: Status) -> None:
+    async with double_for(PASSWORD) as double, RegistryClient(LOOPBACK, limits=QUICK) as client:
+        rule = double.misbehave(refusal, method="GET", path="/manifests/", times=None)
+        with pytest.raises(errors.RegistryDenied):
+            await client.fetch_manifest(reference_at(double, "app:1"), signed_in(double.host, PASSWORD))
+        assert rule.hits == 1
+
+
+async def test_a_password_that_has_expired_for_good_is_refused_in_the_words_of_the_registry() -> None:
+    async with (
+        RegistryDouble(auth="basic", users=USERS) as double,
+        RegistryClient(LOOPBACK, limits=QUICK) as client,
+    ):
+        double.misbehave(EXPIRED[0], method="GET", path="/manifests/", times=1)
+        with pytest.raises(errors.RegistryDenied, match=r"token has expired\. Reauthenticate"):
+            await client.fetch_manifest(reference_at(double, "app:1"), signed_in(double.host, PASSWORD))
+
+
+async def test_an_upload_goes_on_with_another_token_after_such_a_403() -> None:
+    async with double_for(PASSWORD) as double, RegistryDouble() as source:
+        plant(source, "src", "1", IMAGE)
+        rule = double.misbehave(EXPIRED[0], method="PUT", path="/uploads/")
+        async with RegistryClient(LOOPBACK, limits=QUICK) as client:
+            target, children = target_at(double, "dst", [IMAGE]), [child_at(source, "src", IMAGE)]
+            await push_one(client, target, children, signed_in(double.host, PASSWORD))
+        assert rule.hits == 1
+        assert double.blobs("dst") == set(IMAGE.blobs)
