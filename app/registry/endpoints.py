@@ -21,16 +21,22 @@ __all__ = ["Endpoint", "Endpoints", "challenge_of"]
 
 _PLAIN_PORT = 80
 _SERVER_ERROR = 500
+_JUST_NOW = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """The address of a registry, whether its TLS is verified, and its challenge."""
+    """The address of a registry, whether its TLS is verified, and the challenge of its `/v2/`.
+
+    `takes_passwords` says whether it may get a password itself: a registry whose `/v2/` asks for tokens alone
+    may not, whatever an answer for one repository says.
+    """
 
     registry: str
     base: Url
     verify: bool
     challenge: Challenge | None = None
+    takes_passwords: bool = True
 
 
 class Endpoints:
@@ -59,6 +65,14 @@ class Endpoints:
         if endpoint is not None and self._now() < until:
             return endpoint
         return await self._flights.run(key, lambda: self._find(registry, insecure))
+
+    async def renew(self, endpoint: Endpoint, *, insecure: bool) -> Endpoint:
+        """Discover an endpoint again, unless that was just done: its registry may have changed since."""
+        key = (endpoint.registry, insecure)
+        until, known = self._known.get(key, (0.0, endpoint))
+        if known != endpoint or until - self._now() > self._limits.remembered_seconds - _JUST_NOW:
+            return known
+        return await self._flights.run(key, lambda: self._find(endpoint.registry, insecure))
 
     async def _find(self, registry: str, insecure: bool) -> Endpoint:
         endpoint = await (self._discover_insecure(registry) if insecure else self._discover(registry))
@@ -98,7 +112,10 @@ class Endpoints:
                 context,
                 doing="the question whether it is a registry",
             )
-        return replace(endpoint, challenge=challenge)
+        offered = {each.scheme for each in _challenges_of(answer)}
+        return replace(
+            endpoint, challenge=challenge, takes_passwords="bearer" not in offered or "basic" in offered
+        )
 
     def _forget_old(self) -> None:
         now = self._now()
@@ -110,7 +127,11 @@ def challenge_of(answer: Answer) -> Challenge | None:
     """The challenge of a 401, if it has one."""
     if answer.status != 401:  # noqa: PLR2004
         return None
-    return choose_challenge(parse_challenges(answer.headers.getall("WWW-Authenticate", [])))
+    return choose_challenge(_challenges_of(answer))
+
+
+def _challenges_of(answer: Answer) -> tuple[Challenge, ...]:
+    return parse_challenges(answer.headers.getall("WWW-Authenticate", []))
 
 
 def _is_no_registry(answer: Answer) -> bool:

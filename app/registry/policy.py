@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from app import errors
 from app.oci.reference import api_host, canonical_registry
-from app.outbound.policy import AccessPolicy, PolicyTexts, matches_host
+from app.outbound.policy import AccessPolicy, PolicyTexts, is_loopback_host, matches_host
 from app.outbound.url import origin_of, parse_url
 
 __all__ = ["RegistryPolicy"]
@@ -110,6 +110,7 @@ def _patterns(hosts: Mapping[str, Iterable[str]] | None) -> dict[str, tuple[str,
 
 def _parse_origin(text: str) -> str:
     parts = urlsplit(text.strip() if "://" in text else f"https://{text.strip()}")
-    if parts.scheme != "https":
+    is_local = is_loopback_host(parts.netloc)
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_local):
         raise ValueError(f"{text!r} is not an origin such as https://auth.example.com")
     return origin_of(parts.geturl())

@@ -174,6 +174,7 @@ class RemoteRepository:
         return Signer(
             self.state.authorizer,
             self.state.learned_token_requests,
+            self.state.endpoints,
             await self.endpoint(),
             self.access,
             self.repository,

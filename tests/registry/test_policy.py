@@ -165,12 +165,12 @@ async def test_a_redirect_to_a_port_of_another_protocol_is_refused(
 
 
 async def test_a_token_service_at_a_port_of_another_protocol_is_refused() -> None:
-    async with (
-        RegistryDouble(auth="bearer", users={"user": "secret"}) as double,
-        RegistryClient(LOOPBACK, limits=QUICK) as client,
-    ):
+    async with RegistryDouble(auth="bearer", users={"user": "secret"}) as double:
         assert double.authority is not None
         double.authority.realm = "http://127.0.0.1:25/token"
         access = Access(Keychain({double.host: Credential("user", "secret")}), insecure=True)
-        with pytest.raises(errors.RegistryForbidden, match="port 25,"):
-            await client.fetch_manifest(reference_at(double, "app:1"), access)
+        listed = {double.host: [double.authority.realm]}
+        policy = RegistryPolicy.parse(allow_loopback=True, token_origins=listed)
+        async with RegistryClient(policy, limits=QUICK) as client:
+            with pytest.raises(errors.RegistryForbidden, match="port 25,"):
+                await client.fetch_manifest(reference_at(double, "app:1"), access)

@@ -29,36 +29,39 @@ def plan_realm(
     base_verify: bool,
     policy: RegistryPolicy,
     has_secret: bool,
+    pinned: str = "",
 ) -> Realm:
     """The token service to use; raise UntrustedOrigin if a request would leak a credential.
 
-    A credential may go to the registry's own host, to the origins that the operator lists for it, and to
-    those of the built-in table. An anonymous request leaks nothing, so any https address is allowed.
+    A credential may go to the registry's own origin, to the origins that the operator lists for it, and to
+    those of the built-in table. On the registry's own host, it may also go to the origin of `pinned`, the
+    realm that the registry's `/v2/` names: another port may be somebody else's, as it is on this machine.
+    An anonymous request leaks nothing, so any https address is allowed, except other ports of this machine.
     """
     registry, url = context.registry, parse_url(text)
     if url is None:
         raise errors.UntrustedOrigin(
             f"{registry} names a token service whose address is not an http or https URL.", registry=registry
         )
-    if _is_own(url, base, policy):
+    if url.origin == base.origin:
         return Realm(url, base_verify)
+    is_local = is_loopback_host(url.authority)
+    is_listed = policy.trusts_token_origin(registry, url.origin)
     shown = context.quoting.fact(url.origin) or "another origin"
-    if url.scheme != "https":
+    if url.scheme != "https" and not (is_listed and is_loopback_host(base.authority)):
         raise errors.UntrustedOrigin(
             f"{registry} sends the broker to {shown} for tokens, without TLS.", registry=registry
         )
-    is_trusted = url.host == base.host or policy.trusts_token_origin(registry, url.origin)
-    if has_secret and not is_trusted:
+    is_pinned = url.host == base.host and not is_local and url.origin == _origin(pinned)
+    if (has_secret or is_local) and not (is_listed or is_pinned):
         raise errors.UntrustedOrigin(
             f"{registry} asks for its credentials to be sent to {shown}. If that is right, "
             f"the operator must list {shown} as a token origin of {registry}.",
             registry=registry,
         )
-    return Realm(url, verify=True)
+    return Realm(url, verify=base_verify or not is_local)
 
 
-def _is_own(url: Url, base: Url, policy: RegistryPolicy) -> bool:
-    if url.origin == base.origin:
-        return True
-    both_local = is_loopback_host(url.authority) and is_loopback_host(base.authority)
-    return policy.allow_loopback and both_local and url.scheme == base.scheme
+def _origin(text: str) -> str | None:
+    url = parse_url(text)
+    return None if url is None else url.origin

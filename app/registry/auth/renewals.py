@@ -15,7 +15,7 @@ from app.registry.auth.challenge import Challenge
 from app.registry.auth.scope import Scopes, rewritten
 from app.registry.auth.token_requests import LearnedTokenRequests, TokenRequest
 from app.registry.auth.tokens import Authorizer
-from app.registry.endpoints import Endpoint, challenge_of
+from app.registry.endpoints import Endpoint, Endpoints, challenge_of
 from app.registry.learned import LearnedKey
 
 __all__ = ["AuthorizedRequest", "Renewals", "Signer"]
@@ -41,6 +41,7 @@ class Signer:
 
     authorizer: Authorizer
     learned: LearnedTokenRequests
+    endpoints: Endpoints
     endpoint: Endpoint
     access: Access
     repository: Repository
@@ -64,17 +65,33 @@ class Signer:
             return None, error
 
     async def sign(self, wanted: TokenRequest | None, refused: frozenset[str]) -> str | None:
-        authorization = await self.authorizer.authorize(
-            self.endpoint,
+        """The Authorization for a token request.
+
+        An answer for one repository does not decide where credentials go. If it leads to a place that is not
+        trusted, the registry's `/v2/` is asked again, since the registry may have changed.
+        """
+        try:
+            authorization = await self._authorize(self.endpoint, wanted, refused)
+        except errors.UntrustedOrigin:
+            endpoint = await self.endpoints.renew(self.endpoint, insecure=self.access.insecure)
+            if endpoint == self.endpoint:
+                raise
+            authorization = await self._authorize(endpoint, wanted, refused)
+        if authorization is not None:
+            self.access.used.add_token(str(self.repository), authorization.partition(" ")[2])
+        return authorization
+
+    async def _authorize(
+        self, endpoint: Endpoint, wanted: TokenRequest | None, refused: frozenset[str]
+    ) -> str | None:
+        return await self.authorizer.authorize(
+            endpoint,
             self.access,
             self.repository,
             self.scopes if wanted is None else wanted.scopes,
             challenge=None if wanted is None else wanted.challenge,
             refused=refused,
         )
-        if authorization is not None:
-            self.access.used.add_token(str(self.repository), authorization.partition(" ")[2])
-        return authorization
 
 
 class Renewals:

@@ -58,6 +58,7 @@ class _Key:
     """The cache key of a token. Every member is needed to keep two callers' tokens apart (threat T25)."""
 
     tenant: str
+    registry: str
     credential: Credential
     realm: str
     service: str
@@ -108,7 +109,7 @@ class Authorizer:
         if challenge.scheme == "basic":
             if credential.basic in refused:
                 credential = await access.credential_at(repository, refused=credential)
-            return credential.basic
+            return _password_for(endpoint, credential)
         quoting = access.quoting_at(repository)
         wanted = _Wanted(endpoint, access.tenant, repository.path, scopes, challenge, quoting)
         try:
@@ -134,9 +135,12 @@ class Authorizer:
             base_verify=endpoint.verify,
             policy=self._policy,
             has_secret=not credential.is_anonymous,
+            pinned="" if endpoint.challenge is None else endpoint.challenge.parameters.get("realm", ""),
         )
         service = parameters.get("service", "")
-        key = _Key(wanted.tenant, credential, str(realm.url), service, wanted.path, wanted.scopes)
+        key = _Key(
+            wanted.tenant, endpoint.registry, credential, str(realm.url), service, wanted.path, wanted.scopes
+        )
         token = self._tokens.get(key)
         if token is None or token.header in refused or self._now() >= token.until:
             context = RequestContext(endpoint.registry, quoting=wanted.quoting)
@@ -222,6 +226,16 @@ class Authorizer:
             self._tokens = {key: token for key, token in self._tokens.items() if token.until > now}
         if len(self._tokens) >= self._limits.kept_tokens:
             self._tokens.clear()
+
+
+def _password_for(endpoint: Endpoint, credential: Credential) -> str | None:
+    if credential.basic is not None and not endpoint.takes_passwords:
+        raise errors.UntrustedOrigin(
+            f"{endpoint.registry} asks for a password in one repository, although its /v2/ asks for tokens "
+            "alone. The password was not sent.",
+            registry=endpoint.registry,
+        )
+    return credential.basic
 
 
 def _service(key: _Key) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ import pytest
 
 from app import errors
 from app.outbound.failures import RequestContext
-from app.outbound.url import Url, parse_url
+from app.outbound.url import Url
 from app.registry.auth.realm import Realm, plan_realm
 from app.registry.policy import RegistryPolicy
 
@@ -23,6 +23,7 @@ def plan(
     policy: RegistryPolicy = STRICT,
     has_secret: bool = True,
     verify: bool = True,
+    pinned: str = "",
 ) -> Realm:
     return plan_realm(
         realm,
@@ -31,6 +32,7 @@ def plan(
         base_verify=verify,
         policy=policy,
         has_secret=has_secret,
+        pinned=pinned,
     )
 
 
@@ -39,10 +41,9 @@ def plan(
     [
         "https://reg.example.com/token",
         "https://REG.example.com:443/token?x=y",
-        "https://reg.example.com:8443/jwt/auth",
     ],
 )
-def test_the_registrys_own_host_is_trusted(realm: str) -> None:
+def test_the_registrys_own_origin_is_trusted(realm: str) -> None:
     assert plan(realm).verify
 
 
@@ -50,6 +51,7 @@ def test_the_registrys_own_host_is_trusted(realm: str) -> None:
     "realm",
     [
         "https://evil.test/token",
+        "https://reg.example.com:8443/jwt/auth",
         "https://reg.example.com.evil.test/token",
         "https://evil-reg.example.com/token",
         "https://auth.reg.example.com/token",
@@ -119,22 +121,58 @@ def test_a_plain_registry_may_have_its_tokens_on_its_own_port() -> None:
         plan("http://lab.test:5001/token", base=base, verify=False)
 
 
-def test_services_on_this_machine_trust_each_other_only_in_the_embedded_mode() -> None:
-    base = parse_url("http://127.0.0.1:5000")
-    assert base is not None
-    realm = "http://localhost:5001/token"
-    assert not plan(realm, base=base, policy=LOOPBACK, verify=False).verify
-    with pytest.raises(errors.UntrustedOrigin):
-        plan(realm, base=base, policy=STRICT, verify=False)
-    with pytest.raises(errors.UntrustedOrigin):
-        plan("http://127.0.0.1:5001/token", policy=LOOPBACK)
+@pytest.mark.parametrize(
+    ("pinned", "realm", "is_trusted"),
+    [
+        ("https://reg.example.com:8443/jwt/auth", "https://reg.example.com:8443/jwt/auth", True),
+        ("https://reg.example.com:8443/jwt/auth", "https://REG.example.com:8443/other?service=x", True),
+        ("https://reg.example.com:8443/jwt/auth", "https://reg.example.com:8444/jwt/auth", False),
+        ("https://reg.example.com:8443/jwt/auth", "http://reg.example.com:8443/jwt/auth", False),
+        ("https://auth.evil.test/token", "https://auth.evil.test/token", False),
+        ("nowhere", "https://reg.example.com:8443/jwt/auth", False),
+        ("", "https://reg.example.com:8443/jwt/auth", False),
+    ],
+)
+def test_another_port_of_the_registrys_host_is_trusted_if_its_ping_names_it(
+    pinned: str, realm: str, is_trusted: bool
+) -> None:
+    if is_trusted:
+        assert plan(realm, pinned=pinned).verify
+    else:
+        with pytest.raises(errors.UntrustedOrigin):
+            plan(realm, pinned=pinned)
 
 
-def test_a_registry_of_this_machine_with_tls_has_its_tokens_behind_tls_too() -> None:
-    base = Url("https", "127.0.0.1", 5000)
-    assert plan("https://localhost:5001/token", base=base, policy=LOOPBACK).verify
+@pytest.mark.parametrize("has_secret", [True, False])
+@pytest.mark.parametrize(
+    "realm",
+    [
+        "http://127.0.0.1:5001/token",
+        "http://localhost:5000/token",
+        "https://127.0.0.1:5000/token",
+        "https://127.0.0.1:5001/token",
+        "http://[::1]:5000/token",
+    ],
+)
+def test_a_registry_of_this_machine_has_its_tokens_on_its_own_port_unless_the_operator_lists_another(
+    realm: str, has_secret: bool
+) -> None:
+    base = Url("http", "127.0.0.1", 5000)
+    own = "http://127.0.0.1:5000/token"
+    assert not plan(own, base=base, policy=LOOPBACK, verify=False, has_secret=has_secret).verify
+    with pytest.raises(errors.UntrustedOrigin):
+        plan(realm, base=base, policy=LOOPBACK, verify=False, has_secret=has_secret, pinned=realm)
+    listing = RegistryPolicy.parse(allow_loopback=True, token_origins={"127.0.0.1:5000": [realm]})
+    assert not plan(realm, base=base, policy=listing, verify=False, has_secret=has_secret).verify
+
+
+def test_a_registry_elsewhere_has_no_tokens_on_this_machine() -> None:
+    for has_secret in (True, False):
+        with pytest.raises(errors.UntrustedOrigin):
+            plan("https://127.0.0.1/token", policy=LOOPBACK, has_secret=has_secret)
+    listing = RegistryPolicy.parse(allow_loopback=True, token_origins={REGISTRY: ["http://127.0.0.1:5001"]})
     with pytest.raises(errors.UntrustedOrigin, match="without TLS"):
-        plan("http://localhost:5001/token", base=base, policy=LOOPBACK)
+        plan("http://127.0.0.1:5001/token", policy=listing)
 
 
 def test_unverified_tls_is_not_carried_to_another_host() -> None:

@@ -14,7 +14,9 @@ from tests.support.registry import RegistryDouble, Status
 from tests.support.registry_clients import (
     LOOPBACK,
     QUICK,
+    Clock,
     child_at,
+    connect,
     push_one,
     reference_at,
     repository_at,
@@ -114,6 +116,58 @@ async def test_a_registry_that_changes_from_basic_to_tokens_is_learnt_again() ->
         await client.fetch_manifest(reference, access)
         await client.fetch_manifest(reference, access)
         assert asked(double) == [(True, 401), (True, 200), (True, 200)]
+
+
+async def test_a_registry_that_changes_from_tokens_to_basic_is_learnt_again() -> None:
+    clock = Clock()
+    async with (
+        RegistryDouble(auth="basic", users=USERS) as double,
+        RegistryClient(LOOPBACK, limits=QUICK, now=clock) as client,
+    ):
+        plant(double, "app", "1", IMAGE)
+        double.misbehave(dead_end(double, REALMS["answers 404"]), path="^/v2/$", times=1)
+        access, reference = signed_in(double.host, PASSWORD), reference_at(double, "app:1")
+        with pytest.raises(errors.BrokerError):
+            await client.fetch_manifest(reference, access)
+        clock.pass_by(11)
+        await client.fetch_manifest(reference, access)
+        assert asked(double)[-1] == (True, 200)
+
+
+BASIC = {"WWW-Authenticate": 'Basic realm="x"'}
+
+
+@pytest.mark.parametrize("seconds", [0, 11, 601])
+@pytest.mark.parametrize("path", ["/manifests/", "/app/"])
+async def test_a_path_gets_no_password_where_the_registry_gives_tokens_out(path: str, seconds: float) -> None:
+    """What answers for one path may be somebody else's."""
+    clock = Clock()
+    async with (
+        RegistryDouble(auth="bearer", users=USERS) as double,
+        RegistryClient(LOOPBACK, limits=QUICK, now=clock) as client,
+    ):
+        plant(double, "other", "1", IMAGE)
+        access = signed_in(double.host, PASSWORD)
+        await client.fetch_manifest(reference_at(double, "other:1"), access)
+        clock.pass_by(seconds)
+        double.misbehave(Status(401, headers=BASIC), path=path, times=None)
+        with pytest.raises(errors.UntrustedOrigin, match="The password was not sent"):
+            await client.fetch_manifest(reference_at(double, "app:1"), access)
+    sent = [each for each in double.received() if each.path != "/token"]
+    assert not [each for each in sent if each.headers.get("Authorization", "").startswith("Basic")]
+    assert len([each for each in sent if each.path == "/v2/"]) == (2 if seconds else 1)
+
+
+async def test_a_registry_that_offers_both_gets_a_password_where_it_wants_one() -> None:
+    async with RegistryDouble(auth="bearer", users=USERS) as double, connect() as client:
+        plant(double, "app", "1", IMAGE)
+        both = {"WWW-Authenticate": f'Bearer realm="{double.base_url}/token", Basic realm="x"'}
+        double.misbehave(Status(401, headers=both), path="^/v2/$", times=None)
+        double.misbehave(Status(401, headers=BASIC), path="/manifests/", times=None)
+        with pytest.raises(errors.RegistryDenied):
+            await client.fetch_manifest(reference_at(double, "app:1"), signed_in(double.host, PASSWORD))
+        given = [each.headers.get("Authorization", "") for each in double.received(path="/manifests/")]
+    assert PASSWORD.basic in given
 
 
 @pytest.mark.parametrize("credential", [ANONYMOUS, PASSWORD], ids=["anonymous", "password"])

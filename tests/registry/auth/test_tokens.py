@@ -289,12 +289,25 @@ async def test_a_realm_at_an_address_that_is_not_public_is_not_asked_at_all() ->
             await client.fetch_manifest(reference_at(double, "app:1"), INSECURE)
 
 
-async def test_a_token_service_on_another_port_of_this_machine_is_trusted_in_the_embedded_mode() -> None:
-    double = bearer(token_service="other port")
-    async with double, RegistryClient(LOOPBACK, limits=QUICK) as client:
+@pytest.mark.parametrize("is_listed", [True, False])
+async def test_a_token_service_on_another_port_of_this_machine_is_trusted_if_the_operator_lists_it(
+    *, is_listed: bool
+) -> None:
+    async with bearer(token_service="other port") as double:
         plant(double, "app", "1", IMAGE)
-        await client.fetch_manifest(reference_at(double, "app:1"), signed_in(double.host, USER))
-        assert double.received(path="/token")[0].port != double.port
+        assert double.authority is not None
+        listed = {double.host: [double.authority.realm]} if is_listed else {}
+        policy = RegistryPolicy.parse(allow_loopback=True, token_origins=listed)
+        async with RegistryClient(policy, limits=QUICK) as client:
+            asking = client.fetch_manifest(reference_at(double, "app:1"), signed_in(double.host, USER))
+            if is_listed:
+                await asking
+            else:
+                with pytest.raises(errors.UntrustedOrigin):
+                    await asking
+        ports = {each.port for each in double.received(path="/token")}
+        assert bool(ports) is is_listed
+        assert double.port not in ports
 
 
 async def test_a_token_service_that_redirects_is_not_followed() -> None:
