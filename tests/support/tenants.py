@@ -1,4 +1,7 @@
-"""A project with rows in every table, made by its own calls, whose texts all carry one canary."""
+"""A project with rows in every table, made by its own calls.
+
+What only the project may see carries its canary. What others could guess, such as a reference, has its name.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,12 @@ class Tenant:
 
     @property
     def session(self) -> str:
-        return f"{self.canary}-session"
+        return f"session-of-{self.name}"
+
+    @property
+    def key(self) -> str:
+        """The Idempotency-Key of one of its calls."""
+        return f"key-of-{self.name}"
 
 
 async def fill_tenant(url: str, registry: RegistryDouble, name: str, *, size: int = 1) -> Tenant:
@@ -48,25 +56,29 @@ async def fill_tenant(url: str, registry: RegistryDouble, name: str, *, size: in
             assert made.status_code == 201, made.text
             tested = await client.post(f"/v1/webhooks/{made.json()['id']}/test")
             assert tested.status_code == 202, tested.text
-        for list_id in tenant.ids["list_id"]:
-            headers = {"Prefer": "respond-async", "Idempotency-Key": f"{tenant.canary}-{list_id}"}
+        for number, list_id in enumerate(tenant.ids["list_id"]):
+            headers = {
+                "Prefer": "respond-async",
+                "Idempotency-Key": f"{tenant.key}{f'-{number}' if number else ''}",
+            }
             queued = await client.post(f"/v1/lists/{list_id}/refresh", json={}, headers=headers)
             assert queued.status_code == 202, queued.text
             headers = {"Prefer": "respond-async"}
             pushing = await client.post(f"/v1/lists/{list_id}/push", json={}, headers=headers)
             assert pushing.status_code == 202, pushing.text
-    for parameter, table in TABLES.items():
-        tenant.ids[parameter].extend(await _ids(url, table, tenant))
+    for parameter, (table, parent) in TABLES.items():
+        tenant.ids[parameter].extend(await _ids(url, table, parent, tenant))
     return tenant
 
 
+# By parameter: the table, and the parameter of the row that a row belongs to.
 TABLES = {
-    "entry_id": "entries",
-    "push_id": "pushes",
-    "operation_id": "operations",
-    "webhook_id": "webhooks",
-    "delivery_id": "webhook_deliveries",
-    "token_id": "tokens",
+    "entry_id": ("entries", "list_id"),
+    "push_id": ("pushes", "list_id"),
+    "operation_id": ("operations", "list_id"),
+    "webhook_id": ("webhooks", None),
+    "delivery_id": ("webhook_deliveries", "webhook_id"),
+    "token_id": ("tokens", None),
 }
 
 
@@ -77,12 +89,13 @@ async def _with_lists(broker: Broker, url: str, registry: RegistryDouble, name: 
     project_id = str(await ask(url, f"SELECT id FROM projects WHERE name = '{name}'"))
     tenant = Tenant(name, project_id, token, canary, {each: [] for each in ("list_id", *TABLES)})
     sources = []
+    repository = f"images-of-{name}"
     for platform in PLATFORMS:
-        plant(registry, canary, platform.replace("/", "-"), make_image_for(platform, seed=canary))
-        sources.append(f"{registry.host}/{canary}:{platform.replace('/', '-')}")
+        plant(registry, repository, platform.replace("/", "-"), make_image_for(platform, seed=canary))
+        sources.append(f"{registry.host}/{repository}:{platform.replace('/', '-')}")
     async with broker.client_with(token) as client:
         for number in range(size):
-            reference = f"{registry.host}/{canary}:list-{number}"
+            reference = f"{registry.host}/{repository}:list-{number}"
             body = {
                 "reference": reference,
                 "sources": sources,
@@ -99,12 +112,18 @@ async def _with_lists(broker: Broker, url: str, registry: RegistryDouble, name: 
     return tenant
 
 
-async def _ids(url: str, table: str, tenant: Tenant) -> list[str]:
+async def _ids(url: str, table: str, parent: str | None, tenant: Tenant) -> list[str]:
+    """The ids of the rows, in the order of those that they belong to."""
     async with connected(url) as connection:
         rows = await connection.execute(
-            text(f"SELECT id FROM {table} WHERE project_id = '{tenant.project_id}' ORDER BY id")
+            text(
+                f"SELECT id, {parent or 'NULL'} AS parent FROM {table} "
+                f"WHERE project_id = '{tenant.project_id}' ORDER BY {parent or 'created_at'}, id"
+            )
         )
-        return [str(each) for each in rows.scalars()]
+        found = [(str(row.id), str(row.parent)) for row in rows]
+    order = tenant.ids[parent] if parent is not None else ["None"]
+    return [each for known in order for each, belongs_to in found if belongs_to == known]
 
 
 async def rows_of(connection: AsyncConnection, tenant: Tenant) -> dict[str, Any]:

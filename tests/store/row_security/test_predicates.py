@@ -145,7 +145,7 @@ PROBES: dict[str, Probe] = {
         tx, it.mine, [parse_reference(each) for each in it.tenant.references]
     ),
     "idempotency._find": lambda tx, it: idempotency._find(  # noqa: SLF001 - reached only in a race
-        tx, it.mine, f"{it.tenant.canary}-{it.id('list_id')}", [b"other"]
+        tx, it.mine, it.tenant.key, [b"other"]
     ),
     "lists.save_state": lambda tx, it: lists.save_state(tx, it.mine, replace(it.draft, revision=99)),
     "lists.get_state": lambda tx, it: lists.get_state(tx, it.mine, it.id("list_id")),
