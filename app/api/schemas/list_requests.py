@@ -173,10 +173,13 @@ class ListOptions(Body):
         ),
     )
     annotations: Annotated[AnnotationChanges, _annotation_changes] | None = Field(
-        None, description="Annotations of the index. They make it an OCI index."
+        None,
+        description="Annotations of the index, over those of the source indexes. They make it an OCI index.",
     )
     artifact_type: Annotated[ShortText, checked(parse_artifact_type)] | None = Field(
-        None, description="Artifact type of the index. It makes it an OCI index."
+        None,
+        description="Artifact type of the index, instead of that of the source indexes. It makes it an OCI "
+        "index.",
     )
     subject: (
         Annotated[Subject, checked(lambda value: parse_subject(value.model_dump(by_alias=True)))] | None
