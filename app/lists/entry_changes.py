@@ -107,7 +107,23 @@ def _distinct(incoming: Sequence[Entry], *, allow_duplicate_platforms: bool) -> 
         if same and not _are_listed_together(same[0], entry):
             same.clear()
         same.append(entry)
-    return [entry for same in found.values() for entry in same]
+    return _without_twins([entry for same in found.values() for entry in same])
+
+
+def _without_twins(incoming: Sequence[Entry]) -> list[Entry]:
+    """Without manifests that an earlier source brings for the same place, under another name.
+
+    Callers who add an image to an index that has it already mean one image. What they say of it counts.
+    """
+    first: dict[Hashable, Entry] = {}
+    kept = []
+    for entry in incoming:
+        place = _find_place(entry)
+        twin = first.setdefault((entry.digest, place), entry) if place is not None else entry
+        is_twin = twin is not entry and not _are_listed_together(twin, entry)
+        if not is_twin or entry.said or entry.override.members:
+            kept.append(entry)
+    return kept
 
 
 def _find_present(entries: Sequence[Entry], incoming: Sequence[Entry]) -> dict[UUID, Entry]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,7 @@ from app.oci.digest import digest_of
 from app.oci.media_types import OCI_CONFIG
 from app.oci.platform import Platform, parse_platform
 from app.oci.reference import parse_reference
-from tests.lists.builders import entry
+from tests.lists.builders import entry, from_index
 
 AMD64 = Platform("linux", "amd64")
 ARM64 = Platform("linux", "arm64", "v8")
@@ -426,3 +427,37 @@ def test_an_image_whose_index_names_the_type_of_its_config_is_replaced_like_any_
     named = replace(entry("r.test/a:1", AMD64), artifact_type=OCI_CONFIG)
     for old, fresh in ((named, entry("r.test/b:1", AMD64)), (entry("r.test/b:1", AMD64), named)):
         assert amend([old], [fresh], allow_duplicate_platforms=False).entries[0].reference == fresh.reference
+
+
+INDEX = from_index(entry("r.test/a:1", AMD64, content="a"), entry("r.test/b:1", ARM64, content="b"))
+
+
+@pytest.mark.parametrize("platform", [ARM64, Platform("linux", "arm64")])
+def test_an_image_that_an_index_has_already_is_added_once(platform: Platform) -> None:
+    again = entry("r.test/b:1", platform, content="b")
+    amended = amend([], [*INDEX, again], allow_duplicate_platforms=False)
+    assert amended.entries == tuple(INDEX)
+    assert len(amend([], [*INDEX, again], allow_duplicate_platforms=True).entries) == 3
+
+
+def test_one_index_under_two_names_is_added_once_with_its_attestations() -> None:
+    attestation = attestation_of(INDEX[0], "r.test/attestation:1")
+    one = from_index(*INDEX, attestation)
+    latest = parse_reference("registry.test/source:latest")
+    other = [
+        replace(each, id=uuid4(), reference=latest.at(each.digest), origin=Origin(latest)) for each in one
+    ]
+    assert amend([], [*one, *other], allow_duplicate_platforms=False).entries == tuple(one)
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        entry("r.test/b:1", ARM64, content="other"),
+        entry("r.test/b:1", ARM64, content="b", annotations={"a": "b"}),
+        entry("r.test/b:1", AMD64, content="b", override={"architecture": "arm64", "variant": "v8"}),
+    ],
+)
+def test_another_image_or_one_of_which_more_is_said_stays_ambiguous(again: Entry) -> None:
+    with pytest.raises(DuplicatePlatform):
+        amend([], [*INDEX, again], allow_duplicate_platforms=False)
