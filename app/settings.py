@@ -9,7 +9,6 @@ import os
 import re
 import secrets
 from ipaddress import ip_network
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -26,6 +25,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.settings_files import SettingsWithFiles
+from app.weak_tokens import SHORTEST_ADMIN_TOKEN, is_guessable
 
 __all__ = ["RegistryCredential", "RegistryTls", "Settings", "secret_key_of", "secret_keys_of"]
 
@@ -33,10 +33,6 @@ SECRET_KEY_BYTES = 32
 # Where the embedded mode keeps its key, below its data directory.
 KEY_FILE = "secret.key"
 IDEMPOTENCY_DAYS = 7
-# 256 random bits have 64 hexadecimal characters. Tokens that people invent are shorter and guessable.
-SHORTEST_ADMIN_TOKEN = 16
-# Of 16 random hexadecimal digits, fewer than 7 are different once in a thousand times.
-FEWEST_CHARACTERS = 7
 DRIVER = "postgresql+asyncpg"
 HIGHEST_PORT = 65_535
 PORT_RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
@@ -299,7 +295,7 @@ class Settings(SettingsWithFiles, BaseSettings):
     @classmethod
     def _check_admin_token(cls, value: SecretStr | None) -> SecretStr | None:
         text = value.get_secret_value() if value is not None else None
-        if text is not None and _is_guessable(text):
+        if text is not None and is_guessable(text):
             raise ValueError(
                 "The token is easy to guess, because its characters repeat or follow each other. "
                 "Generate one with: openssl rand -hex 32."
@@ -350,15 +346,6 @@ def secret_keys_of(settings: Settings) -> tuple[bytes, ...]:
     has_kept = settings.embedded and (settings.data / KEY_FILE).exists()
     single = None if ring and settings.secret_key is None and not has_kept else secret_key_of(settings)
     return tuple(dict.fromkeys([*ring, *([] if single is None else [single])]))
-
-
-def _is_guessable(text: str) -> bool:
-    """Whether a long text has few different characters, repeats itself, or counts up or down."""
-    if len(text) < SHORTEST_ADMIN_TOKEN:
-        return False
-    is_periodic = text in (text + text)[1:-1]
-    steps = sum(abs(ord(one) - ord(other)) <= 1 for one, other in pairwise(text))
-    return is_periodic or len(set(text)) < FEWEST_CHARACTERS or steps > len(text) // 2
 
 
 def secret_key_of(settings: Settings) -> bytes | None:

@@ -162,6 +162,10 @@ def test_a_weak_or_unsendable_admin_token_is_rejected(token: str, monkeypatch: p
         "zyxwvutsrqponmlkjihg",
         "aaaabbbbccccdddd",
         "0" * 64,
+        "password12345678",
+        "my-secret-password",
+        "changeme-changeme2",
+        "admin-token-123456",
     ],
 )
 def test_an_admin_token_that_is_easy_to_guess_is_rejected(

@@ -83,6 +83,8 @@ async def test_a_credential_for_a_registry_that_the_call_does_not_name_is_reject
         query = {"reference": source, "insecure": "true"}
         for reply in (
             await broker.client.get("/v1/inspect", params=query, headers=other),
+            # A list answers this one.
+            await broker.client.get("/v1/inspect", params={"reference": f"{one.host}/app:1"}, headers=other),
             await broker.client.post("/v1/lists", json={**body, "session": "two"}, headers=other),
             await broker.client.post("/v1/lists", json={**body, "amend": True}, headers=other),
             await broker.client.post(f"{path}/entries", json={"sources": [source]}, headers=other),

@@ -83,6 +83,8 @@ async def inspect_image(
 ) -> Response:
     """Inspect a reference: first a list with this name, as Docker does, then its registry."""
     parsed = parse_reference(reference)
+    # Also where a list answers, which needs no credential.
+    call.check_places([parsed.registry])
     if source != "registry":
         render = render_verbose_image if verbose and not raw else None
         found = await services.inspections.find_list(call.project_id, parsed, session, render=render)

@@ -1,0 +1,28 @@
+"""Recognises admin tokens that are easy to guess."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+__all__ = ["SHORTEST_ADMIN_TOKEN", "is_guessable"]
+
+# 256 random bits have 64 hexadecimal characters. Tokens that people invent are shorter and guessable.
+SHORTEST_ADMIN_TOKEN = 16
+# Of 16 random hexadecimal digits, fewer than 7 are different once in a thousand times.
+FEWEST_CHARACTERS = 7
+# What people write into examples, and forget to change.
+WORDS = re.compile(r"passw(?:or[dt])?|secret|changeme|letmein|qwerty|admin|default|example|token")
+
+
+def is_guessable(text: str) -> bool:
+    """Whether a long text has few different characters, repeats itself, counts, or is mere words."""
+    if len(text) < SHORTEST_ADMIN_TOKEN:
+        return False
+    is_periodic = text in (text + text)[1:-1]
+    steps = sum(abs(ord(one) - ord(other)) <= 1 for one, other in pairwise(text))
+    rest = WORDS.sub("", text.lower())
+    if len(rest) < len(text):
+        rest = rest.strip("-_.0123456789")
+    is_varied = len(set(text)) >= FEWEST_CHARACTERS and len(rest) >= FEWEST_CHARACTERS
+    return is_periodic or not is_varied or steps >= len(text) // 2
