@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 from typing import Any
 from uuid import uuid4
 
@@ -476,3 +477,29 @@ async def test_pushes_to_one_tag_get_429_at_their_own_limit(
     again = f"/v1/lists/{other['id']}/push"
     await broker.call("POST", again, {"insecure": True}, status=202, Prefer="respond-async")
     hold.gate.set()
+
+
+async def test_operations_that_hang_leave_a_slot_to_another_project(
+    start_broker: StartBroker, registry: RegistryDouble
+) -> None:
+    broker = await start_broker(worker_concurrency=4)
+    await broker.call("POST", "/v1/projects", {"name": "other"}, status=201)
+    (source,) = plant_images(registry, "linux/amd64")
+    async with AsyncExitStack() as stack:
+        # Each registry is a bulkhead of its own, so that no limit of a registry helps.
+        hanging = [await stack.enter_async_context(RegistryDouble()) for _ in range(6)]
+        reached = [Hold() for _ in hanging]
+        for double, hold in zip(hanging, reached, strict=True):
+            double.misbehave(hold, times=None)
+            body = {"references": [f"{double.host}/any:1"], "insecure": True}
+            await broker.call("POST", "/v1/inspections", body, status=202, Prefer="respond-async")
+        for hold in reached[:3]:
+            await wait_until_held(hold)
+        stranger = await stack.enter_async_context(broker.client_with(await broker.new_token("other")))
+        reply = await stranger.post("/v1/inspections", json={"references": [source], "insecure": True})
+        assert reply.status_code == 200
+        assert not any(hold.reached.is_set() for hold in reached[3:])
+        for hold in reached:
+            hold.gate.set()
+        for hold in reached:
+            await wait_until_held(hold)

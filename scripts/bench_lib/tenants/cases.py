@@ -27,7 +27,7 @@ RELEASE = "team/release"
 PATIENCE = {"Prefer": "wait=60"}
 AT_ONCE = {"Prefer": "respond-async"}
 STORM, DRIPPING_REGISTRIES, INSPECTORS = 150, 125, 8
-BREAK_SECONDS = 0.2
+BREAK_SECONDS, AGAIN_SECONDS = 0.2, 30.0
 
 
 class Project:
@@ -160,9 +160,10 @@ class Dripping(Case):
 
     async def worst(self) -> None:
         while True:
+            # What has begun lasts longer than this; more of it waits.
             for each in self._lists:
                 await self.theirs.push(each, AT_ONCE)
-            await asyncio.sleep(5)
+            await asyncio.sleep(AGAIN_SECONDS)
 
 
 class ClosedPath(Case):

@@ -209,6 +209,8 @@ async def test_a_push_of_another_project_that_is_being_staged_holds_no_push_of_i
     draft = await ours.create()
     await push(ours, draft)
     assert registry.tags("app") == {"1": draft["digest"]}
+    now = await theirs.operation(started)
+    assert (now["state"], now["attempts"]) == ("running", 1)
     staging.gate.set()
     await theirs.ended(started)
 
@@ -222,6 +224,8 @@ async def test_a_registry_that_hangs_at_one_tag_of_a_push_holds_no_other_tag_of_
     draft = await ours.create()
     await push(ours, draft)
     assert ours.registry.tags("app") == {"1": draft["digest"]}
+    now = await theirs.operation(started)
+    assert (now["state"], now["attempts"]) == ("running", 1)
     hanging.gate.set()
     assert (await theirs.ended(started))["state"] == "succeeded"
     assert ours.registry.tags("app") == {"1": draft["digest"]}
