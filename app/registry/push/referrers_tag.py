@@ -21,6 +21,8 @@ from app.registry.repository import RemoteRepository
 
 __all__ = ["find_subject", "list_in_tag", "list_unless_listed"]
 
+# On a busy machine, another writer may need a second from its GET to its PUT.
+_MOMENTS = (1, 4)
 _MAY_HAVE_SUBJECT = frozenset({media_types.OCI_MANIFEST, media_types.OCI_INDEX})
 
 
@@ -38,7 +40,8 @@ async def list_in_tag(remote: RemoteRepository, subject: Digest, added: Sequence
     """Add to the index under the referrers tag, and read it back: other writers may overwrite it.
 
     Writes take turns within this process, since registries have no conditional PUT. A writer elsewhere may
-    have read the tag before this one's PUT and put its own index after that, so it is read back twice.
+    have read the tag before this one's PUT and put its own index after that, so it is read back several
+    times.
     """
     tag = referrers_tag(subject)
     async with remote.state.locks.of(f"{remote.repository}:{tag}"):
@@ -58,10 +61,12 @@ async def list_in_tag(remote: RemoteRepository, subject: Digest, added: Sequence
 async def _merge_lasting(
     remote: RemoteRepository, subject: Digest, added: Sequence[Descriptor], *, was_put: bool
 ) -> bytes | None:
-    """The index to put; None if nothing is missing, nor a moment after it was put."""
+    """The index to put; None if nothing is missing, nor some moments after it was put."""
     merged = await _merge(remote, subject, added)
-    if merged is None and was_put:
-        await asyncio.sleep(remote.state.limits.backoff_seconds)
+    for moment in _MOMENTS if was_put else ():
+        if merged is not None:
+            break
+        await asyncio.sleep(moment * remote.state.limits.backoff_seconds)
         merged = await _merge(remote, subject, added)
     return merged
 
