@@ -24,6 +24,7 @@ from sqlalchemy.dialects.postgresql import JSON
 from app.lists.events import EventFilter, EventKind, ProjectEvent
 from app.store.database import Transaction
 from app.store.notifications import PROJECT_EVENT
+from app.store.paging import find_rows
 from app.store.tables import project_events
 
 Json = dict[str, Any]
@@ -124,7 +125,8 @@ async def read_after(
     if end <= after:
         return (), after
     statement = _narrowed(project_id, wanted).where(project_events.c.id > after, project_events.c.id <= end)
-    rows = (await tx.execute(statement.order_by(project_events.c.id).limit(limit))).all()
+    statement = statement.order_by(project_events.c.id).limit(limit)
+    rows = await find_rows(tx, statement, project_events, by_search=wanted.session is not None)
     events = [_view(row) for row in rows]
     return events, events[-1].id if len(events) == limit else end
 
@@ -136,7 +138,8 @@ async def page(
     statement = _narrowed(project_id, wanted)
     if before is not None:
         statement = statement.where(project_events.c.id < before)
-    rows = await tx.execute(statement.order_by(project_events.c.id.desc()).limit(limit))
+    statement = statement.order_by(project_events.c.id.desc()).limit(limit)
+    rows = await find_rows(tx, statement, project_events, by_search=wanted.session is not None)
     return [_view(row) for row in rows]
 
 

@@ -33,7 +33,7 @@ from app.store.codec.list_rows import encode_entry, encode_name, encode_state, r
 from app.store.database import Transaction
 from app.store.manifests import load_manifests
 from app.store.notifications import LIST_CHANGED
-from app.store.paging import newest_first
+from app.store.paging import find_rows, newest_first
 from app.store.tables import entries, lists
 
 
@@ -146,7 +146,8 @@ async def page_lists(
 ) -> list[Draft]:
     """Newest first; `before` is the position of the last one seen."""
     query = select(lists).where(lists.c.project_id == project_id, *_conditions(wanted))
-    rows = (await tx.execute(newest_first(query, lists, before, limit))).all()
+    page = newest_first(query, lists, before, limit)
+    rows = await find_rows(tx, page, lists, by_search=bool(wanted.labels))
     return await _with_entries(tx, rows)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, LargeBinary, Select, Table, func, tuple_
+from sqlalchemy import Column, ColumnElement, LargeBinary, Row, Select, Table, func, tuple_
 
 from app.projects.paging import Position
+from app.store.database import Transaction
+from app.store.row_security.scopes import searching
 
 
 def newest_first(query: Select[Any], table: Table, before: Position | None, limit: int) -> Select[Any]:
@@ -14,6 +17,20 @@ def newest_first(query: Select[Any], table: Table, before: Position | None, limi
     if before is not None:
         query = query.where(tuple_(table.c.created_at, table.c.id) < before)
     return query.order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit)
+
+
+async def find_rows(
+    tx: Transaction, query: Select[Any], table: Table, *, by_search: bool
+) -> Sequence[Row[Any]]:
+    """The rows of a query; `by_search` first finds their ids by an index that policies would not use."""
+    if by_search:
+        async with searching(tx):
+            found = (await tx.execute(query.with_only_columns(table.c.id))).scalars().all()
+        if not found:
+            return ()
+        query = query.where(table.c.id.in_(found))
+    rows: Sequence[Row[Any]] = (await tx.execute(query)).all()
+    return rows
 
 
 def begins_otherwise(column: Column[Any], prefix: bytes) -> ColumnElement[bool]:

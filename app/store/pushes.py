@@ -31,7 +31,7 @@ from app.store.codec.pushes import (
 )
 from app.store.database import Transaction
 from app.store.lists import within
-from app.store.paging import newest_first
+from app.store.paging import find_rows, newest_first
 from app.store.tables import pushes
 
 
@@ -140,16 +140,19 @@ async def page_pushes(
         *(column == value for column, value in exact.items() if value is not None),
         *within(pushes.c.created_at, wanted.since, wanted.until),
     )
-    for column, wanted_name in (
-        (pushes.c.references, wanted.reference),
-        (pushes.c.registries, wanted.registry),
-        (pushes.c.repositories, wanted.repository),
-    ):
-        if wanted_name is not None:
-            query = query.where(column.contains([wanted_name]))
+    contained = [
+        column.contains([name])
+        for column, name in (
+            (pushes.c.references, wanted.reference),
+            (pushes.c.registries, wanted.registry),
+            (pushes.c.repositories, wanted.repository),
+        )
+        if name is not None
+    ]
     if wanted.labels:
-        query = query.where(pushes.c.labels.contains(dict(wanted.labels)))
-    return [_read(row) for row in await tx.execute(newest_first(query, pushes, before, limit))]
+        contained.append(pushes.c.labels.contains(dict(wanted.labels)))
+    page = newest_first(query.where(*contained), pushes, before, limit)
+    return [_read(row) for row in await find_rows(tx, page, pushes, by_search=bool(contained))]
 
 
 def _read(row: Row[Any]) -> Push:

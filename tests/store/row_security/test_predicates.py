@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy.exc import NoResultFound
 
 from app.errors import BrokerError, TooManyOperations
-from app.lists.events import ALL, EventKind
+from app.lists.events import ALL, EventFilter, EventKind
 from app.lists.pushes import PushFilter, PushState
 from app.lists.views import ListFilter
 from app.oci.digest import parse_digest
@@ -72,6 +72,10 @@ class Foreign:
     draft: Any
     webhook: Any
 
+    @property
+    def labels(self) -> dict[str, str]:
+        return {"canary": self.tenant.canary}
+
     def id(self, parameter: str) -> UUID:
         return UUID(self.tenant.ids[parameter][0])
 
@@ -111,6 +115,10 @@ async def opened(url: str, *, is_bound: bool = False) -> AsyncIterator[Database]
 Probe = Callable[[Transaction, Foreign], Awaitable[Any]]
 
 
+async def both(first: Awaitable[Any], second: Awaitable[Any]) -> list[Any]:
+    return [await first, await second]
+
+
 async def accepted(tx: Transaction, it: Foreign, limits: OperationLimits) -> bool:
     """Whether an operation is within the limits; it is not kept, so that the next call finds none."""
     new = NewOperation(
@@ -140,7 +148,10 @@ PROBES: dict[str, Probe] = {
     ),
     "events.get": lambda tx, it: events.get(tx, it.mine, it.event_id),
     "events.newest": lambda tx, it: events.newest(tx, it.mine),
-    "events._narrowed": lambda tx, it: events.page(tx, it.mine, ALL, before=None, limit=9),
+    "events._narrowed": lambda tx, it: both(
+        events.page(tx, it.mine, ALL, before=None, limit=9),
+        events.page(tx, it.mine, EventFilter(session=it.tenant.session), before=None, limit=9),
+    ),
     "heads._load": lambda tx, it: heads.load_heads(
         tx, it.mine, [parse_reference(each) for each in it.tenant.references]
     ),
@@ -153,7 +164,10 @@ PROBES: dict[str, Probe] = {
     "lists.find_list_id": lambda tx, it: lists.find_list_id(
         tx, it.mine, parse_reference(it.tenant.references[0]), it.tenant.session
     ),
-    "lists.page_lists": lambda tx, it: lists.page_lists(tx, it.mine, ListFilter(), before=None, limit=9),
+    "lists.page_lists": lambda tx, it: both(
+        lists.page_lists(tx, it.mine, ListFilter(), before=None, limit=9),
+        lists.page_lists(tx, it.mine, ListFilter(labels=it.labels), before=None, limit=9),
+    ),
     "lists.delete_list": lambda tx, it: lists.delete_list(tx, it.mine, it.id("list_id")),
     "lists._find": lambda tx, it: lists.get_list(tx, it.mine, it.id("list_id"), lock=True),
     "manifests.load_manifests": lambda tx, it: manifests.load_manifests(
@@ -172,7 +186,10 @@ PROBES: dict[str, Probe] = {
         tx, it.mine, it.id("push_id"), PushState.FAILED, ended_at=NOON
     ),
     "pushes.get_push": lambda tx, it: pushes.get_push(tx, it.mine, it.id("push_id")),
-    "pushes.page_pushes": lambda tx, it: pushes.page_pushes(tx, it.mine, PushFilter(), before=None, limit=9),
+    "pushes.page_pushes": lambda tx, it: both(
+        pushes.page_pushes(tx, it.mine, PushFilter(), before=None, limit=9),
+        pushes.page_pushes(tx, it.mine, PushFilter(labels=it.labels), before=None, limit=9),
+    ),
     "tokens.put_only_token": lambda tx, it: tokens.put_only_token(
         tx, Project(it.mine, "mine", NOON), name=it.tenant.canary, hashed=uuid4().bytes
     ),

@@ -10,12 +10,14 @@ import pytest
 from sqlalchemy import make_url, text
 
 from app.errors import InvalidInput, Unavailable
+from app.settings import Settings
 from app.store.database import Database, Transaction
 from app.store.migrate import is_current, upgrade
 from app.store.row_security.roles import roles_of
 from app.store.row_security.scopes import SYSTEM, Scope, acting_for
+from app.wiring.lifecycle import database_urls, migrate
 from tests.support.migrations import migrate_to
-from tests.support.postgres import ask, execute
+from tests.support.postgres import ask, execute, passable_directory
 
 PASSWORD = "a password with a ' and a \\"
 
@@ -167,6 +169,17 @@ async def test_a_role_that_the_policies_do_not_bind_is_refused(
     await execute(empty_database_url, f"CREATE ROLE {own_role} {attribute}")
     with pytest.raises(InvalidInput, match="BROKER_SERVICE_ROLE"):
         await upgrade(empty_database_url, service=own_role)
+
+
+async def test_the_embedded_mode_logs_in_as_the_role_of_the_service() -> None:
+    with passable_directory() as directory:
+        settings = Settings.model_validate({"data": directory / "data", "database_url": None})
+        with database_urls(settings) as urls:
+            await migrate(settings, urls)
+            assert await ask(urls.service, "SELECT session_user || ' ' || current_user") == (
+                "broker_service broker_service"
+            )
+            assert make_url(urls.service).password != make_url(urls.owner).password
 
 
 async def test_a_service_that_starts_before_the_migration_names_the_remedy(empty_database_url: str) -> None:

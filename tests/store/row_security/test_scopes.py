@@ -12,8 +12,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 import app
-from app.store.database import Database, Transaction
-from app.store.row_security.scopes import acting_for
+from app.store.database import Database, Transaction, savepoint
+from app.store.row_security.roles import roles_of
+from app.store.row_security.scopes import acting_for, searching
 
 APP = Path(app.__file__).parent
 TRANSACTIONS = {"transaction", "snapshot"}
@@ -57,3 +58,20 @@ def unscoped_transactions() -> Iterator[str]:
 
 def test_only_the_check_of_the_schema_uses_a_transaction_without_a_scope() -> None:
     assert {place.split(":")[0] for place in unscoped_transactions()} == {"services/health.py"}
+
+
+async def test_a_search_without_policies_ends_with_its_block(database_url: str) -> None:
+    database = Database(database_url, roles=roles_of(database_url), pool_size=1)
+    async with database.transaction(uuid4()) as tx:
+        async with searching(tx):
+            assert await role(tx) == "broker_service_system"
+        assert await role(tx) == "broker_service"
+        with pytest.raises(DBAPIError):
+            async with savepoint(tx), searching(tx):
+                await tx.execute(text("SELECT 1 / 0"))
+        assert await role(tx) == "broker_service"
+    await database.dispose()
+
+
+async def role(tx: Transaction) -> str:
+    return str((await tx.execute(text("SELECT current_user"))).scalar_one())
