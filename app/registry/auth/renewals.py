@@ -12,7 +12,8 @@ from app.outbound.client import Answer, Request
 from app.outbound.retry import is_passing
 from app.registry.auth.access import Access
 from app.registry.auth.challenge import Challenge
-from app.registry.auth.scope import Scopes, rewritten
+from app.registry.auth.credentials import ANONYMOUS
+from app.registry.auth.scope import Scopes, path_of, rewritten
 from app.registry.auth.token_requests import LearnedTokenRequests, TokenRequest
 from app.registry.auth.tokens import Authorizer
 from app.registry.endpoints import Endpoint, Endpoints, challenge_of
@@ -80,6 +81,16 @@ class Signer:
         if authorization is not None:
             self.access.used.add_token(str(self.repository), authorization.partition(" ")[2])
         return authorization
+
+    async def is_for_another_credential(self, wanted: TokenRequest) -> bool:
+        """Whether scopes that a challenge named are for repositories under another credential of the caller.
+
+        Where parts of a host have credentials of their own, ours must not fetch a token for another part.
+        """
+        registry, find = self.repository.registry, self.access.keychain.find
+        ours = await find(registry, self.repository.path)
+        paths = [path_of(scope) for scope in wanted.scopes - self.scopes]
+        return any([await find(registry, path) not in (ours, ANONYMOUS) for path in paths])
 
     async def _authorize(
         self, endpoint: Endpoint, wanted: TokenRequest | None, refused: frozenset[str]
@@ -163,6 +174,8 @@ class Renewals:
     async def _renew(self, request: R, wanted: TokenRequest) -> R | None:
         self._tried.append(wanted)
         try:
+            if await self._signer.is_for_another_credential(wanted):
+                return None
             authorization = await self._signer.sign(wanted, self._refused)
         except errors.RateLimited:
             raise

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from app.registry.auth.places import is_repository_path
 
-__all__ = ["Scopes", "in_order", "mounting", "pulling", "pushing", "rewritten"]
+__all__ = ["Scopes", "in_order", "mounting", "path_of", "pulling", "pushing", "rewritten"]
 
 Scopes = frozenset[str]
 
@@ -48,9 +48,9 @@ def rewritten(ours: Scopes, repository: str, said: str) -> Scopes | None:
     (see `realm`). The token is sent to this registry only, in requests for our repository, and cached for
     this repository, account and tenant. One risk remains: a registry can let its own host's credential
     fetch a token for another of its repositories. Where parts of one host don't trust each other, give each
-    path a credential of its own (`host/path`).
+    path a credential of its own (`host/path`): ours is not used where the caller has another (see `Signer`).
     """
-    ours_by_path = {_path(scope): scope for scope in ours}
+    ours_by_path = {path_of(scope): scope for scope in ours}
     named = dict(_parse(said))
     others = {path: actions for path, actions in named.items() if path not in ours_by_path}
     unnamed = ours_by_path.keys() - named.keys()
@@ -67,7 +67,8 @@ def rewritten(ours: Scopes, repository: str, said: str) -> Scopes | None:
     return frozenset(asked)
 
 
-def _path(scope: str) -> str:
+def path_of(scope: str) -> str:
+    """The repository of a scope."""
     return scope.split(":")[1]
 
 

@@ -138,6 +138,8 @@ class Authorizer:
             pinned="" if endpoint.challenge is None else endpoint.challenge.parameters.get("realm", ""),
         )
         service = parameters.get("service", "")
+        if not credential.is_anonymous and realm.url.origin != endpoint.base.origin:
+            _check_service(endpoint, service)
         key = _Key(
             wanted.tenant, endpoint.registry, credential, str(realm.url), service, wanted.path, wanted.scopes
         )
@@ -236,6 +238,19 @@ def _password_for(endpoint: Endpoint, credential: Credential) -> str | None:
             registry=endpoint.registry,
         )
     return credential.basic
+
+
+def _check_service(endpoint: Endpoint, service: str) -> None:
+    """Refuse another service than that of the registry's `/v2/`.
+
+    A token service of several registries would issue a token for another of them, which this one would get.
+    """
+    pinned = endpoint.challenge
+    if pinned is not None and pinned.scheme == "bearer" and pinned.parameters.get("service", "") != service:
+        raise errors.UntrustedOrigin(
+            f"{endpoint.registry} asks for a token of another service in one repository than in its /v2/.",
+            registry=endpoint.registry,
+        )
 
 
 def _service(key: _Key) -> list[tuple[str, str]]:

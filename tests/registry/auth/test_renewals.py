@@ -8,7 +8,7 @@ import pytest
 
 from app import errors
 from app.oci.manifest import ImageManifest
-from app.registry.client import ANONYMOUS, Access, Credential, RegistryClient
+from app.registry.client import ANONYMOUS, Access, Credential, Keychain, RegistryClient
 from tests.support.images import make_image, plant
 from tests.support.registry import RegistryDouble, Status
 from tests.support.registry_clients import (
@@ -322,6 +322,23 @@ async def test_no_other_scope_of_a_challenge_is_asked_for(scope: str) -> None:
             await client.fetch_manifest(reference_at(double, "app:1"), signed_in(double.host, PASSWORD))
         asked_for = {tuple(r.query.getall("scope")) for r in double.received(path="/token")}
         assert asked_for == {("repository:app:pull",)}
+
+
+@pytest.mark.parametrize("place", ["victim", "victim/app"])
+@pytest.mark.parametrize("other", [Credential("user2", "x"), Credential(identity_token="other")])
+async def test_no_token_is_asked_for_where_the_caller_has_another_credential(
+    place: str, other: Credential
+) -> None:
+    async with double_for(PASSWORD) as double, connect() as client:
+        plant(double, "app", "1", IMAGE)
+        assert double.authority is not None
+        double.authority.rename = lambda _: "victim/app"
+        own = {double.host: PASSWORD, f"{double.host}/{place}": other}
+        access = Access(Keychain(own=own), insecure=True)
+        with pytest.raises(errors.RegistryDenied):
+            await client.fetch_manifest(reference_at(double, "app:1"), access)
+        scopes = [each.query.get("scope") for each in double.received("GET", "/token")]
+        assert set(scopes) == {"repository:app:pull"}
 
 
 async def test_a_token_for_another_path_serves_only_its_own_repository() -> None:

@@ -310,6 +310,24 @@ async def test_a_token_service_on_another_port_of_this_machine_is_trusted_if_the
         assert double.port not in ports
 
 
+@pytest.mark.parametrize("service", ["another", ""])
+async def test_a_repository_gets_no_token_of_another_service_than_its_registry(service: str) -> None:
+    """The token service is one of several registries."""
+    async with bearer(token_service="other port") as double:
+        plant(double, "app", "1", IMAGE)
+        assert double.authority is not None
+        realm = double.authority.realm
+        policy = RegistryPolicy.parse(allow_loopback=True, token_origins={double.host: [realm]})
+        named = {"WWW-Authenticate": f'Bearer realm="{realm}",service="{service}"'}
+        double.misbehave(Status(401, headers=named), path="/manifests/", times=None)
+        async with RegistryClient(policy, limits=QUICK) as client:
+            with pytest.raises(errors.UntrustedOrigin, match="another service"):
+                await client.fetch_manifest(reference_at(double, "app:1"), signed_in(double.host, USER))
+        services = {each.query.get("service") for each in double.received(path="/token")}
+        assert len(services) == 1
+        assert service not in services
+
+
 async def test_a_token_service_that_redirects_is_not_followed() -> None:
     async with (
         RegistryDouble() as elsewhere,
