@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Protocol, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
 
-from fastapi import Query, Request
-from fastapi.responses import JSONResponse
+from fastapi import Query, Request, Response
 
 from app.api.addresses import address
 from app.api.filters import WholeNumber
 from app.api.schemas.checks import checked
+from app.api.schemas.common import dump_json
 from app.errors import FieldError, InvalidCursor
 from app.projects.paging import Position
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
+# A page that would have more ends early; a single larger item still comes.
+PAGE_BYTES = 2 * 1_048_576
+FIRST_STEP = 8
 _CURSOR = "The `next_cursor` of the previous page."
 LARGEST_NUMBER = 2**63 - 1
 
@@ -96,24 +99,84 @@ NumberCursorQuery = Annotated[
 ]
 
 
-def page_response(
-    request: Request, found: Sequence[P], limit: int, document: Callable[[P], dict[str, Any]]
-) -> JSONResponse:
-    """A page of at most `limit` items; `found` has one more item if a next page exists."""
-    last = found[limit - 1] if len(found) > limit else None
-    at = (last.created_at, last.id) if last is not None and last.created_at is not None else None
-    return _page(request, [document(each) for each in found[:limit]], at)
+async def page_response(
+    request: Request,
+    fetch: Callable[[Position | None, int], Awaitable[Sequence[P]]],
+    limit: int,
+    document: Callable[[P], dict[str, Any]],
+    *,
+    before: Position | None,
+) -> Response:
+    """A page of at most `limit` items, newest first; `fetch` gives that many items before a position."""
+
+    def place(item: P) -> Position | None:
+        return (item.created_at, item.id) if item.created_at is not None else None
+
+    return await _page(request, fetch, limit, before, document=document, place=place)
 
 
-def numbered_page_response(
-    request: Request, found: Sequence[N], limit: int, document: Callable[[N], dict[str, Any]]
-) -> JSONResponse:
+async def numbered_page_response(
+    request: Request,
+    fetch: Callable[[int | None, int], Awaitable[Sequence[N]]],
+    limit: int,
+    document: Callable[[N], dict[str, Any]],
+    *,
+    before: int | None,
+) -> Response:
     """A page of at most `limit` numbered items."""
-    at = found[limit - 1].id if len(found) > limit else None
-    return _page(request, [document(each) for each in found[:limit]], at)
+    return await _page(request, fetch, limit, before, document=document, place=lambda item: item.id)
 
 
-def _page(request: Request, items: list[dict[str, Any]], after: Position | int | None) -> JSONResponse:
+async def _page(
+    request: Request,
+    fetch: Callable[[Any, int], Awaitable[Sequence[T]]],
+    limit: int,
+    before: Position | int | None,
+    *,
+    document: Callable[[T], dict[str, Any]],
+    place: Callable[[T], Position | int | None],
+) -> Response:
+    """Items are fetched a few at a time, because a page ends early when it has many bytes."""
+    page, has_more = _Items(), True
+    while has_more and page.step(limit):
+        step = page.step(limit)
+        found = await fetch(before, step + 1)
+        has_more = len(found) > step
+        for item in found[:step]:
+            if not page.add(dump_json(document(item))):
+                has_more = True
+                break
+            before = place(item)
+    return _respond(request, page.rendered, before if has_more else None)
+
+
+class _Items:
+    """The rendered items of a page; the first one has a place whatever its size."""
+
+    def __init__(self) -> None:
+        self.rendered: list[bytes] = []
+        self._size = self._largest = 0
+        self._is_full = False
+
+    def add(self, item: bytes) -> bool:
+        """Return whether the page had room for the item."""
+        if self.rendered and self._size + len(item) > PAGE_BYTES:
+            self._is_full = True
+            return False
+        self.rendered.append(item)
+        self._size += len(item)
+        self._largest = max(self._largest, len(item))
+        return True
+
+    def step(self, limit: int) -> int:
+        """How many items to fetch next: as many as the page has room for, judging by the largest so far."""
+        if self._is_full:
+            return 0
+        room = FIRST_STEP if not self.rendered else (PAGE_BYTES - self._size) // max(self._largest, 1) + 1
+        return min(room, limit - len(self.rendered))
+
+
+def _respond(request: Request, items: Sequence[bytes], after: Position | int | None) -> Response:
     """`after` is the position of the last item, if a next page exists."""
     cursor = encode_cursor(after) if after is not None else None
     headers = {}
@@ -121,4 +184,5 @@ def _page(request: Request, items: list[dict[str, Any]], after: Position | int |
         kept = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
         query = urlencode([*kept, ("cursor", cursor)])
         headers["Link"] = f'<{address(request.scope["path"])}?{query}>; rel="next"'
-    return JSONResponse({"items": items, "next_cursor": cursor}, headers=headers)
+    body = b'{"items":[%b],"next_cursor":%b}' % (b",".join(items), json.dumps(cursor).encode())
+    return Response(body, headers=headers, media_type="application/json")

@@ -47,6 +47,23 @@ class Usage:
     limit: int
 
 
+# Everyone who reads a list gets all of it at once.
+MOST_IN_LIST = 8 * 1_048_576
+
+
+def refuse_large_list(size: int) -> None:
+    """Raise QuotaExceeded if the labels and annotations of one list have too many bytes."""
+    if size > MOST_IN_LIST:
+        raise QuotaExceeded(
+            f"The labels and annotations of one list may have {MOST_IN_LIST} bytes, and these have {size}. "
+            "Shorten them.",
+            quota="list_metadata_bytes",
+            used=size,
+            limit=MOST_IN_LIST,
+            remedy="Shorten them.",
+        )
+
+
 def refuse_excess(quota: Quota, used: int, limit: int) -> None:
     """Raise QuotaExceeded if a change leads beyond the limit; `used` includes the change."""
     if used <= limit:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     bindparam,
+    cast,
     delete,
     func,
     literal_column,
@@ -24,7 +25,7 @@ from sqlalchemy.dialects.postgresql import JSON
 from app.lists.events import EventFilter, EventKind, ProjectEvent
 from app.store.database import Transaction
 from app.store.notifications import PROJECT_EVENT
-from app.store.paging import find_rows
+from app.store.paging import find_rows, narrowed_by_search
 from app.store.tables import project_events
 
 Json = dict[str, Any]
@@ -34,6 +35,11 @@ Json = dict[str, Any]
 EVENT_LOCKS = 0x6D62
 KEPT_FOR = timedelta(days=30)
 FORGOTTEN_AT_ONCE = 5_000
+# How many bytes of events are read at once; a single larger event is still read.
+READ_BYTES = 4 * 1_048_576
+# The bytes of the events before this one.
+_SIZE = func.octet_length(cast(project_events.c.data, Text))
+_SIZE_BEFORE = (func.sum(_SIZE).over(order_by=project_events.c.id) - _SIZE).label("size_before")
 
 
 # Exactly as in the index: a parameter for the name would keep the planner from it.
@@ -116,19 +122,26 @@ async def newest(tx: Transaction, project_id: UUID) -> int:
 
 async def read_after(
     tx: Transaction, project_id: UUID, after: int, wanted: EventFilter, limit: int
-) -> tuple[Sequence[ProjectEvent], int]:
-    """The events after one, oldest first, and the id to continue from.
+) -> tuple[Sequence[ProjectEvent], int, bool]:
+    """The events after one, oldest first, the id to continue from, and whether there may be more.
 
-    That is the id of the last event that was scanned, so that filtered events are not scanned again.
+    That is the id of the last event that was scanned, so that filtered events are not scanned again. There
+    are fewer events than the limit if these have many bytes.
     """
     end = await newest(tx, project_id)
     if end <= after:
-        return (), after
+        return (), after, False
     statement = _narrowed(project_id, wanted).where(project_events.c.id > after, project_events.c.id <= end)
     statement = statement.order_by(project_events.c.id).limit(limit)
-    rows = await find_rows(tx, statement, project_events, by_search=wanted.session is not None)
+    if wanted.session is not None:
+        statement = await narrowed_by_search(tx, statement, project_events)
+    some = statement.add_columns(_SIZE_BEFORE).subquery()
+    number = select(func.count()).select_from(some).scalar_subquery()
+    kept = select(some, number.label("number")).where(some.c.size_before < READ_BYTES).order_by(some.c.id)
+    rows = (await tx.execute(kept)).all()
     events = [_view(row) for row in rows]
-    return events, events[-1].id if len(events) == limit else end
+    has_more = len(events) == limit or (bool(rows) and len(rows) < rows[0].number)
+    return events, events[-1].id if has_more else end, has_more
 
 
 async def page(

@@ -24,13 +24,16 @@ async def find_rows(
 ) -> Sequence[Row[Any]]:
     """The rows of a query; `by_search` first finds their ids by an index that policies would not use."""
     if by_search:
-        async with searching(tx):
-            found = (await tx.execute(query.with_only_columns(table.c.id))).scalars().all()
-        if not found:
-            return ()
-        query = query.where(table.c.id.in_(found))
+        query = await narrowed_by_search(tx, query, table)
     rows: Sequence[Row[Any]] = (await tx.execute(query)).all()
     return rows
+
+
+async def narrowed_by_search(tx: Transaction, query: Select[Any], table: Table) -> Select[Any]:
+    """The query for the ids alone that an index has found."""
+    async with searching(tx):
+        found = (await tx.execute(query.with_only_columns(table.c.id))).scalars().all()
+    return query.where(table.c.id.in_(found))
 
 
 def begins_otherwise(column: Column[Any], prefix: bytes) -> ColumnElement[bool]:

@@ -34,7 +34,7 @@ async def recorded(database: Database, project_id: UUID, name: str) -> int:
 
 async def read(database: Database, project_id: UUID, after: int = 0) -> tuple[list[str], int]:
     async with database.transaction() as tx:
-        found, end = await events.read_after(tx, project_id, after, ALL, 100)
+        found, end, _ = await events.read_after(tx, project_id, after, ALL, 100)
     return [event.data["name"] for event in found], end
 
 
@@ -82,8 +82,8 @@ async def test_a_reader_does_not_scan_filtered_events_again(database: Database, 
     last = [await recorded(database, project_id, str(number)) for number in range(3)][-1]
     async with database.transaction() as tx:
         pushed = EventFilter(frozenset({EventKind.LIST_PUSHED}))
-        assert await events.read_after(tx, project_id, 0, pushed, 100) == ([], last)
-        found, end = await events.read_after(tx, project_id, 0, ALL, 2)
+        assert await events.read_after(tx, project_id, 0, pushed, 100) == ([], last, False)
+        found, end, _ = await events.read_after(tx, project_id, 0, ALL, 2)
     assert ([event.data["name"] for event in found], end) == (["0", "1"], last - 1)
 
 

@@ -167,8 +167,8 @@ async def test_events(database: Database, project_id: UUID, stranger: UUID, mine
         assert await events.page(tx, stranger, ALL, before=None, limit=9) == []
         assert await events.newest(tx, stranger) == 0
         theirs = await events.record(tx, stranger, EventKind.LIST_CHANGED, {})
-        assert await events.read_after(tx, stranger, 0, ALL, 9) == ([theirs], theirs.id)
-        found, end = await events.read_after(tx, project_id, 0, ALL, 9)
+        assert await events.read_after(tx, stranger, 0, ALL, 9) == ([theirs], theirs.id, False)
+        found, end, _ = await events.read_after(tx, project_id, 0, ALL, 9)
         assert ([event.id for event in found], end) == ([mine.event_id], mine.event_id)
 
 

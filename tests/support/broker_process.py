@@ -21,6 +21,7 @@ class BrokerProcess:
 
     base_url: str
     output: str
+    pid: int
 
 
 @asynccontextmanager
@@ -67,4 +68,4 @@ async def wait_until_listening(process: asyncio.subprocess.Process) -> BrokerPro
         line = await process.stdout.readline()
         assert line, f"the broker ended with {process.returncode}: {output}"
         output += line.decode()
-    return BrokerProcess(match[1], output)
+    return BrokerProcess(match[1], output, process.pid)

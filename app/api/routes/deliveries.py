@@ -50,10 +50,15 @@ async def list_webhook_deliveries(
     cursor: CursorQuery = None,
 ) -> Response:
     """List the deliveries of a webhook in the last 30 days, newest first."""
-    found = await services.deliveries.page(
-        caller.project_id, webhook_id, state=state, before=parse_cursor(cursor), limit=limit + 1
+    return await page_response(
+        request,
+        lambda before, number: services.deliveries.page(
+            caller.project_id, webhook_id, state=state, before=before, limit=number
+        ),
+        limit,
+        delivery_document,
+        before=parse_cursor(cursor),
     )
-    return page_response(request, found, limit, delivery_document)
 
 
 @router.get(

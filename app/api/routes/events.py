@@ -105,10 +105,13 @@ async def list_events(
     cursor: NumberCursorQuery = None,
 ) -> Response:
     """List the events of the last 30 days, newest first."""
-    found = await services.events.page(
-        caller.project_id, wanted, before=parse_number_cursor(cursor), limit=limit + 1
+    return await numbered_page_response(
+        request,
+        lambda before, number: services.events.page(caller.project_id, wanted, before=before, limit=number),
+        limit,
+        lambda each: event_document(each, caller.project),
+        before=parse_number_cursor(cursor),
     )
-    return numbered_page_response(request, found, limit, lambda each: event_document(each, caller.project))
 
 
 async def _events(

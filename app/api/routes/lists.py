@@ -126,9 +126,13 @@ async def list_lists(
         since=since,
         until=until,
     )
-    before = parse_cursor(cursor)
-    found = await services.lists.page(caller.project_id, wanted, before=before, limit=limit + 1)
-    return page_response(request, found, limit, render_list)
+    return await page_response(
+        request,
+        lambda before, number: services.lists.page(caller.project_id, wanted, before=before, limit=number),
+        limit,
+        render_list,
+        before=parse_cursor(cursor),
+    )
 
 
 @router.get(

@@ -49,13 +49,16 @@ async def list_operations(
     cursor: CursorQuery = None,
 ) -> Response:
     """List operations, newest first."""
-    found = await services.operations.page(
-        caller.project_id,
-        OperationFilter(state, kind, list_id),
+    wanted = OperationFilter(state, kind, list_id)
+    return await page_response(
+        request,
+        lambda before, number: services.operations.page(
+            caller.project_id, wanted, before=before, limit=number
+        ),
+        limit,
+        operation_document,
         before=parse_cursor(cursor),
-        limit=limit + 1,
     )
-    return page_response(request, found, limit, operation_document)
 
 
 @router.get(

@@ -137,9 +137,13 @@ async def list_pushes(
         since=since,
         until=until,
     )
-    before = parse_cursor(cursor)
-    found = await services.pushes.page(caller.project_id, wanted, before=before, limit=limit + 1)
-    return page_response(request, found, limit, render_push)
+    return await page_response(
+        request,
+        lambda before, number: services.pushes.page(caller.project_id, wanted, before=before, limit=number),
+        limit,
+        render_push,
+        before=parse_cursor(cursor),
+    )
 
 
 @router.get(

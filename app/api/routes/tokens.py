@@ -61,8 +61,13 @@ async def list_projects(
 ) -> Response:
     """List all projects, newest first."""
     require_admin(caller)
-    found = await services.tokens.page_projects(before=parse_cursor(cursor), limit=limit + 1)
-    return page_response(request, found, limit, _project)
+    return await page_response(
+        request,
+        lambda before, number: services.tokens.page_projects(before=before, limit=number),
+        limit,
+        _project,
+        before=parse_cursor(cursor),
+    )
 
 
 @router.post(
@@ -102,8 +107,13 @@ async def list_tokens(
 ) -> Response:
     """List the valid tokens of all projects, newest first. Their texts are not shown."""
     require_admin(caller)
-    found = await services.tokens.page(before=parse_cursor(cursor), limit=limit + 1)
-    return page_response(request, found, limit, _token)
+    return await page_response(
+        request,
+        lambda before, number: services.tokens.page(before=before, limit=number),
+        limit,
+        _token,
+        before=parse_cursor(cursor),
+    )
 
 
 @router.delete(

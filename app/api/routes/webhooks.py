@@ -74,8 +74,13 @@ async def list_webhooks(
     cursor: CursorQuery = None,
 ) -> Response:
     """List webhooks, newest first."""
-    found = await services.webhooks.page(caller.project_id, before=parse_cursor(cursor), limit=limit + 1)
-    return page_response(request, found, limit, webhook_document)
+    return await page_response(
+        request,
+        lambda before, number: services.webhooks.page(caller.project_id, before=before, limit=number),
+        limit,
+        webhook_document,
+        before=parse_cursor(cursor),
+    )
 
 
 @router.get(

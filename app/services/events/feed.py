@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ EVENTS_AT_ONCE = 100
 PAUSE = 0.2
 # How many events stay in memory. A stream that is further behind reads from the database on its own.
 KEPT = 500
+KEPT_BYTES = 8 * 1_048_576
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Feed:
         self._turn = asyncio.Lock()
         self._kept: deque[ProjectEvent] = deque()
         self._start = self._end = -1
+        self._size = 0
         self._is_full = False
         self._read_at = float("-inf")
         self._revoked: frozenset[UUID] = frozenset()
@@ -76,20 +79,23 @@ class Feed:
         async with self._database.transaction(self._project_id) as tx:
             live = await tokens.live_among(tx, following)
             begin = self._end if self._end >= 0 else after
-            found, end = await self._read(tx, begin)
+            found, end, is_full = await self._read(tx, begin)
             if end < after:
                 begin = after
-                found, end = await self._read(tx, begin)
+                found, end, is_full = await self._read(tx, begin)
         if begin != self._end:
             self._kept.clear()
-            self._start = begin
+            self._start, self._size = begin, 0
         self._kept.extend(found)
-        while len(self._kept) > KEPT:
-            self._start = self._kept.popleft().id
-        self._end, self._is_full = end, len(found) == EVENTS_AT_ONCE
+        self._size += sum(map(_size, found))
+        while len(self._kept) > KEPT or self._size > KEPT_BYTES:
+            oldest = self._kept.popleft()
+            self._start = oldest.id
+            self._size -= _size(oldest)
+        self._end, self._is_full = end, is_full
         self._read_at, self._revoked = read_at, following - live
 
-    async def _read(self, tx: Transaction, after: int) -> tuple[Sequence[ProjectEvent], int]:
+    async def _read(self, tx: Transaction, after: int) -> tuple[Sequence[ProjectEvent], int, bool]:
         return await store.read_after(tx, self._project_id, after, ALL, EVENTS_AT_ONCE)
 
 
@@ -111,6 +117,10 @@ class Feeds:
             feed.followers += Counter()
             if not feed.followers:
                 del self._feeds[project_id]
+
+
+def _size(event: ProjectEvent) -> int:
+    return len(json.dumps(event.data))
 
 
 def _now() -> float:

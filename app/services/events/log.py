@@ -101,8 +101,10 @@ class Events:
     async def _read_from_database(self, caller: Caller, after: int, wanted: EventFilter) -> Batch:
         async with self._database.transaction(caller.project_id) as tx:
             await tokens.require_live(tx, caller.token_id)
-            events, end = await store.read_after(tx, caller.project_id, after, wanted, EVENTS_AT_ONCE)
-        return Batch(events, end, is_full=len(events) == EVENTS_AT_ONCE, is_alone=True)
+            events, end, is_full = await store.read_after(
+                tx, caller.project_id, after, wanted, EVENTS_AT_ONCE
+            )
+        return Batch(events, end, is_full=is_full, is_alone=True)
 
 
 def _subjects(facts: EventFacts) -> tuple[UUID | None, UUID | None]:

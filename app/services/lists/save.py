@@ -16,7 +16,7 @@ from app.lists.origins.entry_order import in_order
 from app.lists.pushes import Push
 from app.lists.verdict import judge
 from app.lists.views import ListView, view_list
-from app.projects.quotas import Quota
+from app.projects.quotas import Quota, refuse_large_list
 from app.services.callers import Call
 from app.services.events.log import Events
 from app.services.pushes.requests import Pushes
@@ -63,7 +63,10 @@ class ListWriter:
         after = await with_copied(tx, call.project_id, after)
         saved = await self._judge(tx, call, before, after, now)
         await save_list(tx, call.project_id, before, saved.draft)
-        await self._quotas.check(tx, call.project_id, _grown(before, after))
+        grown = _grown(before, after)
+        if Quota.METADATA in grown:
+            refuse_large_list(_metadata_size(after))
+        await self._quotas.check(tx, call.project_id, grown)
         await self._record_news(tx, call.project_id, before, saved)
         return saved
 
