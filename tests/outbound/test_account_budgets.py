@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from app import errors
+from app.oci.descriptor import Descriptor
+from app.oci.digest import digest_of
 from app.outbound.account_budgets import Budgets
 from app.outbound.adaptive import Refusal
 from app.outbound.budget import BudgetUpdate
@@ -18,8 +20,16 @@ from app.outbound.failures import RequestContext
 from app.registry.client import Access, Credential, RegistryClient
 from app.registry.limits import Limits
 from tests.support.images import make_image, plant
-from tests.support.registry import Fault, RegistryDouble, Status
-from tests.support.registry_clients import INSECURE, LOOPBACK, QUICK, Clock, reference_at, signed_in
+from tests.support.registry import Fault, Redirect, RegistryDouble, Reset, Status
+from tests.support.registry_clients import (
+    INSECURE,
+    LOOPBACK,
+    QUICK,
+    Clock,
+    reference_at,
+    repository_at,
+    signed_in,
+)
 from tests.support.registry_double.wire import Answer, Exchange
 
 HOST = "registry.example"
@@ -283,3 +293,40 @@ async def _is_limited(client: RegistryClient, registry: RegistryDouble, access: 
         await client.fetch_manifest(reference_at(registry, "app:1"), access)
     assert caught.value.retry_after is not None
     assert 100 < caught.value.retry_after <= 120
+
+
+ASKS_FOR_A_PAUSE = Status(503, headers={"Retry-After": "120"})
+
+
+async def test_a_token_service_that_is_down_for_one_tenant_pauses_no_other(client: RegistryClient) -> None:
+    users = {"ann": ANN.password, "bob": BOB.password}
+    async with RegistryDouble(auth="bearer", users=users) as double:
+        for path in ("bad/app", "good/app"):
+            plant(double, path, "1", make_image())
+        rule = double.misbehave(ASKS_FOR_A_PAUSE, path="/token", times=None)
+        ann, bob = signed_in(double.host, ANN, tenant="a"), signed_in(double.host, BOB, tenant="b")
+        with pytest.raises(errors.BrokerError):
+            await client.fetch_manifest(reference_at(double, "bad/app:1"), bob)
+        rule.stop()
+        await client.fetch_manifest(reference_at(double, "good/app:1"), ann)
+        await client.fetch_manifest(reference_at(double, "good/app:1"), bob)
+        assert {each.status for each in double.received("GET", "/good/app/manifests/")} == {200}
+
+
+@pytest.mark.parametrize("fault", [ASKS_FOR_A_PAUSE, Status(429, headers={"Retry-After": "120"}), Reset()])
+async def test_a_storage_that_fails_for_one_tenant_pauses_no_other(
+    registry: RegistryDouble, client: RegistryClient, fault: Fault
+) -> None:
+    image = make_image()
+    config = Descriptor("application/json", digest_of(image.config), len(image.config))
+    async with RegistryDouble() as storage:
+        for path in ("bad/app", "good/app"):
+            plant(registry, path, "1", image)
+            plant(storage, path, "1", image)
+        registry.misbehave(Redirect(f"{storage.base_url}{{target}}"), path="/blobs/", times=None)
+        storage.misbehave(fault, path="/bad/", times=None)
+        ann, bob = replace(INSECURE, tenant="a"), replace(INSECURE, tenant="b")
+        with pytest.raises(errors.BrokerError):
+            await client.fetch_config(repository_at(registry, "bad/app"), config, bob)
+        assert await client.fetch_config(repository_at(registry, "good/app"), config, ann) == image.config
+        assert await client.fetch_config(repository_at(registry, "good/app"), config, bob) == image.config
