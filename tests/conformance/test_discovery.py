@@ -25,6 +25,7 @@ from tests.support.images import (
     make_referrer,
     plant,
 )
+from tests.support.plain_http import plain_client
 from tests.support.registry import RegistryDouble
 
 TAGS = ["alpha", "beta", "delta", "gamma"]
@@ -175,7 +176,7 @@ async def test_following_the_links_visits_every_referrer_once(registry: Registry
     for each in made:
         plant(registry, "paged", None, each)
     seen, pages = [], 0
-    async with httpx2.AsyncClient(base_url=registry.base_url) as client:
+    async with plain_client(base_url=registry.base_url) as client:
         reply = await client.get(f"/v2/paged/referrers/{subject.digest}")
         while True:
             seen += [each["digest"] for each in reply.json()["manifests"]]

@@ -17,6 +17,7 @@ from tests.support.docker_registry import (
     find_docker_registry,
 )
 from tests.support.images import make_buildx_index, make_image, make_index, seed, walk
+from tests.support.plain_http import plain_client
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ async def test_two_registries_run_side_by_side_and_are_gone_afterwards(binary: P
         assert one.port != two.port
         pids = [each.pid for each in (one, two)]
         await seed(one, "app", "v1", make_image())
-        async with httpx2.AsyncClient() as client:
+        async with plain_client() as client:
             assert (await client.get(f"{two.base_url}/v2/app/tags/list")).status_code == 404
     for pid in pids:
         with pytest.raises(ProcessLookupError):

@@ -9,6 +9,7 @@ import pytest
 
 from tests.conformance.peer import Peer, codes
 from tests.support.images import digest_of, make_image, plant
+from tests.support.plain_http import plain_client
 from tests.support.registry import ANONYMOUS, RegistryDouble
 from tests.support.registry_double.auth import Authority, Spelling
 
@@ -30,7 +31,7 @@ async def guarded() -> AsyncIterator[RegistryDouble]:
 
 @pytest.fixture
 async def client(guarded: RegistryDouble) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=guarded.base_url, timeout=60) as made:
+    async with plain_client(base_url=guarded.base_url, timeout=60) as made:
         yield made
 
 
@@ -52,7 +53,7 @@ async def bearer(client: httpx2.AsyncClient, *scopes: str, user: str | None = "a
 async def test_basic_auth_requires_the_right_password() -> None:
     async with (
         RegistryDouble(auth="basic", users=USERS) as double,
-        httpx2.AsyncClient(base_url=double.base_url) as client,
+        plain_client(base_url=double.base_url) as client,
     ):
         plant(double, "app", "v1", IMAGE)
         nobody = await client.get("/v2/")
@@ -65,7 +66,7 @@ async def test_basic_auth_requires_the_right_password() -> None:
 async def test_basic_auth_denies_actions_without_permission() -> None:
     async with (
         RegistryDouble(auth="basic", users=USERS, anonymous_pull=True) as double,
-        httpx2.AsyncClient(base_url=double.base_url) as client,
+        plain_client(base_url=double.base_url) as client,
     ):
         plant(double, "app", "v1", IMAGE)
         authority(double).grants["bob"] = {"bob/.*": {"pull", "push"}}
@@ -200,7 +201,7 @@ async def test_an_identity_token_is_handed_out_when_asked_for(client: httpx2.Asy
 async def test_the_token_service_may_live_at_another_port() -> None:
     async with (
         RegistryDouble(auth="bearer", users=USERS, token_service="other port") as double,
-        httpx2.AsyncClient(base_url=double.base_url) as client,
+        plain_client(base_url=double.base_url) as client,
     ):
         plant(double, "app", "v1", IMAGE)
         realm = authority(double).realm

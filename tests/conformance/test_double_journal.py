@@ -18,6 +18,7 @@ from tests.support.images import (
     plant,
     walk,
 )
+from tests.support.plain_http import plain_client
 from tests.support.registry import Hold, RegistryDouble
 
 IMAGE = make_image(media="oci", seed="journal")
@@ -162,7 +163,7 @@ async def test_the_range_of_a_broken_upload_counts_its_bytes(registry: RegistryD
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="this Python has no IPv6")
 async def test_both_loopbacks_are_served_at_one_port(registry: RegistryDouble) -> None:
-    async with httpx2.AsyncClient() as client:
+    async with plain_client() as client:
         try:
             reply = await client.get(f"http://[::1]:{registry.port}/v2/")
         except httpx2.ConnectError:

@@ -12,13 +12,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
 from tests.support.broker_process import running_broker
 from tests.support.docker_registry import DockerRegistry
 from tests.support.document_commands import marked_commands
 from tests.support.images import OCI_INDEX, Image, make_image_for, seed
+from tests.support.plain_http import plain_client
 
 TOKEN = "a-token-for-the-builds"
 BLOCKS = marked_commands("docs/ci.md")
@@ -82,13 +82,13 @@ class Build:
     async def published(self) -> list[str]:
         """The digests that are under the tag."""
         url = f"{self._registry.base_url}/v2/team/{self.tag}/manifests/{self.tag}"
-        async with httpx2.AsyncClient() as client:
+        async with plain_client() as client:
             reply = await client.get(url, headers={"Accept": OCI_INDEX})
         return [each["digest"] for each in reply.json()["manifests"]]
 
     async def pushes(self) -> list[Json]:
         headers = {"Authorization": f"Bearer {TOKEN}"}
-        async with httpx2.AsyncClient(base_url=self.common["BROKER"], headers=headers) as client:
+        async with plain_client(base_url=self.common["BROKER"], headers=headers) as client:
             reply = await client.get("/v1/pushes", params={"reference": f"{self.image}:{self.tag}"})
         found: list[Json] = reply.json()["items"]
         return found

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from tests.support.broker_process import running_broker
@@ -19,6 +18,7 @@ from tests.support.docker_registry import (
 )
 from tests.support.document_commands import marked_commands
 from tests.support.images import make_image_for, seed
+from tests.support.plain_http import plain_client
 from tests.support.shell import documents, run
 
 TOKEN = "a-token-for-the-readme"
@@ -71,7 +71,7 @@ async def test_a_call_may_bring_its_own_credential(broker: str, tmp_path: Path) 
     if binary is None:
         pytest.skip("docker-registry is not installed")
     async with DockerRegistry(binary, htpasswd=True) as private:
-        async with httpx2.AsyncClient(auth=(HTPASSWD_USER, HTPASSWD_PASSWORD)) as owner:
+        async with plain_client(auth=(HTPASSWD_USER, HTPASSWD_PASSWORD)) as owner:
             for platform in ("amd64", "arm64"):
                 image = make_image_for(f"linux/{platform}")
                 await seed(private, f"team/app-{platform}", "1.2.3", image, client=owner)
@@ -88,7 +88,7 @@ async def test_only_the_first_start_prints_a_token(tmp_path: Path) -> None:
         token = first.output.split("shown only once): ")[1].split()[0]
     async with (
         running_broker(tmp_path / "data") as second,
-        httpx2.AsyncClient(base_url=second.base_url) as client,
+        plain_client(base_url=second.base_url) as client,
     ):
         assert "token" not in second.output
         answer = await client.get("/v1/lists", headers={"Authorization": f"Bearer {token}"})

@@ -26,6 +26,7 @@ from app.oci.reference import parse_reference
 from tests.support import images
 from tests.support.broker import Broker
 from tests.support.docker_registry import DockerRegistry
+from tests.support.plain_http import plain_client
 
 DOCKER = shutil.which("docker")
 CASES = int(os.environ.get("BROKER_DIFFERENTIAL_CASES", "12"))
@@ -77,7 +78,7 @@ def docker(tmp_path: Path) -> Command:
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(timeout=60) as client:
+    async with plain_client(timeout=60) as client:
         yield client
 
 
@@ -161,7 +162,7 @@ def dice(seed: int, case: int) -> Dice:
 async def _sources(dice: Dice, registry: DockerRegistry, prefix: str) -> list[str]:
     """References to images that are there now, none of which Docker would take for another."""
     found: dict[object, str] = {}
-    async with httpx2.AsyncClient(timeout=60) as client:
+    async with plain_client(timeout=60) as client:
         for _ in range(dice.random.randint(1, 6)):
             repository = f"{prefix}/{dice.one(REPOSITORIES)}"
             tag = dice.one(["1", "a", "A", "a-1", "a_1", "a.b", "_x", "Z"])

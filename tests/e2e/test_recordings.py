@@ -14,6 +14,7 @@ import pytest
 from tests.support.broker import Broker
 from tests.support.docker_registry import DockerRegistry
 from tests.support.images import digest_of
+from tests.support.plain_http import plain_client
 from tests.support.recordings import Recording, golden_file, read
 
 _GOLDEN = golden_file()
@@ -44,7 +45,7 @@ class Replay:
         return self.moved(self.recording.case["list"])
 
     async def load_sources(self) -> None:
-        async with httpx2.AsyncClient(timeout=60) as client:
+        async with plain_client(timeout=60) as client:
             for reference, source in self.recording.case["sources"].items():
                 root = f"{self.registry.base_url}/v2/{self.repository(source['repo'])}"
                 for blob in (source["config"], *source["layers"]):
@@ -119,7 +120,7 @@ async def test_a_replayed_recording_gives_the_bytes_and_output_of_docker(replay:
     assert pushed["lines"] == [replay.moved(line) for line in _lines(recording)]
     tag = recording.case["list"].rpartition(":")[2]
     repository = replay.repository(recording.case["list"].partition("/")[2].rpartition(":")[0])
-    async with httpx2.AsyncClient(headers={"Accept": recording.content_type}) as client:
+    async with plain_client(headers={"Accept": recording.content_type}) as client:
         url = f"{replay.registry.base_url}/v2/{repository}/manifests/{tag}"
         await _is_the_recorded(client, url, recording)
 

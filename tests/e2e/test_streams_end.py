@@ -12,6 +12,7 @@ import httpx2
 from tests.support.broker import KEY, Broker
 from tests.support.broker_process import running_broker
 from tests.support.operation_queue import PATIENCE_SECONDS, until
+from tests.support.plain_http import plain_client
 
 TOKEN = "a-token-for-the-stream"
 # Longer than the test has: a server that waited for its streams would be noticed.
@@ -23,7 +24,7 @@ async def test_a_stopping_server_ends_its_streams(tmp_path: Path) -> None:
     running = await stack.enter_async_context(running_broker(tmp_path / "data", SETTINGS))
     async with (
         asyncio.timeout(2 * PATIENCE_SECONDS),
-        httpx2.AsyncClient(base_url=running.base_url, headers={"Authorization": f"Bearer {TOKEN}"}) as client,
+        plain_client(base_url=running.base_url, headers={"Authorization": f"Bearer {TOKEN}"}) as client,
         client.stream("GET", "/v1/events", timeout=None) as reply,
     ):
         lines = reply.aiter_lines()
@@ -45,7 +46,7 @@ async def test_a_stopping_server_answers_every_waiting_call(database_url: str) -
     held = {"Prefer": "wait=3000"}
     async with (
         asyncio.timeout(2 * PATIENCE_SECONDS),
-        httpx2.AsyncClient(
+        plain_client(
             base_url=running.base_url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=None
         ) as client,
     ):

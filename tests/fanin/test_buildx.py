@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import httpx2
 import pytest
 
 from tests.support.broker import Broker
 from tests.support.images import OCI_INDEX, ImageIndex, make_buildx_index, seed
+from tests.support.plain_http import plain_client
 from tests.support.registry_clients import AnyRegistry
 
 Json = dict[str, Any]
@@ -46,7 +46,7 @@ class Pushed:
 async def read(registry: AnyRegistry, repository: str) -> Pushed:
     """Read the index under the tag, and check that the registry has all of its entries."""
     manifests = f"{registry.base_url}/v2/{repository}/manifests"
-    async with httpx2.AsyncClient() as client:
+    async with plain_client() as client:
         reply = await client.get(f"{manifests}/1", headers={"Accept": OCI_INDEX})
         assert reply.headers["Content-Type"] == OCI_INDEX
         pushed = Pushed(json.loads(reply.content))

@@ -31,6 +31,7 @@ from app.wiring import (
     server_config,
 )
 from tests.support.openapi_contract import check_response
+from tests.support.plain_http import plain_client
 
 Json = dict[str, Any]
 Client = httpx2.AsyncClient
@@ -119,7 +120,7 @@ class Broker:
     def client_with(self, token: str | None, **headers: str) -> Client:
         """A client of someone else's, to be closed by its block."""
         bearer = {"Authorization": f"Bearer {token}"} if token is not None else {}
-        return httpx2.AsyncClient(
+        return plain_client(
             base_url=self.base_url,
             headers={**bearer, **headers},
             timeout=PATIENCE,

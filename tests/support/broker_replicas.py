@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-import httpx2
-
 from scripts.soak_lib.broker_soak import credentials_for
 from tests.support.broker import KEY, PATIENCE, Client
 from tests.support.broker_process import COMMAND, wait_until_listening
+from tests.support.plain_http import plain_client
 from tests.support.registry import RegistryDouble
 from tests.support.workers import Workers
 
@@ -72,9 +71,7 @@ class Replicas:
         except BaseException:
             await _kill(process)
             raise
-        client = httpx2.AsyncClient(
-            base_url=base_url, headers=self._headers, timeout=PATIENCE, trust_env=False
-        )
+        client = plain_client(base_url=base_url, headers=self._headers, timeout=PATIENCE, trust_env=False)
         self._clients.append(client)
         self._alive.append((process, client))
 

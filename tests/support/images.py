@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 import httpx2
 
+from tests.support.plain_http import plain_client
 from tests.support.registry_double.server import RegistryDouble
 
 Media = Literal["docker", "oci"]
@@ -301,7 +302,7 @@ async def seed(
     base_url = registry if isinstance(registry, str) else registry.base_url
     if client is not None:
         return await _push(client, base_url, repository, tag, content)
-    async with httpx2.AsyncClient(timeout=60) as own:
+    async with plain_client(timeout=60) as own:
         return await _push(own, base_url, repository, tag, content)
 
 

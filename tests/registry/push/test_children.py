@@ -6,7 +6,6 @@ import asyncio
 import uuid
 from dataclasses import replace
 
-import httpx2
 import pytest
 
 from app import errors
@@ -17,6 +16,7 @@ from app.registry.push.model import (
 )
 from app.registry.push.push import push
 from tests.support.images import digest_of, make_image, plant, seed
+from tests.support.plain_http import plain_client
 from tests.support.pushes import (
     AMD64,
     ARM64,
@@ -123,7 +123,7 @@ async def test_a_collected_child_is_put_again_from_the_blobs_that_are_left(any_r
     path = f"copy/{uuid.uuid4().hex}/collected"
     await seed(any_registry, path, "other", make_image(architecture="arm64", base=AMD64.layers, layers=0))
     root = f"{any_registry.base_url}/v2/{path}/blobs/uploads/?digest={AMD64.config_digest}"
-    async with httpx2.AsyncClient() as http:
+    async with plain_client() as http:
         begun = await http.post(root.partition("?")[0])
         where = begun.request.url.join(begun.headers["Location"]).copy_add_param(
             "digest", AMD64.config_digest
