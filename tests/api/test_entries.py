@@ -59,6 +59,7 @@ def readers() -> int:
     return found
 
 
+@pytest.mark.slow
 async def test_a_large_manifest_is_parsed_without_blocking_other_requests(
     start_broker: StartBroker, registry: RegistryDouble
 ) -> None:

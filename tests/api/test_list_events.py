@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.support.broker import Broker
 from tests.support.planted_images import plant_images
 from tests.support.registry import RegistryDouble, Status
+
+pytestmark = pytest.mark.slow
 
 Json = dict[str, Any]
 BOTH = ["linux/amd64", "linux/arm64"]

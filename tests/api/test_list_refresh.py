@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.support.broker import Broker, check_problem
 from tests.support.images import Image, make_attestation, make_image_for, make_index
 from tests.support.planted_images import plant_image, plant_images
 from tests.support.registry import RegistryDouble
+
+pytestmark = pytest.mark.slow
 
 Json = dict[str, Any]
 

@@ -7,6 +7,8 @@ import re
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
 from tests.support.broker import Broker, check_problem
 from tests.support.images import make_buildx_index, make_image, make_image_for, make_index, plant
 from tests.support.planted_images import plant_image, plant_images, wait_until_held
@@ -54,6 +56,7 @@ async def test_two_concurrent_creates_make_one_list(broker: Broker, registry: Re
     assert sorted(reply.status_code for reply in replies) == [201, 409, 409, 409]
 
 
+@pytest.mark.slow
 async def test_a_digest_that_a_replica_does_not_have_yet_is_waited_for(
     broker: Broker, registry: RegistryDouble
 ) -> None:

@@ -13,6 +13,8 @@ from tests.support.images import Content, Image, make_attestation, make_image, m
 from tests.support.planted_images import plant_image, plant_images
 from tests.support.registry import RegistryDouble
 
+pytestmark = pytest.mark.slow
+
 Json = dict[str, Any]
 
 

@@ -478,6 +478,7 @@ BODIES = st.sampled_from(sorted(MEMBERS)).flatmap(
 )
 
 
+@pytest.mark.slow
 async def test_no_generated_body_causes_a_500(start_broker: StartBroker) -> None:
     # Without a worker, because some generated references name real registries.
     broker = await start_broker(worker=False)

@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.broker import Broker, Client, StartBroker
 
+pytestmark = pytest.mark.slow
+
 PUBLIC = "https://portal.example/tools/broker"
 NOWHERE = "registry.invalid"
 LOOPBACK = "127.0.0.0/8"

@@ -15,6 +15,8 @@ from tests.support.images import Image, ImageIndex, make_attestation, make_image
 from tests.support.planted_images import plant_image
 from tests.support.registry import RegistryDouble
 
+pytestmark = pytest.mark.slow
+
 Json = dict[str, Any]
 
 # The platforms that one image is for, as callers and as indexes name them.

@@ -79,6 +79,7 @@ async def test_a_call_ends_at_its_deadline_for_every_kind_of_delay(
     assert caught.value.members["registry"] == registry.host
 
 
+@pytest.mark.slow
 async def test_a_call_to_a_silent_port_ends() -> None:
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -215,6 +216,7 @@ async def test_an_unopened_client_and_a_closed_one_raise() -> None:
         await client.head_manifest(parse_reference("127.0.0.1:1/app"), INSECURE)
 
 
+@pytest.mark.slow
 async def test_a_connection_that_is_not_made_in_time_is_tried_again() -> None:
     asked: list[str] = []
 

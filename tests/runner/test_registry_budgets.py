@@ -39,6 +39,8 @@ from tests.support.registry import Fault, Hold, RegistryDouble, Reset, Status
 from tests.support.registry_clients import INSECURE, LOOPBACK, QUICK, reference_at
 from tests.support.registry_double.wire import Answer, Exchange
 
+pytestmark = pytest.mark.slow
+
 HOURS = timedelta(hours=1)
 INSPECT = Kind.INSPECT_IMAGE
 # A pause that lasts longer than this is the operation's to wait for.

@@ -533,6 +533,7 @@ async def test_an_outcome_outlives_an_outage_of_the_database_that_ends_before_th
     assert len(attempts) == 1
 
 
+@pytest.mark.slow
 async def test_work_stops_when_its_lease_can_not_be_renewed_and_is_repeated_later(
     work: Work,
 ) -> None:
@@ -565,6 +566,7 @@ async def cut(database: Database) -> None:
         )
 
 
+@pytest.mark.slow
 async def test_a_runner_claims_again_after_its_database_did_not_answer(
     database_url: str, database: Database, notifications: Notifications, project_id: UUID
 ) -> None:
@@ -580,6 +582,7 @@ async def test_a_runner_claims_again_after_its_database_did_not_answer(
         await own.dispose()
 
 
+@pytest.mark.slow
 async def test_a_runner_continues_after_any_failure_of_the_database(
     database_url: str, database: Database, notifications: Notifications, project_id: UUID, work: Work
 ) -> None:
@@ -616,6 +619,7 @@ async def test_a_migration_of_the_next_version_costs_a_running_worker_no_attempt
     await one.dispose()
 
 
+@pytest.mark.slow
 async def test_a_locked_row_does_not_cost_other_operations_their_leases(
     database: Database, notifications: Notifications, project_id: UUID, work: Work
 ) -> None:

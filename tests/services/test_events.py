@@ -69,6 +69,7 @@ def names(found: list[ProjectEvent]) -> list[str]:
     return [event.data["labels"]["name"] for event in found]
 
 
+@pytest.mark.slow
 async def test_a_reader_that_reconnects_at_random_sees_each_event_once_and_in_order(
     database_url: str, database: Database, events: Events, caller: Caller
 ) -> None:
@@ -264,6 +265,7 @@ async def test_all_streams_of_a_project_share_each_read(
     await counting.dispose()
 
 
+@pytest.mark.slow
 async def test_a_slow_reader_misses_no_event_that_other_streams_have_read(
     database: Database, events: Events, caller: Caller
 ) -> None:

@@ -189,6 +189,7 @@ async def test_cancelled_callers_leave_no_connection_and_no_transaction_open(
     await database.dispose()
 
 
+@pytest.mark.slow
 async def test_an_unreachable_database_is_unavailable_at_once_and_used_again_when_it_returns() -> None:
     async with restartable_postgres() as server:
         database = Database(server.url)
@@ -205,6 +206,7 @@ async def test_an_unreachable_database_is_unavailable_at_once_and_used_again_whe
         await database.dispose()
 
 
+@pytest.mark.slow
 async def test_a_server_that_stops_within_a_transaction_is_unavailable() -> None:
     async with restartable_postgres() as server:
         database = Database(server.url)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from alembic import command
 from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData, text
@@ -83,6 +84,7 @@ async def test_the_version_before_writes_entries_beside_those_that_share_a_refer
     await database.dispose()
 
 
+@pytest.mark.slow
 async def test_a_migration_that_was_interrupted_builds_its_index_again(empty_database_url: str) -> None:
     await migrate_to(empty_database_url, "0013")
     async with create_engine(empty_database_url).begin() as connection:

@@ -252,6 +252,7 @@ async def test_a_retried_blob_is_counted_once(registry: RegistryDouble) -> None:
     assert result.blobs == BlobCounts(copied=3, bytes_copied=sum(sizes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", ["500", "503, later", "silence", "reset", "202 without a location"])
 async def test_a_blob_whose_mount_always_fails_is_copied(registry: RegistryDouble, trouble: str) -> None:
     plant(registry, "src", "1", ONE)
@@ -335,6 +336,7 @@ async def test_a_pair_whose_mount_failed_is_skipped_where_the_registry_declines(
     assert not asked(registry)
 
 
+@pytest.mark.slow
 async def test_after_a_failed_mount_no_other_holder_is_asked(registry: RegistryDouble) -> None:
     """Another mount might take as long to fail; an upload starts sooner."""
     for number, image in enumerate(SHARING):
