@@ -73,8 +73,7 @@ class PushTurns:
         Raises Superseded for the list's own tag, or the only one, if another project's push that was accepted
         later has moved it.
         """
-        asked_at = asyncio.get_running_loop().time()
-        grant = await self._wait(tag, prove)
+        grant, asked_at = await self._wait(tag, prove)
         if grant is Grant.NEWER:
             if tag == self._planned.reference or len(self._tags) == 1:
                 raise _superseded(tag)
@@ -87,23 +86,29 @@ class PushTurns:
         finally:
             await self._end(tag, has_moved=turn.has_moved)
 
-    async def _wait(self, tag: Reference, prove: Prove | None) -> Grant:
+    async def _wait(self, tag: Reference, prove: Prove | None) -> tuple[Grant, float]:
+        """The reply that ends the wait, and the time at which it was asked for: the lease begins later."""
+        loop = asyncio.get_running_loop()
+        asked_at = loop.time()
         ticket = replace(self._ticket, has_written=prove is None)
         async with self._database.transaction(SYSTEM) as tx:
             if await tag_turns.take_free(tx, tag, ticket):
-                return Grant.TAKEN
+                return Grant.TAKEN, asked_at
         async with self._notifications.subscribe(TAG_TURN, turn_id(tag).hex()) as ends:
             try:
-                while (grant := await self._ask(tag, ticket)) in {Grant.WAIT, Grant.PROVE}:
+                while True:
+                    asked_at = loop.time()
+                    grant = await self._ask(tag, ticket)
                     if grant is Grant.WAIT:
                         await ends.wait(POLL_SECONDS)
-                    elif prove is not None:
+                    elif grant is Grant.PROVE and prove is not None:
                         await prove()
                         ticket = replace(ticket, has_written=True)
+                    else:
+                        return grant, asked_at
             except BaseException:
                 await self._leave(tag)
                 raise
-        return grant
 
     async def _ask(self, tag: Reference, ticket: Ticket) -> Grant:
         async with self._database.transaction(SYSTEM) as tx:
@@ -155,6 +160,8 @@ class PushTurns:
         try:
             async with self._database.transaction(SYSTEM) as tx:
                 await tag_turns.leave(tx, tag, self._ticket.operation_id)
+                # The turn may have been given already.
+                await tag_turns.end(tx, tag, self._ticket, moved=False)
         except Unavailable:
             logger.warning("The wait of push %s for a tag ends by itself", self._planned.id)
 

@@ -463,6 +463,32 @@ async def is_renewed(database: Database) -> bool:
     return bool(row.held_until > row.held_since + LONGEST_CONTESTED + timedelta(seconds=2))
 
 
+@pytest.mark.usefixtures("quick")
+async def test_a_turn_after_a_long_wait_lasts_as_long_as_any(
+    database: Database, project_id: UUID, notifications: Notifications
+) -> None:
+    slow = await turns_of(database, project_id, notifications)
+    other = await turns_of(database, await new_project(database), notifications)
+    started = asyncio.get_running_loop().time()
+    holding = asyncio.Event()
+
+    async def hold_for_long() -> None:
+        async with slow.of(TAG, prove=None):
+            holding.set()
+            # Longer than a lease.
+            await until(lambda: asyncio.get_running_loop().time() > started + 2)
+
+    held = asyncio.create_task(hold_for_long())
+    await holding.wait()
+    async with other.of(TAG, prove=None) as turn:
+        await asyncio.sleep(0)
+        turn.has_moved = True
+    await held
+    async with database.transaction(SYSTEM) as tx:
+        (row,) = await tx.execute(select(table))
+    assert row.moved_by != project_id
+
+
 async def test_a_failure_in_a_turn_ends_it_at_once(
     database: Database, project_id: UUID, notifications: Notifications
 ) -> None:
