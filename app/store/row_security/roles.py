@@ -190,8 +190,12 @@ async def _change(connection: AsyncConnection, statement: str, remedy: str = "")
     except DBAPIError as failure:
         await connection.rollback()
         state = getattr(failure.orig, "sqlstate", None)
-        if state == RIGHT_IS_MISSING and remedy:
-            raise InvalidInput(remedy) from failure
+        if state == RIGHT_IS_MISSING:
+            raise InvalidInput(
+                remedy
+                or "The role that migrates lacks a right. As the owner of the tables or as a superuser, run: "
+                f"{statement}."
+            ) from failure
         if state not in MADE_BY_OTHERS:
             raise
     await connection.commit()

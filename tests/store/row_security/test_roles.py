@@ -162,6 +162,17 @@ async def test_processes_of_the_version_before_go_on_as_the_owner_of_the_tables(
     await before.dispose()
 
 
+async def test_a_role_that_does_not_own_the_tables_gets_the_statement_for_their_owner(
+    own_role: str, empty_database_url: str
+) -> None:
+    login = f"{own_role}_login"
+    await upgrade(empty_database_url)
+    await execute(empty_database_url, f"CREATE ROLE {login} LOGIN CREATEROLE PASSWORD 'word'")
+    await execute(empty_database_url, f"GRANT SELECT ON alembic_version TO {login}")
+    with pytest.raises(InvalidInput, match=f'run: GRANT .* TO "{own_role}"'):
+        await upgrade(url_of(empty_database_url, login, "word"), service=own_role)
+
+
 @pytest.mark.parametrize("attribute", ["SUPERUSER", "BYPASSRLS"])
 async def test_a_role_that_the_policies_do_not_bind_is_refused(
     own_role: str, empty_database_url: str, attribute: str
