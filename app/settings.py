@@ -180,6 +180,8 @@ class Settings(SettingsWithFiles, BaseSettings):
 
     An empty list permits all ports except those that web clients block, such as 22 and 25.
     """
+    registry_aliases: Annotated[dict[str, str], NoDecode, BeforeValidator(_decode)] = {}
+    """Further names of registries, each with the name of the registry that it leads to."""
     insecure_registries: Names = ()
     """Registries where callers may use plain HTTP or unverified TLS: host, host:port, *.suffix or CIDR."""
     allowed_networks: Names = ()

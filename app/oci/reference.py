@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import total_ordering
+from ipaddress import IPv6Address
 
 from app.errors import InvalidReference
 from app.oci.digest import Digest, find_problem, parse_digest
@@ -25,6 +27,9 @@ _LEGACY_REGISTRY = "index.docker.io"
 _API_OF_DEFAULT = "registry-1.docker.io"
 _NAMES_OF_DEFAULT = frozenset({DEFAULT_REGISTRY, _LEGACY_REGISTRY, _API_OF_DEFAULT})
 _OFFICIAL = "library/"
+_LOCALHOST, _LOOPBACK = "localhost", "127.0.0.1"
+_DEFAULT_PORT = "443"
+_HOST_AND_PORT = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^\[\]:/*]+)(?::(?P<port>[0-9]+))?", re.ASCII)
 
 # The grammar of distribution/reference (regexp.go). All classes are ASCII; `fullmatch` anchors both ends.
 _DOMAIN_COMPONENT = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
@@ -102,9 +107,50 @@ def parse_reference(text: str) -> Reference:
 
 
 def canonical_registry(host: str) -> str:
-    """The canonical name of a registry's host: lower case, one name for Docker Hub, no default port."""
-    lowered = host.strip().lower().removesuffix(":443")
-    return DEFAULT_REGISTRY if lowered in _NAMES_OF_DEFAULT else lowered
+    """The canonical name of a registry, so that all of its names share locks, heads, budgets and credentials.
+
+    To what `canonical_host` does it adds `127.0.0.1` for `localhost`, and the operator's aliases.
+    """
+    named = canonical_host(host)
+    if named.partition(":")[0] == _LOCALHOST:
+        named = _LOOPBACK + named.removeprefix(_LOCALHOST)
+    return _aliases.get(named, named)
+
+
+def canonical_host(host: str) -> str:
+    """One spelling of a host: TLS trusts a host by this, because a certificate is for one name alone.
+
+    It has lower case, no default port, no leading zeros in the port, no final dot, one form for an IPv6
+    address, and one name for Docker Hub.
+    """
+    found = _HOST_AND_PORT.fullmatch(host.strip().lower())
+    if found is None:
+        # A pattern or a network of the operator.
+        return host.strip().lower()
+    port = found["port"].lstrip("0") if found["port"] else ""
+    name = _canonical_address(found["name"]) if found["name"][0] == "[" else found["name"].removesuffix(".")
+    named = name if port in {"", _DEFAULT_PORT} else f"{name}:{port}"
+    return DEFAULT_REGISTRY if named in _NAMES_OF_DEFAULT else named
+
+
+def _canonical_address(name: str) -> str:
+    try:
+        address = IPv6Address(name[1:-1])
+    except ValueError:
+        return name
+    return str(address.ipv4_mapped) if address.ipv4_mapped is not None else f"[{address}]"
+
+
+# Set once, when the process is wired: names are compared in too many places to pass the aliases to each.
+_aliases: dict[str, str] = {}
+
+
+def use_aliases(aliases: Mapping[str, str]) -> None:
+    """Take each name of a registry for another one from now on, in this process."""
+    _aliases.clear()
+    plain = {canonical_registry(alias): canonical_registry(name) for alias, name in aliases.items()}
+    # An alias of an alias leads to the last name.
+    _aliases.update({alias: plain.get(name, name) for alias, name in plain.items()})
 
 
 def api_host(registry: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import httpx2
 
-from app.oci.reference import canonical_registry
+from app.oci.reference import canonical_host
 from app.outbound.limits import OutboundLimits
 from app.outbound.policy import AccessPolicy
 from app.outbound.resolver import CheckedResolver, Lookup, Lookups
@@ -51,7 +51,7 @@ class Connections:
         self._limits = limits
         self._lookups = Lookups()
         self._resolver = CheckedResolver(policy, lookup or self._lookups.find, seconds=limits.connect_seconds)
-        self._trusts = {canonical_registry(host): trust for host, trust in (trusts or {}).items()}
+        self._trusts = {canonical_host(host): trust for host, trust in (trusts or {}).items()}
         self._tls = tls
         self._open_transport = open_transport or self._open_engine
         self._transports: dict[_Trust, httpx2.AsyncBaseTransport] = {}
@@ -63,11 +63,11 @@ class Connections:
         passes here, so nothing connects to a port that is not allowed.
         """
         self._policy.check_port(url.port, peer=peer)
-        host = canonical_registry(url.authority) if url.scheme == "https" else None
+        host = canonical_host(url.authority) if url.scheme == "https" else None
         settings = self._trusts.get(host) if host is not None else None
         trust = _Trust(
             host if settings is not None else None,
-            with_identity=settings is not None and host == canonical_registry(peer),
+            with_identity=settings is not None and host == canonical_host(peer),
             verify=verify,
         )
         transport = self._transports.get(trust)

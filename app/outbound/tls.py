@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app import errors
-from app.oci.reference import canonical_registry
+from app.oci.reference import canonical_host
 
 __all__ = ["TlsTrust", "read_certs_dir", "unverified_tls", "verified_tls"]
 
@@ -60,7 +60,7 @@ def read_certs_dir(directory: Path) -> dict[str, TlsTrust]:
     """Read Docker's layout: `HOST[:PORT]/*.crt` are authorities, `NAME.cert` and `NAME.key` the identity."""
     try:
         hosts = sorted(path for path in directory.iterdir() if path.is_dir())
-        return {canonical_registry(path.name): _read_host(path) for path in hosts}
+        return {canonical_host(path.name): _read_host(path) for path in hosts}
     except OSError as error:
         raise errors.InvalidInput(f"{directory} can't be read: {error.strerror}.") from None
 

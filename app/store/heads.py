@@ -33,9 +33,23 @@ async def load_heads(
     tx: Transaction, project_id: UUID, references: Collection[Reference]
 ) -> Mapping[Reference, TagHead]:
     """The heads by reference; only references that a push of this project has moved have one."""
-    canonical = {reference: canonical_name(str(reference)) for reference in references}
-    found = await _load(tx, project_id, canonical.values())
-    return {reference: found[name] for reference, name in canonical.items() if name in found}
+    names = {reference: _names(reference) for reference in references}
+    found = await _load(tx, project_id, {name for each in names.values() for name in each})
+    heads = {reference: _newest_of(found, each) for reference, each in names.items()}
+    return {reference: head for reference, head in heads.items() if head is not None}
+
+
+def _names(reference: Reference) -> set[str]:
+    """The canonical name, and the one under which earlier versions have stored the head."""
+    return {canonical_name(str(reference)), str(reference)}
+
+
+def _newest_of(found: Mapping[str, TagHead], names: Iterable[str]) -> TagHead | None:
+    newest: TagHead | None = None
+    for name in sorted(names):
+        if name in found:
+            newest = found[name] if newest is None else _newest(newest, found[name])
+    return newest
 
 
 async def _load(tx: Transaction, project_id: UUID, names: Iterable[str]) -> Mapping[str, TagHead]:
@@ -59,11 +73,14 @@ async def save_head(
     """
     # In one order everywhere, so that pushes with the same tags never deadlock. A reference by digest never
     # changes, and so has no head.
-    wanted = sorted({canonical_name(str(each)) for each in references if each.digest is None})
-    if not wanted:
+    spellings: dict[str, set[str]] = {}
+    for each in references:
+        if each.digest is None:
+            spellings.setdefault(canonical_name(str(each)), set()).update(_names(each))
+    if not spellings:
         return
-    known = await _load(tx, project_id, wanted)
-    rows = [_row(reference, _newest(known.get(reference), head)) for reference in wanted]
+    known = await _load(tx, project_id, {name for each in spellings.values() for name in each})
+    rows = [_row(name, _newest(_newest_of(known, each), head)) for name, each in sorted(spellings.items())]
     statement = insert(tag_heads).values(
         project_id=project_id,
         push_id=head.push_id,

@@ -9,6 +9,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from app.api.dependencies import BrokerServices
+from app.oci.reference import use_aliases
 from app.operations.operation import OperationLimits
 from app.operations.retries import RetryPolicy
 from app.operations.states import Kind
@@ -97,6 +98,7 @@ def build_parts(
     The policies are for pushes, for the operations that callers wait for, and for deliveries of events.
     `limits` are the registry client's limits that are not settings.
     """
+    use_aliases(settings.registry_aliases)
     base = _build_base(settings, url, limits or Limits())
     performers = _build_performers(base)
     handlers = {

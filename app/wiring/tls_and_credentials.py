@@ -6,7 +6,7 @@ import json
 import logging
 
 from app.errors import InvalidInput
-from app.oci.reference import canonical_registry
+from app.oci.reference import canonical_host
 from app.outbound.tls import read_certs_dir
 from app.registry.auth.places import parse_place
 from app.registry.client import Credential, Keychain, TlsTrust
@@ -20,7 +20,7 @@ def read_trusts(settings: Settings) -> dict[str, TlsTrust]:
     trusts = read_certs_dir(settings.certs_dir) if settings.certs_dir is not None else {}
     for host, given in settings.registry_tls.items():
         authorities = (given.ca,) if given.ca is not None else ()
-        trusts[canonical_registry(host)] = TlsTrust(authorities, given.cert, given.key)
+        trusts[canonical_host(host)] = TlsTrust(authorities, given.cert, given.key)
     for trust in trusts.values():
         trust.check()
     return trusts

@@ -39,6 +39,25 @@ async def test_an_older_run_that_finishes_late_does_not_overwrite(
     assert registry.tags("app") == {"1": older["digest"]}
 
 
+async def test_an_older_run_does_not_overwrite_under_another_name_of_the_registry(
+    broker: Broker, registry: RegistryDouble
+) -> None:
+    port = registry.host.rpartition(":")[2]
+    sources = plant_images(registry, "linux/amd64")
+    for number, host in ((2, registry.host), (1, f"localhost:{port}")):
+        made = await broker.create(
+            f"{host}/app:1", *sources, session=host, run_number=number, labels={"n": host}
+        )
+        assert made["reference"] == f"{host}/app:1"
+        if number == 2:
+            await broker.push(made["id"])
+            await broker.call("PATCH", f"/v1/lists/{made['id']}", {"annotations": {"changed": "since"}})
+            continue
+        await broker.call("PATCH", f"/v1/lists/{made['id']}", {"annotations": {"older": host}})
+        reported = await broker.push(made["id"], status=409)
+        assert reported["type"].endswith(":superseded")
+
+
 async def test_run_numbers_take_precedence_over_creation_order(
     broker: Broker, registry: RegistryDouble
 ) -> None:

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from app.errors import InvalidReference
 from app.oci.digest import digest_of
-from app.oci.reference import Reference, Repository, parse_reference, parse_tag
+from app.oci.reference import (
+    Reference,
+    Repository,
+    canonical_host,
+    canonical_name,
+    canonical_registry,
+    parse_reference,
+    parse_tag,
+    use_aliases,
+)
 
 HEX = "a" * 64
 LOWER = "invalid reference format: repository name ({}) must be lowercase"
@@ -230,3 +239,73 @@ def _line(text: str) -> str:
         return f"No such manifest: {parse_reference(text)}"
     except InvalidReference as refusal:
         return refusal.detail
+
+
+# --- names of one registry ---
+
+SAME = [
+    (
+        "reg.example",
+        "reg.example:443",
+        "reg.example:0443",
+        "REG.example",
+        "reg.example.",
+        "Reg.Example.:00443",
+    ),
+    ("reg.example:5000", "reg.example:05000", "REG.EXAMPLE:5000", "reg.example.:5000"),
+    ("127.0.0.1:5000", "localhost:5000", "LOCALHOST:05000", "[::ffff:127.0.0.1]:5000"),
+    ("127.0.0.1", "localhost", "localhost:443", "localhost."),
+    ("[::1]:5000", "[0:0:0:0:0:0:0:1]:5000", "[0000::0001]:5000"),
+    ("[2001:db8::1]", "[2001:DB8:0:0::1]:443", "[2001:0db8::0001]:0443"),
+    ("docker.io", "index.docker.io", "registry-1.docker.io", "DOCKER.IO:443", "index.docker.io.:0443"),
+]
+
+
+@pytest.mark.parametrize("names", SAME, ids=lambda names: names[0])
+def test_all_names_of_a_registry_have_one_canonical_name(names: tuple[str, ...]) -> None:
+    assert {canonical_registry(name) for name in names} == {names[0]}
+    assert {canonical_name(f"{name}/team/app:1") for name in names} == {f"{names[0]}/team/app:1"}
+
+
+def test_tls_keeps_the_names_of_this_machine_apart() -> None:
+    names = ("localhost:5000", "127.0.0.1:5000")
+    assert [canonical_host(name.replace("5000", "05000").upper()) for name in names] == list(names)
+    assert {canonical_host(name) for name in SAME[0]} == {SAME[0][0]}
+
+
+def test_names_of_different_registries_stay_different() -> None:
+    names = [
+        *(names[0] for names in SAME),
+        "reg.example:4430",
+        "reg.example:80",
+        "127.0.0.2",
+        "sub.localhost",
+        "[::2]:5000",
+    ]
+    assert len({canonical_registry(name) for name in names}) == len(names)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*.example", "*.example:5000", "10.0.0.0/8", "2001:db8::/32", "2001:db8::1"]
+)
+def test_patterns_and_networks_stay_as_they_are(pattern: str) -> None:
+    assert canonical_registry(pattern) == pattern
+
+
+def test_the_operator_can_list_further_names() -> None:
+    use_aliases(
+        {
+            "Mirror.example:0443": "registry.example",
+            "old.example": "mirror.example",
+            "hub.example": "docker.io",
+        }
+    )
+    try:
+        assert {
+            canonical_registry(name) for name in ("mirror.example", "old.example:443", "registry.example")
+        } == {"registry.example"}
+        assert canonical_name("hub.example/library/app:1") == "docker.io/library/app:1"
+        assert str(parse_reference("mirror.example/app:1")) == "mirror.example/app:1"
+    finally:
+        use_aliases({})
+    assert canonical_registry("mirror.example") == "mirror.example"
