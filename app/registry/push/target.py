@@ -308,7 +308,7 @@ class TargetStage:
 
     async def _prove(self) -> None:
         """Show that this push may write to the repository, without moving a tag."""
-        await self._index.put(str(self.target.index.digest))
+        await self._index.put_by_digest()
 
     async def _move(self, tag: str, turn: Turn) -> None:
         try:
