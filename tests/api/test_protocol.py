@@ -15,7 +15,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from app.api.connections import ClientConnections, ConnectionLimits
-from app.api.protocol import HEAD_BYTES, BoundedProtocol
+from app.api.protocol import HEAD_BYTES, LONGEST_BODY, BoundedProtocol
 from tests.support.broker import Broker, StartBroker, check_problem
 from tests.support.operation_queue import PATIENCE_SECONDS, until
 
@@ -131,6 +131,8 @@ async def test_large_bodies_and_pipelined_requests_do_not_count_as_head(broker: 
 
 
 SECONDS = 0.2
+# Where a busy machine must not be taken for a slow caller.
+PATIENT = 0.6
 
 
 class Impatient(BoundedProtocol):
@@ -301,15 +303,19 @@ async def test_a_body_of_which_much_has_come_has_more_time() -> None:
 
 
 async def test_the_time_in_which_the_broker_does_not_read_does_not_count() -> None:
+    class Patient(BoundedProtocol):
+        open_connections = ClientConnections(ConnectionLimits(body_seconds=PATIENT))
+
     go_on = asyncio.Event()
 
     async def late(scope: Message, receive: Any, send_message: Any) -> None:
         await go_on.wait()
         await read_and_answer(scope, receive, send_message)
 
-    async with impatient(late) as (reader, writer):
+    async with impatient(late, Patient) as (reader, writer):
         sending = asyncio.create_task(send(writer, BODY + b"x" * 1_000_000))
-        await asyncio.sleep(3 * SECONDS)
+        # Longer than any body may take.
+        await asyncio.sleep((LONGEST_BODY + 1) * PATIENT)
         go_on.set()
         assert (await read_answer(reader))[0] == 200
         await sending
@@ -427,14 +433,17 @@ async def test_a_reader_that_stops_in_the_middle_is_closed() -> None:
 
 
 async def test_a_slow_reader_that_goes_on_gets_everything() -> None:
-    async with impatient(answering(LARGE)) as (reader, writer):
+    class Patient(BoundedProtocol):
+        open_connections = ClientConnections(ConnectionLimits(write_seconds=PATIENT))
+
+    async with impatient(answering(LARGE), Patient) as (reader, writer):
         writer.write(REQUEST)
         await reader.readuntil(b"\r\n\r\n")
         started = asyncio.get_running_loop().time()
         for _ in range(40):
             await reader.readexactly(LARGE // 40)
-            await asyncio.sleep(SECONDS / 10)
-        assert asyncio.get_running_loop().time() - started > 2 * SECONDS
+            await asyncio.sleep(PATIENT / 10)
+        assert asyncio.get_running_loop().time() - started > 2 * PATIENT
 
 
 async def test_a_stream_may_be_silent_for_longer_than_a_reader() -> None:
