@@ -47,9 +47,15 @@ class UsedSecrets:
         self._credentials: dict[str, None] = {}
         self._tokens: dict[str, dict[str, None]] = {}
         self._of_others: set[str] = set()
+        self._last: dict[str, object] = {}
 
-    def add_credential(self, place: str, secrets: Iterable[str], *, is_own: bool) -> None:
+    def knows(self, place: str, credential: object) -> bool:
+        """Whether this very credential was the last one to be added for the place."""
+        return self._last.get(place) is credential
+
+    def add_credential(self, place: str, credential: object, secrets: Iterable[str], *, is_own: bool) -> None:
         """Add the secrets of a credential; one that is not the caller's `own` keeps all words back."""
+        self._last[place] = credential
         given = [secret for secret in secrets if secret]
         self._credentials.update(dict.fromkeys(given))
         if any(len(secret) < SHORTEST for secret in given) or (given and not is_own):

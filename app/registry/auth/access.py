@@ -29,11 +29,10 @@ class Access:
         """The credential for a repository; `refused` is one that the registry no longer accepts."""
         where = repository.registry, repository.path
         credential = await self.keychain.find(*where, refused=refused)
-        self.used.add_credential(
-            str(repository),
-            credential.secrets,
-            is_own=credential.is_anonymous or self.keychain.has_own(*where),
-        )
+        place = str(repository)
+        if not self.used.knows(place, credential):
+            is_own = credential.is_anonymous or self.keychain.has_own(*where)
+            self.used.add_credential(place, credential, credential.secrets, is_own=is_own)
         return credential
 
     async def account_at(self, repository: Repository) -> str:
