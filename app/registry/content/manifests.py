@@ -107,17 +107,19 @@ async def find_manifest(
         descriptor = _descriptor(answer, reference) if answer.status == _OK else None
         if descriptor is not None:
             return descriptor
-    async with remote.reserve_memory() as memory:
-        return await _find(remote, reference, scopes, memory)
+    attempt = 1
+    while True:
+        async with remote.reserve_memory() as memory:
+            try:
+                answer = await _get(remote, reference, scopes, memory)
+            except errors.SourceNotFound:
+                return None
+            if attempt >= remote.state.limits.attempts or not _looks_cut_off(answer):
+                return _found(remote, reference, answer)
+        attempt += 1
 
 
-async def _find(
-    remote: RemoteRepository, reference: Reference, scopes: Scopes, memory: MemoryReservation
-) -> Manifest | None:
-    try:
-        answer = await _get(remote, reference, scopes, memory)
-    except errors.SourceNotFound:
-        return None
+def _found(remote: RemoteRepository, reference: Reference, answer: Answer) -> Manifest:
     _check_kind(answer, remote.context(reference))
     found = _manifest(answer)
     # Its digest is that of the payload without the signatures, which a lookup does not need.

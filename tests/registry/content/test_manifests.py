@@ -178,6 +178,20 @@ async def test_a_truncated_manifest_without_a_length_is_requested_again(
     assert rule.hits == QUICK.attempts - 1
 
 
+@pytest.mark.parametrize("target", ["app:1", f"app@{IMAGE.digest}"])
+async def test_a_lookup_without_head_reads_a_truncated_manifest_again(
+    registry: RegistryDouble, target: str
+) -> None:
+    plant(registry, "app", "1", IMAGE)
+    registry.misbehave(Status(405), method="HEAD", times=None)
+    cut = Truncated(with_length=False)
+    rule = registry.misbehave(cut, method="GET", path="/manifests/", times=QUICK.attempts - 1)
+    async with connect() as client:
+        found = await client.head_manifest(reference_at(registry, target), INSECURE)
+    assert found is not None
+    assert (str(found.digest), rule.hits) == (IMAGE.digest, QUICK.attempts - 1)
+
+
 @pytest.mark.parametrize("with_length", [True, False])
 async def test_a_truncated_manifest_never_counts_as_whole(
     registry: RegistryDouble, with_length: bool
