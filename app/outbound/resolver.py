@@ -57,9 +57,13 @@ class Lookups:
         if threads is None:
             threads = self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="look-up")
         async with self._semaphore_of(host):
-            answers = await loop.run_in_executor(
-                threads, lambda: self._resolve(host, port, type=socket.SOCK_STREAM, family=family)
-            )
+            try:
+                answers = await loop.run_in_executor(
+                    threads, lambda: self._resolve(host, port, type=socket.SOCK_STREAM, family=family)
+                )
+            except UnicodeError as error:
+                # A label is empty or too long, so the system's resolver is not even asked.
+                raise socket.gaierror(socket.EAI_NONAME, "The name is not valid.") from error
         return [(str(sockaddr[0]), int(answer)) for answer, _, _, _, sockaddr in answers]
 
     def _semaphore_of(self, host: str) -> asyncio.Semaphore:

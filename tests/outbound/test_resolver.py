@@ -128,3 +128,11 @@ async def test_every_answer_is_checked() -> None:
     await changing.resolve("reg.test", 443)
     with pytest.raises(errors.RegistryForbidden):
         await changing.resolve("reg.test", 443)
+
+
+@pytest.mark.parametrize("host", [f"{'a' * 64}.test", "a..b.test", ".test"])
+async def test_a_name_that_no_resolver_takes_is_unknown(host: str) -> None:
+    lookups = Lookups()
+    with pytest.raises(socket.gaierror):
+        await find(lookups, host)
+    await lookups.close()
