@@ -92,10 +92,10 @@ class RemoteRepository:
         """The path of the referrers of a manifest; without a subject, the path above all of them."""
         return f"/v2/{self.path}/referrers/{subject or ''}"
 
-    def turn(self, what: str) -> asyncio.Lock:
-        """A lock for one thing in this repository: its writers in this process take turns.
+    def lock_for(self, what: str) -> asyncio.Lock:
+        """A lock that this process's writers of one thing in this repository share.
 
-        Callers of other tenants have turns of their own, so none keeps another waiting.
+        Each tenant has its own locks, so none keeps another waiting.
         """
         return self.state.locks.of(f"{self.access.tenant} {self.repository} {what}")
 

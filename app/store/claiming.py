@@ -12,11 +12,11 @@ from app.store.operations import COLUMNS
 # An operation that lost its worker had its keys to itself, and goes on before any other. A queued operation
 # waits for all running operations of its project that share one of its keys, and for all that were accepted
 # earlier, even for those that wait for a retry. What another project has queued holds nobody: pushes of one
-# tag by several projects take turns only while the tag moves (store/tag_turns.py). One pass over all live
-# operations with keys finds the first one of each key; an operation may run if it is the first one of all of
-# its keys. A search for each candidate, by the index on the keys, took a fifth of a second when two thousand
-# waited for one key; NOT EXISTS became a nested loop of ten thousands until the table was analyzed. IN is
-# hashed.
+# tag by several projects exclude each other only while the tag moves (store/tag_leases.py). One pass over all
+# live operations with keys finds the first one of each key; an operation may run if it is the first one of
+# all of its keys. A search for each candidate, by the index on the keys, took a fifth of a second when two
+# thousand waited for one key; NOT EXISTS became a nested loop of ten thousands until the table was analyzed.
+# IN is hashed.
 #
 # Operations that ask the same registries share a bulkhead. A bulkhead has at most its limit of a worker's
 # slots, and no more than it leaves free: however many operations wait for a registry that does not answer,

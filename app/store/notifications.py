@@ -24,7 +24,7 @@ REGISTRY_BUDGET = "registry_budget"
 LIST_CHANGED = "list_changed"
 PROJECT_EVENT = "project_event"
 TOKEN_REVOKED = "token_revoked"  # noqa: S105 - a channel
-TAG_TURN = "tag_turn"
+TAG_LEASE = "tag_lease"
 CHANNELS = (
     OPERATION_QUEUED,
     OPERATION_CHANGED,
@@ -34,7 +34,7 @@ CHANNELS = (
     LIST_CHANGED,
     PROJECT_EVENT,
     TOKEN_REVOKED,
-    TAG_TURN,
+    TAG_LEASE,
 )
 
 FIRST_BACKOFF = 0.1

@@ -33,7 +33,7 @@ from app.store.notifications import OPERATION_CHANGED, OPERATION_QUEUED
 from app.store.operation_changes import LostLease, end, record_event
 from app.store.operations import CLOCK, view
 from app.store.tables import operations
-from app.store.tag_turns import TAKES_TURNS
+from app.store.tag_leases import TAKES_LEASES
 
 # The number of an advisory lock; no other lock of this database has it.
 CLAIM_LOCK = 0x6D62_0001
@@ -125,7 +125,7 @@ async def claim(
     # key.
     await tx.execute(select(sql.pg_advisory_xact_lock(bindparam(None, CLAIM_LOCK, BigInteger))))
     values = {
-        "worker": TAKES_TURNS + worker,
+        "worker": TAKES_LEASES + worker,
         "slots": free.slots,
         "lease": lease,
         "kinds": list(kinds),

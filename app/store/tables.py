@@ -234,8 +234,8 @@ tag_heads = Table(
 
 # Which push may move a tag now, of whichever project, and which has moved it last. Tags are hashed: the rows
 # belong to no project, and name nothing of one.
-tag_turns = Table(
-    "tag_turns",
+tag_leases = Table(
+    "tag_leases",
     metadata,
     Column("tag", LargeBinary, primary_key=True),
     Column("holder", Uuid),
@@ -255,7 +255,7 @@ tag_turns = Table(
     Column("moved_digest", Text),
     _instant("moved_at"),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
-    Index("ix_tag_turns_updated_at", "updated_at"),
+    Index("ix_tag_leases_updated_at", "updated_at"),
 )
 
 operations = Table(

@@ -45,7 +45,7 @@ from app.services.webhooks.sender import WebhookSender
 from app.services.webhooks.signing import Secrets
 from app.settings import Settings, secret_keys_of
 from app.store import deliveries as bringing
-from app.store import events, operations, tag_turns
+from app.store import events, operations, tag_leases
 from app.store.budgets import forget_old_budgets
 from app.store.database import Database
 from app.store.notifications import Notifications
@@ -239,7 +239,7 @@ def _chores(settings: Settings, list_writer: ListWriter, deliveries: Deliveries)
     return [
         list_writer.remove_expired,
         forget_old_budgets,
-        in_batches(tag_turns.forget_old, tag_turns.FORGOTTEN_AT_ONCE),
+        in_batches(tag_leases.forget_old, tag_leases.FORGOTTEN_AT_ONCE),
         in_batches(events.forget_old_events, events.FORGOTTEN_AT_ONCE),
         in_batches(
             partial(events.forget_excess_events, kept=settings.quota_events), events.FORGOTTEN_AT_ONCE

@@ -210,9 +210,9 @@ async def copy_blob(copy: BlobCopy, target: RemoteRepository) -> BlobOutcome:
     A lookup always precedes streaming, unless the registry's answers are doubted.
     """
     blob = copy.blob
-    turn = target.turn(str(blob.digest))
-    is_first = not turn.locked()
-    async with turn:
+    lock = target.lock_for(str(blob.digest))
+    is_first = not lock.locked()
+    async with lock:
         # Another push of this process has just brought the blob, or has tried to.
         if not is_first and not copy.is_doubted and await has_blob(target, blob):
             return BlobOutcome(blob.digest, blob.size, BlobAction.SKIPPED)

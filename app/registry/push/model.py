@@ -43,10 +43,10 @@ __all__ = [
     "Step",
     "StepName",
     "TagAction",
+    "TagLease",
+    "TagLeases",
     "TagSnapshot",
     "TargetProgress",
-    "Turn",
-    "Turns",
 ]
 
 
@@ -99,8 +99,8 @@ class Guard:
 
 
 @dataclass(slots=True)
-class Turn:
-    """The time in which a push alone may move a tag.
+class TagLease:
+    """The exclusive right to move a tag for a time.
 
     The tag `is_left` to a push that comes after this one. It `is_stale` if it may have moved since this push
     read it. The push notes that the tag `has_moved`, or may have.
@@ -111,13 +111,13 @@ class Turn:
     has_moved: bool = False
 
 
-class Turns(Protocol):
+class TagLeases(Protocol):
     """Excludes all other pushes from a tag while this one moves it and reads it back."""
 
     def of(
         self, tag: Reference, *, prove: Callable[[], Awaitable[None]] | None
-    ) -> AbstractAsyncContextManager[Turn]:
-        """Wait for the turn, and end it with the block.
+    ) -> AbstractAsyncContextManager[TagLease]:
+        """Wait for the lease, and end it with the block.
 
         `prove` shows that the push may write to the repository; it is None if that has been shown.
         """

@@ -17,8 +17,8 @@ from app.registry.push.model import (
     DryRunResult,
     Guard,
     Step,
+    TagLeases,
     TagSnapshot,
-    Turns,
 )
 from app.registry.push.referrer_search import ReferrerSearch
 from app.registry.push.target import OnProgress, PushSource, TargetStage, build_stages, remotes_for
@@ -41,7 +41,7 @@ async def push(
     guard: Guard | None = None,
     with_referrers: bool = False,
     allow_unverified: bool = False,
-    turns: Turns | None = None,
+    leases: TagLeases | None = None,
     origins: Sequence[Reference] = (),
     checks_blobs: bool = False,
 ) -> list[CopyResult]:
@@ -52,7 +52,7 @@ async def push(
     started runs to completion, so that the next attempt has less to do. `with_referrers` also copies the
     referrers of the children, such as signatures, from where the children are now, and reports those of the
     `origins`, the indexes that the new one was made from. `allow_unverified` moves tags that the registry
-    does not let be read, before or after; a guard decides about the first itself. `turns` exclude the pushes
+    does not let be read, before or after; a guard decides about the first itself. `leases` exclude the pushes
     of others while a tag moves; the guard decides again about a tag that others have moved meanwhile.
     `checks_blobs` also copies blobs that are missing although the manifest that lists them is there.
     """
@@ -77,7 +77,7 @@ async def push(
     await run_all_to_completion(stage.read_tags(strictly=not reads_tags) for stage in stages)
     ask = partial(_ask, guard, allow_unverified=allow_unverified)
     left = await ask(_snapshot(stages, cache))
-    await run_all_to_completion(move for stage in stages for move in stage.moves(left, turns, ask))
+    await run_all_to_completion(move for stage in stages for move in stage.moves(left, leases, ask))
     return [stage.result for stage in stages]
 
 

@@ -34,7 +34,7 @@ class TaggedCopy(NamedTuple):
 
 
 class TaggedCopies:
-    """Copies manifests that refer by their tag alone. Callers of one tag take turns."""
+    """Copies manifests that refer by their tag alone. Callers of one tag run one at a time."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class TaggedCopies:
 
     async def copy(self, tag: str, found: Referrer, holders: Sequence[Repository]) -> TaggedCopy | None:
         """Put what was found under the tag, with the signatures there; None if it holds something else."""
-        async with self._target.turn(tag):
+        async with self._target.lock_for(tag):
             try:
                 held = await read_digest(self._target, tag, scopes=self._scopes)
             except errors.RegistryDenied:

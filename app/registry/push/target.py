@@ -28,10 +28,10 @@ from app.registry.push.model import (
     Step,
     StepName,
     TagAction,
+    TagLease,
+    TagLeases,
     TagSnapshot,
     TargetProgress,
-    Turn,
-    Turns,
 )
 from app.registry.push.referrer_search import ReferrerSearch
 from app.registry.push.referrers import ReferrerCopies
@@ -228,7 +228,7 @@ class TargetStage:
         return {self.target.repository.tagged(tag): error for tag, error in self._held.unread.items()}
 
     def moves(
-        self, left: Collection[Reference], turns: Turns | None, ask: AskAgain
+        self, left: Collection[Reference], leases: TagLeases | None, ask: AskAgain
     ) -> list[Coroutine[None, None, None]]:
         """The moves of all tags but those to leave, which are reported as left.
 
@@ -239,7 +239,7 @@ class TargetStage:
             if self.target.repository.tagged(tag) in left:
                 self._finish(tag, TagAction.LEFT)
             else:
-                moves.append(self._move_in_turn(tag, turns, ask))
+                moves.append(self._move_under_lease(tag, leases, ask))
         return moves
 
     @property
@@ -276,20 +276,20 @@ class TargetStage:
     def _left_behind(self) -> tuple[LeftBehind, ...]:
         return self._referrers.left_behind if self._referrers is not None else ()
 
-    async def _move_in_turn(self, tag: str, turns: Turns | None, ask: AskAgain) -> None:
-        async with self._turn(tag, turns) as turn:
-            if turn.is_left or (turn.is_stale and await self._is_left_now(tag, ask)):
+    async def _move_under_lease(self, tag: str, leases: TagLeases | None, ask: AskAgain) -> None:
+        async with self._lease(tag, leases) as lease:
+            if lease.is_left or (lease.is_stale and await self._is_left_now(tag, ask)):
                 self._finish(tag, TagAction.LEFT)
                 return
-            await self._move(tag, turn)
+            await self._move(tag, lease)
         # Others need not wait for this.
         await self._index.list_under_subject()
 
-    def _turn(self, tag: str, turns: Turns | None) -> AbstractAsyncContextManager[Turn]:
-        if turns is None:
-            return nullcontext(Turn())
+    def _lease(self, tag: str, leases: TagLeases | None) -> AbstractAsyncContextManager[TagLease]:
+        if leases is None:
+            return nullcontext(TagLease())
         prove = None if self._has_written else self._prove
-        return turns.of(self.target.repository.tagged(tag), prove=prove)
+        return leases.of(self.target.repository.tagged(tag), prove=prove)
 
     async def _is_left_now(self, tag: str, ask: AskAgain) -> bool:
         """Read the tag again and decide about it again."""
@@ -310,13 +310,13 @@ class TargetStage:
         """Show that this push may write to the repository, without moving a tag."""
         await self._index.put_by_digest()
 
-    async def _move(self, tag: str, turn: Turn) -> None:
+    async def _move(self, tag: str, lease: TagLease) -> None:
         try:
             action = await self._put(tag)
-            turn.has_moved = True
+            lease.has_moved = True
         except BaseException:
             if tag in self._index.was_put:
-                turn.has_moved = True
+                lease.has_moved = True
                 # The tag has moved, even if a later step fails.
                 finished = Finished(tag, TagAction.MOVED_UNVERIFIED)
                 self._progress.add(StepName.TAGS, finished=(finished,))

@@ -29,7 +29,7 @@ from app.services.pushes.guard import GuardedPush, PushGuard
 from app.services.pushes.outcome import PushOutcomes
 from app.services.pushes.progress import PushProgress
 from app.services.pushes.result import build_result
-from app.services.pushes.turns import PushTurns
+from app.services.pushes.tag_leases import PushTagLeases
 from app.store import pushes as stored
 from app.store.codec.pushes import encode_push_view, encode_reached
 from app.store.database import Database, Transaction
@@ -92,8 +92,8 @@ class PushWorker:
         children = await parse_children(self._client, plan, manifests)
         own = GuardedPush(attempt.operation.project_id, planned.list_id, planned.reference, plan)
         judge = PushGuard(self._database, self._client, access, own)
-        turns = PushTurns(self._database, self._notifications, attempt.operation, planned)
-        ask = partial(self._guard, attempt, planned, judge, turns)
+        leases = PushTagLeases(self._database, self._notifications, attempt.operation, planned)
+        ask = partial(self._guard, attempt, planned, judge, leases)
         guard = Guard(ask, is_strict=plan.conditions != ALWAYS)
         try:
             return await push(
@@ -105,7 +105,7 @@ class PushWorker:
                 guard=guard,
                 with_referrers=plan.referrers,
                 allow_unverified=plan.consent.unverified,
-                turns=turns,
+                leases=leases,
                 origins=plan.origins,
                 # Whoever goes back to an old push may do so because the registry has lost something.
                 checks_blobs=planned.restores is not None,
@@ -114,7 +114,7 @@ class PushWorker:
             raise error.with_members(targets=encode_reached(progress.reached)) from error
 
     async def _guard(
-        self, attempt: Attempt, planned: Push, judge: PushGuard, turns: PushTurns, held: TagSnapshot
+        self, attempt: Attempt, planned: Push, judge: PushGuard, leases: PushTagLeases, held: TagSnapshot
     ) -> Collection[Reference]:
         """Before a tag moves, decide, and store the previous digests and differences.
 
@@ -123,7 +123,7 @@ class PushWorker:
         decision = await judge.decide(held)
         if decision.refusal is not None:
             raise decision.refusal
-        left = {*decision.left, *await turns.find_left()}
+        left = {*decision.left, *await leases.find_left()}
         async with self._database.transaction(attempt.operation.project_id) as tx:
             await attempt.hold_to_go_on(tx)
             await self._outcomes.check(tx, attempt.operation, planned)

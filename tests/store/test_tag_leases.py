@@ -1,4 +1,4 @@
-"""The turns of tags in the database, which all workers share."""
+"""The leases of tags in the database, which all workers share."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sqlalchemy import select, update
 
 from app.oci.reference import Reference, parse_reference
 from app.operations.capacity import FreeSlots
-from app.operations.turns import LEASE, LONGEST_CONTESTED, Grant, Ticket
-from app.store import queue, tag_turns
+from app.operations.tag_leases import LEASE, LONGEST_CONTESTED, Grant, Ticket
+from app.store import queue, tag_leases
 from app.store.database import Database
 from app.store.row_security.scopes import SYSTEM
 from app.store.tables import operations
-from app.store.tables import tag_turns as table
+from app.store.tables import tag_leases as table
 from tests.support.operation_queue import HOUR, enqueued, new_project
 
 TAG = parse_reference("registry.example/team/release:1")
@@ -43,27 +43,27 @@ async def ticket(database: Database, project_id: UUID, *, has_written: bool = Tr
 
 async def take(database: Database, push: Ticket, tag: Reference = TAG) -> bool:
     async with database.transaction(SYSTEM) as tx:
-        return await tag_turns.take_free(tx, tag, push)
+        return await tag_leases.take_free(tx, tag, push)
 
 
 async def ask(database: Database, push: Ticket, tag: Reference = TAG) -> Grant:
     async with database.transaction(SYSTEM) as tx:
-        return await tag_turns.ask_for(tx, tag, push)
+        return await tag_leases.ask_for(tx, tag, push)
 
 
 async def renew(database: Database, push: Ticket) -> bool:
     async with database.transaction(SYSTEM) as tx:
-        return await tag_turns.renew(tx, TAG, push)
+        return await tag_leases.renew(tx, TAG, push)
 
 
 async def end(database: Database, push: Ticket, *, moved: bool = True) -> None:
     async with database.transaction(SYSTEM) as tx:
-        await tag_turns.end(tx, TAG, push, moved=moved)
+        await tag_leases.end(tx, TAG, push, moved=moved)
 
 
 async def find_newer(database: Database, push: Ticket) -> list[Reference]:
     async with database.transaction(SYSTEM) as tx:
-        return await tag_turns.find_newer(tx, [TAG], push)
+        return await tag_leases.find_newer(tx, [TAG], push)
 
 
 async def age(database: Database, **columns: timedelta) -> None:
@@ -73,7 +73,7 @@ async def age(database: Database, **columns: timedelta) -> None:
         await tx.execute(update(table).values(values))
 
 
-async def test_a_turn_excludes_every_other_push_of_the_tag_under_any_of_its_names(
+async def test_a_lease_excludes_every_other_push_of_the_tag_under_any_of_its_names(
     database: Database, project_id: UUID
 ) -> None:
     ours, theirs = (
@@ -99,7 +99,7 @@ async def test_an_end_lets_the_next_one_in(database: Database, project_id: UUID)
     assert await ask(database, theirs) is Grant.TAKEN_STALE
 
 
-async def test_a_turn_that_nobody_renews_ends(database: Database, project_id: UUID) -> None:
+async def test_a_lease_that_nobody_renews_ends(database: Database, project_id: UUID) -> None:
     ours, theirs = (
         await ticket(database, project_id),
         await ticket(database, await new_project(database)),
@@ -110,7 +110,7 @@ async def test_a_turn_that_nobody_renews_ends(database: Database, project_id: UU
     assert await take(database, theirs)
 
 
-async def test_a_turn_is_renewed_for_as_long_as_nobody_waits(database: Database, project_id: UUID) -> None:
+async def test_a_lease_is_renewed_for_as_long_as_nobody_waits(database: Database, project_id: UUID) -> None:
     ours, theirs = (
         await ticket(database, project_id),
         await ticket(database, await new_project(database)),
@@ -121,11 +121,11 @@ async def test_a_turn_is_renewed_for_as_long_as_nobody_waits(database: Database,
     await ask(database, theirs)
     assert not await renew(database, ours)
     async with database.transaction(SYSTEM) as tx:
-        await tag_turns.leave(tx, TAG, theirs.operation_id)
+        await tag_leases.leave(tx, TAG, theirs.operation_id)
     assert await renew(database, ours)
 
 
-async def test_a_contested_turn_is_renewed_for_a_while(database: Database, project_id: UUID) -> None:
+async def test_a_contested_lease_is_renewed_for_a_while(database: Database, project_id: UUID) -> None:
     ours, theirs = (
         await ticket(database, project_id),
         await ticket(database, await new_project(database)),
@@ -167,14 +167,14 @@ async def test_a_move_that_is_recorded_late_does_not_hide_a_newer_one(
     await age(database, held_until=LEASE)
     await take(database, newer)
     await end(database, older)
-    # The newer one still has its turn, and then has moved the tag last.
+    # The newer one still has its lease, and then has moved the tag last.
     assert await renew(database, newer)
     await end(database, newer)
     await end(database, older)
     assert await find_newer(database, older) == [TAG]
 
 
-async def test_a_worker_that_takes_no_turns_keeps_the_others_waiting_while_it_runs_a_push_of_the_tag(
+async def test_a_worker_that_takes_no_leases_keeps_the_others_waiting_while_it_runs_a_push_of_the_tag(
     database: Database, project_id: UUID
 ) -> None:
     ours = await ticket(database, project_id)
@@ -190,7 +190,7 @@ async def test_a_worker_that_takes_no_turns_keeps_the_others_waiting_while_it_ru
     assert await ask(database, ours) is Grant.TAKEN
 
 
-async def test_nothing_of_a_tag_or_a_project_can_be_read_from_its_turn(
+async def test_nothing_of_a_tag_or_a_project_can_be_read_from_its_lease(
     database: Database, project_id: UUID
 ) -> None:
     ours = await ticket(database, project_id)
@@ -202,18 +202,18 @@ async def test_nothing_of_a_tag_or_a_project_can_be_read_from_its_turn(
     assert "release" not in str(row)
 
 
-async def test_old_turns_are_forgotten(database: Database, project_id: UUID) -> None:
+async def test_old_leases_are_forgotten(database: Database, project_id: UUID) -> None:
     push = await ticket(database, project_id)
     await take(database, push)
     await end(database, push)
     async with database.transaction(SYSTEM) as tx:
-        assert await tag_turns.forget_old(tx) == 0
-    await age(database, updated_at=tag_turns.KEPT_FOR)
+        assert await tag_leases.forget_old(tx) == 0
+    await age(database, updated_at=tag_leases.KEPT_FOR)
     async with database.transaction(SYSTEM) as tx:
-        assert await tag_turns.forget_old(tx) == 1
+        assert await tag_leases.forget_old(tx) == 1
 
 
-async def test_of_many_that_take_the_turn_at_once_one_has_it(database: Database) -> None:
+async def test_of_many_that_take_the_lease_at_once_one_has_it(database: Database) -> None:
     pushes = [await ticket(database, await new_project(database)) for _ in range(8)]
     assert sum(await asyncio.gather(*(take(database, push) for push in pushes))) == 1
     grants = await asyncio.gather(*(ask(database, push) for push in pushes))

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from app.operations.turns import LEASE, WAIT, Grant, LastMove, TagState, Ticket, ask
+from app.operations.tag_leases import LEASE, WAIT, Grant, LastMove, TagState, Ticket, ask
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -31,7 +31,7 @@ def test_a_free_tag_is_taken_at_once() -> None:
     assert (state.holder, state.held_until) == ((push.operation_id, 1), NOW + LEASE)
 
 
-def test_a_push_that_asks_again_after_a_lost_answer_keeps_its_turn() -> None:
+def test_a_push_that_asks_again_after_a_lost_answer_keeps_its_lease() -> None:
     push = ticket()
     _, state = ask(FREE, push, NOW)
     assert ask(state, push, NOW + SECOND)[0] is Grant.TAKEN
@@ -45,7 +45,7 @@ def test_another_attempt_at_the_same_push_waits_for_the_lease_of_the_one_before(
     assert ask(state, again, NOW + LEASE)[0] is Grant.TAKEN
 
 
-def test_those_who_wait_have_their_turns_in_the_order_of_asking() -> None:
+def test_those_who_wait_have_their_leases_in_the_order_of_asking() -> None:
     holder, *waiting = (ticket(number, uuid4()) for number in range(1, 5))
     _, state = ask(FREE, holder, NOW)
     for each in waiting:

@@ -1,4 +1,4 @@
-"""Pushes of all projects take turns when they move a tag.
+"""Add tag leases: a push of any project holds one while it moves a tag.
 
 The version before neither reads nor writes this table, and excludes all pushes that share a tag in its claim,
 whichever project they belong to. A worker of this version marks its claims in the worker's name. It does not
@@ -22,7 +22,7 @@ INSTANT = sa.DateTime(timezone=True)
 
 def upgrade() -> None:
     op.create_table(
-        "tag_turns",
+        "tag_leases",
         sa.Column("tag", sa.LargeBinary(), nullable=False),
         sa.Column("holder", sa.Uuid(), nullable=True),
         sa.Column("attempt", sa.Integer(), nullable=True),
@@ -35,10 +35,10 @@ def upgrade() -> None:
         sa.Column("moved_digest", sa.Text(), nullable=True),
         sa.Column("moved_at", INSTANT, nullable=True),
         sa.Column("updated_at", INSTANT, server_default=sa.text("clock_timestamp()"), nullable=False),
-        sa.PrimaryKeyConstraint("tag", name="pk_tag_turns"),
+        sa.PrimaryKeyConstraint("tag", name="pk_tag_leases"),
     )
-    op.create_index("ix_tag_turns_updated_at", "tag_turns", ["updated_at"])
+    op.create_index("ix_tag_leases_updated_at", "tag_leases", ["updated_at"])
 
 
 def downgrade() -> None:
-    op.drop_table("tag_turns")
+    op.drop_table("tag_leases")

@@ -1,4 +1,4 @@
-"""The turns of a push: while it moves a tag, no other push does, of whichever project or process."""
+"""The tag leases of a push: while it moves a tag, no other push of any project or process does."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from app.errors import BrokerError, RegistryTimeout, Superseded, Unavailable
 from app.lists.pushes import Push
 from app.oci.reference import Reference
 from app.operations.operation import Operation
-from app.operations.turns import LEASE, Grant, Ticket
-from app.registry.push.model import Turn
-from app.store import tag_turns
+from app.operations.tag_leases import LEASE, Grant, Ticket
+from app.registry.push.model import TagLease
+from app.store import tag_leases
 from app.store.database import Database
-from app.store.notifications import TAG_TURN, Notifications
+from app.store.notifications import TAG_LEASE, Notifications
 from app.store.row_security.scopes import SYSTEM
-from app.store.tag_turns import turn_id
+from app.store.tag_leases import lease_id
 
 logger = logging.getLogger(__name__)
 
-# A push that waits is woken when a turn ends, and asks again after this time in case that was lost.
+# A push that waits is woken when a lease ends, and asks again after this time in case that was lost.
 POLL_SECONDS = 1.0
 RENEW_SECONDS = LEASE.total_seconds() / 3
 
 Prove = Callable[[], Awaitable[None]]
 
 
-class PushTurns:
-    """The turns of one attempt at a push, which are taken when everything is staged.
+class PushTagLeases:
+    """The leases of one attempt at a push, which are taken when everything is staged.
 
-    What is queued, parked, staged or refused by the registry holds no turn.
+    A push that is queued, parked, staging or refused by the registry holds no lease.
     """
 
     def __init__(
@@ -56,19 +56,19 @@ class PushTurns:
         """The tags to leave to pushes of other projects that were accepted later.
 
         Raises Superseded if the push would not move the list's own tag, or none at all. A single tag needs no
-        look before its turn.
+        look before its lease.
         """
         if len(self._tags) == 1:
             return ()
         async with self._database.transaction(SYSTEM) as tx:
-            newer = await tag_turns.find_newer(tx, self._tags, self._ticket)
+            newer = await tag_leases.find_newer(tx, self._tags, self._ticket)
         if self._planned.reference in newer or (newer and len(newer) == len(self._tags)):
             raise _superseded(self._planned.reference if self._planned.reference in newer else newer[0])
         return newer
 
     @asynccontextmanager
-    async def of(self, tag: Reference, *, prove: Prove | None) -> AsyncIterator[Turn]:
-        """Wait for the turn of the tag, and end it with the block.
+    async def of(self, tag: Reference, *, prove: Prove | None) -> AsyncIterator[TagLease]:
+        """Wait for the lease of the tag, and end it with the block.
 
         Raises Superseded for the list's own tag, or the only one, if another project's push that was accepted
         later has moved it.
@@ -77,14 +77,14 @@ class PushTurns:
         if grant is Grant.NEWER:
             if tag == self._planned.reference or len(self._tags) == 1:
                 raise _superseded(tag)
-            yield Turn(is_left=True)
+            yield TagLease(is_left=True)
             return
-        turn = Turn(is_stale=grant is Grant.TAKEN_STALE)
+        lease = TagLease(is_stale=grant is Grant.TAKEN_STALE)
         try:
             async with self._renewing(tag, asked_at):
-                yield turn
+                yield lease
         finally:
-            await self._end(tag, has_moved=turn.has_moved)
+            await self._end(tag, has_moved=lease.has_moved)
 
     async def _wait(self, tag: Reference, prove: Prove | None) -> tuple[Grant, float]:
         """The reply that ends the wait, and the time at which it was asked for: the lease begins later."""
@@ -92,9 +92,9 @@ class PushTurns:
         asked_at = loop.time()
         ticket = replace(self._ticket, has_written=prove is None)
         async with self._database.transaction(SYSTEM) as tx:
-            if await tag_turns.take_free(tx, tag, ticket):
+            if await tag_leases.take_free(tx, tag, ticket):
                 return Grant.TAKEN, asked_at
-        async with self._notifications.subscribe(TAG_TURN, turn_id(tag).hex()) as ends:
+        async with self._notifications.subscribe(TAG_LEASE, lease_id(tag).hex()) as ends:
             try:
                 while True:
                     asked_at = loop.time()
@@ -112,11 +112,11 @@ class PushTurns:
 
     async def _ask(self, tag: Reference, ticket: Ticket) -> Grant:
         async with self._database.transaction(SYSTEM) as tx:
-            return await tag_turns.ask_for(tx, tag, ticket)
+            return await tag_leases.ask_for(tx, tag, ticket)
 
     @asynccontextmanager
     async def _renewing(self, tag: Reference, asked_at: float) -> AsyncIterator[None]:
-        """Renew the turn while the block runs, and stop the block when the turn ends."""
+        """Renew the lease while the block runs, and stop the block when the lease ends."""
         try:
             async with asyncio.timeout_at(asked_at + LEASE.total_seconds()) as end:
                 renewing = asyncio.create_task(self._renew(tag, end))
@@ -140,7 +140,7 @@ class PushTurns:
             asked_at = loop.time()
             try:
                 async with self._database.transaction(SYSTEM) as tx:
-                    if not await tag_turns.renew(tx, tag, self._ticket):
+                    if not await tag_leases.renew(tx, tag, self._ticket):
                         return
             except BrokerError:
                 continue
@@ -149,19 +149,19 @@ class PushTurns:
     async def _end(self, tag: Reference, *, has_moved: bool) -> None:
         try:
             async with self._database.transaction(SYSTEM) as tx:
-                await tag_turns.end(tx, tag, self._ticket, moved=has_moved)
+                await tag_leases.end(tx, tag, self._ticket, moved=has_moved)
         except Unavailable:
             if has_moved:
                 # Another attempt moves it again, and records that.
                 raise
-            logger.warning("The turn of a tag of push %s ends with its lease", self._planned.id)
+            logger.warning("The lease of a tag of push %s was not released and will expire", self._planned.id)
 
     async def _leave(self, tag: Reference) -> None:
         try:
             async with self._database.transaction(SYSTEM) as tx:
-                await tag_turns.leave(tx, tag, self._ticket.operation_id)
-                # The turn may have been given already.
-                await tag_turns.end(tx, tag, self._ticket, moved=False)
+                await tag_leases.leave(tx, tag, self._ticket.operation_id)
+                # The lease may already be granted.
+                await tag_leases.end(tx, tag, self._ticket, moved=False)
         except Unavailable:
             logger.warning("The wait of push %s for a tag ends by itself", self._planned.id)
 

@@ -20,17 +20,17 @@ from app.lists.targets import PushTarget
 from app.oci import media_types
 from app.oci.manifest import Manifest
 from app.oci.reference import parse_reference
-from app.operations import turns
+from app.operations import tag_leases as rules
 from app.operations.capacity import FreeSlots
 from app.operations.retries import RetryPolicy
-from app.operations.turns import LONGEST_CONTESTED
-from app.services.pushes import turns as module
-from app.services.pushes.turns import PushTurns
-from app.store import queue, tag_turns
+from app.operations.tag_leases import LONGEST_CONTESTED
+from app.services.pushes import tag_leases as module
+from app.services.pushes.tag_leases import PushTagLeases
+from app.store import queue, tag_leases
 from app.store.database import Database
 from app.store.notifications import Notifications
 from app.store.row_security.scopes import SYSTEM
-from app.store.tables import tag_turns as table
+from app.store.tables import tag_leases as table
 from tests.support.broker import Broker, Client, check_problem
 from tests.support.operation_queue import HOUR, enqueued, new_project, until
 from tests.support.planted_images import plant_images, wait_until_held
@@ -257,7 +257,7 @@ async def test_a_push_of_another_project_that_may_not_write_never_asks_for_the_t
     assert registry.tags("app") == {"1": draft["digest"]}
 
 
-# --- turns ---
+# --- leases ---
 
 
 async def test_two_projects_move_a_tag_one_after_the_other_and_the_later_one_wins(
@@ -374,7 +374,7 @@ async def test_a_push_that_is_cancelled_while_it_waits_holds_nobody(
 
 async def waiting_now(database: Database) -> int:
     async with database.transaction(SYSTEM) as tx:
-        found = await tx.execute(text("SELECT coalesce(sum(cardinality(waiting)), 0) FROM tag_turns"))
+        found = await tx.execute(text("SELECT coalesce(sum(cardinality(waiting)), 0) FROM tag_leases"))
         return int(found.scalar_one())
 
 
@@ -386,25 +386,25 @@ async def waits_no_more(database: Database) -> bool:
     return await waiting_now(database) == 0
 
 
-# --- the lease of a turn ---
+# --- the time limits of a lease ---
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short leases, long enough for a machine that is busy with others."""
     lease = timedelta(seconds=1)
-    for each in (module, tag_turns, turns):
+    for each in (module, tag_leases, rules):
         monkeypatch.setattr(each, "LEASE", lease)
     monkeypatch.setattr(module, "RENEW_SECONDS", 0.2)
 
 
-async def turns_of(database: Database, project_id: UUID, notifications: Notifications) -> PushTurns:
+async def leases_of(database: Database, project_id: UUID, notifications: Notifications) -> PushTagLeases:
     """Those of a push that runs."""
     operation = await enqueued(database, project_id)
     async with database.transaction(SYSTEM) as tx:
         (claimed,) = await queue.claim(tx, worker="one", free=FreeSlots(1), lease=HOUR)
     assert claimed.operation.id == operation.id
-    return PushTurns(database, notifications, claimed.operation, planned(operation.id))
+    return PushTagLeases(database, notifications, claimed.operation, planned(operation.id))
 
 
 def planned(operation_id: UUID) -> Push:
@@ -422,11 +422,11 @@ def planned(operation_id: UUID) -> Push:
 
 
 @pytest.mark.usefixtures("quick")
-async def test_a_turn_lasts_while_nobody_waits_and_ends_in_time_when_others_do(
+async def test_a_lease_lasts_while_nobody_waits_and_ends_in_time_when_others_do(
     database: Database, project_id: UUID, notifications: Notifications
 ) -> None:
-    slow = await turns_of(database, project_id, notifications)
-    other = await turns_of(database, await new_project(database), notifications)
+    slow = await leases_of(database, project_id, notifications)
+    other = await leases_of(database, await new_project(database), notifications)
     holding, waiting = asyncio.Event(), asyncio.Event()
 
     async def hang() -> None:
@@ -436,14 +436,14 @@ async def test_a_turn_lasts_while_nobody_waits_and_ends_in_time_when_others_do(
 
     async def follow() -> bool:
         waiting.set()
-        async with other.of(TAG, prove=None) as turn:
-            turn.has_moved = True
-            return turn.is_stale
+        async with other.of(TAG, prove=None) as lease:
+            lease.has_moved = True
+            return lease.is_stale
 
     hanging = asyncio.create_task(hang())
     await holding.wait()
-    # It has had its turn for long, and nobody minds.
-    await age_turn(database, LONGEST_CONTESTED)
+    # It has held the lease for long, and no other push waits.
+    await age_lease(database, LONGEST_CONTESTED)
     await until(lambda: is_renewed(database))
     following = asyncio.create_task(follow())
     with pytest.raises(RegistryTimeout):
@@ -451,24 +451,24 @@ async def test_a_turn_lasts_while_nobody_waits_and_ends_in_time_when_others_do(
     assert not await following
 
 
-async def age_turn(database: Database, by: timedelta) -> None:
+async def age_lease(database: Database, by: timedelta) -> None:
     async with database.transaction(SYSTEM) as tx:
         await tx.execute(update(table).values(held_since=table.c.held_since - by))
 
 
 async def is_renewed(database: Database) -> bool:
-    """Whether the turn has been renewed since it was as old as a lease."""
+    """Whether the lease has been renewed since it was as old as a lease."""
     async with database.transaction(SYSTEM) as tx:
         (row,) = await tx.execute(select(table))
     return bool(row.held_until > row.held_since + LONGEST_CONTESTED + timedelta(seconds=2))
 
 
 @pytest.mark.usefixtures("quick")
-async def test_a_turn_after_a_long_wait_lasts_as_long_as_any(
+async def test_a_lease_after_a_long_wait_lasts_as_long_as_any(
     database: Database, project_id: UUID, notifications: Notifications
 ) -> None:
-    slow = await turns_of(database, project_id, notifications)
-    other = await turns_of(database, await new_project(database), notifications)
+    slow = await leases_of(database, project_id, notifications)
+    other = await leases_of(database, await new_project(database), notifications)
     started = asyncio.get_running_loop().time()
     holding = asyncio.Event()
 
@@ -480,32 +480,32 @@ async def test_a_turn_after_a_long_wait_lasts_as_long_as_any(
 
     held = asyncio.create_task(hold_for_long())
     await holding.wait()
-    async with other.of(TAG, prove=None) as turn:
+    async with other.of(TAG, prove=None) as lease:
         await asyncio.sleep(0)
-        turn.has_moved = True
+        lease.has_moved = True
     await held
     async with database.transaction(SYSTEM) as tx:
         (row,) = await tx.execute(select(table))
     assert row.moved_by != project_id
 
 
-async def test_a_failure_in_a_turn_ends_it_at_once(
+async def test_a_failure_in_a_lease_ends_it_at_once(
     database: Database, project_id: UUID, notifications: Notifications
 ) -> None:
-    failing = await turns_of(database, project_id, notifications)
-    other = await turns_of(database, await new_project(database), notifications)
+    failing = await leases_of(database, project_id, notifications)
+    other = await leases_of(database, await new_project(database), notifications)
     with pytest.raises(ZeroDivisionError):
         async with failing.of(TAG, prove=None):
             raise ZeroDivisionError
-    async with other.of(TAG, prove=None) as turn:
-        assert not turn.is_stale
+    async with other.of(TAG, prove=None) as lease:
+        assert not lease.is_stale
 
 
 async def test_a_refused_proof_ends_the_wait(
     database: Database, project_id: UUID, notifications: Notifications
 ) -> None:
-    holder = await turns_of(database, project_id, notifications)
-    unproven = await turns_of(database, await new_project(database), notifications)
+    holder = await leases_of(database, project_id, notifications)
+    unproven = await leases_of(database, await new_project(database), notifications)
 
     async def prove() -> None:
         raise ZeroDivisionError

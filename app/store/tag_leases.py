@@ -1,6 +1,6 @@
-"""The turns of tags: which push may move a tag now, and which has moved it last.
+"""Tag leases: which push may move a tag now, and which has moved it last.
 
-Times are on the database's clock, and no transaction is open while a registry is awaited: a turn is a lease.
+Times are on the database's clock, and no transaction is open while a registry is awaited.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from sqlalchemy import (
 
 from app.oci.reference import Reference, canonical_name
 from app.operations.operation import TAG_KEY
-from app.operations.turns import (
+from app.operations.tag_leases import (
     LEASE,
     LONGEST_CONTESTED,
     Grant,
@@ -41,14 +41,14 @@ from app.operations.turns import (
     is_newer,
 )
 from app.store.database import Transaction
-from app.store.notifications import TAG_TURN
-from app.store.tables import tag_turns
+from app.store.notifications import TAG_LEASE
+from app.store.tables import tag_leases
 
 # Longer than the deadline of any push: none that lives was accepted before an older move.
 KEPT_FOR = timedelta(days=1)
 FORGOTTEN_AT_ONCE = 5_000
-# The workers of this version begin their names with this. Those of the version before take no turns.
-TAKES_TURNS = "turns:"
+# The workers of this version begin their names with this. Those of the version before take no leases.
+TAKES_LEASES = "leases:"
 
 _PARAMETERS = (
     bindparam("tag", type_=LargeBinary),
@@ -64,37 +64,37 @@ _BUSY = """
 """
 _BUSY_PARAMETERS = (bindparam("key", type_=Text), bindparam("marked", type_=Text))
 
-# The usual case in one statement: nobody has the turn or waits for it, and no other project moved the tag.
+# The usual case in one statement: nobody has the lease or waits for it, and no other project moved the tag.
 _TAKE_FREE = text(f"""
-    INSERT INTO tag_turns AS turn (tag, holder, attempt, held_since, held_until)
+    INSERT INTO tag_leases AS lease (tag, holder, attempt, held_since, held_until)
     SELECT :tag, :operation, :attempt, clock_timestamp(), clock_timestamp() + :lease WHERE NOT {_BUSY}
     ON CONFLICT (tag) DO UPDATE SET
         holder = excluded.holder, attempt = excluded.attempt, held_since = excluded.held_since,
         held_until = excluded.held_until, updated_at = clock_timestamp()
-    WHERE coalesce(turn.held_until < clock_timestamp(), true) AND turn.waiting = '{{}}'
-      AND coalesce(turn.moved_by = :project, true)
+    WHERE coalesce(lease.held_until < clock_timestamp(), true) AND lease.waiting = '{{}}'
+      AND coalesce(lease.moved_by = :project, true)
     RETURNING true
 """).bindparams(
     *_PARAMETERS, *_BUSY_PARAMETERS, bindparam("project", type_=Uuid), bindparam("lease", type_=Interval)
 )
 _LOCK = text(f"""
-    INSERT INTO tag_turns (tag) VALUES (:tag)
+    INSERT INTO tag_leases (tag) VALUES (:tag)
     ON CONFLICT (tag) DO UPDATE SET updated_at = clock_timestamp()
     RETURNING *, clock_timestamp() AS now, {_BUSY} AS is_busy
 """).bindparams(  # noqa: S608
     bindparam("tag", type_=LargeBinary), bindparam("operation", type_=Uuid), *_BUSY_PARAMETERS
 )
 _RENEW = text("""
-    UPDATE tag_turns SET held_until = clock_timestamp() + :lease
+    UPDATE tag_leases SET held_until = clock_timestamp() + :lease
     WHERE tag = :tag AND holder = :operation AND attempt = :attempt AND held_until > clock_timestamp() AND (
         held_since > clock_timestamp() - :longest
         OR NOT EXISTS (SELECT FROM unnest(waiting_until) AS until WHERE until > clock_timestamp())
     )
     RETURNING true
 """).bindparams(*_PARAMETERS, bindparam("lease", type_=Interval), bindparam("longest", type_=Interval))
-# A move that comes after the turn's end counts only if it is of a later push.
+# A move that comes after the lease's end counts only if it is of a later push.
 _END = text("""
-    UPDATE tag_turns SET
+    UPDATE tag_leases SET
         holder = CASE WHEN mine THEN NULL ELSE holder END,
         held_until = CASE WHEN mine THEN NULL ELSE held_until END,
         moved_order = CASE WHEN moves THEN greatest(moved_order, :order) ELSE moved_order END,
@@ -105,8 +105,8 @@ _END = text("""
     FROM (
         SELECT tag AS found, mine, :moved AND (mine OR coalesce(moved_order < :order, true)) AS moves FROM (
             SELECT tag, moved_order, coalesce(holder = :operation AND attempt = :attempt, false) AS mine
-            FROM tag_turns WHERE tag = :tag FOR UPDATE
-        ) AS turn
+            FROM tag_leases WHERE tag = :tag FOR UPDATE
+        ) AS lease
     ) AS decided
     WHERE tag = found
     RETURNING pg_notify(:freed, encode(tag, 'hex'))
@@ -120,20 +120,20 @@ _END = text("""
 )
 
 
-def turn_id(tag: Reference) -> bytes:
-    """The name of the turn of a tag; it tells nothing about the tag."""
+def lease_id(tag: Reference) -> bytes:
+    """The name of the lease of a tag; it tells nothing about the tag."""
     return hashlib.sha256(canonical_name(str(tag)).encode()).digest()
 
 
 async def take_free(tx: Transaction, tag: Reference, ticket: Ticket) -> bool:
-    """Take the turn if the tag is free and no other project has to do with it."""
+    """Take the lease if it is free and no other project has moved or waits for the tag."""
     values = _values(tag, ticket) | _busy_values(tag) | {"project": ticket.project_id, "lease": LEASE}
     return (await tx.execute(_TAKE_FREE, values)).first() is not None
 
 
 async def ask_for(tx: Transaction, tag: Reference, ticket: Ticket) -> Grant:
-    """Take the turn, or wait for it in the order of asking; a transaction of its own."""
-    values = {"tag": turn_id(tag), "operation": ticket.operation_id, **_busy_values(tag)}
+    """Take the lease, or wait for it in the order of asking; a transaction of its own."""
+    values = {"tag": lease_id(tag), "operation": ticket.operation_id, **_busy_values(tag)}
     row = (await tx.execute(_LOCK, values)).one()
     before = _view(row)
     grant, after = ask(before, ticket, row.now, is_busy=row.is_busy)
@@ -143,42 +143,42 @@ async def ask_for(tx: Transaction, tag: Reference, ticket: Ticket) -> Grant:
 
 
 async def renew(tx: Transaction, tag: Reference, ticket: Ticket) -> bool:
-    """Renew the turn; False if it has ended, or if others have waited for too long."""
+    """Renew the lease; False if it has ended, or if others have waited for too long."""
     values = _values(tag, ticket) | {"lease": LEASE, "longest": LONGEST_CONTESTED}
     return (await tx.execute(_RENEW, values)).first() is not None
 
 
 async def end(tx: Transaction, tag: Reference, ticket: Ticket, *, moved: bool) -> None:
-    """End the turn, and record whether the tag has moved."""
+    """End the lease, and record whether the tag has moved."""
     values = _values(tag, ticket) | {
         "moved": moved,
         "order": ticket.order,
         "project": ticket.project_id,
         "digest": ticket.digest,
-        "freed": TAG_TURN,
+        "freed": TAG_LEASE,
     }
     await tx.execute(_END, values)
 
 
 async def leave(tx: Transaction, tag: Reference, operation_id: UUID) -> None:
     """Wait no more; a transaction of its own."""
-    locked = select(tag_turns).where(tag_turns.c.tag == turn_id(tag)).with_for_update()
+    locked = select(tag_leases).where(tag_leases.c.tag == lease_id(tag)).with_for_update()
     row = (await tx.execute(locked)).one_or_none()
     if row is not None:
         state = _view(row)
         waiting = tuple(each for each in state.waiting if each.operation_id != operation_id)
         await tx.execute(
-            update(tag_turns)
-            .where(tag_turns.c.tag == row.tag)
+            update(tag_leases)
+            .where(tag_leases.c.tag == row.tag)
             .values(**_waiting_values(waiting))
-            .returning(func.pg_notify(TAG_TURN, row.tag.hex()))
+            .returning(func.pg_notify(TAG_LEASE, row.tag.hex()))
         )
 
 
 async def find_newer(tx: Transaction, tags: Collection[Reference], ticket: Ticket) -> list[Reference]:
     """The tags that other projects' pushes have moved that were accepted later."""
-    by_id = {turn_id(tag): tag for tag in tags}
-    query = select(tag_turns).where(tag_turns.c.tag.in_(by_id))
+    by_id = {lease_id(tag): tag for tag in tags}
+    query = select(tag_leases).where(tag_leases.c.tag.in_(by_id))
     return [
         by_id[bytes(row.tag)]
         for row in await tx.execute(query)
@@ -187,22 +187,22 @@ async def find_newer(tx: Transaction, tags: Collection[Reference], ticket: Ticke
 
 
 async def forget_old(tx: Transaction, *, limit: int = FORGOTTEN_AT_ONCE) -> int:
-    """Remove turns that nothing has changed for so long that no live push was accepted before."""
+    """Remove leases that nothing has changed for so long that no live push was accepted before."""
     old = (
-        select(tag_turns.c.tag)
-        .where(tag_turns.c.updated_at < func.statement_timestamp() - KEPT_FOR)
+        select(tag_leases.c.tag)
+        .where(tag_leases.c.updated_at < func.statement_timestamp() - KEPT_FOR)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return (await tx.execute(delete(tag_turns).where(tag_turns.c.tag.in_(old)))).rowcount
+    return (await tx.execute(delete(tag_leases).where(tag_leases.c.tag.in_(old)))).rowcount
 
 
 def _values(tag: Reference, ticket: Ticket) -> dict[str, object]:
-    return {"tag": turn_id(tag), "operation": ticket.operation_id, "attempt": ticket.attempt}
+    return {"tag": lease_id(tag), "operation": ticket.operation_id, "attempt": ticket.attempt}
 
 
 def _busy_values(tag: Reference) -> dict[str, object]:
-    return {"key": f"{TAG_KEY}{canonical_name(str(tag))}", "marked": f"{TAKES_TURNS}%"}
+    return {"key": f"{TAG_KEY}{canonical_name(str(tag))}", "marked": f"{TAKES_LEASES}%"}
 
 
 def _view(row: Row[Any]) -> TagState:
@@ -217,8 +217,8 @@ def _view(row: Row[Any]) -> TagState:
 async def _write(tx: Transaction, tag: bytes, state: TagState) -> None:
     holder, attempt = state.holder or (None, None)
     await tx.execute(
-        update(tag_turns)
-        .where(tag_turns.c.tag == tag)
+        update(tag_leases)
+        .where(tag_leases.c.tag == tag)
         .values(
             holder=holder,
             attempt=attempt,

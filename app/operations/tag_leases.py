@@ -1,4 +1,4 @@
-"""Turns: the times in which one push alone may move a tag, whichever project it belongs to."""
+"""The lease of a tag: while a push holds it, no other push of any project moves the tag."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from uuid import UUID
 
-# A turn that is not renewed ends after LEASE; then its holder has stopped, or is about to.
+# A lease ends this long after it was last renewed; then its holder has stopped, or is about to.
 LEASE = timedelta(seconds=6)
-# While others wait, a turn is not renewed any more after this time.
+# While other pushes wait, a lease is not renewed beyond this time.
 LONGEST_CONTESTED = timedelta(seconds=10)
 # A push that waits says so again and again; one that has not for so long waits no more.
 WAIT = timedelta(seconds=5)
@@ -46,7 +46,7 @@ class LastMove:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A push that waits for its turn, and the time until which that counts."""
+    """A push that waits for the lease, and the time until which that counts."""
 
     operation_id: UUID
     until: datetime
@@ -54,7 +54,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class TagState:
-    """Who has the turn of a tag, who waits for it in order, and who moved the tag last."""
+    """The holder of a tag's lease, the pushes that wait for it in order, and the last move of the tag."""
 
     holder: tuple[UUID, int] | None = None
     held_since: datetime | None = None
@@ -64,14 +64,14 @@ class TagState:
 
 
 class Grant(Enum):
-    """The reply to a push that asks for its turn."""
+    """The reply to a push that asks for the lease."""
 
     TAKEN = auto()
     """The push may move the tag."""
     TAKEN_STALE = auto()
     """It may, but the tag may have moved since the push read it."""
     WAIT = auto()
-    """Another push has the turn, or comes before."""
+    """Another push has the lease, or comes before."""
     PROVE = auto()
     """Other projects use the tag: the push must first show that it may write to the repository."""
     NEWER = auto()
@@ -87,9 +87,9 @@ def is_newer(last: LastMove | None, project_id: UUID, order: int, digest: str) -
 
 
 def ask(state: TagState, ticket: Ticket, now: datetime, *, is_busy: bool = False) -> tuple[Grant, TagState]:
-    """Decide about a push that asks for its turn; the first that has asked gets it first.
+    """Decide about a push that asks for the lease; leases are granted in the order of asking.
 
-    The tag `is_busy` while a worker of the version before, which takes no turns, runs a push of it.
+    The tag `is_busy` while a worker of the version before, which takes no leases, runs a push of it.
     """
     if is_newer(state.last, ticket.project_id, ticket.order, ticket.digest):
         return Grant.NEWER, _without(state, ticket.operation_id)
