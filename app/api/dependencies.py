@@ -58,12 +58,12 @@ def _services(request: Request) -> BrokerServices:
 
 ServicesDep = Annotated[BrokerServices, Depends(_services)]
 
-_bearer = HTTPBearer(auto_error=False, description="The token of a project.")
+BEARER = HTTPBearer(auto_error=False, description="The token of a project.")
 
 
 async def identify(request: Request) -> Caller:
     """The caller of a request. Authentication runs once, before any other check."""
-    credentials = await _bearer(request)
+    credentials = await BEARER(request)
     if credentials is None:
         raise Unauthenticated("Send the header `Authorization: Bearer TOKEN`.")
     try:
@@ -90,7 +90,7 @@ async def admit_to_operator_pages(request: Request) -> None:
 
 
 async def _caller(
-    request: Request, _credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    request: Request, _credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]
 ) -> Caller:
     caller: Caller = request.state.caller
     return caller

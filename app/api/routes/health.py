@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app import errors
-from app.api.dependencies import ServicesDep, admit_to_operator_pages
+from app.api.dependencies import BEARER, ServicesDep, admit_to_operator_pages
 from app.api.openapi.problem_responses import problem_responses
 from app.api.schemas.health import Health, Version
 
@@ -50,6 +50,7 @@ async def get_readiness(services: ServicesDep) -> Response:
             if status in _KEPT_BACK
         },
     },
+    openapi_extra={"security": [{}, {BEARER.scheme_name: []}]},
 )
 async def get_metrics(request: Request) -> Response:
     """Get the metrics of this process."""
