@@ -192,10 +192,10 @@ async def to_replay(
     return [_view(row) for row in await tx.execute(statement)]
 
 
-async def count_attempt(
-    tx: Transaction, delivery_id: UUID, *, status: int | None, problem: Mapping[str, Any] | None = None
+async def count_failure(
+    tx: Transaction, delivery_id: UUID, *, status: int | None, problem: Mapping[str, Any]
 ) -> None:
-    """Record one more request and its outcome."""
+    """Record one more request that failed."""
     await tx.execute(
         update(_table)
         .where(_table.c.id == delivery_id)
@@ -203,11 +203,22 @@ async def count_attempt(
     )
 
 
-async def mark_delivered(tx: Transaction, delivery_id: UUID) -> None:
+async def mark_delivered(tx: Transaction, delivery_id: UUID, *, status: int) -> None:
+    """Record the request that succeeded.
+
+    One statement, because the second update of a row in a transaction locks its webhook: PostgreSQL checks
+    the foreign key again. A removal locks the webhook before its deliveries, so the two could deadlock.
+    """
     await tx.execute(
         update(_table)
         .where(_table.c.id == delivery_id)
-        .values(state=DeliveryState.DELIVERED, delivered_at=CLOCK)
+        .values(
+            attempts=_table.c.attempts + 1,
+            last_status=status,
+            problem=None,
+            state=DeliveryState.DELIVERED,
+            delivered_at=CLOCK,
+        )
     )
 
 

@@ -199,3 +199,21 @@ async def test_a_webhook_receives_its_kinds_and_no_others(database: Database, pr
             assert [each.id for each in found] == ([hook.id] if told else [])
         await webhooks.update_webhook(tx, project_id, hook.id, {"types": [], "enabled": False})
         assert await webhooks.wanting(tx, project_id, EventKind.LIST_PUSHED) == []
+
+
+async def test_the_end_of_a_delivery_does_not_wait_for_its_webhook(
+    database: Database, project_id: UUID
+) -> None:
+    """A removal locks the webhook before its deliveries, so a wait for it could be a deadlock."""
+    hook = await hook_of(database, project_id)
+    delivered, failed = [await begun(database, hook) for _ in range(2)]
+    problem = DeliveryFailed("Answered 500.").document()
+    async with database.transaction() as removal:
+        await removal.execute(text("SELECT 1 FROM webhooks WHERE id = :id FOR UPDATE"), {"id": hook.id})
+        # A wait would end with the server's lock_timeout, as Unavailable.
+        async with database.transaction() as tx:
+            await deliveries.mark_delivered(tx, delivered.id, status=204)
+            await deliveries.count_failure(tx, failed.id, status=500, problem=problem)
+    async with database.transaction() as tx:
+        ended = await deliveries.get_delivery(tx, project_id, hook.id, delivered.id)
+    assert (ended.state, ended.attempts, ended.last_status) == ("delivered", 1, 204)

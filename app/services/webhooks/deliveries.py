@@ -130,7 +130,7 @@ class Deliveries:
     async def replay(self, project_id: UUID, webhook_id: UUID, delivery_id: UUID) -> Delivery:
         """Send the same event under the same id again."""
         async with self._database.transaction(project_id) as tx:
-            webhook = await _enabled(tx, project_id, webhook_id)
+            webhook = await _enabled(tx, project_id, webhook_id, lock=True)
             delivery = await stored.get_delivery(tx, project_id, webhook_id, delivery_id, lock=True)
             if delivery.state is DeliveryState.PENDING:
                 raise DeliveryPending(f"Delivery {delivery_id} has not ended yet.")
@@ -149,7 +149,7 @@ class Deliveries:
     ) -> tuple[int, int | None]:
         """The number of replayed deliveries, oldest first, and the next event id if the limit was reached."""
         async with self._database.transaction(project_id) as tx:
-            webhook = await _enabled(tx, project_id, webhook_id)
+            webhook = await _enabled(tx, project_id, webhook_id, lock=True)
             found = await stored.to_replay(tx, project_id, webhook_id, states, since=since, limit=limit + 1)
             for delivery in found[:limit]:
                 await stored.restart(tx, delivery.id)
@@ -166,8 +166,7 @@ class Deliveries:
             raise
         async with self._database.transaction(attempt.operation.project_id) as tx:
             await attempt.succeed(tx, {"delivery_id": str(job.delivery.id), "status": receipt.status})
-            await stored.count_attempt(tx, job.delivery.id, status=receipt.status)
-            await stored.mark_delivered(tx, job.delivery.id)
+            await stored.mark_delivered(tx, job.delivery.id, status=receipt.status)
             await _advance(tx, job.webhook)
 
     async def ended(self, tx: Transaction, operation: Operation, state: State) -> None:
@@ -237,7 +236,7 @@ class Deliveries:
         status = failure.upstream_status if isinstance(failure, DeliveryFailed) else None
         async with self._database.transaction(attempt.operation.project_id) as tx:
             await attempt.hold(tx)
-            await stored.count_attempt(tx, job.delivery.id, status=status, problem=failure.document())
+            await stored.count_failure(tx, job.delivery.id, status=status, problem=failure.document())
             # This delivery waits for its retry now, and leaves its place in the window to the next one.
             await _advance(tx, job.webhook)
         if isinstance(failure, ReceiverGone):
@@ -257,8 +256,9 @@ def event_body(event: ProjectEvent) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-async def _enabled(tx: Transaction, project_id: UUID, webhook_id: UUID) -> Webhook:
-    webhook = await webhooks.get_webhook(tx, project_id, webhook_id)
+async def _enabled(tx: Transaction, project_id: UUID, webhook_id: UUID, *, lock: bool = False) -> Webhook:
+    """The webhook, or WebhookDisabled; a transaction that locks its deliveries after it `lock`s it before."""
+    webhook = await webhooks.get_webhook(tx, project_id, webhook_id, lock=lock)
     if not webhook.enabled:
         raise _disabled(webhook_id)
     return webhook
