@@ -193,7 +193,7 @@ def unreadable(reference: str, denial: errors.BrokerError) -> errors.TagUnreadab
         reference,
         denial,
         "so the broker can't tell what this push would overwrite. Set allow_unverified to overwrite it "
-        "unseen.",
+        "unseen",
     )
 
 
@@ -204,14 +204,14 @@ def unread_in_plan(reference: str, denial: errors.BrokerError) -> errors.TagUnre
         denial,
         "and the broker can't tell whether it exists. If the repository or the tag is new, push: the broker "
         "looks again once the images are there, and moves a tag that is new. If the tag exists, the push is "
-        "refused unless allow_unverified is set.",
+        "refused unless allow_unverified is set",
     )
 
 
 def _unreadable(reference: str, denial: errors.BrokerError, meaning: str) -> errors.TagUnreadable:
     facts = ("registry", "upstream_status", "upstream_code")
     return errors.TagUnreadable(
-        f"{reference} could not be read, {meaning} {denial.detail}", reference=reference
+        f"{reference} could not be read, {meaning}. {denial.detail}", reference=reference
     ).with_members(**{name: denial.members.get(name) for name in facts})
 
 
