@@ -19,7 +19,10 @@ from tests.support.webhook_receiver import Receiver, answering, hang_up, late
 
 EVENTS = int(os.environ.get("KILLED_DELIVERIES", "60"))
 PATIENCE_SECONDS = 120 + EVENTS
-WRITERS, SECONDS_BETWEEN = 3, 1.0
+WRITERS = 3
+SECONDS_BETWEEN_LOOKS = 0.05
+# So many requests arrive between two kills.
+REQUESTS_BETWEEN = (5, 30)
 REPLIES = (answering(204), answering(204), answering(500), answering(503), hang_up, late(0.2))
 
 
@@ -44,13 +47,13 @@ async def test_every_event_is_delivered_although_workers_are_killed(
                 await asyncio.sleep(dice.random() * 0.1)
 
         writing = [asyncio.create_task(write(writer)) for writer in range(WRITERS)]
-        path, pending, seen = f"/v1/webhooks/{hook['id']}/deliveries", 1, 0
+        path, pending = f"/v1/webhooks/{hook['id']}/deliveries", 1
+        next_kill = dice.randint(*REQUESTS_BETWEEN)
         while pending or not all(task.done() for task in writing):
-            await asyncio.sleep(SECONDS_BETWEEN * (0.5 + dice.random()))
-            # Some work is done between.
-            if seen < len(receiver.received) < 2 * EVENTS:
-                seen = len(receiver.received)
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+            if next_kill <= len(receiver.received) < 2 * EVENTS:
                 await workers.kill_one()
+                next_kill = len(receiver.received) + dice.randint(*REQUESTS_BETWEEN)
             pending = len((await broker.call("GET", f"{path}?state=pending&limit=1"))["items"])
         await asyncio.gather(*writing)
         failed = (await broker.call("GET", f"{path}?state=failed"))["items"]

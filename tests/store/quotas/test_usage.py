@@ -21,7 +21,7 @@ from tests.support.migrations import migrate_to
 from tests.support.operation_queue import new_project
 from tests.support.projects import named_event
 
-BEFORE = "0018"
+BEFORE, TRIGGERS = "0018", "0019"
 ALL = (Quota.LISTS, Quota.METADATA, Quota.MANIFESTS)
 
 
@@ -92,7 +92,7 @@ async def test_what_was_there_before_the_triggers_is_counted_once(empty_database
     database = Database(empty_database_url)
     async with database.transaction() as tx:
         project_id = (await tx.execute(text(WRITTEN_BEFORE))).scalar_one()
-    await upgrade(empty_database_url)
+    await migrate_to(empty_database_url, TRIGGERS)
     assert await read(database, project_id) == [1, 3 * OF_EACH, 5]
     # As if the migration had been interrupted after its triggers, and rows had been written since.
     async with database.transaction() as tx:
