@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import total_ordering
+from functools import lru_cache, total_ordering
 from ipaddress import IPv6Address
 
 from app.errors import InvalidReference
@@ -29,6 +29,8 @@ _NAMES_OF_DEFAULT = frozenset({DEFAULT_REGISTRY, _LEGACY_REGISTRY, _API_OF_DEFAU
 _OFFICIAL = "library/"
 _LOCALHOST, _LOOPBACK = "localhost", "127.0.0.1"
 _DEFAULT_PORT = "443"
+# Names of hosts whose canonical form is kept: every request to a registry compares some.
+_KEPT_HOSTS = 4096
 _HOST_AND_PORT = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^\[\]:/*]+)(?::(?P<port>[0-9]+))?", re.ASCII)
 
 # The grammar of distribution/reference (regexp.go). All classes are ASCII; `fullmatch` anchors both ends.
@@ -117,6 +119,7 @@ def canonical_registry(host: str) -> str:
     return _aliases.get(named, named)
 
 
+@lru_cache(maxsize=_KEPT_HOSTS)
 def canonical_host(host: str) -> str:
     """One spelling of a host: TLS trusts a host by this, because a certificate is for one name alone.
 

@@ -115,7 +115,7 @@ class AccountBudget:
     @property
     def pause(self) -> float:
         """Seconds until the next request may be made."""
-        return max(budget.pause for budget in self._all)
+        return max([budget.pause for budget in self._all])
 
     @asynccontextmanager
     async def slot(self, context: RequestContext) -> AsyncIterator[float]:

@@ -21,6 +21,7 @@ Clock = Callable[[], float]
 
 _LONGEST_STREAK = 8
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_NEVER = float("-inf")
 # The window for measuring a rate, in seconds, and the bounds of a rate, in requests a second. One process
 # does not reach a higher rate than the upper bound, so the limit is dropped there.
 _RATE_WINDOW, _SLOWEST, _FASTEST = 10.0, 1.0, 200.0
@@ -61,7 +62,7 @@ class Budget:
         self._now = now
         self._slots = ResizableSemaphore(limits.concurrency)
         self._limit = AdaptiveLimit(limits.concurrency)
-        self._paused_until = self._next = self._slowed_at = float("-inf")
+        self._paused_until = self._next = self._slowed_at = _NEVER
         self._streak = 0
         self._successes: deque[float] = deque(maxlen=512)
 
@@ -72,7 +73,8 @@ class Budget:
     @property
     def pause(self) -> float:
         """Seconds until the next request may be made."""
-        return max(0.0, self._paused_until - self._now())
+        # Each request asks several budgets, few of which have ever been paused.
+        return 0.0 if self._paused_until == _NEVER else max(0.0, self._paused_until - self._now())
 
     @property
     def is_default(self) -> bool:
@@ -137,8 +139,9 @@ class Budget:
     def _record_success(self) -> None:
         self._successes.append(self._now())
         self._streak = 0
-        self._limit.grow()
-        self._slots.resize(self._limit.size)
+        if not self._limit.is_full:
+            self._limit.grow()
+            self._slots.resize(self._limit.size)
         if self.rate is not None:
             faster = self.rate * _RATE_GROWTH
             self.rate = faster if faster < _FASTEST else None

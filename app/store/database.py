@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from sqlalchemy import URL, Engine, ExceptionContext, NullPool, event, make_url
@@ -159,17 +159,13 @@ class Database:
         _drop_closed_connections(self._engine.sync_engine)
         _translate_outages(self._engine.sync_engine)
 
-    @asynccontextmanager
-    async def snapshot(self, scope: Scope = None) -> AsyncIterator[Transaction]:
+    def snapshot(self, scope: Scope = None) -> AbstractAsyncContextManager[Transaction]:
         """A read-only transaction whose statements all see the same snapshot."""
-        async with self._begin(scope, isolation_level="REPEATABLE READ", postgresql_readonly=True) as tx:
-            yield tx
+        return self._begin(scope, isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
-    @asynccontextmanager
-    async def transaction(self, scope: Scope = None) -> AsyncIterator[Transaction]:
+    def transaction(self, scope: Scope = None) -> AbstractAsyncContextManager[Transaction]:
         """Commit when the block ends, roll back when it raises; `Unavailable` without a database."""
-        async with self._begin(scope) as tx:
-            yield tx
+        return self._begin(scope)
 
     @asynccontextmanager
     async def _begin(self, scope: Scope, **options: object) -> AsyncIterator[Transaction]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from app.oci.reference import Repository
 from app.outbound.quoting import Quoting, UsedSecrets
@@ -54,5 +55,7 @@ def account_of(tenant: str, credential: Credential) -> str:
     return ".".join((_hashed(tenant, 16), _hashed(f"{tenant}\0{who}", 32)))
 
 
+# Each request names the account again; tenants and user names are no secrets.
+@lru_cache(maxsize=4096)
 def _hashed(text: str, length: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
