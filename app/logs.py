@@ -19,7 +19,7 @@ _LONGEST = 2048
 _LONGEST_EXCEPTION = 8192
 
 
-# A list, so that tasks that are started in the block add to it for the whole block.
+# A mutable list, so that tasks started in the block can add to it for the whole block.
 _redactors: ContextVar[list[Callable[[str], str]] | None] = ContextVar("redactors", default=None)
 _trace: ContextVar[str | None] = ContextVar("trace", default=None)
 
@@ -36,7 +36,7 @@ def in_trace(trace_id: str | None) -> Iterator[None]:
 
 @contextmanager
 def redacting() -> Iterator[None]:
-    """Log lines in this block have none of the secrets that are given to `redact_with` in the block."""
+    """Redact the secrets that are passed to `redact_with` in this block from its log lines."""
     token = _redactors.set([])
     try:
         yield
@@ -45,7 +45,7 @@ def redacting() -> Iterator[None]:
 
 
 def redact_with(redact: Callable[[str], str]) -> None:
-    """Apply `redact` to the log lines of the current block from now on, if there is one."""
+    """Apply `redact` to all later log lines of the current block, if there is one."""
     redactors = _redactors.get()
     if redactors is not None:
         redactors.append(redact)
@@ -106,9 +106,9 @@ def _add_trace_id(
 def _redact(
     _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Take the secrets of the operation out of what may have the words of others.
+    """Redact the operation's secrets from log fields that may quote a remote server.
 
-    These are tracebacks, and all messages except those of level info, which are the broker's own.
+    Those are tracebacks, and all messages except those of level info, which the broker writes itself.
     """
     redactors = _redactors.get()
     if not redactors:

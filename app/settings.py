@@ -342,9 +342,9 @@ class Settings(SettingsWithFiles, BaseSettings):
 
 
 def secret_keys_of(settings: Settings) -> tuple[bytes, ...]:
-    """The ring of keys, the one that encrypts first; without a ring, the single key if there is one."""
+    """The ring of keys, the encrypting key first; without a ring, the single key if there is one."""
     ring = [_decode_key(key.get_secret_value()) for key in settings.secret_keys]
-    # The embedded mode makes a key only if the operator gives none.
+    # The embedded mode generates a key only if the operator gives none.
     has_kept = settings.embedded and (settings.data / KEY_FILE).exists()
     single = None if ring and settings.secret_key is None and not has_kept else secret_key_of(settings)
     return tuple(dict.fromkeys([*ring, *([] if single is None else [single])]))

@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 __all__ = ["FILE", "SECRETS", "SettingsWithFiles"]
 
 FILE = "_FILE"
-# The settings that may be in files, by their fields: each is a secret, which the environment shows to many.
+# The fields that files may provide. Each is a secret, and many parties can see the environment.
 SECRETS = {
     "database_url": "DATABASE_URL",
     "migration_database_url": "BROKER_MIGRATION_DATABASE_URL",
@@ -24,7 +24,7 @@ SECRETS = {
 
 
 class _Files(PydanticBaseSettingsSource):
-    """The values of the files that the environment names; a file and a value together are refused."""
+    """The values of the files that the environment names. A file and a value together are refused."""
 
     def __init__(self, settings: type[BaseSettings]) -> None:
         super().__init__(settings)

@@ -7,16 +7,16 @@ from itertools import pairwise
 
 __all__ = ["SHORTEST_ADMIN_TOKEN", "is_guessable"]
 
-# 256 random bits have 64 hexadecimal characters. Tokens that people invent are shorter and guessable.
+# 256 random bits have 64 hexadecimal digits. Tokens that people invent are shorter and guessable.
 SHORTEST_ADMIN_TOKEN = 16
-# Of 16 random hexadecimal digits, fewer than 7 are different once in a thousand times.
+# Sixteen random hexadecimal digits have fewer than 7 distinct ones about once in a thousand times.
 FEWEST_CHARACTERS = 7
-# What people write into examples, and forget to change.
+# Placeholders in examples that people forget to change.
 WORDS = re.compile(r"passw(?:or[dt])?|secret|changeme|letmein|qwerty|admin|default|example|token")
 
 
 def is_guessable(text: str) -> bool:
-    """Whether a long text has few different characters, repeats itself, counts, or is mere words."""
+    """Whether a long text has few distinct characters, repeats itself, counts up, or is only words."""
     if len(text) < SHORTEST_ADMIN_TOKEN:
         return False
     is_periodic = text in (text + text)[1:-1]

@@ -1,11 +1,11 @@
-"""Row-level security of one table, for the migration that makes the table or binds it."""
+"""Row-level security of one table, for the migration that creates the table or protects it."""
 
 from __future__ import annotations
 
 from alembic import op
 from sqlalchemy import text
 
-# The transaction's project; `store/row_security/scopes.py` sets it. The subquery runs once for a statement.
+# The transaction's project, set by `store/row_security/scopes.py`. The subquery runs once per statement.
 PROJECT = "(SELECT nullif(current_setting('broker.project_id', true), '')::uuid)"
 _OWNER = text(
     "SELECT quote_ident(pg_get_userbyid(relowner)) FROM pg_class "
@@ -14,10 +14,10 @@ _OWNER = text(
 
 
 def protect(table: str, condition: str = f"project_id = {PROJECT}") -> None:
-    """Bind everyone to the rows of the transaction's project, and admit the table's owner for now.
+    """Bind every role to the rows of the transaction's project, and admit the table's owner for now.
 
-    The owner is who migrates, and who processes of a version before row-level security connect as. The role
-    for all projects is admitted by `store/row_security/roles.py`, which knows its name.
+    The owner is the migrating role. Processes of a version before row-level security also connect as the
+    owner. `store/row_security/roles.py` admits the role for all projects, because that module knows its name.
     """
     _policy(table, "project", f"USING ({condition})")
     _admit_owner(table)
@@ -25,7 +25,7 @@ def protect(table: str, condition: str = f"project_id = {PROJECT}") -> None:
 
 
 def protect_steps(table: str, readable: str) -> None:
-    """The same for a table that only takes new rows from a project; `readable` says which it may read."""
+    """Protect a table to which a project may only add rows. `readable` is the condition for reads."""
     _policy(table, "project", f"FOR SELECT USING ({readable})")
     _policy(table, "recorded", "FOR INSERT WITH CHECK (true)")
     _admit_owner(table)
@@ -33,19 +33,19 @@ def protect_steps(table: str, readable: str) -> None:
 
 
 def bind(table: str) -> None:
-    """Bind in one statement, so that the table is locked once."""
+    """Enable row security in one statement, so that the table is locked once."""
     op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
 
 
 def expose(table: str) -> None:
-    """Take everything back."""
+    """Undo everything."""
     for name in ("project", "recorded", "owner", "system"):
         op.execute(f"DROP POLICY IF EXISTS {name} ON {table}")
     op.execute(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY")
 
 
 def _policy(table: str, name: str, rule: str) -> None:
-    # An attempt that was interrupted may have made it.
+    # An interrupted attempt may have created it.
     op.execute(f"DROP POLICY IF EXISTS {name} ON {table}")
     op.execute(f"CREATE POLICY {name} ON {table} {rule}")
 

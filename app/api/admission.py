@@ -35,7 +35,7 @@ class _Route(APIRoute):
     """Authenticates first. FastAPI would parse the body first and report its errors to anyone."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """A path of its own, such as /v1/lists/delete, is not the path of a resource."""
+        """Do not match a resource path against a literal path such as /v1/lists/delete."""
         if "{" in self.path and scope["path"] in scope["app"].state.literal_paths:
             return Match.NONE, {}
         return super().matches(scope)
@@ -68,7 +68,7 @@ class _Route(APIRoute):
         return super(_Route, route).get_route_handler()
 
     async def _find_null(self, request: Request) -> list[dict[str, Any]]:
-        """FastAPI would take null for an optional body that was not sent."""
+        """Report a null body, which FastAPI would take for an optional body that was not sent."""
         if self.body_field is None or self.body_field.field_info.is_required():
             return []
         try:
@@ -117,7 +117,7 @@ def _find_unknown(request: Request, known: frozenset[str]) -> list[dict[str, Any
 
 
 async def _receive_body(request: Request) -> None:
-    """Wait for the body, and authenticate again if it took long: the token may have been revoked since."""
+    """Wait for the body. After a long wait, authenticate again, because the token may have been revoked."""
     began = monotonic()
     try:
         await request.body()

@@ -43,10 +43,11 @@ Running = Callable[[], AbstractAsyncContextManager[BrokerServices]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppOptions:
-    """What the operator decides about the application.
+    """The operator's choices for the application.
 
-    `wrong_tokens` is the number that one address may send in a minute. `operator_pages` are the documentation
-    and the metrics: public, for admin tokens, or off. `hsts_seconds` is for browsers that come through TLS.
+    `wrong_tokens` is the number of wrong tokens that one address may send per minute. `operator_pages` sets
+    the access to the documentation and the metrics: public, admin tokens only, or off. `hsts_seconds` applies
+    to browsers that connect over TLS.
     """
 
     max_body_bytes: int

@@ -1,4 +1,4 @@
-"""How many connections a server has, in all and by peer, and how long each may take."""
+"""Limits the connections of a server, in total and per peer, and the time that each may take."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.api.forwarding import TrustedProxies
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """The limits of one server; the seconds are for a body, and for an answer that is not read."""
+    """The limits of one server. The seconds apply to receiving a body and to writing a response."""
 
     connections: int = 4096
     peer_connections: int = 2048
@@ -41,7 +41,7 @@ class ClientConnections:
         self._by_peer: Counter[str] = Counter()
 
     def enter(self, peer: str | None) -> RefusedConnection | None:
-        """Count a new connection; return why it must not go on, if it is one too many."""
+        """Count a new connection. Return a refusal if it exceeds a limit."""
         self.open += 1
         if peer is not None:
             self._by_peer[peer] += 1
@@ -65,7 +65,7 @@ class ClientConnections:
 
     @property
     def is_flooded(self) -> bool:
-        """Whether there are so many that the next ones are closed without an answer."""
+        """Whether so many connections are open that further ones are closed without a response."""
         return self.open > self.limits.connections + self.limits.connections // 4 + 1
 
     def _is_over(self, peer: str) -> bool:

@@ -81,7 +81,7 @@ async def identify(request: Request) -> Caller:
 
 
 async def admit_to_operator_pages(request: Request) -> None:
-    """Refuse the API's documentation and the metrics to those that the operator does not let see them."""
+    """Restrict the API's documentation and the metrics to the callers that the operator allows."""
     match request.app.state.options.operator_pages:
         case "admin":
             require_admin(await identify(request))

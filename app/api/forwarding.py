@@ -1,4 +1,4 @@
-"""The base URL and the caller that trusted proxies name: `Forwarded` (RFC 7239) or `X-Forwarded-*`."""
+"""The base URL and the client address from trusted proxies: `Forwarded` (RFC 7239) or `X-Forwarded-*`."""
 
 from __future__ import annotations
 
@@ -78,9 +78,10 @@ def forwarded_base(headers: Headers, *, peer: str | None, scheme: str, proxies: 
 
 
 def forwarded_client(headers: Headers, *, peer: str, proxies: TrustedProxies) -> str:
-    """The address of the caller that the outermost trusted proxy names, or that proxy's own if it names none.
+    """The client address from the outermost trusted proxy, or that proxy's own address if it gives none.
 
-    `peer` is a trusted proxy. What a caller has written itself is in front of that and does not count.
+    `peer` is a trusted proxy. Elements that the client itself has sent come before the outermost proxy's
+    element and are ignored.
     """
     nodes = [_node(each) for each in _nodes(headers)]
     count = proxies.count(nodes)
@@ -117,8 +118,8 @@ class _Forwarded:
         self.scheme = _valid(_SCHEME, told("proto")).lower()
         names_port = self.host.rpartition(":")[2].isdecimal()
         self.port = "" if elements or names_port else _valid(_PORT, told("port"))
-        # Each proxy removes its own prefix, the outermost one first. RFC 7239 has no parameter for it.
-        # Some proxies name it without slashes.
+        # Each proxy removes its own prefix, the outermost one first. RFC 7239 has no parameter for prefixes.
+        # Some proxies send the prefix without slashes.
         parts = [
             "/" + each.removeprefix("/").rstrip("/")
             for each in _listed(headers, "x-forwarded-prefix")[-count:]

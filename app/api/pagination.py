@@ -21,7 +21,7 @@ from app.projects.paging import Position
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
-# A page that would have more ends early; a single larger item still comes.
+# The maximum size of a page in bytes. A single larger item still gets a page.
 PAGE_BYTES = 2 * 1_048_576
 FIRST_STEP = 8
 _CURSOR = "The `next_cursor` of the previous page."
@@ -107,7 +107,7 @@ async def page_response(
     *,
     before: Position | None,
 ) -> Response:
-    """A page of at most `limit` items, newest first; `fetch` gives that many items before a position."""
+    """A page of at most `limit` items, newest first. `fetch` returns items before a given position."""
 
     def place(item: P) -> Position | None:
         return (item.created_at, item.id) if item.created_at is not None else None
@@ -136,7 +136,7 @@ async def _page(
     document: Callable[[T], dict[str, Any]],
     place: Callable[[T], Position | int | None],
 ) -> Response:
-    """Items are fetched a few at a time, because a page ends early when it has many bytes."""
+    """Fetch a few items at a time, because a page ends early at its maximum size in bytes."""
     page, has_more = _Items(), True
     while has_more and page.step(limit):
         step = page.step(limit)
@@ -151,7 +151,7 @@ async def _page(
 
 
 class _Items:
-    """The rendered items of a page; the first one has a place whatever its size."""
+    """The rendered items of a page. The first item always fits, whatever its size."""
 
     def __init__(self) -> None:
         self.rendered: list[bytes] = []
@@ -169,7 +169,7 @@ class _Items:
         return True
 
     def step(self, limit: int) -> int:
-        """How many items to fetch next: as many as the page has room for, judging by the largest so far."""
+        """The number of items to fetch next, judging by the room left and the largest item so far."""
         if self._is_full:
             return 0
         room = FIRST_STEP if not self.rendered else (PAGE_BYTES - self._size) // max(self._largest, 1) + 1

@@ -141,7 +141,7 @@ def _reworded(message: str) -> str:
 
 
 def _malformed(found: Mapping[str, Any], others: Sequence[BrokerError]) -> errors.MalformedBody:
-    """The error for a body that is not JSON, beside what is wrong with the rest of the request."""
+    """The error for a body that is not JSON, together with the errors in the rest of the request."""
     reason = str(found.get("ctx", {}).get("error", found["msg"]))
     position = found["loc"][-1]
     body = errors.MalformedBody(
@@ -224,7 +224,7 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
 def _allowed(request: Request) -> list[str]:
     """All methods of the path; Starlette lists only those of the first route that matches."""
     paths = request.app.openapi()["paths"]
-    # A literal path goes before one with parameters that matches as well.
+    # Where both match, a literal path takes precedence over one with parameters.
     for template in sorted(paths, key=lambda each: each.count("{")):
         if re.fullmatch(_PARAMETER.sub("[^/]+", template), request.scope["path"]):
             has_head = "get" in paths[template] and not template.endswith("/events")

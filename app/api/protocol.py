@@ -1,4 +1,4 @@
-"""Uvicorn's HTTP protocol with limits on each connection, and with the framing of HTTP/1.0."""
+"""Uvicorn's HTTP protocol with limits on each connection, and with correct framing for HTTP/1.0."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from app.api.problem_mapping import MEDIA_TYPE
 from app.api.security_headers import HEADERS
 
 HEAD_BYTES = 64 * 1024
-# A body has more time the more of it has come, and an answer that is not read at this rate is given up.
+# The minimum rate in bytes per second for a request body and for reading a response.
 BYTES_PER_SECOND = 4 * 1024
-# However steadily it comes, a body may take this many times the time that its first byte may take.
+# The maximum time for a whole body, as a multiple of the time allowed for its first byte.
 LONGEST_BODY = 4
 _TOO_LARGE = f"The request line and headers together may have at most {HEAD_BYTES} bytes."
 _TOO_SLOW = "The body did not arrive in time. Send the request again over a faster connection."
@@ -29,7 +29,7 @@ _HOP_BY_HOP = frozenset({b"connection", b"transfer-encoding"})
 
 
 class _Timer:
-    """Calls `act` once after a time, unless it is stopped before."""
+    """Calls `act` once after a delay, unless it is stopped first."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
         self._loop = loop
@@ -55,10 +55,10 @@ class _Timer:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Refuses connections and request heads that are too many or too large, and closes those that stall.
+    """Refuses excess connections and oversized request heads, and closes stalled connections.
 
-    A head, a body and the reading of an answer each have a time limit. It counts the bytes that arrive,
-    because a header without an end is never parsed.
+    The head, the body and the reading of a response each have a time limit. The protocol counts the bytes of
+    a head as they arrive, because the parser never returns a header that does not end.
     """
 
     open_connections: ClassVar[ClientConnections] = ClientConnections(ConnectionLimits())
@@ -94,7 +94,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._peer = self.client[0] if self.client else None
         refusal = self.open_connections.enter(self._peer)
         if refusal is None:
-            # Start here, because uvicorn waits without limit for the first byte of a new connection.
+            # Start the timer here, because uvicorn waits without limit for the first byte of a connection.
             self._head.start(self.head_seconds)
         elif self.open_connections.is_flooded:
             transport.abort()
@@ -160,7 +160,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._body_bytes += received
 
     def _check_body(self) -> None:
-        """Refuse a body that is too slow. While the broker itself does not read, the time does not count."""
+        """Refuse a body that arrives too slowly. Time while the broker has paused reading does not count."""
         first = self._limits.body_seconds
         if self.flow.read_paused:
             self._body_began = self.loop.time()
@@ -171,7 +171,7 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, _TOO_SLOW)
 
-    # --- the answer ---
+    # --- the response ---
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         framed: Any = _Framed(cycle, app, self._linger)
@@ -179,7 +179,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        # Uvicorn hands over an answer as a whole: it is complete long before it is read.
+        # Uvicorn hands over a whole response at once, so it is complete long before the client has read it.
         if not self._reader.is_running and self.transport.get_write_buffer_size():
             self._await_reader()
 
@@ -196,7 +196,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._reader.start(self._limits.write_seconds)
 
     def _check_reader(self) -> None:
-        """Give up a reader that is too slow; a little that is unread counts only between two requests."""
+        """Abort if the client reads too slowly. Between requests, a small unread remainder is tolerated."""
         unread = self.transport.get_write_buffer_size()
         read, needed = self._unread - unread, 1
         if self.flow.write_paused:
@@ -213,7 +213,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
         is_next = self._in_body and not self.pipeline and not self.cycle.response_started
         if self._is_answering() and not is_next:
-            # The answer to another request has to come first.
+            # The response to an earlier request must be sent first.
             self._refused = True
             self.transport.close()
             return
@@ -221,7 +221,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._linger()
 
     def _linger(self) -> None:
-        """Close the connection, but not at once: closing with unread data would lose the response."""
+        """Close the connection after a delay, because closing it with unread data would lose the response."""
         self._refused = True
         for timer in (self._head, self._body):
             timer.stop()
@@ -229,7 +229,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._is_answering():
-            # Nobody waits for this answer any longer.
+            # The client no longer waits for this response.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.flow.resume_reading()
@@ -248,7 +248,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def bounded_by(limits: ConnectionLimits) -> type[BoundedProtocol]:
-    """The protocol of one server, whose connections are counted together."""
+    """The protocol class of one server. All its connections count towards the same limits."""
 
     class ServerProtocol(BoundedProtocol):
         open_connections = ClientConnections(limits)
@@ -257,11 +257,12 @@ def bounded_by(limits: ConnectionLimits) -> type[BoundedProtocol]:
 
 
 class _Framed:
-    """The application with its responses framed for the version of the request.
+    """Wraps the application so that its responses are framed for the HTTP version of the request.
 
-    Uvicorn would send chunks to clients of HTTP/1.0, which know none (RFC 9112 §7) and read until the end of
-    the connection. Whether it closes is for Uvicorn to say, so no response has its own Connection header. An
-    answer to a body that has not arrived, such as a 401, closes the connection: nothing reads the rest.
+    Uvicorn would send chunks to HTTP/1.0 clients, which do not support them (RFC 9112 §7) and read until the
+    connection closes. Uvicorn decides whether to close the connection, so the application's own Connection
+    header is removed. A response that is sent before the body has arrived, such as a 401, closes the
+    connection, because nothing reads the rest of the body.
     """
 
     def __init__(self, cycle: RequestResponseCycle, app: ASGIApp, linger: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""The headers that tell browsers and caches to do nothing with a response (OWASP, REST security)."""
+"""The security headers that restrict browsers and caches (OWASP REST Security Cheat Sheet)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-# Swagger UI comes from where FastAPI loads it, starts with a script in the page, and calls this API.
+# Swagger UI loads from FastAPI's default CDN, starts from an inline script, and calls this API.
 _OF_DOCS = (
     "default-src 'none'; connect-src 'self'; frame-ancestors 'none'; "
     "img-src 'self' data: https://fastapi.tiangolo.com; "

@@ -52,12 +52,12 @@ LastEventIdHeader = Annotated[
 ]
 
 
-# A block that ends once the caller's token is revoked.
+# A context manager that stops its block once the caller's token is revoked.
 UnlessRevoked = Callable[[], AbstractAsyncContextManager[None]]
 
 
 def _place(kind: StreamKind) -> Callable[..., AsyncIterator[UnlessRevoked]]:
-    """A dependency that holds a place until the response ends, from before anything is awaited."""
+    """A dependency that holds a stream slot until the response ends. It takes the slot before any await."""
 
     async def hold(caller: CallerDep, services: ServicesDep) -> AsyncIterator[UnlessRevoked]:
         with services.stream_places.take(caller.project_id, kind):
@@ -71,7 +71,7 @@ OperationStreamDep = Annotated[UnlessRevoked, Depends(_place(StreamKind.OPERATIO
 
 
 class Stream(EventSourceResponse):
-    """A stream of Server-Sent Events that ends when its reader stops reading, or its token is revoked."""
+    """A Server-Sent Events stream that ends when its client stops reading or its token is revoked."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Stream(EventSourceResponse):
             async with self._unless_revoked():
                 await super().__call__(scope, receive, send)
         except Unauthenticated:
-            # A reader that does not read gets no proper end.
+            # A client that does not read gets no final chunk.
             with suppress(TimeoutError):
                 async with asyncio.timeout(CUT_AFTER_SECONDS):
                     await send({"type": "http.response.body", "body": b"", "more_body": False})

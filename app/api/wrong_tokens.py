@@ -1,4 +1,4 @@
-"""Counts the wrong tokens that an address sends, so that guessing many is refused."""
+"""Counts the wrong tokens from each address, to refuse token guessing."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["WrongTokens"]
 
 _SECONDS = 60.0
 _MOST_ADDRESSES = 10_000
-# A caller has a whole network of this size (RFC 6177).
+# One caller usually controls a whole IPv6 network of this prefix length (RFC 6177).
 _IPV6_PREFIX = 64
 
 
 class WrongTokens:
-    """Wrong tokens by address and minute. Valid tokens always pass: others may share their address."""
+    """Wrong tokens per address and minute. Valid tokens always pass, because callers may share an address."""
 
     def __init__(self, limit: int, now: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
@@ -26,7 +26,7 @@ class WrongTokens:
         return len(self._counted)
 
     def count(self, address: str) -> float | None:
-        """Count a wrong token; the seconds to wait if there were too many, else None."""
+        """Count a wrong token. Return the seconds to wait if the address is over the limit, else None."""
         now, source = self._now(), _source(address)
         began, count = self._counted.get(source, (now, 0))
         if now - began >= _SECONDS:

@@ -40,7 +40,7 @@ class MemoryReservation:
 
 
 class DocumentMemory:
-    """The slots of one client; the semaphores of tenants and registries live while documents are read."""
+    """The slots of one client. Semaphores of tenants and registries exist only while documents are read."""
 
     def __init__(self) -> None:
         self._all = asyncio.Semaphore(_LARGE_AT_ONCE)

@@ -77,7 +77,7 @@ class BrokerError(Exception):
         return kind(self.detail if detail is None else detail, errors=self.errors, **self.members)
 
     def shown_as(self, other: BrokerError) -> Self:
-        """A copy that callers can't tell from `other`; the broker still acts on what it is."""
+        """A copy that looks like `other` to callers. The broker still acts on the original error."""
         return self._with(
             code=other.code,
             title=other.title,
@@ -88,7 +88,7 @@ class BrokerError(Exception):
 
     @property
     def shown_kind(self) -> type[BrokerError]:
-        """The class that callers take it for."""
+        """The error class that callers see."""
         return by_code()[self.code]
 
     def _with(self, **attributes: Json) -> Self:

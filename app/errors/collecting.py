@@ -30,7 +30,7 @@ class Mistakes:
 
     @contextmanager
     def found(self) -> Iterator[None]:
-        """Keep an error of the block that names its fields itself."""
+        """Collect an error raised in the block that names its own fields."""
         try:
             yield
         except BrokerError as error:

@@ -70,7 +70,7 @@ class IdempotencyMismatch(InvalidInput):
 
 
 class MalformedRequest(BrokerError):
-    """The headers leave open which host or which caller is meant, so nothing in them is trusted."""
+    """The headers are ambiguous about the host or the client, so none of them is trusted."""
 
     code = "malformed-request"
     title = "The headers of the request are ambiguous or incomplete."
@@ -102,7 +102,7 @@ class Forbidden(BrokerError):
 
 
 class QuotaExceeded(BrokerError):
-    """Not a 429: waiting does not help, so clients must not repeat the request by themselves."""
+    """Not a 429: waiting does not help, so clients must not retry automatically."""
 
     code = "quota-exceeded"
     title = "The project has reached one of its quotas."

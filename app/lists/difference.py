@@ -34,9 +34,9 @@ class Difference:
 
 
 def choices(manifests: Sequence[Descriptor]) -> dict[Platform, Digest]:
-    """The image that readers of the index choose for each platform: the first one, without attestations.
+    """The image that clients pull from the index for each platform: the first match, without attestations.
 
-    Artifacts count only in an index without images: an SBOM for a platform is no image for it.
+    Artifacts count only in an index without images, because an SBOM for a platform is not an image for it.
     """
     found: dict[Platform, Digest] = {}
     artifacts: dict[Platform, Digest] = {}

@@ -130,7 +130,7 @@ class Entry:
 
     @property
     def is_image(self) -> bool:
-        """Whether a runtime can use the entry; of artifacts, only one whose own config has a platform."""
+        """Whether a runtime can use the entry. An artifact counts only if its own config has a platform."""
         if self.platform.is_unknown:
             return False
         return self.kind is None or self.config_platform not in {None, Platform()}
@@ -192,14 +192,14 @@ class Draft:
 
     @property
     def registries(self) -> frozenset[str]:
-        """All registries that the list names: of its reference, its targets and its sources."""
+        """All registries that the list refers to: in its reference, its targets and its sources."""
         sources = (reference for entry in self.entries for reference in (entry.reference, entry.named))
         return frozenset(each.registry for each in (self.reference, *self.options.targets, *sources))
 
 
 def find_counting(entries: Sequence[Entry]) -> tuple[Entry, ...]:
-    """The entries that can meet an expected platform: images, or the artifacts of a list without images.
+    """The entries that can satisfy an expected platform: images, or artifacts if the list has no images.
 
-    An SBOM for linux/amd64 does not stand for the image.
+    An SBOM for linux/amd64 does not satisfy the expectation of an image.
     """
     return tuple(entry for entry in entries if entry.is_image) or tuple(entries)

@@ -107,13 +107,14 @@ def _distinct(incoming: Sequence[Entry], *, allow_duplicate_platforms: bool) -> 
         if same and not _are_listed_together(same[0], entry):
             same.clear()
         same.append(entry)
-    return _without_twins([entry for same in found.values() for entry in same])
+    return _without_duplicates([entry for same in found.values() for entry in same])
 
 
-def _without_twins(incoming: Sequence[Entry]) -> list[Entry]:
-    """Without manifests that an earlier source brings for the same place, under another name.
+def _without_duplicates(incoming: Sequence[Entry]) -> list[Entry]:
+    """Drop manifests that an earlier source already adds for the same place under another name.
 
-    Callers who add an image to an index that has it already mean one image. What they say of it counts.
+    A caller who adds an image that one of the indexes already contains means one image. The caller's own
+    settings for it take precedence.
     """
     first: dict[Hashable, Entry] = {}
     kept = []
@@ -229,9 +230,10 @@ def _number(
 
 
 def _find_place(entry: Entry) -> Hashable:
-    """A key for the place that only one entry may have; None if there may be any number.
+    """The key of a place that only one entry may take; None if any number of entries may share it.
 
-    Attestations share a platform and artifacts need none: each is there once, under whatever name.
+    Several attestations share a platform, and artifacts need none. Each of them may occur only once, under
+    any name.
     """
     if _is_unique(entry):
         return entry.choice

@@ -77,10 +77,10 @@ NONE = Consent()
 class PushPlan:
     """The bytes of the index, the manifests that it lists in order, and the targets.
 
-    `missing_platforms` are expected, but the list lacks them. With `referrers`, they are copied to other
-    repositories too. `choices` are the images that readers may choose, if the index does not list them
-    itself: it is an image, or has nested indexes. `origins` are the indexes that a new index was made from,
-    by their digests.
+    `missing_platforms` are expected platforms that the list lacks. With `referrers`, the push also copies
+    referrers to other repositories. `choices` are the images that clients may select where the index does not
+    list them directly: where the content is a single image, or has nested indexes. `origins` are the source
+    indexes of a new index, by digest.
     """
 
     index: Manifest

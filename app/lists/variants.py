@@ -35,7 +35,7 @@ def choice(platform: Platform) -> Hashable:
 
 
 def describe_shared(one: Platform, other: Platform) -> str:
-    """What two platforms that are one choice are: "both linux/amd64", or both names."""
+    """Describe two platforms that clients can't distinguish: "both linux/amd64", or both names."""
     if one.full_name == other.full_name:
         return f"both {one.full_name}"
     return f"{one.full_name} and {other.full_name}, which count as one platform"

@@ -1,4 +1,4 @@
-"""What cosign keeps under the tags of a manifest: one layer for each signature or attestation."""
+"""Manifests that cosign stores under tags: one layer for each signature or attestation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.oci.manifest import Manifest
 from app.oci.strict_json import Json
 
 _TAG_KINDS = ("sig", "att", "sbom")
-# The payload of a signature and an attestation; of SBOMs, a reader takes the only one.
+# The payload types of signatures and attestations. SBOMs can't be merged: clients read only one.
 _MERGEABLE = frozenset(
     {"application/vnd.dev.cosign.simplesigning.v1+json", "application/vnd.dsse.envelope.v1+json"}
 )
@@ -22,7 +22,7 @@ _WHAT = "the signatures"
 
 @dataclass(frozen=True, slots=True)
 class Signatures:
-    """The signatures of two manifests in one, and the config that goes with it."""
+    """The merged signatures of two manifests, and the matching config."""
 
     manifest: Manifest
     config: bytes
@@ -30,7 +30,7 @@ class Signatures:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The numbers of layers that only one of two manifests has."""
+    """The numbers of layers that occur in only one of two manifests."""
 
     held_alone: int
     found_alone: int
@@ -42,9 +42,9 @@ def cosign_tags(subject: Digest) -> tuple[str, ...]:
 
 
 def compare_signatures(held: bytes, found: bytes) -> Comparison | None:
-    """Compare two manifests by their layers; None if they hold anything but signatures.
+    """Compare two manifests by their layers; None if either has a layer that is not a signature.
 
-    One payload may be signed with several keys: the annotations tell the signatures apart.
+    One payload may be signed with several keys, so annotations are part of the comparison.
     """
     ours, theirs = _layers(held), _layers(found)
     if ours is None or theirs is None:
@@ -53,7 +53,7 @@ def compare_signatures(held: bytes, found: bytes) -> Comparison | None:
 
 
 def merge_signatures(held: bytes, found: bytes, config: bytes) -> Signatures | None:
-    """The held manifest with the signatures that only the other has; `config` is that of the held one."""
+    """Add the signatures of `found` to the manifest `held`. `config` is the config of `held`."""
     ours, theirs = _layers(held), _layers(found)
     if ours is None or theirs is None:
         return None
@@ -71,7 +71,7 @@ def merge_signatures(held: bytes, found: bytes, config: bytes) -> Signatures | N
 
 
 def _layers(raw: bytes) -> dict[str, Json] | None:
-    """The layers, each under a key that is the same for equal ones; None if one is no signature."""
+    """The layers, by a key that is the same for equal layers; None if one of them is not a signature."""
     document = _owner(raw)
     if document.get("mediaType") != media_types.OCI_MANIFEST or document.get("subject") is not None:
         return None
@@ -82,7 +82,7 @@ def _layers(raw: bytes) -> dict[str, Json] | None:
 
 
 def _extended(config: Mapping[str, Json], added: Sequence[Json]) -> Mapping[str, Json]:
-    """The config with the further layers, which are not compressed, if it lists layers at all."""
+    """The config with the added layers, which are uncompressed, if the config lists layers at all."""
     rootfs, history = config.get("rootfs"), config.get("history")
     if not isinstance(rootfs, dict) or not isinstance(diff_ids := rootfs.get("diff_ids"), list):
         return config

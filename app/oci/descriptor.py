@@ -33,9 +33,9 @@ class Descriptor:
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
     artifact_type: str | None = None
     urls: tuple[str, ...] = ()
-    # The content itself in Base64; not compared with the digest.
+    # The content itself in Base64. It is not checked against the digest.
     data: str | None = field(default=None, repr=False, compare=False)
-    # Those of the platform's CPU, which Docker's manifest lists may name.
+    # The CPU features of the platform, which Docker manifest lists may have.
     features: tuple[str, ...] = field(default=(), compare=False)
     # The names of further members of the document, whose values are not kept.
     rest: tuple[str, ...] = field(default=(), compare=False)
@@ -98,13 +98,13 @@ def parse_platform_object(document: Json, *, what: str) -> Platform:
 
 
 def _text(owner: Mapping[str, Json], key: str) -> str | None:
-    """A string that readers may ignore, so that another type is no reason to refuse the document."""
+    """An optional string. A value of another type is ignored, and does not invalidate the document."""
     value = owner.get(key)
     return value if isinstance(value, str) else None
 
 
 def _texts(owner: Json, key: str) -> tuple[str, ...]:
-    """Strings that readers may ignore; none if there is anything else."""
+    """Optional strings; empty if the value is anything but an array of strings."""
     values = owner.get(key) if isinstance(owner, dict) else None
     if not isinstance(values, list):
         return ()

@@ -198,9 +198,9 @@ def _check_supported(media_type: str) -> None:
 
 
 def _check_header(owner: Mapping[str, Json], stated: str, media_type: str, claim: str) -> None:
-    """image-spec allows a manifest without a media type, Docker requires it; neither allows another one.
+    """Check the media type. It is optional in image-spec and required by Docker; a wrong one is an error.
 
-    `claim` says where the media type is from.
+    `claim` names the origin of the expected media type.
     """
     if stated != media_type and (stated or media_type in media_types.DOCKER_TYPES):
         own = (

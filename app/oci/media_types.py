@@ -25,7 +25,7 @@ IMAGE_TYPES = (DOCKER_MANIFEST, OCI_MANIFEST)
 DOCKER_TYPES = (DOCKER_MANIFEST, DOCKER_LIST)
 OCI_TYPES = (OCI_MANIFEST, OCI_INDEX)
 SCHEMA1_TYPES = (DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED)
-# What servers call a file whose kind they don't know, such as S3 (binary) and nginx (plain).
+# The default media types of file servers such as S3 (binary) and nginx (plain text).
 GENERIC_TYPES = frozenset({"", OCTET_STREAM, "binary/octet-stream", "application/json", "text/plain"})
 
 DOCKER_FOREIGN_LAYER = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
@@ -41,7 +41,7 @@ FOREIGN_LAYER_TYPES = frozenset(
 )
 
 IMAGE_CONFIG_TYPES = frozenset({DOCKER_CONFIG, OCI_CONFIG})
-# What an `artifactType` may name without making an artifact of an image (image-spec descriptor.md).
+# Values of `artifactType` that do not turn an image into an artifact (image-spec descriptor.md).
 RUNNABLE_TYPES = IMAGE_CONFIG_TYPES | {WASM_CONFIG}
 # Old registries and Docker versions wrote these for images (distribution#1621, moby#22378).
 LEGACY_CONFIG_TYPES = frozenset({OCTET_STREAM, "application/json", "text/html"})

@@ -109,9 +109,10 @@ def parse_reference(text: str) -> Reference:
 
 
 def canonical_registry(host: str) -> str:
-    """The canonical name of a registry, so that all of its names share locks, heads, budgets and credentials.
+    """The canonical name of a registry. All its names share locks, heads, budgets and credentials.
 
-    To what `canonical_host` does it adds `127.0.0.1` for `localhost`, and the operator's aliases.
+    Besides the rules of `canonical_host`, it replaces `localhost` by `127.0.0.1` and applies the operator's
+    aliases.
     """
     named = canonical_host(host)
     if named.partition(":")[0] == _LOCALHOST:
@@ -121,14 +122,14 @@ def canonical_registry(host: str) -> str:
 
 @lru_cache(maxsize=_KEPT_HOSTS)
 def canonical_host(host: str) -> str:
-    """One spelling of a host: TLS trusts a host by this, because a certificate is for one name alone.
+    """The canonical spelling of a host. TLS uses it too, because a certificate is for one name alone.
 
-    It has lower case, no default port, no leading zeros in the port, no final dot, one form for an IPv6
+    It has lower case, no default port, no leading zeros in the port, no trailing dot, one form for an IPv6
     address, and one name for Docker Hub.
     """
     found = _HOST_AND_PORT.fullmatch(host.strip().lower())
     if found is None:
-        # A pattern or a network of the operator.
+        # A pattern or a network from the operator's settings.
         return host.strip().lower()
     port = found["port"].lstrip("0") if found["port"] else ""
     name = _canonical_address(found["name"]) if found["name"][0] == "[" else found["name"].removesuffix(".")
@@ -144,15 +145,15 @@ def _canonical_address(name: str) -> str:
     return str(address.ipv4_mapped) if address.ipv4_mapped is not None else f"[{address}]"
 
 
-# Set once, when the process is wired: names are compared in too many places to pass the aliases to each.
+# Set once at startup. Names are compared in too many places to pass the aliases to each of them.
 _aliases: dict[str, str] = {}
 
 
 def use_aliases(aliases: Mapping[str, str]) -> None:
-    """Take each name of a registry for another one from now on, in this process."""
+    """Replace each alias by the registry that it stands for, in this process, from now on."""
     _aliases.clear()
     plain = {canonical_registry(alias): canonical_registry(name) for alias, name in aliases.items()}
-    # An alias of an alias leads to the last name.
+    # Resolve chains of aliases to the last name.
     _aliases.update({alias: plain.get(name, name) for alias, name in plain.items()})
 
 

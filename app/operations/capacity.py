@@ -32,11 +32,12 @@ class CapacityPool:
 
 @dataclass(frozen=True, slots=True)
 class FreeSlots:
-    """What a worker can take.
+    """The free capacity of a worker.
 
-    `slots` are its free slots, and `pools` has those of each capacity pool. A bulkhead has at most
-    `bulkhead_limit` slots, of which `running` says how many are taken. A project has at most
-    `project_share` of them, and of those of each bulkhead; `held` says how many it has taken.
+    `slots` is the number of free slots, and `pools` holds the free slots of each capacity pool.
+    `bulkhead_limit` is the maximum for each bulkhead, and `running` counts the slots that each has taken.
+    `project_share` is the maximum share of one project, both of the worker's slots and of each bulkhead's.
+    `held` counts the slots that each project has taken.
     """
 
     slots: int
@@ -56,16 +57,16 @@ def bulkhead_slots(limit: int, free: int, running: int) -> int:
 
 
 def project_slots(share: float, slots: int) -> int:
-    """How many of the slots of a worker the operations of one project may have.
+    """The maximum number of a worker's slots for the operations of one project.
 
-    The statement of the claim computes the same.
+    The claim's SQL statement computes the same number.
     """
     return max(1, int(share * slots))
 
 
 def project_bulkhead_slots(share: float, slots: int) -> int:
-    """How many of the slots of a bulkhead the operations of one project may have.
+    """The maximum number of a bulkhead's slots for the operations of one project.
 
-    A bulkhead of few slots may be full of one project. The statement of the claim computes the same.
+    One project may fill a small bulkhead. The claim's SQL statement computes the same number.
     """
     return math.ceil(share * slots)

@@ -10,7 +10,7 @@ from uuid import UUID
 from app.operations.states import Kind, State
 
 Json = dict[str, Any]
-# Begins the key of a push to a tag, before the tag's canonical name.
+# The prefix of the key of a push to a tag. The tag's canonical name follows.
 TAG_KEY = "push:"
 _LARGE_LIMIT = 64
 
@@ -48,8 +48,9 @@ class NewOperation:
     """An operation to enqueue.
 
     Operations of a project that share one of `keys` run one at a time, in the order of their acceptance.
-    `registries` are all that the operation will ask: it waits while one of them is paused. A lower `priority`
-    runs first. `secret` must be encrypted already. `trace` is the trace id (W3C Trace Context) of its call.
+    `registries` are all registries that the operation will contact: it waits while one of them is paused.
+    Lower values of `priority` run first. `secret` must be encrypted already. `trace` is the trace id of the
+    call (W3C Trace Context).
     """
 
     project_id: UUID
@@ -70,9 +71,9 @@ class NewOperation:
 
 @dataclass(frozen=True, slots=True)
 class OperationLimits:
-    """How many unfinished operations a project may have, and how many of them may share a key.
+    """The maximum numbers of unfinished operations in one project, in total and for each key.
 
-    Deliveries do not count: they have limits of their own.
+    Deliveries do not count, because they have limits of their own.
     """
 
     project: int
@@ -80,12 +81,12 @@ class OperationLimits:
 
     @property
     def uncontested(self) -> OperationLimits:
-        """Below these, requests that are accepted at the same moment can't exceed the limits together."""
+        """Lower limits, below which concurrent requests can't together exceed the real limits."""
         return OperationLimits(_far_below(self.project), _far_below(self.key))
 
 
 def _far_below(limit: int) -> int:
-    # Half of a large limit is more than the transactions that all processes can have open together.
+    # Half of a large limit exceeds the number of transactions that all processes can have open together.
     return limit // 2 if limit >= _LARGE_LIMIT else 0
 
 

@@ -8,21 +8,21 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from uuid import UUID
 
-# A lease ends this long after it was last renewed; then its holder has stopped, or is about to.
+# A lease expires this long after its last renewal. Its holder has then stopped, or is about to.
 LEASE = timedelta(seconds=6)
-# While other pushes wait, a lease is not renewed beyond this time.
+# The maximum age at which a lease is still renewed while other pushes wait for it.
 LONGEST_CONTESTED = timedelta(seconds=10)
-# A push that waits says so again and again; one that has not for so long waits no more.
+# A waiting push asks again at intervals. One that has not asked for this long loses its place.
 WAIT = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A push that wants to move a tag to `digest`.
+    """A push's request to move a tag to `digest`.
 
-    `order` is that of the acceptance of its operation. `claimed_at` is the time at which its attempt began,
-    which is before it read the tag. A push `has_written` once the registry has taken something from it in
-    the repository of the tag.
+    `order` is the acceptance order of its operation. `claimed_at` is the start of its attempt, before it read
+    the tag. `has_written` is true once the registry has accepted a write from the push in the tag's
+    repository.
     """
 
     operation_id: UUID
@@ -36,7 +36,7 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class LastMove:
-    """The last move of a tag: by which project, in which order of acceptance, to which digest, and when."""
+    """The last move of a tag: its project, acceptance order, digest and time."""
 
     project_id: UUID
     order: int
@@ -46,7 +46,7 @@ class LastMove:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A push that waits for the lease, and the time until which that counts."""
+    """A push that waits for the lease, and the time at which its place expires."""
 
     operation_id: UUID
     until: datetime
@@ -54,7 +54,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class TagState:
-    """The holder of a tag's lease, the pushes that wait for it in order, and the last move of the tag."""
+    """The holder of a tag's lease, the waiting pushes in order, and the last move of the tag."""
 
     holder: tuple[UUID, int] | None = None
     held_since: datetime | None = None
@@ -64,32 +64,32 @@ class TagState:
 
 
 class Grant(Enum):
-    """The reply to a push that asks for the lease."""
+    """The response to a push that asks for the lease."""
 
     TAKEN = auto()
     """The push may move the tag."""
     TAKEN_STALE = auto()
-    """It may, but the tag may have moved since the push read it."""
+    """The push may move the tag, but the tag may have moved since the push read it."""
     WAIT = auto()
-    """Another push has the lease, or comes before."""
+    """Another push holds the lease or is ahead in the queue."""
     PROVE = auto()
-    """Other projects use the tag: the push must first show that it may write to the repository."""
+    """Other projects use the tag: the push must first prove that it may write to the repository."""
     NEWER = auto()
-    """A push of another project that was accepted later has moved the tag."""
+    """Another project's push has moved the tag and was accepted later than this one."""
 
 
 def is_newer(last: LastMove | None, project_id: UUID, order: int, digest: str) -> bool:
-    """Whether another project's push that was accepted later has moved the tag to something else.
+    """Whether another project's push, accepted later, has moved the tag to a different digest.
 
-    The pushes of one project run in the order of their acceptance, and their runs decide.
+    Pushes of one project run in the order of their acceptance, so the order in which they run decides.
     """
     return last is not None and last.project_id != project_id and last.order > order and last.digest != digest
 
 
 def ask(state: TagState, ticket: Ticket, now: datetime, *, is_busy: bool = False) -> tuple[Grant, TagState]:
-    """Decide about a push that asks for the lease; leases are granted in the order of asking.
+    """Decide whether a push gets the lease. Leases are granted in the order of asking.
 
-    The tag `is_busy` while a worker of the version before, which takes no leases, runs a push of it.
+    `is_busy` means that a worker of the previous version, which takes no leases, is pushing to the tag.
     """
     if is_newer(state.last, ticket.project_id, ticket.order, ticket.digest):
         return Grant.NEWER, _without(state, ticket.operation_id)
@@ -110,7 +110,7 @@ def ask(state: TagState, ticket: Ticket, now: datetime, *, is_busy: bool = False
 
 
 def _with(alive: Sequence[Waiting], operation_id: UUID, until: datetime) -> tuple[Waiting, ...]:
-    """Those who wait, with the operation at the place that it has already, or at the end."""
+    """The waiting pushes plus the operation, which keeps its place if it has one, else goes last."""
     if all(each.operation_id != operation_id for each in alive):
         return (*alive, Waiting(operation_id, until))
     return tuple(replace(each, until=until) if each.operation_id == operation_id else each for each in alive)

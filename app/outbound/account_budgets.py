@@ -1,8 +1,9 @@
 """The budgets of hosts, of the accounts there, and of the areas that accounts use.
 
-A refusal pauses the area that it came for, such as the namespace of a registry, for the account that met it.
-It reaches further as far as `Witnesses` bear it out, or if it came to a request of no account. Otherwise
-whatever answers for one part of a host, such as a proxy that a tenant controls, could close it to everybody.
+A refusal pauses one area, such as a namespace of a registry, for the account that received it. The pause
+reaches further only if `Witnesses` holds a corroborating refusal, or if the request had no account. Without
+this rule, a server that answers for only part of a host, such as a proxy that a tenant controls, could close
+the host to everybody.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from app.outbound.limits import OutboundLimits
 __all__ = ["AccountBudget", "Budgets", "Place", "Witnesses"]
 
 _KEPT_BUDGETS = 1024
-# For so long a refusal bears out others, or for as long as it asked to wait.
+# A refusal corroborates others for this long, or for as long as the wait that it asked for.
 _FRESH = 60.0
 _MOST_WITNESSES = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a request goes: an area of a host, such as a namespace, under an account of a tenant."""
+    """The destination of a request: an area of a host, such as a namespace, under a tenant's account."""
 
     tenant: str
     account: str
@@ -43,7 +44,7 @@ class _Witness:
 
 
 class Witnesses:
-    """The last refusals of one host, by the places that they came for."""
+    """The last refusals of one host, by the place that received them."""
 
     def __init__(self) -> None:
         self._seen: dict[Place, _Witness] = {}
@@ -56,22 +57,22 @@ class Witnesses:
         self._seen[place] = _Witness(refusal, now + (refusal.retry_after or 0.0))
 
     def forget(self, place: Place) -> None:
-        """After a success there."""
+        """Forget the refusal of a place after a success there."""
         self._seen.pop(place, None)
 
     def for_account(self, place: Place, refusal: Refusal, now: float) -> Refusal | None:
-        """The refusal as far as it counts for the account: another of its areas was refused, too."""
+        """The refusal that applies to the whole account, if another of its areas was refused too."""
         others = [
             seen
             for other, seen in self._fresh(now)
             if other.account == place.account and other.area != place.area
         ]
-        return _joint(refusal, others, now)
+        return _corroborated(refusal, others, now)
 
     def for_host(self, place: Place, refusal: Refusal, now: float) -> Refusal | None:
-        """The refusal as far as it counts for everybody: another tenant was refused in another area, too.
+        """The refusal that applies to everybody, if another tenant was refused in another area too.
 
-        Rate limits count by account, so they say nothing about the host.
+        Rate limits apply to accounts, so they are no evidence about the host.
         """
         if refusal.is_rate_limit:
             return None
@@ -80,14 +81,14 @@ class Witnesses:
             for other, seen in self._fresh(now)
             if other.tenant != place.tenant and other.area != place.area and not seen.refusal.is_rate_limit
         ]
-        return _joint(refusal, others, now)
+        return _corroborated(refusal, others, now)
 
     def _fresh(self, now: float) -> Iterator[tuple[Place, _Witness]]:
         return ((place, seen) for place, seen in self._seen.items() if now < seen.until + _FRESH)
 
 
-def _joint(refusal: Refusal, others: list[_Witness], now: float) -> Refusal | None:
-    """What two places agree on: the shorter of the waits that they were asked for."""
+def _corroborated(refusal: Refusal, others: list[_Witness], now: float) -> Refusal | None:
+    """The refusal that two places corroborate, with the shorter of their waits."""
     if not others:
         return None
     longest = max(0.0, max(seen.until for seen in others) - now)
@@ -95,11 +96,11 @@ def _joint(refusal: Refusal, others: list[_Witness], now: float) -> Refusal | No
 
 
 class AccountBudget:
-    """The budgets that a request keeps to.
+    """The budgets that apply to a request.
 
-    `own` are those of the area, if there is one, and of the account; a request of no account has none, and no
-    `place`. Slots are taken from them alone: however many requests of one account wait for a slow host, they
-    take none from another account.
+    `own` are the budgets of the area, if there is one, and of the account. A request without an account has
+    neither `own` budgets nor a `place`. Slots come from `own` budgets alone, so the requests of one account
+    that wait for a slow host take no slot from another account.
     """
 
     def __init__(
@@ -119,19 +120,19 @@ class AccountBudget:
 
     @asynccontextmanager
     async def slot(self, context: RequestContext) -> AsyncIterator[float]:
-        """Hold a slot while a request is made; yields the time at which it is sent."""
+        """Hold a slot while a request runs; yield the time at which it is sent."""
         async with AsyncExitStack() as stack:
             for budget in self._own or self._all:
                 await stack.enter_async_context(budget.slot())
             yield await self.admit(context)
 
     async def admit(self, context: RequestContext) -> float:
-        """Wait out short pauses and keep to the rates; raise RateLimited, unsent, for a long wait."""
+        """Wait for short pauses and rate limits. For a long wait, raise RateLimited before sending."""
         while True:
             for budget in self._all:
                 await budget.wait_out(context)
             sent = max([await budget.keep_pace(context) for budget in self._all])
-            # During one wait another budget may have been paused.
+            # Another budget may have been paused during the wait.
             if not self.pause:
                 return sent
 
@@ -151,7 +152,7 @@ class AccountBudget:
         *areas, account = self._own
         now = self._now()
         for area in areas:
-            # A rate is the account's: an area has too few requests to measure one.
+            # Rates adapt per account, because an area has too few requests to measure one.
             area.record_response(refusal, sent, may_slow=False)
         of_account = self._witnesses.for_account(place, refusal, now) if areas else refusal
         account.record_response(of_account or refusal, sent, may_pause=of_account is not None)
@@ -162,7 +163,7 @@ class AccountBudget:
 
 
 class Budgets:
-    """The budgets of all hosts; `on_update` receives the changes that other processes need."""
+    """The budgets of all hosts. `on_update` receives the changes that other processes need."""
 
     def __init__(self, limits: OutboundLimits, now: Clock = time.monotonic) -> None:
         self.on_update: Callable[[BudgetUpdate], None] | None = None
@@ -172,12 +173,12 @@ class Budgets:
         self._witnesses: dict[str, Witnesses] = {}
 
     def at(self, registry: str, account: str | None = None, area: str = "") -> AccountBudget:
-        """The budgets for requests of an account to an area; without an account, the host's alone.
+        """The budgets for an account's requests to an area; without an account, only the host's budget.
 
-        An account's name begins with its tenant's and a dot.
+        An account's name begins with the name of its tenant and a dot.
         """
         host = canonical_registry(registry)
-        # No host has names such as those of accounts and areas.
+        # No host name can collide with these names of accounts and areas.
         names = [] if account is None else [f"{host}#{account}"]
         if names and area:
             names.insert(0, f"{names[0]}/{area}")
@@ -209,6 +210,6 @@ class Budgets:
             self.on_update(update)
 
     def _forget_defaults(self) -> None:
-        # Callers may name any number of hosts: a budget without changes is not worth its memory.
+        # Callers may name any number of hosts, so budgets in their initial state are dropped to save memory.
         if len(self._budgets) >= _KEPT_BUDGETS:
             self._budgets = {name: each for name, each in self._budgets.items() if not each.is_default}

@@ -1,4 +1,4 @@
-"""A limit of concurrency that follows the share of refusals among the last responses; pure."""
+"""A concurrency limit that follows the share of refusals among the last responses; pure."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 __all__ = ["AdaptiveLimit", "Refusal"]
 
 _LAST_RESPONSES = 16
-# The share of the last responses that may be refusals by chance.
+# Up to this share of refusals is treated as chance.
 _TOLERATED = 1 / 8
-# Refusals prevail when half of the last responses are, or the last few all.
+# Refusals prevail if they are half of the last responses, or all of the last few.
 _IN_A_ROW = 4
-# The fewest successes that restore a slot.
+# The minimum number of successes that restores a slot.
 _RECOVERY = 16
 _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A rate limit, or a 503; `retry_after` is in seconds, None if the response names no time."""
+    """A rate limit or a 503. `retry_after` is in seconds, or None if the response names no time."""
 
     retry_after: float | None
     is_rate_limit: bool
@@ -28,14 +28,15 @@ class Refusal:
 class AdaptiveLimit:
     """Additive increase, proportional decrease (as DCTCP, RFC 8257).
 
-    A refusal lowers the limit in proportion to the share of refusals among the last responses: to half if all
-    were refused, not at all for a lone one, which may be chance. As many successes as the limit raise it by
-    one, whatever is refused between them: at a fault in two, no series is ever without a refusal.
+    A refusal lowers the limit in proportion to the share of refusals among the last responses. The limit
+    halves if all of them were refusals. A single refusal may be chance and does not lower it. When the number
+    of successes reaches the limit, the limit rises by one. Refusals in between do not reset that count: with
+    every second request refused, a series without a refusal would never occur.
     """
 
     def __init__(self, most: int) -> None:
         self._most = float(most)
-        # The limit before it is rounded, so that small changes add up.
+        # The unrounded limit, so that small changes add up.
         self._level = self._most
         self._refusals: deque[bool] = deque(maxlen=_LAST_RESPONSES)
 
@@ -61,7 +62,7 @@ class AdaptiveLimit:
         self.set(self._level + 1 / max(self._level, _RECOVERY))
 
     def shrink(self, *, least: int = 1) -> None:
-        """Follow the share of refusals, but not below `least`."""
+        """Lower the limit by the share of refusals, but not below `least`."""
         excess = max(0.0, self._share - _TOLERATED) / (1 - _TOLERATED)
         self.set(min(self._level, max(least, self._level * (1 - excess / 2))))
 

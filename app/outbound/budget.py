@@ -1,4 +1,4 @@
-"""Adapts concurrency, rate and pauses to the refusals of a host, of an account there, or of an area of it."""
+"""Adapts concurrency, rate and pauses to the refusals of a host, an account or an area."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NEVER = float("-inf")
 # The window for measuring a rate, in seconds, and the bounds of a rate, in requests a second. One process
 # does not reach a higher rate than the upper bound, so the limit is dropped there.
 _RATE_WINDOW, _SLOWEST, _FASTEST = 10.0, 1.0, 200.0
-# Eight successes raise a rate by a quarter.
+# Eight successes raise the rate by a quarter.
 _RATE_GROWTH = 1.25 ** (1 / 8)
 # Requests that wait for the same moment are spread over a tenth of the wait.
 _SPREAD = 0.1
@@ -47,8 +47,8 @@ class BudgetUpdate:
 class Budget:
     """The limits of one host, of one account there, or of one area that an account uses.
 
-    The concurrency adapts as in `AdaptiveLimit`, to one refusal of all requests that were already sent.
-    Where refusals prevail the rate is halved too, and if they name no time, the budget pauses for a time
+    Concurrency adapts as in `AdaptiveLimit`. Refusals of requests that were in flight together count once.
+    Where refusals prevail, the rate is halved too. If they also name no time, the budget pauses for a time
     that doubles until a request succeeds.
     """
 

@@ -74,7 +74,7 @@ class Request:
     account: str | None = None
     """The account that the host counts the request for; None for a request of no account."""
     area: str = ""
-    """The part of the host that the request is for: what is refused there may be welcome elsewhere."""
+    """The part of the host that the request is for. One area may refuse requests that another accepts."""
     verify: bool = True
     headers: Mapping[str, str] = field(default_factory=dict)
     authorization: str | None = field(default=None, repr=False)
@@ -175,13 +175,13 @@ class OutboundClient:
             attempt, spent = attempt + 1, spent + wait
 
     def upload_slot(self, registry: str, account: str | None = None) -> AbstractAsyncContextManager[None]:
-        """Hold one of the account's slots for uploads, from before the source is opened.
+        """Hold one of the account's upload slots; take it before the source is opened.
 
-        The slots shrink with refusals: some registries refuse the fifth upload.
+        Refusals reduce the number of slots: some registries refuse the fifth concurrent upload.
 
-        The holder of an upload slot waits for a download slot, and the holder of that for single requests,
-        which wait for neither: copies in opposite directions can't block each other, and long transfers don't
-        delay small requests.
+        The holder of an upload slot may wait for a download slot, and the holder of a download slot for
+        single requests, which wait for neither. So copies in opposite directions can't deadlock, and long
+        transfers do not delay small requests.
         """
         return self._uploads.of(registry, account).semaphore.slot()
 
@@ -190,7 +190,7 @@ class OutboundClient:
     ) -> Answer:
         """Make a request with a streamed body, once; its caller bounds the time."""
         self._admit(request)
-        # The slot was taken at the registry, wherever the upload went since.
+        # The slot belongs to the registry, even if the upload was redirected to another host.
         slots = self._uploads.of(request.context.registry, request.account)
         budget = self.budgets.at(request.context.registry, request.account, request.area)
         with queueing():
@@ -281,7 +281,7 @@ class OutboundClient:
         try:
             response = await transport.handle_async_request(_message(request, body, headers))
         except errors.RegistryForbidden as error:
-            # The name has an address that the policy forbids.
+            # The name resolves to an address that the policy forbids.
             raise self._shown(error, request) from error
         self._remember(request.url)
         try:
@@ -299,7 +299,7 @@ class OutboundClient:
             raise (failure if has_answered else self._shown(failure, request)) from error
 
     def _remember(self, url: Url) -> None:
-        """Remember that a host is there: what goes wrong with it later is no news about the network."""
+        """Remember that a host is reachable: its later failures reveal nothing about the network."""
         if len(self._answered) >= _MOST_ORIGINS:
             self._answered.clear()
         self._answered.add(url.origin)
@@ -356,8 +356,8 @@ def _record_transfer(
 ) -> None:
     """Record a response to a transfer.
 
-    A refusal beside other transfers is about their number, unless it asks for a pause. A refusal of a single
-    transfer is about requests of all kinds.
+    A refusal always counts against the number of transfers. It counts against requests of all kinds too if it
+    asks for a pause, or if no other transfer is in flight.
     """
     slots.record(is_refused=refusal is not None)
     if refusal is None or refusal.retry_after or not slots.others:
@@ -385,7 +385,7 @@ def _is_passing(status: int, _body: bytes, _context: RequestContext) -> bool:
 def _asked_wait(answer: Answer) -> float | None:
     text = answer.body[:4096].decode(errors="replace")
     asked = parse_retry_after(answer.headers.get("Retry-After"), text)
-    # Such headers may come with any answer, and only speak of a refusal with this one.
+    # Servers may send these headers with any response. They describe a refusal only on this status.
     return parse_reset(answer.headers) if asked is None and answer.status == _TOO_MANY else asked
 
 

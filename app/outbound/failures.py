@@ -53,7 +53,7 @@ class RequestContext:
     registry: str
     reference: str | None = None
     quoting: Quoting = field(default=PLAIN, repr=False, compare=False)
-    """How errors quote the answer."""
+    """The rules for quoting the response in errors."""
 
     def __str__(self) -> str:
         return self.reference or self.registry
@@ -63,7 +63,7 @@ class RequestContext:
         return {"registry": self.registry, "reference": self.reference}
 
     def cleaned(self, error: _Error) -> _Error:
-        """An error about content; without what it quotes if that repeats a secret."""
+        """An error about content, without its quotation if that repeats a secret."""
         stated = [error.detail, *(value for value in error.members.values() if isinstance(value, str))]
         if all(self.quoting.holds_no_secret(text) for text in stated):
             return error
@@ -92,10 +92,10 @@ def translate(error: Exception, context: RequestContext) -> errors.BrokerError:
 
 
 def concealed(error: errors.BrokerError, context: RequestContext) -> errors.BrokerError:
-    """One error for every reason why a host can't be reached.
+    """Replace every reason for an unreachable host by one error.
 
-    The reasons, and the addresses in them, tell what the broker's network looks like (threat T1), so only
-    the log has them. A forbidden address is tried again like any other host that does not answer.
+    The reasons and the addresses in them describe the broker's network (threat T1), so only the log contains
+    them. A forbidden address is retried like any other host that does not respond.
     """
     if not isinstance(error, _UNREACHED):
         return error

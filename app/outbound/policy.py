@@ -32,9 +32,9 @@ class AccessPolicy:
     """Public addresses over verified TLS are always allowed; everything else is named here.
 
     `allowed_networks` may be reached although they are not public. `insecure_hosts` are host patterns (see
-    `matches_host`). `ports` are the ports that may be connected to. Unless it `shows_failures`, callers
-    get one error for every reason why a host can't be reached. `setting_names` has the name of the operator's
-    setting for a field, for error texts.
+    `matches_host`). `ports` are the ports that connections may use. Unless `shows_failures` is set, callers
+    get one error for every reason for an unreachable host. `setting_names` maps a field to the name of the
+    operator's setting, for error texts.
     """
 
     allowed_networks: tuple[Network, ...] = ()

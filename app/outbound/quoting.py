@@ -1,4 +1,4 @@
-"""Decides which words of a server may be shown, and makes them fit to show."""
+"""Decides which text of a server's response may be quoted, and sanitises it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["PLAIN", "Quoting", "UsedSecrets", "scrub"]
 
 _LONGEST_MESSAGE = 300
 _LONGEST_READ = 4 * _LONGEST_MESSAGE
-# What looks like a secret, although no request has carried it.
+# Patterns of secrets, including secrets that no request has carried.
 _LIKELY_SECRETS = (
     re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}"),
     re.compile(
@@ -23,17 +23,17 @@ _LIKELY_SECRETS = (
     re.compile(r"(?<=[A-Za-z0-9/])\?[^\s\"']+"),
     re.compile(r"\beyJ[A-Za-z0-9._-]{10,}"),
 )
-# C0, C1 and DEL, line separators, zero-width and bidirectional controls: what forges a line of a log. Halves
-# of surrogate pairs: what no line can be written with.
+# C0, C1 and DEL, line separators, zero-width and bidirectional controls can forge log lines. Lone surrogates
+# can't be encoded at all.
 _CONTROLS = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+"
 )
-# The newest tokens of a place: older ones have expired.
+# The number of tokens to keep for each place. Older ones have expired.
 _KEPT_TOKENS = 8
 
 
 def scrub(text: str) -> str:
-    """Words of others made fit to show: short, on one line, without what could be a secret."""
+    """Sanitise text from a server: short, on one line, and without patterns of secrets."""
     shown = _CONTROLS.sub(" ", text[:_LONGEST_READ])
     for pattern in _LIKELY_SECRETS:
         shown = pattern.sub("…", shown)
@@ -41,7 +41,7 @@ def scrub(text: str) -> str:
 
 
 class UsedSecrets:
-    """The secrets that one caller's requests have carried, each with the place that it was sent to."""
+    """The secrets that one caller's requests have carried, with the places that received them."""
 
     def __init__(self) -> None:
         self._credentials: dict[str, None] = {}
@@ -50,11 +50,11 @@ class UsedSecrets:
         self._last: dict[str, object] = {}
 
     def knows(self, place: str, credential: object) -> bool:
-        """Whether this very credential was the last one to be added for the place."""
+        """Whether this credential object was the last one added for the place."""
         return self._last.get(place) is credential
 
     def add_credential(self, place: str, credential: object, secrets: Iterable[str], *, is_own: bool) -> None:
-        """Add the secrets of a credential; one that is not the caller's `own` keeps all words back."""
+        """Add the secrets of a credential. One that is not the caller's own suppresses all quotation."""
         self._last[place] = credential
         given = [secret for secret in secrets if secret]
         self._credentials.update(dict.fromkeys(given))
@@ -68,14 +68,14 @@ class UsedSecrets:
             del tokens[next(iter(tokens))]
 
     def at(self, place: str) -> Quoting:
-        """How to quote the answers from a place; secrets that are added later count, too."""
+        """The quoting rules for a place. They include secrets that are added later."""
         return Quoting(self, place)
 
     def are_of_others(self, place: str) -> bool:
         return place in self._of_others
 
     def redact(self, text: str) -> str:
-        """A text for the log, without any of the secrets."""
+        """Redact all secrets from a text for the log."""
         return redact(
             text, [*self._credentials, *(token for each in self._tokens.values() for token in each)]
         )
@@ -86,10 +86,10 @@ class UsedSecrets:
 
 @dataclass(frozen=True, slots=True)
 class Quoting:
-    """Quotes the answers from one place.
+    """Quotes the responses from one place.
 
-    The operator's credentials are not the caller's to see, in whatever form a server repeats them. So where
-    one was used, only the log has the words of the server, and the caller gets the broker's own.
+    A server may repeat the operator's credentials in any form, and the caller must not see them. So where one
+    was used, only the log quotes the server, and the caller gets the broker's own text.
     """
 
     used: UsedSecrets | None = None
@@ -100,11 +100,11 @@ class Quoting:
         return self.used is not None and self.used.are_of_others(self.place)
 
     def words(self, text: str) -> str:
-        """Free words of a server, made fit to show; an empty text if they are kept back."""
+        """Free text from a server, sanitised; empty if quotation is suppressed."""
         return "" if self.keeps_back else self.for_log(text)
 
     def fact(self, text: str) -> str:
-        """A name or an address that a server states; an empty text if it has a secret in it."""
+        """A name or an address from a server; empty if it contains a secret."""
         return scrub(text) if self.holds_no_secret(text) else ""
 
     def holds_no_secret(self, text: str) -> bool:
@@ -117,5 +117,5 @@ class Quoting:
         return text if self.used is None else self.used.redact_at(self.place, text)
 
 
-# For the answers to requests without a credential.
+# The quoting rules for responses to requests without a credential.
 PLAIN = Quoting()

@@ -1,4 +1,4 @@
-"""Takes exact secrets out of a text, in all the forms in which servers repeat what was sent to them."""
+"""Redacts exact secrets from a text, in all the forms in which servers echo them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from urllib.parse import unquote
 
 __all__ = ["SHORTEST", "redact"]
 
-# A shorter secret is a part of many words: hiding it would not hide which letters are hidden.
+# Shorter secrets occur within ordinary words, so redacting them would reveal their letters.
 SHORTEST = 4
-# A part of a secret is hidden if it has so many characters.
+# The minimum length of a part of a secret that is redacted.
 _PIECE = 8
 _MARK = "…"
 _ESCAPES = re.compile(
-    # URL encoding, once or several times; JSON; HTML. A backslash may itself be escaped.
+    # URL encoding, possibly repeated; JSON escapes; HTML entities. A backslash may itself be escaped.
     r"(?P<url>(?:%(?:25)*[0-9A-Fa-f]{2})+)"
     r"|\\+u(?P<code>[0-9A-Fa-f]{4})|\\+x(?P<byte>[0-9A-Fa-f]{2})|\\+(?P<plain>[^\sux])"
     r"|(?P<html>&(?:amp|lt|gt|quot|apos|#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6});)"
@@ -25,18 +25,19 @@ _ESCAPES = re.compile(
 _TWICE = re.compile(r"%(?:25)+")
 _BYTES = "surrogateescape"
 _URL_SAFE = str.maketrans("+/", "-_")
-# What is left out of the two readings of a text: white space and what can't be seen, or all but letters and
-# digits. The second one finds base64 in both alphabets; the pieces of a long secret need no more than that.
-_UNSEEN = re.compile(r"[\s\x00-\x1f\x7f-\xa0\xad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
-_UNSPELT = re.compile(r"[\W_]+")
+# The characters that each of the two readings of a text skips. One skips white space and invisible
+# characters. The other skips everything but letters and digits, which finds base64 in both alphabets. The
+# first reading omits the base64 of long secrets, because the second one finds its pieces anyway.
+_INVISIBLE = re.compile(r"[\s\x00-\x1f\x7f-\xa0\xad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
+_NON_ALPHANUMERIC = re.compile(r"[\W_]+")
 _LONG = 512
 _FEW = 128
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """A text in which each secret, and each part of one with eight characters, is a mark.
+    """Replace each secret, and each part of one with at least eight characters, by a mark.
 
-    Case, white space, punctuation and escapes make no difference; base64 and hexadecimal forms count, too.
+    The search ignores case, white space, punctuation and escapes, and includes base64 and hexadecimal forms.
     """
     known = [_Forms.of(secret) for secret in dict.fromkeys(secrets) if len(secret) >= SHORTEST]
     if not text or not known:
@@ -44,8 +45,8 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     hidden = bytearray(len(text))
     for reading, forms in (
         (_Reading.exact(text), [each.exact for each in known]),
-        (_Reading.of(text, _UNSEEN), [form for each in known for form in each.written]),
-        (_Reading.of(text, _UNSPELT), [form for each in known for form in each.spelt]),
+        (_Reading.of(text, _INVISIBLE), [form for each in known for form in each.visible]),
+        (_Reading.of(text, _NON_ALPHANUMERIC), [form for each in known for form in each.alphanumeric]),
     ):
         for start, end in reading.find(forms):
             hidden[start:end] = b"\1" * (end - start)
@@ -64,31 +65,31 @@ def _marked(text: str, hidden: bytearray) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Forms:
-    """The forms of a secret in lower case: exact, without white space, and with letters and digits alone."""
+    """The lower-case forms of a secret: exact, without white space, and with letters and digits alone."""
 
     exact: str
-    written: tuple[str, ...]
-    spelt: tuple[str, ...]
+    visible: tuple[str, ...]
+    alphanumeric: tuple[str, ...]
 
     @classmethod
     def of(cls, secret: str) -> _Forms:
         raw = secret.encode(errors=_BYTES)
         shown = raw.decode(errors="replace")
         encoded = tuple(_in_base64(raw))
-        meant = "".join(each for each, _ in _meanings(shown))
-        written = [shown, meant, shown.replace(" ", "+")]
+        meant = "".join(each for each, _ in _decode_escapes(shown))
+        visible = [shown, meant, shown.replace(" ", "+")]
         if len(raw) <= _LONG:
-            written += [*encoded, *(each.translate(_URL_SAFE) for each in encoded)]
-        spelt = (shown, meant, *encoded, raw.hex())
+            visible += [*encoded, *(each.translate(_URL_SAFE) for each in encoded)]
+        alphanumeric = (shown, meant, *encoded, raw.hex())
         return cls(
             shown.casefold(),
-            tuple({_without(_UNSEEN, form) for form in written}),
-            tuple({_without(_UNSPELT, form) for form in spelt}),
+            tuple({_without(_INVISIBLE, form) for form in visible}),
+            tuple({_without(_NON_ALPHANUMERIC, form) for form in alphanumeric}),
         )
 
 
 def _in_base64(raw: bytes) -> Iterator[str]:
-    """The base64 of some bytes alone and behind others, without the characters that depend on those."""
+    """The base64 of some bytes at each alignment, without the characters that depend on adjacent bytes."""
     for before in range(3):
         text = base64.b64encode(b"\0" * before + raw).decode().rstrip("=")
         is_open = (before + len(raw)) % 3 != 0
@@ -101,7 +102,7 @@ def _without(dropped: re.Pattern[str], text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What a reader makes of a text, and the place that each of its characters has there."""
+    """The characters of a text that a reading keeps, with their positions in the original."""
 
     text: str
     places: tuple[tuple[int, int], ...]
@@ -117,14 +118,14 @@ class _Reading:
     def of(cls, text: str, dropped: re.Pattern[str]) -> _Reading:
         characters: list[str] = []
         places: list[tuple[int, int]] = []
-        for meant, place in _meanings(text):
+        for meant, place in _decode_escapes(text):
             for each in _without(dropped, meant):
                 characters.append(each)
                 places.append(place)
         return cls("".join(characters), tuple(places))
 
     def find(self, forms: Iterable[str]) -> Iterator[tuple[int, int]]:
-        """The places of the original text in which a form, or a piece of one, is."""
+        """The spans of the original text that contain a form, or a piece of one."""
         pieces: dict[str, list[int]] = {}
         for start in range(len(self.text) - _PIECE + 1):
             pieces.setdefault(self.text[start : start + _PIECE], []).append(start)
@@ -147,15 +148,15 @@ class _Reading:
 
 
 def _common(pieces: Collection[str], form: str) -> Iterable[str]:
-    """The pieces that are in a form. Which way is faster depends on how many there are."""
+    """The pieces that occur in a form. The faster algorithm depends on the number of pieces."""
     if len(pieces) < _FEW:
         return [piece for piece in pieces if piece in form]
     own = {form[start : start + _PIECE] for start in range(len(form) - _PIECE + 1)}
     return own.intersection(pieces)
 
 
-def _meanings(text: str) -> Iterator[tuple[str, tuple[int, int]]]:
-    """The characters that a text stands for, each with its place; an escape is one place."""
+def _decode_escapes(text: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    """The decoded characters of a text, each with its span in the original. An escape is one span."""
     position = 0
     for found in _ESCAPES.finditer(text):
         for index in range(position, found.start()):

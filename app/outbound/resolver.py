@@ -62,7 +62,7 @@ class Lookups:
                     threads, lambda: self._resolve(host, port, type=socket.SOCK_STREAM, family=family)
                 )
             except UnicodeError as error:
-                # A label is empty or too long, so the system's resolver is not even asked.
+                # A label is empty or too long, so the name never reaches the system's resolver.
                 raise socket.gaierror(socket.EAI_NONAME, "The name is not valid.") from error
         return [(str(sockaddr[0]), int(answer)) for answer, _, _, _, sockaddr in answers]
 

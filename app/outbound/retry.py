@@ -35,10 +35,10 @@ _IN_TEXT = re.compile(
     r"(?:(?<=\s)|(?!\.?[0-9]|[^\s\\\"',;:.!?)\]}<]|\\u))",
     re.ASCII | re.IGNORECASE,
 )
-# The members of `"default";r=0;t=50`, in their order; another item of the list is another quota.
+# The members of `"default";r=0;t=50`, in order. Further items of the list are other quotas.
 _USED_UP = re.compile(r";\s*r=0\b[^,]*?;\s*t=([0-9]{1,9})\b", re.ASCII)
 _COUNT = re.compile(r"\s*([0-9]{1,12})\b", re.ASCII)
-# No quota lasts for thirty years: so large a number is a moment.
+# No quota lasts for thirty years, so a larger number is a Unix timestamp.
 _UNIX_TIMES = 1e9
 _PART = re.compile(rf"({_NUMBER})\s*({_UNIT})?", re.ASCII | re.IGNORECASE)
 
@@ -93,10 +93,10 @@ def parse_retry_after(header: str | None, text: str = "", *, now: datetime | Non
 
 
 def parse_reset(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
-    """Seconds until a quota that is used up is renewed, from RateLimit headers in any of their forms.
+    """Seconds until an exhausted quota resets, from RateLimit headers in any of their forms.
 
-    They are RateLimit of the present draft of the IETF, and RateLimit-Remaining and -Reset of earlier ones,
-    with X- as well, where the reset may be a moment of Unix time.
+    The forms are RateLimit of the current IETF draft, and RateLimit-Remaining and RateLimit-Reset of earlier
+    drafts, with or without X-. The X- forms may give the reset as a Unix timestamp.
     """
     waits = [float(found[1]) for found in _USED_UP.finditer(headers.get("RateLimit", ""))]
     for prefix in ("RateLimit", "X-RateLimit"):

@@ -1,7 +1,7 @@
-"""Adapts the number of concurrent transfers of blobs to what a host bears.
+"""Adapts the number of concurrent blob transfers to the capacity of a host.
 
-Some registries take few uploads at once and refuse the others, while small requests are welcome. So transfers
-have a limit of their own, which follows the refusals of transfers alone.
+Some registries accept few concurrent uploads and refuse further ones, while they still accept small requests.
+So transfers have a limit of their own, and only refusals of transfers lower it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _KEPT = 1024
 
 
 class TransferLimit:
-    """How many transfers may be under way at once; pure.
+    """The maximum number of concurrent transfers; pure.
 
-    It adapts as `AdaptiveLimit` does, with two differences. A refusal does not lower it below the number of
-    transfers that the host is still working on: so many are borne. If there are none, the refusal is about
-    something else. A success raises the limit only if at least half of the slots were in use: fewer transfers
-    don't show that more would be borne (as in Netflix' concurrency-limits).
+    It adapts like `AdaptiveLimit`, with two differences. A refusal does not lower the limit below the number
+    of transfers still in flight, since the host evidently accepts those. If none is in flight, the refusal
+    has another cause. A success raises the limit only if at least half of the slots were in use, because
+    fewer transfers are no evidence of spare capacity (as in Netflix' concurrency-limits).
     """
 
     def __init__(self, most: int) -> None:
@@ -38,13 +38,13 @@ class TransferLimit:
         return self._limit.is_full
 
     def record_success(self, *, in_use: int) -> None:
-        """`in_use` are the slots that transfers hold."""
+        """Record a success; `in_use` is the number of slots that transfers hold."""
         self._limit.record(is_refused=False)
         if 2 * in_use >= self.size:
             self._limit.grow()
 
     def record_refusal(self, *, others: int) -> None:
-        """`others` are the transfers that were under way when the refusal arrived."""
+        """Record a refusal; `others` is the number of other transfers in flight when it arrived."""
         self._limit.record(is_refused=True)
         if others:
             self._limit.shrink(least=others)
@@ -60,17 +60,17 @@ class TransferSlots:
 
     @property
     def is_default(self) -> bool:
-        """Whether new slots would be the same."""
+        """Whether these slots are still in their initial state."""
         return self._limit.is_full and not self.semaphore.users and not self._under_way
 
     @property
     def others(self) -> int:
-        """The transfers under way besides the one that asks."""
+        """The number of other transfers in flight."""
         return self._under_way - 1
 
     @contextmanager
     def under_way(self) -> Iterator[None]:
-        """A transfer that is sent; slots are taken earlier, and also held while a transfer waits."""
+        """Count a transfer in flight. Slots are taken earlier, and also held while a transfer waits."""
         self._under_way += 1
         try:
             yield
@@ -78,7 +78,7 @@ class TransferSlots:
             self._under_way -= 1
 
     def record(self, *, is_refused: bool) -> None:
-        """Adapt to the response to a transfer that is under way."""
+        """Adapt to the response to a transfer in flight."""
         if is_refused:
             self._limit.record_refusal(others=self.others)
         else:
@@ -87,7 +87,7 @@ class TransferSlots:
 
 
 class TransferLimits:
-    """The transfers by host and account: no account learns from another, and none waits for another."""
+    """The transfers by host and account. Accounts share neither limits nor slots."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -96,7 +96,8 @@ class TransferLimits:
     def of(self, host: str, account: str | None) -> TransferSlots:
         slots = self._slots.get((host, account))
         if slots is None:
-            # Callers may name any number of hosts: slots without changes are not worth their memory.
+            # Callers may name any number of hosts, so slots in their initial state are dropped to save
+            # memory.
             if len(self._slots) >= _KEPT:
                 self._slots = {key: each for key, each in self._slots.items() if not each.is_default}
             slots = self._slots[host, account] = TransferSlots(self._most)

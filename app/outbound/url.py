@@ -58,7 +58,7 @@ class Url:
 
     @property
     def masked(self) -> str:
-        """With the names of the parameters, but not with their values, any of which may be a secret."""
+        """The URL with its parameter names, but without their values, any of which may be a secret."""
         if not self.query:
             return self.printable
         pairs = (part.rpartition("=")[0] for part in self.query.split("&"))

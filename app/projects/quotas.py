@@ -1,4 +1,4 @@
-"""What a project may keep, and how much of it it uses."""
+"""The quotas of a project, and its usage of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.errors import QuotaExceeded
 
 
 class Quota(StrEnum):
-    """What a project keeps in the database."""
+    """The kinds of data that a project stores in the database."""
 
     LISTS = "lists"
     # The bytes of the labels and annotations of lists, and of the annotations of their entries.
@@ -41,18 +41,18 @@ _REMEDIES: Mapping[Quota, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How much a project uses of a quota."""
+    """A project's usage of a quota."""
 
     used: int
     limit: int
 
 
-# Everyone who reads a list gets all of it at once.
+# Every read of a list returns all of its metadata at once.
 MOST_IN_LIST = 8 * 1_048_576
 
 
 def refuse_large_list(size: int) -> None:
-    """Raise QuotaExceeded if the labels and annotations of one list have too many bytes."""
+    """Raise QuotaExceeded if the labels and annotations of one list are too large."""
     if size > MOST_IN_LIST:
         raise QuotaExceeded(
             f"The labels and annotations of one list may have {MOST_IN_LIST} bytes, and these have {size}. "
@@ -65,7 +65,7 @@ def refuse_large_list(size: int) -> None:
 
 
 def refuse_excess(quota: Quota, used: int, limit: int) -> None:
-    """Raise QuotaExceeded if a change leads beyond the limit; `used` includes the change."""
+    """Raise QuotaExceeded if a change exceeds the limit; `used` includes the change."""
     if used <= limit:
         return
     unit = _UNITS[quota]

@@ -1,4 +1,4 @@
-"""Remembers what a registry supports, so that the client does not ask each time."""
+"""Remembers the features that a registry supports, so that the client does not probe for them each time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _Memory(Generic[K, V]):
     def keep(self, key: K, value: V) -> None:
         now = self._now()
         if len(self._kept) >= _MOST:
-            # Callers choose the names of repositories, so this could grow without a limit.
+            # Callers choose the names of repositories, so the cache needs a bound.
             self._kept = {key: kept for key, kept in self._kept.items() if kept[0] > now}
         if len(self._kept) >= _MOST:
             self._kept.clear()
@@ -51,10 +51,10 @@ class _Memory(Generic[K, V]):
 
 
 class Capabilities:
-    """The capabilities of registries; a registry supports everything until it shows otherwise.
+    """The capabilities of registries. A registry is assumed to support everything until a response differs.
 
-    What an answer shows is kept for the account and the repository that it came for: whatever answers for one
-    repository, such as a proxy that a tenant controls, teaches nothing about another. After `seconds` the
+    The client keeps each result for the account and repository of the request only. A server that answers for
+    one repository, such as a proxy that a tenant controls, thus has no effect on others. After `seconds` the
     client tries again.
     """
 
@@ -69,7 +69,7 @@ class Capabilities:
 
 
 class RepositoryCapabilities:
-    """What one account found out about one repository."""
+    """The capabilities that one account has observed at one repository."""
 
     def __init__(self, memory: Capabilities, key: LearnedKey) -> None:
         self._memory = memory
@@ -100,15 +100,15 @@ class RepositoryCapabilities:
         self._memory.largest_body.keep((self._key, method), size if known is None else min(size, known))
 
     def mount_support(self, source: str) -> MountSupport:
-        """The expected answer to a mount from another repository to this one."""
+        """The expected response to a mount from another repository to this one."""
         mounts = self._memory.mounts
         # The record of a source is always a refusal, so it overrides the record for all sources.
         return mounts.get((self._key, source)) or mounts.get((self._key, None)) or MountSupport.GRANTED
 
     def record_mount(self, support: MountSupport, source: str, *, only_this_source: bool = False) -> None:
-        """Remember the answer to a mount.
+        """Remember the response to a mount.
 
-        A failure counts for the source alone: it does not show how the registry answers for others.
+        A failure counts for its source alone, because the registry may accept mounts from other sources.
         """
         if support is MountSupport.GRANTED:
             self._memory.mounts.drop((self._key, None))

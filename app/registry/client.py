@@ -151,8 +151,8 @@ class RegistryClient:
     ) -> FetchedManifest:
         """The manifest of a reference, its bytes verified; a digest takes precedence over a tag.
 
-        `described` is the media type in the descriptor that led to it. `patiently` asks again for what the
-        registry does not have yet.
+        `described` is the media type in the descriptor that refers to the manifest. `patiently` retries while
+        the registry does not have it yet.
         """
         remote = self.remote(reference.repository, access)
 

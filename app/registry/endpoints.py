@@ -28,8 +28,8 @@ _JUST_NOW = 10.0
 class Endpoint:
     """The address of a registry, whether its TLS is verified, and the challenge of its `/v2/`.
 
-    `takes_passwords` says whether it may get a password itself: a registry whose `/v2/` asks for tokens alone
-    may not, whatever an answer for one repository says.
+    `takes_passwords` says whether the registry itself may receive a password. A registry whose `/v2/` asks
+    only for tokens may not, even if the response for one repository asks for a password.
     """
 
     registry: str
@@ -67,7 +67,7 @@ class Endpoints:
         return await self._flights.run(key, lambda: self._find(registry, insecure))
 
     async def renew(self, endpoint: Endpoint, *, insecure: bool) -> Endpoint:
-        """Discover an endpoint again, unless that was just done: its registry may have changed since."""
+        """Discover an endpoint again, unless that was done recently: its registry may have changed since."""
         key = (endpoint.registry, insecure)
         until, known = self._known.get(key, (0.0, endpoint))
         if known != endpoint or until - self._now() > self._limits.remembered_seconds - _JUST_NOW:

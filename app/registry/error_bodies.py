@@ -44,13 +44,13 @@ _FULL = re.compile(
 _OF_STORAGE = re.compile(
     r"(?i)\bstorage|\bdisk|\bspace\b|\bupper limit|\d ?[kmgt]i?b\b|\bbytes\b|\bsize\b|LimitExceeded"
 )
-# The code of each 429, whatever the message says.
+# The code of each 429, regardless of the message.
 _TOO_MANY_REQUESTS = re.compile(r"(?i)too[ _-]?many[ _-]?requests(?:: |$)")
 _NOT_YET = re.compile(
     r"(?i)\b(try|retry|please retry) (again|later)|\bin progress\b|\bis being\b|\bnot yet (ready|available)"
     r"|\btemporar|\bconcurrent|\block(ed)? by another"
 )
-# Amazon's registry says so with 403.
+# Amazon's registry uses this code with status 403.
 _EXPIRED = re.compile(
     r"(?i)\b(token|credentials?|session)\b.{0,40}\bexpired\b|\bexpired (\w+ )?(token|credential|session)"
 )
@@ -96,7 +96,7 @@ def parse_upstream(body: bytes, quoting: Quoting = PLAIN) -> Upstream:
 
 
 def _code(text: str, quoting: Quoting) -> str | None:
-    """A code; where words are kept back, only if it looks like one of those that registries have."""
+    """An error code. Where quotation is suppressed, only codes in the usual format are returned."""
     if quoting.keeps_back and not _CODE.fullmatch(text):
         return None
     return quoting.fact(text) or None
@@ -112,7 +112,7 @@ def is_rate_limit(status: int, body: bytes, context: RequestContext) -> bool:
 
 
 def refuses_token(status: int, body: bytes) -> bool:
-    """Whether a response refuses the token or password of the request, and not the request itself."""
+    """Whether a response rejects the token or password, rather than the request itself."""
     if status == _FORBIDDEN:
         return bool(_EXPIRED.search(_WITH_SLASH.sub(" ", first_error_text(body))))
     return status == _UNAUTHORIZED
@@ -154,9 +154,9 @@ def may_pass(status: int, body: bytes, context: RequestContext) -> bool:
 
 
 def means_full(text: str, reference: str | None) -> bool:
-    """Whether a text speaks of storage that is used up.
+    """Whether a message reports exhausted storage.
 
-    The code for too many requests says nothing of storage, so the message must.
+    The code for too many requests does not mention storage, so the message must.
     """
     coded = _TOO_MANY_REQUESTS.match(text)
     spoken = _without_names(text[coded.end() :] if coded else text, reference)

@@ -1,4 +1,4 @@
-"""What an answer is about: one account's access to one repository."""
+"""The key for cached observations: one account's access to one repository."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["LearnedKey"]
 
 @dataclass(frozen=True, slots=True)
 class LearnedKey:
-    """Every member is needed: one caller's answer, or one repository's, teaches nothing to others (T45)."""
+    """Every member is needed: observations must not affect other callers or other repositories (T45)."""
 
     registry: str
     insecure: bool

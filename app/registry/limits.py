@@ -26,7 +26,7 @@ class Limits(OutboundLimits):
     stall_bytes: int = 480 * 1024
     """A transfer that moves fewer bytes than this in each stall time ends."""
     slot_seconds: float = 60.0
-    """The longest wait for a slot, besides the time of a call, while no transfer of the push moves bytes."""
+    """The longest wait for a slot while no transfer of the push moves bytes, in addition to a call's time."""
     commit_bytes: int = 20 * _MIB
     """After the last byte, a registry gets a call's time and a second for each of so many bytes."""
     resume_bytes: int = _MIB

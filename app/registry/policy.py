@@ -27,11 +27,11 @@ _KNOWN_REDIRECT_HOSTS: Mapping[str, tuple[str, ...]] = {"registry.k8s.io": ("*.p
 class RegistryPolicy(AccessPolicy):
     """The policy for outgoing connections, and the rules for registries.
 
-    `registries` are host patterns: if the operator lists any, no other registry may be named.
+    `registries` are host patterns: if the operator lists any, callers may name no other registry.
     `token_origins` maps a registry to the origins, such as `https://auth.example.com`, that may receive its
-    credentials. `redirect_hosts` maps a registry to patterns of the hosts where its manifests may lie; blobs
-    may lie anywhere. `upload_hosts` maps a registry to patterns of the hosts that take its uploads and, with
-    them, its credentials.
+    credentials. `redirect_hosts` maps a registry to patterns of the hosts that may serve its manifests; any
+    host may serve blobs. `upload_hosts` maps a registry to patterns of the hosts that may receive its uploads
+    and, with them, its credentials.
     """
 
     registries: tuple[str, ...] = ()
@@ -95,7 +95,7 @@ class RegistryPolicy(AccessPolicy):
         return any(matches_host(pattern, host.lower()) for pattern in patterns)
 
     def may_upload(self, registry: str, host: str) -> bool:
-        """Whether a registry's uploads may go to a host, which gets its credentials, too."""
+        """Whether a host may receive a registry's uploads, and with them its credentials."""
         patterns = self.upload_hosts.get(canonical_registry(registry), ())
         is_own = canonical_registry(host) == canonical_registry(api_host(registry))
         return is_own or any(matches_host(pattern, host.lower()) for pattern in patterns)

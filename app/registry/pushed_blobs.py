@@ -1,4 +1,4 @@
-"""Remembers where earlier pushes have brought blobs: later ones may mount them from there."""
+"""Remembers the repositories that hold blobs of earlier pushes, so that later pushes can mount them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _MOST = 32_768
 
 
 class PushedBlobs:
-    """The last repository at each registry that a tenant's pushes have brought a blob to.
+    """The last repository at each registry to which a tenant's pushes have copied a blob.
 
-    It is a hint and no more: the registry decides about each mount, with the rights of the caller. So it is
-    kept in memory only, and the oldest hints go first. Tenants learn nothing from each other.
+    Each record is only a hint: the registry decides about each mount, with the caller's permissions. So the
+    hints live in memory only, and the oldest are evicted first. Tenants never share hints.
     """
 
     def __init__(self, most: int = _MOST) -> None:
@@ -25,7 +25,7 @@ class PushedBlobs:
         self._repositories: dict[tuple[str, str, Digest], Repository] = {}
 
     def record(self, tenant: str, repository: Repository, blobs: Iterable[Descriptor]) -> None:
-        """`repository` has these blobs, and a manifest that lists them."""
+        """Record that `repository` has these blobs, and a manifest that lists them."""
         for blob in blobs:
             key = (tenant, repository.registry, blob.digest)
             self._repositories.pop(key, None)
@@ -37,7 +37,7 @@ class PushedBlobs:
         return self._repositories.get((tenant, registry, digest))
 
     def forget(self, tenant: str, repository: Repository, digest: Digest) -> None:
-        """Drop a hint that was wrong."""
+        """Drop a wrong hint."""
         key = (tenant, repository.registry, digest)
         if self._repositories.get(key) == repository:
             del self._repositories[key]

@@ -93,25 +93,25 @@ class RemoteRepository:
         return f"/v2/{self.path}/referrers/{subject or ''}"
 
     def lock_for(self, what: str) -> asyncio.Lock:
-        """A lock that this process's writers of one thing in this repository share.
+        """A lock for writers of the same object in this repository, within this process.
 
-        Each tenant has its own locks, so none keeps another waiting.
+        Each tenant has its own locks, so that tenants never block each other.
         """
         return self.state.locks.of(f"{self.access.tenant} {self.repository} {what}")
 
     def may_be_insecure_at(self, url: Url) -> bool:
-        """Whether the caller asks for insecure access, and the operator allows it at another host."""
+        """Whether the caller requests insecure access and the operator allows it for another host."""
         return self.access.insecure and self.state.policy.may_be_insecure(url.authority)
 
     def reserve_memory(self) -> AbstractAsyncContextManager[MemoryReservation]:
-        """The memory for one document; no tenant waits for the slow documents of another."""
+        """Reserve the memory for one document. Tenants never wait for each other's slow documents."""
         return self.state.document_memory.reserve(self.access.tenant, self.registry)
 
     async def endpoint(self) -> Endpoint:
         return await self.state.endpoints.find(self.registry, insecure=self.access.insecure)
 
     async def capabilities(self) -> RepositoryCapabilities:
-        """What this caller's account found out about the repository."""
+        """The capabilities that this caller's account has observed at the repository."""
         return self.state.capabilities.of(await self._learned_key())
 
     async def build_request(

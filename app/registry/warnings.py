@@ -38,7 +38,7 @@ class WarningLog:
         return tuple(self._texts)
 
     def record(self, values: Iterable[str], context: RequestContext) -> None:
-        """Keep the warnings of an answer, or only the fact that there are some (see `Quoting`)."""
+        """Record the warnings of a response, or only their presence (see `Quoting`)."""
         for text in parse_warnings(values, context.quoting):
             if context.quoting.keeps_back:
                 _log.info("%s warns: %s", context.registry, text)

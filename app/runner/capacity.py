@@ -98,9 +98,9 @@ class Capacity:
         return free > 0 and (not bulkhead or running < bulkhead_slots(self._bulkhead_limit, free, running))
 
     def _full_shares(self, at: FreeSlots, held: Counter[Share]) -> set[Share]:
-        """The shares of projects, of the worker or of a bulkhead, that `held` fills.
+        """The shares of projects in the worker, or in a bulkhead, that `held` fills.
 
-        Shares are counted with the slots that were free `at` the time of a claim.
+        The size of each share comes from `at`, the free slots at the time of the claim.
         """
         full: set[Share] = set()
         own, own_then = _by_project(held), _by_project(at.held)

@@ -88,7 +88,7 @@ class Execution:
     def _failed(self, lease: Lease, failure: Exception) -> Write:
         cause = self._cause(lease, failure)
         if isinstance(cause, OperationCancelled):
-            # It has noticed this before the notification came.
+            # The operation noticed the cancellation before the notification arrived.
             return _stopped(lease, Stop.CANCELLED)
         counted = lease.claimed.counted
         now = datetime.now(UTC)

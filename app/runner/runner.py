@@ -36,9 +36,9 @@ RETRY_BEAT_AFTER = 0.2
 class Runner:
     """Runs operations in one process; any number of processes share the queue.
 
-    `concurrency` operations run concurrently, at most `bulkhead_limit` of them for the same registries, and
-    at most `project_share` of them for one project; `pools` limit the kinds that they name. After a stop,
-    operations have `grace` to finish; then the runner gives them back.
+    At most `concurrency` operations run at a time, at most `bulkhead_limit` of them for the same registries,
+    and at most `project_share` of them for one project. `pools` limit the kinds of operations that they name.
+    After a stop, operations have `grace` to finish; then the runner gives them back.
     """
 
     def __init__(

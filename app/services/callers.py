@@ -25,9 +25,9 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """A caller's key, and the hash of the method, path and body of the request that it stands for.
+    """A caller's key, and the hash of the method, path and body of its request.
 
-    Who asks, and with which credentials, is added when the operation is accepted.
+    The hash of the caller's identity and credentials is added when the operation is accepted.
     """
 
     key: str
@@ -50,7 +50,7 @@ class Call:
     credentials: Mapping[str, Credential] = field(default_factory=dict)
 
     def check_places(self, registries: Iterable[str]) -> None:
-        """Refuse a credential for a registry that the call does not name: it would not be used."""
+        """Refuse a credential for a registry that the call does not name, since the call would not use it."""
         named = {canonical_registry(registry) for registry in registries}
         for place, _ in self.registry_auth:
             if place is not None and place.partition("/")[0] not in named:

@@ -1,4 +1,4 @@
-"""Encrypts the secrets that the database keeps, under the operator's keys."""
+"""Encrypts the secrets in the database under the operator's keys."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _NONCE_BYTES = 12
-# Before the id of a key, at the beginning of a sealed secret. What was sealed under the only key of a broker
-# has neither; it begins with a nonce.
+# The prefix of a sealed secret; the id of its key follows. Secrets sealed under a broker's single key have
+# neither, and begin with a nonce.
 _MARK = b"mbk1"
 _ID_BYTES = 8
 _HASH_LABEL = b"manifest-broker keyed hash"
@@ -26,10 +26,10 @@ class MissingKey(Exception):
 
 
 class SecretBox:
-    """AES-256-GCM with a ring of keys of 32 bytes: the first one encrypts, and all decrypt.
+    """AES-256-GCM with a ring of 32-byte keys: the first one encrypts, and all decrypt.
 
-    Without a key every call raises MissingKey. With `names_key`, the id of the key is stored beside what it
-    encrypts; processes of the version before can't read that.
+    Without a key every call raises MissingKey. With `names_key`, the key's id is stored with each sealed
+    secret. Processes of the previous version can't read such secrets.
     """
 
     def __init__(self, *keys: bytes | None, names_key: bool = False) -> None:
@@ -39,7 +39,7 @@ class SecretBox:
             b""
         ]
         first = next(iter(self._ciphers), b"")
-        # How a secret begins that needs no other key than the first one.
+        # The prefix of secrets that the first key can decrypt.
         self.prefix = _MARK + first if names_key else b""
 
     def encrypt(self, secret: bytes, owner: bytes) -> bytes:
@@ -48,7 +48,7 @@ class SecretBox:
         return self.prefix + nonce + self._first().encrypt(nonce, secret, owner)
 
     def keyed_hashes(self, text: bytes) -> list[bytes]:
-        """A hash under each key, the first one first; nobody without the key can guess the text from it."""
+        """A hash under each key, the first key first. Without a key, a hash does not reveal the text."""
         return [hmac.digest(key, text, "sha256") for key in self._hash_keys]
 
     def decrypt(self, encrypted: bytes, owner: bytes) -> bytes:
@@ -77,5 +77,5 @@ def _open(cipher: AESGCM, sealed: bytes, owner: bytes) -> bytes | None:
 
 
 def _id_of(key: bytes) -> bytes:
-    """Names a key without giving anything of it away."""
+    """An id for a key that reveals nothing about the key."""
     return hashlib.sha256(b"manifest-broker key id" + key).digest()[:_ID_BYTES]

@@ -1,4 +1,4 @@
-"""Encrypts the stored secrets again under the first key of the ring, while the service runs."""
+"""Re-encrypts the stored secrets under the first key of the ring, while the service runs."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from app.store import operation_changes, webhooks
 from app.store.database import Database, Transaction
 from app.store.row_security.scopes import SYSTEM
 
-# Few rows are locked at a time, so that nobody waits long for one of them.
+# Small batches keep row locks short.
 AT_ONCE = 50
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRotation:
-    """What a rotation did, with the ids of the keys.
+    """The result of a rotation, with the ids of the keys.
 
-    The secrets of `left` rows still need another key than the first one, or can't be decrypted with any:
-    `unreadable` is the number of those.
+    `left` counts the rows whose secrets are not under the first key yet. `unreadable` counts those among them
+    that no key can decrypt.
     """
 
     first: str
@@ -35,7 +35,7 @@ class KeyRotation:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the other keys can go, as soon as no process encrypts with them."""
+        """Whether the old keys can be removed, as soon as no process encrypts with them."""
         return not self.left
 
 
@@ -48,7 +48,7 @@ class Keys:
         self._unreadable = 0
 
     async def rotate(self) -> KeyRotation:
-        """Encrypt again what does not name the first key; repeating it is harmless."""
+        """Re-encrypt all secrets that are not under the first key. The operation is idempotent."""
         if not self._box.prefix or not self._box.key_ids:
             raise InvalidInput(
                 "There is no ring of keys. Set BROKER_SECRET_KEYS to the new key and the old ones, in this "
@@ -64,7 +64,7 @@ class Keys:
         return KeyRotation(first, tuple(others), of_webhooks, of_operations, self._unreadable, left)
 
     async def _repeat(self, step: Callable[[Transaction, UUID | None], Awaitable[_Step]]) -> int:
-        """Take all rows in bounded batches, each in its own transaction; return how many were changed."""
+        """Process all rows in bounded batches, each in its own transaction; return the number changed."""
         changed, last = 0, None
         while True:
             async with self._database.transaction(SYSTEM) as tx:
@@ -108,7 +108,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """How many rows a batch changed, and the id of its last one if there may be more."""
+    """The number of rows that a batch changed, and its last id if there may be more rows."""
 
     changed: int
     last: UUID | None

@@ -1,4 +1,4 @@
-"""Quotas: how much each project may keep."""
+"""Enforces the quotas on each project's stored data."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ COUNTED = (Quota.LISTS, Quota.METADATA, Quota.MANIFESTS)
 
 
 class Quotas:
-    """Checks what a transaction has written, so that it needs no lock.
+    """Checks the usage after a transaction's writes, so that it needs no lock.
 
-    A check does not see what other transactions have not committed yet. Together they exceed a limit by what
-    runs at the same time, at most.
+    A check does not see the uncommitted writes of other transactions. So concurrent transactions together can
+    exceed a limit, at most by their own writes.
     """
 
     def __init__(self, database: Database, limits: Mapping[Quota, int]) -> None:
@@ -28,7 +28,7 @@ class Quotas:
         return self._limits[quota]
 
     async def check(self, tx: Transaction, project_id: UUID, grown: Collection[Quota]) -> None:
-        """Raise QuotaExceeded if the transaction has grown one of these beyond its limit."""
+        """Raise QuotaExceeded if the transaction has raised the usage of one of these beyond its limit."""
         if not grown:
             return
         for quota, used in (await usage.read_used(tx, project_id, grown)).items():
@@ -38,7 +38,7 @@ class Quotas:
         refuse_excess(Quota.TOKENS, await tokens.count_live(tx, project_id), self._limits[Quota.TOKENS])
 
     async def report(self, project_id: UUID) -> Mapping[Quota, Usage]:
-        """What the project uses of each quota."""
+        """The project's usage of each quota."""
         async with self._database.transaction(project_id) as tx:
             used = {
                 **await usage.read_used(tx, project_id, COUNTED),

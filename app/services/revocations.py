@@ -1,4 +1,4 @@
-"""Ends the streams and the waiting calls of tokens that are revoked or expire, in every process."""
+"""Ends the streams and waiting calls of revoked and expired tokens, in every process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ End = Callable[[], None]
 
 
 class Revocations:
-    """Authentication happens once per call. This is for calls that last."""
+    """Re-checks the tokens of long calls, because authentication happens only once per call."""
 
     def __init__(
         self, database: Database, notifications: Notifications, *, interval: float = LOOK_SECONDS
@@ -34,7 +34,7 @@ class Revocations:
         self._watched: dict[UUID, set[End]] = {}
 
     async def run(self) -> None:
-        """Look after every notification, and at intervals, until cancelled."""
+        """Check the tokens after every notification and at intervals, until cancelled."""
         async with self._notifications.subscribe(TOKEN_REVOKED) as news:
             while True:
                 await news.wait(self._interval)
@@ -76,7 +76,7 @@ class Revocations:
             async with self._database.transaction(SYSTEM) as tx:
                 live = await tokens.live_among(tx, watched)
         except Unavailable:
-            # A restart of the database ends no streams.
+            # A restart of the database must not end streams.
             logger.warning("The tokens of streams and waiting calls can't be read at the moment")
             return
         for token_id in watched - live:

@@ -17,9 +17,10 @@ from app.services.manifest_limit import ManifestLimit
 class Reader:
     """Fetches each document once, although sources overlap: they share images, and images share configs.
 
-    Insecure access applies only to those of the registries `among` that allow it; the others stay secure.
-    `limit` bounds the size of the fetched manifests, and manifests in `known` are not fetched. A reader that
-    `is_patient` asks again for digests that a registry does not have yet, and with `awaits_tags` for tags.
+    Of the registries in `among`, only those that allow insecure access get it; the others stay secure.
+    `limit` bounds the size of the fetched manifests, and manifests in `known` are not fetched. With
+    `is_patient`, the reader retries digests that a registry does not have yet. With `awaits_tags`, it retries
+    tags too.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The places for streams of this process: a stream costs memory, and ends only when its client leaves."""
+"""The stream slots of this process. A stream costs memory, and ends only when its client disconnects."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ RETRY_AFTER_SECONDS = 30
 
 
 class StreamKind(StrEnum):
-    """What a stream follows."""
+    """The kind of a stream."""
 
     PROJECT = "event"
     OPERATION = "operation"
 
 
 class StreamPlaces:
-    """A number of places for each project and kind of stream."""
+    """A maximum number of streams for each project and kind."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -29,9 +29,9 @@ class StreamPlaces:
 
     @contextmanager
     def take(self, project_id: UUID, kind: StreamKind) -> Iterator[None]:
-        """Take a place for the length of the block, or raise TooManyStreams.
+        """Take a slot for the length of the block, or raise TooManyStreams.
 
-        The check and the taking are one step, so concurrent calls never get more places than there are.
+        The check and the increment are one step without an await, so concurrent calls never exceed the limit.
         """
         key = (project_id, kind)
         if self._taken[key] >= self._limit:

@@ -29,12 +29,12 @@ class Tokens:
     """A token has 256 random bits. Only its hash is stored, so its text is shown once, at its creation."""
 
     def __init__(self, database: Database, quotas: Quotas | None = None) -> None:
-        """Without quotas, as for the operator on the command line, any number of tokens may be made."""
+        """Without quotas, as on the operator's command line, the number of tokens is unlimited."""
         self._database = database
         self._quotas = quotas
 
     async def identify(self, text: str) -> Caller:
-        """The holder of the token; an unknown, an expired and a revoked token raise the same error."""
+        """The holder of the token. Unknown, expired and revoked tokens all raise the same error."""
         async with self._database.transaction(SYSTEM) as tx:
             token = await stored.find_token(tx, _hash(text))
         if token is None:

@@ -6,38 +6,39 @@ from sqlalchemy import ARRAY, Double, Integer, Text, Uuid, bindparam, text
 
 from app.store.operations import COLUMNS
 
-# statement_timestamp(), because now() may lie before the wait for the lock, and because it is stable, so
-# that indexes serve. States are literals: a parameter would keep the planner from the partial indexes.
+# The statement uses statement_timestamp(): now() may predate the wait for the lock, and clock_timestamp() is
+# volatile, which rules out indexes. States are literals: with a parameter, the planner can't use the partial
+# indexes.
 #
-# An operation that lost its worker had its keys to itself, and goes on before any other. A queued operation
-# waits for all running operations of its project that share one of its keys, and for all that were accepted
-# earlier, even for those that wait for a retry. What another project has queued holds nobody: pushes of one
-# tag by several projects exclude each other only while the tag moves (store/tag_leases.py). One pass over all
-# live operations with keys finds the first one of each key; an operation may run if it is the first one of
-# all of its keys. A search for each candidate, by the index on the keys, took a fifth of a second when two
-# thousand waited for one key; NOT EXISTS became a nested loop of ten thousands until the table was analyzed.
-# IN is hashed.
+# An operation that lost its worker held its keys exclusively, and resumes before any other. A queued
+# operation waits for all running operations of its project that share one of its keys. It also waits for all
+# such operations that were accepted earlier, including those that wait for a retry. It never waits for
+# another project's queue: pushes of one tag by several projects exclude each other only while the tag moves
+# (store/tag_leases.py). One pass over all live operations with keys finds the first operation of each key. An
+# operation may run if it is the first for all of its keys. A search for each candidate, by the index on the
+# keys, took a fifth of a second when two thousand operations waited for one key. NOT EXISTS became a nested
+# loop over tens of thousands of rows until the table was analyzed. IN is hashed.
 #
 # Operations that ask the same registries share a bulkhead. A bulkhead has at most its limit of a worker's
-# slots, and no more than it leaves free: however many operations wait for a registry that does not answer,
-# the others find slots. The claim picks few operations by their position in the bulkhead, and locks them by
-# id; it checks them again then, because they may have changed since.
+# slots, and a claim takes no more than the bulkhead has free. So operations that wait for an unresponsive
+# registry, in any number, leave slots for the others. The claim picks a few operations by their position in
+# the bulkhead, and locks them by id. It then checks them again, because they may have changed since.
 #
 # Some kinds share a capacity pool: addresses that callers choose freely could fill any number of bulkheads,
-# so the pool bounds all of them together. It counts the operations that find a slot in their bulkheads, and
-# the slots that such a bulkhead leaves free are those of its pool.
+# so the pool limits all of them together. The pool counts the operations that find a slot in their bulkheads.
+# The free slots of such a bulkhead are those of its pool.
 #
 # Projects alternate, among operations of the same priority: first for the slots of a bulkhead, then for
-# those of the worker. The running operations of a project count, in whichever worker, so a free slot goes to
-# the project that runs fewest. The order of earlier claims is not stored: where more projects wait than
-# there are slots, age decides among those that run equally many.
+# those of the worker. A project's running operations count in every worker, so a free slot goes to the
+# project with the fewest. The order of earlier claims is not stored. If more projects wait than there are
+# slots, age decides between projects with equally many running operations.
 #
-# A project has at most its share of a worker's slots, and of those of a bulkhead. Each worker leaves the
-# rest to other projects, and so do all workers together. A bulkhead of few slots leaves none: it may be one
-# that the project alone has.
+# A project has at most its share of a worker's slots, and of a bulkhead's slots. Each worker leaves the rest
+# to other projects, and so do all workers together. A small bulkhead reserves nothing for others, because
+# one project may be its only user.
 #
-# No claim takes more operations of one project, bulkhead and pool than the worker has slots. The others are
-# dropped after the first sort, so that ten thousand queued operations are sorted once.
+# No claim takes more operations of one project, bulkhead and pool than the worker has slots. The first sort
+# drops the rest, so that ten thousand queued operations are sorted only once.
 CLAIM = text(f"""
     WITH closed AS (
         SELECT coalesce(array_agg(registry), '{{}}') AS registries FROM registry_budgets

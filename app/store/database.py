@@ -42,7 +42,7 @@ _TRANSIENT_STATES = frozenset(
     {"57P01", "57P02", "57P03", "57P05", "57014", "55P03", "55000", "25P03", "25006"}
 )
 
-# A wrong password or role, a right that is missing, and a role that can't be taken because it does not exist.
+# A wrong password or role, a missing privilege, or a role that can't be assumed because it is missing.
 _LOGIN_STATES = frozenset({"28P01", "28000", "42501", "22023"})
 
 # Parameters of libpq's URLs that asyncpg takes under another name or as a setting of the server.
@@ -139,8 +139,7 @@ def _address(url: str) -> tuple[URL, dict[str, Any]]:
 class Database:
     """A connection pool, and the transactions that use it.
 
-    Each transaction names its scope: the project that it acts for, or SYSTEM. Without a scope it sees the
-    rows of no project.
+    Each transaction names its scope: one project, or SYSTEM. Without a scope, it sees the rows of no project.
     """
 
     def __init__(
@@ -229,7 +228,7 @@ def _is_transient(failure: BaseException) -> bool:
 
 
 def is_refused_login(failure: BaseException) -> bool:
-    """Whether the role of the service does not exist, or may not log in or be taken."""
+    """Whether the service's role does not exist, may not log in, or can't be assumed."""
     return getattr(getattr(failure, "orig", None), "sqlstate", None) in _LOGIN_STATES
 
 

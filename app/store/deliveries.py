@@ -195,7 +195,7 @@ async def to_replay(
 async def count_failure(
     tx: Transaction, delivery_id: UUID, *, status: int | None, problem: Mapping[str, Any]
 ) -> None:
-    """Record one more request that failed."""
+    """Record another failed request."""
     await tx.execute(
         update(_table)
         .where(_table.c.id == delivery_id)
@@ -204,10 +204,11 @@ async def count_failure(
 
 
 async def mark_delivered(tx: Transaction, delivery_id: UUID, *, status: int) -> None:
-    """Record the request that succeeded.
+    """Record the successful request.
 
-    One statement, because the second update of a row in a transaction locks its webhook: PostgreSQL checks
-    the foreign key again. A removal locks the webhook before its deliveries, so the two could deadlock.
+    It is one statement, because the second update of a row in a transaction locks its webhook: PostgreSQL
+    checks the foreign key again. A removal locks the webhook before its deliveries, so the two could
+    deadlock.
     """
     await tx.execute(
         update(_table)

@@ -35,9 +35,9 @@ Json = dict[str, Any]
 EVENT_LOCKS = 0x6D62
 KEPT_FOR = timedelta(days=30)
 FORGOTTEN_AT_ONCE = 5_000
-# How many bytes of events are read at once; a single larger event is still read.
+# The maximum number of bytes of events per read; a single larger event is still read.
 READ_BYTES = 4 * 1_048_576
-# The bytes of the events before this one.
+# The total bytes of the events before this one.
 _SIZE = func.octet_length(cast(project_events.c.data, Text))
 _SIZE_BEFORE = (func.sum(_SIZE).over(order_by=project_events.c.id) - _SIZE).label("size_before")
 
@@ -97,7 +97,7 @@ async def get(tx: Transaction, project_id: UUID, event_id: int) -> ProjectEvent:
     return _view((await tx.execute(statement)).one())
 
 
-# For each project the newest event that is too many, and the oldest events up to it.
+# For each project, find the newest excess event, and delete the oldest events up to it.
 _EXCESS = text("""
     DELETE FROM project_events WHERE id IN (
         SELECT old.id
@@ -123,10 +123,10 @@ async def newest(tx: Transaction, project_id: UUID) -> int:
 async def read_after(
     tx: Transaction, project_id: UUID, after: int, wanted: EventFilter, limit: int
 ) -> tuple[Sequence[ProjectEvent], int, bool]:
-    """The events after one, oldest first, the id to continue from, and whether there may be more.
+    """The events after an id, oldest first; the id to continue from; and whether there may be more.
 
-    That is the id of the last event that was scanned, so that filtered events are not scanned again. There
-    are fewer events than the limit if these have many bytes.
+    The id to continue from is that of the last scanned event, so that filtered events are not scanned again.
+    Large events can end the page before its limit.
     """
     end = await newest(tx, project_id)
     if end <= after:

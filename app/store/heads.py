@@ -40,7 +40,7 @@ async def load_heads(
 
 
 def _names(reference: Reference) -> set[str]:
-    """The canonical name, and the one under which earlier versions have stored the head."""
+    """The canonical name, and the name under which earlier versions stored the head."""
     return {canonical_name(str(reference)), str(reference)}
 
 

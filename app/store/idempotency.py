@@ -26,10 +26,10 @@ async def remember(
     *,
     older: Collection[bytes] = (),
 ) -> UUID | None:
-    """Let a new key stand for the operation and return None; of a known key, return its operation.
+    """Bind a new key to the operation and return None; for a known key, return its operation.
 
-    `older` are the fingerprints of the same request under earlier secret keys. Waits for a request with the
-    same key that has not committed yet.
+    `older` are the fingerprints of the same request under earlier secret keys. Waits for an uncommitted
+    request with the same key.
     """
     statement = (
         insert(idempotency_keys)
@@ -52,7 +52,7 @@ async def _find(tx: Transaction, project_id: UUID, key: str, fingerprints: Seque
     row = (await tx.execute(statement)).one_or_none()
     if row is None:
         return None
-    # The version before stored the hash of the request alone.
+    # The previous version stored the hash of the request alone.
     if row.fingerprint not in {*fingerprints, fingerprints[0][:_REQUEST_HASH]}:
         raise IdempotencyMismatch("This Idempotency-Key was used for another request. Use a new key.")
     known: UUID = row.operation_id

@@ -33,9 +33,9 @@ def configuration() -> Config:
 
 
 async def upgrade(url: str, *, service_url: str | None = None, service: str = SERVICE) -> None:
-    """Apply the missing migrations, and make the roles; concurrent processes do so one after another.
+    """Apply the missing migrations and create the roles. Concurrent processes take turns.
 
-    `url` is that of the role that migrates, and `service_url` that of the service, if it has its own.
+    `url` is the URL of the migrating role, and `service_url` that of the service, if it has its own.
     `service` is the role that the service acts as.
     """
     login = service_url or url
@@ -80,7 +80,7 @@ async def is_current(tx: Transaction) -> bool:
     try:
         return await tx.run_sync(_is_current)
     except DBAPIError as failure:
-        # The role of the service gets its rights with the first migration of this version.
+        # The service's role gets its privileges with the first migration of this version.
         if getattr(failure.orig, "sqlstate", None) == RIGHT_IS_MISSING:
             return False
         raise

@@ -107,7 +107,7 @@ _FULL_KEYS = text(f"""
 )
 # The first number of an advisory lock of two; no other lock of this database has it.
 LIMITS_LOCK = 0x6D62_0002
-# Most operations end sooner.
+# Most operations finish sooner.
 TRY_AGAIN_SECONDS = 5
 
 _END = text(f"""
@@ -189,8 +189,8 @@ async def enqueue(tx: Transaction, new: NewOperation, limits: OperationLimits | 
         row = await _change(tx, _ENQUEUE, values, {State.QUEUED: State.QUEUED}, notify=[OPERATION_QUEUED])
         assert row is not None  # noqa: S101 - an INSERT of one row
         return view(row)
-    # Concurrent transactions don't count each other's operations. Far below the limits that is harmless;
-    # closer to them, the transactions of a project take turns.
+    # Concurrent transactions don't count each other's operations. Far below the limits that is harmless. Near
+    # the limits, the transactions of a project take turns.
     if (row := await _enqueue_within(tx, values, limits.uncontested)) is None:
         lock = func.pg_advisory_xact_lock(LIMITS_LOCK, func.hashtext(str(new.project_id)))
         await tx.execute(select(lock))
@@ -229,7 +229,7 @@ async def _refusal(tx: Transaction, values: Json, limits: OperationLimits) -> Br
 async def lock_sealed_otherwise(
     tx: Transaction, prefix: bytes, *, after: UUID | None, limit: int
 ) -> list[tuple[UUID, bytes]]:
-    """Operations with a credential that does not begin so, in the order of their ids."""
+    """Operations whose stored credential does not begin with the prefix, in the order of their ids."""
     statement = select(operations.c.id, operations.c.secret).where(*_sealed_otherwise(prefix))
     if after is not None:
         statement = statement.where(operations.c.id > after)
@@ -244,13 +244,13 @@ async def count_sealed_otherwise(tx: Transaction, prefix: bytes) -> int:
 
 
 def _sealed_otherwise(prefix: bytes) -> tuple[ColumnElement[bool], ...]:
-    # Operations that have ended have no credential. States are literals, for the partial indexes.
+    # Finished operations have no credential. States are literals, for the partial indexes.
     live = or_(operations.c.state == text("'queued'"), operations.c.state == text("'running'"))
     return live, begins_otherwise(operations.c.secret, prefix)
 
 
 async def replace_secret(tx: Transaction, operation_id: UUID, secret: bytes) -> None:
-    """Store the same credential, encrypted again."""
+    """Store the same credential after its re-encryption."""
     await tx.execute(update(operations).where(operations.c.id == operation_id).values(secret=secret))
 
 

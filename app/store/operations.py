@@ -74,7 +74,7 @@ async def get(tx: Transaction, project_id: UUID, operation_id: UUID) -> Operatio
 
 
 async def unfinished_of_token(tx: Transaction, token_id: UUID) -> Sequence[tuple[UUID, UUID]]:
-    """The project and the id of each operation that the token has asked for and that has not ended."""
+    """The project and id of each unfinished operation that the token has requested."""
     # The states are literals, for the partial indexes.
     unfinished = or_(operations.c.state == text("'queued'"), operations.c.state == text("'running'"))
     query = select(operations.c.project_id, operations.c.id).where(

@@ -22,7 +22,7 @@ def newest_first(query: Select[Any], table: Table, before: Position | None, limi
 async def find_rows(
     tx: Transaction, query: Select[Any], table: Table, *, by_search: bool
 ) -> Sequence[Row[Any]]:
-    """The rows of a query; `by_search` first finds their ids by an index that policies would not use."""
+    """The rows of a query. `by_search` first finds their ids by an index that row policies would rule out."""
     if by_search:
         query = await narrowed_by_search(tx, query, table)
     rows: Sequence[Row[Any]] = (await tx.execute(query)).all()
@@ -30,12 +30,12 @@ async def find_rows(
 
 
 async def narrowed_by_search(tx: Transaction, query: Select[Any], table: Table) -> Select[Any]:
-    """The query for the ids alone that an index has found."""
+    """Narrow the query to the ids that an index search has found."""
     async with searching(tx):
         found = (await tx.execute(query.with_only_columns(table.c.id))).scalars().all()
     return query.where(table.c.id.in_(found))
 
 
 def begins_otherwise(column: Column[Any], prefix: bytes) -> ColumnElement[bool]:
-    """Whether bytes don't begin so; null for null."""
+    """Whether bytes do not begin with the prefix; null for null."""
     return func.substr(column, 1, len(prefix), type_=LargeBinary()) != prefix

@@ -229,7 +229,7 @@ async def hold(tx: Transaction, operation_id: UUID, attempt: int) -> None:
 
 
 async def refuse_cancelled(tx: Transaction, operation_id: UUID) -> None:
-    """Raise OperationCancelled if the caller has asked for that; the operation is held."""
+    """Raise OperationCancelled if the caller has requested that. The operation must be held."""
     asked = select(operations.c.cancel_requested).where(operations.c.id == operation_id)
     if (await tx.execute(asked)).scalar_one():
         raise OperationCancelled("The operation was cancelled.")

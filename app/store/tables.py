@@ -232,8 +232,8 @@ tag_heads = Table(
     PrimaryKeyConstraint("project_id", "reference"),
 )
 
-# Which push may move a tag now, of whichever project, and which has moved it last. Tags are hashed: the rows
-# belong to no project, and name nothing of one.
+# The push that may move a tag now, and the last push that moved it, of any project. Tags are hashed: the rows
+# belong to no project, and reveal nothing about one.
 tag_leases = Table(
     "tag_leases",
     metadata,
@@ -242,7 +242,7 @@ tag_leases = Table(
     Column("attempt", Integer),
     _instant("held_since"),
     _instant("held_until"),
-    # The operations that wait, in order, and the times until which that counts.
+    # The waiting operations, in order, and the times at which their places expire.
     Column("waiting", ARRAY(Uuid), nullable=False, server_default=text("'{}'::uuid[]")),
     Column(
         "waiting_until",
@@ -292,7 +292,7 @@ operations = Table(
     Column("result", JSON(none_as_null=True)),
     Column("problem", JSON(none_as_null=True)),
     Column("created_by", Text, nullable=False),
-    # The token of the caller. No foreign key: it is only looked up while the operation is unfinished.
+    # The caller's token. It has no foreign key, because it is read only while the operation is unfinished.
     Column("token_id", Uuid),
     # The id of the trace (W3C Trace Context) of the request that asked for it, for the log.
     Column("trace", Text),
@@ -316,7 +316,7 @@ operations = Table(
     ),
     Index("ix_operations_due", "run_at", postgresql_where=text("state = 'queued'")),
     Index("ix_operations_deadline", "deadline_at", postgresql_where=text("state = 'queued'")),
-    # For the limits of a project; all of its ended operations cost nothing.
+    # For the limits of a project. The index excludes finished operations, so they cost nothing.
     Index(
         "ix_operations_unfinished",
         "project_id",
@@ -407,8 +407,8 @@ webhook_deliveries = Table(
     CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="state"),
 )
 
-# How much each project keeps: a row for each change, which triggers write, or for the sum of several. No
-# foreign key: the triggers also write while a project is removed.
+# Each project's usage. Triggers write a row for each change; a row may also be the sum of several. It has no
+# foreign key, because the triggers also write while a project is removed.
 project_usage = Table(
     "project_usage",
     metadata,

@@ -1,6 +1,6 @@
-"""Tag leases: which push may move a tag now, and which has moved it last.
+"""Tag leases: the push that may move a tag now, and the last push that moved it.
 
-Times are on the database's clock, and no transaction is open while a registry is awaited.
+Times come from the database's clock. No transaction stays open during a request to a registry.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ from app.store.database import Transaction
 from app.store.notifications import TAG_LEASE
 from app.store.tables import tag_leases
 
-# Longer than the deadline of any push: none that lives was accepted before an older move.
+# Longer than the deadline of any push, so no live push was accepted before a move of this age.
 KEPT_FOR = timedelta(days=1)
 FORGOTTEN_AT_ONCE = 5_000
-# The workers of this version begin their names with this. Those of the version before take no leases.
+# The prefix of worker names in this version. Workers of the previous version take no leases.
 TAKES_LEASES = "leases:"
 
 _PARAMETERS = (
@@ -55,7 +55,7 @@ _PARAMETERS = (
     bindparam("operation", type_=Uuid),
     bindparam("attempt", type_=Integer),
 )
-# A worker of the version before, which runs a push of the tag.
+# A worker of the previous version is running a push of the tag.
 _BUSY = """
     EXISTS (
         SELECT FROM operations
@@ -64,7 +64,7 @@ _BUSY = """
 """
 _BUSY_PARAMETERS = (bindparam("key", type_=Text), bindparam("marked", type_=Text))
 
-# The usual case in one statement: nobody has the lease or waits for it, and no other project moved the tag.
+# The usual case in one statement: the lease is free, nobody waits, and no other project moved the tag.
 _TAKE_FREE = text(f"""
     INSERT INTO tag_leases AS lease (tag, holder, attempt, held_since, held_until)
     SELECT :tag, :operation, :attempt, clock_timestamp(), clock_timestamp() + :lease WHERE NOT {_BUSY}
@@ -92,7 +92,7 @@ _RENEW = text("""
     )
     RETURNING true
 """).bindparams(*_PARAMETERS, bindparam("lease", type_=Interval), bindparam("longest", type_=Interval))
-# A move that comes after the lease's end counts only if it is of a later push.
+# A move recorded after the lease's end counts only if its push is the later one.
 _END = text("""
     UPDATE tag_leases SET
         holder = CASE WHEN mine THEN NULL ELSE holder END,
@@ -121,18 +121,18 @@ _END = text("""
 
 
 def lease_id(tag: Reference) -> bytes:
-    """The name of the lease of a tag; it tells nothing about the tag."""
+    """The key of a tag's lease. It reveals nothing about the tag."""
     return hashlib.sha256(canonical_name(str(tag)).encode()).digest()
 
 
 async def take_free(tx: Transaction, tag: Reference, ticket: Ticket) -> bool:
-    """Take the lease if it is free and no other project has moved or waits for the tag."""
+    """Take the lease if it is free and no other project has moved the tag or waits for it."""
     values = _values(tag, ticket) | _busy_values(tag) | {"project": ticket.project_id, "lease": LEASE}
     return (await tx.execute(_TAKE_FREE, values)).first() is not None
 
 
 async def ask_for(tx: Transaction, tag: Reference, ticket: Ticket) -> Grant:
-    """Take the lease, or wait for it in the order of asking; a transaction of its own."""
+    """Take the lease, or queue for it. This needs a transaction of its own."""
     values = {"tag": lease_id(tag), "operation": ticket.operation_id, **_busy_values(tag)}
     row = (await tx.execute(_LOCK, values)).one()
     before = _view(row)
@@ -143,7 +143,7 @@ async def ask_for(tx: Transaction, tag: Reference, ticket: Ticket) -> Grant:
 
 
 async def renew(tx: Transaction, tag: Reference, ticket: Ticket) -> bool:
-    """Renew the lease; False if it has ended, or if others have waited for too long."""
+    """Renew the lease; False if it has ended, or if other pushes have waited too long."""
     values = _values(tag, ticket) | {"lease": LEASE, "longest": LONGEST_CONTESTED}
     return (await tx.execute(_RENEW, values)).first() is not None
 
@@ -161,7 +161,7 @@ async def end(tx: Transaction, tag: Reference, ticket: Ticket, *, moved: bool) -
 
 
 async def leave(tx: Transaction, tag: Reference, operation_id: UUID) -> None:
-    """Wait no more; a transaction of its own."""
+    """Leave the queue. This needs a transaction of its own."""
     locked = select(tag_leases).where(tag_leases.c.tag == lease_id(tag)).with_for_update()
     row = (await tx.execute(locked)).one_or_none()
     if row is not None:
@@ -176,7 +176,7 @@ async def leave(tx: Transaction, tag: Reference, operation_id: UUID) -> None:
 
 
 async def find_newer(tx: Transaction, tags: Collection[Reference], ticket: Ticket) -> list[Reference]:
-    """The tags that other projects' pushes have moved that were accepted later."""
+    """The tags that later pushes of other projects have moved."""
     by_id = {lease_id(tag): tag for tag in tags}
     query = select(tag_leases).where(tag_leases.c.tag.in_(by_id))
     return [
@@ -187,7 +187,7 @@ async def find_newer(tx: Transaction, tags: Collection[Reference], ticket: Ticke
 
 
 async def forget_old(tx: Transaction, *, limit: int = FORGOTTEN_AT_ONCE) -> int:
-    """Remove leases that nothing has changed for so long that no live push was accepted before."""
+    """Remove leases that have been unchanged for longer than any push can live."""
     old = (
         select(tag_leases.c.tag)
         .where(tag_leases.c.updated_at < func.statement_timestamp() - KEPT_FOR)

@@ -77,7 +77,7 @@ async def insert_token(
 
 
 async def _revoke_expired(tx: Transaction, project: Project, name: str) -> None:
-    """Let go of a name whose token has expired."""
+    """Release the name of an expired token."""
     expired = (tokens.c.name == name) & (tokens.c.expires_at <= CLOCK) & tokens.c.revoked_at.is_(None)
     async with acting_for(tx, project.id):
         statement = update(tokens).where(tokens.c.project_id == project.id, expired)
@@ -114,7 +114,7 @@ async def find_token(tx: Transaction, hashed: bytes) -> Token | None:
 
 
 async def require_live(tx: Transaction, token_id: UUID) -> None:
-    """Raise Unauthenticated if the token was revoked or has expired since it was found."""
+    """Raise Unauthenticated if the token was revoked or has expired since its lookup."""
     live = select(tokens.c.id).where(tokens.c.id == token_id, _is_live())
     if (await tx.execute(live)).first() is None:
         raise Unauthenticated("The token was revoked, or has expired.")

@@ -119,7 +119,7 @@ async def delete_webhook(tx: Transaction, project_id: UUID, webhook_id: UUID) ->
 async def lock_sealed_otherwise(
     tx: Transaction, prefix: bytes, *, after: UUID | None, limit: int
 ) -> list[Webhook]:
-    """Webhooks with a secret that does not begin so, in the order of their ids."""
+    """Webhooks with a secret that does not begin with the prefix, in the order of their ids."""
     statement = select(webhooks).where(_is_sealed_otherwise(prefix))
     if after is not None:
         statement = statement.where(webhooks.c.id > after)
@@ -134,14 +134,14 @@ async def count_sealed_otherwise(tx: Transaction, prefix: bytes) -> int:
 
 
 def _is_sealed_otherwise(prefix: bytes) -> ColumnElement[bool]:
-    # A previous secret that is null needs no key.
+    # A null previous secret needs no key.
     return or_(*(begins_otherwise(each, prefix) for each in (webhooks.c.secret, webhooks.c.previous_secret)))
 
 
 async def replace_secrets(
     tx: Transaction, webhook_id: UUID, secret: bytes | None, previous_secret: bytes | None
 ) -> None:
-    """Store the same secrets, encrypted again; None leaves one as it is."""
+    """Store the same secrets after their re-encryption; None leaves one unchanged."""
     values = {"secret": secret, "previous_secret": previous_secret}
     changed = {name: value for name, value in values.items() if value is not None}
     if changed:

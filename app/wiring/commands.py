@@ -61,13 +61,13 @@ async def run_worker(settings: Settings) -> None:
 
 
 async def run_migrations(settings: Settings) -> None:
-    """Migrate the database to the schema of this version, and make the roles of the service."""
+    """Migrate the database to this version's schema, and create the service's roles."""
     with database_urls(settings) as urls:
         await migrate(settings, urls)
 
 
 async def rotate_keys(settings: Settings) -> KeyRotation:
-    """Encrypt the stored secrets again under the first key of the ring."""
+    """Re-encrypt the stored secrets under the first key of the ring."""
     async with command_database(settings) as database:
         return await Keys(database, secret_box(settings)).rotate()
 

@@ -106,7 +106,7 @@ def build_runner(
 
 @dataclass(frozen=True, slots=True)
 class DatabaseUrls:
-    """The URL of the service's role, and that of the role that migrates."""
+    """The URLs of the service's role and of the migrating role."""
 
     service: str
     owner: str
@@ -144,7 +144,7 @@ async def token_service(settings: Settings) -> AsyncIterator[Tokens]:
 
 @asynccontextmanager
 async def command_database(settings: Settings) -> AsyncIterator[Database]:
-    """The database for a command, which also works beside a running service."""
+    """The database for a command, which may run beside the service."""
     with database_urls(settings, shared=True) as urls:
         if settings.embedded:
             await migrate(settings, urls)

@@ -73,7 +73,7 @@ class BrokerParts:
 
 
 def secret_box(settings: Settings) -> SecretBox:
-    """The keys of the stored secrets; only a ring names its keys beside what they encrypt."""
+    """The keys of the stored secrets. Only a ring stores a key id with each secret."""
     return SecretBox(*secret_keys_of(settings), names_key=bool(settings.secret_keys))
 
 

@@ -52,7 +52,7 @@ def read_keychain(settings: Settings) -> Keychain:
 
 
 def _credential(given: RegistryCredential) -> Credential:
-    """Raise ValueError for what no request can carry."""
+    """Raise ValueError for a credential that no request can carry."""
     return Credential(
         username=given.username,
         password=given.password.get_secret_value(),

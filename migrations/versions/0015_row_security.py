@@ -1,8 +1,8 @@
 """Each table of a project shows only the rows of the transaction's project.
 
-Processes of the version before name no project. They connect as the owner of the tables, or as a superuser,
-and are admitted to all rows. Only the service's new roles are bound to a project. Each table is locked for a
-moment, by itself.
+Processes of the previous version name no project. They connect as the owner of the tables, or as a superuser,
+and see all rows. Only the service's new roles are bound to a project. Each table is locked briefly and
+separately.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TABLES = (
     "webhook_deliveries",
     "idempotency_keys",
 )
-# An operation's steps have no project of their own: who sees the operation sees its steps.
+# An operation's steps have no project column. They are visible wherever their operation is.
 OF_OPERATION = "EXISTS (SELECT FROM operations WHERE operations.id = operation_id)"
 
 

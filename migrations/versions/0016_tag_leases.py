@@ -1,9 +1,9 @@
 """Add tag leases: a push of any project holds one while it moves a tag.
 
-The version before neither reads nor writes this table, and excludes all pushes that share a tag in its claim,
-whichever project they belong to. A worker of this version marks its claims in the worker's name. It does not
-move a tag while a worker of the version before runs a push of it, and that worker claims none while one of
-them runs here.
+The previous version neither reads nor writes this table. Its claim excludes all pushes that share a tag, in
+any project. A worker of this version marks its claims in the worker's name. It does not move a tag while a
+worker of the previous version pushes to the tag. That worker in turn claims no push to a tag while a push of
+this version runs.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""An index of the unfinished operations of each project, for the limits of their number.
+"""An index of each project's unfinished operations, for the limits on their number.
 
-It is built without a lock that writers would notice. The version before does not use it.
+It is built concurrently, so it does not block writers. The previous version does not use it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ UNFINISHED = sa.text("state IN ('queued', 'running') AND kind <> 'deliver'")
 
 def upgrade() -> None:
     with op.get_context().autocommit_block():
-        # An attempt that was interrupted has left an index that is not valid.
+        # An interrupted attempt has left an invalid index.
         op.drop_index(INDEX, table_name="operations", if_exists=True, postgresql_concurrently=True)
         op.create_index(
             INDEX, "operations", ["project_id"], postgresql_where=UNFINISHED, postgresql_concurrently=True

@@ -1,6 +1,6 @@
 """Tokens may expire.
 
-The version before neither reads nor writes this column. For its processes, a token is valid until it is
+The previous version neither reads nor writes this column. For its processes, a token is valid until it is
 revoked.
 """
 

@@ -1,9 +1,9 @@
-"""Triggers count how much each project keeps.
+"""Triggers count each project's usage.
 
-They also count what processes of the version before write. Those know nothing of the table, so its functions
-act with the rights of who migrates. Each trigger locks its table for a moment, by itself. The rows that are
-there already are added in one statement: it takes off what the triggers have counted since, and both come
-from one snapshot.
+They also count the writes of processes of the previous version. Those processes have no access to the table,
+so the trigger functions run with the migrating role's privileges. Each trigger locks its table briefly and
+separately. One statement adds the existing rows. It subtracts the changes that the triggers have counted
+since, and both numbers come from one snapshot.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ branch_labels = None
 depends_on = None
 
 TRIGGER = "LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT"
-# 2 bytes are the braces of an empty object.
+# An empty object has 2 bytes, its braces.
 FUNCTIONS = {
     "usage_of": """
         FUNCTION usage_of(document jsonb) RETURNS bigint LANGUAGE sql IMMUTABLE
@@ -83,7 +83,7 @@ FUNCTIONS = {
     """,
 }
 CHANGED = "OLD.{0} IS DISTINCT FROM NEW.{0}"
-# The conditions keep lists and entries without annotations from costing anything.
+# The conditions make lists and entries without annotations free of cost.
 TRIGGERS = {
     "lists": {
         "count_lists": "AFTER INSERT OR DELETE ON lists FOR EACH ROW EXECUTE FUNCTION count_lists()",
@@ -133,7 +133,7 @@ COUNT_ALL = """
 
 
 def upgrade() -> None:
-    # An attempt that was interrupted may have made any of this.
+    # An interrupted attempt may have created any of these.
     op.create_table(
         "project_usage",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),

@@ -1,6 +1,6 @@
-"""Operations remember the token that asked for them.
+"""Operations store the token that requested them.
 
-The version before leaves the column empty. Its operations are not found by their token.
+The previous version leaves the column empty, so its operations can't be found by token.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The caller behind trusted proxies: its address, and how many requests it has at a time."""
+"""Finds the client behind trusted proxies, and limits its concurrent requests."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from app.errors import TooManyRequests
 
 __all__ = ["REFUSAL", "ForwardedClient"]
 
-# The member of a request's state that has the error to answer it with.
+# The key in a request's state that holds the error to respond with.
 REFUSAL = "refusal"
 _RETRY_AFTER_SECONDS = 5
 
 
 class ForwardedClient:
-    """Sets `scope["client"]` to the caller that trusted proxies name, and limits its concurrent requests.
+    """Sets `scope["client"]` to the client that trusted proxies report, and limits its concurrent requests.
 
-    Callers without a proxy have a limit of connections (`api/connections.py`).
+    Clients without a proxy have a limit on connections instead (`api/connections.py`).
     """
 
     def __init__(self, app: ASGIApp, proxies: TrustedProxies, limit: int) -> None:

@@ -18,9 +18,9 @@ _DOCS = "/docs"
 # Streams have no end, so HEAD can't be answered by running GET.
 _ENDLESS = "/events"
 
-# A header that may come once only: of two values, a proxy may have checked the other one.
+# These headers may occur only once. Given two values, a proxy may have checked the other one.
 _SINGLE = ("Host", "Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID")
-# RFC 3986 §3.2.2 and RFC 9110 §4.2.4: a name or an address with its port, and no user.
+# RFC 3986 §3.2.2 and RFC 9110 §4.2.4: a host name or address, an optional port, and no userinfo.
 _HOST = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?", re.ASCII)
 _WITHOUT_HOST = frozenset({"0.9", "1.0"})
 
@@ -83,7 +83,7 @@ def _refuse(scope: Scope) -> BrokerError | None:
 
 
 def _refuse_host(host: str | None, version: str) -> BrokerError | None:
-    """RFC 9112 §3.2. HTTP/1.0 needs no Host."""
+    """Check Host by RFC 9112 §3.2. HTTP/1.0 does not require it."""
     if host is None and version not in _WITHOUT_HOST:
         return _malformed("Host", "The Host header is missing. Send the host and port of the broker.")
     if host is not None and not _HOST.fullmatch(host):

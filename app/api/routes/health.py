@@ -43,7 +43,7 @@ async def get_readiness(services: ServicesDep) -> Response:
             "content": {"text/plain": {"schema": {"type": "string"}}},
             "description": "Metrics in the Prometheus text format.",
         },
-        # The operator may keep the metrics for admin tokens, or turn them off.
+        # The operator may restrict the metrics to admin tokens, or turn them off.
         **{
             status: described
             for status, described in problem_responses(errors.Forbidden, errors.NotFound).items()

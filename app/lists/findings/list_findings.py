@@ -74,9 +74,9 @@ def _of_entry(entry: Entry) -> list[Finding]:
 
 
 def _shared_platforms(entries: Sequence[Entry]) -> list[Finding]:
-    """Entries for a platform that an earlier one has, in the order of the index.
+    """Entries whose platform an earlier entry already has, in the order of the index.
 
-    Who looks for an artifact looks for its type, so that only images compete with it.
+    Only images compete for a platform, because clients select artifacts by type.
     """
     first: dict[object, Entry] = {}
     found = []

@@ -22,7 +22,7 @@ def find_losses(draft: Draft) -> list[Finding]:
 
 
 def find_contradiction(entry: Entry) -> list[Finding]:
-    """A warning if the config of the image names another platform than its index or its caller."""
+    """A warning if the image's config and its index, or its caller, name different platforms."""
     listed = entry.listing.platform if entry.listing is not None else None
     own = entry.config_platform
     if own is None:
@@ -42,7 +42,7 @@ def find_contradiction(entry: Entry) -> list[Finding]:
 
 
 def _find_overridden(entry: Entry, own: Platform) -> list[Finding]:
-    """A caller may well know better than the config, or have confused two images."""
+    """Warn about an override: the caller may know better than the config, or may have confused two images."""
     if not own.os or not own.architecture or _agree(entry.platform, own):
         return []
     detail = (
@@ -74,7 +74,7 @@ def _lost(draft: Draft) -> list[Finding]:
         if lost := lost_of_entry(draft, entry):
             detail = f"The list leaves out what the index says of {entry.reference}: {', '.join(lost)}."
             found.append(Finding("metadata-lost", Severity.WARNING, detail, entry.id))
-        # Entries of one index may come from different indexes within it.
+        # The entries of one index may come from different nested indexes.
         names = indexes.setdefault((entry.listing.index, entry.origin.reference), {})
         names |= dict.fromkeys(lost_of_index(draft, entry.listing, carried))
     for (_, reference), names in indexes.items():

@@ -1,4 +1,4 @@
-"""What a new list takes over from the indexes that its entries come from."""
+"""Decides which members a new list inherits from the indexes that its entries come from."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from app.oci.index import Format
 
 
 def carried_facts(draft: Draft) -> IndexFacts:
-    """The annotations and the artifact type of the index of a list: its own, over those of its sources.
+    """The annotations and artifact type of a list's index. The list's own override those of its sources.
 
-    Of several indexes, that counts which all of them have. Images that were named themselves say nothing.
+    Of several source indexes, only the values that all of them share are inherited. Images that are sources
+    themselves have no index and contribute nothing.
     """
     own = IndexFacts(draft.options.annotations, draft.options.artifact_type)
     listings = _by_index(draft)
@@ -38,7 +39,7 @@ def describe_member(draft: Draft, entry: Entry) -> Descriptor:
 
 
 def lost_of_entry(draft: Draft, entry: Entry) -> tuple[str, ...]:
-    """The members that the index says of an entry, and the list does not."""
+    """The members of the entry's descriptor in its source index that the list drops."""
     if entry.listing is None:
         return ()
     kept = _kept(draft, entry).names
@@ -46,7 +47,7 @@ def lost_of_entry(draft: Draft, entry: Entry) -> tuple[str, ...]:
 
 
 def lost_of_index(draft: Draft, listing: Listing, carried: IndexFacts) -> tuple[str, ...]:
-    """The members of an index that the list does not have; those that callers have set are not lost."""
+    """The members of a source index that the list drops. Members that the caller has set are not dropped."""
     return (
         *_uncarried(listing.facts, carried),
         *(name for name in listing.index_lost if not _is_set(draft, name)),

@@ -36,10 +36,10 @@ def _key(entry: Entry) -> Key:
 
 
 def _in_docker_order(entries: Sequence[Entry]) -> tuple[Entry, ...]:
-    """Docker's order, in which images of one index for one platform keep the order that they have there.
+    """Docker's order. Images of one index for one platform keep the order of that index.
 
-    So do the builds of one Windows platform, since not every reader compares versions. Docker takes no index
-    as a source, so this changes no list that it could make.
+    Builds of one Windows platform keep that order too, since not every client compares versions. Docker
+    accepts no index as a source, so this changes no list that Docker could create.
     """
     ordered = sorted(entries, key=_key)
     shared: dict[Hashable, list[int]] = {}

@@ -1,4 +1,4 @@
-"""The listing of an entry in its source index: what a new list keeps of it, and what it leaves out."""
+"""An entry's listing in its source index: the members that a new list keeps, and those that it drops."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from app.oci.platform import Platform
 from app.oci.text import shown
 
 _MOST_NAMES = 8
-# An index has up to 1024 entries and 4 MiB, and each entry stores what the index says of itself.
+# An index has up to 1024 entries and 4 MiB, and each entry stores a copy of the index's own members.
 _MOST_TEXT = 8 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The members of a descriptor that a new list takes over, beside the platform and the annotations."""
+    """The members of a descriptor that a new list keeps, besides the platform and the annotations."""
 
     urls: tuple[str, ...] = ()
     data: str | None = None
@@ -34,7 +34,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class IndexFacts:
-    """What an index says of itself and a new list may say, too."""
+    """The members of an index that a new list may inherit."""
 
     annotations: Mapping[str, str] = field(default_factory=dict)
     artifact_type: str | None = None
@@ -45,10 +45,11 @@ class Listing:
     """The listing of a manifest in an index.
 
     `index` and `index_type` are the digest and the media type of the index, and `count` is the number of
-    entries that it makes. `platform` and `annotations` come from the descriptor. `config_platform` comes from
-    the image's config, and is None if that was not read. `nested` are the indexes within the index that lead
-    to the manifest. `kept` and `facts` are what a new list may take over from the descriptor and from the
-    index; `lost` and `index_lost` name the other members, also of indexes within the index.
+    entries that the index expands to. `platform` and `annotations` come from the descriptor.
+    `config_platform` comes from the image's config; it is None if the config was not read. `nested` are the
+    nested indexes on the path to the manifest. `kept` holds the members of the descriptor that a new list may
+    keep, and `facts` those of the index. `lost` and `index_lost` name the other members, including those of
+    nested indexes.
     """
 
     index: Digest
@@ -65,33 +66,33 @@ class Listing:
 
 
 def keep_of_descriptor(described: Descriptor) -> Kept:
-    """The members of a descriptor that the entry of a new list may have; data only if it has the digest."""
+    """The members of a descriptor that a new list may keep. Data is kept only if it matches the digest."""
     urls = described.urls if sum(map(len, described.urls)) <= _MOST_TEXT else ()
     data = described.data if _is_content(described) else None
     return Kept(urls, data, described.features)
 
 
 def lost_of_descriptor(described: Descriptor) -> tuple[str, ...]:
-    """The members of a descriptor that the entry of a new list never has."""
+    """The members of a descriptor that a new list always drops."""
     every = Kept(described.urls, described.data, described.features).names
     kept = keep_of_descriptor(described).names
     return (*(name for name in every if name not in kept), *map(_short, described.rest))
 
 
 def facts_of_index(index: Index) -> IndexFacts:
-    """What the index says of itself, unless it is too long to be stored with each entry."""
+    """The index's own members, unless they are too large to be stored with each entry."""
     size = sum(len(key) + len(text) for key, text in index.annotations.items())
     return IndexFacts(dict(index.annotations) if size <= _MOST_TEXT else {}, index.artifact_type)
 
 
 def lost_of_indexes(indexes: Sequence[Index]) -> tuple[str, ...]:
-    """The members that a new list never has of an index, the first one, and of those within it."""
+    """The members of an index and its nested indexes that a new list always drops; the index comes first."""
     names = [name for place, index in enumerate(indexes) for name in _lost_of(index, is_outer=place == 0)]
     return tuple(dict.fromkeys(names))
 
 
 def name_annotations(keys: Iterable[str]) -> str:
-    """The member with its keys, or the first of them."""
+    """The name of the annotations member with its keys, or with the first few of them."""
     ordered = sorted(keys)
     more = ", …" if len(ordered) > _MOST_NAMES else ""
     return f"annotations ({', '.join(map(_short, ordered[:_MOST_NAMES]))}{more})"
@@ -113,7 +114,7 @@ def _lost_of(index: Index, *, is_outer: bool) -> Iterator[str]:
 
 
 def _is_content(described: Descriptor) -> bool:
-    """Whether the data in a descriptor is what it describes."""
+    """Whether the data embedded in a descriptor matches its digest."""
     if described.data is None or len(described.data) > _MOST_TEXT:
         return False
     try:

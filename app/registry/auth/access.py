@@ -27,7 +27,7 @@ class Access:
     used: UsedSecrets = field(default_factory=UsedSecrets, repr=False, compare=False)
 
     async def credential_at(self, repository: Repository, *, refused: Credential | None = None) -> Credential:
-        """The credential for a repository; `refused` is one that the registry no longer accepts."""
+        """The credential for a repository; `refused` is one that the registry has rejected."""
         where = repository.registry, repository.path
         credential = await self.keychain.find(*where, refused=refused)
         place = str(repository)
@@ -41,15 +41,16 @@ class Access:
         return account_of(self.tenant, await self.credential_at(repository))
 
     def quoting_at(self, repository: Repository) -> Quoting:
-        """How to quote what a registry answers about a repository."""
+        """The rules for quoting a registry's responses about a repository."""
         return self.used.at(str(repository))
 
 
 def account_of(tenant: str, credential: Credential) -> str:
-    """An opaque name for an account of one tenant, which begins with the tenant's and a dot.
+    """An opaque name for an account of one tenant. It begins with the name of the tenant and a dot.
 
-    The tenant is a part of it: anyone who knows a user name can get it refused with a wrong password, and
-    must not close the account for another tenant. All tokens of a tenant are one account at a registry.
+    The name includes the tenant, because anybody who knows a user name can get it refused with a wrong
+    password, and that must not close the account for another tenant. All tokens of a tenant are one account
+    at a registry.
     """
     who = credential.shown_name or ("" if credential.is_anonymous else TOKEN_USER)
     return ".".join((_hashed(tenant, 16), _hashed(f"{tenant}\0{who}", 32)))

@@ -58,7 +58,7 @@ class Credential:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The texts that nobody may see: the password, the name joined with it in base64, and the tokens."""
+        """The secret texts: the password, the base64 of user name and password, and the tokens."""
         basic = self.basic
         pair = basic.partition(" ")[2] if basic is not None else ""
         given = self.password, pair if self.password else "", self.identity_token, self.registry_token
@@ -108,10 +108,10 @@ def text_member(document: Mapping[str, Json], name: str, where: str) -> str:
 
 
 def decode_base64(text: str) -> bytes:
-    """Decode both alphabets, with padding or without; raise ValueError for anything else.
+    """Decode both alphabets, with or without padding; raise ValueError for anything else.
 
-    Tools write all of them. Docker's decoder skips line ends, which the base64 command writes into long
-    values.
+    Tools write all of these forms. Docker's decoder skips line breaks, which the base64 command inserts into
+    long values.
     """
     joined = text.replace("\r", "").replace("\n", "").strip().translate(_STANDARD).rstrip("=")
     return base64.b64decode(joined + "=" * (-len(joined) % 4), validate=True)

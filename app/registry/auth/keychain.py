@@ -72,7 +72,7 @@ class Keychain:
         )
 
     def with_unusable(self, place: str, reason: str) -> Keychain:
-        """A copy that refuses requests to a place, whose credential can't be used."""
+        """A copy that refuses requests to a place whose credential can't be used."""
         name = _canonical(place)
         return Keychain(
             self._credentials,

@@ -56,5 +56,5 @@ def is_repository_path(text: str) -> bool:
 
 
 def namespace_of(path: str) -> str:
-    """The first component of a path: an owner, a project, or a proxy with another registry behind it."""
+    """The first component of a path: an owner, a project, or a proxy for another registry."""
     return path.partition("/")[0]

@@ -33,10 +33,11 @@ def plan_realm(
 ) -> Realm:
     """The token service to use; raise UntrustedOrigin if a request would leak a credential.
 
-    A credential may go to the registry's own origin, to the origins that the operator lists for it, and to
-    those of the built-in table. On the registry's own host, it may also go to the origin of `pinned`, the
-    realm that the registry's `/v2/` names: another port may be somebody else's, as it is on this machine.
-    An anonymous request leaks nothing, so any https address is allowed, except other ports of this machine.
+    A credential may go to the registry's own origin, to the origins that the operator lists for the registry,
+    and to those of the built-in table. On the registry's own host, it may also go to the origin of `pinned`,
+    the realm that the registry's `/v2/` names. Other ports of that host are not trusted, because another user
+    may own them, as is common on localhost. An anonymous request leaks nothing, so it may go to any https
+    address except other ports of localhost.
     """
     registry, url = context.registry, parse_url(text)
     if url is None:

@@ -21,9 +21,9 @@ GivenCredential = tuple[str | None, Credential]
 
 
 def parse_registry_auths(values: Sequence[str]) -> tuple[GivenCredential, ...]:
-    """Parse a header that may be repeated; RFC 9110 lets proxies join its values with commas.
+    """Parse a repeatable header; RFC 9110 lets proxies join its values with commas.
 
-    One error names every credential that can't be used.
+    One error names every unusable credential.
     """
     texts = [part for value in values for part in value.split(",") if part.strip()]
     if len(texts) <= 1:

@@ -68,8 +68,9 @@ class Signer:
     async def sign(self, wanted: TokenRequest | None, refused: frozenset[str]) -> str | None:
         """The Authorization for a token request.
 
-        An answer for one repository does not decide where credentials go. If it leads to a place that is not
-        trusted, the registry's `/v2/` is asked again, since the registry may have changed.
+        The challenge for one repository does not decide the destination of credentials. If it names an
+        untrusted realm, the signer discovers the registry's `/v2/` again, since the registry may have
+        changed.
         """
         try:
             authorization = await self._authorize(self.endpoint, wanted, refused)
@@ -83,9 +84,10 @@ class Signer:
         return authorization
 
     async def is_for_another_credential(self, wanted: TokenRequest) -> bool:
-        """Whether scopes that a challenge named are for repositories under another credential of the caller.
+        """Whether a challenge's scopes name repositories for which the caller has a different credential.
 
-        Where parts of a host have credentials of their own, ours must not fetch a token for another part.
+        Where parts of a host have credentials of their own, one part's credential must not fetch a token for
+        another part.
         """
         registry, find = self.repository.registry, self.access.keychain.find
         ours = await find(registry, self.repository.path)

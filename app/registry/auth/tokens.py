@@ -241,9 +241,10 @@ def _password_for(endpoint: Endpoint, credential: Credential) -> str | None:
 
 
 def _check_service(endpoint: Endpoint, service: str) -> None:
-    """Refuse another service than that of the registry's `/v2/`.
+    """Refuse a service that differs from the service of the registry's `/v2/`.
 
-    A token service of several registries would issue a token for another of them, which this one would get.
+    A token service shared by several registries would otherwise issue a token for another registry, and this
+    registry would receive it.
     """
     pinned = endpoint.challenge
     if pinned is not None and pinned.scheme == "bearer" and pinned.parameters.get("service", "") != service:

@@ -22,10 +22,10 @@ _LOCATION = re.compile(r"[!#-;=?@-\[\]_a-z{|}~A-Z]+")
 
 
 def upload_location(requested: Url, location: str, *, context: RequestContext, policy: RegistryPolicy) -> Url:
-    """The address of an upload: on the origin and scheme of the request, or on a host that the policy allows.
+    """The upload address. It keeps the request's origin and scheme, or is on a host that the policy allows.
 
-    Distribution spec, "Pushing blobs": the location may be relative and its query is critical. A proxy
-    that ends TLS may have changed its scheme.
+    Distribution spec, "Pushing blobs": the location may be relative and its query is critical. A proxy that
+    terminates TLS may have changed its scheme.
     """
     resolved = _join(requested, location, context=context)
     if resolved.host == requested.host and not _is_another_port(resolved, requested):

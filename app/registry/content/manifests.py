@@ -36,7 +36,7 @@ __all__ = [
     "read_manifest",
 ]
 
-# A registry that refuses to show a manifest says nothing about whether it exists.
+# A denial does not show whether the manifest exists.
 Unreadable = errors.RegistryDenied | errors.RegistryRejected
 UNREADABLE = (errors.RegistryDenied, errors.RegistryRejected)
 
@@ -245,7 +245,7 @@ def is_not_yet_known(error: errors.BrokerError) -> bool:
 
 
 async def _head(remote: RemoteRepository, reference: Reference, scopes: Scopes) -> Answer | None:
-    """None from a registry without HEAD, which is not asked for this repository again for a while."""
+    """The response to HEAD; None from a registry without HEAD, which is remembered for a while."""
     capabilities = await remote.capabilities()
     if not capabilities.support_head:
         return None
@@ -312,9 +312,9 @@ def _check_digest(answer: Answer, reference: Reference, context: RequestContext)
 
 
 def _check_kind(answer: Answer, context: RequestContext) -> None:
-    """Check the media type: a manifest is an application type, while web servers send pages and texts.
+    """Check the media type: manifests have an application type, web pages and text files do not.
 
-    A web server of files may call a manifest a text, too.
+    A file server may also serve a manifest as text.
     """
     bare = media_types.bare(answer.headers.get("Content-Type"))
     may_be_one = bare.startswith("application/") or bare in media_types.GENERIC_TYPES

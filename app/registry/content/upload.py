@@ -153,7 +153,7 @@ async def has_blob(target: RemoteRepository, blob: Descriptor) -> bool:
 
 
 async def upload_content(target: RemoteRepository, blob: Descriptor, content: bytes) -> None:
-    """Upload a small blob that is in memory, by one request."""
+    """Upload a small blob from memory with one request."""
     upload = await open_upload(target)
     answer = await upload.put(blob, content)
     if answer.status not in _UPLOADED:

@@ -171,7 +171,7 @@ class BlobCopies:
             self._outcomes[blob.digest] = outcome
 
     def _holders_of(self, blob: Descriptor, source: Repository) -> list[Repository]:
-        """The holders of a blob, the source of the image first; else one that an earlier push has filled."""
+        """The holders of a blob, the image's source first; if there are none, a hint from an earlier push."""
         holders = self._holders.get(blob.digest, [])
         here = self._target
         if not holders and source != here.repository:

@@ -21,11 +21,11 @@ __all__ = ["Children"]
 
 
 class Children:
-    """Puts each manifest once, under its digest and never under the tag that readers follow.
+    """Puts each manifest once, by digest and never under the tag that clients use.
 
-    `first` are the children of the first target on the same registry, if this is not the first. With
-    `checks_blobs`, those of manifests that are present are looked up too; otherwise a registry is believed
-    to have them until it says otherwise.
+    `first` are the children of the first target on the same registry, if this target is not the first. With
+    `checks_blobs`, the blobs of existing manifests are looked up too. Otherwise the push assumes that the
+    registry has them until it reports one missing.
     """
 
     def __init__(
@@ -69,13 +69,13 @@ class Children:
             self._copying[digest] = group.create_task(self._copy(group, child))
 
     def remember(self) -> None:
-        """Remember the blobs that are here now, for later pushes to other repositories."""
+        """Remember the blobs in this repository, so that later pushes elsewhere can mount them."""
         remote = self._remote
         for child in self._children.values():
             remote.state.pushed_blobs.record(remote.access.tenant, remote.repository, child.blobs)
 
     async def first(self) -> ManifestOutcome | None:
-        """The outcome of the first child that has arrived; None if it fails."""
+        """The outcome of the first child that completes; None if it fails."""
         if not self._copying:
             return None
         done, _ = await asyncio.wait(self._copying.values(), return_when=asyncio.FIRST_COMPLETED)
@@ -101,7 +101,7 @@ class Children:
                 group.create_task(self._ensure(group, child))
 
     async def repair(self, error: errors.RegistryRejected) -> None:
-        """Put children again that the registry reported as present, if it lacks them or their blobs."""
+        """Put existing children again if the registry's error shows that it lacks them or their blobs."""
         missing = set(error.missing_digests)
         listed = [child for child in self._children.values() if not missing.isdisjoint(_digests(child))]
         async with asyncio.TaskGroup() as group:

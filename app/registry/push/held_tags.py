@@ -1,7 +1,8 @@
-"""What the tags of a target hold before a push moves them.
+"""Reads the current content of a target's tags before a push moves them.
 
-A denial is no answer: some registries deny what does not exist, others deny the reading of what does, or call
-it missing. The rules that tell these apart are here, and a tag that stays in doubt is unread, never absent.
+A denial is inconclusive. Some registries deny access to tags that do not exist. Others deny reads of existing
+tags, or report them as missing. This module tells these cases apart. A tag that stays in doubt counts as
+unread, never as absent.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class HeldTags:
         self._denials: dict[str, Unreadable] = {}
         self._read_at = 0.0
         self.shows: bool | None = None
-        """Whether the registry shows what it has just taken; None if that was not tested."""
+        """Whether the registry shows a manifest that it has just accepted; None if that was not tested."""
         self._is_planned = False
 
     @property
@@ -92,14 +93,14 @@ class HeldTags:
         self._read_at = asyncio.get_running_loop().time()
 
     async def test_reading(self, witness: Digest) -> None:
-        """If tags are missing, look whether the registry shows a manifest that it has just taken."""
+        """If all tags are missing, test whether the registry shows a manifest that it has just accepted."""
         if self._missing and len(self._missing) == len(self._tags):
             self.shows = await self._is_shown(witness)
 
     async def settle(self, *, is_strict: bool, witness: Digest | None, was_seen: bool) -> None:
-        """Read tags again if that is required, or if they were read long ago or denied.
+        """Read tags again if that is required, or if they were denied or were read long ago.
 
-        The children have arrived by now, so the repository exists, and others may have pushed meanwhile.
+        By now the children have arrived, so the repository exists, and others may have pushed meanwhile.
         `witness` is a manifest that is in the repository; `was_seen` means that the registry has shown one.
         """
         age = asyncio.get_running_loop().time() - self._read_at
@@ -117,7 +118,7 @@ class HeldTags:
         await self.judge(is_strict=is_strict, witness=witness)
 
     async def judge_plan(self, witness: Digest | None) -> None:
-        """Decide which of the denied tags do not exist, in a dry run, which brings no witness of its own."""
+        """Decide which denied tags do not exist. A dry run needs this, because it puts no witness itself."""
         self._is_planned = witness is None
         await self.judge(is_strict=False, witness=witness)
         for tag in self._missing if witness is None else ():
@@ -162,12 +163,12 @@ class HeldTags:
         self._denials[tag] = denial
 
     def _doubt(self, witness: Digest) -> None:
-        """Take no tag for a missing one: the registry calls missing what it does not show."""
+        """Treat missing tags as unread: the registry reports manifests as missing that it does have."""
         for tag in self._missing:
             self._deny(tag, _hidden(self._remote, tag, f"and to that of {witness}, which it has just taken"))
 
     async def _is_shown(self, witness: Digest) -> bool:
-        """Whether the registry shows a manifest that it has; a replica may need a moment."""
+        """Whether the registry shows a manifest that it has. A replica may need a moment to catch up."""
         attempt = 1
         while True:
             try:
@@ -198,7 +199,7 @@ def unreadable(reference: str, denial: errors.BrokerError) -> errors.TagUnreadab
 
 
 def unread_in_plan(reference: str, denial: errors.BrokerError) -> errors.TagUnreadable:
-    """The same for a plan of which nothing is in the repository yet: some registries deny what is missing."""
+    """The same error for a plan before its first write: some registries deny missing repositories."""
     return _unreadable(
         reference,
         denial,

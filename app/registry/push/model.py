@@ -100,10 +100,10 @@ class Guard:
 
 @dataclass(slots=True)
 class TagLease:
-    """The exclusive right to move a tag for a time.
+    """The exclusive right to move a tag for a limited time.
 
-    The tag `is_left` to a push that comes after this one. It `is_stale` if it may have moved since this push
-    read it. The push notes that the tag `has_moved`, or may have.
+    `is_left` means that the tag is left to a later push. `is_stale` means that the tag may have moved since
+    this push read it. The push sets `has_moved` once it has moved the tag, or may have.
     """
 
     is_left: bool = False
@@ -112,14 +112,14 @@ class TagLease:
 
 
 class TagLeases(Protocol):
-    """Excludes all other pushes from a tag while this one moves it and reads it back."""
+    """Excludes all other pushes from a tag while this push moves it and reads it back."""
 
     def of(
         self, tag: Reference, *, prove: Callable[[], Awaitable[None]] | None
     ) -> AbstractAsyncContextManager[TagLease]:
-        """Wait for the lease, and end it with the block.
+        """Hold the lease for the length of the block, and wait for it first.
 
-        `prove` shows that the push may write to the repository; it is None if that has been shown.
+        `prove` proves that the push may write to the repository. It is None if that is already proven.
         """
         ...
 

@@ -47,14 +47,15 @@ async def push(
 ) -> list[CopyResult]:
     """Copy indexes and everything they list to their targets, each of which is a different repository.
 
-    Everything is staged everywhere before any tag moves, so readers see the old index or the whole new
-    one. If a target fails, no tag moves anywhere; if one tag fails, the others still move. Work that has
-    started runs to completion, so that the next attempt has less to do. `with_referrers` also copies the
-    referrers of the children, such as signatures, from where the children are now, and reports those of the
-    `origins`, the indexes that the new one was made from. `allow_unverified` moves tags that the registry
-    does not let be read, before or after; a guard decides about the first itself. `leases` exclude the pushes
-    of others while a tag moves; the guard decides again about a tag that others have moved meanwhile.
-    `checks_blobs` also copies blobs that are missing although the manifest that lists them is there.
+    All content is staged at every target before any tag moves, so clients see either the old index or the
+    complete new one. If a target fails, no tag moves anywhere. If one tag fails, the others still move. Work
+    that has started runs to completion, so that the next attempt has less to do. `with_referrers` also copies
+    the referrers of the children, such as signatures, from the current location of the children. It also
+    reports the referrers of `origins`, the indexes that the new index was made from. `allow_unverified` moves
+    tags that the registry does not let the push read, before or after the move. A guard decides by itself
+    about tags that can't be read before. `leases` exclude other pushes while a tag moves. If another push has
+    moved a tag meanwhile, the guard decides about it again. `checks_blobs` also copies missing blobs of
+    manifests that already exist.
     """
     reads_tags = guard is None or not guard.is_strict
     search = _search(client, targets, access) if with_referrers else None

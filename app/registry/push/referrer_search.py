@@ -1,4 +1,4 @@
-"""Searches the referrers of a push's images: one search serves all targets, up to a limit for one push."""
+"""Searches the referrers of a push's images. One search serves all targets, up to a limit per push."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ class Referrer:
 
 @dataclass(frozen=True, slots=True)
 class FoundReferrers:
-    """The referrers of one manifest; `missing` are listed and no longer exist."""
+    """The referrers of one manifest; `missing` are listed but no longer exist."""
 
     referrers: tuple[Referrer, ...] = ()
     missing: tuple[Descriptor, ...] = ()
 
 
 class ReferrerSearch:
-    """Fetches each listed referrer, and drops those that do not name the subject themselves.
+    """Fetches each listed referrer, and drops manifests that do not name the subject themselves.
 
     A manifest names its subject by digest, so the search can't run in circles.
     """
@@ -73,7 +73,7 @@ class ReferrerSearch:
         return await self._found.get((source, subject), lambda: self._find(source, subject))
 
     async def under(self, reference: Reference) -> Referrer | None:
-        """What a tag holds that refers to a manifest by its name alone; None if there is no such tag."""
+        """The manifest under a tag that refers to its subject by name alone; None without such a tag."""
         return await self._tagged.get(reference, lambda: self._find_under(reference))
 
     async def exists(self, source: Repository, digest: Digest) -> bool:
@@ -83,7 +83,7 @@ class ReferrerSearch:
         )
 
     async def names_of(self, subject: Reference) -> tuple[Reference, ...]:
-        """The names of all that refers to a manifest, which is given by its digest."""
+        """The names of all referrers of a manifest, which is given by digest."""
         return await self._names.get(subject, lambda: self._find_names(subject))
 
     async def _find_names(self, subject: Reference) -> tuple[Reference, ...]:
@@ -106,7 +106,7 @@ class ReferrerSearch:
         except errors.SourceNotFound:
             return None
         except errors.RegistryDenied:
-            # The images there have been read.
+            # The images of that repository have been read.
             tag, scopes = str(reference.tag), pulling(remote.path)
             if await is_absent(remote, tag, scopes=scopes, can_read=True):
                 return None
@@ -128,7 +128,7 @@ class ReferrerSearch:
         )
 
     async def _fetch_if_there(self, remote: RemoteRepository, listed: Descriptor) -> Referrer | None:
-        """Fetch a listed referrer; None if it was deleted, since a list in a tag keeps deleted entries."""
+        """Fetch a listed referrer; None if it was deleted, since a referrers tag keeps deleted entries."""
         try:
             manifest, parsed = await self._fetch(remote, listed)
         except errors.SourceNotFound:

@@ -84,7 +84,7 @@ class ReferrerCopies:
                 await self.copy_all(digest, [source])
 
     async def leave(self, index: Reference) -> None:
-        """Report what refers to a source index whose images get a new index: it is about other bytes."""
+        """Report the referrers of a source index whose images get a new index. They sign different bytes."""
         reason = f"it refers to {index}, and the pushed index has another digest."
         try:
             found = await self._search.names_of(index)
@@ -93,7 +93,7 @@ class ReferrerCopies:
         self._left_behind += [LeftBehind(reference, reason) for reference in found]
 
     async def copy(self, subject: Digest, holders: Sequence[Repository], depth: int) -> None:
-        """Copy a manifest's referrers, and in turn what refers to them."""
+        """Copy a manifest's referrers, and their referrers in turn."""
         found = await self._search.of(holders[0], subject)
         self._progress.add(StepName.REFERRERS, total=len(found.referrers))
         async with asyncio.TaskGroup() as group:
@@ -110,7 +110,7 @@ class ReferrerCopies:
     async def _copy_tagged(
         self, subject: Digest, tag: str, holders: Sequence[Repository], depth: int
     ) -> None:
-        """Copy what cosign keeps under a tag, and in turn what refers to that."""
+        """Copy the manifest under a cosign tag, and its referrers in turn."""
         reference, here = holders[0].tagged(tag), self._target.repository.tagged(tag)
         try:
             found = await self._search.under(reference)

@@ -39,9 +39,8 @@ async def find_subject(remote: RemoteRepository, manifest: Manifest) -> tuple[Di
 async def list_in_tag(remote: RemoteRepository, subject: Digest, added: Sequence[Descriptor]) -> None:
     """Add to the index under the referrers tag, and read it back: other writers may overwrite it.
 
-    Writes take turns within this process, since registries have no conditional PUT. A writer elsewhere may
-    have read the tag before this one's PUT and put its own index after that, so it is read back several
-    times.
+    Writers of this process take turns, since registries have no conditional PUT. Another process may read the
+    tag before this PUT and put its own index afterwards, so this function reads the tag back several times.
     """
     tag = referrers_tag(subject)
     async with remote.state.locks.of(f"{remote.repository}:{tag}"):
@@ -61,7 +60,7 @@ async def list_in_tag(remote: RemoteRepository, subject: Digest, added: Sequence
 async def _merge_lasting(
     remote: RemoteRepository, subject: Digest, added: Sequence[Descriptor], *, was_put: bool
 ) -> bytes | None:
-    """The index to put; None if nothing is missing, nor some moments after it was put."""
+    """The index to put; None if nothing is missing, even a short time after the last PUT."""
     merged = await _merge(remote, subject, added)
     for moment in _MOMENTS if was_put else ():
         if merged is not None:

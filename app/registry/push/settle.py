@@ -30,7 +30,7 @@ async def put_settled(
     `repair` runs before each repeat, to put missing content again. Return whether the registry lists the
     manifest as a referrer of its subject.
     """
-    # Some registries read what another request is writing: identical PUTs run one at a time.
+    # Some registries fail when they read a manifest during a write, so identical PUTs run one at a time.
     async with remote.lock_for(f"{target} {manifest.digest}"):
         attempt = 1
         while True:

@@ -13,7 +13,7 @@ __all__ = ["Activity", "StallWatch", "WatchedBody"]
 
 
 class Activity:
-    """The time until which one of a push's transfers moves bytes, or is about to."""
+    """The time until which a push counts as active, because a transfer moves bytes or is about to."""
 
     def __init__(self) -> None:
         self.until = 0.0
@@ -23,9 +23,9 @@ class Activity:
 
 
 class StallWatch:
-    """Extends a deadline each time enough bytes have passed, so that a trickle ends and a stream goes on.
+    """Extends a deadline each time enough bytes have passed: a trickle is cut off, a steady stream is not.
 
-    A wait for a slot is too long if none of the push's transfers, whose `activity` is shared, moves bytes
+    All transfers of the push share `activity`. A wait for a slot times out only if none of them moves bytes
     meanwhile.
     """
 
@@ -46,7 +46,7 @@ class StallWatch:
 
     @contextmanager
     def queueing(self) -> Iterator[None]:
-        """Replace the deadline by that of a wait while waiting for a slot, and restore it after that."""
+        """Replace the deadline by the queueing deadline while waiting for a slot, then restore it."""
         self._reschedule(None)
         patience = self._limits.slot_seconds + self._limits.call_seconds
         alarm = self._watch_wait(asyncio.get_running_loop().time() + patience)
@@ -68,7 +68,7 @@ class StallWatch:
         self._move(least + size / self._limits.commit_bytes)
 
     def _watch_wait(self, until: float) -> _Alarm:
-        """End the wait at a time, or as soon after it as no other transfer of the push moves bytes."""
+        """End the wait at a given time, or later, once no other transfer of the push moves bytes."""
         loop = asyncio.get_running_loop()
 
         def ring() -> None:
@@ -95,7 +95,7 @@ class StallWatch:
 
 
 class _Alarm:
-    """A timer that can be set again."""
+    """A timer that can be reset."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

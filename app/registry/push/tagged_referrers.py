@@ -1,4 +1,4 @@
-"""Copies what cosign keeps under tags: signatures of both sides end up under one tag."""
+"""Copies the manifests that cosign stores under tags, and merges the signatures of both sides."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ __all__ = ["TaggedCopies", "TaggedCopy"]
 
 
 class TaggedCopy(NamedTuple):
-    """The manifest under a tag of the target, and what was done for it."""
+    """The manifest under a tag of the target, and the action taken for it."""
 
     manifest: Manifest
     action: ReferrerAction
 
 
 class TaggedCopies:
-    """Copies manifests that refer by their tag alone. Callers of one tag run one at a time."""
+    """Copies manifests that refer to a subject by tag alone. Callers must serialise calls for one tag."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class TaggedCopies:
         self._copy_content = copy_content
 
     async def copy(self, tag: str, found: Referrer, holders: Sequence[Repository]) -> TaggedCopy | None:
-        """Put what was found under the tag, with the signatures there; None if it holds something else."""
+        """Put a manifest under the tag, merged with its signatures; None if the tag holds anything else."""
         async with self._target.lock_for(tag):
             try:
                 held = await read_digest(self._target, tag, scopes=self._scopes)
@@ -71,7 +71,7 @@ class TaggedCopies:
         holders: Sequence[Repository],
         joined: Signatures | None = None,
     ) -> TaggedCopy:
-        """Put what was found, or what it has been joined to, after the content of both."""
+        """Copy the content of both manifests, then put the found or merged manifest."""
         manifest = found.manifest if joined is None else joined.manifest
         async with asyncio.TaskGroup() as group:
             await self._copy_content(group, found, holders)
@@ -83,7 +83,7 @@ class TaggedCopies:
         return TaggedCopy(manifest, ReferrerAction.PUT)
 
     async def _join(self, tag: str, found: Referrer, holders: Sequence[Repository]) -> TaggedCopy | None:
-        """Keep the signatures of both sides; None if that is not possible, or the tag can't be changed."""
+        """Merge the signatures of both sides; None if they can't be merged, or the tag can't be changed."""
         try:
             held = (
                 await fetch_manifest(self._target, self._target.repository.tagged(tag), scopes=self._scopes)
@@ -102,7 +102,7 @@ class TaggedCopies:
         try:
             copy = await self._put(tag, found, holders, joined)
         except* (errors.RegistryRejected, errors.RegistryDenied):
-            """Some registries let no tag be changed."""
+            """Some registries have immutable tags."""
         return copy
 
     async def _compare(self, held: Manifest, found: Manifest) -> Comparison | None:

@@ -43,19 +43,19 @@ from app.registry.warnings import WarningLog
 __all__ = ["OnProgress", "PushSource", "TargetStage", "build_stages", "remotes_for"]
 
 OnProgress = Callable[[Repository, Step], None]
-# Decides about tags that were read, and returns those to leave.
+# Decides about tags that were read, and returns the tags that must not move.
 AskAgain = Callable[[TagSnapshot], Awaitable[Collection[Reference]]]
 
 
 @dataclass(frozen=True, slots=True)
 class PushSource:
-    """What all targets of a push share.
+    """The state that all targets of a push share.
 
-    With `reads_tags`, tags are read while children are copied. `cache` keeps the manifests that are read.
-    With a `search`, the referrers of the children are copied too; `origins` are the indexes whose referrers
-    are left, since the new index has other bytes. With `checks_blobs`, the blobs of present children are
-    looked up. With `allow_unverified`, tags may move
-    although the registry does not let them be read back.
+    With `reads_tags`, the push reads tags while it copies children. `cache` keeps the manifests that were
+    read. With a `search`, the referrers of the children are copied too. The referrers of `origins` are left
+    behind, since the new index has different bytes. With `checks_blobs`, the blobs of existing children are
+    looked up. With `allow_unverified`, tags may move although the registry does not let the push read them
+    back.
     """
 
     client: RegistryClient
@@ -158,7 +158,7 @@ class TargetStage:
         return self.target.repository.registry
 
     async def copy_children(self, *, tests_reading: bool = False) -> None:
-        """Copy everything that the index lists; `tests_reading` looks whether the first one can be read."""
+        """Copy everything that the index lists. `tests_reading` tests whether the first child can be read."""
         async with asyncio.TaskGroup() as group:
             finding = group.create_task(self._held.find()) if self._reads_tags else None
             self.children.start(group)
@@ -188,7 +188,7 @@ class TargetStage:
             unread = await self._index.put(digest)
             if isinstance(unread, errors.PushNotVerified) and not self._allow_unverified:
                 raise unread
-            # Whether the registry lets the tags be read is asked of them.
+            # The tags themselves show whether the registry lets them be read.
             self._was_read = unread is None
             await self._index.list_under_subject()
 
@@ -230,9 +230,9 @@ class TargetStage:
     def moves(
         self, left: Collection[Reference], leases: TagLeases | None, ask: AskAgain
     ) -> list[Coroutine[None, None, None]]:
-        """The moves of all tags but those to leave, which are reported as left.
+        """The moves of all tags except the tags to leave, which are reported as left.
 
-        `ask` decides again about a tag that others have moved since it was read.
+        `ask` decides again about a tag that another push has moved since it was read.
         """
         moves = []
         for tag in self.target.tags:
@@ -282,7 +282,7 @@ class TargetStage:
                 self._finish(tag, TagAction.LEFT)
                 return
             await self._move(tag, lease)
-        # Others need not wait for this.
+        # Other pushes need not wait for this step, so it runs after the lease.
         await self._index.list_under_subject()
 
     def _lease(self, tag: str, leases: TagLeases | None) -> AbstractAsyncContextManager[TagLease]:
@@ -302,12 +302,12 @@ class TargetStage:
 
     @property
     def _has_written(self) -> bool:
-        """Whether the registry has taken a manifest in the repository of the target."""
+        """Whether the registry has accepted a manifest in the target's repository."""
         is_put = any(each.action is ManifestAction.PUT for each in self.children.outcomes)
         return is_put or bool(self._index.was_put)
 
     async def _prove(self) -> None:
-        """Show that this push may write to the repository, without moving a tag."""
+        """Prove that this push may write to the repository, without moving a tag."""
         await self._index.put_by_digest()
 
     async def _move(self, tag: str, lease: TagLease) -> None:
@@ -324,7 +324,7 @@ class TargetStage:
         self._finish(tag, action)
 
     async def _put(self, target: str) -> TagAction:
-        """Put the index; that it can't be read back is an error without consent."""
+        """Put the index. Without consent, it is an error if the index can't be read back."""
         unread = await self._index.put(target)
         if unread is None:
             return TagAction.MOVED

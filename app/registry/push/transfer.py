@@ -180,7 +180,7 @@ class Transfer:
         return True
 
     def _crowded(self) -> errors.Unavailable:
-        """The end of the attempt, which does not count: the operation gives others its place, and waits."""
+        """The error that ends the attempt without counting it. The operation yields its slot and waits."""
         return errors.Unavailable(
             f"The copy of {self._blob.digest} from {self._source.repository} to {self._target.repository} "
             "waited too long for other transfers."

@@ -39,7 +39,7 @@ class Writer(Protocol):
         ...
 
     async def put_content(self, blob: Descriptor, content: bytes) -> None:
-        """Put a small blob that the broker has made."""
+        """Put a small blob that the broker has generated."""
         ...
 
     async def list_in_tag(self, subject: Digest, described: Sequence[Descriptor]) -> None:
@@ -120,9 +120,9 @@ class IndexWriter:
         """The tags and digests under which the registry has taken it."""
 
     async def put(self, target: str) -> errors.RegistryError | None:
-        """Put the index, and return when readers of the tag or digest get it.
+        """Put the index, and return once clients of the tag or digest can read it.
 
-        Return the reason if the registry took it and does not let it be read back.
+        Return the error if the registry has accepted the index but does not let the push read it back.
         """
         try:
             self._lists_itself = await put_settled(self._remote, target, self._index, self._repair)
@@ -134,13 +134,13 @@ class IndexWriter:
         return await self._verify(target)
 
     async def put_by_digest(self) -> None:
-        """Put the index under its digest, to show that the registry takes it; only tags are read back."""
+        """Put the index by digest, to show that the registry accepts it. Only tags are read back."""
         target = str(self._index.digest)
         self._lists_itself = await put_settled(self._remote, target, self._index, self._repair)
         self.was_put.add(target)
 
     async def list_under_subject(self) -> None:
-        """List the index under its subject, once for all tags, unless the registry has done so."""
+        """List the index under its subject, once for all tags, unless the registry has already done so."""
         if not self._is_listed:
             found = None if self._lists_itself else await find_subject(self._remote, self._index)
             if found is not None:
@@ -149,13 +149,13 @@ class IndexWriter:
 
     async def _list_under(self, subject: Digest, described: Descriptor) -> None:
         if self._lists_itself is None:
-            # The answer to the PUT was lost.
+            # The response to the PUT was lost.
             await list_unless_listed(self._remote, subject, described)
         else:
             await list_in_tag(self._remote, subject, [described])
 
     async def _verify(self, target: str) -> errors.RegistryError | None:
-        """The reason if the registry shows nothing; raise PushNotVerified if it shows something else."""
+        """Return the error if the registry shows no manifest; raise PushNotVerified if it shows another."""
         wanted = self._index.digest
         attempt = 1
         try:

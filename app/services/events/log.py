@@ -52,7 +52,7 @@ class Events:
         """The id after which a stream begins: the client's last one, or the newest.
 
         An id in the future comes from another broker, or from before a restore of the database. A stream that
-        waited for it would be silent until then, so it begins at the newest.
+        waited for it would stay silent until then, so the stream begins at the newest.
         """
         async with self._database.transaction(project_id) as tx:
             newest = await store.newest(tx, project_id)

@@ -254,19 +254,19 @@ def _is_attestation(described: Descriptor) -> bool:
 
 
 def _listed_platform(described: Descriptor) -> Platform | None:
-    """The platform in a descriptor; None for an empty one, which some tools write for no platform."""
+    """The platform in a descriptor; None for an empty one, which some tools write in place of no platform."""
     platform = described.platform
     return platform if platform is not None and (platform.os or platform.architecture) else None
 
 
 def _is_unnamed(described: Descriptor) -> bool:
-    """Whether only the config of the image can name its platform."""
+    """Whether only the image's config can give its platform."""
     is_plain = is_image(described.media_type) and described.artifact_type is None
     return is_plain and _listed_platform(described) is None
 
 
 def _wanted(source: Source, index: Index) -> list[Descriptor]:
-    """The members that the source selects or may select, with the attestations that describe them."""
+    """The members that the source selects or may select, with their attestations."""
     if not source.platforms:
         return list(index.manifests)
     images = [each for each in index.manifests if keys.REFERENCE_DIGEST not in each.annotations]
@@ -287,7 +287,7 @@ def _wanted(source: Source, index: Index) -> list[Descriptor]:
 
 
 def _without_others(source: Source, found: Sequence[Resolved]) -> list[Resolved]:
-    """Without the images whose platform only their config names, unless the source selects it."""
+    """Drop images whose platform only their config gives, unless the source selects that platform."""
 
     def is_unnamed(entry: Entry) -> bool:
         return entry.listing is not None and entry.listing.platform is None and entry.attests is None

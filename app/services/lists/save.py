@@ -180,7 +180,7 @@ def _meets_expectations(draft: Draft) -> bool:
 
 
 def _grown(before: Draft, after: Draft) -> set[Quota]:
-    """The quotas of which the change uses more."""
+    """The quotas whose usage the change increases."""
     known = {entry.digest for entry in before.entries}
     return {
         quota

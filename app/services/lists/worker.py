@@ -95,7 +95,7 @@ class ListWorker:
         insecure: bool,
         awaits_tags: bool = False,
     ) -> list[list[Resolved]]:
-        """Resolve the sources. `awaits_tags` asks again for tags that are missing, as always for digests."""
+        """Resolve the sources. `awaits_tags` retries missing tags; missing digests are always retried."""
         access = self._credentials.access(call.project_id, call.credentials, insecure=insecure)
         done = 0
 
@@ -123,9 +123,9 @@ class ListWorker:
 
 
 def _is_of_leg(request: CreateListRequest) -> bool:
-    """Whether a leg of a build makes the call: it has just pushed the image that it names.
+    """Whether the call comes from one leg of a build, which has just pushed the image that it names.
 
-    Anyone else who names a missing tag has more likely misspelt it.
+    For any other caller, a missing tag is more likely a misspelling.
     """
     return bool(request.session or request.options.get("expected_platforms"))
 

@@ -35,10 +35,10 @@ DEADLINES = {
 
 @dataclass(frozen=True, slots=True)
 class OperationSpec:
-    """What a service decides about an operation that it accepts.
+    """A service's decisions about an operation that it accepts.
 
-    `registries` are all that it will ask. `named` are those that the call is about besides: a push that
-    follows may ask them.
+    `registries` are all registries that the operation will contact. `named` are further registries that the
+    call refers to, which a later push may contact.
     """
 
     request: OperationRequest
@@ -64,7 +64,7 @@ class OperationAcceptor:
         self._limits = limits
 
     async def accept(self, call: Call, decide: Decide) -> Operation:
-        """Enqueue the operation that `decide` returns, or return the one that the same request has started.
+        """Enqueue the operation that `decide` returns, or return that of an identical earlier request.
 
         A concurrent request with the same Idempotency-Key waits until the first has committed. Raises
         IdempotencyMismatch when another request used the key, and TooManyOperations or TooManyPushes at the
@@ -75,7 +75,7 @@ class OperationAcceptor:
             if earlier := await self._find_earlier(tx, call, operation_id):
                 return earlier
             if call.token_id is not None:
-                # The body may have come long after the token was checked.
+                # The body may have arrived long after the token was checked.
                 await tokens.require_live(tx, call.token_id)
             spec = await decide(tx, operation_id)
             call.check_places((*spec.registries, *spec.named))
@@ -86,8 +86,8 @@ class OperationAcceptor:
     ) -> Operation:
         """Store an operation that follows from a change; a worker takes it after the transaction.
 
-        An Idempotency-Key stands for the caller's request, and not for its consequences. No limit refuses
-        them, because the change has been accepted; they count when the next request comes.
+        An Idempotency-Key covers the caller's request, and not its consequences. No limit refuses
+        consequences, because the change has been accepted. They do count at the next request.
         """
         return await self._store(tx, call, operation_id, spec)
 

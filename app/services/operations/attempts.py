@@ -51,7 +51,7 @@ class Attempt:
         await queue.hold(tx, self.operation.id, self.operation.attempt)
 
     async def hold_to_go_on(self, tx: Transaction) -> None:
-        """The same before a step that can't be undone, or raise OperationCancelled."""
+        """Hold the operation before a step that can't be undone, or raise OperationCancelled."""
         await self.hold(tx)
         await queue.refuse_cancelled(tx, self.operation.id)
 

@@ -71,7 +71,7 @@ class Credentials:
 
 
 def owner_of_credential(operation_id: UUID) -> bytes:
-    """The owner that an operation's credentials are encrypted for."""
+    """The owner for which an operation's credentials are encrypted."""
     return operation_id.bytes
 
 

@@ -87,9 +87,9 @@ class Operations:
         return operation
 
     async def cancel_of_token(self, token_id: UUID) -> None:
-        """Cancel everything that a revoked token has asked for and that has not ended.
+        """Cancel every unfinished operation that a revoked token has requested.
 
-        A call that was accepted a moment before the revocation may still commit, so it looks again.
+        A call accepted just before the revocation may still commit afterwards, so this looks a second time.
         """
         for pause in LOOKS_AGAIN_AFTER:
             async with self._database.transaction(SYSTEM) as tx:

@@ -1,4 +1,4 @@
-"""The tag leases of a push: while it moves a tag, no other push of any project or process does."""
+"""The tag leases of a push. While it moves a tag, no other push of any project or process does."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from app.store.tag_leases import lease_id
 
 logger = logging.getLogger(__name__)
 
-# A push that waits is woken when a lease ends, and asks again after this time in case that was lost.
+# The end of a lease wakes a waiting push. The push also polls at this interval, in case that is lost.
 POLL_SECONDS = 1.0
 RENEW_SECONDS = LEASE.total_seconds() / 3
 
@@ -30,9 +30,9 @@ Prove = Callable[[], Awaitable[None]]
 
 
 class PushTagLeases:
-    """The leases of one attempt at a push, which are taken when everything is staged.
+    """The leases of one attempt at a push. They are taken once everything is staged.
 
-    A push that is queued, parked, staging or refused by the registry holds no lease.
+    A push holds no lease while it is queued, parked or staging, or while the registry refuses it.
     """
 
     def __init__(
@@ -48,15 +48,15 @@ class PushTagLeases:
             operation.project_id,
             operation.sequence,
             str(planned.plan.index.digest),
-            # The attempt began at this time or later.
+            # A lower bound for the start of the attempt.
             operation.run_at,
         )
 
     async def find_left(self) -> Collection[Reference]:
-        """The tags to leave to pushes of other projects that were accepted later.
+        """The tags to leave to later pushes of other projects.
 
-        Raises Superseded if the push would not move the list's own tag, or none at all. A single tag needs no
-        look before its lease.
+        Raises Superseded if the push would not move the list's own tag, or would move no tag at all. A push
+        to a single tag needs no check before its lease.
         """
         if len(self._tags) == 1:
             return ()
@@ -68,10 +68,10 @@ class PushTagLeases:
 
     @asynccontextmanager
     async def of(self, tag: Reference, *, prove: Prove | None) -> AsyncIterator[TagLease]:
-        """Wait for the lease of the tag, and end it with the block.
+        """Hold the tag's lease for the length of the block, and wait for it first.
 
-        Raises Superseded for the list's own tag, or the only one, if another project's push that was accepted
-        later has moved it.
+        Raises Superseded if another project's push, accepted later, has moved the list's own tag, or the only
+        tag.
         """
         grant, asked_at = await self._wait(tag, prove)
         if grant is Grant.NEWER:
@@ -87,7 +87,7 @@ class PushTagLeases:
             await self._end(tag, has_moved=lease.has_moved)
 
     async def _wait(self, tag: Reference, prove: Prove | None) -> tuple[Grant, float]:
-        """The reply that ends the wait, and the time at which it was asked for: the lease begins later."""
+        """The grant that ends the wait, and the time of its request, which is before the lease begins."""
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
         ticket = replace(self._ticket, has_written=prove is None)
@@ -116,7 +116,7 @@ class PushTagLeases:
 
     @asynccontextmanager
     async def _renewing(self, tag: Reference, asked_at: float) -> AsyncIterator[None]:
-        """Renew the lease while the block runs, and stop the block when the lease ends."""
+        """Renew the lease while the block runs, and cancel the block if the lease ends."""
         try:
             async with asyncio.timeout_at(asked_at + LEASE.total_seconds()) as end:
                 renewing = asyncio.create_task(self._renew(tag, end))
@@ -152,7 +152,7 @@ class PushTagLeases:
                 await tag_leases.end(tx, tag, self._ticket, moved=has_moved)
         except Unavailable:
             if has_moved:
-                # Another attempt moves it again, and records that.
+                # Another attempt will move the tag again, and record that move.
                 raise
             logger.warning("The lease of a tag of push %s was not released and will expire", self._planned.id)
 

@@ -107,7 +107,7 @@ class PushWorker:
                 allow_unverified=plan.consent.unverified,
                 leases=leases,
                 origins=plan.origins,
-                # Whoever goes back to an old push may do so because the registry has lost something.
+                # A caller may go back to an old push because the registry has lost content.
                 checks_blobs=planned.restores is not None,
             )
         except BrokerError as error:
@@ -116,9 +116,9 @@ class PushWorker:
     async def _guard(
         self, attempt: Attempt, planned: Push, judge: PushGuard, leases: PushTagLeases, held: TagSnapshot
     ) -> Collection[Reference]:
-        """Before a tag moves, decide, and store the previous digests and differences.
+        """Decide before a tag moves, and store the previous digests and differences.
 
-        A later attempt can't find them, because this one overwrites the tags.
+        This attempt overwrites the tags, so a later attempt can't find them.
         """
         decision = await judge.decide(held)
         if decision.refusal is not None:

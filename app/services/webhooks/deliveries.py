@@ -257,7 +257,7 @@ def event_body(event: ProjectEvent) -> bytes:
 
 
 async def _enabled(tx: Transaction, project_id: UUID, webhook_id: UUID, *, lock: bool = False) -> Webhook:
-    """The webhook, or WebhookDisabled; a transaction that locks its deliveries after it `lock`s it before."""
+    """The webhook, or WebhookDisabled. Set `lock` in a transaction that locks its deliveries afterwards."""
     webhook = await webhooks.get_webhook(tx, project_id, webhook_id, lock=lock)
     if not webhook.enabled:
         raise _disabled(webhook_id)

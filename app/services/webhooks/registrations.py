@@ -118,7 +118,7 @@ class Webhooks:
             return await get_delivery(tx, caller.project_id, webhook_id, delivery_id)
 
     async def _is_shown_url(self, project_id: UUID, webhook_id: UUID, url: str) -> bool:
-        """Whether a caller sends back the address as answers show it, without the values of its query."""
+        """Whether a caller sends back the address in its masked form, without the values of its query."""
         if MASK not in url:
             return False
         webhook = await self.get(project_id, webhook_id)

@@ -55,7 +55,7 @@ def parse_address(text: str) -> Url:
 
 
 def shown_address(text: str) -> str:
-    """A stored address as callers may see it: the values of its query may be secrets of the receiver."""
+    """The masked form of a stored address: the values of its query may be secrets of the receiver."""
     url = parse_url(text)
     return url.masked if url is not None else text
 

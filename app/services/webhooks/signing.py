@@ -119,5 +119,5 @@ def utc_now() -> datetime:
 
 
 def owner_of_secret(webhook_id: UUID) -> bytes:
-    """The owner that a webhook's secrets are encrypted for."""
+    """The owner for which a webhook's secrets are encrypted."""
     return b"webhook:" + webhook_id.bytes

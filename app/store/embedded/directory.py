@@ -148,7 +148,7 @@ def url_of(root: Path) -> str:
 
 
 def login_of(url: str, role: str) -> str:
-    """The URL of another role; from its password, that of the server's own role can't be computed."""
+    """The URL for another role. The server role's password can't be derived from the password in it."""
     address = make_url(url)
     password = hmac.new((address.password or "").encode(), role.encode(), "sha256").hexdigest()
     return address.set(username=role, password=password).render_as_string(hide_password=False)

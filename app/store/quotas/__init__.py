@@ -1,1 +1,1 @@
-"""What each project uses of its quotas."""
+"""Each project's usage of its quotas."""

@@ -1,4 +1,4 @@
-"""Replaces the rows of many changes by their sum, so that few are left to add up."""
+"""Compacts usage rows: replaces the rows of many changes by their sum."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from sqlalchemy import text
 
 from app.store.database import Transaction
 
-# How many rows one statement replaces, and how many of one sum may be left.
+# The number of rows that one statement replaces, and the number of rows of one sum that may remain.
 SUMMED_AT_ONCE = 10_000
 _LEFT = 10
 
@@ -27,6 +27,6 @@ _SUM = text("""
 
 
 async def sum_up(tx: Transaction) -> int:
-    """Replace rows by their sum; return how many were replaced."""
+    """Replace rows by their sum; return the number of replaced rows."""
     replaced: int = (await tx.execute(_SUM, {"left": _LEFT, "limit": SUMMED_AT_ONCE})).scalar_one()
     return replaced

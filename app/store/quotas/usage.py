@@ -1,8 +1,8 @@
-"""How much each project uses of its quotas.
+"""Each project's usage of its quotas.
 
-Triggers write a row for each change (migration 0019), in the transaction of the change and whichever version
-makes it. The sum of the rows is exact, and no two transactions wait for each other. Housekeeping replaces
-many rows by their sum.
+Triggers write a row for each change (migration 0019), in the transaction of the change. They also cover
+processes of the previous version. The sum of the rows is exact, and transactions never wait for each other.
+Housekeeping replaces many rows by their sum.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from app.store.tables import project_events, project_usage, webhooks
 
 
 async def read_used(tx: Transaction, project_id: UUID, quotas: Collection[Quota]) -> Mapping[Quota, int]:
-    """What the project uses of the quotas that triggers count."""
+    """The project's usage of the quotas that triggers count."""
     statement = (
         select(project_usage.c.quota, func.sum(project_usage.c.amount))
         .where(project_usage.c.project_id == project_id, project_usage.c.quota.in_(sorted(quotas)))
@@ -30,7 +30,7 @@ async def read_used(tx: Transaction, project_id: UUID, quotas: Collection[Quota]
 
 
 async def count_rows(tx: Transaction, project_id: UUID) -> Mapping[Quota, int]:
-    """What triggers do not count, because few rows are kept, or nobody waits for the number."""
+    """Count the rows that triggers do not count, because there are few, or the count is not time-critical."""
     return {
         Quota.TOKENS: await tokens.count_live(tx, project_id),
         Quota.WEBHOOKS: await _count(tx, webhooks, project_id),

@@ -1,8 +1,9 @@
-"""Makes the roles of the database, and gives them the rights that they need.
+"""Creates the database roles, and grants their privileges.
 
-The service acts as a role that owns nothing and that the policies of the tables bind to one project. For work
-across projects it takes a second role for a transaction, whose policies admit all rows. Migrations run under
-a role that owns the tables: the one that migrates, or one that is made here if that is a superuser.
+The service acts as a role that owns nothing. Row policies bind that role to one project. For work across
+projects, the service assumes a second role for one transaction; the policies of that role admit all rows.
+Migrations run under the role that owns the tables. That is the migrating role, or a role created here if the
+migrating role is a superuser.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from app.store.row_security.verifier import scram_verifier
 from app.store.tables import metadata
 
 SERVICE = "broker_service"
-# Since this version of Postgres, each grant of a role says whether its rights are inherited.
+# From this version of Postgres on, each role grant states whether privileges are inherited.
 INHERITANCE_BY_GRANT = 160_000
-# Of other brokers of this server that make the same roles at the same time: the role or the membership
-# exists already, or its row has just changed.
+# Errors from another broker that concurrently creates the same roles on this server: the role or the
+# membership exists already, or its row has just changed.
 MADE_BY_OTHERS = frozenset({"42710", "23505", "XX000"})
 RIGHT_IS_MISSING = "42501"
 # The table in which Alembic keeps the version of the schema.
@@ -51,16 +52,16 @@ _LACKS_SCHEMA = text("SELECT NOT has_schema_privilege(:role, current_schema(), '
 
 
 def roles_of(url: str, service: str = SERVICE) -> Roles:
-    """The roles of a service that logs in by this URL."""
+    """The roles of a service that connects with this URL."""
     return Roles(
         make_url(url).username or "", service=service, system=f"{service}_system", owner=f"{service}_owner"
     )
 
 
 async def ensure_roles(connection: AsyncConnection, roles: Roles, password: str | None) -> None:
-    """Make the missing roles, and give them the rights and the policies that they need.
+    """Create the missing roles, and give them the privileges and policies that they need.
 
-    Repeating it changes nothing. `password` is that of the service's role if it logs in itself.
+    It is idempotent. `password` is that of the service's role, if that role logs in itself.
     """
     await _ensure_exists(connection, roles.service, None if roles.is_switched else password)
     await _ensure_exists(connection, roles.system, None)
@@ -77,7 +78,7 @@ async def _ensure_exists(connection: AsyncConnection, role: str, password: str |
     login = f"LOGIN PASSWORD '{scram_verifier(password)}'" if password else "NOLOGIN"
     await _change(
         connection,
-        # Without inheritance, the rights of the system role have to be taken explicitly.
+        # Without inheritance, the service must assume the system role explicitly.
         f"CREATE ROLE {quoted(role)} {login} NOINHERIT",
         f"The role {role} is missing, and the role that migrates may not create it. As a superuser, run: "
         f"CREATE ROLE {quoted(role)} {'LOGIN PASSWORD … ' if password else ''}NOINHERIT.",
@@ -85,7 +86,7 @@ async def _ensure_exists(connection: AsyncConnection, role: str, password: str |
 
 
 async def set_password(connection: AsyncConnection, role: str, password: str) -> None:
-    """Give a role that logs in the password of its URL."""
+    """Set the password of a login role to the one in its URL."""
     await _change(
         connection,
         f"ALTER ROLE {quoted(role)} LOGIN PASSWORD '{scram_verifier(password)}'",
@@ -95,7 +96,7 @@ async def set_password(connection: AsyncConnection, role: str, password: str) ->
 
 
 async def _check_bound(connection: AsyncConnection, roles: Roles) -> None:
-    """Refuse roles that the policies don't bind."""
+    """Refuse roles that bypass the policies."""
     for role in (roles.service, roles.system):
         if await _ask(connection, _ROLE, name=role):
             raise InvalidInput(
@@ -110,7 +111,7 @@ async def _check_bound(connection: AsyncConnection, roles: Roles) -> None:
 
 
 async def _ensure_members(connection: AsyncConnection, roles: Roles) -> None:
-    """Let the service take the role for all projects, and its login the role of the service."""
+    """Make the service a member of the all-projects role, and its login a member of the service's role."""
     await _ensure_member(connection, roles.system, roles.service)
     if await _ask(connection, _INHERITS, member=roles.service, role=roles.system):
         raise InvalidInput(
@@ -141,7 +142,7 @@ async def _ensure_member(connection: AsyncConnection, role: str, member: str) ->
 
 
 async def _hand_over_tables(connection: AsyncConnection, roles: Roles) -> None:
-    """Let a role without any other right own the tables of a superuser."""
+    """Transfer a superuser's tables to a role without any other privilege."""
     owner = quoted(roles.owner)
     await _ensure_exists(connection, roles.owner, None)
     for table in await _tables(connection, roles):
@@ -152,7 +153,7 @@ async def _hand_over_tables(connection: AsyncConnection, roles: Roles) -> None:
 
 
 async def _admit(connection: AsyncConnection, roles: Roles) -> None:
-    """Grant the tables to both roles of the service; the policies decide about the rows."""
+    """Grant both service roles access to the tables; the policies decide about the rows."""
     both = f"{quoted(roles.service)}, {quoted(roles.system)}"
     if await _ask(connection, _LACKS_SCHEMA, role=roles.service):
         schema = str(await _ask(connection, text("SELECT current_schema()")))
@@ -183,7 +184,7 @@ async def _ask(connection: AsyncConnection, question: Any, **values: str) -> obj
 
 
 async def _change(connection: AsyncConnection, statement: str, remedy: str = "") -> None:
-    """Run one statement in a transaction of its own, so that no two tables are locked at once."""
+    """Run one statement in its own transaction, so that no two tables are locked at once."""
     await connection.commit()
     try:
         await connection.exec_driver_sql(statement)

@@ -1,4 +1,4 @@
-"""Whose rows a transaction sees: those of one project, or with SYSTEM those of all projects.
+"""The scope of a transaction: the rows of one project, or with SYSTEM those of all projects.
 
 A scope ends with its transaction, so a pooled connection never carries a project to the next caller.
 """
@@ -16,12 +16,12 @@ import asyncpg  # type: ignore[import-untyped]
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-# The setting that the policies of the tables read.
+# The setting that the tables' policies read.
 PROJECT = "broker.project_id"
 
 
 class System(Enum):
-    """The scope of what works for all projects, such as the claim of operations."""
+    """The scope of work across all projects, such as the claim of operations."""
 
     SYSTEM = "system"
 
@@ -35,8 +35,8 @@ Scope = UUID | System | None
 class Roles:
     """The roles that a connection acts as: `service` within a project, and `system` for all projects.
 
-    `login` is the role that connects; it may be `service` itself. `owner` owns the tables if a superuser
-    migrates.
+    `login` is the role that connects; it may be `service` itself. If a superuser migrates, `owner` owns the
+    tables.
     """
 
     login: str
@@ -46,12 +46,12 @@ class Roles:
 
     @property
     def is_switched(self) -> bool:
-        """Whether a connection has to take the service's role after its login."""
+        """Whether a connection must assume the service's role after its login."""
         return self.login != self.service
 
 
 class ScopedConnection(asyncpg.Connection):  # type: ignore[misc]
-    """Sends the scope of a transaction together with its BEGIN, so that the scope costs no round trip."""
+    """Sends the scope of a transaction with its BEGIN, so that the scope costs no extra round trip."""
 
     roles: Roles | None = None
     scope: Scope = None
@@ -85,7 +85,7 @@ class _Transaction:
         try:
             await self._connection.execute(self._begin)
         except asyncpg.PostgresError:
-            # BEGIN may have succeeded before the scope failed.
+            # BEGIN may have succeeded before the scope statement failed.
             await self._connection.execute("ROLLBACK")
             raise
 
@@ -97,32 +97,32 @@ class _Transaction:
 
 
 def quoted(name: str) -> str:
-    """The name of a role as an identifier of SQL."""
+    """The role's name as a quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def enter(connection: AsyncConnection, scope: Scope, roles: Roles | None) -> None:
-    """Let the next transaction of the connection have this scope."""
+    """Set the scope of the connection's next transaction."""
     driver = _driver(connection)
     driver.scope, driver.roles = scope, roles
 
 
 @asynccontextmanager
 async def acting_for(tx: AsyncConnection, project_id: UUID) -> AsyncIterator[None]:
-    """Within a transaction of SYSTEM, see one project alone for the length of the block."""
+    """Within a SYSTEM transaction, restrict the block to one project."""
     roles = _driver(tx).roles
     await _switch(tx, roles.service if roles is not None and roles.is_switched else "none", str(project_id))
     yield
-    # After an error the transaction is rolled back, to its beginning or to a savepoint before the block.
+    # After an error, the transaction rolls back to its beginning or to a savepoint before the block.
     await _switch(tx, roles.system if roles is not None else "none", "")
 
 
 @asynccontextmanager
 async def searching(tx: AsyncConnection) -> AsyncIterator[None]:
-    """Within a transaction of a project, search without policies for the length of the block.
+    """Within a project's transaction, search without row policies for the length of the block.
 
-    Policies keep Postgres from the indexes of conditions that might leak values, such as `@>`. Only ids may
-    leave the block: what they stand for is read in the scope of the project.
+    Policies prevent Postgres from using indexes for conditions that might leak values, such as `@>`. Only ids
+    may leave the block. The rows themselves are read in the project's scope.
     """
     driver = _driver(tx)
     if driver.roles is None or driver.scope is SYSTEM:

@@ -1,4 +1,4 @@
-"""What Postgres stores of a password (SCRAM-SHA-256), so that a statement never carries the password."""
+"""The SCRAM-SHA-256 verifier of a password, so that no SQL statement carries the password."""
 
 from __future__ import annotations
 
