@@ -26,7 +26,7 @@ from app.services.operations.wait import Operations
 from app.services.pushes.requests import Pushes
 from app.services.quotas import Quotas
 from app.services.revocations import Revocations
-from app.services.stream_places import StreamPlaces
+from app.services.stream_slots import StreamSlots
 from app.services.tokens import Tokens, require_admin
 from app.services.webhooks.deliveries import Deliveries
 from app.services.webhooks.registrations import Webhooks
@@ -46,7 +46,7 @@ class BrokerServices:
     tokens: Tokens
     quotas: Quotas
     revocations: Revocations
-    stream_places: StreamPlaces
+    stream_slots: StreamSlots
     readiness: Readiness
     version: str
 

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from app.api.dependencies import CallerDep, ServicesDep
 from app.api.schemas.checks import checked
 from app.errors import FieldError, InvalidHeader, Unauthenticated
-from app.services.stream_places import StreamKind
+from app.services.stream_slots import StreamKind
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def _place(kind: StreamKind) -> Callable[..., AsyncIterator[UnlessRevoked]]:
     """A dependency that holds a stream slot until the response ends. It takes the slot before any await."""
 
     async def hold(caller: CallerDep, services: ServicesDep) -> AsyncIterator[UnlessRevoked]:
-        with services.stream_places.take(caller.project_id, kind):
+        with services.stream_slots.take(caller.project_id, kind):
             yield partial(services.revocations.unless_revoked, caller.token_id)
 
     return hold

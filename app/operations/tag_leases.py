@@ -17,7 +17,7 @@ WAIT = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class LeaseRequest:
     """A push's request to move a tag to `digest`.
 
     `order` is the acceptance order of its operation. `claimed_at` is the start of its attempt, before it read
@@ -86,25 +86,27 @@ def is_newer(last: LastMove | None, project_id: UUID, order: int, digest: str) -
     return last is not None and last.project_id != project_id and last.order > order and last.digest != digest
 
 
-def ask(state: TagState, ticket: Ticket, now: datetime, *, is_busy: bool = False) -> tuple[Grant, TagState]:
+def ask(
+    state: TagState, request: LeaseRequest, now: datetime, *, is_busy: bool = False
+) -> tuple[Grant, TagState]:
     """Decide whether a push gets the lease. Leases are granted in the order of asking.
 
     `is_busy` means that a worker of the previous version, which takes no leases, is pushing to the tag.
     """
-    if is_newer(state.last, ticket.project_id, ticket.order, ticket.digest):
-        return Grant.NEWER, _without(state, ticket.operation_id)
-    me = (ticket.operation_id, ticket.attempt)
+    if is_newer(state.last, request.project_id, request.order, request.digest):
+        return Grant.NEWER, _without(state, request.operation_id)
+    me = (request.operation_id, request.attempt)
     is_taken = state.held_until is not None and state.held_until > now
     is_held = is_busy or (is_taken and state.holder != me)
     alive = tuple(each for each in state.waiting if each.until > now)
-    others = tuple(each for each in alive if each.operation_id != ticket.operation_id)
-    foreign = state.last if state.last is not None and state.last.project_id != ticket.project_id else None
-    if not ticket.has_written and (is_held or others or foreign):
+    others = tuple(each for each in alive if each.operation_id != request.operation_id)
+    foreign = state.last if state.last is not None and state.last.project_id != request.project_id else None
+    if not request.has_written and (is_held or others or foreign):
         return Grant.PROVE, state
-    is_next = not others or alive[0].operation_id == ticket.operation_id
+    is_next = not others or alive[0].operation_id == request.operation_id
     if is_held or not (is_taken or is_next):
-        return Grant.WAIT, replace(state, waiting=_with(alive, ticket.operation_id, now + WAIT))
-    is_stale = foreign is not None and foreign.at >= ticket.claimed_at
+        return Grant.WAIT, replace(state, waiting=_with(alive, request.operation_id, now + WAIT))
+    is_stale = foreign is not None and foreign.at >= request.claimed_at
     grant = Grant.TAKEN_STALE if is_stale else Grant.TAKEN
     return grant, TagState(me, now, now + LEASE, others, state.last)
 

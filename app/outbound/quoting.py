@@ -96,12 +96,12 @@ class Quoting:
     place: str = ""
 
     @property
-    def keeps_back(self) -> bool:
+    def suppresses_quotation(self) -> bool:
         return self.used is not None and self.used.are_of_others(self.place)
 
     def words(self, text: str) -> str:
         """Free text from a server, sanitised; empty if quotation is suppressed."""
-        return "" if self.keeps_back else self.for_log(text)
+        return "" if self.suppresses_quotation else self.for_log(text)
 
     def fact(self, text: str) -> str:
         """A name or an address from a server; empty if it contains a secret."""

@@ -97,7 +97,7 @@ def parse_upstream(body: bytes, quoting: Quoting = PLAIN) -> Upstream:
 
 def _code(text: str, quoting: Quoting) -> str | None:
     """An error code. Where quotation is suppressed, only codes in the usual format are returned."""
-    if quoting.keeps_back and not _CODE.fullmatch(text):
+    if quoting.suppresses_quotation and not _CODE.fullmatch(text):
         return None
     return quoting.fact(text) or None
 

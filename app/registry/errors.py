@@ -38,7 +38,7 @@ def refusal(
         "upstream_status": status,
         "upstream_code": upstream.code,
     }
-    if context.quoting.keeps_back and body:
+    if context.quoting.suppresses_quotation and body:
         words = context.quoting.for_log(body.decode(errors="replace"))
         _log.info("%s answered %d to %s: %s", context.registry, status, doing, words)
     said = f"{context.registry} answered {status}" + (f" ({upstream})" if str(upstream) else "")

@@ -40,7 +40,7 @@ class WarningLog:
     def record(self, values: Iterable[str], context: RequestContext) -> None:
         """Record the warnings of a response, or only their presence (see `Quoting`)."""
         for text in parse_warnings(values, context.quoting):
-            if context.quoting.keeps_back:
+            if context.quoting.suppresses_quotation:
                 _log.info("%s warns: %s", context.registry, text)
                 text = f"{context.registry} sent a warning. The broker's operator finds it in the log."  # noqa: PLW2901
             if len(self._texts) < _MOST:

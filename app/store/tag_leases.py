@@ -34,8 +34,8 @@ from app.operations.tag_leases import (
     LONGEST_CONTESTED,
     Grant,
     LastMove,
+    LeaseRequest,
     TagState,
-    Ticket,
     Waiting,
     ask,
     is_newer,
@@ -125,36 +125,36 @@ def lease_id(tag: Reference) -> bytes:
     return hashlib.sha256(canonical_name(str(tag)).encode()).digest()
 
 
-async def take_free(tx: Transaction, tag: Reference, ticket: Ticket) -> bool:
+async def take_free(tx: Transaction, tag: Reference, request: LeaseRequest) -> bool:
     """Take the lease if it is free and no other project has moved the tag or waits for it."""
-    values = _values(tag, ticket) | _busy_values(tag) | {"project": ticket.project_id, "lease": LEASE}
+    values = _values(tag, request) | _busy_values(tag) | {"project": request.project_id, "lease": LEASE}
     return (await tx.execute(_TAKE_FREE, values)).first() is not None
 
 
-async def ask_for(tx: Transaction, tag: Reference, ticket: Ticket) -> Grant:
+async def ask_for(tx: Transaction, tag: Reference, request: LeaseRequest) -> Grant:
     """Take the lease, or queue for it. This needs a transaction of its own."""
-    values = {"tag": lease_id(tag), "operation": ticket.operation_id, **_busy_values(tag)}
+    values = {"tag": lease_id(tag), "operation": request.operation_id, **_busy_values(tag)}
     row = (await tx.execute(_LOCK, values)).one()
     before = _view(row)
-    grant, after = ask(before, ticket, row.now, is_busy=row.is_busy)
+    grant, after = ask(before, request, row.now, is_busy=row.is_busy)
     if after != before:
         await _write(tx, row.tag, after)
     return grant
 
 
-async def renew(tx: Transaction, tag: Reference, ticket: Ticket) -> bool:
+async def renew(tx: Transaction, tag: Reference, request: LeaseRequest) -> bool:
     """Renew the lease; False if it has ended, or if other pushes have waited too long."""
-    values = _values(tag, ticket) | {"lease": LEASE, "longest": LONGEST_CONTESTED}
+    values = _values(tag, request) | {"lease": LEASE, "longest": LONGEST_CONTESTED}
     return (await tx.execute(_RENEW, values)).first() is not None
 
 
-async def end(tx: Transaction, tag: Reference, ticket: Ticket, *, moved: bool) -> None:
+async def end(tx: Transaction, tag: Reference, request: LeaseRequest, *, moved: bool) -> None:
     """End the lease, and record whether the tag has moved."""
-    values = _values(tag, ticket) | {
+    values = _values(tag, request) | {
         "moved": moved,
-        "order": ticket.order,
-        "project": ticket.project_id,
-        "digest": ticket.digest,
+        "order": request.order,
+        "project": request.project_id,
+        "digest": request.digest,
         "freed": TAG_LEASE,
     }
     await tx.execute(_END, values)
@@ -175,14 +175,14 @@ async def leave(tx: Transaction, tag: Reference, operation_id: UUID) -> None:
         )
 
 
-async def find_newer(tx: Transaction, tags: Collection[Reference], ticket: Ticket) -> list[Reference]:
+async def find_newer(tx: Transaction, tags: Collection[Reference], request: LeaseRequest) -> list[Reference]:
     """The tags that later pushes of other projects have moved."""
     by_id = {lease_id(tag): tag for tag in tags}
     query = select(tag_leases).where(tag_leases.c.tag.in_(by_id))
     return [
         by_id[bytes(row.tag)]
         for row in await tx.execute(query)
-        if is_newer(_view(row).last, ticket.project_id, ticket.order, ticket.digest)
+        if is_newer(_view(row).last, request.project_id, request.order, request.digest)
     ]
 
 
@@ -197,8 +197,8 @@ async def forget_old(tx: Transaction, *, limit: int = FORGOTTEN_AT_ONCE) -> int:
     return (await tx.execute(delete(tag_leases).where(tag_leases.c.tag.in_(old)))).rowcount
 
 
-def _values(tag: Reference, ticket: Ticket) -> dict[str, object]:
-    return {"tag": lease_id(tag), "operation": ticket.operation_id, "attempt": ticket.attempt}
+def _values(tag: Reference, request: LeaseRequest) -> dict[str, object]:
+    return {"tag": lease_id(tag), "operation": request.operation_id, "attempt": request.attempt}
 
 
 def _busy_values(tag: Reference) -> dict[str, object]:

@@ -37,7 +37,7 @@ from app.services.pushes.worker import PushWorker
 from app.services.quotas import Quotas
 from app.services.revocations import Revocations
 from app.services.shared_budgets import SharedBudgets
-from app.services.stream_places import StreamPlaces
+from app.services.stream_slots import StreamSlots
 from app.services.tokens import Tokens
 from app.services.webhooks.deliveries import Deliveries
 from app.services.webhooks.registrations import Webhooks
@@ -205,7 +205,7 @@ def _build_services(
         tokens=Tokens(base.database, base.quotas),
         quotas=base.quotas,
         revocations=Revocations(base.database, base.notifications),
-        stream_places=StreamPlaces(settings.project_streams),
+        stream_slots=StreamSlots(settings.project_streams),
         readiness=Readiness(base.database),
         version=broker_version(),
     )

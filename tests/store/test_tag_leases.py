@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 
 from app.oci.reference import Reference, parse_reference
 from app.operations.capacity import FreeSlots
-from app.operations.tag_leases import LEASE, LONGEST_CONTESTED, Grant, Ticket
+from app.operations.tag_leases import LEASE, LONGEST_CONTESTED, Grant, LeaseRequest
 from app.store import queue, tag_leases
 from app.store.database import Database
 from app.store.row_security.scopes import SYSTEM
@@ -24,13 +24,13 @@ TAG = parse_reference("registry.example/team/release:1")
 SAME = parse_reference("registry.example:443/team/release:1")
 
 
-async def ticket(database: Database, project_id: UUID, *, has_written: bool = True) -> Ticket:
+async def request(database: Database, project_id: UUID, *, has_written: bool = True) -> LeaseRequest:
     """That of a push of the tag that runs."""
     await enqueued(database, project_id, keys=(f"push:{TAG}",))
     async with database.transaction(SYSTEM) as tx:
         (claimed,) = await queue.claim(tx, worker="one", free=FreeSlots(1), lease=HOUR)
     operation = claimed.operation
-    return Ticket(
+    return LeaseRequest(
         operation.id,
         operation.attempt,
         project_id,
@@ -41,27 +41,27 @@ async def ticket(database: Database, project_id: UUID, *, has_written: bool = Tr
     )
 
 
-async def take(database: Database, push: Ticket, tag: Reference = TAG) -> bool:
+async def take(database: Database, push: LeaseRequest, tag: Reference = TAG) -> bool:
     async with database.transaction(SYSTEM) as tx:
         return await tag_leases.take_free(tx, tag, push)
 
 
-async def ask(database: Database, push: Ticket, tag: Reference = TAG) -> Grant:
+async def ask(database: Database, push: LeaseRequest, tag: Reference = TAG) -> Grant:
     async with database.transaction(SYSTEM) as tx:
         return await tag_leases.ask_for(tx, tag, push)
 
 
-async def renew(database: Database, push: Ticket) -> bool:
+async def renew(database: Database, push: LeaseRequest) -> bool:
     async with database.transaction(SYSTEM) as tx:
         return await tag_leases.renew(tx, TAG, push)
 
 
-async def end(database: Database, push: Ticket, *, moved: bool = True) -> None:
+async def end(database: Database, push: LeaseRequest, *, moved: bool = True) -> None:
     async with database.transaction(SYSTEM) as tx:
         await tag_leases.end(tx, TAG, push, moved=moved)
 
 
-async def find_newer(database: Database, push: Ticket) -> list[Reference]:
+async def find_newer(database: Database, push: LeaseRequest) -> list[Reference]:
     async with database.transaction(SYSTEM) as tx:
         return await tag_leases.find_newer(tx, [TAG], push)
 
@@ -77,8 +77,8 @@ async def test_a_lease_excludes_every_other_push_of_the_tag_under_any_of_its_nam
     database: Database, project_id: UUID
 ) -> None:
     ours, theirs = (
-        await ticket(database, project_id),
-        await ticket(database, await new_project(database)),
+        await request(database, project_id),
+        await request(database, await new_project(database)),
     )
     assert await take(database, ours)
     assert not await take(database, theirs, SAME)
@@ -88,8 +88,8 @@ async def test_a_lease_excludes_every_other_push_of_the_tag_under_any_of_its_nam
 
 async def test_an_end_lets_the_next_one_in(database: Database, project_id: UUID) -> None:
     ours, theirs = (
-        await ticket(database, project_id),
-        await ticket(database, await new_project(database)),
+        await request(database, project_id),
+        await request(database, await new_project(database)),
     )
     await take(database, ours)
     await ask(database, theirs)
@@ -101,8 +101,8 @@ async def test_an_end_lets_the_next_one_in(database: Database, project_id: UUID)
 
 async def test_a_lease_that_nobody_renews_ends(database: Database, project_id: UUID) -> None:
     ours, theirs = (
-        await ticket(database, project_id),
-        await ticket(database, await new_project(database)),
+        await request(database, project_id),
+        await request(database, await new_project(database)),
     )
     await take(database, ours)
     await age(database, held_until=LEASE)
@@ -112,8 +112,8 @@ async def test_a_lease_that_nobody_renews_ends(database: Database, project_id: U
 
 async def test_a_lease_is_renewed_for_as_long_as_nobody_waits(database: Database, project_id: UUID) -> None:
     ours, theirs = (
-        await ticket(database, project_id),
-        await ticket(database, await new_project(database)),
+        await request(database, project_id),
+        await request(database, await new_project(database)),
     )
     await take(database, ours)
     await age(database, held_since=LONGEST_CONTESTED)
@@ -127,8 +127,8 @@ async def test_a_lease_is_renewed_for_as_long_as_nobody_waits(database: Database
 
 async def test_a_contested_lease_is_renewed_for_a_while(database: Database, project_id: UUID) -> None:
     ours, theirs = (
-        await ticket(database, project_id),
-        await ticket(database, await new_project(database)),
+        await request(database, project_id),
+        await request(database, await new_project(database)),
     )
     await take(database, ours)
     await ask(database, theirs)
@@ -138,8 +138,8 @@ async def test_a_contested_lease_is_renewed_for_a_while(database: Database, proj
 async def test_an_older_push_of_another_project_learns_only_that_a_newer_one_has_moved_the_tag(
     database: Database, project_id: UUID
 ) -> None:
-    older = await ticket(database, project_id)
-    newer = await ticket(database, await new_project(database))
+    older = await request(database, project_id)
+    newer = await request(database, await new_project(database))
     assert await find_newer(database, older) == []
     await take(database, newer)
     await end(database, newer)
@@ -150,8 +150,8 @@ async def test_an_older_push_of_another_project_learns_only_that_a_newer_one_has
 
 
 async def test_a_push_that_moved_nothing_outdates_nobody(database: Database, project_id: UUID) -> None:
-    older = await ticket(database, project_id)
-    newer = await ticket(database, await new_project(database))
+    older = await request(database, project_id)
+    newer = await request(database, await new_project(database))
     await take(database, newer)
     await end(database, newer, moved=False)
     assert await find_newer(database, older) == []
@@ -161,8 +161,8 @@ async def test_a_push_that_moved_nothing_outdates_nobody(database: Database, pro
 async def test_a_move_that_is_recorded_late_does_not_hide_a_newer_one(
     database: Database, project_id: UUID
 ) -> None:
-    older = await ticket(database, project_id)
-    newer = await ticket(database, await new_project(database))
+    older = await request(database, project_id)
+    newer = await request(database, await new_project(database))
     await take(database, older)
     await age(database, held_until=LEASE)
     await take(database, newer)
@@ -177,8 +177,8 @@ async def test_a_move_that_is_recorded_late_does_not_hide_a_newer_one(
 async def test_a_worker_that_takes_no_leases_keeps_the_others_waiting_while_it_runs_a_push_of_the_tag(
     database: Database, project_id: UUID
 ) -> None:
-    ours = await ticket(database, project_id)
-    theirs = await ticket(database, await new_project(database))
+    ours = await request(database, project_id)
+    theirs = await request(database, await new_project(database))
     async with database.transaction(SYSTEM) as tx:
         # As the version before claims.
         old = update(operations).where(operations.c.id == theirs.operation_id).values(worker="host-1-abc")
@@ -193,7 +193,7 @@ async def test_a_worker_that_takes_no_leases_keeps_the_others_waiting_while_it_r
 async def test_nothing_of_a_tag_or_a_project_can_be_read_from_its_lease(
     database: Database, project_id: UUID
 ) -> None:
-    ours = await ticket(database, project_id)
+    ours = await request(database, project_id)
     await take(database, ours)
     await end(database, ours)
     async with database.transaction(SYSTEM) as tx:
@@ -203,7 +203,7 @@ async def test_nothing_of_a_tag_or_a_project_can_be_read_from_its_lease(
 
 
 async def test_old_leases_are_forgotten(database: Database, project_id: UUID) -> None:
-    push = await ticket(database, project_id)
+    push = await request(database, project_id)
     await take(database, push)
     await end(database, push)
     async with database.transaction(SYSTEM) as tx:
@@ -214,7 +214,7 @@ async def test_old_leases_are_forgotten(database: Database, project_id: UUID) ->
 
 
 async def test_of_many_that_take_the_lease_at_once_one_has_it(database: Database) -> None:
-    pushes = [await ticket(database, await new_project(database)) for _ in range(8)]
+    pushes = [await request(database, await new_project(database)) for _ in range(8)]
     assert sum(await asyncio.gather(*(take(database, push) for push in pushes))) == 1
     grants = await asyncio.gather(*(ask(database, push) for push in pushes))
     assert Counter(grants) == {Grant.TAKEN: 1, Grant.WAIT: 7}

@@ -12,7 +12,7 @@ from app.errors import BrokerError, RegistryTimeout, Superseded, Unavailable
 from app.lists.pushes import Push
 from app.oci.reference import Reference
 from app.operations.operation import Operation
-from app.operations.tag_leases import LEASE, Grant, Ticket
+from app.operations.tag_leases import LEASE, Grant, LeaseRequest
 from app.registry.push.model import TagLease
 from app.store import tag_leases
 from app.store.database import Database
@@ -42,7 +42,7 @@ class PushTagLeases:
         self._notifications = notifications
         self._planned = planned
         self._tags = [tag for tag in planned.plan.references if tag.digest is None]
-        self._ticket = Ticket(
+        self._request = LeaseRequest(
             operation.id,
             operation.attempt,
             operation.project_id,
@@ -61,7 +61,7 @@ class PushTagLeases:
         if len(self._tags) == 1:
             return ()
         async with self._database.transaction(SYSTEM) as tx:
-            newer = await tag_leases.find_newer(tx, self._tags, self._ticket)
+            newer = await tag_leases.find_newer(tx, self._tags, self._request)
         if self._planned.reference in newer or (newer and len(newer) == len(self._tags)):
             raise _superseded(self._planned.reference if self._planned.reference in newer else newer[0])
         return newer
@@ -90,29 +90,29 @@ class PushTagLeases:
         """The grant that ends the wait, and the time of its request, which is before the lease begins."""
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
-        ticket = replace(self._ticket, has_written=prove is None)
+        request = replace(self._request, has_written=prove is None)
         async with self._database.transaction(SYSTEM) as tx:
-            if await tag_leases.take_free(tx, tag, ticket):
+            if await tag_leases.take_free(tx, tag, request):
                 return Grant.TAKEN, asked_at
         async with self._notifications.subscribe(TAG_LEASE, lease_id(tag).hex()) as ends:
             try:
                 while True:
                     asked_at = loop.time()
-                    grant = await self._ask(tag, ticket)
+                    grant = await self._ask(tag, request)
                     if grant is Grant.WAIT:
                         await ends.wait(POLL_SECONDS)
                     elif grant is Grant.PROVE and prove is not None:
                         await prove()
-                        ticket = replace(ticket, has_written=True)
+                        request = replace(request, has_written=True)
                     else:
                         return grant, asked_at
             except BaseException:
                 await self._leave(tag)
                 raise
 
-    async def _ask(self, tag: Reference, ticket: Ticket) -> Grant:
+    async def _ask(self, tag: Reference, request: LeaseRequest) -> Grant:
         async with self._database.transaction(SYSTEM) as tx:
-            return await tag_leases.ask_for(tx, tag, ticket)
+            return await tag_leases.ask_for(tx, tag, request)
 
     @asynccontextmanager
     async def _renewing(self, tag: Reference, asked_at: float) -> AsyncIterator[None]:
@@ -140,7 +140,7 @@ class PushTagLeases:
             asked_at = loop.time()
             try:
                 async with self._database.transaction(SYSTEM) as tx:
-                    if not await tag_leases.renew(tx, tag, self._ticket):
+                    if not await tag_leases.renew(tx, tag, self._request):
                         return
             except BrokerError:
                 continue
@@ -149,7 +149,7 @@ class PushTagLeases:
     async def _end(self, tag: Reference, *, has_moved: bool) -> None:
         try:
             async with self._database.transaction(SYSTEM) as tx:
-                await tag_leases.end(tx, tag, self._ticket, moved=has_moved)
+                await tag_leases.end(tx, tag, self._request, moved=has_moved)
         except Unavailable:
             if has_moved:
                 # Another attempt will move the tag again, and record that move.
@@ -159,9 +159,9 @@ class PushTagLeases:
     async def _leave(self, tag: Reference) -> None:
         try:
             async with self._database.transaction(SYSTEM) as tx:
-                await tag_leases.leave(tx, tag, self._ticket.operation_id)
+                await tag_leases.leave(tx, tag, self._request.operation_id)
                 # The lease may already be granted.
-                await tag_leases.end(tx, tag, self._ticket, moved=False)
+                await tag_leases.end(tx, tag, self._request, moved=False)
         except Unavailable:
             logger.warning("The wait of push %s for a tag ends by itself", self._planned.id)
 

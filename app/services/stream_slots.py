@@ -20,7 +20,7 @@ class StreamKind(StrEnum):
     OPERATION = "operation"
 
 
-class StreamPlaces:
+class StreamSlots:
     """A maximum number of streams for each project and kind."""
 
     def __init__(self, limit: int) -> None:
