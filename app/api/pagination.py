@@ -151,7 +151,7 @@ async def _page(
 
 
 class _Items:
-    """The rendered items of a page. The first item always fits, whatever its size."""
+    """The rendered items of a page. The first item is always included, even if it exceeds the limit."""
 
     def __init__(self) -> None:
         self.rendered: list[bytes] = []

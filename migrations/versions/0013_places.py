@@ -1,7 +1,7 @@
 """Lists have an order, and entries know how callers gave them.
 
-The version before neither reads nor writes these columns. What it inserts has their defaults, and what it
-updates keeps them.
+The version before neither reads nor writes these columns. Its inserts use their
+defaults, and its updates keep their values.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Exact secrets are taken out of the texts of others, whatever form they have there."""
+"""Exact secrets are redacted from text that a server sends, in every encoding that servers use."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """A project with rows in every table, made by its own calls.
 
-What only the project may see carries its canary. What others could guess, such as a reference, has its name.
+Data that only the project may see contains its canary. Guessable values, such as references, contain its
+name.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A tag that can't be read is not taken for an absent one, whatever the registry denies."""
+"""A tag that can't be read never counts as absent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every table of a project is bound by row-level security, whoever adds it."""
+"""Row-level security applies to every table with rows of a project, including new tables."""
 
 from __future__ import annotations
 
